@@ -1,0 +1,1 @@
+"""Oban for SQLAlchemy."""
