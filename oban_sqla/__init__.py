@@ -1,1 +1,59 @@
-"""Oban for SQLAlchemy."""
+"""Oban for SQLAlchemy: background jobs in the transaction of your own session.
+
+``session.add(send_welcome.new(user_id=7))`` enqueues, an :class:`Oban` runs, ``select(Job)`` is the history.
+"""
+
+from . import migrations
+from .backoff import Backoff
+from .enqueue import enqueue
+from .errors import (
+    DatabaseUnavailable,
+    Fenced,
+    InvalidArgs,
+    InvalidOption,
+    JobTimeout,
+    NotInJob,
+    ObanError,
+    SchemaOutdated,
+    UnknownWorker,
+    UnsupportedDatabase,
+    WorkerConflict,
+)
+from .later import later
+from .models import Job, JobSpec, Leader, Producer, metadata, use_schema
+from .outcomes import Cancel, Discard, Record, Snooze
+from .types import JobState
+from .unique import Unique
+from .worker import job, worker
+
+__all__ = [
+    "Backoff",
+    "Cancel",
+    "DatabaseUnavailable",
+    "Discard",
+    "Fenced",
+    "InvalidArgs",
+    "InvalidOption",
+    "Job",
+    "JobSpec",
+    "JobState",
+    "JobTimeout",
+    "Leader",
+    "NotInJob",
+    "ObanError",
+    "Producer",
+    "Record",
+    "SchemaOutdated",
+    "Snooze",
+    "Unique",
+    "UnknownWorker",
+    "UnsupportedDatabase",
+    "WorkerConflict",
+    "enqueue",
+    "job",
+    "later",
+    "metadata",
+    "migrations",
+    "use_schema",
+    "worker",
+]

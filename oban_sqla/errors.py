@@ -1,0 +1,75 @@
+"""Everything this package raises.
+
+* ObanError
+    * InvalidOption (also a ValueError): an option or a field of a spec has a value that it can't have
+    * InvalidArgs (also a ValueError): the arguments of a job don't fit its worker, or JSON can't carry them
+    * WorkerConflict: two workers under one name
+    * UnknownWorker (also a LookupError): a name that no worker of this process has
+    * UnsupportedDatabase: the session or engine does not speak to PostgreSQL
+    * DatabaseUnavailable: the database did not answer in time
+    * SchemaOutdated: the tables are missing or older than this package
+    * JobTimeout (also a TimeoutError): a job ran longer than its timeout
+    * Fenced: a run finished after its job had been given to another one; nothing was written
+    * NotInJob: what only a running job can do was asked for elsewhere
+
+Every message says what was given, what was expected, and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ObanError(Exception):
+    """Base of all errors of this package."""
+
+
+class InvalidOption(ObanError, ValueError):
+    """An option or a field of a spec has a value that it can't have."""
+
+
+class InvalidArgs(ObanError, ValueError):
+    """The arguments of a job don't fit its worker, or JSON can't carry them. Names the parameter."""
+
+
+class WorkerConflict(ObanError):
+    """Two different workers want the same name."""
+
+
+class UnknownWorker(ObanError, LookupError):
+    """No worker of this process has that name."""
+
+
+class UnsupportedDatabase(ObanError):
+    """The session or engine does not speak to PostgreSQL."""
+
+
+class DatabaseUnavailable(ObanError):
+    """The database did not answer within ``start_timeout``."""
+
+
+class SchemaOutdated(ObanError):
+    """The tables are missing, or older than this package needs."""
+
+
+class JobTimeout(ObanError, TimeoutError):
+    """A job ran longer than its timeout."""
+
+
+class Fenced(ObanError):
+    """A run finished after its job had been rescued, cancelled or deleted. Its effects were rolled back."""
+
+
+class NotInJob(ObanError, RuntimeError):
+    """What only a running job can do was asked for elsewhere."""
+
+
+def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise :class:`InvalidOption` for the first name of `given` that is not in `known`, with the nearest one."""
+    known = sorted(known)
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
+            raise InvalidOption(f"unknown option {name!r} for {what}: {hint}")

@@ -1,0 +1,165 @@
+"""The schema of the queue, in versions, callable from anybody's Alembic revision.
+
+::
+
+    from alembic import op
+    from oban_sqla import migrations
+
+    def upgrade():
+        migrations.upgrade(op)
+
+    def downgrade():
+        migrations.downgrade(op, version=0)
+
+Works online and with ``--sql``, in any schema. Nothing else in this package ever changes the schema. The form (a
+function with a version, called from the user's own chain) is Oban's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
+
+from ..errors import InvalidOption
+from ..models import metadata
+from . import v1
+
+if TYPE_CHECKING:
+    from alembic.operations import Operations
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+    OperationsLike = Operations | Any  # the module `alembic.op` stands for the current Operations
+
+VERSIONS = (v1,)
+CURRENT = len(VERSIONS)
+
+_LOCK = 0x6F62616E  # "oban": only one `migrate` at a time in a database
+
+
+def upgrade(op: OperationsLike, version: int | None = None, schema: str | None = None) -> None:
+    """Create or upgrade the tables, from inside an Alembic revision. May be run again.
+
+    :param op: ``alembic.op``.
+    :param version: the version to reach; default: the newest.
+    :param schema: where the tables live; it is created when it isn't there. Default: what `use_schema` said, or else
+        the connection's own default.
+    :raises InvalidOption: for a version that this package doesn't have.
+    """
+    for statement in up_statements(version, schema):
+        op.execute(_text(statement))
+
+
+def downgrade(op: OperationsLike, version: int, schema: str | None = None) -> None:
+    """Go back to `version`, from inside an Alembic revision; 0 drops everything, the jobs too.
+
+    :param op: ``alembic.op``.
+    :param version: the version to go back to.
+    :param schema: as in :func:`upgrade`; the schema itself stays.
+    :raises InvalidOption: for a version that this package doesn't have.
+    """
+    for statement in down_statements(version, schema):
+        op.execute(_text(statement))
+
+
+async def migrate(engine: AsyncEngine, schema: str | None = None) -> int:
+    """Bring the tables to the newest version, without Alembic; for scripts, tests and the command line.
+
+    :param engine: an engine whose role may create tables.
+    :param schema: as in :func:`upgrade`.
+    :returns: the version that was there before, 0 for none.
+    """
+
+    def run(connection: Connection) -> int:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+        before = _version(connection, schema)
+        if before < CURRENT:
+            for statement in up_statements(None, schema):
+                connection.execute(_text(statement))
+        return before
+
+    async with engine.begin() as connection:
+        return await connection.run_sync(run)
+
+
+async def version(engine: AsyncEngine, schema: str | None = None) -> int:
+    """The version of the tables in the database, 0 when there are none.
+
+    :param schema: as in :func:`upgrade`.
+    """
+    async with engine.connect() as connection:
+        return await connection.run_sync(_version, schema)
+
+
+def include_object(
+    object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any
+) -> bool:
+    """For ``context.configure(include_object=…)``: leaves the queue's tables to the queue.
+
+    With it, ``alembic revision --autogenerate`` and ``alembic check`` neither drop nor change them, whether their
+    metadata stands beside yours or not.
+    """
+    table = object if type_ == "table" else getattr(object, "table", None)
+    return table is None or table.name not in _TABLES
+
+
+def up_statements(version: int | None = None, schema: str | None = None) -> list[str]:
+    """The SQL that :func:`upgrade` runs, in order."""
+    target = _checked(CURRENT if version is None else version)
+    prefix = _prefix(schema)
+    statements = [f"CREATE SCHEMA IF NOT EXISTS {prefix[:-1]}"] if prefix else []
+    for number, module in enumerate(VERSIONS[:target], 1):
+        statements += [_render(statement, prefix) for statement in module.UP]
+        statements.append(f"INSERT INTO {prefix}oban_schema (version) VALUES ({number}) ON CONFLICT DO NOTHING")
+    return statements
+
+
+def down_statements(version: int, schema: str | None = None) -> list[str]:
+    """The SQL that :func:`downgrade` runs, in order."""
+    target = _checked(version)
+    prefix = _prefix(schema)
+    statements: list[str] = []
+    for number in range(CURRENT, target, -1):
+        if number > 1:
+            statements.append(f"DELETE FROM {prefix}oban_schema WHERE version = {number}")
+        statements += [_render(statement, prefix) for statement in VERSIONS[number - 1].DOWN]
+    return statements
+
+
+_TABLES = frozenset(table.name for table in metadata.tables.values())
+
+
+def _checked(version: int) -> int:
+    if not isinstance(version, int) or not 0 <= version <= CURRENT:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"version: this package has versions 0 (none) to {CURRENT}, got {version!r}")
+    return version
+
+
+def _prefix(schema: str | None) -> str:
+    name = schema or metadata.schema
+    if name is None:
+        return ""
+    if set(name) & set("\"'{}"):
+        raise InvalidOption(f"schema: a name without quotes and braces is expected, got {name!r}")
+    return postgresql_dialect().identifier_preparer.quote(name) + "."
+
+
+def _render(statement: str, prefix: str) -> str:
+    return statement.strip().format(schema=prefix)
+
+
+def _text(statement: str) -> TextClause:
+    return text(statement.replace(":", "\\:"))  # no colon here is a parameter
+
+
+def _version(connection: Connection, schema: str | None) -> int:
+    prefix = _prefix(schema)
+    there = connection.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": f"{prefix}oban_schema"})
+    if not there.scalar_one():
+        return 0
+    return connection.execute(text(f"SELECT coalesce(max(version), 0) FROM {prefix}oban_schema")).scalar_one()
+
+
+__all__ = ["CURRENT", "downgrade", "include_object", "migrate", "up_statements", "upgrade", "version"]
+

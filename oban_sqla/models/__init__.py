@@ -1,0 +1,8 @@
+"""The mapped classes. One MetaData holds them all."""
+
+from .base import ObanBase, metadata, use_schema
+from .cluster import Leader, Producer, SchemaVersion
+from .job import Job
+from .spec import JobSpec
+
+__all__ = ["Job", "JobSpec", "Leader", "ObanBase", "Producer", "SchemaVersion", "metadata", "use_schema"]

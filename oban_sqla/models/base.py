@@ -1,0 +1,58 @@
+"""The one MetaData of the package, and where its tables live."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import MetaData, func, literal_column
+from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.sql.elements import ColumnElement
+
+from ..errors import InvalidOption
+from ..types import state_enum
+
+metadata = MetaData()
+
+
+class ObanBase(DeclarativeBase):
+    """Base of the mapped classes of this package. It has a MetaData of its own, apart from the application's."""
+
+    metadata = metadata
+
+
+def utc_now() -> ColumnElement[Any]:
+    """The transaction's time as Oban's columns hold it, by the database's clock."""
+    return func.timezone(literal_column("'UTC'"), func.now())
+
+
+_chosen: str | None = None
+
+
+def use_schema(schema: str) -> None:
+    """Say once, before the first statement, in which PostgreSQL schema the Oban tables live.
+
+    Sets the schema of every table of :data:`metadata`, so that queries, sessions, migrations and runtimes of this
+    process agree. One engine's `schema_translate_map` still overrides it.
+
+    :param schema: the name of the schema, such as ``"jobs"``. It is created by the migration, not here.
+    :raises InvalidOption: when the name is blank, or when another schema was chosen before.
+    """
+    global _chosen
+    if not isinstance(schema, str) or not schema.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"use_schema: expected the name of a schema, got {schema!r}")
+    if _chosen is not None and schema != _chosen:
+        raise InvalidOption(
+            f"use_schema({schema!r}): this process already uses {_chosen!r}; statements may have been built for it. "
+            "Call use_schema once, where your models are imported"
+        )
+    _chosen = schema
+    if metadata.schema == schema:
+        return
+    tables = list(metadata.tables.values())
+    metadata.clear()
+    metadata.schema = schema
+    state_enum.schema = schema
+    for table in tables:
+        table.schema = schema
+        table.fullname = f"{schema}.{table.name}"
+        metadata._add_table(table.name, schema, table)  # pyright: ignore[reportPrivateUsage]

@@ -1,0 +1,165 @@
+"""The job: one row of ``oban_jobs``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    ColumnElement,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    SmallInteger,
+    Table,
+    Text,
+    TextClause,
+    case,
+    func,
+    literal_column,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.ext.hybrid import hybrid_property
+from sqlalchemy.orm import Mapped, mapped_column
+
+from ..types import FINISHED, JobState, JobStateType, UTCDateTime, UTCMapped, WorkerName
+from .base import ObanBase, utc_now
+
+NOW = text("timezone('UTC'::text, now())")
+
+
+def _where(*states: JobState) -> TextClause:
+    names = ", ".join(f"'{state.value}'" for state in states)
+    return text(f"state = {names}" if len(states) == 1 else f"state IN ({names})")
+
+
+# Columns that only the queue's own statements use: NULL (or 0) in a job that uses none of the features, where they
+# cost nothing. They are no attributes of Job: a Job is what Oban's is.
+MACHINERY = (
+    # Unique jobs: the key counts while it stands here; a trigger clears it when the state leaves the mask.
+    Column("uniq_key", LargeBinary),
+    Column("uniq_mask", SmallInteger, nullable=False, server_default=text("0")),
+    # Limits by partition. Collation C, so that the client's cursor and the index agree on what comes next.
+    Column("partition_key", Text(collation="C")),
+    # Composition: the flow, how many dependencies are still open, the chain, the batch.
+    Column("workflow_id", BigInteger),
+    Column("remaining", Integer),
+    Column("chain_key", Text(collation="C")),
+    Column("batch_id", BigInteger),
+    # When somebody asked an executing job to stop: the mark outlives a lost notification.
+    Column("cancel_at", UTCDateTime),
+)
+
+CONSTRAINTS = (
+    CheckConstraint("attempt >= 0 AND attempt <= max_attempts", name="attempt_range"),
+    CheckConstraint("char_length(queue) > 0", name="queue_length"),
+    CheckConstraint("char_length(worker) > 0", name="worker_length"),
+    CheckConstraint("max_attempts > 0", name="positive_max_attempts"),
+    CheckConstraint("priority >= 0", name="non_negative_priority"),
+)
+
+# Small and partial, one a concern: a fetch costs the same beside ten rows of history and beside ten million.
+_FETCH = ("queue", "priority", "scheduled_at", "id")
+_WAITING = _where(JobState.SCHEDULED, JobState.RETRYABLE)
+INDEXES = (
+    Index("oban_jobs_fetch_index", *_FETCH, postgresql_where=_where(JobState.AVAILABLE)),
+    Index("oban_jobs_staging_index", "scheduled_at", "id", postgresql_include=["queue"], postgresql_where=_WAITING),
+    # The id leads, so that an ack by id never mistakes this index for a shorter way (it does with the queue in front).
+    Index("oban_jobs_executing_index", "id", postgresql_include=["queue"], postgresql_where=_where(JobState.EXECUTING)),
+    Index("oban_jobs_completed_at_index", "completed_at", postgresql_where=_where(JobState.COMPLETED)),
+    Index("oban_jobs_cancelled_at_index", "cancelled_at", postgresql_where=_where(JobState.CANCELLED)),
+    Index("oban_jobs_discarded_at_index", "discarded_at", postgresql_where=_where(JobState.DISCARDED)),
+    Index("oban_jobs_unique_index", "uniq_key", unique=True, postgresql_where=text("uniq_key IS NOT NULL")),
+)
+
+
+
+class Job(ObanBase):
+    """A job, past or present: what it runs, where it is in its life, and what happened to it.
+
+    Query it like any mapped class: ``select(Job).where(Job.worker == send_welcome, Job.state == "completed")``.
+    Enqueue with :class:`JobSpec`, not by adding a ``Job``.
+
+    Timestamps are aware UTC datetimes. In SQL expressions let the column stand on the left:
+    ``Job.completed_at > func.now() - timedelta(hours=1)`` is right under any session time zone, and
+    ``func.now() > Job.completed_at`` is not; ``Job.completed_at.utc()`` is a ``timestamptz`` for all other uses.
+    """
+
+    __tablename__ = "oban_jobs"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    state: Mapped[JobState] = mapped_column(JobStateType, server_default=text("'available'"))
+    queue: Mapped[str] = mapped_column(Text, server_default=text("'default'"))
+    worker: Mapped[str] = mapped_column(WorkerName)
+    attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    max_attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("20"))
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    meta: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("ARRAY[]::text[]"))
+    errors: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
+    attempted_by: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("ARRAY[]::text[]"))
+    inserted_at: UTCMapped[datetime] = mapped_column(UTCDateTime, server_default=NOW)
+    scheduled_at: UTCMapped[datetime] = mapped_column(UTCDateTime, server_default=NOW)
+    attempted_at: UTCMapped[datetime | None] = mapped_column(UTCDateTime)
+    cancelled_at: UTCMapped[datetime | None] = mapped_column(UTCDateTime)
+    completed_at: UTCMapped[datetime | None] = mapped_column(UTCDateTime)
+    discarded_at: UTCMapped[datetime | None] = mapped_column(UTCDateTime)
+
+    __table_args__ = (*MACHINERY, *CONSTRAINTS, *INDEXES)
+    __mapper_args__ = {"exclude_properties": [column.name for column in MACHINERY]}  # noqa: RUF012
+
+    @hybrid_property
+    def is_finished(self) -> bool:
+        """Whether the job will not run again unless somebody asks for it."""
+        return self.state in FINISHED
+
+    @is_finished.inplace.expression
+    @classmethod
+    def _is_finished(cls) -> ColumnElement[bool]:
+        return cls.state.in_([literal_column(f"'{state.value}'") for state in JobState if state in FINISHED])
+
+    @hybrid_property
+    def queue_time(self) -> timedelta | None:
+        """How long the job was due before its last attempt started; None before the first."""
+        return None if self.attempted_at is None else self.attempted_at - self.scheduled_at
+
+    @queue_time.inplace.expression
+    @classmethod
+    def _queue_time(cls) -> ColumnElement[timedelta | None]:
+        return cls.attempted_at - cls.scheduled_at  # pyright: ignore[reportReturnType, reportOperatorIssue, reportUnknownVariableType]
+
+    @hybrid_property
+    def duration(self) -> timedelta | None:
+        """How long the last attempt ran, to its end or until now; None before the first."""
+        if self.attempted_at is None:
+            return None
+        end = self.completed_at or self.discarded_at or self.cancelled_at
+        return (datetime.now(UTC) if end is None else end) - self.attempted_at
+
+    @duration.inplace.expression
+    @classmethod
+    def _duration(cls) -> ColumnElement[timedelta | None]:
+        end = func.coalesce(cls.completed_at, cls.discarded_at, cls.cancelled_at, utc_now(), type_=UTCDateTime())
+        return case((cls.attempted_at.is_not(None), end - cls.attempted_at))
+
+    @hybrid_property
+    def age(self) -> timedelta:
+        """How long ago the job was inserted."""
+        return datetime.now(UTC) - self.inserted_at
+
+    @age.inplace.expression
+    @classmethod
+    def _age(cls) -> ColumnElement[timedelta]:
+        return func.now() - cls.inserted_at.utc()
+
+    def __repr__(self) -> str:
+        return f"<Job id={self.id} worker={self.worker!r} queue={self.queue!r} state={str(self.state)!r}>"
+
+
+jobs = cast(Table, Job.__table__)

@@ -1,0 +1,95 @@
+"""What a statement is: built once from the tables, compiled once for a dialect, executed with parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Executable,
+    Text,
+    bindparam,
+    func,
+    literal_column,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.engine import Dialect
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.selectable import Select
+from sqlalchemy.types import TypeEngine
+
+SchemaMap = Mapping[str | None, str | None]
+
+
+class Statement:
+    """A constant statement; use :func:`statement` to make one.
+
+    It is built when it is first asked for, so that `use_schema` may come before.
+    """
+
+    def __init__(self, build: Callable[[], Executable]) -> None:
+        self._build = build
+        self._core: Executable | None = None
+        self.name = build.__name__
+        self.__doc__ = build.__doc__
+
+    @property
+    def core(self) -> Executable:
+        """The statement for SQLAlchemy's own execution, with named parameters."""
+        if self._core is None:
+            self._core = self._build()
+        return self._core
+
+    def compiled(self, dialect: Dialect, schemas: SchemaMap | None = None) -> Compiled:
+        """The statement as text for a driver that takes ``$1``."""
+        core: Any = self.core
+        made = core.compile(dialect=dialect, schema_translate_map=schemas, render_schema_translate=bool(schemas))
+        assert isinstance(made, SQLCompiler)
+        return Compiled(self.name, str(made), tuple(made.positiontup or ()))
+
+    def __repr__(self) -> str:
+        return f"<statement {self.name}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A statement as text, and the order of its parameters."""
+
+    name: str
+    sql: str
+    parameters: tuple[str, ...]
+
+
+def statement(build: Callable[[], Executable]) -> Statement:
+    """Make the function that builds a statement into the :class:`Statement`."""
+    return Statement(build)
+
+
+def array(name: str, of: type[TypeEngine[Any]] | TypeEngine[Any] = Text) -> BindParameter[Any]:
+    """A parameter that is an array."""
+    return bindparam(name, type_=ARRAY(of))
+
+
+def state(value: str) -> ColumnElement[Any]:
+    """A state as a literal. A parameter would hide the partial indexes from a generic plan."""
+    return literal_column(f"'{value}'")
+
+
+def ids(inner: Select[Any]) -> ColumnElement[Any]:
+    """The ids that `inner` selects, as an array to compare with ``= ANY``.
+
+    Addressing rows like this can never become a join, so no hash join over the whole table either.
+    """
+    return func.array(inner.scalar_subquery(), type_=ARRAY(BigInteger))
+
+
+def seconds_from(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """A number of seconds as an interval."""
+    return value * literal_column("interval '1 second'")
+
+
+__all__ = ["Compiled", "SchemaMap", "Statement", "array", "ids", "seconds_from", "state", "statement"]

@@ -1,0 +1,234 @@
+"""How specs become rows: hooks on every SQLAlchemy session, registered when the package is imported.
+
+* ``before_flush`` takes the specs out of ``session.new`` and keeps them with *this flush* (a session outlives the
+  rollback of a savepoint; a flush does not). With nothing else pending they are written at once, because an empty
+  unit of work never gets to ``after_flush``.
+* ``after_flush`` writes them otherwise: the other objects have their primary keys by then.
+* ``after_commit`` wakes the runtimes of this process.
+
+The cost for sessions without specs is one pass over their pending objects. Works the same in a ``Session`` and in the
+sync session below an ``AsyncSession``.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, Engine, event, inspect
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.unitofwork import UOWTransaction
+
+from .errors import InvalidOption, ObanError, UnsupportedDatabase
+from .models import Job, JobSpec
+from .statements.insert import CHUNK, insert_keyed, insert_plain, notify, winners
+from .types import JobState, naive_utc
+from .wakeup import INSERTED, STAGED, Runtime, channel, runtime_for, schema_of
+
+SOON = 5.0
+"""Seconds: a job due within this time is announced to the stager, which may be asleep until later."""
+
+_KEY = "oban_sqla"
+_MOST_ROUNDS = 10
+
+
+@event.listens_for(Session, "before_flush")
+def _take(session: Session, context: UOWTransaction, _objects: object) -> None:
+    specs = [obj for obj in session.new if type(obj) is JobSpec]
+    if not specs:
+        return
+    for spec in specs:
+        session.expunge(spec)
+        if "worker" not in spec.__dict__:
+            raise InvalidOption(
+                "session.merge(spec): a spec is no row that could be merged; add it with session.add(spec)"
+            )
+    if session.new or session.deleted or session.dirty:
+        context.attributes[_KEY] = specs
+    else:
+        write(session, specs)
+
+
+@event.listens_for(Session, "after_flush")
+def _write_taken(session: Session, context: UOWTransaction) -> None:
+    if specs := context.attributes.pop(_KEY, None):
+        write(session, specs)
+
+
+@event.listens_for(Session, "after_commit")
+def _wake(session: Session) -> None:
+    # Also fires for a savepoint's release, and for a session that is joined to an outer transaction. The first is
+    # told apart here; for the second nothing was noted.
+    if _KEY in session.info and not session.in_nested_transaction():
+        noted: dict[Runtime, tuple[set[str], set[str]]] = session.info.pop(_KEY)
+        for runtime, (queues, soon) in noted.items():
+            if queues:
+                runtime.inserted(queues)
+            if soon:
+                runtime.soon()
+
+
+@event.listens_for(Session, "after_soft_rollback")
+def _forget(session: Session, previous: Any) -> None:
+    if previous.parent is None:
+        session.info.pop(_KEY, None)
+
+
+def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:
+    """Insert `specs` in the session's transaction, and see to the wake-up.
+
+    :param specs: a list is written with its keys in sorted order, so that two flushes with the same keys can't
+        deadlock; any other iterable is consumed and sorted chunk by chunk.
+    :returns: the specs, each with id, state and conflict.
+    """
+    written: list[JobSpec] = []
+    queues: set[str] = set()
+    soon: set[str] = set()
+    connection: Connection | None = None
+    for batch in [specs] if isinstance(specs, list) else _chunks(iter(specs)):
+        keys = _resolve(batch)
+        if connection is None:
+            connection = _connection(session)
+        plain = [spec for spec in batch if id(spec) not in keys]
+        keyed = sorted((spec for spec in batch if id(spec) in keys), key=lambda spec: keys[id(spec)]) if keys else []
+        for chunk in _chunks(iter(plain + keyed)):
+            _insert(connection, chunk, keys)
+        for spec in batch:
+            if not spec.conflict:
+                if spec.state == JobState.AVAILABLE:
+                    queues.add(spec.queue)
+                elif _is_soon(spec):
+                    soon.add(spec.queue)
+        written += batch
+    if connection is not None and (queues or soon):
+        _announce(session, connection, queues, soon)
+    return written
+
+
+def _chunks(specs: Iterator[JobSpec]) -> Iterator[list[JobSpec]]:
+    while chunk := list(islice(specs, CHUNK)):
+        yield chunk
+
+
+def _connection(session: Session) -> Connection:
+    connection = session.connection(bind_arguments={"mapper": inspect(Job)})
+    if connection.dialect.name != "postgresql":
+        raise UnsupportedDatabase(
+            f"jobs need PostgreSQL, this session speaks to {connection.dialect.name}; "
+            "bind Job to a PostgreSQL engine: Session(binds={Job: engine, …})"
+        )
+    return connection
+
+
+def _resolve(specs: Sequence[JobSpec]) -> dict[int, bytes]:
+    """Fill in what is `later`, and compute the keys of the unique ones, by the identity of the spec."""
+    if any(spec.waits for spec in specs):
+        for spec in specs:
+            spec.without_id(True)
+        try:
+            for spec in specs:
+                spec.fill()
+        finally:
+            for spec in specs:
+                spec.without_id(False)
+    now = time.time()
+    keys: dict[int, bytes] = {}
+    for spec in specs:
+        if spec.unique is not None:
+            due = now + (spec.schedule_in or 0.0) if spec.scheduled_at is None else spec.scheduled_at.timestamp()
+            # In a state that doesn't count the job neither has a duplicate nor is one.
+            if spec.unique.counts("scheduled" if due > now else "available"):
+                keys[id(spec)] = spec.unique.key(spec.worker, spec.queue, spec.args, spec.meta, due)
+    return keys
+
+
+def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes], round: int = 1) -> None:
+    parameters: dict[str, Any] = {
+        "worker": [spec.worker for spec in specs],
+        "queue": [spec.queue for spec in specs],
+        "args": [spec.args_json for spec in specs],
+        "meta": [spec.meta_json for spec in specs],
+        "tags": [_array(spec.tags) if spec.tags else "{}" for spec in specs],
+        "priority": [spec.priority for spec in specs],
+        "max_attempts": [spec.max_attempts for spec in specs],
+        "at": [None if spec.scheduled_at is None else naive_utc(spec.scheduled_at) for spec in specs],
+        "delay": [spec.schedule_in for spec in specs],
+    }
+    if id(specs[-1]) not in keys:
+        for spec, (job_id, waits) in zip(specs, connection.execute(insert_plain.core, parameters), strict=True):
+            spec.written(job_id, _STATE[waits], conflict=False)
+        return
+    parameters["uniq_key"] = [keys.get(id(spec)) for spec in specs]
+    parameters["uniq_mask"] = [spec.unique.mask if spec.unique is not None else 0 for spec in specs]
+    rows = iter(connection.execute(insert_keyed.core, parameters).all())
+    row = next(rows, None)
+    lost: list[JobSpec] = []
+    for spec in specs:
+        if row is not None and row.uniq_key == keys.get(id(spec)):
+            spec.written(row.id, _STATE[row.waits], conflict=False)
+            row = next(rows, None)
+        else:
+            lost.append(spec)
+    if lost:
+        _find_winners(connection, lost, keys, round)
+
+
+def _find_winners(connection: Connection, lost: Sequence[JobSpec], keys: Mapping[int, bytes], round: int) -> None:
+    """Give the specs that met another job that job's id; those whose opponent is gone by now try again."""
+    found = connection.execute(winners.core, {"keys": sorted({keys[id(spec)] for spec in lost})})
+    there = {row.uniq_key: row for row in found}
+    again: list[JobSpec] = []
+    for spec in lost:
+        if (row := there.get(keys[id(spec)])) is not None:
+            spec.written(row.id, row.state, conflict=True)
+        else:
+            again.append(spec)
+    if not again:
+        return
+    if round >= _MOST_ROUNDS:
+        raise ObanError(
+            f"{len(again)} unique jobs (the first: {again[0]!r}) met another job {round} times, which then was gone; "
+            "is something inserting and finishing them in a loop?"
+        )
+    _insert(connection, again, keys, round + 1)
+
+
+_STATE = {False: JobState.AVAILABLE.value, True: JobState.SCHEDULED.value}
+
+
+def _array(tags: Sequence[str]) -> str:
+    quoted = ('"' + tag.replace("\\", "\\\\").replace('"', '\\"') + '"' for tag in tags)
+    return "{" + ",".join(quoted) + "}"
+
+
+def _is_soon(spec: JobSpec) -> bool:
+    if spec.scheduled_at is not None:
+        return spec.scheduled_at.timestamp() - time.time() <= SOON
+    return (spec.schedule_in or 0.0) <= SOON
+
+
+def _announce(session: Session, connection: Connection, queues: set[str], soon: set[str]) -> None:
+    runtime = runtime_for(connection)
+    mode = "transaction" if runtime is None else runtime.notify
+    if mode == "off":
+        return
+    # A session on a Connection may be joined to a transaction that outlives its commit, or is rolled back after it.
+    owns_transaction = isinstance(session.get_bind(inspect(Job)), Engine)
+    if runtime is not None and mode == "auto" and owns_transaction:
+        noted: dict[Runtime, tuple[set[str], set[str]]] = session.info.setdefault(_KEY, {})
+        before = noted.setdefault(runtime, (set(), set()))
+        before[0].update(queues)
+        before[1].update(soon)
+        return
+    schema = schema_of(connection)
+    messages = [(INSERTED, queue) for queue in sorted(queues)] + [(STAGED, queue) for queue in sorted(soon)]
+    connection.execute(
+        notify.core,
+        {
+            "channels": [channel(name, schema) for name, _ in messages],
+            "payloads": [json.dumps({"queue": queue}) for _, queue in messages],
+        },
+    )

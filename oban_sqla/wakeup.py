@@ -1,0 +1,104 @@
+"""Who has to be told that jobs were committed: the runtimes of this process, by database and schema.
+
+NOTIFY inside a transaction takes a lock on the whole database while the commit is flushed, which costs busy writers
+four to seven times their throughput. Where a runtime of this process serves the same database and schema, the commit
+tells it directly, and it tells the other nodes from a connection of its own. Elsewhere the transaction notifies.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Iterable
+from typing import Literal, Protocol
+
+from sqlalchemy import Connection, Engine, Executable, Pool, func, select, text
+
+from .models.job import jobs
+from .statements.statement import statement
+
+Notify = Literal["auto", "transaction", "off"]
+Identity = tuple[str, str]
+"""Which server and database this is; see :data:`identify`."""
+
+INSERTED, STAGED = "insert", "stage"
+
+
+class Runtime(Protocol):
+    """What a started runtime offers to the sessions of its process. Both methods may be called from any thread."""
+
+    notify: Notify
+    pool: Pool
+    schema: str | None
+    identity: Identity
+
+    def inserted(self, queues: Iterable[str]) -> None:
+        """Jobs of these queues are available."""
+        ...
+
+    def soon(self) -> None:
+        """A job will be due within seconds."""
+        ...
+
+
+_started: list[Runtime] = []
+
+
+def serve(runtime: Runtime) -> None:
+    """From now on commits wake `runtime`."""
+    _started.append(runtime)
+
+
+def unserve(runtime: Runtime) -> None:
+    """The end of :func:`serve`."""
+    if runtime in _started:
+        _started.remove(runtime)
+
+
+@statement
+def identify() -> Executable:
+    """Which server process group and database this connection leads to; needs no privilege and no table."""
+    return select(
+        func.concat(func.pg_postmaster_start_time(), "").label("server"),
+        text("(SELECT oid::text || datname FROM pg_catalog.pg_database WHERE datname = current_database()) AS database"),
+    )
+
+
+def schema_of(connection: Connection) -> str | None:
+    """Where statements on `connection` find the tables: `use_schema`, or the connection's own translation of it."""
+    schemas = connection.get_execution_options().get("schema_translate_map") or {}
+    return schemas.get(jobs.schema, jobs.schema)
+
+
+def runtime_for(connection: Connection) -> Runtime | None:
+    """The runtime of this process that serves the database and the schema of `connection`, if there is one."""
+    if not _started:
+        return None
+    schema = schema_of(connection)
+    served = [runtime for runtime in _started if runtime.schema == schema]
+    for runtime in served:
+        if runtime.pool is connection.engine.pool:
+            return runtime
+    if not served:
+        return None
+    identity = _identity(connection, {runtime.identity for runtime in served})
+    return next((runtime for runtime in served if runtime.identity == identity), None)
+
+
+_identities: weakref.WeakKeyDictionary[Engine, tuple[Identity, float]] = weakref.WeakKeyDictionary()
+_REFRESH = 60.0
+
+
+def _identity(connection: Connection, served: set[Identity]) -> Identity:
+    known, asked = _identities.get(connection.engine, (("", ""), 0.0))
+    # Another answer than the runtimes' may only be old: the server was restarted since.
+    if known not in served and time.monotonic() - asked > _REFRESH:
+        server, database = connection.execute(identify.core).one()
+        known = (server, database)
+        _identities[connection.engine] = (known, time.monotonic())
+    return known
+
+
+def channel(name: str, schema: str | None) -> str:
+    """The NOTIFY channel `name`, apart for each schema. Without one it is the channel of oban-py."""
+    return f"oban_{name}" if schema in (None, "public") else f"{schema}.oban_{name}"
