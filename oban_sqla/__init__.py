@@ -5,6 +5,7 @@
 
 from . import migrations
 from .backoff import Backoff
+from .context import cancelled, current_job
 from .enqueue import enqueue
 from .errors import (
     DatabaseUnavailable,
@@ -20,8 +21,11 @@ from .errors import (
     WorkerConflict,
 )
 from .later import later
+from .limits import Queue
 from .models import Job, JobSpec, Leader, Producer, metadata, use_schema
 from .outcomes import Cancel, Discard, Record, Snooze
+from .runtime.liveness import Heartbeat
+from .runtime.oban import Oban
 from .types import JobState
 from .unique import Unique
 from .worker import job, worker
@@ -32,6 +36,7 @@ __all__ = [
     "DatabaseUnavailable",
     "Discard",
     "Fenced",
+    "Heartbeat",
     "InvalidArgs",
     "InvalidOption",
     "Job",
@@ -40,8 +45,10 @@ __all__ = [
     "JobTimeout",
     "Leader",
     "NotInJob",
+    "Oban",
     "ObanError",
     "Producer",
+    "Queue",
     "Record",
     "SchemaOutdated",
     "Snooze",
@@ -49,6 +56,8 @@ __all__ = [
     "UnknownWorker",
     "UnsupportedDatabase",
     "WorkerConflict",
+    "cancelled",
+    "current_job",
     "enqueue",
     "job",
     "later",

@@ -69,13 +69,13 @@ class Arguments:
         except PydanticSerializationError as error:
             raise InvalidArgs(f"{self._name}: JSON can't carry an argument: {error}") from None
 
-    def load(self, args: object) -> dict[str, Any]:
+    def load_json(self, args: str) -> dict[str, Any]:
         """Stored `args` as keyword arguments for the function.
 
         :raises InvalidArgs: naming the parameter.
         """
         try:
-            return typing.cast(dict[str, Any], self._lenient.validate_python(args))
+            return typing.cast(dict[str, Any], self._lenient.validate_json(args))
         except ValidationError as error:
             raise self._invalid(error) from None
 

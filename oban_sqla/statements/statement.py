@@ -49,7 +49,8 @@ class Statement:
         core: Any = self.core
         made = core.compile(dialect=dialect, schema_translate_map=schemas, render_schema_translate=bool(schemas))
         assert isinstance(made, SQLCompiler)
-        return Compiled(self.name, str(made), tuple(made.positiontup or ()))
+        constants = {name: bind.effective_value for name, bind in made.binds.items() if not bind.required}
+        return Compiled(str(made), tuple(made.positiontup or ()), constants)
 
     def __repr__(self) -> str:
         return f"<statement {self.name}>"
@@ -57,11 +58,16 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A statement as text, and the order of its parameters."""
+    """A statement as text, with the order of its parameters."""
 
-    name: str
     sql: str
     parameters: tuple[str, ...]
+    constants: Mapping[str, Any]
+
+    def values(self, given: Mapping[str, Any]) -> list[Any]:
+        """The `given` parameters, and the statement's own constants, in order."""
+        constants = self.constants
+        return [constants[name] if name in constants else given[name] for name in self.parameters]
 
 
 def statement(build: Callable[[], Executable]) -> Statement:
@@ -84,7 +90,7 @@ def ids(inner: Select[Any]) -> ColumnElement[Any]:
 
     Addressing rows like this can never become a join, so no hash join over the whole table either.
     """
-    return func.array(inner.scalar_subquery(), type_=ARRAY(BigInteger))
+    return func.array(inner.correlate(None).scalar_subquery(), type_=ARRAY(BigInteger))
 
 
 def seconds_from(value: ColumnElement[Any]) -> ColumnElement[Any]:

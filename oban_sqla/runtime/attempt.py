@@ -1,0 +1,298 @@
+"""One run of one job: from the row that was fetched to the ack that says what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import enum
+import inspect
+import json
+import time
+import traceback
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from .. import telemetry
+from ..backoff import jittered
+from ..context import running
+from ..errors import Fenced, InvalidArgs, InvalidOption, JobTimeout
+from ..models import Job
+from ..outcomes import Cancel, Discard, Outcome, Record, Snooze
+from ..payload import encode_value
+from ..registry import workers
+from ..worker import Worker
+from .acks import Ack, error_entry, failure
+from .row import Row
+from .sessions import COMMITTED
+
+if TYPE_CHECKING:
+    from .executors.thread import Threads
+    from .sessions import Sessions
+
+FIRST_UNKNOWN_DELAY = 5.0
+LONGEST_UNKNOWN_DELAY = 300.0
+
+
+class Stop(enum.Enum):
+    """Why a run was asked to stop."""
+
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+
+
+class Attempt:
+    """A run of the job in `row`.
+
+    :param producer: the uuid under which it was fetched.
+    :param threads: where plain functions run.
+    :param sessions: opens the session of a job that asks for one.
+    """
+
+    __slots__ = ("_sessions", "_threads", "producer", "row", "started", "stop", "task", "thread_busy", "unknown")
+
+    def __init__(self, row: Row, producer: str, threads: Threads, sessions: Sessions) -> None:
+        self.row = row
+        self.producer = producer
+        self.task: asyncio.Task[None] | None = None
+        self.stop: Stop | None = None
+        self.thread_busy = False
+        self.unknown = False
+        self.started = 0.0
+        self._threads = threads
+        self._sessions = sessions
+
+    @property
+    def job(self) -> Job:
+        return self.row.job
+
+    def cancelled(self) -> bool:
+        return self.stop is not None
+
+    def ask_to_stop(self, reason: Stop) -> None:
+        """Cancel the coroutine, or tell the thread. The first reason counts."""
+        if self.stop is None:
+            self.stop = reason
+        # A task that has not begun would never run a line of its own when cancelled; it looks at `stop` first.
+        if self.task is not None and self.started:
+            self.task.cancel()
+
+    async def run(self) -> Ack | None:
+        """Run the job and say what became of it; None when its completion is already committed, or was fenced out.
+
+        Raises nothing but what ends the process (KeyboardInterrupt, GeneratorExit).
+        """
+        if self.stop is Stop.SHUTDOWN:
+            return self.ack("available", burned=False)
+        self.started = time.monotonic()
+        worker = workers.get(self.row.worker)
+        token = running.set(self)
+        if telemetry.listened("oban.job.start"):
+            telemetry.execute("oban.job.start", **self._fields())
+        error: BaseException | None = None
+        try:
+            if worker is None:
+                ack = self._give_back_unknown()
+            elif self._is_too_late(worker):
+                ack = self._final("cancelled", f"not started by its deadline, {worker.deadline:g} s after it was due")
+            else:
+                value = await self._call(worker)
+                ack = None if value is COMMITTED else self.outcome(value, worker)
+        except Fenced as fenced:
+            telemetry.logger.warning("%s", fenced)
+            telemetry.execute("oban.fenced", job_id=self.row.id, attempt=self.row.attempt, queue=self.row.queue)
+            return None
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as raised:  # SystemExit and CancelledError of the job's own are its failures
+            error = raised
+            ack = self._raised(raised, worker)
+        finally:
+            running.reset(token)
+        self._tell(ack, error)
+        return ack
+
+    async def _call(self, worker: Worker) -> Any:
+        row = self.row
+        session: AsyncSession | Session | None = None
+        if worker.arguments is None:
+            call = _bound(worker.target().process, row.job)
+        else:
+            given = worker.arguments.load_json(row.args)
+            for name, kind in worker.arguments.injected.items():
+                if kind is Job:
+                    given[name] = row.job
+                else:
+                    given[name] = session = session or self._sessions.open(kind)
+            call = _bound(worker.target, **given)
+        limit = worker.timeout_for(row.job if worker.arguments is None else None)
+        timer = None
+        if limit is not None:
+            timer = asyncio.get_running_loop().call_later(limit, self.ask_to_stop, Stop.TIMEOUT)
+        try:
+            if session is not None:
+                value = await self._sessions.run(session, self, worker, lambda: self._execute(worker, call))
+            else:
+                value = await self._execute(worker, call)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if self.timed_out:
+            raise self._timeout(worker)  # it swallowed the cancellation, or the thread came back too late
+        return value
+
+    async def _execute(self, worker: Worker, call: Callable[[], Any]) -> Any:
+        if not worker.is_async:
+            return await self.in_thread(call)
+        result = call()
+        return await result if inspect.isawaitable(result) else result
+
+    async def in_thread(self, call: Callable[[], Any]) -> Any:
+        """What `call` returns or raises in a thread. A thread can't be cancelled: this ends when it does."""
+        future = self._threads.submit(call, contextvars.copy_context())
+        self.thread_busy = True
+        while not future.done():
+            try:
+                await asyncio.shield(future)
+            except asyncio.CancelledError:
+                if self.stop is None:
+                    raise
+        self.thread_busy = False
+        returned, value = future.result()
+        if returned:
+            return value
+        raise value
+
+    @property
+    def timed_out(self) -> bool:
+        return self.stop is Stop.TIMEOUT
+
+    def outcome(self, value: Any, worker: Worker) -> Ack:
+        """The ack for what the worker returned.
+
+        :raises InvalidArgs: for a recorded value that JSON can't carry.
+        """
+        match value:
+            case Outcome():
+                return self._decided(value)
+            case _ if worker.recorded:
+                return self._decided(Record(value))
+            case _:
+                return self.ack()
+
+    def _decided(self, outcome: Outcome) -> Ack:
+        match outcome:
+            case Snooze():
+                snoozed = self._count("snoozed")
+                return self.ack("scheduled", delay=outcome.seconds, burned=False, meta=json.dumps({"snoozed": snoozed}))
+            case Record():
+                text = encode_value(outcome.value, "the recorded value")
+                return self.ack(meta=f'{{"recorded":true,"return":{text}}}')
+            case Cancel() | Discard():
+                return self._final("cancelled" if isinstance(outcome, Cancel) else "discarded", outcome.reason)
+            case _:
+                raise InvalidOption(f"{type(outcome).__name__} is no outcome of a job")
+
+    def _raised(self, error: BaseException, worker: Worker | None) -> Ack:
+        if isinstance(error, asyncio.CancelledError) and self.stop is Stop.SHUTDOWN:
+            return self.ack("available", burned=False)
+        if isinstance(error, Outcome):
+            try:
+                return self._decided(error)
+            except InvalidArgs as invalid:
+                error = invalid
+        if worker is not None and self.timed_out and not isinstance(error, JobTimeout):
+            timeout = self._timeout(worker)
+            timeout.__cause__ = error if not isinstance(error, asyncio.CancelledError) else None
+            error = timeout
+        message = _format(error)
+        try:
+            row = self.row
+            delay = None if worker is None else worker.delay_for(lambda: row.job, row.attempt, row.max_attempts)
+        except Exception as broken:
+            delay = None
+            message += f"\n\nIts backoff raised as well, so the usual one is used:\n{_format(broken)}"
+        return failure(self.ack(), message, delay)
+
+    def ack(
+        self,
+        state: str = "completed",
+        *,
+        delay: float | None = None,
+        burned: bool = True,
+        error: str | None = None,
+        meta: str | None = None,
+    ) -> Ack:
+        """An ack of this run."""
+        row = self.row
+        return Ack(row.id, row.attempt, self.producer, state, delay, burned, error, meta, row.queue, row.max_attempts)
+
+    def _final(self, state: str, reason: str) -> Ack:
+        return self.ack(state, error=error_entry(self.row.attempt, reason))
+
+    def _give_back_unknown(self) -> Ack:
+        """A worker of a newer or older version of the program: left to a node that knows it, with growing patience."""
+        self.unknown = True
+        times = self._count("unknown_worker")
+        delay = min(FIRST_UNKNOWN_DELAY * 2 ** min(times - 1, 10), LONGEST_UNKNOWN_DELAY)
+        meta = json.dumps({"unknown_worker": times})
+        return self.ack("scheduled", delay=jittered(delay), burned=False, meta=meta)
+
+    def _count(self, key: str) -> int:
+        before = self.row.meta_object.get(key)
+        return (before if isinstance(before, int) else 0) + 1
+
+    def _is_too_late(self, worker: Worker) -> bool:
+        if worker.deadline is None:
+            return False
+        late = self.row.attempted_at - self.row.scheduled_at
+        return late.total_seconds() > worker.deadline
+
+    def _timeout(self, worker: Worker) -> JobTimeout:
+        return JobTimeout(f"{worker.name}: ran longer than its timeout of {worker.timeout or 0:g} s")
+
+    def _fields(self) -> dict[str, Any]:
+        row = self.row
+        return {
+            "job_id": row.id,
+            "worker": row.worker,
+            "queue": row.queue,
+            "attempt": row.attempt,
+            "max_attempts": row.max_attempts,
+            "node": row.attempted_by[0],
+        }
+
+    def _tell(self, ack: Ack | None, error: BaseException | None) -> None:
+        state = "completed" if ack is None else ack.state
+        failed = error is not None and state in ("retryable", "discarded") and not isinstance(error, Outcome)
+        if failed:
+            telemetry.logger.warning(
+                "job %d (%s) failed in attempt %d of %d and is %s",
+                self.row.id, self.row.worker, self.row.attempt, self.row.max_attempts, state,
+            )  # fmt: skip
+        event = "oban.job.exception" if failed else "oban.job.stop"
+        if telemetry.listened(event):
+            fields = self._fields() | {
+                "state": state,
+                "duration": time.monotonic() - self.started,
+                "queue_time": (self.row.attempted_at - self.row.scheduled_at).total_seconds(),
+            }
+            telemetry.execute(event, **fields, **({"error": error} if failed else {}))
+
+
+def _bound(fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[], Any]:
+    return lambda: fn(*args, **kwargs)
+
+
+def _format(error: BaseException) -> str:
+    """The traceback as text, from the job's own code on; always some text, whatever the exception does."""
+    try:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None and "oban_sqla" in trace.tb_frame.f_code.co_filename:
+            trace = trace.tb_next
+        return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+    except BaseException as broken:
+        return f"{type(error).__name__} (its traceback could not be formatted: {type(broken).__name__})"
+

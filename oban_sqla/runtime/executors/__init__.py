@@ -1,0 +1,1 @@
+"""Where jobs run: coroutines on the event loop, plain functions in threads."""

@@ -1,0 +1,210 @@
+"""The connections that a node holds for itself, apart from the user's pool.
+
+They are made by a twin of the engine's pool, so that `creator`, ``do_connect`` hooks and TLS settings apply. On
+asyncpg the statements go to the driver as prepared text: through SQLAlchemy's execution each would cost three to seven
+times the client CPU at small batches. On other drivers they go through SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+import asyncpg
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from ..statements.statement import Compiled, Statement
+
+STATEMENT_TIMEOUT = 10.0
+CONNECT_TIMEOUT = 5.0
+
+# Plans cached on an empty table are 50 to 400 times too slow when it has filled, so none is cached; the rest keeps
+# settings of the server or role that suit other programs away from these short statements.
+SETTINGS = (
+    "SET plan_cache_mode = force_custom_plan",
+    "SET jit = off",
+    "SET default_transaction_isolation = 'read committed'",
+    "SET application_name = 'oban_sqla'",
+)
+
+Prepare = Callable[[Any], Awaitable[None]]
+
+
+class StatementFailed(OSError):
+    """A statement failed on a lane.
+
+    :ivar sqlstate: what PostgreSQL said; None when it did not get to say anything.
+    :ivar unknown: the connection was lost on the way: the statement may or may not have been committed.
+    """
+
+    def __init__(self, statement: str, cause: BaseException, sqlstate: str | None, unknown: bool) -> None:
+        super().__init__(f"{statement}: {type(cause).__name__}: {cause}")
+        self.sqlstate = sqlstate
+        self.unknown = unknown
+
+    @property
+    def is_data_error(self) -> bool:
+        """Whether it is some value's fault, so that trying the same again can't help."""
+        return self.sqlstate is not None and self.sqlstate[:2] in ("22", "23", "21")
+
+
+class Lane:
+    """One connection, used by one statement at a time.
+
+    :param engine: what :func:`twin` gives.
+    :param name: for messages.
+    :param prepare: called with the driver's own connection, on every new one.
+    """
+
+    def __init__(self, engine: AsyncEngine, name: str, prepare: Prepare | None = None) -> None:
+        self.name = name
+        self.connections = 0
+        """How many connections it has had; a change means that something may have been missed."""
+        self._engine = engine
+        self._schemas = engine.get_execution_options().get("schema_translate_map")
+        self._prepare = prepare
+        self._connection: AsyncConnection | None = None
+        self._asyncpg: asyncpg.Connection[asyncpg.Record] | None = None
+        self._driver: Any = None
+        self._compiled: dict[Statement, Compiled] = {}
+        self._lock = asyncio.Lock()
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
+        """Execute `statement` in a transaction of its own, connecting first if need be.
+
+        A caller that is cancelled leaves; the statement itself runs to its end, because cancelling it midway could
+        leak the connection with its locks.
+
+        :returns: the rows, as tuples.
+        :raises StatementFailed: also after :data:`STATEMENT_TIMEOUT`, which closes the connection.
+        """
+        return await self._shielded(self._run(statement, parameters))
+
+    async def connect(self) -> None:
+        """Connect if there is no connection.
+
+        :raises StatementFailed: when that fails, or takes longer than :data:`CONNECT_TIMEOUT`.
+        """
+        await self._shielded(self._locked_connect())
+
+    async def close(self) -> None:
+        """Wait for the statement under way, and close the connection."""
+        if self._under_way:
+            await asyncio.wait(self._under_way)
+        async with self._lock:
+            connection, self._connection, self._asyncpg, self._driver = self._connection, None, None, None
+            if connection is not None:
+                await _quietly(connection.close())
+
+    async def guarded(self, use: Callable[[Any], Awaitable[Any]]) -> Any:
+        """Run ``use(driver)`` while no statement is under way, connecting first if need be."""
+
+        async def run() -> Any:
+            async with self._lock:
+                await self._connected()
+                try:
+                    return await use(self._driver)
+                except Exception as error:
+                    raise await self._failed(self.name, error) from error
+
+        return await self._shielded(run())
+
+    async def _shielded(self, work: Any) -> Any:
+        task = asyncio.ensure_future(work)
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # Nobody is left to take its exception.
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+
+    async def _run(self, statement: Statement, parameters: dict[str, Any]) -> Sequence[Any]:
+        async with self._lock:
+            connection = await self._connected()
+            try:
+                if (driver := self._asyncpg) is not None:
+                    compiled = self._compiled.get(statement) or self._compile(statement)
+                    return await driver.fetch(compiled.sql, *compiled.values(parameters), timeout=STATEMENT_TIMEOUT)
+                async with asyncio.timeout(STATEMENT_TIMEOUT):
+                    result = await connection.execute(statement.core, parameters)
+                    return result.all() if result.returns_rows else []
+            except Exception as error:
+                raise await self._failed(statement.name, error) from error
+
+    def _compile(self, statement: Statement) -> Compiled:
+        compiled = self._compiled[statement] = statement.compiled(self._engine.dialect, self._schemas)
+        return compiled
+
+    async def _locked_connect(self) -> None:
+        async with self._lock:
+            await self._connected()
+
+    async def _connected(self) -> AsyncConnection:
+        if self._connection is not None and not (self._asyncpg is not None and self._asyncpg.is_closed()):
+            return self._connection
+        await self._drop()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                connection = self._connection = await self._engine.connect()
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                self._driver = (await connection.get_raw_connection()).driver_connection
+                if connection.sync_connection is not None:
+                    connection.sync_connection.detach()
+                for setting in SETTINGS:
+                    await connection.execute(text(setting))
+                if isinstance(self._driver, asyncpg.Connection):
+                    self._asyncpg = self._driver
+                self.connections += 1
+                if self._prepare is not None:
+                    await self._prepare(self._driver)
+        except Exception as error:
+            await self._drop()
+            raise StatementFailed(f"connecting ({self.name})", error, _sqlstate(error), unknown=False) from error
+        return connection
+
+    async def _failed(self, what: str, error: Exception) -> StatementFailed:
+        """The failure to raise for `error`; gives the connection up unless the server answered on it."""
+        sqlstate = _sqlstate(error)
+        lost = sqlstate is None or sqlstate.startswith(("08", "57P")) or sqlstate == "25P03"
+        # An error while encoding a parameter has no SQLSTATE and never reached the server.
+        if sqlstate is None and isinstance(error, asyncpg.DataError):
+            sqlstate, lost = "22000", False
+        if lost:
+            await self._drop()
+        return StatementFailed(what, error, sqlstate, unknown=lost)
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        driver, self._asyncpg, self._driver = self._asyncpg, None, None
+        if driver is not None:
+            driver.terminate()
+        if connection is not None:
+            await _quietly(connection.invalidate())
+            await _quietly(connection.close())
+
+
+def twin(engine: AsyncEngine) -> AsyncEngine:
+    """An engine that connects like `engine`, with a pool of its own."""
+    sync = engine.sync_engine
+    copy = Engine(sync.pool.recreate(), sync.dialect, sync.url, hide_parameters=True)
+    return AsyncEngine(copy).execution_options(**sync.get_execution_options())
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    value = getattr(cause, "sqlstate", None) or getattr(getattr(cause, "__cause__", None), "sqlstate", None)
+    return value if isinstance(value, str) else None
+
+
+async def _quietly(work: Awaitable[None]) -> None:
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await work
+    except Exception:  # noqa: S110 -- a connection that is given up may fail at being closed
+        return

@@ -1,0 +1,93 @@
+"""What every background process of the runtime has in common, so that each is only its `step`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from abc import ABC, abstractmethod
+
+from ..telemetry import logger
+
+FIRST_RETRY = 0.1
+LONGEST_RETRY = 5.0
+
+
+class Loop(ABC):
+    """A task that repeats :meth:`step` until it is stopped.
+
+    A step that raises is logged and tried again after 0.1 s, doubling up to 5 s, with jitter: nothing that one
+    database error does may end a loop.
+    """
+
+    name: str
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+        self._awake = asyncio.Event()
+        self._stopped = asyncio.Event()
+
+    @property
+    def _stopping(self) -> bool:
+        return self._stopped.is_set()
+
+    @abstractmethod
+    async def step(self) -> float | None:
+        """Do what is to be done now.
+
+        :returns: seconds until the next step unless somebody wakes the loop before; None to wait for that.
+        """
+
+    def start(self) -> None:
+        """Begin; the first step comes at once."""
+        self._stopped.clear()
+        self._task = asyncio.create_task(self._run(), name=f"oban_sqla {self.name}")
+
+    async def stop(self) -> None:
+        """End after the step that is under way."""
+        self._stopped.set()
+        self._awake.set()
+        if self._task is not None:
+            task, self._task = self._task, None
+            await asyncio.wait([task])
+
+    def wake(self) -> None:
+        """Let the next step come now, or right after the one that is under way."""
+        self._awake.set()
+
+    async def _run(self) -> None:
+        failures = 0
+        while not self._stopping:
+            self._awake.clear()
+            try:
+                delay = await self.step()
+                failures = 0
+            except Exception as error:
+                failures += 1
+                delay = min(FIRST_RETRY * 2 ** min(failures - 1, 10), LONGEST_RETRY) * (0.5 + random.random())
+                logger.warning(
+                    "%s: %s: %s; trying again in %.1f s", self.name, type(error).__name__, error, delay,
+                    exc_info=not isinstance(error, OSError),
+                )  # fmt: skip
+                # Not hurried by a wake-up: whoever wakes it can't know that it is failing.
+                await self._until_stopped(delay)
+                continue
+            if not self._stopping:
+                await self._sleep(delay)
+
+    async def _until_stopped(self, delay: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(delay):
+                await self._stopped.wait()
+
+    async def _sleep(self, delay: float | None) -> None:
+        if delay is None:
+            await self._awake.wait()
+        elif delay > 0:
+            waker = asyncio.get_running_loop().call_later(delay, self._awake.set)
+            try:
+                await self._awake.wait()
+            finally:
+                waker.cancel()
+        else:
+            await asyncio.sleep(0)

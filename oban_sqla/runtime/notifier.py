@@ -1,0 +1,75 @@
+"""Listens: one connection of its own, because a LISTEN on a pooled one would leak to its next borrower."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ..telemetry import logger
+from .lanes import Lane
+from .loop import Loop
+
+CHECK_EVERY = 15.0
+PSYCOPG_SLICE = 1.0
+
+Heard = Callable[[str, dict[str, Any]], None]
+
+
+class Notifier(Loop):
+    """Hears notifications, and connects again when the connection is lost.
+
+    :param channels: the channels' names.
+    :param heard: called with the channel and the payload.
+    :param connected: called after each new LISTEN; what was sent in between is lost, so look for yourself.
+    """
+
+    name = "notifier"
+
+    def __init__(
+        self, engine: AsyncEngine, channels: list[str], heard: Heard, connected: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self.lane = Lane(engine, "listening", self._listen)
+        self._channels = channels
+        self._heard = heard
+        self._connected = connected
+        self._is_psycopg = engine.dialect.driver == "psycopg"
+
+    async def step(self) -> float | None:
+        await self.lane.connect()
+        if not self._is_psycopg:
+            # The driver calls back by itself; the heartbeat finds out when the connection is dead.
+            return CHECK_EVERY
+        await self.lane.guarded(self._hear_for_a_while)
+        return 0.0
+
+    async def _listen(self, driver: Any) -> None:
+        for name in self._channels:
+            if self._is_psycopg:
+                await driver.execute(f'LISTEN "{name}"')
+            else:
+                await driver.add_listener(name, self._on_asyncpg)
+        if self._is_psycopg:
+            driver.add_notify_handler(lambda notice: self._on(notice.channel, notice.payload))
+        else:
+            loop = asyncio.get_running_loop()
+            driver.add_termination_listener(lambda _: loop.call_soon(self.wake))
+        self._connected()
+
+    async def _hear_for_a_while(self, driver: Any) -> None:
+        async for notice in driver.notifies(timeout=PSYCOPG_SLICE):
+            self._on(notice.channel, notice.payload)
+
+    def _on_asyncpg(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
+        self._on(channel, str(payload))
+
+    def _on(self, channel: str, payload: str) -> None:
+        try:
+            parsed = json.loads(payload)
+            self._heard(channel, parsed if isinstance(parsed, dict) else {})
+        except ValueError:
+            logger.debug("a notification on %s that is not ours was ignored", channel)

@@ -1,0 +1,126 @@
+"""The session of a job that asks for one: its commit also completes the job.
+
+The completion is the last statement of the job's own transaction, fenced like every ack, so the effects of the job on
+the database happen exactly once, at no extra commit. (River's JobCompleteTx and DBOS's transactional steps do the same
+by hand.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event, inspect
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
+
+from ..errors import Fenced, InvalidOption, ObanError
+from ..models import Job
+from ..outcomes import Cancel, Discard
+from ..statements.ack import acknowledge, complete
+from ..worker import Worker
+from .acks import Ack, parameters
+
+if TYPE_CHECKING:
+    from .attempt import Attempt
+
+SessionMaker = async_sessionmaker[Any] | sessionmaker[Any]
+
+_IN_JOB = "oban_sqla.job"
+
+
+class Sessions:
+    """Opens sessions for jobs.
+
+    :param maker: what the user gave as ``Oban(sessionmaker=…)``.
+    """
+
+    def __init__(self, maker: SessionMaker | None) -> None:
+        self._maker = maker
+
+    def open(self, kind: type) -> AsyncSession | Session:
+        """A session of `kind` (``AsyncSession`` or ``Session``).
+
+        :raises InvalidOption: when the runtime has no sessionmaker of that kind.
+        """
+        session = None if self._maker is None else self._maker()
+        if not isinstance(session, kind):
+            expected = "async_sessionmaker" if kind is AsyncSession else "sessionmaker"
+            raise InvalidOption(
+                f"the job asks for a {kind.__name__}, but the runtime has {self._maker!r}; "
+                f"give it one: Oban(engine, sessionmaker={expected}(…))"
+            )
+        assert isinstance(session, AsyncSession | Session)
+        return session
+
+    async def run(
+        self,
+        session: AsyncSession | Session,
+        attempt: Attempt,
+        worker: Worker,
+        runner: Callable[[], Coroutine[Any, Any, Any]],
+    ) -> Any:
+        """Run the job; then acknowledge it and commit, in one transaction.
+
+        :returns: :data:`COMMITTED`; or what is still to be acknowledged, after a rollback: a Cancel, a Discard, or the
+            value of a run that took too long.
+        :raises Fenced: when the job was given to another run; everything was rolled back.
+        """
+        sync = session.sync_session if isinstance(session, AsyncSession) else session
+        sync.info[_IN_JOB] = True
+        try:
+            value = await runner()
+            if attempt.timed_out or isinstance(value, Cancel | Discard):
+                return value
+            ack = attempt.outcome(value, worker)
+            if isinstance(session, AsyncSession):
+                await _to_its_end(session.run_sync(_finish, ack))
+            else:
+                await attempt.in_thread(lambda: _finish(session, ack))
+            return COMMITTED
+        finally:
+            if isinstance(session, AsyncSession):
+                await _to_its_end(session.close())
+            else:
+                await attempt.in_thread(session.close)
+
+
+class _Committed:
+    """The job's transaction has acknowledged it."""
+
+
+COMMITTED = _Committed()
+
+
+async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
+    """Wait for `work` even while being cancelled: a statement that is cut off may leave its connection unusable."""
+    task = asyncio.ensure_future(work)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)
+    task.result()
+
+
+def _finish(session: Session, ack: Ack) -> None:
+    session.flush()
+    statement = complete if ack.is_plain else acknowledge
+    connection = session.connection(bind_arguments={"mapper": inspect(Job)})
+    changed = connection.execute(statement.core, parameters(statement, [ack])).all()
+    if not changed:
+        session.rollback()
+        raise Fenced(f"job {ack.id}, attempt {ack.attempt}: it was given to another run; its effects were rolled back")
+    session.info[_IN_JOB] = False
+    session.commit()
+
+
+@event.listens_for(Session, "before_commit")
+def _refuse_commit(session: Session) -> None:
+    if session.info.get(_IN_JOB) and not session.in_nested_transaction():
+        raise ObanError(
+            "commit() inside a job: the runtime commits this session when the job ends, together with the job's "
+            "completion; use begin_nested() for a part that may fail, or a session of your own"
+        )
+
+

@@ -1,0 +1,94 @@
+"""Acknowledging: what became of the jobs that a node ran.
+
+Every ack is fenced: it counts only while the job is executing, in the same attempt, under the same producer. A row
+that another transaction has locked is skipped, and tried again with a later batch: one lock must not hold up the
+others. The state is tested as text, so that no partial index can claim the test and the rows are found by their key.
+"""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Executable, Float, SmallInteger, Text, case, cast, column, func, select
+from sqlalchemy import literal_column, null, update
+from sqlalchemy.dialects.postgresql import JSONB
+
+from ..models.base import utc_now
+from ..models.job import jobs
+from ..types import JobStateType
+from .statement import array, ids, seconds_from, statement
+
+PRODUCER = literal_column("2")
+"""Where in ``attempted_by`` the producer's uuid stands, after the node's name."""
+
+_FENCE = (column("id", BigInteger), column("attempt", SmallInteger), column("producer", Text))
+_OUTCOME = (
+    column("state", Text),
+    column("delay", Float),
+    column("burned", SmallInteger),
+    column("error", Text),
+    column("meta", Text),
+)
+
+
+def _given(*columns: Any) -> Any:
+    parameters = (array(f"in_{c.name}", c.type) for c in columns)
+    return func.unnest(*parameters).table_valued(*columns).render_derived(name="given").alias("given")
+
+
+def _is_ours(given: Any) -> ColumnElement[bool]:
+    return (
+        (jobs.c.id == given.c.id)
+        & (cast(jobs.c.state, Text) == literal_column("'executing'"))
+        & (jobs.c.attempt == given.c.attempt)
+        & (jobs.c.attempted_by[PRODUCER] == given.c.producer)
+    )
+
+
+def _locked(given: Any) -> ColumnElement[Any]:
+    return ids(
+        select(jobs.c.id).where(_is_ours(given)).order_by(jobs.c.id).with_for_update(of=jobs, skip_locked=True)
+    )
+
+
+@statement
+def complete() -> Executable:
+    """Jobs that simply ended well. Returns the ids that were changed."""
+    done = {jobs.c.state: cast("completed", JobStateType), jobs.c.completed_at: utc_now()}
+    return update(jobs).where(jobs.c.id == func.any(_locked(_given(*_FENCE)))).values(done).returning(jobs.c.id)
+
+
+@statement
+def acknowledge() -> Executable:
+    """Jobs with any outcome. Returns the ids that were changed.
+
+    `delay` is seconds until the job is due again (null: leave its time), `burned` is 0 when the attempt is given back,
+    `error` and `meta` are JSON texts to add, or null.
+    """
+    outcome = _given(*_FENCE, *_OUTCOME)
+    o = outcome.c
+
+    def stamp(name: str, when: str) -> ColumnElement[Any]:
+        return case((o.state == when, utc_now()), else_=jobs.c[name])
+
+    # What strangers wrote into a row may be of any type; nothing they did may make this statement raise.
+    meta = case((func.jsonb_typeof(jobs.c.meta) == "object", jobs.c.meta), else_=cast("{}", JSONB))
+    errors = case((func.jsonb_typeof(jobs.c.errors) == "array", jobs.c.errors), else_=cast("[]", JSONB))
+    values = {
+        jobs.c.state: cast(o.state, JobStateType),
+        jobs.c.completed_at: stamp("completed_at", "completed"),
+        jobs.c.cancelled_at: stamp("cancelled_at", "cancelled"),
+        jobs.c.discarded_at: stamp("discarded_at", "discarded"),
+        jobs.c.scheduled_at: func.coalesce(utc_now() + seconds_from(o.delay), jobs.c.scheduled_at),
+        jobs.c.attempt: func.greatest(jobs.c.attempt - 1 + o.burned, 0),
+        jobs.c.errors: case((o.error.is_(null()), jobs.c.errors), else_=errors.op("||")(cast(o.error, JSONB))),
+        jobs.c.meta: case((o.meta.is_(null()), jobs.c.meta), else_=meta.op("||")(cast(o.meta, JSONB))),
+        jobs.c.cancel_at: null(),
+    }
+    mine = (jobs.c.id == o.id) & (jobs.c.id == func.any(_locked(_given(*_FENCE))))
+    return update(jobs).where(mine).values(values).returning(jobs.c.id)
+
+
+@statement
+def still_ours() -> Executable:
+    """Of these runs, the ids whose job is still theirs: an ack that changed nothing met a lock, or was fenced out."""
+    given = _given(*_FENCE)
+    return select(jobs.c.id).where(_is_ours(given))

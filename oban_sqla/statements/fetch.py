@@ -1,0 +1,61 @@
+"""Fetching: the jobs that a producer may run next become its own.
+
+The rows are found and locked by an ordered scan of the fetch index and then updated by id. The outer UPDATE does not
+repeat the state: that would invite a second scan. What another transaction has locked is skipped.
+"""
+
+from sqlalchemy import DateTime, Executable, Integer, Text, bindparam, cast, func, select, type_coerce, update
+
+from ..models.base import utc_now
+from ..models.job import jobs
+from .statement import array, ids, state, statement
+
+FETCHED = (
+    "id",
+    "worker",
+    "attempt",
+    "max_attempts",
+    "priority",
+    "args",
+    "meta",
+    "errors",
+    "tags",
+    "inserted_at",
+    "scheduled_at",
+    "attempted_at",
+    "cancelled_at",
+    "completed_at",
+    "discarded_at",
+)
+"""What a fetch returns of each job, in this order."""
+
+
+@statement
+def fetch() -> Executable:
+    """Take up to `limit` jobs of `queue` for `attempted_by`, in no particular order.
+
+    A job with no attempt left is passed over (the lifeline discards it), and so is a worker of `unknown`.
+    """
+    free = (
+        select(jobs.c.id)
+        .where(
+            jobs.c.state == state("available"),
+            jobs.c.queue == bindparam("queue", type_=Text),
+            jobs.c.attempt < jobs.c.max_attempts,
+            jobs.c.worker != func.all(array("unknown")),
+        )
+        .order_by(jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
+        .limit(bindparam("limit", type_=Integer))
+        .with_for_update(skip_locked=True)
+    )
+    taken = {
+        jobs.c.state: state("executing"),
+        jobs.c.attempt: jobs.c.attempt + 1,
+        jobs.c.attempted_at: utc_now(),
+        jobs.c.attempted_by: array("attempted_by"),
+    }
+    texts = {name: cast(jobs.c[name], Text).label(name) for name in ("args", "meta", "errors")}
+    times = {name: type_coerce(jobs.c[name], DateTime()).label(name) for name in FETCHED if name.endswith("_at")}
+    plain = {name: type_coerce(jobs.c[name], Text).label(name) for name in ("worker",)}
+    columns = [(texts | times | plain).get(name, jobs.c[name]) for name in FETCHED]
+    return update(jobs).where(jobs.c.id == func.any(ids(free))).values(taken).returning(*columns)

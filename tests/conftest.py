@@ -1,0 +1,134 @@
+"""Fixtures on a real PostgreSQL: one server a run, one database an xdist worker, empty tables for every test."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from tests.database import NoDatabase, TestServer, create_database, drop_database, open_server
+
+SERVER = pytest.StashKey[TestServer]()
+
+OUR_TABLES = r"""
+    SELECT string_agg(format('%I.%I', schemaname, tablename), ', ')
+    FROM pg_tables
+    WHERE tablename LIKE 'oban\_%' AND tablename <> 'oban_schema'
+"""
+
+
+def server_of(config: pytest.Config) -> TestServer:
+    """The run's server, started when it is first asked for."""
+    if SERVER not in config.stash:
+        try:
+            config.stash[SERVER] = open_server()
+        except NoDatabase as reason:
+            pytest.exit(str(reason), returncode=4)
+    return config.stash[SERVER]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """With xdist, the controller starts the server and tells its workers where it is."""
+    node.workerinput["database_url"] = server_of(node.config).url.render_as_string(hide_password=False)
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    if (server := config.stash.get(SERVER, None)) is not None:
+        terminalreporter.write_line(f"database: {server}")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if (server := config.stash.get(SERVER, None)) is not None:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def server_url(request: pytest.FixtureRequest) -> URL:
+    """The server, by a database from which others can be created."""
+    workerinput: dict[str, str] | None = getattr(request.config, "workerinput", None)
+    return make_url(workerinput["database_url"]) if workerinput else server_of(request.config).url
+
+
+@pytest.fixture(scope="session")
+def database_url(server_url: URL) -> Iterator[str]:
+    """This worker's own database, with the newest schema. For asyncpg."""
+    name = f"oban_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
+
+    async def create() -> URL:
+        from oban_sqla import migrations
+
+        url = await create_database(server_url, name)
+        engine = create_async_engine(url)
+        try:
+            await migrations.migrate(engine)
+        finally:
+            await engine.dispose()
+        return url
+
+    try:
+        yield asyncio.run(create()).render_as_string(hide_password=False)
+    finally:
+        asyncio.run(drop_database(server_url, name))
+
+
+@pytest.fixture
+def empty_database(server_url: URL) -> Iterator[str]:
+    """A database of the test's own, with nothing in it. For asyncpg."""
+    name = f"oban_empty_{os.getpid()}_{os.urandom(4).hex()}"
+    try:
+        yield asyncio.run(create_database(server_url, name)).render_as_string(hide_password=False)
+    finally:
+        asyncio.run(drop_database(server_url, name))
+
+
+@pytest.fixture(scope="session")
+def _cleaner(database_url: str) -> Iterator[Connection]:
+    engine = create_engine(_psycopg(database_url), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text("SET lock_timeout = '10s'"))
+        yield connection
+    engine.dispose()
+
+
+@pytest.fixture
+def clean_tables(_cleaner: Connection) -> Iterator[None]:
+    """Empties our tables after the test, when its engines are gone. Fails where one left a transaction open."""
+    yield
+    if tables := _cleaner.execute(text(OUR_TABLES)).scalar():
+        _cleaner.execute(text(f"TRUNCATE {tables} CASCADE"))
+
+
+@pytest.fixture
+async def engine(database_url: str, clean_tables: None) -> AsyncIterator[AsyncEngine]:
+    """An engine of asyncpg."""
+    engine = create_async_engine(database_url)
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture(params=["asyncpg", "psycopg"])
+async def any_engine(
+    request: pytest.FixtureRequest, database_url: str, clean_tables: None
+) -> AsyncIterator[AsyncEngine]:
+    """An asynchronous engine; the test runs once with each driver."""
+    engine = create_async_engine(make_url(database_url).set(drivername=f"postgresql+{request.param}"))
+    yield engine
+    await engine.dispose()
+
+
+@pytest.fixture
+def sync_engine(database_url: str, clean_tables: None) -> Iterator[Engine]:
+    """A plain engine, of psycopg 3."""
+    engine = create_engine(_psycopg(database_url))
+    yield engine
+    engine.dispose()
+
+
+def _psycopg(url: str) -> URL:
+    return make_url(url).set(drivername="postgresql+psycopg")

@@ -1,0 +1,39 @@
+"""What tests of all parts need: waiting for conditions instead of sleeping for luck."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def eventually(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0, interval: float = 0.01) -> T:
+    """Call a condition, plain or async, until what it returns is truthy, and return that.
+
+    An AssertionError it raises counts as "not yet", so that it may consist of asserts (and then has to return something
+    true).
+
+    :param timeout: seconds until it is given up.
+    :param interval: seconds between two calls.
+    :raises AssertionError: it did not hold in time; the message has the last value.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        last: object = None
+        failure: AssertionError | None = None
+        try:
+            outcome = condition()
+            value = await outcome if inspect.isawaitable(outcome) else outcome
+            if value:
+                return value
+            last = value
+        except AssertionError as error:
+            failure = error
+        if time.monotonic() > deadline:
+            said = f"its last value was {last!r}" if failure is None else f"it last said: {failure}"
+            raise AssertionError(f"the condition did not hold within {timeout} s; {said}") from failure
+        await asyncio.sleep(interval)
