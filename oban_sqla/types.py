@@ -73,7 +73,11 @@ class WorkerName(TypeDecorator[str]):
     cache_ok = True
 
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
-        return self if isinstance(value, str) or hasattr(value, "worker_name") else super().coerce_compared_value(op, value)
+        return (
+            self
+            if isinstance(value, str) or hasattr(value, "worker_name")
+            else super().coerce_compared_value(op, value)
+        )
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         return getattr(value, "worker_name", value)

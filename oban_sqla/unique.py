@@ -90,9 +90,7 @@ class Unique:
         """Whether a job in `state` has duplicates."""
         return bool(self.mask & BITS[state])
 
-    def key(
-        self, worker: str, queue: str, args: Mapping[str, Any], meta: Mapping[str, Any], due: float
-    ) -> bytes:
+    def key(self, worker: str, queue: str, args: Mapping[str, Any], meta: Mapping[str, Any], due: float) -> bytes:
         """The digest of what makes a job the same: sixteen bytes, stored twice, so kept short.
 
         :param due: when the job is due, in seconds since 1970; only its bucket counts.

@@ -158,12 +158,12 @@ def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int,
         "delay": [spec.schedule_in for spec in specs],
     }
     if id(specs[-1]) not in keys:
-        for spec, (job_id, waits) in zip(specs, connection.execute(insert_plain.core, parameters), strict=True):
+        for spec, (job_id, waits) in zip(specs, insert_plain.execute(connection, **parameters), strict=True):
             spec.written(job_id, _STATE[waits], conflict=False)
         return
     parameters["uniq_key"] = [keys.get(id(spec)) for spec in specs]
     parameters["uniq_mask"] = [spec.unique.mask if spec.unique is not None else 0 for spec in specs]
-    rows = iter(connection.execute(insert_keyed.core, parameters).all())
+    rows = iter(insert_keyed.execute(connection, **parameters).all())
     row = next(rows, None)
     lost: list[JobSpec] = []
     for spec in specs:
@@ -178,7 +178,7 @@ def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int,
 
 def _find_winners(connection: Connection, lost: Sequence[JobSpec], keys: Mapping[int, bytes], round: int) -> None:
     """Give the specs that met another job that job's id; those whose opponent is gone by now try again."""
-    found = connection.execute(winners.core, {"keys": sorted({keys[id(spec)] for spec in lost})})
+    found = winners.execute(connection, keys=sorted({keys[id(spec)] for spec in lost}))
     there = {row.uniq_key: row for row in found}
     again: list[JobSpec] = []
     for spec in lost:
@@ -225,10 +225,8 @@ def _announce(session: Session, connection: Connection, queues: set[str], soon: 
         return
     schema = schema_of(connection)
     messages = [(INSERTED, queue) for queue in sorted(queues)] + [(STAGED, queue) for queue in sorted(soon)]
-    connection.execute(
-        notify.core,
-        {
-            "channels": [channel(name, schema) for name, _ in messages],
-            "payloads": [json.dumps({"queue": queue}) for _, queue in messages],
-        },
+    notify.execute(
+        connection,
+        channels=[channel(name, schema) for name, _ in messages],
+        payloads=[json.dumps({"queue": queue}) for _, queue in messages],
     )

@@ -60,7 +60,9 @@ def identify() -> Executable:
     """Which server process group and database this connection leads to; needs no privilege and no table."""
     return select(
         func.concat(func.pg_postmaster_start_time(), "").label("server"),
-        text("(SELECT oid::text || datname FROM pg_catalog.pg_database WHERE datname = current_database()) AS database"),
+        text(
+            "(SELECT oid::text || datname FROM pg_catalog.pg_database WHERE datname = current_database()) AS database"
+        ),
     )
 
 
@@ -93,7 +95,7 @@ def _identity(connection: Connection, served: set[Identity]) -> Identity:
     known, asked = _identities.get(connection.engine, (("", ""), 0.0))
     # Another answer than the runtimes' may only be old: the server was restarted since.
     if known not in served and time.monotonic() - asked > _REFRESH:
-        server, database = connection.execute(identify.core).one()
+        server, database = identify.execute(connection).one()
         known = (server, database)
         _identities[connection.engine] = (known, time.monotonic())
     return known

@@ -16,7 +16,6 @@ from typing_extensions import TypedDict, Unpack
 from .arguments import Arguments
 from .backoff import Backoff, BackoffOption, default_backoff
 from .errors import InvalidOption, refuse_unknown
-from .later import has_later
 from .models import Job, JobSpec
 from .models.spec import OPTIONS as SPEC_OPTIONS
 from .models.spec import checked_options

@@ -92,9 +92,7 @@ async def version(engine: AsyncEngine, schema: str | None = None) -> int:
         return await connection.run_sync(_version, schema)
 
 
-def include_object(
-    object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any
-) -> bool:
+def include_object(object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
     """For ``context.configure(include_object=…)``: leaves the queue's tables to the queue.
 
     With it, ``alembic revision --autogenerate`` and ``alembic check`` neither drop nor change them, whether their
@@ -162,4 +160,3 @@ def _version(connection: Connection, schema: str | None) -> int:
 
 
 __all__ = ["CURRENT", "downgrade", "include_object", "migrate", "up_statements", "upgrade", "version"]
-

@@ -78,7 +78,6 @@ INDEXES = (
 )
 
 
-
 class Job(ObanBase):
     """A job, past or present: what it runs, where it is in its life, and what happened to it.
 

@@ -114,9 +114,7 @@ class JobSpec:
         else:
             raise InvalidOption(f"worker: expected a worker or its name, got {worker!r}")
 
-    def _fill(
-        self, name: str, worker: WorkerLike | None, args: Mapping[str, Any], options: Mapping[str, Any]
-    ) -> None:
+    def _fill(self, name: str, worker: WorkerLike | None, args: Mapping[str, Any], options: Mapping[str, Any]) -> None:
         self.worker = name
         self.queue: str = options["queue"]
         self.priority: int = options["priority"]

@@ -186,16 +186,16 @@ def error_entry(attempt: int, message: str) -> str:
 
 def parameters(statement: Statement, acks: Sequence[Ack]) -> dict[str, object]:
     parameters: dict[str, object] = {
-        "in_id": [ack.id for ack in acks],
-        "in_attempt": [ack.attempt for ack in acks],
-        "in_producer": [ack.producer for ack in acks],
+        "id": [ack.id for ack in acks],
+        "attempt": [ack.attempt for ack in acks],
+        "producer": [ack.producer for ack in acks],
     }
     if statement is acknowledge:
         parameters |= {
-            "in_state": [ack.state for ack in acks],
-            "in_delay": [ack.delay for ack in acks],
-            "in_burned": [int(ack.burned) for ack in acks],
-            "in_error": [ack.error for ack in acks],
-            "in_meta": [ack.meta for ack in acks],
+            "state": [ack.state for ack in acks],
+            "delay": [ack.delay for ack in acks],
+            "burned": [int(ack.burned) for ack in acks],
+            "error": [ack.error for ack in acks],
+            "meta": [ack.meta for ack in acks],
         }
     return parameters

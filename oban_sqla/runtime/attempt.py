@@ -295,4 +295,3 @@ def _format(error: BaseException) -> str:
         return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
     except BaseException as broken:
         return f"{type(error).__name__} (its traceback could not be formatted: {type(broken).__name__})"
-

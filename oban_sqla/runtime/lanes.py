@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -132,8 +132,7 @@ class Lane:
                     compiled = self._compiled.get(statement) or self._compile(statement)
                     return await driver.fetch(compiled.sql, *compiled.values(parameters), timeout=STATEMENT_TIMEOUT)
                 async with asyncio.timeout(STATEMENT_TIMEOUT):
-                    result = await connection.execute(statement.core, parameters)
-                    return result.all() if result.returns_rows else []
+                    return await connection.run_sync(_execute, statement, parameters)
             except Exception as error:
                 raise await self._failed(statement.name, error) from error
 
@@ -189,6 +188,10 @@ class Lane:
             await _quietly(connection.close())
 
 
+def _execute(connection: Connection, statement: Statement, parameters: dict[str, Any]) -> Sequence[Any]:
+    return statement.execute(connection, **parameters).all()
+
+
 def twin(engine: AsyncEngine) -> AsyncEngine:
     """An engine that connects like `engine`, with a pool of its own."""
     sync = engine.sync_engine
@@ -206,5 +209,5 @@ async def _quietly(work: Awaitable[None]) -> None:
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):
             await work
-    except Exception:  # noqa: S110 -- a connection that is given up may fail at being closed
+    except Exception:
         return

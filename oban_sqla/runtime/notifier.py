@@ -29,9 +29,7 @@ class Notifier(Loop):
 
     name = "notifier"
 
-    def __init__(
-        self, engine: AsyncEngine, channels: list[str], heard: Heard, connected: Callable[[], None]
-    ) -> None:
+    def __init__(self, engine: AsyncEngine, channels: list[str], heard: Heard, connected: Callable[[], None]) -> None:
         super().__init__()
         self.lane = Lane(engine, "listening", self._listen)
         self._channels = channels

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-
 from uuid import UUID, uuid4
 
 from .. import telemetry
@@ -198,5 +196,3 @@ class Producer(Loop):
 def by_key(producers: Iterable[Producer]) -> dict[str, Producer]:
     """Producers by their uuid as text."""
     return {producer.key: producer for producer in producers}
-
-

@@ -107,7 +107,7 @@ def _finish(session: Session, ack: Ack) -> None:
     session.flush()
     statement = complete if ack.is_plain else acknowledge
     connection = session.connection(bind_arguments={"mapper": inspect(Job)})
-    changed = connection.execute(statement.core, parameters(statement, [ack])).all()
+    changed = statement.execute(connection, **parameters(statement, [ack])).all()
     if not changed:
         session.rollback()
         raise Fenced(f"job {ack.id}, attempt {ack.attempt}: it was given to another run; its effects were rolled back")
@@ -122,5 +122,3 @@ def _refuse_commit(session: Session) -> None:
             "commit() inside a job: the runtime commits this session when the job ends, together with the job's "
             "completion; use begin_nested() for a part that may fail, or a session of your own"
         )
-
-

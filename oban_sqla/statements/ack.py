@@ -7,8 +7,22 @@ others. The state is tested as text, so that no partial index can claim the test
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Executable, Float, SmallInteger, Text, case, cast, column, func, select
-from sqlalchemy import literal_column, null, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Executable,
+    Float,
+    SmallInteger,
+    Text,
+    case,
+    cast,
+    column,
+    func,
+    literal_column,
+    null,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ..models.base import utc_now
@@ -30,7 +44,7 @@ _OUTCOME = (
 
 
 def _given(*columns: Any) -> Any:
-    parameters = (array(f"in_{c.name}", c.type) for c in columns)
+    parameters = (array(c.name, c.type) for c in columns)
     return func.unnest(*parameters).table_valued(*columns).render_derived(name="given").alias("given")
 
 
@@ -44,9 +58,7 @@ def _is_ours(given: Any) -> ColumnElement[bool]:
 
 
 def _locked(given: Any) -> ColumnElement[Any]:
-    return ids(
-        select(jobs.c.id).where(_is_ours(given)).order_by(jobs.c.id).with_for_update(of=jobs, skip_locked=True)
-    )
+    return ids(select(jobs.c.id).where(_is_ours(given)).order_by(jobs.c.id).with_for_update(of=jobs, skip_locked=True))
 
 
 @statement

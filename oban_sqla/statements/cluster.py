@@ -1,11 +1,11 @@
 """Signs of life: the rows of a node's producers."""
 
-from sqlalchemy import Executable, Text, bindparam, cast, column, delete, func, select
+from sqlalchemy import Executable, Text, cast, column, delete, func, select
 from sqlalchemy.dialects.postgresql import JSONB, UUID, insert
 
 from ..models import Producer
 from ..models.base import utc_now
-from .statement import array, statement
+from .statement import array, parameter, statement
 
 
 @statement
@@ -19,8 +19,8 @@ def beat() -> Executable:
     rows = given.render_derived(name="given").alias("given").c
     values = select(
         cast(rows.uuid, UUID),
-        bindparam("name", type_=Text),
-        bindparam("node", type_=Text),
+        parameter("name"),
+        parameter("node"),
         rows.queue,
         cast(rows.meta, JSONB),
     ).order_by(rows.uuid)

@@ -4,11 +4,11 @@ The rows are found and locked by an ordered scan of the fetch index and then upd
 repeat the state: that would invite a second scan. What another transaction has locked is skipped.
 """
 
-from sqlalchemy import DateTime, Executable, Integer, Text, bindparam, cast, func, select, type_coerce, update
+from sqlalchemy import DateTime, Executable, Integer, Text, cast, func, select, type_coerce, update
 
 from ..models.base import utc_now
 from ..models.job import jobs
-from .statement import array, ids, state, statement
+from .statement import array, ids, parameter, state, statement
 
 FETCHED = (
     "id",
@@ -40,12 +40,12 @@ def fetch() -> Executable:
         select(jobs.c.id)
         .where(
             jobs.c.state == state("available"),
-            jobs.c.queue == bindparam("queue", type_=Text),
+            jobs.c.queue == parameter("queue"),
             jobs.c.attempt < jobs.c.max_attempts,
             jobs.c.worker != func.all(array("unknown")),
         )
         .order_by(jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
-        .limit(bindparam("limit", type_=Integer))
+        .limit(parameter("limit", Integer))
         .with_for_update(skip_locked=True)
     )
     taken = {

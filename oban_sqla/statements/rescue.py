@@ -1,10 +1,10 @@
 """Giving back: jobs that nobody runs become available again."""
 
-from sqlalchemy import BigInteger, Executable, Text, bindparam, func, select, update
+from sqlalchemy import BigInteger, Executable, func, select, update
 
 from ..models.job import jobs
 from .ack import PRODUCER
-from .statement import array, ids, state, statement
+from .statement import array, ids, parameter, state, statement
 
 
 @statement
@@ -17,8 +17,8 @@ def reconcile() -> Executable:
         select(jobs.c.id)
         .where(
             jobs.c.state == state("executing"),
-            jobs.c.queue == bindparam("queue", type_=Text),
-            jobs.c.attempted_by[PRODUCER] == bindparam("producer", type_=Text),
+            jobs.c.queue == parameter("queue"),
+            jobs.c.attempted_by[PRODUCER] == parameter("producer"),
             jobs.c.id != func.all(array("held", BigInteger)),
         )
         .with_for_update(skip_locked=True)

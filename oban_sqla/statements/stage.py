@@ -6,7 +6,6 @@ from sqlalchemy import (
     Float,
     Integer,
     Text,
-    bindparam,
     cast,
     column,
     exists,
@@ -20,7 +19,7 @@ from sqlalchemy import (
 
 from ..models.base import utc_now
 from ..models.job import jobs
-from .statement import array, ids, state, statement
+from .statement import array, ids, parameter, state, statement
 
 
 def _waits() -> ColumnElement[bool]:
@@ -38,7 +37,7 @@ def stage() -> Executable:
         select(jobs.c.id)
         .where(_waits(), jobs.c.scheduled_at <= utc_now(), jobs.c.queue == func.any(array("queues")))
         .order_by(jobs.c.scheduled_at, jobs.c.id)
-        .limit(bindparam("limit", type_=Integer))
+        .limit(parameter("limit", Integer))
         .with_for_update(skip_locked=True)
     )
     moved = (

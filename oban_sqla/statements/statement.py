@@ -10,6 +10,8 @@ from sqlalchemy import (
     BigInteger,
     BindParameter,
     ColumnElement,
+    Connection,
+    CursorResult,
     Executable,
     Text,
     bindparam,
@@ -50,7 +52,12 @@ class Statement:
         made = core.compile(dialect=dialect, schema_translate_map=schemas, render_schema_translate=bool(schemas))
         assert isinstance(made, SQLCompiler)
         constants = {name: bind.effective_value for name, bind in made.binds.items() if not bind.required}
-        return Compiled(str(made), tuple(made.positiontup or ()), constants)
+        names = (name if name in constants else name.removeprefix(_PREFIX) for name in made.positiontup or ())
+        return Compiled(str(made), tuple(names), constants)
+
+    def execute(self, connection: Connection, /, **given: Any) -> CursorResult[Any]:
+        """Execute through SQLAlchemy, in whatever transaction `connection` is in."""
+        return connection.execute(self.core, {_PREFIX + name: value for name, value in given.items()})
 
     def __repr__(self) -> str:
         return f"<statement {self.name}>"
@@ -75,9 +82,18 @@ def statement(build: Callable[[], Executable]) -> Statement:
     return Statement(build)
 
 
+# A parameter named like a column would be taken for a value to SET.
+_PREFIX = "in_"
+
+
+def parameter(name: str, of: type[TypeEngine[Any]] = Text) -> BindParameter[Any]:
+    """A parameter; callers know it as `name`."""
+    return bindparam(_PREFIX + name, type_=of)
+
+
 def array(name: str, of: type[TypeEngine[Any]] | TypeEngine[Any] = Text) -> BindParameter[Any]:
     """A parameter that is an array."""
-    return bindparam(name, type_=ARRAY(of))
+    return bindparam(_PREFIX + name, type_=ARRAY(of))
 
 
 def state(value: str) -> ColumnElement[Any]:
@@ -98,4 +114,4 @@ def seconds_from(value: ColumnElement[Any]) -> ColumnElement[Any]:
     return value * literal_column("interval '1 second'")
 
 
-__all__ = ["Compiled", "SchemaMap", "Statement", "array", "ids", "seconds_from", "state", "statement"]
+__all__ = ["Compiled", "SchemaMap", "Statement", "array", "ids", "parameter", "seconds_from", "state", "statement"]
