@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..statements.statement import Compiled, Statement
+from ..telemetry import logger
 
 STATEMENT_TIMEOUT = 10.0
 CONNECT_TIMEOUT = 5.0
@@ -96,9 +97,7 @@ class Lane:
         if self._under_way:
             await asyncio.wait(self._under_way)
         async with self._lock:
-            connection, self._connection, self._asyncpg, self._driver = self._connection, None, None, None
-            if connection is not None:
-                await _quietly(connection.close())
+            await self._drop(politely=True)
 
     async def guarded(self, use: Callable[[Any], Awaitable[Any]]) -> Any:
         """Run ``use(driver)`` while no statement is under way, connecting first if need be."""
@@ -178,12 +177,15 @@ class Lane:
             await self._drop()
         return StatementFailed(what, error, sqlstate, unknown=lost)
 
-    async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        driver, self._asyncpg, self._driver = self._asyncpg, None, None
-        if driver is not None:
+    async def _drop(self, politely: bool = False) -> None:
+        connection, driver = self._connection, self._driver
+        self._connection = self._asyncpg = self._driver = None
+        if isinstance(driver, asyncpg.Connection) and not politely:
             driver.terminate()
+        elif driver is not None:
+            await _quietly(driver.close())
         if connection is not None:
+            # Only SQLAlchemy's part is left to be told.
             await _quietly(connection.invalidate())
             await _quietly(connection.close())
 

@@ -22,9 +22,10 @@ from ..migrations import CURRENT, version
 from ..models import JobSpec
 from ..models.job import jobs
 from ..outcomes import seconds
+from ..statements.ack import acknowledge
 from ..telemetry import logger
 from ..wakeup import INSERTED, STAGED, Identity, Notify, channel, identify, serve, unserve
-from .acks import Ack, Acks
+from .acks import Ack, Acks, parameters
 from .attempt import Attempt
 from .executors.thread import Threads
 from .lanes import Lane, StatementFailed, twin
@@ -103,6 +104,7 @@ class Oban:
         self.heartbeat = heartbeat or Heartbeat()
         self._sessionmaker = _checked_sessionmaker(sessionmaker)
         self._parts: _Parts | None = None
+        self._left: list[Ack] = []
         self.identity: Identity = ("", "")
 
     @property
@@ -157,9 +159,23 @@ class Oban:
         if parts is None:
             return []
         unserve(self)
-        left = await parts.stop(self.shutdown_grace)
+        self._left = await parts.stop(self.shutdown_grace)
         logger.info("%s stopped on %s", self.name, self.node)
-        return left
+        return [ack.id for ack in self._left]
+
+    async def abandon(self) -> int:
+        """Give back the jobs that :meth:`stop` could not end. Only for the last act of a process that then leaves.
+
+        While their threads run, other nodes would run the jobs a second time beside them.
+
+        :returns: how many jobs are available again.
+        """
+        left, self._left = self._left, []
+        if not left:
+            return 0
+        async with self.engine.begin() as connection:
+            given = await connection.run_sync(lambda c: acknowledge.execute(c, **parameters(acknowledge, left)).all())
+        return len(given)
 
     async def enqueue(self, specs: JobSpec | Iterable[JobSpec], *more: JobSpec) -> list[JobSpec]:
         """Write jobs in a transaction of their own. See :func:`oban_sqla.enqueue`.
@@ -237,7 +253,7 @@ class _Parts:
         for loop in (self.acks, self.notifier, self.announcer, self.stager, self.liveness, *self.producers.values()):
             loop.start()
 
-    async def stop(self, grace: float) -> list[int]:
+    async def stop(self, grace: float) -> list[Ack]:
         producers = list(self.producers.values())
         await _all(producer.stop_fetching() for producer in producers)
         left: list[Attempt] = []
@@ -256,7 +272,7 @@ class _Parts:
         await self.close()
         for attempt in left:
             logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
-        return [attempt.row.id for attempt in left]
+        return [attempt.ack("available", burned=False) for attempt in left]
 
     async def close(self) -> None:
         self.threads.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
@@ -60,7 +60,6 @@ class Producer(Loop):
         self._attempt = attempt
         self._more = True
         self._reconcile_at = [time.monotonic() + RECONCILE_EVERY]
-        self._seen_connections = 0
         self._unknown: dict[str, float] = {}
         self._registered = workers.version
 
@@ -78,7 +77,7 @@ class Producer(Loop):
             self._unsettled.pop(ack.id, None)
 
     def doubt(self) -> None:
-        """A statement's outcome is unknown, or a connection was lost: look for jobs that were fetched unheard."""
+        """The outcome of a fetch is unknown: look for jobs that were fetched unheard, now and a little later."""
         now = time.monotonic()
         self._reconcile_at = [now + delay for delay in RECONCILE_AFTER_LOSS] + [now + RECONCILE_EVERY]
         self._more = True
@@ -91,11 +90,14 @@ class Producer(Loop):
     async def step(self) -> float | None:
         await self._reconcile_if_due()
         while self._more and (room := self.room):
+            # Before the fetch, because a notice may come while it is under way.
+            self._more = False
             rows = await self._fetch(room)
             for row in rows:
                 self._run_row(row)
-            # A short batch: nothing more is there until somebody says so, and the poll is the net below.
-            self._more = len(rows) >= room
+            if len(rows) >= room:
+                self._more = True
+            # After a short batch nothing is there until somebody says so; the poll is the net below.
             if rows:
                 await asyncio.sleep(0)  # quick jobs end now, and make room for a whole batch
         return max(self._reconcile_at[0] - time.monotonic(), 0.01)
@@ -124,15 +126,12 @@ class Producer(Loop):
 
     async def _fetch(self, room: int) -> list[Row]:
         began = time.perf_counter()
-        if self._lane.connections != self._seen_connections:
-            if self._seen_connections:
-                self.doubt()
-            self._seen_connections = self._lane.connections
         try:
             fetched = await self._lane.run(
                 fetch, queue=self.queue, limit=room, attempted_by=self._attempted_by, unknown=self._known_unknown()
             )
         except StatementFailed as error:
+            self._more = True
             if error.unknown:
                 self.doubt()
             raise
@@ -181,18 +180,8 @@ class Producer(Loop):
         if now < self._reconcile_at[0]:
             return
         held = [*self.running, *self._unsettled]
-        try:
-            rows = await self._lane.run(reconcile, queue=self.queue, producer=self.key, held=held)
-        except StatementFailed as error:
-            if error.unknown:
-                self._more = True
-            raise
+        rows = await self._lane.run(reconcile, queue=self.queue, producer=self.key, held=held)
         self._reconcile_at = [at for at in self._reconcile_at if at > now] or [now + RECONCILE_EVERY]
         if rows:
             telemetry.logger.warning("%s: gave back %d jobs whose fetch went unheard", self.name, len(rows))
             self._more = True
-
-
-def by_key(producers: Iterable[Producer]) -> dict[str, Producer]:
-    """Producers by their uuid as text."""
-    return {producer.key: producer for producer in producers}

@@ -1,0 +1,58 @@
+"""What the runtime's tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import select, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from oban_sqla import Job, JobSpec, JobState, enqueue
+from tests.support import eventually
+
+
+async def insert(engine: AsyncEngine, *specs: JobSpec) -> list[int]:
+    """Commit these jobs; their ids."""
+    async with AsyncSession(engine) as session, session.begin():
+        written = await enqueue(session, list(specs))
+        return [spec.id for spec in written if spec.id is not None]
+
+
+async def load(engine: AsyncEngine, job_id: int) -> Job:
+    """The job as it is now."""
+    async with AsyncSession(engine) as session:
+        return (await session.execute(select(Job).where(Job.id == job_id))).scalar_one()
+
+
+async def until(engine: AsyncEngine, job_id: int, state: str | Callable[[Job], Any], timeout: float = 10.0) -> Job:
+    """Wait for the job to be in a state (or for a condition on it), and return it."""
+
+    async def reached() -> Job:
+        job = await load(engine, job_id)
+        if callable(state):
+            assert state(job), f"{job!r}, errors {job.errors}, meta {job.meta}"
+        else:
+            assert job.state == state, f"{job!r} is not {state}; errors {job.errors}"
+        return job
+
+    return await eventually(reached, timeout)
+
+
+async def finished(engine: AsyncEngine, ids: list[int], timeout: float = 20.0) -> list[Job]:
+    """Wait for the jobs to be completed."""
+
+    async def done() -> list[Job]:
+        async with AsyncSession(engine) as session:
+            jobs = (await session.execute(select(Job).where(Job.id.in_(ids)).order_by(Job.id))).scalars().all()
+        assert all(job.state == JobState.COMPLETED for job in jobs), [job for job in jobs if job.state != "completed"][:5]
+        return list(jobs)
+
+    return await eventually(done, timeout)
+
+
+async def execute(engine: AsyncEngine, sql: str, **parameters: Any) -> Any:
+    """One statement in a transaction of its own; its rows."""
+    async with engine.begin() as connection:
+        result = await connection.execute(text(sql), parameters)
+        return result.all() if result.returns_rows else None
