@@ -1,0 +1,61 @@
+"""A node as a real process: logs each run into a table, so that a test can count them.
+
+``python -m tests.integration.node URL QUEUES [OPTIONS]``, QUEUES like ``default=10``, OPTIONS a JSON object for Oban.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from oban_sqla import Heartbeat, Oban, current_job, job
+
+RUNS = "CREATE TABLE IF NOT EXISTS runs (job_id bigint, attempt int, node text, at timestamptz DEFAULT now())"
+INSERT = text("INSERT INTO runs (job_id, attempt, node) VALUES (:job_id, :attempt, :node)")
+
+
+@job(name="node.logged")
+async def logged(session: AsyncSession) -> None:
+    """Log the run in the transaction that completes it: an effect that must happen once."""
+    await session.execute(INSERT, _run())
+
+
+@job(name="node.started")
+async def started(seconds: float = 0.0) -> None:
+    """Log the run in a transaction of its own, as it starts: every start counts, also one that comes to nothing."""
+    async with log.begin() as session:
+        await session.execute(INSERT, _run())
+    await asyncio.sleep(seconds)
+
+
+log: async_sessionmaker[AsyncSession]
+
+
+def _run() -> dict[str, object]:
+    running = current_job()
+    return {"job_id": running.id, "attempt": running.attempt, "node": running.attempted_by[0]}
+
+
+async def main(url: str, queues: str, options: str = "{}") -> None:
+    global log
+    engine = create_async_engine(url, pool_size=20)
+    log = async_sessionmaker(engine)
+    given = json.loads(options)
+    if "heartbeat" in given:
+        given["heartbeat"] = Heartbeat(**given["heartbeat"])
+    limits = {name: int(limit) for name, _, limit in (part.partition("=") for part in queues.split(","))}
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with Oban(engine, queues=limits, sessionmaker=log, **given):
+        print("ready", flush=True)
+        await stop.wait()
+    await engine.dispose()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

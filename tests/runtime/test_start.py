@@ -1,0 +1,148 @@
+"""Starting: what is checked, and what is said when it does not hold."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from oban_sqla import (
+    DatabaseUnavailable,
+    Heartbeat,
+    InvalidOption,
+    Oban,
+    ObanError,
+    Queue,
+    SchemaOutdated,
+    UnsupportedDatabase,
+    migrations,
+)
+
+
+async def test_a_missing_schema_is_said_and_nothing_is_created(empty_database: str) -> None:
+    engine = create_async_engine(empty_database)
+    try:
+        with pytest.raises(SchemaOutdated, match="no tables of the queue.*oban-sqla migrate"):
+            await Oban(engine, queues={"default": 1}).start()
+        async with engine.connect() as connection:
+            tables = await connection.execute(text("SELECT tablename FROM pg_tables WHERE tablename LIKE 'oban%'"))
+            assert tables.all() == []
+    finally:
+        await engine.dispose()
+
+
+async def test_a_schema_that_is_too_old_is_said(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = create_async_engine(empty_database)
+    try:
+        await migrations.migrate(engine)
+        monkeypatch.setattr("oban_sqla.runtime.oban.CURRENT", migrations.CURRENT + 1)
+        with pytest.raises(SchemaOutdated, match=f"of version {migrations.CURRENT}.*{migrations.CURRENT + 1} is needed"):
+            await Oban(engine, queues={"default": 1}).start()
+        assert await migrations.version(engine) == migrations.CURRENT
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_database_that_does_not_answer_is_said_without_the_password(driver: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        engine = create_async_engine(f"postgresql+{driver}://user:secret@127.0.0.1:{port}/app")
+        with pytest.raises(DatabaseUnavailable) as raised:
+            await Oban(engine, start_timeout=0.3).start()
+    assert f"127.0.0.1:{port}" in str(raised.value)
+    assert "0.3 s" in str(raised.value)
+    assert "secret" not in str(raised.value)
+    await engine.dispose()
+
+
+async def test_it_waits_for_a_database_that_comes_up_late(engine: AsyncEngine) -> None:
+    failures = iter([True, True, False, False, False, False, False])
+
+    def refuse_at_first(*_: Any) -> None:
+        if next(failures, False):
+            raise ConnectionRefusedError("not yet")
+
+    from sqlalchemy import event
+
+    event.listen(engine.sync_engine, "do_connect", refuse_at_first)
+    oban = Oban(engine, start_timeout=10)
+    await oban.start()
+    await oban.stop()
+
+
+def test_a_synchronous_engine_is_refused() -> None:
+    with pytest.raises(InvalidOption, match="synchronous.*create_async_engine"):
+        Oban(create_engine("postgresql+psycopg://localhost/app"))  # type: ignore[arg-type]
+
+
+def test_another_database_is_refused() -> None:
+    pytest.importorskip("sqlite3")
+
+    class Dialect:
+        name = "sqlite"
+
+    engine = create_async_engine("postgresql+asyncpg://localhost/app")
+    engine.sync_engine.dialect.name = "mysql"
+    with pytest.raises(UnsupportedDatabase, match="mysql"):
+        Oban(engine)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"queues": {"default": 0}}, "'default'.*limit of 1 or more.*0"),
+        ({"queues": {"default": True}}, "'default'.*True"),
+        ({"queues": {" ": 1}}, "name of a queue"),
+        ({"queues": {"default": "10"}}, "'default'.*'10'"),
+        ({"quues": {"default": 1}}, "'quues'.*did you mean 'queues'"),
+        ({"notify": "always"}, "notify.*'always'"),
+        ({"poll_interval": 0}, "poll_interval"),
+        ({"shutdown_grace": -1}, "shutdown_grace.*-1"),
+        ({"sessionmaker": "Session"}, "sessionmaker"),
+        ({"heartbeat": 5}, r"Heartbeat\(…\)"),
+        ({"node": ""}, "node"),
+        ({"name": " "}, "name"),
+    ],
+)
+def test_bad_options_fail_at_construction(options: dict[str, Any], message: str) -> None:
+    engine = create_async_engine("postgresql+asyncpg://localhost/app")
+    with pytest.raises(InvalidOption, match=message):
+        Oban(engine, **options)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 1.5, True, 10_001])
+def test_a_queue_limit_out_of_range_is_refused(limit: Any) -> None:
+    with pytest.raises(InvalidOption, match="1 to 10,000"):
+        Queue(limit=limit)
+
+
+@pytest.mark.parametrize("interval", [0, -1, "5"])
+def test_a_heartbeat_interval_out_of_range_is_refused(interval: Any) -> None:
+    with pytest.raises(InvalidOption, match="interval"):
+        Heartbeat(interval=interval)
+
+
+async def test_starting_twice_is_refused(engine: AsyncEngine) -> None:
+    async with Oban(engine) as oban:
+        with pytest.raises(ObanError, match="running already"):
+            await oban.start()
+
+
+async def test_it_leaves_the_process_as_it_was(engine: AsyncEngine) -> None:
+    import logging
+    import signal
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    root = list(logging.getLogger().handlers)
+    policy = asyncio.get_event_loop_policy()
+    async with Oban(engine, queues={"default": 1}):
+        assert {number: signal.getsignal(number) for number in handlers} == handlers
+        assert logging.getLogger().handlers == root
+        assert logging.getLogger("oban_sqla").handlers == []
+        assert asyncio.get_event_loop_policy() is policy

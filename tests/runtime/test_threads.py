@@ -1,0 +1,113 @@
+"""Plain functions run in threads of the runtime's own."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import Oban, Record, cancelled, current_job, job
+from tests.runtime.helpers import finished, insert, load, until
+from tests.support import eventually
+
+order: list[str] = []
+release = threading.Event()
+entered = threading.Event()
+
+
+@job
+def wait_for_release() -> None:
+    entered.set()
+    assert release.wait(20)
+    order.append("thread")
+
+
+@job
+async def on_the_loop() -> None:
+    order.append("loop")
+
+
+@job
+def who_and_where() -> Record:
+    thread = threading.current_thread()
+    return Record([current_job().id, thread.daemon, thread is threading.main_thread()])
+
+
+@job(timeout=0.05)
+def told_to_stop() -> str:
+    while not cancelled():
+        release.wait(0.01)
+    order.append("told")
+    return "too late"
+
+
+@job
+def fail() -> None:
+    raise StopIteration("which a future would refuse")
+
+
+def reset() -> None:
+    order.clear()
+    release.clear()
+    entered.clear()
+
+
+async def test_a_plain_function_that_blocks_does_not_hold_up_a_coroutine(engine: AsyncEngine) -> None:
+    reset()
+    async with Oban(engine, queues={"default": 5}):
+        [blocked] = await insert(engine, wait_for_release.new())
+        assert await asyncio.to_thread(entered.wait, 10)
+        [free] = await insert(engine, on_the_loop.new())
+        await until(engine, free, "completed")
+        assert (await load(engine, blocked)).state == "executing"
+        release.set()
+        await until(engine, blocked, "completed")
+    assert order == ["loop", "thread"]
+
+
+async def test_a_thread_knows_its_job_and_is_a_daemon_of_our_own(any_engine: AsyncEngine) -> None:
+    async with Oban(any_engine, queues={"default": 3}):
+        ids = await insert(any_engine, *(who_and_where.new() for _ in range(20)))
+        jobs = await finished(any_engine, ids)
+    assert [job.meta["return"] for job in jobs] == [[job.id, True, False] for job in jobs]
+
+
+async def test_a_thread_that_takes_too_long_is_told_and_its_result_refused(engine: AsyncEngine) -> None:
+    reset()
+    async with Oban(engine, queues={"default": 5}):
+        [job_id] = await insert(engine, told_to_stop.new())
+        failed = await until(engine, job_id, "retryable")
+    assert order == ["told"]
+    assert "JobTimeout" in failed.errors[0]["error"]
+
+
+async def test_any_exception_of_a_thread_is_a_failure(engine: AsyncEngine) -> None:
+    async with Oban(engine, queues={"default": 5}):
+        [job_id] = await insert(engine, fail.new())
+        failed = await until(engine, job_id, "retryable")
+    assert "StopIteration" in failed.errors[0]["error"]
+
+
+async def test_a_job_in_a_thread_is_given_back_only_when_the_thread_has_ended(engine: AsyncEngine) -> None:
+    reset()
+    oban = Oban(engine, queues={"default": 5}, shutdown_grace=0.05)
+    await oban.start()
+    [job_id] = await insert(engine, wait_for_release.new())
+    assert await asyncio.to_thread(entered.wait, 10)
+    assert await oban.stop() == [job_id]
+    assert (await load(engine, job_id)).state == "executing", "its thread still runs: nobody else may run it"
+    # What the command line does as its last act:
+    assert await oban.abandon() == 1
+    given_back = await load(engine, job_id)
+    assert (given_back.state, given_back.attempt) == ("available", 0)
+    release.set()
+    await eventually(lambda: order == ["thread"])
+
+
+async def test_idle_threads_end_with_the_runtime(engine: AsyncEngine) -> None:
+    async with Oban(engine, queues={"default": 3}, name="ending"):
+        [job_id] = await insert(engine, who_and_where.new())
+        await until(engine, job_id, "completed")
+        assert any(thread.name.startswith("oban-ending") for thread in threading.enumerate())
+    await eventually(lambda: not any(thread.name.startswith("oban-ending") for thread in threading.enumerate()))
