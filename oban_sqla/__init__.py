@@ -5,6 +5,7 @@
 
 from . import migrations
 from .backoff import Backoff
+from .config import Heartbeat
 from .context import cancelled, current_job
 from .enqueue import enqueue
 from .errors import (
@@ -24,7 +25,6 @@ from .later import later
 from .limits import Queue
 from .models import Job, JobSpec, Leader, Producer, metadata, use_schema
 from .outcomes import Cancel, Discard, Record, Snooze
-from .runtime.liveness import Heartbeat
 from .runtime.oban import Oban
 from .types import JobState
 from .unique import Unique

@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 import weakref
 from collections.abc import Iterable
-from typing import Literal, Protocol
+from typing import Protocol
 
 from sqlalchemy import Connection, Engine, Executable, Pool, func, select, text
 
+from .config import Notify
 from .models.job import jobs
 from .statements.statement import statement
 
-Notify = Literal["auto", "transaction", "off"]
 Identity = tuple[str, str]
 """Which server and database this is; see :data:`identify`."""
 
@@ -27,10 +27,16 @@ INSERTED, STAGED = "insert", "stage"
 class Runtime(Protocol):
     """What a started runtime offers to the sessions of its process. Both methods may be called from any thread."""
 
-    notify: Notify
-    pool: Pool
-    schema: str | None
     identity: Identity
+
+    @property
+    def notify(self) -> Notify: ...
+
+    @property
+    def pool(self) -> Pool: ...
+
+    @property
+    def schema(self) -> str | None: ...
 
     def inserted(self, queues: Iterable[str]) -> None:
         """Jobs of these queues are available."""

@@ -38,7 +38,7 @@ def use_schema(schema: str) -> None:
     :raises InvalidOption: when the name is blank, or when another schema was chosen before.
     """
     global _chosen
-    if not isinstance(schema, str) or not schema.strip():  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(schema, str) or not schema.strip():
         raise InvalidOption(f"use_schema: expected the name of a schema, got {schema!r}")
     if _chosen is not None and schema != _chosen:
         raise InvalidOption(

@@ -109,7 +109,7 @@ class JobSpec:
         if isinstance(worker, str):
             _check_name("worker", worker)
             self._fill(worker, None, args or {}, DEFAULTS | given)
-        elif isinstance(worker, WorkerLike):  # pyright: ignore[reportUnnecessaryIsInstance]
+        elif isinstance(worker, WorkerLike):
             self._fill(worker.worker_name, worker, args or {}, DEFAULTS | _merged(worker.spec_defaults, given))
         else:
             raise InvalidOption(f"worker: expected a worker or its name, got {worker!r}")

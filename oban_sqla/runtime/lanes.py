@@ -17,7 +17,6 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..statements.statement import Compiled, Statement
-from ..telemetry import logger
 
 STATEMENT_TIMEOUT = 10.0
 CONNECT_TIMEOUT = 5.0

@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from ..errors import InvalidOption
-from ..outcomes import seconds
+from ..config import Heartbeat
 from ..statements.cluster import beat, retire
 from .lanes import Lane
 from .loop import Loop
 from .producer import Producer
-
-
-@dataclass(frozen=True, slots=True)
-class Heartbeat:
-    """How a node shows that it is alive.
-
-    :param interval: seconds from one sign to the next, more than 0. Default 5.
-    :raises InvalidOption: for an interval that is not above 0.
-    """
-
-    interval: float = 5.0
-
-    def __post_init__(self) -> None:
-        if not seconds(self.interval, "Heartbeat(interval)") > 0:
-            raise InvalidOption(f"Heartbeat: the interval is seconds above 0, got {self.interval!r}")
 
 
 class Liveness(Loop):

@@ -13,9 +13,10 @@ from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, inspect
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
+from ..config import SessionMaker
 from ..errors import Fenced, InvalidOption, ObanError
 from ..models import Job
 from ..outcomes import Cancel, Discard
@@ -25,8 +26,6 @@ from .acks import Ack, parameters
 
 if TYPE_CHECKING:
     from .attempt import Attempt
-
-SessionMaker = async_sessionmaker[Any] | sessionmaker[Any]
 
 _IN_JOB = "oban_sqla.job"
 

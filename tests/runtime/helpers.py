@@ -45,7 +45,9 @@ async def finished(engine: AsyncEngine, ids: list[int], timeout: float = 20.0) -
     async def done() -> list[Job]:
         async with AsyncSession(engine) as session:
             jobs = (await session.execute(select(Job).where(Job.id.in_(ids)).order_by(Job.id))).scalars().all()
-        assert all(job.state == JobState.COMPLETED for job in jobs), [job for job in jobs if job.state != "completed"][:5]
+        assert all(job.state == JobState.COMPLETED for job in jobs), [job for job in jobs if job.state != "completed"][
+            :5
+        ]
         return list(jobs)
 
     return await eventually(done, timeout)

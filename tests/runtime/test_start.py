@@ -40,7 +40,9 @@ async def test_a_schema_that_is_too_old_is_said(empty_database: str, monkeypatch
     try:
         await migrations.migrate(engine)
         monkeypatch.setattr("oban_sqla.runtime.oban.CURRENT", migrations.CURRENT + 1)
-        with pytest.raises(SchemaOutdated, match=f"of version {migrations.CURRENT}.*{migrations.CURRENT + 1} is needed"):
+        with pytest.raises(
+            SchemaOutdated, match=f"of version {migrations.CURRENT}.*{migrations.CURRENT + 1} is needed"
+        ):
             await Oban(engine, queues={"default": 1}).start()
         assert await migrations.version(engine) == migrations.CURRENT
     finally:

@@ -141,7 +141,7 @@ async def test_two_schemas_of_one_database_do_not_hear_each_other(engine: AsyncE
     try:
         async with runtime(apart, name="apart") as oban_apart, runtime(engine) as oban:
             heard: list[str] = []
-            oban._parts.notifier._heard = lambda name, payload: heard.append(name)  # type: ignore[union-attr]
+            oban._node.notifier._heard = lambda name, payload: heard.append(name)  # type: ignore[union-attr]
             [job_id] = await insert(apart, noop.new())
             rows = await _eventually_completed(engine, "apart", job_id)
             assert rows == [("completed",)]

@@ -1,0 +1,140 @@
+"""A started runtime: the loops and the connections that it consists of, and the order in which they start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ..config import Config
+from ..telemetry import logger
+from ..wakeup import INSERTED, STAGED, channel
+from .acks import Ack, Acks
+from .attempt import Attempt
+from .executors.thread import Threads
+from .lanes import Lane, StatementFailed, twin
+from .liveness import Liveness
+from .loop import Loop
+from .notifier import Notifier
+from .producer import Producer
+from .row import Row
+from .sessions import Sessions
+from .stager import Stager
+from .wakeup import Announcer
+
+LAST_ACKS = 5.0
+"""Seconds that stopping waits for the database to take the last acks."""
+
+
+class Node:
+    """The loops and lanes of one started runtime.
+
+    :param engine: the user's engine; the node connects like it, apart from its pool.
+    :param config: the runtime's options.
+    :param schema: where the tables live.
+    """
+
+    def __init__(self, engine: AsyncEngine, config: Config, schema: str | None) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.thread = threading.get_ident()
+        self.origin = uuid4().hex[:12]
+        self.engine = engine = twin(engine)
+        # Fetching and acknowledging overlap, which is worth half as much again; what is slow at times has its own lane.
+        self.fetching, self.acking, self.upkeep = (Lane(engine, name) for name in ("fetching", "acking", "upkeep"))
+        self.threads = Threads(f"oban-{config.name}")
+        self.sessions = Sessions(config.sessionmaker)
+        self.acks = Acks(self.acking, self._settled)
+        self.producers = {
+            name: Producer(name, queue, config.node, self.fetching, self.acks, self._attempt)
+            for name, queue in config.queues.items()
+        }
+        self._by_key = {producer.key: producer for producer in self.producers.values()}
+        self.channels = {channel(name, schema): name for name in (INSERTED, STAGED)}
+        self.notifier = Notifier(engine, list(self.channels), self._heard, self._connected)
+        self.announcer = Announcer(self.upkeep, schema, self.origin)
+        self.stager = Stager(self.upkeep, lambda: self.producers, self._notice, config.poll_interval)
+        self.liveness = Liveness(
+            self.notifier.lane, config.name, config.node, lambda: list(self.producers.values()), config.heartbeat
+        )
+
+    async def start(self) -> None:
+        await self.notifier.lane.connect()
+        await self.liveness.step()  # the row stands before the first job is fetched
+        for loop in (self.acks, self.notifier, self.announcer, self.stager, self.liveness, *self.producers.values()):
+            loop.start()
+
+    async def stop(self, grace: float) -> list[Ack]:
+        producers = list(self.producers.values())
+        await _all(producer.stop_fetching() for producer in producers)
+        left: list[Attempt] = []
+        for rest in await asyncio.gather(*(producer.finish(grace) for producer in producers)):
+            left += rest
+        deadline = time.monotonic() + LAST_ACKS
+        while len(self.acks) and time.monotonic() < deadline:
+            self.acks.wake()
+            await asyncio.sleep(0.01)
+        loops: tuple[Loop, ...] = (self.stager, self.announcer, self.liveness, self.notifier, self.acks)
+        await _all(loop.stop() for loop in loops)
+        try:
+            await self.liveness.retire([producer for producer in producers if not producer.running])
+        except StatementFailed as error:
+            logger.warning("the rows of the stopped producers stay until they are stale: %s", error)
+        await self.close()
+        for attempt in left:
+            logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
+        return [attempt.ack("available", burned=False) for attempt in left]
+
+    async def close(self) -> None:
+        self.threads.close()
+        await _all(lane.close() for lane in (self.fetching, self.acking, self.upkeep, self.notifier.lane))
+        await self.engine.dispose()
+
+    def call(self, fn: Callable[..., object], *args: object) -> None:
+        """Call `fn` on the loop's thread: at once when this is it."""
+        if threading.get_ident() == self.thread:
+            fn(*args)
+        elif not self.loop.is_closed():
+            self.loop.call_soon_threadsafe(fn, *args)
+
+    def inserted(self, queues: set[str]) -> None:
+        for queue in queues:
+            self._notice(queue)
+        self.announcer.inserted(queues)
+
+    def soon(self) -> None:
+        self.stager.wake()
+        self.announcer.soon()
+
+    def _notice(self, queue: str) -> None:
+        if (producer := self.producers.get(queue)) is not None:
+            producer.notice()
+
+    def _heard(self, name: str, payload: dict[str, Any]) -> None:
+        if payload.get("from") == self.origin:
+            return
+        if self.channels.get(name) == STAGED:
+            self.stager.wake()
+        else:
+            self._notice(str(payload.get("queue")))
+
+    def _connected(self) -> None:
+        for producer in self.producers.values():
+            producer.notice()
+
+    def _settled(self, ack: Ack) -> None:
+        if (producer := self._by_key.get(ack.producer)) is not None:
+            producer.settled(ack)
+
+    def _attempt(self, row: Row, producer: str) -> Attempt:
+        return Attempt(row, producer, self.threads, self.sessions)
+
+
+async def _all(work: Iterable[Any]) -> None:
+    for result in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(result, BaseException):
+            logger.warning("while stopping: %s: %s", type(result).__name__, result)
