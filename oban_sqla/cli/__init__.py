@@ -1,0 +1,33 @@
+"""The ``oban-sqla`` command. One file a concern: what runs, on which database, how it ends, what it says.
+
+Nothing here is needed by a program that starts an :class:`~oban_sqla.Oban` itself, and only here are signals handled,
+logging configured, and modules imported by name.
+"""
+
+import click
+
+from .problems import Commands
+from .schema import migrate, sql
+from .start import start
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="oban-sqla", message="oban-sqla %(version)s")
+def main() -> None:
+    """Background jobs as rows of PostgreSQL, for SQLAlchemy.
+
+    \b
+    The first five minutes:
+      export DATABASE_URL=postgresql://localhost/app
+      oban-sqla migrate              # create the tables, once
+      oban-sqla start app.jobs       # import app/jobs.py and run its jobs until Ctrl-C
+
+    `oban-sqla COMMAND --help` explains each command.
+    """
+
+
+main.add_command(start)
+main.add_command(migrate)
+main.add_command(sql)
+
+__all__ = ["main"]

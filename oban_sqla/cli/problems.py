@@ -1,0 +1,46 @@
+"""How commands fail: one line on stderr that says what is wrong, and no traceback."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+
+from ..embedded import EmbeddedError
+from ..errors import ObanError
+
+EXPECTED = (ObanError, EmbeddedError, SQLAlchemyError, OSError, asyncio.TimeoutError)
+
+
+class Commands(click.Group):
+    """A group whose commands report what they expect to go wrong in one line, with exit code 1.
+
+    Usage errors are click's own, with exit code 2. What nobody expected keeps its traceback: it is a bug.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EXPECTED as error:
+            raise click.ClickException(line(error)) from error
+
+
+def line(error: BaseException) -> str:
+    """`error` as one line."""
+    if isinstance(error, DBAPIError):
+        cause: object = error.orig
+        text = f"the database says: {_without_class(str(cause))}"
+    elif isinstance(error, ObanError | EmbeddedError | ArgumentError):
+        text = str(error)
+    elif isinstance(error, TimeoutError):
+        text = str(error) or "the database did not answer in time"
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
+
+
+def _without_class(text: str) -> str:
+    """SQLAlchemy's adapters put the driver's exception class in front: ``<class '…'>: message``."""
+    return text.partition(">: ")[2] if text.startswith("<class ") else text

@@ -1,0 +1,120 @@
+"""The life of a worker process: start, wait for a signal, stop, and leave."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn
+
+from ..runtime.oban import Oban
+from ..telemetry import logger
+from .problems import line
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+LAST_WORDS = 5.0
+"""Seconds that exit hooks and foreign threads have after the runtime has stopped."""
+
+
+def run(oban: Oban) -> int:
+    """Run `oban` until the process is asked to stop.
+
+    Does not return when a job's thread is still running then: its job is given back as the last act, and the process
+    leaves without waiting for the thread.
+
+    :returns: the exit code.
+    """
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        left = runner.run(_serve(oban))
+        if left:
+            # A thread can't be stopped, but it ends with the process; only that makes it right to give its job away.
+            _leave(runner.run(_abandon(oban, len(left))))
+        _leave_anyway()
+    return 0
+
+
+async def _serve(oban: Oban) -> list[int]:
+    """Start, wait for the first signal, stop.
+
+    :returns: the ids of jobs whose threads are still running.
+    """
+    signalled = _signalled(asyncio.get_running_loop())
+    starting = asyncio.create_task(oban.start())
+    left: list[int] = []
+    try:
+        both: tuple[asyncio.Future[Any], ...] = (starting, signalled)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            await asyncio.wait([starting])
+        if not starting.cancelled():
+            starting.result()
+            name = await signalled
+            logger.info("%s: fetching no more; running jobs have %g s to end", name, oban.config.shutdown_grace)
+            left = await oban.stop()
+        return left
+    finally:
+        if not left:
+            await oban.engine.dispose()
+
+
+def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:
+    """A future with the name of the first signal; the second one ends the process."""
+    first: asyncio.Future[str] = loop.create_future()
+    seen: list[int] = []
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        # A plain handler rather than the loop's own: it comes even while a job blocks the loop.
+        name = signal.Signals(number).name
+        if seen:
+            os.write(2, f"{name} again: leaving at once; running jobs stay executing\n".encode())
+            _leave(128 + number)
+        seen.append(number)
+        loop.call_soon_threadsafe(first.set_result, name)
+
+    for number in SIGNALS:
+        signal.signal(number, handle)
+    return first
+
+
+async def _abandon(oban: Oban, left: int) -> int:
+    try:
+        given = await oban.abandon()
+    except Exception as error:
+        logger.error("%d jobs in threads stay executing: %s", left, line(error))
+        return 1
+    logger.warning("%d jobs in threads did not end: %d given back, leaving without their threads", left, given)
+    return 0
+
+
+def _leave(code: int) -> NoReturn:
+    """End the process here and now: no thread is waited for, no exit hook runs."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _leave_anyway() -> None:
+    """See to it that the process ends soon, whatever threads the jobs have left behind in pools of their own."""
+
+    def leave() -> None:
+        time.sleep(LAST_WORDS)
+        os._exit(0)
+
+    threading.Thread(target=leave, name="oban_sqla leaving", daemon=True).start()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's where it is installed. Only a command may choose: a library has to take the loop it is given."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

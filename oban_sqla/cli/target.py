@@ -1,0 +1,122 @@
+"""What ``oban-sqla start`` is pointed at: ``app.jobs``, or ``app.main:oban``."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import os
+import pkgutil
+import re
+import sys
+import traceback
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import click
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+
+from ..runtime.oban import Oban
+
+Found = Oban | AsyncEngine | async_sessionmaker[Any] | None
+
+_DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
+
+
+class TargetError(click.ClickException):
+    """The module, or what is named in it, can't be used."""
+
+
+def load(target: str) -> Found:
+    """Import what `target` names, the current directory included, and return the object behind the colon.
+
+    :returns: an Oban, an engine or a sessionmaker; None for a plain module.
+    :raises TargetError: naming the nearest reason.
+    """
+    if not _DOTTED.fullmatch(target):
+        raise TargetError(f"{target!r} is no module: {_instead(target)}")
+    name, _, attribute = target.partition(":")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    module = _import(name)
+    return _attribute(module, attribute) if attribute else None
+
+
+def _instead(target: str) -> str:
+    path, _, attribute = target.partition(":")
+    if path.endswith(".py"):
+        dotted = ".".join(Path(path.removesuffix(".py")).parts)
+        return f"write {dotted}{':' + attribute if attribute else ''} (the name that Python imports it by)"
+    return "expected a dotted name such as app.jobs, or app.main:oban"
+
+
+def _import(name: str) -> ModuleType:
+    _require_parents(name)
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        raise TargetError(f"{name} could not be imported: {_reason(error)}") from error
+
+
+def _require_parents(name: str) -> None:
+    """Find out which part of `name` is missing before it is imported, so that a module that imports a missing one
+    is told apart from a missing module."""
+    parts = name.split(".")
+    for end in range(1, len(parts) + 1):
+        part = ".".join(parts[:end])
+        try:
+            found = importlib.util.find_spec(part)
+        except Exception as error:  # finding app.jobs imports app
+            raise TargetError(f"{parts[0]} could not be imported: {_reason(error)}") from error
+        if found is None:
+            parent = ".".join(parts[: end - 1])
+            near = difflib.get_close_matches(parts[end - 1], _modules(parent), n=1)
+            where = f"in {parent}" if parent else f"in {os.getcwd()}, nor installed"
+            hint = f"; did you mean {'.'.join([*parts[: end - 1], near[0]])}?" if near else ""
+            raise TargetError(f"there is no module {parts[end - 1]!r} {where}{hint}")
+        if end < len(parts) and found.submodule_search_locations is None:
+            raise TargetError(f"{part} is a module and no package, so there is no {name}; write {part}:ATTRIBUTE?")
+
+
+def _modules(parent: str) -> list[str]:
+    """The names beside the one that is missing."""
+    if not parent:
+        return [module.name for module in pkgutil.iter_modules([os.getcwd()])]
+    found = importlib.util.find_spec(parent)
+    places = None if found is None else found.submodule_search_locations
+    return [module.name for module in pkgutil.iter_modules(places or [])]
+
+
+def _reason(error: Exception) -> str:
+    """The exception and the innermost line of a file that isn't Python's own machinery."""
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, SyntaxError):
+        return said
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
+    if not frames:
+        return said
+    return f"{said} ({os.path.relpath(frames[-1].filename)}, line {frames[-1].lineno})"
+
+
+def _is_machinery(file: str) -> bool:
+    return file.startswith("<frozen") or Path(__file__).parents[1] in Path(file).parents or "importlib" in file
+
+
+def _attribute(module: ModuleType, path: str) -> Found:
+    found: object = module
+    for name in path.split("."):
+        if not hasattr(found, name):
+            near = difflib.get_close_matches(name, dir(found), n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise TargetError(f"{module.__name__} has no {path!r}{hint}")
+        found = getattr(found, name)
+    if isinstance(found, ModuleType):
+        raise TargetError(f"{module.__name__}:{path} is a module; write {found.__name__}")
+    if isinstance(found, Oban | AsyncEngine | async_sessionmaker):
+        return found  # pyright: ignore[reportUnknownVariableType]
+    raise TargetError(
+        f"{module.__name__}:{path} is of type {type(found).__name__}; "
+        "expected an Oban, an AsyncEngine or an async_sessionmaker"
+    )
