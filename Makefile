@@ -1,0 +1,57 @@
+# Everything runs in ./.venv, which is made on the way, and made anew only when pyproject.toml changes.
+# Needed on the machine: make, and Python 3.11 or newer with venv. `make PYTHON=python3.13 test` chooses one.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?= -n auto --maxprocesses 4
+
+BIN = $(VENV)/bin
+INSTALLED = $(VENV)/.installed
+
+.DEFAULT_GOAL = help
+.PHONY: help demo test test-matrix lint imports typecheck bench docs install clean
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: $(INSTALLED) ## a web application with jobs, from start to stop, on a PostgreSQL of its own
+	@$(BIN)/python -m examples.demo
+
+test: $(INSTALLED) ## the whole test suite (PYTEST_ARGS="-k retry" for some of it)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-matrix: ## the whole test suite on the other SQLAlchemy, 2.0
+	$(MAKE) test VENV=.venv-sa20 CONSTRAINT='sqlalchemy<2.1'
+
+lint: $(INSTALLED) imports ## style, format, and the one-way order of the modules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+imports: $(INSTALLED) ## the one-way order of the modules alone
+	$(BIN)/lint-imports
+
+typecheck: $(INSTALLED) ## pyright and mypy, both strict
+	$(BIN)/pyright
+	$(BIN)/mypy
+
+bench: $(INSTALLED) ## speed, beside a hand-written asyncpg loop
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/.installed-docs ## the documentation, into docs/_build/html
+	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+install: $(INSTALLED) ## only what the others need
+
+clean: ## remove everything that was made
+	rm -rf .venv .venv-* build dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml
+	@PYTHON="$(PYTHON)" sh .ci/venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(if $(CONSTRAINT),'$(CONSTRAINT)')
+	@touch $@
+
+$(VENV)/.installed-docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
