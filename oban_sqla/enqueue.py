@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from .errors import InvalidOption
 from .models import JobSpec
-from .unit_of_work import write
+from .unit_of_work import tell, write
 
 
 @overload
@@ -46,7 +46,7 @@ def _enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], more: tuple[J
             if _checked(spec) in session:
                 session.expunge(spec)
     session.flush()
-    return write(session, specs if isinstance(specs, list) else map(_checked, specs))
+    return tell(session, write(session, specs if isinstance(specs, list) else map(_checked, specs)))
 
 
 def _checked(spec: object) -> JobSpec:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from itertools import islice
 from typing import Any
 
@@ -31,7 +32,13 @@ from .wakeup import INSERTED, STAGED, Runtime, channel, runtime_for, schema_of
 SOON = 5.0
 """Seconds: a job due within this time is announced to the stager, which may be asleep until later."""
 
+Watcher = Callable[[Session, list[JobSpec]], None]
+
+watcher: ContextVar[Watcher | None] = ContextVar("oban_sqla_watcher", default=None)
+"""Told of the specs that were written, when their flush is over; how tests run jobs inline."""
+
 _KEY = "oban_sqla"
+_WRITTEN = "oban_sqla.written"
 _MOST_ROUNDS = 10
 
 
@@ -49,13 +56,19 @@ def _take(session: Session, context: UOWTransaction, _objects: object) -> None:
     if session.new or session.deleted or session.dirty:
         context.attributes[_KEY] = specs
     else:
-        write(session, specs)
+        tell(session, write(session, specs))
 
 
 @event.listens_for(Session, "after_flush")
 def _write_taken(session: Session, context: UOWTransaction) -> None:
     if specs := context.attributes.pop(_KEY, None):
-        write(session, specs)
+        context.attributes[_WRITTEN] = write(session, specs)
+
+
+@event.listens_for(Session, "after_flush_postexec")
+def _tell_written(session: Session, context: UOWTransaction) -> None:
+    if specs := context.attributes.pop(_WRITTEN, None):
+        tell(session, specs)
 
 
 @event.listens_for(Session, "after_commit")
@@ -75,6 +88,13 @@ def _wake(session: Session) -> None:
 def _forget(session: Session, previous: Any) -> None:
     if previous.parent is None:
         session.info.pop(_KEY, None)
+
+
+def tell(session: Session, specs: list[JobSpec]) -> list[JobSpec]:
+    """Tell the watcher of this context, if there is one, that `specs` were written, and return them."""
+    if (watching := watcher.get()) is not None:
+        watching(session, specs)
+    return specs
 
 
 def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:

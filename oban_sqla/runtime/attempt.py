@@ -10,7 +10,7 @@ import json
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -41,6 +41,10 @@ class Stop(enum.Enum):
 
     TIMEOUT = "timeout"
     SHUTDOWN = "shutdown"
+
+
+class Timer(Protocol):
+    def cancel(self) -> object: ...
 
 
 class Attempt:
@@ -128,9 +132,7 @@ class Attempt:
                     given[name] = session = session or self._sessions.open(kind)
             call = _bound(worker.target, **given)
         limit = worker.timeout_for(row.job if worker.arguments is None else None)
-        timer = None
-        if limit is not None:
-            timer = asyncio.get_running_loop().call_later(limit, self.ask_to_stop, Stop.TIMEOUT)
+        timer = None if limit is None else self.timer(limit)
         try:
             if session is not None:
                 value = await self._sessions.run(session, self, worker, lambda: self._execute(worker, call))
@@ -142,6 +144,10 @@ class Attempt:
         if self.timed_out:
             raise self._timeout(worker)  # it swallowed the cancellation, or the thread came back too late
         return value
+
+    def timer(self, limit: float) -> Timer:
+        """Asks the run to stop after `limit` seconds."""
+        return asyncio.get_running_loop().call_later(limit, self.ask_to_stop, Stop.TIMEOUT)
 
     async def _execute(self, worker: Worker, call: Callable[[], Any]) -> Any:
         if not worker.is_async:

@@ -68,7 +68,7 @@ class Sessions:
         :raises Fenced: when the job was given to another run; everything was rolled back.
         """
         sync = session.sync_session if isinstance(session, AsyncSession) else session
-        sync.info[_IN_JOB] = True
+        refuse_commit(sync)
         try:
             value = await runner()
             if attempt.timed_out or isinstance(value, Cancel | Discard):
@@ -110,13 +110,23 @@ def _finish(session: Session, ack: Ack) -> None:
     if not changed:
         session.rollback()
         raise Fenced(f"job {ack.id}, attempt {ack.attempt}: it was given to another run; its effects were rolled back")
-    session.info[_IN_JOB] = False
+    allow_commit(session)
     session.commit()
+
+
+def refuse_commit(session: Session) -> None:
+    """From now on a job has the session, and may commit only savepoints of its own."""
+    session.info[_IN_JOB] = session.get_nested_transaction()
+
+
+def allow_commit(session: Session) -> None:
+    """The end of :func:`refuse_commit`."""
+    session.info.pop(_IN_JOB, None)
 
 
 @event.listens_for(Session, "before_commit")
 def _refuse_commit(session: Session) -> None:
-    if session.info.get(_IN_JOB) and not session.in_nested_transaction():
+    if _IN_JOB in session.info and session.get_nested_transaction() is session.info[_IN_JOB]:
         raise ObanError(
             "commit() inside a job: the runtime commits this session when the job ends, together with the job's "
             "completion; use begin_nested() for a part that may fail, or a session of your own"

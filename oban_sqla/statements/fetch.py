@@ -4,7 +4,10 @@ The rows are found and locked by an ordered scan of the fetch index and then upd
 repeat the state: that would invite a second scan. What another transaction has locked is skipped.
 """
 
-from sqlalchemy import DateTime, Executable, Integer, Text, cast, func, select, type_coerce, update
+from typing import Any
+
+from sqlalchemy import DateTime, Executable, Integer, Select, Text, cast, func, select, type_coerce, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from ..models.base import utc_now
 from ..models.job import jobs
@@ -30,6 +33,21 @@ FETCHED = (
 """What a fetch returns of each job, in this order."""
 
 
+def taking(free: Select[Any]) -> ReturningUpdate[Any]:
+    """The jobs whose ids `free` selects begin an attempt, for ``attempted_by``."""
+    taken = {
+        jobs.c.state: state("executing"),
+        jobs.c.attempt: jobs.c.attempt + 1,
+        jobs.c.attempted_at: utc_now(),
+        jobs.c.attempted_by: array("attempted_by"),
+    }
+    texts = {name: cast(jobs.c[name], Text).label(name) for name in ("args", "meta", "errors")}
+    times = {name: type_coerce(jobs.c[name], DateTime()).label(name) for name in FETCHED if name.endswith("_at")}
+    plain = {name: type_coerce(jobs.c[name], Text).label(name) for name in ("worker",)}
+    columns = [(texts | times | plain).get(name, jobs.c[name]) for name in FETCHED]
+    return update(jobs).where(jobs.c.id == func.any(ids(free))).values(taken).returning(*columns)
+
+
 @statement
 def fetch() -> Executable:
     """Take up to `limit` jobs of `queue` for `attempted_by`, in no particular order.
@@ -48,14 +66,4 @@ def fetch() -> Executable:
         .limit(parameter("limit", Integer))
         .with_for_update(skip_locked=True)
     )
-    taken = {
-        jobs.c.state: state("executing"),
-        jobs.c.attempt: jobs.c.attempt + 1,
-        jobs.c.attempted_at: utc_now(),
-        jobs.c.attempted_by: array("attempted_by"),
-    }
-    texts = {name: cast(jobs.c[name], Text).label(name) for name in ("args", "meta", "errors")}
-    times = {name: type_coerce(jobs.c[name], DateTime()).label(name) for name in FETCHED if name.endswith("_at")}
-    plain = {name: type_coerce(jobs.c[name], Text).label(name) for name in ("worker",)}
-    columns = [(texts | times | plain).get(name, jobs.c[name]) for name in FETCHED]
-    return update(jobs).where(jobs.c.id == func.any(ids(free))).values(taken).returning(*columns)
+    return taking(free)
