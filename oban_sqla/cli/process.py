@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -44,7 +45,9 @@ async def _serve(oban: Oban) -> list[int]:
 
     :returns: the ids of jobs whose threads are still running.
     """
-    signalled = _signalled(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    signalled = _signalled(loop)
+    logger.info("oban-sqla %s, on the event loop of %s", version("oban-sqla"), type(loop).__module__.partition(".")[0])
     starting = asyncio.create_task(oban.start())
     left: list[int] = []
     try:

@@ -77,7 +77,10 @@ def _require_parents(name: str) -> None:
             hint = f"; did you mean {'.'.join([*parts[: end - 1], near[0]])}?" if near else ""
             raise TargetError(f"there is no module {parts[end - 1]!r} {where}{hint}")
         if end < len(parts) and found.submodule_search_locations is None:
-            raise TargetError(f"{part} is a module and no package, so there is no {name}; write {part}:ATTRIBUTE?")
+            raise TargetError(
+                f"{part} is a module and no package, so there is no {name}; "
+                f"did you mean {part}:{'.'.join(parts[end:])}?"
+            )
 
 
 def _modules(parent: str) -> list[str]:
@@ -91,7 +94,7 @@ def _modules(parent: str) -> list[str]:
 
 def _reason(error: Exception) -> str:
     """The exception and the innermost line of a file that isn't Python's own machinery."""
-    said = f"{type(error).__name__}: {error}"
+    said = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, SyntaxError):
         return said
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]

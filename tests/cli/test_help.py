@@ -1,0 +1,61 @@
+"""The command's face: how it is called, and what it teaches."""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib.metadata import entry_points, version
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from oban_sqla.cli import main
+from tests.processes import finished
+
+COMMANDS = ["start", "migrate", "sql"]
+
+
+@pytest.mark.parametrize("module", ["oban_sqla", "oban_sqla.cli"])
+def test_it_runs_as_a_module(module: str) -> None:
+    done = finished(["-m", module, "--version"])
+    assert (done.returncode, done.stdout.strip(), done.stderr) == (0, f"oban-sqla {version('oban-sqla')}", "")
+
+
+def test_it_is_installed_as_a_command() -> None:
+    (entry,) = entry_points(group="console_scripts", name="oban-sqla")
+    assert entry.load() is main
+
+
+def test_its_help_leads_from_nothing_to_running_jobs() -> None:
+    said = CliRunner().invoke(main, ["--help"]).output
+    assert said.index("oban-sqla migrate ") < said.index("oban-sqla start app.jobs")
+    assert all(re.search(rf"^  {command} ", said, re.MULTILINE) for command in COMMANDS)
+    assert "..." not in said.partition("Commands:")[2], "a command's summary is cut off"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_each_command_has_an_example(command: str) -> None:
+    said = CliRunner().invoke(main, [command, "--help"], terminal_width=80).output
+    assert re.search(rf"^    oban-sqla {command} ", said, re.MULTILINE)
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_a_misspelt_command_or_option_is_a_usage_error() -> None:
+    for arguments in (["strat"], ["start", "--queue", "a=1", "app"], ["start"]):
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 2, result.output
+        assert "Traceback" not in result.output
+
+
+def test_uvloop_and_rich_are_not_needed(tmp_path: Path) -> None:
+    code = "import sys; sys.modules.update(uvloop=None, rich=None); import oban_sqla.cli.process as p; "
+    done = finished(["-c", code + "print(p._loop_factory())"])
+    assert done.stdout.strip() == "None", done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="uvloop has no Windows")
+def test_uvloop_is_taken_where_it_is_installed() -> None:
+    pytest.importorskip("uvloop")
+    done = finished(["-c", "import oban_sqla.cli.process as p; print(p._loop_factory())"])
+    assert "new_event_loop" in done.stdout, done.stderr

@@ -1,0 +1,255 @@
+"""``oban-sqla start`` as a process: what it runs, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from oban_sqla import Job, JobSpec, enqueue
+from tests.processes import Process, finished, running
+from tests.support import eventually
+
+SHOP = """
+import asyncio, os, threading, time
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from oban_sqla import Oban, cancelled, job
+from sqlalchemy import text
+
+engine = create_async_engine(os.environ["APP_URL"])
+Session = async_sessionmaker(engine)
+Unbound = async_sessionmaker()
+oban = Oban(engine, queues={"late": 3}, node="its-own-node")
+
+@job
+async def quick() -> None: ...
+
+@job
+async def asks(session: AsyncSession) -> None:
+    await session.execute(text("SELECT 1"))
+
+@job
+async def failing() -> None:
+    raise ValueError("no")
+
+@job
+async def slow(seconds: float) -> None:
+    print("slow", flush=True)
+    await asyncio.sleep(seconds)
+
+@job
+def stubborn(seconds: float) -> None:
+    print("stubborn", flush=True)
+    time.sleep(seconds)
+
+@job
+async def elsewhere(seconds: float) -> None:
+    print("elsewhere", flush=True)
+    await asyncio.to_thread(time.sleep, seconds)
+
+@job
+async def blocking(seconds: float) -> None:
+    print("blocking", flush=True)
+    time.sleep(seconds)
+"""
+
+Start = Callable[..., AbstractContextManager[Process]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, database_url: str, clean_tables: None) -> Start:
+    """Starts the command on this test's database, in a directory with ``shop.py``."""
+    (tmp_path / "shop.py").write_text(SHOP)
+
+    def start(*arguments: str, url: str = database_url) -> AbstractContextManager[Process]:
+        environment = {"OBAN_DATABASE_URL": url, "APP_URL": url}
+        return running(["-m", "oban_sqla", "start", *arguments], tmp_path / "log", tmp_path, environment)
+
+    return start
+
+
+async def add(engine: AsyncEngine, specs: Iterable[JobSpec]) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        await enqueue(session, specs)
+
+
+async def states(engine: AsyncEngine) -> dict[str, tuple[str, int]]:
+    async with AsyncSession(engine) as session:
+        jobs = await session.scalars(select(Job).order_by(Job.id))
+        return {job.worker.removeprefix("shop."): (str(job.state), job.attempt) for job in jobs}
+
+
+async def completed(engine: AsyncEngine, *workers: str) -> None:
+    async def all_done() -> bool:
+        now = await states(engine)
+        return all(now[worker][0] == "completed" for worker in workers)
+
+    await eventually(all_done, 20)
+
+
+async def test_a_module_s_workers_run_until_sigterm(start: Start, engine: AsyncEngine) -> None:
+    await add(engine, [JobSpec("shop.quick"), JobSpec("shop.asks", queue="media")])
+    with start("shop", "--queues", "default=2,media", "--node", "me") as process:
+        await completed(engine, "quick", "asks")
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+    assert "started on me with queues default, media" in process.text
+    assert "SIGTERM: fetching no more; running jobs have 15 s to end" in process.text
+    assert "stopped on me" in process.text
+    assert "Traceback" not in process.text
+
+
+async def test_a_sessionmaker_s_sessions_are_those_of_the_jobs(start: Start, engine: AsyncEngine) -> None:
+    await add(engine, [JobSpec("shop.asks")])
+    with start("shop:Session", "--queues", "default=2"):
+        await completed(engine, "asks")
+
+
+async def test_an_oban_runs_with_its_own_options(start: Start, engine: AsyncEngine) -> None:
+    await add(engine, [JobSpec("shop.quick", queue="late")])
+    with start("shop:oban") as process:
+        await completed(engine, "quick")
+        assert "started on its-own-node with queues late" in process.text
+
+
+async def test_an_engine_works_the_default_queue(start: Start, engine: AsyncEngine) -> None:
+    await add(engine, [JobSpec("shop.asks")])
+    with start("shop:engine") as process:
+        await completed(engine, "asks")
+        process.signal(signal.SIGINT)
+        assert await process.ended() == 0
+    assert "SIGINT: fetching no more" in process.text
+
+
+async def test_jobs_are_logged_one_by_one_only_when_asked_for(start: Start, engine: AsyncEngine) -> None:
+    for level, logged in [("debug", True), ("info", False)]:
+        await add(engine, [JobSpec("shop.slow", {"seconds": 0.125}), JobSpec("shop.failing", max_attempts=1)])
+        with start("shop", "--log-level", level) as process:
+            await completed(engine, "slow")
+            await process.says("(shop.failing) failed in attempt 1 of 1 and is discarded")
+            assert ("(shop.slow) of queue default is completed after attempt 1" in process.text) is logged
+            assert ("(shop.failing) of queue default is discarded after attempt 1" in process.text) is logged
+            assert "0.125" not in process.text
+
+
+async def test_what_does_not_end_within_the_grace_is_available_again(start: Start, engine: AsyncEngine) -> None:
+    await add(engine, [JobSpec("shop.slow", {"seconds": 60})])
+    with start("shop", "--shutdown-grace", "0.2") as process:
+        await process.says("slow")
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+    assert await states(engine) == {"slow": ("available", 0)}
+
+
+async def test_a_job_in_a_thread_is_given_back_as_the_process_leaves(start: Start, engine: AsyncEngine) -> None:
+    await add(engine, [JobSpec("shop.stubborn", {"seconds": 300}), JobSpec("shop.quick")])
+    with start("shop", "--shutdown-grace", "0.1") as process:
+        await process.says("stubborn")
+        await completed(engine, "quick")
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+    assert "1 jobs in threads did not end: 1 given back" in process.text
+    assert (await states(engine))["stubborn"] == ("available", 0)
+
+
+async def test_a_thread_that_a_job_left_behind_does_not_keep_the_process(start: Start, engine: AsyncEngine) -> None:
+    await add(engine, [JobSpec("shop.elsewhere", {"seconds": 300})])
+    with start("shop", "--shutdown-grace", "0.1") as process:
+        await process.says("elsewhere")
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+    assert await states(engine) == {"elsewhere": ("available", 0)}
+
+
+@pytest.mark.parametrize("worker", ["slow", "stubborn", "blocking"])
+async def test_a_second_signal_ends_at_once(start: Start, engine: AsyncEngine, worker: str) -> None:
+    await add(engine, [JobSpec(f"shop.{worker}", {"seconds": 300})])
+    with start("shop", "--shutdown-grace", "300") as process:
+        await process.says(worker)
+        process.signal(signal.SIGTERM)
+        if worker == "blocking":
+            await asyncio.sleep(0.2)  # nothing can be said while the loop is blocked
+        else:
+            await process.says("fetching no more")
+        process.signal(signal.SIGINT)
+        assert await process.ended(5) == 128 + signal.SIGINT
+    assert "SIGINT again: leaving at once; running jobs stay executing" in process.text
+
+
+async def test_a_signal_ends_the_wait_for_a_database(start: Start) -> None:
+    with start(
+        "shop",
+        url="postgresql://127.0.0.1:1/nothing",
+    ) as process:
+        await process.says("on the event loop of")
+        process.signal(signal.SIGTERM)
+        assert await process.ended(5) == 0
+
+
+def refused(tmp_path: Path, *arguments: str, url: str = "postgresql://127.0.0.1:1/nothing") -> tuple[int, str]:
+    """The exit code, and what was said, without click's lines on usage."""
+    (tmp_path / "shop.py").write_text(SHOP)
+    environment = {"OBAN_DATABASE_URL": url, "APP_URL": url.replace("postgresql:", "postgresql+asyncpg:")}
+    done = finished(["-m", "oban_sqla", "start", *arguments], tmp_path, environment)
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stderr.partition("Error: ")[2]
+
+
+def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    code, said = refused(tmp_path, "shop")
+    assert code == 1
+    assert said.startswith("no answer from postgresql+asyncpg://127.0.0.1:1/nothing within 10 s")
+    assert said.count("\n") == 1
+
+
+def test_missing_tables_name_the_command(tmp_path: Path, empty_database: str) -> None:
+    code, said = refused(tmp_path, "shop", url=empty_database)
+    assert code == 1
+    assert "run `oban-sqla migrate`" in said
+    assert said.count("\n") == 1
+    assert refused(tmp_path, "shop", "--schema", "jobs", url=empty_database)[1].startswith(
+        "there are no tables of the queue in the schema 'jobs'"
+    )
+
+
+def test_a_module_without_workers_is_an_error(tmp_path: Path) -> None:
+    assert refused(tmp_path, "json") == (1, "json registers no worker; name the module whose functions carry @job\n")
+
+
+def test_a_module_that_there_is_not_is_one_line(tmp_path: Path) -> None:
+    assert refused(tmp_path, "shpo") == (
+        1, f"there is no module 'shpo' in {tmp_path}, nor installed; did you mean shop?\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["shop", "--queues", "default=0"], "queue 'default': a limit is 1 to 10,000 jobs at once, got '0'"),
+        (["shop", "--queues", "default=ten"], "queue 'default': a limit is 1 to 10,000 jobs at once, got 'ten'"),
+        (["shop", "--queues", "=5"], "expected names and limits, such as default=10,media=5"),
+        (["shop", "--queues", "a=1,,b=2"], "expected names and limits, such as default=10,media=5"),
+        (["shop", "--queues", "a=1,a=2"], "the queue 'a' is named twice"),
+        (["shop", "--shutdown-grace", "-1"], "-1.0 is not in the range x>=0"),
+        (["shop", "--log-level", "loud"], "'loud' is not one of 'debug', 'info', 'warning', 'error'"),
+        (["shop:oban", "--queues", "a=1"], "--queues can't be given with shop:oban: the Oban there has options"),
+        (["shop:oban", "--node", "a"], "--node can't be given with shop:oban"),
+        (["shop:oban", "--database-url", "postgresql://h/d"], "--database-url can't be given with shop:oban"),
+        (["shop:engine", "--database-url", "postgresql://h/d"], "--database-url can't be given with shop:engine"),
+    ],
+)
+def test_options_that_can_t_be_used_are_usage_errors(tmp_path: Path, arguments: list[str], said: str) -> None:
+    code, message = refused(tmp_path, *arguments)
+    assert code == 2
+    assert said in message
+
+
+def test_a_sessionmaker_without_an_engine_is_an_error(tmp_path: Path) -> None:
+    code, said = refused(tmp_path, "shop:Unbound")
+    assert (code, said) == (1, "the sessionmaker is bound to None; expected async_sessionmaker(an AsyncEngine)\n")

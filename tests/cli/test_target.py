@@ -1,0 +1,135 @@
+"""What ``start`` is pointed at, and how it says that it can't find or use it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+
+from oban_sqla import Oban
+from oban_sqla.cli.target import TargetError, load
+
+Write = Callable[[str, str], None]
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Writes a module into the current directory, which is the test's own; what was imported is forgotten again."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    before = set(sys.modules)
+
+    def write(path: str, text: str) -> None:
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    yield write
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def refused(target: str) -> str:
+    with pytest.raises(TargetError) as error:
+        load(target)
+    assert "\n" not in error.value.message
+    return error.value.message
+
+
+def test_the_current_directory_can_be_imported_from(write: Write) -> None:
+    write("shop/__init__.py", "")
+    write("shop/jobs.py", "here = True")
+    assert load("shop.jobs") is None
+    assert sys.modules["shop.jobs"].here
+
+
+def test_what_is_behind_the_colon_is_found(write: Write) -> None:
+    write(
+        "backend.py",
+        "from sqlalchemy.ext.asyncio import create_async_engine, async_sessionmaker\n"
+        "from oban_sqla import Oban\n"
+        "class state:\n"
+        "    engine = create_async_engine('postgresql+asyncpg://h/d')\n"
+        "Session = async_sessionmaker(state.engine)\n"
+        "oban = Oban(state.engine)\n",
+    )
+    assert isinstance(load("backend:oban"), Oban)
+    assert isinstance(load("backend:Session"), async_sessionmaker)
+    assert isinstance(load("backend:state.engine"), AsyncEngine)
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("shop/jobs.py", "'shop/jobs.py' is no module: write shop.jobs (the name that Python imports it by)"),
+        ("./shop/jobs.py:oban", "write shop.jobs:oban"),
+        ("shop.jobs:", "expected a dotted name such as app.jobs, or app.main:oban"),
+        ("shop jobs", "expected a dotted name"),
+        ("-m", "expected a dotted name"),
+        ("", "expected a dotted name"),
+    ],
+)
+def test_what_is_no_dotted_name_is_told_how_to_be_one(write: Write, target: str, said: str) -> None:
+    assert said in refused(target)
+
+
+def test_a_module_that_there_is_not_is_told_the_nearest_one(write: Write, tmp_path: Path) -> None:
+    write("shop/__init__.py", "")
+    write("shop/jobs.py", "")
+    assert refused("shop.jbos") == "there is no module 'jbos' in shop; did you mean shop.jobs?"
+    assert refused("shpo.jobs") == f"there is no module 'shpo' in {tmp_path}, nor installed; did you mean shop?"
+    assert refused("zzz") == f"there is no module 'zzz' in {tmp_path}, nor installed"
+
+
+def test_an_attribute_written_as_a_module_is_told_the_colon(write: Write) -> None:
+    write("single.py", "oban = None")
+    assert refused("single.oban") == (
+        "single is a module and no package, so there is no single.oban; did you mean single:oban?"
+    )
+
+
+def test_a_module_that_imports_a_missing_one_is_not_missing_itself(write: Write) -> None:
+    write("needy.py", "\nimport no_such_package\n")
+    assert refused("needy") == (
+        "needy could not be imported: ModuleNotFoundError: No module named 'no_such_package' (needy.py, line 2)"
+    )
+
+
+def test_whatever_an_import_raises_is_one_line_with_its_place(write: Write) -> None:
+    write("raising/__init__.py", "")
+    write("raising/deep.py", "def fail():\n    raise ValueError('several\\nlines')\n")
+    write("raising/jobs.py", "from .deep import fail\nfail()\n")
+    assert refused("raising.jobs") == (
+        "raising.jobs could not be imported: ValueError: several lines (raising/deep.py, line 2)"
+    )
+    write("broken/__init__.py", "1 / 0")
+    assert "broken could not be imported: ZeroDivisionError: division by zero (broken/__init__.py" in refused(
+        "broken.x"
+    )
+    write("wrong.py", "def (:")
+    assert "wrong could not be imported: SyntaxError: invalid syntax (wrong.py, line 1)" in refused("wrong")
+
+
+def test_an_error_of_ours_names_the_line_of_theirs(write: Write) -> None:
+    write("misspelt.py", "from oban_sqla import job\n@job(queu='mail')\nasync def f(): ...\n")
+    assert refused("misspelt") == (
+        "misspelt could not be imported: InvalidOption: unknown option 'queu' for @job: did you mean 'queue'? "
+        "(misspelt.py, line 2)"
+    )
+
+
+def test_an_attribute_that_there_is_not_or_of_another_kind(write: Write) -> None:
+    write("odd/__init__.py", "from . import part\nengine_url = 'x'\nfrom sqlalchemy import create_engine\n"
+          "engine = create_engine('postgresql+psycopg://h/d')\n")  # fmt: skip
+    write("odd/part.py", "")
+    assert refused("odd:engine_urk") == "odd has no 'engine_urk'; did you mean 'engine_url'?"
+    assert (
+        refused("odd:engine_url")
+        == "odd:engine_url is of type str; expected an Oban, an AsyncEngine or an async_sessionmaker"
+    )
+    assert refused("odd:part") == "odd:part is a module; write odd.part"
+    assert "is of type Engine; expected" in refused("odd:engine")
