@@ -24,14 +24,27 @@ class Heartbeat:
     """How a node shows that it is alive.
 
     :param interval: seconds from one sign to the next, more than 0. Default 5.
-    :raises InvalidOption: for an interval that is not above 0.
+    :param stale_after: seconds without a sign after which a node is dead if its connection is gone, too. At least
+        twice the interval. Default 15.
+    :param dead_after: seconds without a sign after which a node is dead whatever its connection looks like; for
+        networks that never tell. At least twice the interval. Default 3600.
+    :raises InvalidOption: for values outside these.
     """
 
     interval: float = 5.0
+    stale_after: float = 15.0
+    dead_after: float = 3600.0
 
     def __post_init__(self) -> None:
-        if not seconds(self.interval, "Heartbeat(interval)") > 0:
-            raise InvalidOption(f"Heartbeat: the interval is seconds above 0, got {self.interval!r}")
+        for option in ("interval", "stale_after", "dead_after"):
+            if not seconds(getattr(self, option), f"Heartbeat({option})") > 0:
+                raise InvalidOption(f"Heartbeat: {option} is seconds above 0, got {getattr(self, option)!r}")
+        for option in ("stale_after", "dead_after"):
+            if getattr(self, option) < 2 * self.interval:
+                raise InvalidOption(
+                    f"Heartbeat: {option} is at least twice the interval ({2 * self.interval:g} s), so that one late "
+                    f"sign is no death; got {getattr(self, option)!r}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +60,9 @@ class Config:
     node: str = ""
     notify: Notify = "auto"
     shutdown_grace: float = 15.0
+    leader_ttl: float = 15.0
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    lifeline_interval: float = 5.0
     poll_interval: float = 1.0
     start_timeout: float = 10.0
 
@@ -68,6 +83,9 @@ class Config:
             seconds(getattr(self, option), f"Oban({option})")
         if not 0.01 <= self.poll_interval <= 3600:
             raise InvalidOption(f"Oban: poll_interval is 0.01 to 3600 seconds, got {self.poll_interval!r}")
+        for option in ("leader_ttl", "lifeline_interval"):
+            if not 0.1 <= seconds(getattr(self, option), f"Oban({option})") <= 3600:
+                raise InvalidOption(f"Oban: {option} is 0.1 to 3600 seconds, got {getattr(self, option)!r}")
         heartbeat: object = self.heartbeat
         if not isinstance(heartbeat, Heartbeat):
             raise InvalidOption(f"Oban: heartbeat=Heartbeat(…) expected, got {heartbeat!r}")

@@ -21,7 +21,7 @@ from .statements.statement import statement
 Identity = tuple[str, str]
 """Which server and database this is; see :data:`identify`."""
 
-INSERTED, STAGED = "insert", "stage"
+INSERTED, STAGED, LEADER = "insert", "stage", "leader"
 
 
 class Runtime(Protocol):

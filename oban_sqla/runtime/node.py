@@ -13,11 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..config import Config
 from ..telemetry import logger
-from ..wakeup import INSERTED, STAGED, channel
+from ..wakeup import INSERTED, LEADER, STAGED, channel
 from .acks import Ack, Acks
 from .attempt import Attempt
 from .executors.thread import Threads
 from .lanes import Lane, StatementFailed, twin
+from .leader import Leadership
 from .liveness import Liveness
 from .loop import Loop
 from .notifier import Notifier
@@ -54,10 +55,15 @@ class Node:
             for name, queue in config.queues.items()
         }
         self._by_key = {producer.key: producer for producer in self.producers.values()}
-        self.channels = {channel(name, schema): name for name in (INSERTED, STAGED)}
+        self.channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER)}
         self.notifier = Notifier(engine, list(self.channels), self._heard, self._connected)
         self.announcer = Announcer(self.upkeep, schema, self.origin)
+        self.leadership = Leadership(
+            self.upkeep, schema, config.name, config.node, self.origin, config.leader_ttl, self._elected
+        )
         self.stager = Stager(self.upkeep, lambda: self.producers, self._notice, config.poll_interval)
+        self.duties: tuple[Loop, ...] = (self.stager,)
+        """What also, or only, a leader does; woken when this node is elected."""
         self.liveness = Liveness(
             self.notifier.lane, config.name, config.node, lambda: list(self.producers.values()), config.heartbeat
         )
@@ -65,12 +71,13 @@ class Node:
     async def start(self) -> None:
         await self.notifier.lane.connect()
         await self.liveness.step()  # the row stands before the first job is fetched
-        for loop in (self.acks, self.notifier, self.announcer, self.stager, self.liveness, *self.producers.values()):
+        loops = (self.acks, self.notifier, self.announcer, self.liveness, self.leadership, *self.duties)
+        for loop in (*loops, *self.producers.values()):
             loop.start()
 
     async def stop(self, grace: float) -> list[Ack]:
         producers = list(self.producers.values())
-        await _all(producer.stop_fetching() for producer in producers)
+        await _all([*(producer.stop_fetching() for producer in producers), self._hand_over()])
         left: list[Attempt] = []
         for rest in await asyncio.gather(*(producer.finish(grace) for producer in producers)):
             left += rest
@@ -78,7 +85,7 @@ class Node:
         while len(self.acks) and time.monotonic() < deadline:
             self.acks.wake()
             await asyncio.sleep(0.01)
-        loops: tuple[Loop, ...] = (self.stager, self.announcer, self.liveness, self.notifier, self.acks)
+        loops: tuple[Loop, ...] = (*self.duties, self.announcer, self.liveness, self.notifier, self.acks)
         await _all(loop.stop() for loop in loops)
         try:
             await self.liveness.retire([producer for producer in producers if not producer.running])
@@ -88,6 +95,11 @@ class Node:
         for attempt in left:
             logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
         return [attempt.ack("available", burned=False) for attempt in left]
+
+    async def _hand_over(self) -> None:
+        """A successor leads from now on, not when the last job here has ended."""
+        await self.leadership.stop()
+        await self.leadership.resign()
 
     async def close(self) -> None:
         self.threads.close()
@@ -117,10 +129,19 @@ class Node:
     def _heard(self, name: str, payload: dict[str, Any]) -> None:
         if payload.get("from") == self.origin:
             return
-        if self.channels.get(name) == STAGED:
-            self.stager.wake()
-        else:
-            self._notice(str(payload.get("queue")))
+        match self.channels.get(name):
+            case "insert":
+                self._notice(str(payload.get("queue")))
+            case "stage":
+                self.stager.wake()
+            case "leader":
+                self.leadership.wake()
+            case _:
+                pass
+
+    def _elected(self) -> None:
+        for loop in self.duties:
+            loop.wake()
 
     def _connected(self) -> None:
         for producer in self.producers.values():

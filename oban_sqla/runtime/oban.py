@@ -42,7 +42,10 @@ class Oban:
     :param node: of this process. Default: the host's name and the process id.
     :param notify: how commits of this process wake queues: ``"auto"`` (default), ``"transaction"`` or ``"off"``.
     :param shutdown_grace: seconds that running jobs may take to end when the runtime stops. Default 15.
+    :param leader_ttl: seconds that the lease of a leader lasts; renewed at a third. When a leader dies without a word,
+        another one leads this much later. Default 15.
     :param heartbeat: see :class:`Heartbeat`.
+    :param lifeline_interval: seconds between two looks of the leader for jobs of dead nodes. Default 5.
     :param poll_interval: seconds, the longest time between two looks at the database. Default 1.
     :param start_timeout: seconds that :meth:`start` waits for a database that does not answer. Default 10.
     :raises InvalidOption: for values outside these, a misspelt option, or an engine that is not asynchronous.
@@ -61,7 +64,9 @@ class Oban:
         node: str | None = None,
         notify: Notify = "auto",
         shutdown_grace: float = 15.0,
+        leader_ttl: float = 15.0,
         heartbeat: Heartbeat | None = None,
+        lifeline_interval: float = 5.0,
         poll_interval: float = 1.0,
         start_timeout: float = 10.0,
         **unknown: Never,
@@ -75,7 +80,9 @@ class Oban:
             node=node,
             notify=notify,
             shutdown_grace=shutdown_grace,
+            leader_ttl=leader_ttl,
             heartbeat=Heartbeat() if heartbeat is None else heartbeat,
+            lifeline_interval=lifeline_interval,
             poll_interval=poll_interval,
             start_timeout=start_timeout,
         )
@@ -87,6 +94,11 @@ class Oban:
     def notify(self) -> Notify:
         """How commits of this process wake queues."""
         return self.config.notify
+
+    @property
+    def is_leader(self) -> bool:
+        """Whether this node leads its instance now: it stages, rescues, prunes and schedules for all nodes."""
+        return self._node is not None and self._node.leadership.leads
 
     @property
     def pool(self) -> Pool:

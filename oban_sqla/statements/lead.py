@@ -1,17 +1,16 @@
 """Leases: who leads, by the database's clock."""
 
+from typing import Any
+
 from sqlalchemy import (
     ColumnElement,
     Executable,
     Float,
-    Text,
     case,
     cast,
-    column,
     delete,
     exists,
     func,
-    literal_column,
     select,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -35,36 +34,46 @@ def holds_lease() -> ColumnElement[bool]:
 
 @statement
 def elect() -> Executable:
-    """Take or renew the leases `names` for `holders`, for `ttl` seconds. Returns the names of those that are held."""
-    columns = (column("name", Text), column("holder", Text))
-    rows = func.unnest(array("names"), array("holders")).table_valued(*columns).render_derived(name="wanted")
-    wanted = rows.alias("wanted").c
+    """Take or renew `lease` for `holder` and `ttl` seconds; whoever holds it competes for Oban's own row `oban`, too.
+
+    One row: whether the lease is held, whether Oban's row is, and for how many seconds more somebody had the lease
+    before (null: nobody).
+    """
     until = utc_now() + seconds_from(parameter("ttl", Float))
-    values = select(wanted.name, wanted.holder, utc_now(), until).order_by(wanted.name)
-    taken = insert(Leader).from_select(["name", "node", "elected_at", "expires_at"], values, include_defaults=False)
-    renewed = Leader.node == taken.excluded.node
-    return taken.on_conflict_do_update(
+    lease = select(parameter("lease"), parameter("holder"), utc_now(), until)
+    own = _taken(lease).cte("own")
+    # Oban's row is only taken together with ours, or two of our nodes would hold one each.
+    other = _taken(select(parameter("oban"), parameter("holder"), utc_now(), until).where(exists(select(own)))).cte(
+        "other"
+    )
+    left = func.extract("epoch", cast(Leader.expires_at, Leader.expires_at.type.impl) - utc_now())
+    before = select(cast(left, Float)).where(Leader.name == parameter("lease"), Leader.expires_at > utc_now())
+    return select(
+        exists(select(own)).label("leads"), exists(select(other)).label("oban"), before.scalar_subquery().label("left")
+    )
+
+
+def _taken(wanted: Any) -> Any:
+    written = insert(Leader).from_select(["name", "node", "elected_at", "expires_at"], wanted, include_defaults=False)
+    renewed = Leader.node == written.excluded.node
+    return written.on_conflict_do_update(
         index_elements=[Leader.name],
         set_={
-            "node": taken.excluded.node,
-            "elected_at": case((renewed, Leader.elected_at), else_=taken.excluded.elected_at),
-            "expires_at": taken.excluded.expires_at,
+            "node": written.excluded.node,
+            "elected_at": case((renewed, Leader.elected_at), else_=written.excluded.elected_at),
+            "expires_at": written.excluded.expires_at,
         },
         where=renewed | (Leader.expires_at <= utc_now()),
     ).returning(Leader.name)
 
 
 @statement
-def remaining() -> Executable:
-    """For how many seconds more somebody holds `lease`. No row: nobody does."""
-    left = func.extract("epoch", cast(Leader.expires_at, Leader.expires_at.type.impl) - utc_now())
-    return select(cast(left, Float)).where(Leader.name == parameter("lease"), Leader.expires_at > utc_now())
-
-
-@statement
 def resign() -> Executable:
-    """Give the leases of `holders` up. Returns their names."""
-    mine = func.unnest(array("names"), array("holders")).table_valued(column("name", Text), column("holder", Text))
-    rows = mine.render_derived(name="mine").alias("mine").c
-    held = exists(select(literal_column("1")).where(rows.name == Leader.name, rows.holder == Leader.node))
-    return delete(Leader).where(held).returning(Leader.name)
+    """Give the leases `names` of `holder` up, and tell `payload` on `channel` when there was one. One row a lease."""
+    given_up = (
+        delete(Leader)
+        .where(Leader.name == func.any(array("names")), Leader.node == parameter("holder"))
+        .returning(Leader.name)
+        .cte("given_up")
+    )
+    return select(given_up.c.name, func.pg_notify(parameter("channel"), parameter("payload")))
