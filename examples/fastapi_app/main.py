@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel
 from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from oban_sqla import Job, Oban, later
@@ -55,7 +56,10 @@ async def sign_up(form: SignUp, session: Transaction) -> SignedUp:
     welcome = send_welcome.new(user_id=later(lambda: user.id))
     crm = tell_crm.new(email=form.email)
     session.add_all([user, welcome, crm])
-    await session.flush()  # only because the answer names the ids
+    try:
+        await session.flush()  # here, because the answer names the ids
+    except IntegrityError as error:
+        raise HTTPException(409, "that address has signed up already") from error
     if form.card == "declined":
         raise HTTPException(402, "the card was declined")  # neither the user nor the jobs will ever have been there
     return SignedUp(user_id=user.id, job_ids=[spec.id for spec in (welcome, crm) if spec.id is not None])
