@@ -13,10 +13,12 @@ from sqlalchemy import (
     Connection,
     CursorResult,
     Executable,
+    Interval,
     Text,
     bindparam,
     func,
     literal_column,
+    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Dialect
@@ -111,7 +113,7 @@ def ids(inner: Select[Any]) -> ColumnElement[Any]:
 
 def seconds_from(value: ColumnElement[Any]) -> ColumnElement[Any]:
     """A number of seconds as an interval."""
-    return value * literal_column("interval '1 second'")
+    return type_coerce(value * literal_column("interval '1 second'"), Interval())
 
 
 __all__ = ["Compiled", "SchemaMap", "Statement", "array", "ids", "parameter", "seconds_from", "state", "statement"]
