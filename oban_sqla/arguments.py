@@ -20,6 +20,8 @@ from typing_extensions import TypedDict
 from .errors import InvalidArgs, InvalidOption
 
 _MISSING = inspect.Parameter.empty
+# Type checkers know only the form with literals.
+_typed_dict = typing.cast(Callable[[str, dict[str, Any]], Any], TypedDict)
 
 
 class Arguments:
@@ -63,7 +65,8 @@ class Arguments:
         :raises InvalidArgs: naming the parameter.
         """
         try:
-            return self._strict.dump_python(self._strict.validate_python(args), mode="json", warnings=False)
+            valid = self._strict.validate_python(args)
+            return typing.cast(dict[str, Any], self._strict.dump_python(valid, mode="json", warnings=False))
         except ValidationError as error:
             raise self._invalid(error) from None
         except PydanticSerializationError as error:
@@ -127,9 +130,8 @@ class Arguments:
                 continue
             hint = self._hints[name]
             fields[name] = hint if parameter.default is _MISSING else typing.NotRequired[hint]
-        schema = TypedDict(self._name, fields)  # type: ignore[operator]  # pyright: ignore
-        config = ConfigDict(extra="allow" if open_ended else extra, arbitrary_types_allowed=True)
-        schema.__pydantic_config__ = config  # type: ignore[attr-defined]  # pyright: ignore
+        schema: Any = _typed_dict(self._name, fields)
+        schema.__pydantic_config__ = ConfigDict(extra="allow" if open_ended else extra, arbitrary_types_allowed=True)
         try:
             return TypeAdapter(schema)
         except PydanticSchemaGenerationError as error:

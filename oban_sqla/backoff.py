@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -52,9 +53,10 @@ class Backoff:
     def __post_init__(self) -> None:
         if self.kind not in ("constant", "linear", "exponential"):
             raise InvalidOption(f"Backoff: kind must be constant, linear or exponential, got {self.kind!r}")
-        if not self.base > 0 or not self.max > 0:
-            raise InvalidOption(f"Backoff: base and max are seconds above 0, got base={self.base!r}, max={self.max!r}")
-        if not 0 <= self.jitter <= 1:
+        for name, value in (("base", self.base), ("max", self.max)):
+            if not _is_number(value) or not 0 < value < math.inf:
+                raise InvalidOption(f"Backoff: {name} is a number of seconds above 0, got {value!r}")
+        if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:
             raise InvalidOption(f"Backoff: jitter is a share from 0 to 1, got {self.jitter!r}")
 
     def delay(self, attempt: int) -> float:
@@ -67,6 +69,10 @@ class Backoff:
             case "exponential":
                 wait = self.base * 2.0 ** min(attempt - 1, 64)
         return jittered(min(wait, self.max), self.jitter)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 BackoffOption = Backoff | float | timedelta | Callable[[Any], "float | timedelta"] | None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Container, Iterable, Iterator
 from typing import Any, overload
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, object_session
 
 from .errors import InvalidOption
 from .models import JobSpec
@@ -37,19 +37,35 @@ def enqueue(session: AsyncSession | Session, specs: JobSpec | Iterable[JobSpec],
 
 
 def _enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], more: tuple[JobSpec, ...]) -> list[JobSpec]:
-    if isinstance(specs, JobSpec):
-        specs = [specs, *more]
-    elif more or not isinstance(specs, list):
-        specs = [*specs, *more] if more else specs
-    if isinstance(specs, list):
-        for spec in specs:
-            if _checked(spec) in session:
-                session.expunge(spec)
+    given = [specs, *more] if isinstance(specs, JobSpec) else [*specs, *more] if more else specs
+    if not isinstance(given, Iterable):
+        raise _no_spec(given)
+    flushed = {obj for obj in session.new if isinstance(obj, JobSpec)}
     session.flush()
-    return tell(session, write(session, specs if isinstance(specs, list) else map(_checked, specs)))
+    asked: dict[JobSpec, None] = {}
+
+    def unwritten() -> Iterator[JobSpec]:
+        for spec in given:
+            if _is_new(spec, session, asked):
+                asked[spec] = None
+                if spec not in flushed:
+                    yield spec
+
+    written = write(session, list(unwritten()) if isinstance(given, list) else unwritten())
+    tell(session, written)
+    return list(asked)
 
 
-def _checked(spec: object) -> JobSpec:
+def _is_new(spec: object, session: Session, asked: Container[object]) -> bool:
+    """Whether `spec` was not asked for before; takes it out of the session, which would write it once more."""
     if not isinstance(spec, JobSpec):
-        raise InvalidOption(f"enqueue: expected JobSpec objects, got {spec!r}; make them with worker.new(…)")
-    return spec
+        raise _no_spec(spec)
+    if (other := object_session(spec)) is session:
+        session.expunge(spec)
+    elif other is not None:
+        raise InvalidOption(f"enqueue: {spec!r} is pending in another session, which will write it too; expunge it")
+    return spec not in asked
+
+
+def _no_spec(given: object) -> InvalidOption:
+    return InvalidOption(f"enqueue: expected JobSpec objects, got {given!r}; make them with worker.new(…)")

@@ -26,25 +26,24 @@ def encode(value: Mapping[str, Any], what: str, limit: int = MAX_BYTES) -> str:
     :param limit: the longest text in bytes.
     :raises InvalidArgs: for the first value that JSON or ``jsonb`` can't carry, with its path; for more than `limit`.
     """
-    if type(value) is not dict:
-        if not isinstance(value, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise InvalidArgs(f"{what}: expected a dict with string keys, got {_kind(value)}")
-        value = dict(value)
-    if not value:
+    if not isinstance(value, Mapping):
+        raise InvalidArgs(f"{what}: expected a dict with string keys, got {_kind(value)}")
+    plain = cast(dict[str, Any], value) if type(value) is dict else dict(value)
+    if not plain:
         return "{}"
-    for key, item in value.items():
+    for key, item in plain.items():
         # Flat values of plain types need no walk; the encoder tells about the rest.
         if type(key) is not str or type(item) not in _ATOMS:
-            _check(value, what)
+            _check(plain, what)
             break
     try:
-        text = _encode(value)
+        text = _encode(plain)
         size = len(text) if text.isascii() else len(text.encode())
     except (TypeError, ValueError, UnicodeEncodeError, RecursionError):
-        _check(value, what)
+        _check(plain, what)
         raise InvalidArgs(f"{what}: JSON can't carry this value") from None
     if "\\u0000" in text:
-        _check(value, what)
+        _check(plain, what)
     if size > limit:
         raise InvalidArgs(
             f"{what}: {size:,} bytes as JSON, at most {limit:,} are allowed; "

@@ -72,6 +72,14 @@ def default_name(obj: Any) -> str:
     return f"{_module_name(obj.__module__)}.{obj.__qualname__.replace('<locals>.', '')}"
 
 
+def origin_of(obj: Any) -> str:
+    """Where `obj` is defined: the same for a reload, and for a module that is both run and imported."""
+    try:
+        return default_name(obj)
+    except InvalidOption:
+        return f"{obj.__module__}.{obj.__qualname__}"
+
+
 def _module_name(name: str) -> str:
     if name not in ("__main__", "__mp_main__"):
         return name

@@ -9,17 +9,19 @@ an index on it stays usable.
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard, TypeVar, overload
 
 from sqlalchemy import DateTime, Dialect, Interval, Text, TypeDecorator, cast, func, literal_column, select, type_coerce
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.orm import InstrumentedAttribute, Mapped
 from sqlalchemy.sql import operators
-from sqlalchemy.sql.elements import ClauseElement, ColumnElement, Null
-from sqlalchemy.sql.selectable import Select
+from sqlalchemy.sql.elements import BindParameter, CollectionAggregate, ColumnElement, Null
+from sqlalchemy.sql.selectable import Select, SelectBase
 from sqlalchemy.types import TypeEngine
+
+from .errors import InvalidOption
 
 T = TypeVar("T")
 
@@ -49,6 +51,10 @@ FINISHED = frozenset({JobState.COMPLETED, JobState.DISCARDED, JobState.CANCELLED
 state_enum = postgresql.ENUM(*(state.value for state in JobState), name="oban_job_state", create_type=False)
 
 
+class _Loads(Protocol):
+    def __call__(self, value: Any) -> JobState | None: ...
+
+
 class JobStateType(TypeDecorator[JobState]):
     """``oban_job_state``. A state that a future version adds loads as a plain string instead of raising."""
 
@@ -61,9 +67,14 @@ class JobStateType(TypeDecorator[JobState]):
     def process_bind_param(self, value: JobState | str | None, dialect: Dialect) -> str | None:
         return None if value is None else str(value)
 
-    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], Any]:
-        known: dict[str, JobState] = {state.value: state for state in JobState}
-        return lambda value: known.get(value, value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> _Loads:
+        known: dict[Any, Any] = {state.value: state for state in JobState}
+
+        def load(value: Any) -> JobState | None:
+            loaded: JobState | None = known.get(value, value)
+            return loaded
+
+        return load
 
 
 class WorkerName(TypeDecorator[str]):
@@ -80,14 +91,21 @@ class WorkerName(TypeDecorator[str]):
         )
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return getattr(value, "worker_name", value)
+        return None if value is None else str(getattr(value, "worker_name", value))
 
-    process_literal_param = process_bind_param
+    def process_literal_param(self, value: Any, dialect: Dialect) -> str:
+        return str(getattr(value, "worker_name", value))
 
 
-def naive_utc(value: datetime) -> datetime:
-    if value.tzinfo is None:
-        raise ValueError(
+def naive_utc(value: object) -> datetime:
+    """An aware datetime as a ``timestamp`` column holds it.
+
+    :raises InvalidOption: for a naive one, which names no instant, and for anything else.
+    """
+    if not isinstance(value, datetime):
+        raise InvalidOption(f"the time of a job: expected an aware datetime, got {value!r}")
+    if value.utcoffset() is None:
+        raise InvalidOption(
             f"naive datetime {value.isoformat()}: times of jobs are instants; "
             "give an aware datetime, such as datetime.now(timezone.utc)"
         )
@@ -111,17 +129,18 @@ class UTCDateTime(TypeDecorator[datetime]):
             return type_coerce(func.timezone(_ZONE, self.expr), DateTime(timezone=True))
 
         def operate(self, op: Any, *other: Any, **kwargs: Any) -> Any:
-            result = super().operate(op, *(_in_utc(value) for value in other), **kwargs)
-            return self._typed(op, other, result)
+            # What is added can only be an interval, whatever SQLAlchemy knows of its type.
+            operands = other if op is operators.add else [_in_utc(value) for value in other]
+            return self._typed(op, other, super().operate(op, *operands, **kwargs))
 
         def reverse_operate(self, op: Any, other: Any, **kwargs: Any) -> Any:
-            result = super().reverse_operate(op, _in_utc(other), **kwargs)
-            return self._typed(op, (other,), result)
+            operand = other if op is operators.add else _in_utc(other)
+            return self._typed(op, (other,), super().reverse_operate(op, operand, **kwargs))
 
         def _typed(self, op: Any, other: tuple[Any, ...], result: Any) -> Any:
-            if op not in (operators.add, operators.sub):
-                return result
-            return type_coerce(result, UTCDateTime() if _is_interval(other[0]) else Interval())
+            if op is operators.add or (op is operators.sub and _is_interval(other[0])):
+                return type_coerce(result, UTCDateTime())
+            return type_coerce(result, Interval()) if op is operators.sub else result
 
     # The base class builds its factory from the implementation's; this one replaces it.
     comparator_factory = Comparator  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
@@ -130,11 +149,7 @@ class UTCDateTime(TypeDecorator[datetime]):
         return Interval() if isinstance(value, timedelta) else self
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        if value is None:
-            return None
-        if not isinstance(value, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise TypeError(f"expected an aware datetime, got {value!r}")
-        return naive_utc(value)
+        return None if value is None else naive_utc(value)
 
     def process_literal_param(self, value: datetime | None, dialect: Dialect) -> str:
         return "NULL" if value is None else f"'{naive_utc(value).isoformat(' ')}'"
@@ -144,32 +159,44 @@ class UTCDateTime(TypeDecorator[datetime]):
 
 
 def _is_interval(value: Any) -> bool:
-    return isinstance(value, timedelta) or (isinstance(value, ClauseElement) and _type_of(value) is Interval)
+    kind: object = getattr(_clause(value), "type", None)
+    return isinstance(value, timedelta) or isinstance(kind, Interval | postgresql.INTERVAL)
 
 
-def _type_of(element: Any) -> type[Any]:
-    kind = getattr(element, "type", None)
-    if isinstance(kind, UTCDateTime):
-        return UTCDateTime
-    return Interval if isinstance(kind, Interval | postgresql.INTERVAL) else type(kind)
+def _clause(value: Any) -> Any:
+    return value.__clause_element__() if hasattr(value, "__clause_element__") else value
 
 
 def _in_utc(value: Any) -> Any:
     """`value` as an operand that can stand beside a ``timestamp`` column holding UTC."""
-    clause = value.__clause_element__() if hasattr(value, "__clause_element__") else value
-    if isinstance(clause, list | tuple):
-        return [_in_utc(item) for item in clause]  # pyright: ignore[reportUnknownVariableType]
-    if isinstance(clause, Select):
-        column = clause.selected_columns[0]
-        if _type_of(column) is UTCDateTime:
-            return clause
-        inner = clause.subquery()
-        return select(_to_utc(inner.c[0]))
-    if not isinstance(clause, ColumnElement) or isinstance(clause, Null):
-        return value
-    if _type_of(clause) in (UTCDateTime, Interval) or getattr(clause, "value", None) is not None:
+    clause: Any = _clause(value)
+    if _is_collection(clause):
+        return [_in_utc(item) for item in clause]
+    if isinstance(clause, datetime):
+        naive_utc(clause)  # refused here, where the traceback shows who compares, not when it is executed
         return clause
-    return _to_utc(clause)
+    if isinstance(clause, SelectBase):
+        return _select_in_utc(clause)
+    if not _is_operand(clause) or isinstance(clause.type, UTCDateTime) or _is_interval(clause):
+        return clause
+    return type_coerce(clause, UTCDateTime()) if isinstance(clause, BindParameter) else _to_utc(clause)
+
+
+def _is_collection(value: object) -> TypeGuard[Collection[Any]]:
+    return isinstance(value, list | tuple | set | frozenset)
+
+
+def _is_operand(value: object) -> TypeGuard[ColumnElement[Any]]:
+    return isinstance(value, ColumnElement) and not isinstance(value, Null | CollectionAggregate)
+
+
+def _select_in_utc(given: SelectBase) -> SelectBase:
+    column: ColumnElement[Any] = given.selected_columns[0]
+    if isinstance(column.type, UTCDateTime):
+        return given
+    if isinstance(given, Select):  # in place, so that it may still refer to the query around it
+        return given.with_only_columns(_to_utc(column), maintain_column_froms=True)
+    return select(_to_utc(given.subquery().c[0]))
 
 
 def _to_utc(clause: ColumnElement[Any]) -> ColumnElement[datetime]:
@@ -178,8 +205,8 @@ def _to_utc(clause: ColumnElement[Any]) -> ColumnElement[datetime]:
 
 
 if TYPE_CHECKING:
-
-    class UTCAttribute(InstrumentedAttribute[T]):
+    # pyright takes the docstring that every class has for an override of the base's attribute.
+    class UTCAttribute(InstrumentedAttribute[T]):  # pyright: ignore[reportIncompatibleVariableOverride]
         def utc(self) -> ColumnElement[datetime]: ...
 
     class UTCMapped(Mapped[T]):

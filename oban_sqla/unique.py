@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from .errors import InvalidOption
 from .outcomes import seconds
@@ -30,6 +30,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "scheduled": ("scheduled",),
     "successful": (*_INCOMPLETE, "completed"),
 }
+_FIRST = {"available", "scheduled", "suspended"}
 # One bit a state, in the order of the database's type.
 BITS = {state.value: 1 << index for index, state in enumerate(JobState)}
 
@@ -48,9 +49,10 @@ class Unique:
     :param fields: which of ``worker``, ``queue``, ``args``, ``meta`` make two jobs the same. Default the first three.
     :param keys: with ``args`` (or else ``meta``) among the fields: only these keys of it, and a missing key counts as
         null. Default: all of it.
-    :param states: in which states the other job counts: ``"incomplete"`` (default: not finished), ``"successful"``
-        (those and completed), ``"scheduled"``, ``"all"``, or a sequence of states.
-    :raises InvalidOption: for an unknown field, key or state, an empty choice, or a period not above 0.
+    :param states: in which states a job counts, the new one and the one that is there: ``"incomplete"`` (default: not
+        finished), ``"successful"`` (those and completed), ``"scheduled"``, ``"all"``, or a sequence of states, of which
+        one has to be a state in which jobs begin.
+    :raises InvalidOption: for an unknown field or state, an empty choice, or a period not above 0.
 
     Under concurrency: the loser of a race waits for the winner's transaction and then reports the conflict; it takes
     no lock on the winner's row.
@@ -63,18 +65,28 @@ class Unique:
 
     def __post_init__(self) -> None:
         if self.period is not None and not seconds(self.period, "Unique(period)") > 0:
-            raise InvalidOption("Unique(period): expected more than 0 seconds, or None for no end")
-        for name, given in (("fields", self.fields), ("keys", self.keys)):
-            if isinstance(given, str):
-                raise InvalidOption(f"Unique({name}): expected a sequence of names, got {given!r}; write [{given!r}]")
-        if not self.fields or (bad := [field for field in self.fields if field not in FIELDS]):
-            raise InvalidOption(f"Unique(fields): some of {', '.join(FIELDS)} expected, got {list(self.fields)!r}")
+            raise InvalidOption(
+                f"Unique(period): expected more than 0 seconds, or None for no end, got {self.period!r}"
+            )
+        if not _names(self.fields) or not set(self.fields) <= set(FIELDS) or not self.fields:
+            raise InvalidOption(f"Unique(fields): expected some of {', '.join(FIELDS)}, got {self.fields!r}")
+        if not _names(self.keys):
+            raise InvalidOption(f"Unique(keys): expected a sequence of names, got {self.keys!r}")
         if self.keys and not {"args", "meta"} & set(self.fields):
-            raise InvalidOption("Unique(keys): keys of args or meta, but neither is among the fields")
+            raise InvalidOption(
+                f"Unique(keys): keys of args or meta expected, but neither is among the fields {list(self.fields)!r}"
+            )
         if isinstance(self.states, str) and self.states not in GROUPS:
-            raise InvalidOption(f"Unique(states): one of {', '.join(GROUPS)} or a list of states, got {self.states!r}")
-        if not self.states or (bad := [state for state in self.state_names if state not in BITS]):
-            raise InvalidOption(f"Unique(states): some of {', '.join(BITS)} expected, got {list(self.states)!r}")
+            raise InvalidOption(
+                f"Unique(states): expected one of {', '.join(GROUPS)}, or a list of states, got {self.states!r}"
+            )
+        if not (isinstance(self.states, str) or _names(self.states)) or not set(self.state_names) <= set(BITS):
+            raise InvalidOption(f"Unique(states): expected some of {', '.join(BITS)}, got {self.states!r}")
+        if not _FIRST & set(self.state_names):
+            raise InvalidOption(
+                f"Unique(states): a new job is {', '.join(sorted(_FIRST))}; without one of these it would never be "
+                f"unique, got {self.states!r}"
+            )
 
     @property
     def state_names(self) -> tuple[str, ...]:
@@ -108,3 +120,10 @@ class Unique:
             parts["bucket"] = [length, int(due // length)]
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
         return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _names(given: object) -> bool:
+    """Whether it is a sequence of names, and not one name."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return False
+    return all(isinstance(name, str) and name for name in cast(Sequence[object], given))

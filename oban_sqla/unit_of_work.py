@@ -1,9 +1,11 @@
 """How specs become rows: hooks on every SQLAlchemy session, registered when the package is imported.
 
-* ``before_flush`` takes the specs out of ``session.new`` and keeps them with *this flush* (a session outlives the
-  rollback of a savepoint; a flush does not). With nothing else pending they are written at once, because an empty
-  unit of work never gets to ``after_flush``.
-* ``after_flush`` writes them otherwise: the other objects have their primary keys by then.
+* ``before_flush`` claims the pending specs: each is registered with *this flush* as an object that is listed and not
+  saved. So the unit of work has something to do even when nothing else is pending (else it would end before
+  ``after_flush``, and silently lose the commonest use), and a spec stays an ordinary pending object: where a flush
+  fails, or a savepoint is rolled back, it goes the way of the others, and nothing on the session brings it back.
+* ``transient_to_pending`` claims those that later ``before_flush`` listeners add, and refuses what `merge` makes.
+* ``after_flush`` writes the claimed ones: the other objects have their primary keys by then.
 * ``after_commit`` wakes the runtimes of this process.
 
 The cost for sessions without specs is one pass over their pending objects. Works the same in a ``Session`` and in the
@@ -14,13 +16,14 @@ from __future__ import annotations
 
 import json
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, event, inspect
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.unitofwork import UOWTransaction
 
 from .errors import InvalidOption, ObanError, UnsupportedDatabase
@@ -37,32 +40,47 @@ Watcher = Callable[[Session, list[JobSpec]], None]
 watcher: ContextVar[Watcher | None] = ContextVar("oban_sqla_watcher", default=None)
 """Told of the specs that were written, when their flush is over; how tests run jobs inline."""
 
-_KEY = "oban_sqla"
+_FLUSH, _TO_WAKE = "oban_sqla.flush", "oban_sqla.to_wake"
 _WRITTEN = "oban_sqla.written"
 _MOST_ROUNDS = 10
 
 
 @event.listens_for(Session, "before_flush")
-def _take(session: Session, context: UOWTransaction, _objects: object) -> None:
-    specs = [obj for obj in session.new if type(obj) is JobSpec]
-    if not specs:
+def _claim_pending(session: Session, context: UOWTransaction, objects: Sequence[object] | None) -> None:
+    session.info[_FLUSH] = weakref.ref(context)
+    for obj in objects or session.new:
+        if type(obj) is JobSpec:
+            _claim(context, obj)
+
+
+@event.listens_for(Session, "transient_to_pending")
+def _admit(session: Session, obj: object) -> None:
+    if type(obj) is not JobSpec:
         return
-    for spec in specs:
-        session.expunge(spec)
-        if "worker" not in spec.__dict__:
-            raise InvalidOption(
-                "session.merge(spec): a spec is no row that could be merged; add it with session.add(spec)"
-            )
-    if session.new or session.deleted or session.dirty:
-        context.attributes[_KEY] = specs
-    else:
-        tell(session, write(session, specs))
+    if "worker" not in obj.__dict__:  # a copy that merge made, past __init__
+        session.expunge(obj)
+        raise InvalidOption("session.merge(spec): a spec is no row that could be merged; add it with session.add(spec)")
+    # Outside of a flush there is no context, or one that is over and takes no notice.
+    if (flush := session.info.get(_FLUSH)) is not None and (context := flush()) is not None:
+        _claim(context, obj)
+
+
+def _claim(context: UOWTransaction, spec: JobSpec) -> None:
+    cast(Any, context).register_object(inspect(spec), listonly=True)  # typed only in part
 
 
 @event.listens_for(Session, "after_flush")
-def _write_taken(session: Session, context: UOWTransaction) -> None:
-    if specs := context.attributes.pop(_KEY, None):
-        context.attributes[_WRITTEN] = write(session, specs)
+def _write_claimed(session: Session, context: UOWTransaction) -> None:
+    session.info.pop(_FLUSH, None)  # what is added from here on belongs to the next flush
+    if not (claimed := context.mappers.get(inspect(JobSpec))):
+        return
+    specs = [obj for obj in session.new if type(obj) is JobSpec and inspect(obj) in claimed]
+    states = cast(dict[object, object], context.states)  # pyright: ignore[reportUnknownMemberType] (untyped)
+    for spec in specs:
+        # Neither this flush nor the session may take the spec for a row that it has saved.
+        del states[inspect(spec)]
+        session.expunge(spec)
+    context.attributes[_WRITTEN] = write(session, specs)
 
 
 @event.listens_for(Session, "after_flush_postexec")
@@ -75,8 +93,8 @@ def _tell_written(session: Session, context: UOWTransaction) -> None:
 def _wake(session: Session) -> None:
     # Also fires for a savepoint's release, and for a session that is joined to an outer transaction. The first is
     # told apart here; for the second nothing was noted.
-    if _KEY in session.info and not session.in_nested_transaction():
-        noted: dict[Runtime, tuple[set[str], set[str]]] = session.info.pop(_KEY)
+    if _TO_WAKE in session.info and not session.in_nested_transaction():
+        noted: dict[Runtime, tuple[set[str], set[str]]] = session.info.pop(_TO_WAKE)
         for runtime, (queues, soon) in noted.items():
             if queues:
                 runtime.inserted(queues)
@@ -84,10 +102,11 @@ def _wake(session: Session) -> None:
                 runtime.soon()
 
 
-@event.listens_for(Session, "after_soft_rollback")
-def _forget(session: Session, previous: Any) -> None:
-    if previous.parent is None:
-        session.info.pop(_KEY, None)
+@event.listens_for(Session, "after_transaction_end")
+def _forget(session: Session, transaction: SessionTransaction) -> None:
+    # However it ended: closing a session rolls back without a word to the listeners of rollbacks.
+    if transaction.parent is None:
+        session.info.pop(_TO_WAKE, None)
 
 
 def tell(session: Session, specs: list[JobSpec]) -> list[JobSpec]:
@@ -166,23 +185,13 @@ def _resolve(specs: Sequence[JobSpec]) -> dict[int, bytes]:
 
 
 def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes], round: int = 1) -> None:
-    parameters: dict[str, Any] = {
-        "worker": [spec.worker for spec in specs],
-        "queue": [spec.queue for spec in specs],
-        "args": [spec.args_json for spec in specs],
-        "meta": [spec.meta_json for spec in specs],
-        "tags": [_array(spec.tags) if spec.tags else "{}" for spec in specs],
-        "priority": [spec.priority for spec in specs],
-        "max_attempts": [spec.max_attempts for spec in specs],
-        "at": [None if spec.scheduled_at is None else naive_utc(spec.scheduled_at) for spec in specs],
-        "delay": [spec.schedule_in for spec in specs],
-    }
+    parameters = _parameters(specs)
     if id(specs[-1]) not in keys:
-        for spec, (job_id, waits) in zip(specs, insert_plain.execute(connection, **parameters), strict=True):
-            spec.written(job_id, _STATE[waits], conflict=False)
+        del parameters["uniq_mask"]
+        for spec, made in zip(specs, insert_plain.execute(connection, **parameters), strict=True):
+            spec.written(made.id, _STATE[made.waits], conflict=False)
         return
     parameters["uniq_key"] = [keys.get(id(spec)) for spec in specs]
-    parameters["uniq_mask"] = [spec.unique.mask if spec.unique is not None else 0 for spec in specs]
     rows = iter(insert_keyed.execute(connection, **parameters).all())
     row = next(rows, None)
     lost: list[JobSpec] = []
@@ -194,6 +203,42 @@ def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int,
             lost.append(spec)
     if lost:
         _find_winners(connection, lost, keys, round)
+
+
+def _parameters(specs: Sequence[JobSpec]) -> dict[str, Any]:
+    """The arrays of the insert statements: each job's args, and the rest once for each kind of job."""
+    kinds: dict[tuple[Any, ...], int] = {}
+    kind = [
+        kinds.setdefault(
+            (
+                spec.worker,
+                spec.queue,
+                spec.meta_json,
+                spec.tags,
+                spec.priority,
+                spec.max_attempts,
+                spec.scheduled_at,
+                spec.schedule_in,
+                0 if spec.unique is None else spec.unique.mask,
+            ),
+            len(kinds) + 1,
+        )
+        for spec in specs
+    ]
+    workers, queues, metas, tags, priorities, max_attempts, times, delays, masks = zip(*kinds, strict=True)
+    return {
+        "kind": kind,
+        "args": [spec.args_json for spec in specs],
+        "worker": workers,
+        "queue": queues,
+        "meta": metas,
+        "tags": [_array(names) for names in tags],
+        "priority": priorities,
+        "max_attempts": max_attempts,
+        "at": [None if at is None else naive_utc(at) for at in times],
+        "delay": delays,
+        "uniq_mask": masks,
+    }
 
 
 def _find_winners(connection: Connection, lost: Sequence[JobSpec], keys: Mapping[int, bytes], round: int) -> None:
@@ -238,7 +283,7 @@ def _announce(session: Session, connection: Connection, queues: set[str], soon: 
     # A session on a Connection may be joined to a transaction that outlives its commit, or is rolled back after it.
     owns_transaction = isinstance(session.get_bind(inspect(Job)), Engine)
     if runtime is not None and mode == "auto" and owns_transaction:
-        noted: dict[Runtime, tuple[set[str], set[str]]] = session.info.setdefault(_KEY, {})
+        noted: dict[Runtime, tuple[set[str], set[str]]] = session.info.setdefault(_TO_WAKE, {})
         before = noted.setdefault(runtime, (set(), set()))
         before[0].update(queues)
         before[1].update(soon)

@@ -12,11 +12,11 @@ import weakref
 from collections.abc import Iterable
 from typing import Protocol
 
-from sqlalchemy import Connection, Engine, Executable, Pool, func, select, text
+from sqlalchemy import Connection, Engine, Executable, Pool, select, text
 
 from .config import Notify
 from .models.job import jobs
-from .statements.statement import statement
+from .statements.statement import SchemaMap, statement
 
 Identity = tuple[str, str]
 """Which server and database this is; see :data:`identify`."""
@@ -63,18 +63,20 @@ def unserve(runtime: Runtime) -> None:
 
 @statement
 def identify() -> Executable:
-    """Which server process group and database this connection leads to; needs no privilege and no table."""
-    return select(
-        func.concat(func.pg_postmaster_start_time(), "").label("server"),
-        text(
-            "(SELECT oid::text || datname FROM pg_catalog.pg_database WHERE datname = current_database()) AS database"
-        ),
-    )
+    """Which server and which jobs table this connection leads to; needs no privilege, nor the table itself.
+
+    Without `use_schema` the table is the one that the connection's own search_path finds.
+    """
+    # In seconds, because a timestamp would be written in the session's time zone.
+    started = "extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text"
+    database = "(SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::text"
+    table = "coalesce(to_regclass('oban_jobs')::oid, 0)::text"
+    return select(text(f"{started} AS server"), text(f"{database} || '/' || {table} AS database"))
 
 
 def schema_of(connection: Connection) -> str | None:
     """Where statements on `connection` find the tables: `use_schema`, or the connection's own translation of it."""
-    schemas = connection.get_execution_options().get("schema_translate_map") or {}
+    schemas: SchemaMap = connection.get_execution_options().get("schema_translate_map") or {}
     return schemas.get(jobs.schema, jobs.schema)
 
 
@@ -101,8 +103,8 @@ def _identity(connection: Connection, served: set[Identity]) -> Identity:
     known, asked = _identities.get(connection.engine, (("", ""), 0.0))
     # Another answer than the runtimes' may only be old: the server was restarted since.
     if known not in served and time.monotonic() - asked > _REFRESH:
-        server, database = identify.execute(connection).one()
-        known = (server, database)
+        row = identify.execute(connection).one()
+        known = (row.server, row.database)
         _identities[connection.engine] = (known, time.monotonic())
     return known
 

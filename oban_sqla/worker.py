@@ -18,9 +18,9 @@ from .backoff import Backoff, BackoffOption, default_backoff
 from .errors import InvalidOption, refuse_unknown
 from .models import Job, JobSpec
 from .models.spec import OPTIONS as SPEC_OPTIONS
-from .models.spec import checked_options
+from .models.spec import check_name, check_names, checked_options
 from .outcomes import seconds
-from .registry import default_name, workers
+from .registry import default_name, origin_of, workers
 from .unique import Unique
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ P = ParamSpec("P")
 C = ParamSpec("C")
 R = TypeVar("R")
 T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 Injected = TypeVar("Injected", Job, AsyncSession, Session)
 
 Executor = Literal["auto", "async", "thread"]
@@ -185,22 +186,25 @@ class WithOptions(Generic[P]):
 
 def _spec(worker: Worker, args: tuple[Any, ...], kwargs: dict[str, Any], options: SpecOptions) -> JobSpec:
     if worker.arguments is not None:
-        return JobSpec(worker, worker.arguments.bind(args, kwargs), **options)
-    if len(args) > 1 or (args and not isinstance(args[0], Mapping)):
-        raise InvalidOption(f"{worker.name}.new(): expected one dict of args, then options by name")
-    given = {key: value for key, value in kwargs.items() if key != "args"}
-    refuse_unknown(given, SPEC_OPTIONS, f"{worker.name}.new()")
-    return JobSpec(worker, args[0] if args else kwargs.get("args"), **{**options, **given})
+        return _make_spec(worker, worker.arguments.bind(args, kwargs), **options)
+    if len(args) > 1:
+        raise InvalidOption(f"{worker.name}.new(): expected one dict of args, then options by name, got {args!r}")
+    refuse_unknown(kwargs, SPEC_OPTIONS, f"{worker.name}.new()")
+    return _make_spec(worker, *args, **{**options, **kwargs})
 
 
-class WorkerClass(Protocol[T]):
+# Its **unknown: Never makes type checkers find misspelt options, and refuse any ** of a dict.
+_make_spec = cast(Callable[..., JobSpec], JobSpec)
+
+
+class WorkerClass(Protocol[T_co]):
     """What ``@worker`` adds to a class."""
 
     worker: Worker
     worker_name: str
     spec_defaults: Mapping[str, Any]
 
-    def __call__(self) -> T: ...
+    def __call__(self) -> T_co: ...
 
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]: ...
 
@@ -259,7 +263,11 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
     if fn is not None:
         return _function_worker(fn, {})
     refuse_unknown(options, WorkerOptions.__annotations__, "@job")
-    return lambda decorated: _function_worker(decorated, options)
+
+    def decorate(decorated: Callable[..., Any]) -> JobFunction[..., ..., Any]:
+        return _function_worker(decorated, options)
+
+    return decorate
 
 
 def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T]], WorkerClass[T]]:
@@ -300,7 +308,7 @@ def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T]], WorkerClass[
 
 
 def _function_worker(fn: Callable[..., Any], options: WorkerOptions) -> JobFunction[..., ..., Any]:
-    if not callable(fn) or not hasattr(fn, "__qualname__"):  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not callable(fn) or not hasattr(fn, "__qualname__"):
         raise InvalidOption(f"@job: expected a function, got {fn!r}; options are given by name: @job(queue=…)")
     if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
         raise InvalidOption(f"@job {fn.__qualname__}: a generator can't be a job; write a function that returns")
@@ -309,33 +317,42 @@ def _function_worker(fn: Callable[..., Any], options: WorkerOptions) -> JobFunct
 
 
 def _register(target: Any, arguments: Arguments | None, options: WorkerOptions, coroutine: bool) -> Worker:
-    name = options.get("name") or default_name(target)
+    name = options.get("name")
+    name = default_name(target) if name is None else check_name("name", name)
     what = f"worker {name!r}"
     executor = options.get("executor", "auto")
     if executor not in EXECUTORS:
         raise InvalidOption(f"{what}: executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
     if executor == "thread" and coroutine:
         raise InvalidOption(f"{what}: a coroutine function runs on the event loop, not in a thread; drop executor=")
-    backoff = options.get("backoff")
-    if not (backoff is None or callable(backoff) or isinstance(backoff, Backoff)):
-        seconds(backoff, f"{what}: backoff")
+    if not isinstance(recorded := options.get("recorded", False), bool):
+        raise InvalidOption(f"{what}: recorded is True or False, got {recorded!r}")
     given = {key: value for key, value in options.items() if key in SPEC_OPTIONS and value is not None}
     made = Worker(
         name=name,
-        aliases=tuple(options.get("aliases", ())),
-        origin=f"{target.__module__}:{target.__qualname__}",
+        aliases=check_names("aliases", options.get("aliases", ())),
+        origin=origin_of(target),
         target=target,
         arguments=arguments,
         spec_defaults=checked_options(given),
-        timeout=_optional_seconds(options.get("timeout"), f"{what}: timeout"),
-        deadline=_optional_seconds(options.get("deadline"), f"{what}: deadline"),
-        backoff=backoff,
-        recorded=options.get("recorded", False),
+        timeout=_limit(options.get("timeout"), f"{what}: timeout"),
+        deadline=_limit(options.get("deadline"), f"{what}: deadline"),
+        backoff=_checked_backoff(options.get("backoff"), f"{what}: backoff"),
+        recorded=recorded,
         is_async=coroutine or executor == "async",
     )
     workers.add(made)
     return made
 
 
-def _optional_seconds(value: object, what: str) -> float | None:
-    return None if value is None else seconds(value, what)
+def _limit(value: object, what: str) -> float | None:
+    limit = None if value is None else seconds(value, what)
+    if limit == 0:
+        raise InvalidOption(f"{what}: expected more than 0 seconds, or None for no limit, got {value!r}")
+    return limit
+
+
+def _checked_backoff(backoff: BackoffOption, what: str) -> BackoffOption:
+    if not (backoff is None or callable(backoff) or isinstance(backoff, Backoff)):
+        seconds(backoff, what)
+    return backoff

@@ -17,7 +17,8 @@ function with a version, called from the user's own chain) is Oban's.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, TextClause, text
 from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 
 VERSIONS = (v1,)
 CURRENT = len(VERSIONS)
+
+# CREATE SCHEMA IF NOT EXISTS would ask for the right to create one where it is there already.
+_CREATE_SCHEMA = """DO $$ BEGIN
+  IF to_regnamespace('{schema}') IS NULL THEN
+    CREATE SCHEMA {schema};
+  END IF;
+END $$"""
 
 _LOCK = 0x6F62616E  # "oban": only one `migrate` at a time in a database
 
@@ -106,7 +114,7 @@ def up_statements(version: int | None = None, schema: str | None = None) -> list
     """The SQL that :func:`upgrade` runs, in order."""
     target = _checked(CURRENT if version is None else version)
     prefix = _prefix(schema)
-    statements = [f"CREATE SCHEMA IF NOT EXISTS {prefix[:-1]}"] if prefix else []
+    statements = [_CREATE_SCHEMA.format(schema=prefix[:-1])] if prefix else []
     for number, module in enumerate(VERSIONS[:target], 1):
         statements += [_render(statement, prefix) for statement in module.UP]
         statements.append(f"INSERT INTO {prefix}oban_schema (version) VALUES ({number}) ON CONFLICT DO NOTHING")
@@ -125,11 +133,12 @@ def down_statements(version: int, schema: str | None = None) -> list[str]:
     return statements
 
 
+_quote: Callable[[str], str] = cast(Any, postgresql_dialect)().identifier_preparer.quote
 _TABLES = frozenset(table.name for table in metadata.tables.values())
 
 
 def _checked(version: int) -> int:
-    if not isinstance(version, int) or not 0 <= version <= CURRENT:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if not isinstance(version, int) or not 0 <= version <= CURRENT:
         raise InvalidOption(f"version: this package has versions 0 (none) to {CURRENT}, got {version!r}")
     return version
 
@@ -140,7 +149,7 @@ def _prefix(schema: str | None) -> str:
         return ""
     if set(name) & set("\"'{}"):
         raise InvalidOption(f"schema: a name without quotes and braces is expected, got {name!r}")
-    return postgresql_dialect().identifier_preparer.quote(name) + "."
+    return _quote(name) + "."
 
 
 def _render(statement: str, prefix: str) -> str:
@@ -156,7 +165,7 @@ def _version(connection: Connection, schema: str | None) -> int:
     there = connection.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": f"{prefix}oban_schema"})
     if not there.scalar_one():
         return 0
-    return connection.execute(text(f"SELECT coalesce(max(version), 0) FROM {prefix}oban_schema")).scalar_one()
+    return int(connection.execute(text(f"SELECT coalesce(max(version), 0) FROM {prefix}oban_schema")).scalar_one())
 
 
 __all__ = ["CURRENT", "downgrade", "include_object", "migrate", "up_statements", "upgrade", "version"]

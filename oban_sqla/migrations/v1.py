@@ -83,6 +83,17 @@ CREATE TABLE IF NOT EXISTS {schema}oban_schema (
   migrated_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
   CONSTRAINT oban_schema_pkey PRIMARY KEY (version)
 )""",
+    # Indexes of oban-py that the partial ones below replace for every statement of ours and of oban-py: the large one,
+    # the one that costs each ack an entry in a GIN index, and one of the same name without the queue.
+    "DROP INDEX IF EXISTS {schema}oban_jobs_state_queue_priority_scheduled_at_id_index",
+    "DROP INDEX IF EXISTS {schema}oban_jobs_meta_index",
+    """
+DO $$ BEGIN
+  IF EXISTS (SELECT FROM pg_catalog.pg_index
+              WHERE indexrelid = to_regclass('{schema}oban_jobs_staging_index') AND indnatts = 2) THEN
+    DROP INDEX {schema}oban_jobs_staging_index;
+  END IF;
+END $$""",
     """
 CREATE INDEX IF NOT EXISTS oban_jobs_fetch_index ON {schema}oban_jobs (queue, priority, scheduled_at, id)
  WHERE state = 'available'""",
@@ -104,8 +115,6 @@ CREATE INDEX IF NOT EXISTS oban_jobs_discarded_at_index ON {schema}oban_jobs (di
     """
 CREATE UNIQUE INDEX IF NOT EXISTS oban_jobs_unique_index ON {schema}oban_jobs (uniq_key)
  WHERE uniq_key IS NOT NULL""",
-    # Oban's one large index: the partial ones above serve every statement of ours and of oban-py.
-    "DROP INDEX IF EXISTS {schema}oban_jobs_state_queue_priority_scheduled_at_id_index",
     # The key of a unique job is given up for good when the job leaves the states in which it counts, whoever writes.
     """
 CREATE OR REPLACE FUNCTION {schema}oban_release_unique() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -113,9 +122,10 @@ BEGIN
   NEW.uniq_key := NULL;
   RETURN NEW;
 END $$""",
+    # The state is compared as text: a value that was added to the type in the same transaction can't be used yet.
     """
 CREATE OR REPLACE TRIGGER oban_jobs_release_unique BEFORE UPDATE OF state ON {schema}oban_jobs FOR EACH ROW
- WHEN (OLD.uniq_key IS NOT NULL AND NEW.uniq_mask & CASE NEW.state
+ WHEN (OLD.uniq_key IS NOT NULL AND NEW.uniq_mask & CASE NEW.state::text
    WHEN 'available' THEN 1 WHEN 'scheduled' THEN 2 WHEN 'suspended' THEN 4 WHEN 'executing' THEN 8
    WHEN 'retryable' THEN 16 WHEN 'completed' THEN 32 WHEN 'discarded' THEN 64 WHEN 'cancelled' THEN 128
    ELSE 0 END = 0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import MetaData, func, literal_column
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy import MetaData, TextClause, func, literal_column, type_coerce
+from sqlalchemy.orm import DeclarativeBase, mapped_column
 from sqlalchemy.sql.elements import ColumnElement
 
 from ..errors import InvalidOption
-from ..types import state_enum
+from ..types import UTCDateTime, UTCMapped, state_enum
 
 metadata = MetaData()
 
@@ -22,7 +22,13 @@ class ObanBase(DeclarativeBase):
 
 def utc_now() -> ColumnElement[Any]:
     """The transaction's time as Oban's columns hold it, by the database's clock."""
-    return func.timezone(literal_column("'UTC'"), func.now())
+    # Typed, or a comparison with a column of ours would convert it a second time, by the session's time zone.
+    return type_coerce(func.timezone(literal_column("'UTC'"), func.now()), UTCDateTime())
+
+
+def utc_column(server_default: TextClause | None = None) -> UTCMapped[Any]:
+    """A ``timestamp`` that holds UTC, aware in Python; its type says whether it may be null."""
+    return cast(UTCMapped[Any], mapped_column(UTCDateTime, server_default=server_default))
 
 
 _chosen: str | None = None

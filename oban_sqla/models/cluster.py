@@ -7,12 +7,12 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import SmallInteger, Text, text
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.dialects.postgresql import UUID as PgUUID
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..types import UTCDateTime, UTCMapped
-from .base import ObanBase
+from ..types import UTCMapped
+from .base import ObanBase, utc_column
 from .job import NOW
 
 # Both tables say who is alive now. They are UNLOGGED: cheap to write twelve times a minute, and empty after a crash.
@@ -27,8 +27,8 @@ class Leader(ObanBase):
 
     name: Mapped[str] = mapped_column(Text, primary_key=True, server_default=text("'oban'"))
     node: Mapped[str] = mapped_column(Text)
-    elected_at: UTCMapped[datetime] = mapped_column(UTCDateTime)
-    expires_at: UTCMapped[datetime] = mapped_column(UTCDateTime)
+    elected_at: UTCMapped[datetime] = utc_column()
+    expires_at: UTCMapped[datetime] = utc_column()
 
 
 class Producer(ObanBase):
@@ -37,13 +37,13 @@ class Producer(ObanBase):
     __tablename__ = "oban_producers"
     __table_args__ = _UNLOGGED
 
-    uuid: Mapped[UUID] = mapped_column(PgUUID(as_uuid=True), primary_key=True)
+    uuid: Mapped[UUID] = mapped_column(postgresql.UUID(as_uuid=True), primary_key=True)
     name: Mapped[str] = mapped_column(Text, server_default=text("'oban'"))
     node: Mapped[str] = mapped_column(Text)
     queue: Mapped[str] = mapped_column(Text)
     meta: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
-    started_at: UTCMapped[datetime] = mapped_column(UTCDateTime, server_default=NOW)
-    updated_at: UTCMapped[datetime] = mapped_column(UTCDateTime, server_default=NOW)
+    started_at: UTCMapped[datetime] = utc_column(server_default=NOW)
+    updated_at: UTCMapped[datetime] = utc_column(server_default=NOW)
 
 
 class SchemaVersion(ObanBase):
@@ -52,4 +52,4 @@ class SchemaVersion(ObanBase):
     __tablename__ = "oban_schema"
 
     version: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    migrated_at: UTCMapped[datetime] = mapped_column(UTCDateTime, server_default=NOW)
+    migrated_at: UTCMapped[datetime] = utc_column(server_default=NOW)

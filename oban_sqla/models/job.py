@@ -13,6 +13,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    Interval,
     LargeBinary,
     SmallInteger,
     Table,
@@ -22,13 +23,14 @@ from sqlalchemy import (
     func,
     literal_column,
     text,
+    type_coerce,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..types import FINISHED, JobState, JobStateType, UTCDateTime, UTCMapped, WorkerName
-from .base import ObanBase, utc_now
+from .base import ObanBase, utc_column, utc_now
 
 NOW = text("timezone('UTC'::text, now())")
 
@@ -103,12 +105,12 @@ class Job(ObanBase):
     tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("ARRAY[]::text[]"))
     errors: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     attempted_by: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("ARRAY[]::text[]"))
-    inserted_at: UTCMapped[datetime] = mapped_column(UTCDateTime, server_default=NOW)
-    scheduled_at: UTCMapped[datetime] = mapped_column(UTCDateTime, server_default=NOW)
-    attempted_at: UTCMapped[datetime | None] = mapped_column(UTCDateTime)
-    cancelled_at: UTCMapped[datetime | None] = mapped_column(UTCDateTime)
-    completed_at: UTCMapped[datetime | None] = mapped_column(UTCDateTime)
-    discarded_at: UTCMapped[datetime | None] = mapped_column(UTCDateTime)
+    inserted_at: UTCMapped[datetime] = utc_column(server_default=NOW)
+    scheduled_at: UTCMapped[datetime] = utc_column(server_default=NOW)
+    attempted_at: UTCMapped[datetime | None] = utc_column()
+    cancelled_at: UTCMapped[datetime | None] = utc_column()
+    completed_at: UTCMapped[datetime | None] = utc_column()
+    discarded_at: UTCMapped[datetime | None] = utc_column()
 
     __table_args__ = (*MACHINERY, *CONSTRAINTS, *INDEXES)
     __mapper_args__ = {"exclude_properties": [column.name for column in MACHINERY]}  # noqa: RUF012
@@ -131,7 +133,7 @@ class Job(ObanBase):
     @queue_time.inplace.expression
     @classmethod
     def _queue_time(cls) -> ColumnElement[timedelta | None]:
-        return cls.attempted_at - cls.scheduled_at  # pyright: ignore[reportReturnType, reportOperatorIssue, reportUnknownVariableType]
+        return type_coerce(cls.attempted_at.utc() - cls.scheduled_at.utc(), Interval())
 
     @hybrid_property
     def duration(self) -> timedelta | None:
@@ -145,7 +147,7 @@ class Job(ObanBase):
     @classmethod
     def _duration(cls) -> ColumnElement[timedelta | None]:
         end = func.coalesce(cls.completed_at, cls.discarded_at, cls.cancelled_at, utc_now(), type_=UTCDateTime())
-        return case((cls.attempted_at.is_not(None), end - cls.attempted_at))
+        return type_coerce(case((cls.attempted_at.is_not(None), end - cls.attempted_at)), Interval())
 
     @hybrid_property
     def age(self) -> timedelta:
@@ -155,7 +157,7 @@ class Job(ObanBase):
     @age.inplace.expression
     @classmethod
     def _age(cls) -> ColumnElement[timedelta]:
-        return func.now() - cls.inserted_at.utc()
+        return type_coerce(func.now() - cls.inserted_at.utc(), Interval())
 
     def __repr__(self) -> str:
         return f"<Job id={self.id} worker={self.worker!r} queue={self.queue!r} state={str(self.state)!r}>"

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Never, Protocol, cast, runtime_checkable
 
 from sqlalchemy import event
-from sqlalchemy.orm import Mapper, registry
+from sqlalchemy.orm import Mapper
 
 from ..errors import InvalidArgs, InvalidOption, refuse_unknown
 from ..later import filled, has_later
@@ -17,7 +17,7 @@ from ..outcomes import seconds
 from ..payload import MAX_BYTES, encode
 from ..types import JobState
 from ..unique import Unique
-from .base import metadata
+from .base import ObanBase
 from .job import jobs
 
 OPTIONS = ("queue", "priority", "max_attempts", "tags", "meta", "scheduled_at", "schedule_in", "unique")
@@ -42,7 +42,7 @@ class WorkerLike(Protocol):
         ...
 
 
-class JobSpec:
+class JobSpec(ObanBase):
     """A job that is to be enqueued. Add it to a session like any other object; the flush writes it.
 
     ::
@@ -66,6 +66,8 @@ class JobSpec:
     in and the spec belongs to no session any more: adding it again enqueues another job. A spec is not a row: `merge`
     and relationships refuse it (use :class:`Job`).
     """
+
+    __abstract__ = True  # for declarative: it is mapped below, in its own way
 
     max_args_bytes: ClassVar[int] = MAX_BYTES
     """The longest args, in bytes of JSON. Set it once on the class to change it for the process."""
@@ -107,14 +109,16 @@ class JobSpec:
         if given:
             given = checked_options(given)
         if isinstance(worker, str):
-            _check_name("worker", worker)
-            self._fill(worker, None, args or {}, DEFAULTS | given)
+            check_name("worker", worker)
+            self._fill(worker, None, args, {**DEFAULTS, **given})
         elif isinstance(worker, WorkerLike):
-            self._fill(worker.worker_name, worker, args or {}, DEFAULTS | _merged(worker.spec_defaults, given))
+            self._fill(worker.worker_name, worker, args, {**DEFAULTS, **_merged(worker.spec_defaults, given)})
         else:
             raise InvalidOption(f"worker: expected a worker or its name, got {worker!r}")
 
-    def _fill(self, name: str, worker: WorkerLike | None, args: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    def _fill(
+        self, name: str, worker: WorkerLike | None, args: Mapping[str, Any] | None, options: Mapping[str, Any]
+    ) -> None:
         self.worker = name
         self.queue: str = options["queue"]
         self.priority: int = options["priority"]
@@ -129,14 +133,15 @@ class JobSpec:
         self._id: int | None = None
         self._being_flushed = False
         self._worker = worker
-        self._unfilled: Mapping[str, Any] | None = None
-        if has_later(args):
-            self._args, self._unfilled, self.args_json = args, args, ""
+        self._args: Mapping[str, Any] = {} if args is None else args
+        self._unfilled = self._args if has_later(self._args) else None
+        if self._unfilled is None:
+            self._store(self._args)
         else:
-            self._store(args)
+            self.args_json = ""
 
     def _store(self, args: Mapping[str, Any]) -> None:
-        self._args: Mapping[str, Any] = args if self._worker is None else self._worker.checked_args(args)
+        self._args = args if self._worker is None else self._worker.checked_args(args)
         self.args_json = encode(self._args, "args", self.max_args_bytes)
 
     @property
@@ -209,7 +214,7 @@ def checked_options(given: Mapping[str, Any], what: str = "JobSpec") -> dict[str
 
 
 def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` over `defaults`; a due time that is given replaces the one of the defaults, whichever of the two it is."""
+    """`given` over `defaults`; a due time that is given replaces that of the defaults, whichever of the two it is."""
     merged = {**defaults, **given}
     if "schedule_in" in given:
         merged["scheduled_at"] = None
@@ -218,7 +223,12 @@ def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, 
     return merged
 
 
-def _check_name(name: str, value: object) -> str:
+def check_name(name: str, value: object) -> str:
+    """`value` as a name that PostgreSQL can store.
+
+    :param name: of the option, for the message.
+    :raises InvalidOption: when it is blank, too long or no text.
+    """
     if not isinstance(value, str) or not value.strip():
         raise InvalidOption(f"{name}: expected a name, got {value!r}")
     if len(value) > MAX_NAME:
@@ -237,10 +247,11 @@ def _integer(least: int, most: int, meaning: str) -> Callable[[str, object], int
     return check
 
 
-def _check_tags(name: str, value: object) -> tuple[str, ...]:
+def check_names(name: str, value: object) -> tuple[str, ...]:
+    """`value` as a sequence of names; see :func:`check_name`."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise InvalidOption(f"{name}: expected a sequence of strings, got {value!r}")
-    return tuple(_check_name("a tag", tag) for tag in cast(Sequence[object], value))
+    return tuple(check_name(f"one of {name}", item) for item in cast(Sequence[object], value))
 
 
 def _check_meta(name: str, value: Mapping[str, Any]) -> str:
@@ -269,10 +280,10 @@ def _check_unique(name: str, value: object) -> Unique:
 
 
 _CHECKS: Mapping[str, Callable[[str, Any], object]] = {
-    "queue": _check_name,
+    "queue": check_name,
     "priority": _integer(0, 9, "0 runs first"),
     "max_attempts": _integer(1, 32_767, "how often the job may run"),
-    "tags": _check_tags,
+    "tags": check_names,
     "meta": _check_meta,
     "scheduled_at": _check_time,
     "schedule_in": _check_delay,
@@ -281,9 +292,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], object]] = {
 
 # Mapped so that a session takes it, but by its primary key alone: everything else is plain attributes, which cost a
 # third of what mapped ones do. The flush hook takes specs out before the mapper would write them.
-registry(metadata=metadata).map_imperatively(
-    JobSpec, jobs, include_properties=["id"], properties={"_row_id": jobs.c.id}
-)
+ObanBase.registry.map_imperatively(JobSpec, jobs, include_properties=["id"], properties={"_row_id": jobs.c.id})
 
 
 @event.listens_for(Mapper, "mapper_configured")
