@@ -49,9 +49,10 @@ clean: ## remove everything that was made
 
 $(INSTALLED): pyproject.toml
 	@PYTHON="$(PYTHON)" sh .ci/venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(if $(CONSTRAINT),'$(CONSTRAINT)')
+	@echo "Installing into $(VENV); this happens once, and takes a minute or so."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(if $(CONSTRAINT),'$(CONSTRAINT)')
 	@touch $@
 
 $(VENV)/.installed-docs: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
