@@ -60,7 +60,9 @@ def _is_new(spec: object, session: Session, asked: Container[object]) -> bool:
     """Whether `spec` was not asked for before; takes it out of the session, which would write it once more."""
     if not isinstance(spec, JobSpec):
         raise _no_spec(spec)
-    if (other := object_session(spec)) is session:
+    # Looking for the session of a spec that never met one would set up what only sessions need.
+    other = object_session(spec) if spec.met_session else None
+    if other is session:
         session.expunge(spec)
     elif other is not None:
         raise InvalidOption(f"enqueue: {spec!r} is pending in another session, which will write it too; expunge it")

@@ -23,7 +23,8 @@ from itertools import islice
 from typing import Any, cast
 
 from sqlalchemy import Connection, Engine, event, inspect
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import InstanceState, Session, SessionTransaction
+from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.unitofwork import UOWTransaction
 
 from .errors import InvalidOption, ObanError, UnsupportedDatabase
@@ -50,23 +51,24 @@ def _claim_pending(session: Session, context: UOWTransaction, objects: Sequence[
     session.info[_FLUSH] = weakref.ref(context)
     for obj in objects or session.new:
         if type(obj) is JobSpec:
-            _claim(context, obj)
+            _claim(context, instance_state(obj))
 
 
-@event.listens_for(Session, "transient_to_pending")
-def _admit(session: Session, obj: object) -> None:
-    if type(obj) is not JobSpec:
+# Raw: with the state instead of the object, which spares every object of every session the conversion.
+@event.listens_for(Session, "transient_to_pending", raw=True)
+def _admit(session: Session, state: InstanceState[Any]) -> None:
+    if state.class_ is not JobSpec:
         return
-    if "worker" not in obj.__dict__:  # a copy that merge made, past __init__
-        session.expunge(obj)
+    if "worker" not in state.dict:  # a copy that merge made, past __init__
+        session.expunge(state.obj())
         raise InvalidOption("session.merge(spec): a spec is no row that could be merged; add it with session.add(spec)")
     # Outside of a flush there is no context, or one that is over and takes no notice.
     if (flush := session.info.get(_FLUSH)) is not None and (context := flush()) is not None:
-        _claim(context, obj)
+        _claim(context, state)
 
 
-def _claim(context: UOWTransaction, spec: JobSpec) -> None:
-    cast(Any, context).register_object(inspect(spec), listonly=True)  # typed only in part
+def _claim(context: UOWTransaction, state: InstanceState[Any]) -> None:
+    cast(Any, context).register_object(state, listonly=True)  # typed only in part
 
 
 @event.listens_for(Session, "after_flush")
@@ -74,11 +76,11 @@ def _write_claimed(session: Session, context: UOWTransaction) -> None:
     session.info.pop(_FLUSH, None)  # what is added from here on belongs to the next flush
     if not (claimed := context.mappers.get(inspect(JobSpec))):
         return
-    specs = [obj for obj in session.new if type(obj) is JobSpec and inspect(obj) in claimed]
+    specs = [obj for obj in session.new if type(obj) is JobSpec and instance_state(obj) in claimed]
     states = cast(dict[object, object], context.states)  # pyright: ignore[reportUnknownMemberType] (untyped)
     for spec in specs:
         # Neither this flush nor the session may take the spec for a row that it has saved.
-        del states[inspect(spec)]
+        del states[instance_state(spec)]
         session.expunge(spec)
     context.attributes[_WRITTEN] = write(session, specs)
 
