@@ -1,0 +1,263 @@
+"""What is measured, one function a row; each returns figures of one interleaved pair."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from benchmarks import loop
+from benchmarks import setting as shared
+from benchmarks.setting import Setting, median, noop, timed
+from oban_sqla import JobSpec, Oban, Queue, enqueue, job
+
+Figures = dict[str, float]
+
+latencies: list[float] = []
+
+
+@job(name="bench.stamp", queue="bench")
+async def stamp(before: float) -> None:
+    latencies.append(loop.clock() - before)
+
+
+async def _drained(setting: Setting, jobs: int, done: int) -> None:
+    while shared.count < done:
+        await asyncio.sleep(0.002)
+    sql = "SELECT NOT EXISTS (SELECT FROM oban_jobs WHERE state = 'executing')"
+    while not await setting.raw.fetchval(sql):
+        await asyncio.sleep(0.002)
+
+
+async def drain(
+    setting: Setting, concurrency: int, jobs: int = 20_000, prefetch: int = 0, empty: bool = True
+) -> Figures:
+    """Jobs a second of one process, with what they cost."""
+    figures: Figures = {}
+    for side in ("loop", "ours"):
+        if empty:
+            await setting.empty()
+        await loop.insert_many(setting.raw, "bench.noop", "bench", jobs)
+        await setting.raw.execute("ANALYZE oban_jobs")
+        before = await setting.committed()
+        if side == "loop":
+            connection = await loop.connect(setting.url)
+            wall, cpu = await timed(lambda: loop.drain(connection, "bench", concurrency, noop))
+            await connection.close()
+        else:
+            queue = Queue(concurrency, prefetch=prefetch) if prefetch else Queue(concurrency)
+            oban = Oban(setting.engine, queues={"bench": queue}, poll_interval=60)
+            target = shared.count + jobs
+            begun, cpu = time.perf_counter(), time.process_time()
+            await oban.start()
+            await _drained(setting, jobs, target)
+            wall, cpu = time.perf_counter() - begun, time.process_time() - cpu
+            await oban.stop()
+        figures[side] = jobs / wall
+        figures[f"cpu_{side}"] = cpu / jobs * 1e6
+        figures[f"commits_{side}"] = (await setting.committed() - before) / jobs
+    figures["ratio"] = figures["ours"] / figures["loop"]
+    figures["cpu_above"] = figures["cpu_ours"] - figures["cpu_loop"]
+    return figures
+
+
+async def drain_two(setting: Setting, concurrency: int = 50, jobs: int = 40_000) -> Figures:
+    """Jobs a second of two processes."""
+    figures: Figures = {}
+    for side in ("loop", "ours"):
+        await setting.empty()
+        await loop.insert_many(setting.raw, "bench.noop", "bench", jobs)
+        await setting.raw.execute("ANALYZE oban_jobs")
+        processes = [
+            await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "benchmarks.process", side, setting.url, str(concurrency),
+                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            )
+            for _ in range(2)
+        ]  # fmt: skip
+        for process in processes:
+            assert process.stdout is not None
+            await process.stdout.readline()
+        begun = time.perf_counter()
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(b"go\n")
+        sql = "SELECT NOT EXISTS (SELECT FROM oban_jobs WHERE state IN ('available', 'executing'))"
+        while not await setting.raw.fetchval(sql):
+            await asyncio.sleep(0.01)
+        figures[side] = jobs / (time.perf_counter() - begun)
+        for process in processes:
+            process.kill()
+            await process.wait()
+    figures["ratio"] = figures["ours"] / figures["loop"]
+    return figures
+
+
+async def drain_with_history(setting: Setting, finished: int = 1_000_000, scheduled: int = 200_000) -> Figures:
+    """Our drain beside a large history, against our drain of a table without one."""
+    without = await drain(setting, 50)
+    await setting.empty()
+    await setting.raw.execute(
+        "INSERT INTO oban_jobs (worker, queue, state, completed_at, attempt) "
+        "SELECT 'bench.noop', 'bench', 'completed', timezone('UTC', now()), 1 FROM generate_series(1, $1::int)",
+        finished,
+    )
+    await setting.raw.execute(
+        "INSERT INTO oban_jobs (worker, queue, state, scheduled_at) "
+        "SELECT 'bench.noop', 'bench', 'scheduled', timezone('UTC', now()) + interval '1 day' "
+        "FROM generate_series(1, $1::int)",
+        scheduled,
+    )
+    await setting.raw.execute("VACUUM ANALYZE oban_jobs")
+    beside = await drain(setting, 50, empty=False)
+    await setting.empty()
+    return {"empty": without["ours"], "beside": beside["ours"], "ratio": beside["ours"] / without["ours"]}
+
+
+async def insert_single(setting: Setting, jobs: int = 500) -> Figures:
+    """One job a transaction, one after the other."""
+    await setting.empty()
+    spec = JobSpec("bench.noop", {"number": 1}, queue="bench")
+
+    async def ours() -> None:
+        for _ in range(jobs):
+            async with setting.session() as session:
+                await enqueue(session, spec)
+                await session.commit()
+
+    async def raw() -> None:
+        for _ in range(jobs):
+            async with setting.raw.transaction():
+                await setting.raw.fetch(loop.INSERT, "bench.noop", "bench", '{"number": 1}')
+
+    return await _inserted(setting, jobs, ours, raw)
+
+
+async def insert_bulk(setting: Setting, jobs: int = 20_000) -> Figures:
+    """Many jobs in one transaction, by `enqueue`."""
+    await setting.empty()
+
+    async def ours() -> None:
+        async with setting.session.begin() as session:
+            await enqueue(session, [JobSpec("bench.noop", {"number": n}, queue="bench") for n in range(jobs)])
+
+    return await _inserted(setting, jobs, ours, lambda: loop.insert_many(setting.raw, "bench.noop", "bench", jobs))
+
+
+async def insert_add_all(setting: Setting, jobs: int = 20_000) -> Figures:
+    """Many jobs in one transaction, by `session.add_all`."""
+    await setting.empty()
+
+    async def ours() -> None:
+        async with setting.session.begin() as session:
+            session.add_all([JobSpec("bench.noop", {"number": n}, queue="bench") for n in range(jobs)])
+
+    return await _inserted(setting, jobs, ours, lambda: loop.insert_many(setting.raw, "bench.noop", "bench", jobs))
+
+
+async def _inserted(setting: Setting, jobs: int, ours: Any, raw: Any) -> Figures:
+    raw_wall, _ = await timed(raw)
+    # The application's own runtime, without queues: it tells the cluster after the commits.
+    async with Oban(setting.engine):
+        wall, _ = await timed(ours)
+    return {"loop": jobs / raw_wall, "ours": jobs / wall, "ratio": raw_wall / wall}
+
+
+async def insert_concurrent(setting: Setting, tasks: int = 16, each: int = 150) -> Figures:
+    """Sixteen tasks inserting in an application with a started runtime and a listening node, against notify="off"."""
+    figures: Figures = {}
+
+    async def insert() -> None:
+        for number in range(each):
+            async with setting.session() as session:
+                session.add(JobSpec("bench.noop", {"number": number}, queue="elsewhere"))
+                await session.commit()
+
+    async with Oban(setting.engine, queues={"listening": 1}):
+        for notify in ("off", "auto"):
+            await setting.empty()
+            async with Oban(setting.engine, notify=notify):  # type: ignore[arg-type]
+                wall, _ = await timed(lambda: asyncio.gather(*(insert() for _ in range(tasks))))
+            figures[notify] = tasks * each / wall
+    figures["ratio"] = figures["auto"] / figures["off"]
+    return figures
+
+
+async def latency(setting: Setting, jobs: int = 200, other_process: bool = False) -> Figures:
+    """Milliseconds from before the commit to the first line of the job, one job after the other, at the median."""
+    figures: Figures = {}
+    await setting.empty()
+    async with loop.Listening(setting.url, stamp):
+
+        async def raw() -> None:
+            async with setting.raw.transaction():
+                args = f'{{"before": {loop.clock()!r}}}'
+                await setting.raw.fetch(loop.INSERT, "bench.stamp", "bench", args)
+                await setting.raw.execute("SELECT pg_notify('bench', '')")
+
+        figures["loop"] = await _latencies(jobs, raw)
+
+    async def ours() -> None:
+        async with setting.session() as session:
+            session.add(stamp.new(before=loop.clock()))
+            await session.commit()
+
+    async with _runtime(setting, other_process):
+        figures["ours"] = await _latencies(jobs, ours)
+    figures["ratio"] = figures["ours"] / figures["loop"]
+    return figures
+
+
+@asynccontextmanager
+async def _runtime(setting: Setting, other_process: bool) -> AsyncIterator[None]:
+    from oban_sqla.wakeup import unserve
+
+    async with Oban(setting.engine, queues={"bench": 10}) as working:
+        if other_process:
+            # The commit tells only a runtime without queues, which notifies; the one that works hears of it as a
+            # runtime of another process would.
+            unserve(working)
+            async with Oban(setting.engine):
+                yield
+        else:
+            yield
+
+
+async def _latencies(jobs: int, insert: Any) -> float:
+    latencies.clear()
+    for _ in range(jobs):
+        before = len(latencies)
+        await insert()
+        while len(latencies) == before:
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.002)
+    return median(latencies[jobs // 10 :]) * 1e3
+
+
+async def lateness(setting: Setting, jobs: int = 20) -> Figures:
+    """Milliseconds that scheduled jobs start after their time: median, least and most."""
+    await setting.empty()
+    async with Oban(setting.engine, queues={"bench": 20}):
+        for number in range(jobs):
+            async with setting.session() as session:
+                session.add(noop.options(schedule_in=0.3 + number * 0.037).new(number=number))
+                await session.commit()
+        while await setting.raw.fetchval("SELECT count(*) FROM oban_jobs WHERE state <> 'completed'"):
+            await asyncio.sleep(0.05)
+    late = await setting.raw.fetch("SELECT extract(epoch FROM attempted_at - scheduled_at)::float8 AS s FROM oban_jobs")
+    values = [row["s"] * 1e3 for row in late]
+    return {"median": median(values), "least": min(values), "most": max(values)}
+
+
+async def at_rest(setting: Setting, queues: int = 20, seconds: float = 15.0) -> Figures:
+    """Statements a second of an idle node."""
+    await setting.empty()
+    async with Oban(setting.engine, queues={f"q{number}": 5 for number in range(queues)}):
+        await asyncio.sleep(3)
+        before = await setting.committed()
+        await asyncio.sleep(seconds)
+        after = await setting.committed()
+    return {"statements": (after - before - 2) / seconds}
