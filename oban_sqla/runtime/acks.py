@@ -24,6 +24,7 @@ from .loop import Loop
 
 LARGEST_BATCH = 1_000
 LOCKED_RETRY = 0.25
+REFUSED_RETRY = 5.0
 LONGEST_ERROR = 16_384
 
 
@@ -34,6 +35,7 @@ class Ack:
     id: int
     attempt: int
     producer: str
+    attempted_at: datetime
     state: str = "completed"
     delay: float | None = None
     burned: bool = True
@@ -54,6 +56,11 @@ class Ack:
 class Acks(Loop):
     """Sends acks, and keeps those that can't be sent yet.
 
+    One ack never delays another. Where the connection is lost a batch waits for the next one; if it was committed after
+    all, the fence refuses it then. Where a value can't be stored, the batch is halved until the bad one is alone; its
+    job gets a plain failure. What is locked, and what the database refuses even as a failure (a trigger or constraint
+    of the user's does), is tried again from time to time.
+
     :param lane: a connection that is not the one fetching, so that the two overlap.
     :param settled: called with each ack that the database has taken, or refused for good.
     """
@@ -65,8 +72,9 @@ class Acks(Loop):
         self._lane = lane
         self._settled = settled
         self._fresh: list[Ack] = []
-        self._locked: list[Ack] = []
-        self._retry_locked_at = 0.0
+        self._sending: list[Ack] = []
+        self._later: list[tuple[float, Ack]] = []
+        self._open: set[int] = set()
 
     def add(self, ack: Ack) -> None:
         """Send `ack` with the next batch."""
@@ -74,93 +82,96 @@ class Acks(Loop):
         self.wake()
 
     def __len__(self) -> int:
-        return len(self._fresh) + len(self._locked)
+        return len(self._fresh) + len(self._sending) + len(self._later)
 
     async def step(self) -> float | None:
-        while self._fresh:
-            batch, self._fresh = self._fresh[:LARGEST_BATCH], self._fresh[LARGEST_BATCH:]
-            await self._send_or_keep(batch)
-        if not self._locked:
+        while True:
+            self._take_what_is_due()
+            if not self._fresh:
+                break
+            self._sending, self._fresh = self._fresh[:LARGEST_BATCH], self._fresh[LARGEST_BATCH:]
+            self._open = {id(ack) for ack in self._sending}
+            try:
+                await self._send(self._sending)
+            except Exception:
+                self._fresh = [ack for ack in self._sending if id(ack) in self._open] + self._fresh
+                raise
+            finally:
+                self._sending = []
+        if not self._later:
             return None
-        if (wait := self._retry_locked_at - time.monotonic()) > 0:
-            return wait
-        batch, self._locked = self._locked, []
-        await self._send_or_keep(batch)
-        return LOCKED_RETRY if self._locked else None
+        return max(min(due for due, _ in self._later) - time.monotonic(), 0.001)
 
-    async def _send_or_keep(self, batch: list[Ack]) -> None:
-        try:
-            await self._send(batch)
-        except StatementFailed:
-            # The connection is gone, or the server is going: the batch waits for the next one. If it was committed
-            # after all, the fence refuses it then.
-            self._fresh = [ack for ack in batch if not self._is_settled(ack)] + self._fresh
-            raise
+    def _take_what_is_due(self) -> None:
+        if self._later:
+            now = time.monotonic()
+            self._fresh += [ack for due, ack in self._later if due <= now]
+            self._later = [(due, ack) for due, ack in self._later if due > now]
 
     async def _send(self, batch: list[Ack]) -> None:
-        self._done: set[int] = set()
         for statement, acks in (
             (complete, [ack for ack in batch if ack.is_plain]),
             (acknowledge, [ack for ack in batch if not ack.is_plain]),
         ):
             if acks:
-                await self._send_all(statement, acks)
-
-    def _is_settled(self, ack: Ack) -> bool:
-        return id(ack) in self._done
+                with telemetry.span("oban.producer.ack", count=len(acks)):
+                    await self._send_all(statement, acks)
 
     async def _send_all(self, statement: Statement, acks: Sequence[Ack]) -> None:
-        began = time.perf_counter()
         try:
             changed = {row[0] for row in await self._lane.run(statement, **parameters(statement, acks))}
         except StatementFailed as error:
             if not error.is_data_error:
                 raise
-            await self._send_each(statement, acks, error)
+            if len(acks) > 1:
+                half = len(acks) // 2
+                await self._send_all(statement, acks[:half])
+                await self._send_all(statement, acks[half:])
+            else:
+                await self._send_failure(acks[0], error)
             return
-        fenced = 0
-        missing = [ack for ack in acks if ack.id not in changed]
-        if missing:
-            fenced = await self._sort_out(missing)
+        if missing := [ack for ack in acks if ack.id not in changed]:
+            await self._sort_out(missing)
         for ack in acks:
             if ack.id in changed:
                 self._settle(ack)
-        if telemetry.listened("oban.producer.ack"):
-            spent = time.perf_counter() - began
-            telemetry.execute("oban.producer.ack", count=len(changed), fenced=fenced, duration=spent)
 
-    async def _send_each(self, statement: Statement, acks: Sequence[Ack], error: StatementFailed) -> None:
-        """One ack of the batch can't be stored: each goes alone, and the bad one as a plain failure."""
-        if len(acks) > 1:
-            for ack in acks:
-                await self._send_all(statement, [ack])
-            return
-        ack = acks[0]
+    async def _send_failure(self, ack: Ack, error: StatementFailed) -> None:
+        """The outcome can't be stored: write a plain failure instead."""
         logger.error("job %d: its outcome can't be stored (%s); noted as a failure", ack.id, error)
         plain = failure(ack, f"the outcome of this run ({ack.state}) can't be stored: {error}")
-        await self._lane.run(acknowledge, **parameters(acknowledge, [plain]))
-        self._settle(ack)
+        try:
+            changed = await self._lane.run(acknowledge, **parameters(acknowledge, [plain]))
+        except StatementFailed as refusal:
+            if not refusal.is_data_error:
+                raise
+            logger.error("job %d: not even a failure can be stored (%s); it stays executing", ack.id, refusal)
+            self._keep(ack, REFUSED_RETRY)
+            return
+        if changed:
+            self._settle(ack)
+        else:
+            await self._sort_out([ack])
 
-    async def _sort_out(self, missing: Sequence[Ack]) -> int:
-        """Of acks that changed nothing, keep those that met a lock; the others were fenced out. Returns how many."""
+    async def _sort_out(self, missing: Sequence[Ack]) -> None:
+        """Of acks that changed nothing, keep those that met a lock; the others were fenced out."""
         rows = await self._lane.run(still_ours, **parameters(still_ours, missing))
         locked = {row[0] for row in rows}
-        fenced = 0
         for ack in missing:
             if ack.id in locked:
-                self._locked.append(ack)
-                self._retry_locked_at = time.monotonic() + LOCKED_RETRY
-                self._done.add(id(ack))
+                self._keep(ack, LOCKED_RETRY)
                 continue
-            fenced += 1
             error = Fenced(f"job {ack.id}, attempt {ack.attempt}: it was given to another run; nothing was written")
             logger.warning("%s", error)
             telemetry.execute("oban.fenced", job_id=ack.id, attempt=ack.attempt, queue=ack.queue)
             self._settle(ack)
-        return fenced
+
+    def _keep(self, ack: Ack, seconds: float) -> None:
+        self._open.discard(id(ack))
+        self._later.append((time.monotonic() + seconds, ack))
 
     def _settle(self, ack: Ack) -> None:
-        self._done.add(id(ack))
+        self._open.discard(id(ack))
         self._settled(ack)
 
 
@@ -189,6 +200,7 @@ def parameters(statement: Statement, acks: Sequence[Ack]) -> dict[str, object]:
         "id": [ack.id for ack in acks],
         "attempt": [ack.attempt for ack in acks],
         "producer": [ack.producer for ack in acks],
+        "attempted_at": [ack.attempted_at for ack in acks],
     }
     if statement is acknowledge:
         parameters |= {

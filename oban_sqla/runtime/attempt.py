@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from .. import telemetry
 from ..backoff import jittered
 from ..context import running
-from ..errors import Fenced, InvalidArgs, InvalidOption, JobTimeout
+from ..errors import Fenced, InvalidOption, JobTimeout
 from ..models import Job
 from ..outcomes import Cancel, Discard, Outcome, Record, Snooze
 from ..payload import encode_value
@@ -207,7 +207,7 @@ class Attempt:
         if isinstance(error, Outcome):
             try:
                 return self._decided(error)
-            except InvalidArgs as invalid:
+            except Exception as invalid:
                 error = invalid
         if worker is not None and self.timed_out and not isinstance(error, JobTimeout):
             timeout = self._timeout(worker)
@@ -233,7 +233,10 @@ class Attempt:
     ) -> Ack:
         """An ack of this run."""
         row = self.row
-        return Ack(row.id, row.attempt, self.producer, state, delay, burned, error, meta, row.queue, row.max_attempts)
+        return Ack(
+            row.id, row.attempt, self.producer, row.attempted_at,
+            state, delay, burned, error, meta, row.queue, row.max_attempts,
+        )  # fmt: skip
 
     def _final(self, state: str, reason: str) -> Ack:
         return self.ack(state, error=error_entry(self.row.attempt, reason))

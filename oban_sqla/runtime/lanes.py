@@ -27,8 +27,14 @@ SETTINGS = (
     "SET plan_cache_mode = force_custom_plan",
     "SET jit = off",
     "SET default_transaction_isolation = 'read committed'",
+    "SET TimeZone = 'UTC'",
     "SET application_name = 'oban_sqla'",
 )
+
+# SQLSTATE classes that speak of the server or the connection, not of what was sent.
+_LOST = ("08", "57P")
+_UNSUITABLE = ("21", "22", "23", "54", "P0")
+"""A value that is wrong, too large, against a constraint, or that a trigger of the user's refuses."""
 
 Prepare = Callable[[Any], Awaitable[None]]
 
@@ -48,7 +54,7 @@ class StatementFailed(OSError):
     @property
     def is_data_error(self) -> bool:
         """Whether it is some value's fault, so that trying the same again can't help."""
-        return self.sqlstate is not None and self.sqlstate[:2] in ("22", "23", "21")
+        return self.sqlstate is not None and self.sqlstate.startswith(_UNSUITABLE)
 
 
 class Lane:
@@ -57,15 +63,23 @@ class Lane:
     :param engine: what :func:`twin` gives.
     :param name: for messages.
     :param prepare: called with the driver's own connection, on every new one.
+    :param timeout: seconds that a statement may take; after them the connection is given up.
     """
 
-    def __init__(self, engine: AsyncEngine, name: str, prepare: Prepare | None = None) -> None:
+    def __init__(
+        self, engine: AsyncEngine, name: str, prepare: Prepare | None = None, timeout: float = STATEMENT_TIMEOUT
+    ) -> None:
         self.name = name
         self.connections = 0
         """How many connections it has had; a change means that something may have been missed."""
+        self.pooled = False
+        """Whether a transaction pooler stands between: what is set or locked for the session goes to anybody."""
         self._engine = engine
         self._schemas = engine.get_execution_options().get("schema_translate_map")
         self._prepare = prepare
+        self._timeout = timeout
+        self._attempts = 0
+        self._refusal: tuple[int, StatementFailed] | None = None
         self._connection: AsyncConnection | None = None
         self._asyncpg: asyncpg.Connection[asyncpg.Record] | None = None
         self._driver: Any = None
@@ -80,7 +94,7 @@ class Lane:
         leak the connection with its locks.
 
         :returns: the rows, as tuples.
-        :raises StatementFailed: also after :data:`STATEMENT_TIMEOUT`, which closes the connection.
+        :raises StatementFailed: also after the timeout, which closes the connection.
         """
         return await self._shielded(self._run(statement, parameters))
 
@@ -102,8 +116,9 @@ class Lane:
         """Run ``use(driver)`` while no statement is under way, connecting first if need be."""
 
         async def run() -> Any:
+            asked = self._attempts
             async with self._lock:
-                await self._connected()
+                await self._connected(asked)
                 try:
                     return await use(self._driver)
                 except Exception as error:
@@ -123,13 +138,14 @@ class Lane:
             raise
 
     async def _run(self, statement: Statement, parameters: dict[str, Any]) -> Sequence[Any]:
+        asked = self._attempts
         async with self._lock:
-            connection = await self._connected()
+            connection = await self._connected(asked)
             try:
                 if (driver := self._asyncpg) is not None:
                     compiled = self._compiled.get(statement) or self._compile(statement)
-                    return await driver.fetch(compiled.sql, *compiled.values(parameters), timeout=STATEMENT_TIMEOUT)
-                async with asyncio.timeout(STATEMENT_TIMEOUT):
+                    return await driver.fetch(compiled.sql, *compiled.values(parameters), timeout=self._timeout)
+                async with asyncio.timeout(self._timeout):
                     return await connection.run_sync(_execute, statement, parameters)
             except Exception as error:
                 raise await self._failed(statement.name, error) from error
@@ -139,13 +155,20 @@ class Lane:
         return compiled
 
     async def _locked_connect(self) -> None:
+        asked = self._attempts
         async with self._lock:
-            await self._connected()
+            await self._connected(asked)
 
-    async def _connected(self) -> AsyncConnection:
+    async def _connected(self, asked: int) -> AsyncConnection:
+        """The connection; `asked` is how many attempts had begun when the caller came."""
         if self._connection is not None and not (self._asyncpg is not None and self._asyncpg.is_closed()):
             return self._connection
+        if self._refusal is not None and self._refusal[0] > asked:
+            # An attempt that began after the caller came has failed: a queue of callers that each wait for an attempt
+            # of their own would still be failing long after the server is back.
+            raise self._refusal[1]
         await self._drop()
+        self._attempts += 1
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 connection = self._connection = await self._engine.connect()
@@ -162,16 +185,17 @@ class Lane:
                     await self._prepare(self._driver)
         except Exception as error:
             await self._drop()
-            raise StatementFailed(f"connecting ({self.name})", error, _sqlstate(error), unknown=False) from error
+            refusal = StatementFailed(f"connecting ({self.name})", error, _sqlstate(error), unknown=False)
+            self._refusal = (self._attempts, refusal)
+            raise refusal from error
         return connection
 
     async def _failed(self, what: str, error: Exception) -> StatementFailed:
         """The failure to raise for `error`; gives the connection up unless the server answered on it."""
         sqlstate = _sqlstate(error)
-        lost = sqlstate is None or sqlstate.startswith(("08", "57P")) or sqlstate == "25P03"
-        # An error while encoding a parameter has no SQLSTATE and never reached the server.
-        if sqlstate is None and isinstance(error, asyncpg.DataError):
-            sqlstate, lost = "22000", False
+        if sqlstate is None and _is_unsent(error):
+            sqlstate = "22000"
+        lost = sqlstate is None or sqlstate.startswith(_LOST) or sqlstate == "25P03"
         if lost:
             await self._drop()
         return StatementFailed(what, error, sqlstate, unknown=lost)
@@ -204,6 +228,12 @@ def _sqlstate(error: BaseException) -> str | None:
     cause = error.orig if isinstance(error, DBAPIError) else error
     value = getattr(cause, "sqlstate", None) or getattr(getattr(cause, "__cause__", None), "sqlstate", None)
     return value if isinstance(value, str) else None
+
+
+def _is_unsent(error: BaseException) -> bool:
+    """Whether the driver could not encode a parameter, so that nothing reached the server."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(cause, UnicodeError | OverflowError | asyncpg.DataError)
 
 
 async def _quietly(work: Awaitable[None]) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ..statements.ping import ping
 from ..telemetry import logger
 from .lanes import Lane
 from .loop import Loop
 
-CHECK_EVERY = 15.0
+CHECK_EVERY = 2.5
+TIMEOUT = 2.0
+"""Seconds. A listening connection says nothing when its peer is gone; with this it is noticed within five."""
 PSYCOPG_SLICE = 1.0
 
 Heard = Callable[[str, dict[str, Any]], None]
@@ -31,17 +35,20 @@ class Notifier(Loop):
 
     def __init__(self, engine: AsyncEngine, channels: list[str], heard: Heard, connected: Callable[[], None]) -> None:
         super().__init__()
-        self.lane = Lane(engine, "listening", self._listen)
+        self.lane = Lane(engine, "listening", self._listen, timeout=TIMEOUT)
         self._channels = channels
         self._heard = heard
         self._connected = connected
         self._is_psycopg = engine.dialect.driver == "psycopg"
+        self._checked = 0.0
 
     async def step(self) -> float | None:
-        await self.lane.connect()
-        if not self._is_psycopg:
-            # The driver calls back by itself; the heartbeat finds out when the connection is dead.
+        if not self._is_psycopg:  # the driver calls back by itself
+            await self.lane.run(ping)
             return CHECK_EVERY
+        if time.monotonic() - self._checked > CHECK_EVERY:
+            await self.lane.run(ping)
+            self._checked = time.monotonic()
         await self.lane.guarded(self._hear_for_a_while)
         return 0.0
 

@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID, uuid4
 
 from .. import telemetry
 from ..limits import Queue
 from ..registry import workers
-from ..statements.fetch import fetch
+from ..statements.fetch import fetch, fetch_onward
 from ..statements.rescue import reconcile
 from .acks import Ack, Acks
 from .attempt import Attempt, Stop
+from .cursor import Cursor, Place
 from .lanes import Lane, StatementFailed
 from .loop import Loop
+from .pace import Pace
 from .row import Row
 
 RECONCILE_EVERY = 60.0
 # A statement whose answer was lost may be committed by the server some time after we have noticed.
-RECONCILE_AFTER_LOSS = (0.0, 1.0, 5.0)
+RECONCILE_AFTER_LOSS = (0.0, 1.0, 4.0, 15.0)
+LONGEST_CLAIM = 0.5
+"""Seconds that a job claimed ahead waits for room; then the jobs before it are longer than they were, and another node
+may have room now."""
 FORGET_UNKNOWN_AFTER = 60.0
 
 
@@ -53,12 +60,16 @@ class Producer(Loop):
         self.key = str(self.uuid)
         self.started_at = datetime.now(UTC)
         self.running: dict[int, Attempt] = {}
+        self._claimed: deque[tuple[Row, float]] = deque()
         self._unsettled: dict[int, int] = {}
         self._attempted_by = [node, self.key]
         self._lane = lane
         self._acks = acks
         self._attempt = attempt
         self._more = True
+        self._cursor = Cursor()
+        self._pace = Pace(options.prefetch)
+        self._connections = 0
         self._reconcile_at = [time.monotonic() + RECONCILE_EVERY]
         self._unknown: dict[str, float] = {}
         self._registered = workers.version
@@ -66,6 +77,7 @@ class Producer(Loop):
     def notice(self) -> None:
         """There may be jobs to fetch."""
         self._more = True
+        self._cursor.notice()
         self.wake()
 
     def settled(self, ack: Ack) -> None:
@@ -81,30 +93,53 @@ class Producer(Loop):
         now = time.monotonic()
         self._reconcile_at = [now + delay for delay in RECONCILE_AFTER_LOSS] + [now + RECONCILE_EVERY]
         self._more = True
+        self._cursor.forget()
 
     @property
     def room(self) -> int:
         """How many more jobs may run."""
         return 0 if self.paused or self._stopping else max(self.limit - len(self.running), 0)
 
+    @property
+    def demand(self) -> int:
+        """How many jobs to claim now."""
+        if self.paused or self._stopping:
+            return 0
+        ahead = self._pace.ahead(self.limit)
+        if len(self._claimed) > ahead // 2:
+            return 0  # not one by one
+        return self.room + ahead - len(self._claimed)
+
     async def step(self) -> float | None:
+        if self._connections != self._lane.connections:
+            if self._connections:
+                self.doubt()
+            self._connections = self._lane.connections
+        self._start_claimed()
         await self._reconcile_if_due()
-        while self._more and (room := self.room):
+        while self._more and (demand := self.demand):
             # Before the fetch, because a notice may come while it is under way.
             self._more = False
-            rows = await self._fetch(room)
-            for row in rows:
-                self._run_row(row)
-            if len(rows) >= room:
+            since = self._cursor.place
+            rows = await self._fetch(demand, since)
+            now = time.monotonic()
+            self._claimed.extend((row, now) for row in rows)
+            self._start_claimed()
+            # After a short batch from the front nothing is there until somebody says so; the poll is the net below.
+            if len(rows) >= demand or since is not None:
                 self._more = True
-            # After a short batch nothing is there until somebody says so; the poll is the net below.
             if rows:
                 await asyncio.sleep(0)  # quick jobs end now, and make room for a whole batch
-        return max(self._reconcile_at[0] - time.monotonic(), 0.01)
+        now = time.monotonic()
+        due = self._reconcile_at[0]
+        if self._claimed:
+            due = min(due, self._claimed[0][1] + LONGEST_CLAIM)
+        return max(due - now, 0.01)
 
     async def stop_fetching(self) -> None:
-        """Fetch no more; what runs goes on."""
+        """Fetch no more; what runs goes on, and what was only claimed is given back."""
         await self.stop()
+        self._start_claimed()
 
     async def finish(self, grace: float, patience: float = 2.0) -> list[Attempt]:
         """Let the running jobs end.
@@ -124,24 +159,61 @@ class Producer(Loop):
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
 
-    async def _fetch(self, room: int) -> list[Row]:
-        began = time.perf_counter()
-        try:
-            fetched = await self._lane.run(
-                fetch, queue=self.queue, limit=room, attempted_by=self._attempted_by, unknown=self._known_unknown()
-            )
-        except StatementFailed as error:
-            self._more = True
-            if error.unknown:
-                self.doubt()
-            raise
+    def cancel_claimed(self, job_id: int) -> bool:
+        """Cancel a job that was claimed but has not started. False when there is none: look among the running ones."""
+        for claim in self._claimed:
+            if (row := claim[0]).id == job_id:
+                self._claimed.remove(claim)
+                self._send(self._attempt(row, self.key).ack("cancelled"))
+                return True
+        return False
+
+    async def _fetch(self, demand: int, since: Place | None) -> list[Row]:
+        began = time.monotonic()
+        given: dict[str, Any] = {"attempted_by": self._attempted_by, "unknown": self._known_unknown()}
+        if since is not None:
+            given |= {"priority": since[0], "scheduled_at": since[1], "id": since[2]}
+        with telemetry.span("oban.producer.get", queue=self.queue, demand=demand) as told:
+            try:
+                statement = fetch if since is None else fetch_onward
+                fetched = await self._lane.run(statement, queue=self.queue, limit=demand, **given)
+            except StatementFailed as error:
+                self._more = True
+                if error.unknown:
+                    self.doubt()
+                raise
+            told["count"] = len(fetched)
         rows = [Row(values, self.queue, self._attempted_by) for values in fetched]
         if len(rows) > 1:
             rows.sort(key=lambda row: row.order)  # RETURNING has no order
-        if telemetry.listened("oban.producer.get"):
-            spent = time.perf_counter() - began
-            telemetry.execute("oban.producer.get", queue=self.queue, demand=room, count=len(rows), duration=spent)
+        self._pace.trip(time.monotonic() - began)
+        self._cursor.read(since, rows[-1].order if len(rows) >= demand else None, began)
         return rows
+
+    def _start_claimed(self) -> None:
+        """Run what there is room for, and give back what waits in vain."""
+        claimed = self._claimed
+        if not claimed:
+            return
+        if self.paused or self._stopping:
+            while claimed:
+                self._give_back(claimed.popleft()[0])
+            return
+        # Also before running one: after a long pause of the process it may have been rescued.
+        oldest = time.monotonic() - LONGEST_CLAIM
+        while claimed and claimed[0][1] < oldest:
+            self._give_back(claimed.popleft()[0])
+            self._pace.job(LONGEST_CLAIM)
+        while claimed and self.room:
+            self._run_row(claimed.popleft()[0])
+
+    def _give_back(self, row: Row) -> None:
+        self._send(self._attempt(row, self.key).ack("available", burned=False))
+        self._more = True
+
+    def _send(self, ack: Ack) -> None:
+        self._unsettled[ack.id] = self._unsettled.get(ack.id, 0) + 1
+        self._acks.add(ack)
 
     def _run_row(self, row: Row) -> None:
         attempt = self._attempt(row, self.key)
@@ -156,11 +228,12 @@ class Producer(Loop):
             if attempt.unknown:
                 self._unknown[row.worker] = time.monotonic()
             if ack is not None:
-                self._unsettled[row.id] = self._unsettled.get(row.id, 0) + 1
-                self._acks.add(ack)
+                self._send(ack)
         finally:
             if self.running.get(row.id) is attempt:
                 del self.running[row.id]
+            self._pace.job(time.monotonic() - attempt.started)
+            self._start_claimed()
             if self._more:
                 self.wake()
 
@@ -179,9 +252,10 @@ class Producer(Loop):
         now = time.monotonic()
         if now < self._reconcile_at[0]:
             return
-        held = [*self.running, *self._unsettled]
+        held = [*self.running, *self._unsettled, *(row.id for row, _ in self._claimed)]
         rows = await self._lane.run(reconcile, queue=self.queue, producer=self.key, held=held)
         self._reconcile_at = [at for at in self._reconcile_at if at > now] or [now + RECONCILE_EVERY]
         if rows:
             telemetry.logger.warning("%s: gave back %d jobs whose fetch went unheard", self.name, len(rows))
             self._more = True
+            self._cursor.forget()

@@ -92,8 +92,11 @@ class Row:
 
     @property
     def meta_object(self) -> dict[str, Any]:
-        """The meta, or an empty dict where a stranger wrote something else."""
-        meta = json.loads(self.meta)
+        """The meta, or an empty dict where a stranger wrote something else, or more than Python reads."""
+        try:
+            meta = json.loads(self.meta)
+        except (ValueError, RecursionError):
+            return {}
         return meta if isinstance(meta, dict) else {}
 
 

@@ -1,7 +1,10 @@
 """Acknowledging: what became of the jobs that a node ran.
 
-Every ack is fenced: it counts only while the job is executing, in the same attempt, under the same producer. A row
-that another transaction has locked is skipped, and tried again with a later batch: one lock must not hold up the
+Every ack is fenced: it counts only while the job is executing, in the same attempt, under the same producer, since the
+same moment. The moment tells two runs apart between which the attempt was given back: an ack that was committed
+unheard is sent again, and must not end the next run.
+
+A row that another transaction has locked is skipped, and tried again with a later batch: one lock must not hold up the
 others. The state is tested as text, so that no partial index can claim the test and the rows are found by their key.
 """
 
@@ -21,19 +24,25 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    type_coerce,
     update,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..types import JobStateType
 from .statement import array, ids, seconds_from, statement
 
-PRODUCER = literal_column("2")
+PRODUCER: ColumnElement[Any] = literal_column("2")
 """Where in ``attempted_by`` the producer's uuid stands, after the node's name."""
 
-_FENCE = (column("id", BigInteger), column("attempt", SmallInteger), column("producer", Text))
+_FENCE = (
+    column("id", BigInteger),
+    column("attempt", SmallInteger),
+    column("producer", Text),
+    column("attempted_at", TIMESTAMP(timezone=False)),
+)
 _OUTCOME = (
     column("state", Text),
     column("delay", Float),
@@ -54,6 +63,7 @@ def _is_ours(given: Any) -> ColumnElement[bool]:
         & (cast(jobs.c.state, Text) == literal_column("'executing'"))
         & (jobs.c.attempt == given.c.attempt)
         & (jobs.c.attempted_by[PRODUCER] == given.c.producer)
+        & (type_coerce(jobs.c.attempted_at, TIMESTAMP()) == given.c.attempted_at)
     )
 
 

@@ -6,7 +6,25 @@ repeat the state: that would invite a second scan. What another transaction has 
 
 from typing import Any
 
-from sqlalchemy import DateTime, Executable, Integer, Select, Text, cast, func, select, type_coerce, update
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Executable,
+    Integer,
+    Select,
+    SmallInteger,
+    Text,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    tuple_,
+    type_coerce,
+    update,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from ..models.base import utc_now
@@ -42,19 +60,31 @@ def taking(free: Select[Any]) -> ReturningUpdate[Any]:
         jobs.c.attempted_by: array("attempted_by"),
     }
     texts = {name: cast(jobs.c[name], Text).label(name) for name in ("args", "meta", "errors")}
-    times = {name: type_coerce(jobs.c[name], DateTime()).label(name) for name in FETCHED if name.endswith("_at")}
+    times = {name: _time(name).label(name) for name in FETCHED if name.endswith("_at")}
     plain = {name: type_coerce(jobs.c[name], Text).label(name) for name in ("worker",)}
     columns = [(texts | times | plain).get(name, jobs.c[name]) for name in FETCHED]
     return update(jobs).where(jobs.c.id == func.any(ids(free))).values(taken).returning(*columns)
 
 
-@statement
-def fetch() -> Executable:
-    """Take up to `limit` jobs of `queue` for `attempted_by`, in no particular order.
+_FIRST: ColumnElement[Any] = literal_column("timestamp '0001-01-01'")
+_LAST: ColumnElement[Any] = literal_column("timestamp '9999-12-31'")
+_MAY_BE_NULL = ("cancelled_at", "completed_at", "discarded_at")
 
-    A job with no attempt left is passed over (the lifeline discards it), and so is a worker of `unknown`.
+
+def _time(name: str) -> ColumnElement[Any]:
+    """The column where Python has such a time.
+
+    PostgreSQL knows infinity, and years before 1 and after 9999. A driver that meets one fails when the fetch is
+    already committed, and would again with every fetch.
     """
-    free = (
+    value = type_coerce(jobs.c[name], DateTime())
+    if name in _MAY_BE_NULL:
+        return case((value.between(_FIRST, _LAST), value))
+    return value if name == "attempted_at" else func.greatest(func.least(value, _LAST), _FIRST, type_=DateTime())
+
+
+def _free() -> Select[Any]:
+    return (
         select(jobs.c.id)
         .where(
             jobs.c.state == state("available"),
@@ -66,4 +96,24 @@ def fetch() -> Executable:
         .limit(parameter("limit", Integer))
         .with_for_update(skip_locked=True)
     )
-    return taking(free)
+
+
+@statement
+def fetch() -> Executable:
+    """Take up to `limit` jobs of `queue` for `attempted_by`, in no particular order.
+
+    A job with no attempt left is passed over (the lifeline discards it), and so is a worker of `unknown`.
+    """
+    return taking(_free())
+
+
+@statement
+def fetch_onward() -> Executable:
+    """The same, from the job at `priority`, `scheduled_at`, `id` on.
+
+    While a transaction stays open, the entries of all jobs fetched since lie dead at the front of the index, and every
+    fetch from there reads them again.
+    """
+    place = tuple_(jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
+    since = (parameter("priority", SmallInteger), parameter("scheduled_at", TIMESTAMP), parameter("id", BigInteger))
+    return taking(_free().where(place >= tuple_(*since)))
