@@ -48,6 +48,7 @@ TABLE = (
     Row("drain, two processes, concurrency 50", rows.drain_two, "ratio", 0.7),
     Row("drain beside 1,000,000 finished and 200,000 scheduled", rows.drain_with_history, "ratio", 0.9, pairs=3),
     Row("insert one by one", rows.insert_single, "ratio", 0.85),
+    Row("the same through a session", lambda s: rows.insert_single(s, session=True), "ratio", 0.0),
     Row("insert in bulk", rows.insert_bulk, "ratio", 0.6),
     Row("session.add_all", rows.insert_add_all, "ratio", 0.4),
     Row('16 inserting tasks, against notify="off"', rows.insert_concurrent, "ratio", 0.9),

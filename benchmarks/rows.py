@@ -117,23 +117,26 @@ async def drain_with_history(setting: Setting, finished: int = 1_000_000, schedu
     return {"empty": without["ours"], "beside": beside["ours"], "ratio": beside["ours"] / without["ours"]}
 
 
-async def insert_single(setting: Setting, jobs: int = 500) -> Figures:
-    """One job a transaction, one after the other."""
+async def insert_single(setting: Setting, jobs: int = 1000, session: bool = False) -> Figures:
+    """One job a transaction, one after the other: by the runtime, or by a session."""
     await setting.empty()
-    spec = JobSpec("bench.noop", {"number": 1}, queue="bench")
 
     async def ours() -> None:
-        for _ in range(jobs):
-            async with setting.session() as session:
-                await enqueue(session, spec)
-                await session.commit()
+        for number in range(jobs):
+            spec = JobSpec("bench.noop", {"number": number}, queue="bench")
+            if session:
+                async with setting.session() as unit_of_work:
+                    unit_of_work.add(spec)
+                    await unit_of_work.commit()
+            else:
+                await oban.enqueue(spec)
 
     async def raw() -> None:
-        for _ in range(jobs):
-            async with setting.raw.transaction():
-                await setting.raw.fetch(loop.INSERT, "bench.noop", "bench", '{"number": 1}')
+        for number in range(jobs):
+            await setting.raw.fetch(loop.INSERT, "bench.noop", "bench", f'{{"number": {number}}}')
 
-    return await _inserted(setting, jobs, ours, raw)
+    async with Oban(setting.engine) as oban:
+        return await _inserted(setting, jobs, ours, raw)
 
 
 async def insert_bulk(setting: Setting, jobs: int = 20_000) -> Figures:

@@ -137,16 +137,21 @@ def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:
         keyed = sorted((spec for spec in batch if id(spec) in keys), key=lambda spec: keys[id(spec)]) if keys else []
         for chunk in _chunks(iter(plain + keyed)):
             _insert(connection, chunk, keys)
-        for spec in batch:
-            if not spec.conflict:
-                if spec.state == JobState.AVAILABLE:
-                    queues.add(spec.queue)
-                elif _is_soon(spec):
-                    soon.add(spec.queue)
+        note_wake_ups(batch, queues, soon)
         written += batch
     if connection is not None and (queues or soon):
         _announce(session, connection, queues, soon)
     return written
+
+
+def note_wake_ups(specs: Iterable[JobSpec], queues: set[str], soon: set[str]) -> None:
+    """Add to `queues` those that have new available jobs, and to `soon` those with jobs that are due in a moment."""
+    for spec in specs:
+        if not spec.conflict:
+            if spec.state == JobState.AVAILABLE:
+                queues.add(spec.queue)
+            elif _is_soon(spec):
+                soon.add(spec.queue)
 
 
 def _chunks(specs: Iterator[JobSpec]) -> Iterator[list[JobSpec]]:
@@ -187,7 +192,7 @@ def _resolve(specs: Sequence[JobSpec]) -> dict[int, bytes]:
 
 
 def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes], round: int = 1) -> None:
-    parameters = _parameters(specs)
+    parameters = insert_parameters(specs)
     if id(specs[-1]) not in keys:
         del parameters["uniq_mask"]
         for spec, made in zip(specs, insert_plain.execute(connection, **parameters), strict=True):
@@ -207,7 +212,7 @@ def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int,
         _find_winners(connection, lost, keys, round)
 
 
-def _parameters(specs: Sequence[JobSpec]) -> dict[str, Any]:
+def insert_parameters(specs: Sequence[JobSpec]) -> dict[str, Any]:
     """The arrays of the insert statements: each job's args, and the rest once for each kind of job."""
     kinds: dict[tuple[Any, ...], int] = {}
     kind = [

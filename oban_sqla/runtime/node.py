@@ -5,18 +5,21 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..config import Config
+from ..models import JobSpec
 from ..telemetry import logger
+from ..unit_of_work import note_wake_ups
 from ..wakeup import INSERTED, LEADER, STAGED, channel
 from .acks import Ack, Acks
 from .attempt import Attempt
 from .executors.thread import Threads
+from .inserts import Inserts
 from .lanes import Lane, StatementFailed, twin
 from .leader import Leadership
 from .liveness import Liveness
@@ -47,6 +50,7 @@ class Node:
         self.engine = engine = twin(engine)
         # Fetching and acknowledging overlap, which is worth half as much again; what is slow at times has its own lane.
         self.fetching, self.acking, self.upkeep = (Lane(engine, name) for name in ("fetching", "acking", "upkeep"))
+        self.inserts = Inserts(Lane(engine, "inserting"), self._written)
         self.threads = Threads(f"oban-{config.name}")
         self.sessions = Sessions(config.sessionmaker)
         self.acks = Acks(self.acking, self._settled)
@@ -71,7 +75,7 @@ class Node:
     async def start(self) -> None:
         await self.notifier.lane.connect()
         await self.liveness.step()  # the row stands before the first job is fetched
-        loops = (self.acks, self.notifier, self.announcer, self.liveness, self.leadership, *self.duties)
+        loops = (self.acks, self.inserts, self.notifier, self.announcer, self.liveness, self.leadership, *self.duties)
         for loop in (*loops, *self.producers.values()):
             loop.start()
 
@@ -85,7 +89,7 @@ class Node:
         while len(self.acks) and time.monotonic() < deadline:
             self.acks.wake()
             await asyncio.sleep(0.01)
-        loops: tuple[Loop, ...] = (*self.duties, self.announcer, self.liveness, self.notifier, self.acks)
+        loops: tuple[Loop, ...] = (*self.duties, self.inserts, self.announcer, self.liveness, self.notifier, self.acks)
         await _all(loop.stop() for loop in loops)
         try:
             await self.liveness.retire([producer for producer in producers if not producer.running])
@@ -103,7 +107,8 @@ class Node:
 
     async def close(self) -> None:
         self.threads.close()
-        await _all(lane.close() for lane in (self.fetching, self.acking, self.upkeep, self.notifier.lane))
+        lanes = (self.fetching, self.acking, self.upkeep, self.inserts.lane, self.notifier.lane)
+        await _all(lane.close() for lane in lanes)
         await self.engine.dispose()
 
     def call(self, fn: Callable[..., object], *args: object) -> None:
@@ -121,6 +126,15 @@ class Node:
     def soon(self) -> None:
         self.stager.wake()
         self.announcer.soon()
+
+    def _written(self, specs: Sequence[JobSpec]) -> None:
+        queues: set[str] = set()
+        soon: set[str] = set()
+        note_wake_ups(specs, queues, soon)
+        if queues:
+            self.inserted(queues)
+        if soon:
+            self.soon()
 
     def _notice(self, queue: str) -> None:
         if (producer := self.producers.get(queue)) is not None:
