@@ -1,41 +1,77 @@
 """Events about what the queue does, for metrics, traces and logs of your own. Names and fields are Oban's.
 
-======================== =============================================================================================
-event                    fields
-======================== =============================================================================================
-``oban.job.start``       ``job_id worker queue attempt max_attempts node``
-``oban.job.stop``        the same, ``state`` (what became of the job), ``duration`` and ``queue_time`` in seconds
-``oban.job.exception``   the same, and ``error``, the exception
-``oban.producer.get``    ``queue demand count duration``
-``oban.producer.ack``    ``count fenced duration``
-``oban.stager.stage``    ``count duration``
-``oban.fenced``          ``job_id attempt queue``: a run finished after its job had been given to another one
-======================== =============================================================================================
+============================ =========================================================================================
+event                        fields
+============================ =========================================================================================
+``oban.job.start``           ``job_id worker queue attempt max_attempts node``
+``oban.job.stop``            the same, ``state`` (what became of the job), ``duration`` and ``queue_time``
+``oban.job.exception``       the same, and ``error``, the exception
+``oban.producer.get``        a span: ``queue demand``, then ``count``
+``oban.producer.ack``        a span: ``count``
+``oban.stager.stage``        a span: ``staged_count``
+``oban.engine.insert_jobs``  a span: ``specs``, those that a flush writes at once, then ``count`` without the duplicates
+``oban.leader.election``     a span: ``leader``, whether this node leads
+``oban.lifeline.rescue``     a span: ``rescued_count``
+``oban.pruner.prune``        a span: ``pruned_count``
+``oban.scheduler.evaluate``  a span: ``enqueued_count``
+``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped; ids of the jobs that it gave up
+``oban.fenced``              ``job_id attempt queue``: a run finished after its job had been given to another one
+============================ =========================================================================================
 
-Arguments of jobs are in none of them. A handler runs where the event happens, so it must be quick; what it raises is
-logged, and the handler stays attached.
+A span is two events: its name with ``.start``, then with ``.stop`` or, when it raised, ``.exception``, which have
+``duration`` too, and the latter ``error``. All times are seconds (oban-py's are nanoseconds).
+
+Arguments of jobs are in none of them, except that ``specs`` are whole. A handler runs where the event happens, on the
+event loop or in the thread of a flush, so it must be quick; what it raises is logged, and the handler stays attached.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager
 from typing import Any
+
+from .errors import InvalidArgs
 
 logger = logging.getLogger("oban_sqla")
 
 Handler = Callable[[str, Mapping[str, Any]], None]
 
+SPANS = (
+    "oban.producer.get",
+    "oban.producer.ack",
+    "oban.stager.stage",
+    "oban.engine.insert_jobs",
+    "oban.leader.election",
+    "oban.lifeline.rescue",
+    "oban.pruner.prune",
+    "oban.scheduler.evaluate",
+)
+JOB_EVENTS = ("oban.job.start", "oban.job.stop", "oban.job.exception")
+EVENTS = (
+    *JOB_EVENTS,
+    *(f"{span}.{end}" for span in SPANS for end in ("start", "stop", "exception")),
+    "oban.queue.shutdown",
+    "oban.fenced",
+)
+"""Every event there is."""
+
+_DEFAULT_LOGGER = "oban_sqla.default_logger"
 _handlers: dict[str, tuple[tuple[str, Handler], ...]] = {}
 
 
 def attach(id: str, events: Iterable[str], handler: Handler) -> None:
     """Call ``handler(event, fields)`` for each of `events`.
 
-    :param id: a name of yours, for :func:`detach`.
+    :param id: a name of yours, for :func:`detach`. What was attached to an event under the same name is replaced.
+    :param events: names, such as ``"oban.job.stop"`` or ``"oban.producer.get.stop"``.
     """
     for event in events:
-        _handlers[event] = (*_handlers.get(event, ()), (id, handler))
+        others = (entry for entry in _handlers.get(event, ()) if entry[0] != id)
+        _handlers[event] = (*others, (id, handler))
 
 
 def detach(id: str) -> None:
@@ -56,3 +92,69 @@ def execute(event: str, **fields: Any) -> None:
             handler(event, fields)
         except Exception:
             logger.exception("the telemetry handler %r raised on %s", id, event)
+
+
+@contextmanager
+def span(name: str, **fields: Any) -> Generator[dict[str, Any]]:
+    """Tell of the start and the end of what is done inside.
+
+    :param name: of the span; its events are named by it.
+    :param fields: of all its events.
+    :returns: a dict; what is put into it belongs to the last event too.
+    """
+    execute(f"{name}.start", **fields)
+    began = time.perf_counter()
+    more: dict[str, Any] = {}
+    try:
+        yield more
+    except BaseException as error:
+        execute(f"{name}.exception", **fields | more, duration=time.perf_counter() - began, error=error)
+        raise
+    execute(f"{name}.stop", **fields | more, duration=time.perf_counter() - began)
+
+
+def attach_default_logger(
+    level: int = logging.INFO, *, logger: logging.Logger = logger, events: Iterable[str] | None = None
+) -> None:
+    """Log events as lines of JSON: those of jobs at `level`, failures of the runtime as errors, all else to debug.
+
+    The lines have the fields of the event and its name. Arguments and meta of jobs are never among them; of an
+    exception there is the type, and its message for what the job itself raised.
+
+    :param level: for the events of jobs. Default ``logging.INFO``.
+    :param logger: default: the package's, ``oban_sqla``. It is for you to configure: nothing here adds handlers.
+    :param events: default: all of :data:`EVENTS`.
+
+    As in Oban; attaching it again replaces it.
+    """
+
+    def log(event: str, fields: Mapping[str, Any]) -> None:
+        if event.startswith("oban.job."):
+            at = level
+        else:
+            at = logging.ERROR if event.endswith(".exception") else logging.DEBUG
+        if logger.isEnabledFor(at):
+            logger.log(at, "%s", json.dumps({"event": event} | _plain(fields), ensure_ascii=False, default=str))
+
+    attach(_DEFAULT_LOGGER, EVENTS if events is None else events, log)
+
+
+def detach_default_logger() -> None:
+    """The end of :func:`attach_default_logger`."""
+    detach(_DEFAULT_LOGGER)
+
+
+def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that may be logged."""
+    plain = {name: value for name, value in fields.items() if name not in ("error", "specs")}
+    for name in ("duration", "queue_time"):
+        if name in plain:
+            plain[name] = round(plain[name], 6)
+    if "specs" in fields:
+        plain["workers"] = sorted({spec.worker for spec in fields["specs"]})
+    if (error := fields.get("error")) is not None:
+        plain["error_type"] = type(error).__name__
+        # The messages of drivers and of validation may hold values that are none of the log's business.
+        if "worker" in fields and not isinstance(error, InvalidArgs):
+            plain["error_message"] = str(error)
+    return plain
