@@ -21,7 +21,7 @@ from .statements.statement import SchemaMap, statement
 Identity = tuple[str, str]
 """Which server and database this is; see :data:`identify`."""
 
-INSERTED, STAGED, LEADER = "insert", "stage", "leader"
+INSERTED, STAGED, LEADER, CRON = "insert", "stage", "leader", "cron"
 
 
 class Runtime(Protocol):

@@ -78,6 +78,19 @@ CREATE UNLOGGED TABLE IF NOT EXISTS {schema}oban_producers (
   CONSTRAINT oban_producers_pkey PRIMARY KEY (uuid)
 )""",
     """
+CREATE TABLE IF NOT EXISTS {schema}oban_crons (
+  name text NOT NULL,
+  expression text NOT NULL,
+  timezone text NOT NULL DEFAULT 'UTC',
+  spec jsonb NOT NULL,
+  paused boolean NOT NULL DEFAULT false,
+  catch_up boolean NOT NULL DEFAULT false,
+  last_tick timestamp,
+  since timestamp NOT NULL DEFAULT timezone('UTC', now()),
+  declared_at timestamp,
+  CONSTRAINT oban_crons_pkey PRIMARY KEY (name)
+)""",
+    """
 CREATE TABLE IF NOT EXISTS {schema}oban_schema (
   version smallint NOT NULL,
   migrated_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
@@ -112,6 +125,13 @@ CREATE INDEX IF NOT EXISTS oban_jobs_cancelled_at_index ON {schema}oban_jobs (ca
     """
 CREATE INDEX IF NOT EXISTS oban_jobs_discarded_at_index ON {schema}oban_jobs (discarded_at)
  WHERE state = 'discarded'""",
+    # For the pruner, which keeps the jobs of a flow or a batch until all of them have finished.
+    """
+CREATE INDEX IF NOT EXISTS oban_jobs_open_workflow_index ON {schema}oban_jobs (workflow_id)
+ WHERE workflow_id IS NOT NULL AND state IN ('available', 'scheduled', 'suspended', 'executing', 'retryable')""",
+    """
+CREATE INDEX IF NOT EXISTS oban_jobs_open_batch_index ON {schema}oban_jobs (batch_id)
+ WHERE batch_id IS NOT NULL AND state IN ('available', 'scheduled', 'suspended', 'executing', 'retryable')""",
     """
 CREATE UNIQUE INDEX IF NOT EXISTS oban_jobs_unique_index ON {schema}oban_jobs (uniq_key)
  WHERE uniq_key IS NOT NULL""",
@@ -144,7 +164,8 @@ END $$""",
 
 DOWN = (
     "DROP FUNCTION IF EXISTS {schema}oban_count_estimate(text, text)",
-    "DROP TABLE IF EXISTS {schema}oban_schema, {schema}oban_producers, {schema}oban_leaders, {schema}oban_jobs",
+    "DROP TABLE IF EXISTS {schema}oban_schema, {schema}oban_crons, {schema}oban_producers, {schema}oban_leaders",
+    "DROP TABLE IF EXISTS {schema}oban_jobs",
     "DROP FUNCTION IF EXISTS {schema}oban_release_unique()",
     "DROP TYPE IF EXISTS {schema}oban_job_state",
 )

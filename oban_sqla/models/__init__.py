@@ -2,7 +2,8 @@
 
 from .base import ObanBase, metadata, use_schema
 from .cluster import Leader, Producer, SchemaVersion
+from .cron import CronEntry
 from .job import Job
 from .spec import JobSpec
 
-__all__ = ["Job", "JobSpec", "Leader", "ObanBase", "Producer", "SchemaVersion", "metadata", "use_schema"]
+__all__ = ["CronEntry", "Job", "JobSpec", "Leader", "ObanBase", "Producer", "SchemaVersion", "metadata", "use_schema"]

@@ -76,6 +76,17 @@ INDEXES = (
     Index("oban_jobs_completed_at_index", "completed_at", postgresql_where=_where(JobState.COMPLETED)),
     Index("oban_jobs_cancelled_at_index", "cancelled_at", postgresql_where=_where(JobState.CANCELLED)),
     Index("oban_jobs_discarded_at_index", "discarded_at", postgresql_where=_where(JobState.DISCARDED)),
+    # For the pruner, which keeps the jobs of a flow or a batch until all of them have finished.
+    *(
+        Index(
+            f"oban_jobs_open_{of}_index",
+            f"{of}_id",
+            postgresql_where=text(
+                f"{of}_id IS NOT NULL AND " + _where(*(state for state in JobState if state not in FINISHED)).text
+            ),
+        )
+        for of in ("workflow", "batch")
+    ),
     Index("oban_jobs_unique_index", "uniq_key", unique=True, postgresql_where=text("uniq_key IS NOT NULL")),
 )
 

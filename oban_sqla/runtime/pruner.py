@@ -1,0 +1,75 @@
+"""The pruner: deletes finished jobs that nobody needs any more.
+
+Every `interval` of :class:`Prune` (60 s) the leader applies its policies. A batch is at most `limit` jobs; while full
+batches come it goes on at once, on a connection of its own that it has only while it prunes. A batch that the server
+can't delete in time is halved.
+
+Told: ``oban.pruner.prune`` with ``count`` and ``duration`` (seconds), after each round that deleted any.
+"""
+
+from __future__ import annotations
+
+import time
+
+from .. import telemetry
+from ..retention import Prune
+from ..statements.prune import stamp, statements
+from .lanes import Lane, StatementFailed
+from .leader import Leadership
+from .loop import Loop
+
+SMALLEST_BATCH = 100
+
+
+class Pruner(Loop):
+    """Prunes while its node leads.
+
+    :param lane: a connection for this alone; it is closed after each round.
+    :param leadership: says whether this node leads.
+    :param prune: what to delete when.
+    """
+
+    name = "pruner"
+
+    def __init__(self, lane: Lane, leadership: Leadership, prune: Prune) -> None:
+        super().__init__()
+        self._lane = lane
+        self._leadership = leadership
+        self._prune = prune
+        self._limit = prune.limit
+        self._statements = statements(prune.all_policies)
+        self._round_at = 0.0
+
+    async def step(self) -> float | None:
+        if not self._leadership.leads:
+            return None
+        # An election wakes it as well, and elections may come often.
+        if (wait := self._round_at - time.monotonic()) > 0:
+            return wait
+        began = time.perf_counter()
+        try:
+            count = await self._round()
+        finally:
+            await self._lane.close()
+        if count and telemetry.listened("oban.pruner.prune"):
+            telemetry.execute("oban.pruner.prune", count=count, duration=time.perf_counter() - began)
+        self._round_at = time.monotonic() + self._prune.interval
+        return self._prune.interval
+
+    async def _round(self) -> int:
+        await self._lane.run(stamp, **self._leadership.token, limit=self._limit)
+        count = 0
+        for statement in self._statements:
+            full = True
+            while full and self._leadership.leads and not self._stopping:
+                limit = self._limit
+                try:
+                    [(deleted,)] = await self._lane.run(statement, **self._leadership.token, limit=limit)
+                except StatementFailed as error:
+                    if error.unknown:
+                        self._limit = max(limit // 2, SMALLEST_BATCH)
+                    raise
+                self._limit = min(limit * 2, self._prune.limit)
+                count += deleted
+                full = deleted >= limit
+        return count

@@ -1,0 +1,134 @@
+"""Pruning: finished jobs are deleted, a batch at a time.
+
+One statement a policy and state, so that each walks the small index of that state from its old end, and stops at what
+is young. Rows that somebody has locked are passed over, and whoever is not the leader any more deletes nothing.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Executable,
+    Integer,
+    Select,
+    Text,
+    and_,
+    case,
+    delete,
+    exists,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from ..models.base import utc_now
+from ..models.job import jobs
+from ..retention import STATES, PrunePolicy
+from ..types import JobState
+from .lead import holds_lease
+from .statement import Statement, ids, parameter, seconds_from, state, statement
+
+_UNFINISHED = [state(one.value) for one in JobState if one.value not in STATES]
+
+
+def statements(policies: Sequence[PrunePolicy]) -> list[Statement]:
+    """What prunes by `policies`, of which the first that applies to a job decides.
+
+    Each deletes up to `limit` jobs and returns their number.
+    """
+    made: list[Statement] = []
+    for name in STATES:
+        earlier: list[ColumnElement[bool]] = []
+        for policy in policies:
+            if name not in policy.states:
+                continue
+            theirs = and_(_applies(policy), *(not_(other) for other in earlier))
+            earlier.append(_applies(policy))
+            if policy.age is not None:
+                made.append(_pruning(_older(name, theirs, policy.age)))
+            if policy.max_count is not None:
+                made.append(_pruning(_beyond(name, theirs, policy.max_count)))
+    return made
+
+
+@statement
+def stamp() -> Executable:
+    """Give finished jobs without a time of finishing this one, or they would stay for ever.
+
+    None of ours is like that: other programs wrote them. Returns their ids.
+    """
+    found = [
+        select(jobs.c.id)
+        .where(jobs.c.state == state(name), jobs.c[f"{name}_at"].is_(None), holds_lease())
+        .limit(parameter("limit", Integer))
+        .with_for_update(skip_locked=True)
+        for name in STATES
+    ]
+    every = ids(found[0])
+    for more in found[1:]:
+        every = func.array_cat(every, ids(more), type_=ARRAY(BigInteger))
+    times = {
+        jobs.c[f"{name}_at"]: case((jobs.c.state == state(name), utc_now()), else_=jobs.c[f"{name}_at"])
+        for name in STATES
+    }
+    return update(jobs).where(jobs.c.id == func.any(every)).values(times).returning(jobs.c.id)
+
+
+def _pruning(chosen: Select[tuple[int]]) -> Statement:
+    locked = (
+        chosen.where(holds_lease(), _in_nothing_unfinished())
+        .limit(parameter("limit", Integer))
+        .with_for_update(skip_locked=True)
+    )
+
+    @statement
+    def prune() -> Executable:
+        """Delete up to `limit` jobs. Returns their number."""
+        gone = delete(jobs).where(jobs.c.id == func.any(ids(locked))).returning(jobs.c.id).cte("gone")
+        return select(func.count()).select_from(gone)
+
+    return prune
+
+
+def _older(name: str, theirs: ColumnElement[bool], age: float) -> Select[tuple[int]]:
+    finished_at = jobs.c[f"{name}_at"]
+    old = finished_at < utc_now() - seconds_from(literal(age))
+    return select(jobs.c.id).where(jobs.c.state == state(name), old, theirs).order_by(finished_at)
+
+
+def _beyond(name: str, theirs: ColumnElement[bool], count: int) -> Select[tuple[int]]:
+    """The jobs before the last `count`. Those are counted without a lock: they stay."""
+    latest = (
+        select(jobs.c.id)
+        .where(jobs.c.state == state(name), theirs, _in_nothing_unfinished())
+        .order_by(jobs.c[f"{name}_at"].desc(), jobs.c.id.desc())
+    )
+    beyond = ids(latest.offset(count).limit(parameter("limit", Integer)))
+    return select(jobs.c.id).where(jobs.c.id == func.any(beyond), jobs.c.state == state(name))
+
+
+def _applies(policy: PrunePolicy) -> ColumnElement[bool]:
+    among = [
+        column == func.any(literal(list(names), ARRAY(Text)))
+        for column, names in ((jobs.c.queue, policy.queues), (jobs.c.worker, policy.workers))
+        if names
+    ]
+    return and_(true(), *among)
+
+
+def _in_nothing_unfinished() -> ColumnElement[bool]:
+    """Whether the job is in no flow and no batch of which another job has yet to finish."""
+    other = jobs.alias("other")
+    unfinished = other.c.state.in_(_UNFINISHED)
+    return and_(
+        *(
+            or_(jobs.c[name].is_(None), not_(exists().where(other.c[name] == jobs.c[name], unfinished)))
+            for name in ("workflow_id", "batch_id")
+        )
+    )
