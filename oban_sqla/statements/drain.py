@@ -1,0 +1,64 @@
+"""Taking jobs one by one in a test's own transaction, across queues and ahead of their time."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Executable,
+    Select,
+    Text,
+    and_,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+from ..models.job import jobs
+from .fetch import taking
+from .statement import array, parameter, state, statement
+
+
+def _clock() -> ColumnElement[Any]:
+    # Not now(): that stands still in a transaction, and a test's transaction lasts as long as the test.
+    return func.timezone(literal_column("'UTC'"), func.clock_timestamp())
+
+
+def _runnable() -> Select[Any]:
+    queues, among, until = array("queues"), array("among", BigInteger), parameter("until", DateTime)
+    waits = jobs.c.state.in_([state("scheduled"), state("retryable")])
+    return (
+        select(jobs.c.id)
+        .where(
+            or_(
+                jobs.c.state == state("available"),
+                and_(waits, jobs.c.scheduled_at <= func.coalesce(until, _clock())),
+            ),
+            jobs.c.attempt < jobs.c.max_attempts,
+            or_(queues.is_(None), jobs.c.queue == func.any(queues)),
+            or_(among.is_(None), jobs.c.id == func.any(among)),
+        )
+        .order_by(jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
+    )
+
+
+@statement
+def runnable() -> Executable:
+    """The ids of the jobs that may run now, or by `until`: of `queues` and `among` these ids (null: of all)."""
+    return _runnable()
+
+
+@statement
+def take() -> Executable:
+    """Take the first job that :data:`runnable` finds and that is not among `ran`. Returns its queue after the rest."""
+    first = _runnable().where(jobs.c.id != func.all(array("ran", BigInteger))).limit(1)
+    return taking(first.with_for_update(skip_locked=True)).returning(jobs.c.queue)
+
+
+@statement
+def state_of() -> Executable:
+    """The state of the job `id`."""
+    return select(cast(jobs.c.state, Text)).where(jobs.c.id == parameter("id", BigInteger))

@@ -1,0 +1,23 @@
+"""Testing what enqueues, and what runs, inside your test's own transaction.
+
+::
+
+    from oban_sqla.testing import assert_enqueued, drain, mode, perform
+
+    async def test_sign_up_sends_a_welcome(session):          # an AsyncSession that the fixture rolls back
+        user = await sign_up(session, email="ann@example.com")
+        await assert_enqueued(session, worker=send_welcome, args={"user_id": user.id})
+        assert await drain(session) == {"completed": 1}
+        assert user.welcomed_at is not None
+
+Everything works on the connection of the session it is given and never on another one, so a rolled-back transaction
+leaves nothing. Await the calls with an ``AsyncSession``, and don't with a ``Session``. The names are those of Oban's
+``Oban.Testing``; running jobs in the test's own transaction is what its sandbox does.
+"""
+
+from .drain import drain
+from .enqueued import all_enqueued, assert_enqueued, refute_enqueued
+from .mode import mode
+from .perform import perform
+
+__all__ = ["all_enqueued", "assert_enqueued", "drain", "mode", "perform", "refute_enqueued"]

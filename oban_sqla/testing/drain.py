@@ -1,0 +1,247 @@
+"""Running what is queued, in the test's own transaction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, overload
+from uuid import uuid4
+
+from sqlalchemy import inspect
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstanceState, Session
+
+from .. import telemetry
+from ..errors import InvalidOption, ObanError, UnknownWorker
+from ..outcomes import Outcome
+from ..runtime.acks import Ack, parameters
+from ..runtime.row import Row
+from ..statements.ack import acknowledge, complete
+from ..statements.drain import runnable, state_of, take
+from ..types import naive_utc
+from .savepoint import Savepoint
+from .sessions import Joined, connection_of, in_session
+from .trial import Trial
+
+NODE = "testing"
+LOST = ("retryable", "discarded", "cancelled")
+"""How a run ends whose effects are rolled back."""
+
+FAR = datetime(9999, 1, 1)
+
+
+@overload
+def drain(
+    session: AsyncSession,
+    queue: str | Collection[str] | None = None,
+    *,
+    with_scheduled: bool | datetime = False,
+    with_recursion: bool = True,
+    with_safety: bool = True,
+    limit: int | None = None,
+) -> Awaitable[Counter[str]]: ...
+@overload
+def drain(
+    session: Session,
+    queue: str | Collection[str] | None = None,
+    *,
+    with_scheduled: bool | datetime = False,
+    with_recursion: bool = True,
+    with_safety: bool = True,
+    limit: int | None = None,
+) -> Counter[str]: ...
+def drain(
+    session: AsyncSession | Session,
+    queue: str | Collection[str] | None = None,
+    *,
+    with_scheduled: bool | datetime = False,
+    with_recursion: bool = True,
+    with_safety: bool = True,
+    limit: int | None = None,
+) -> Any:
+    """Run what is queued, and what that enqueues, one job after the other: ``await drain(session)``.
+
+    ::
+
+        assert await drain(session) == {"completed": 2, "retryable": 1}
+
+    Each job runs in a savepoint on the session's own connection, so that a rollback of your test leaves nothing. A
+    session that a job asks for is a new one, joined to that savepoint; its ``commit()`` is refused as in the runtime.
+    What a job that fails, cancels or discards has written on this connection is rolled back, the rest stays, and the
+    outcome is acknowledged by the runtime's own statements. A job runs at most once in one call: one that failed or
+    snoozed waits for the next. Afterwards the column values of the session's objects are read again, so that you see
+    what the jobs have changed.
+
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't). It is flushed first.
+    :param queue: a queue, or several; default: all.
+    :param with_scheduled: also scheduled and retryable jobs that are not due yet: True for all, an aware datetime for
+        those due by then. Default False: what is due by the real clock, as the stager would see it.
+    :param with_recursion: also the jobs that are enqueued meanwhile. Default True.
+    :param with_safety: True, the default: what a job raises is recorded as the runtime records it. False: it is raised
+        here as well, after that, and nothing more runs; so is :class:`UnknownWorker`.
+    :param limit: the most jobs to run; default: no limit, so that jobs which enqueue each other never end.
+    :returns: how many jobs ended in each state; a ``Counter``, so that a state that is missing counts 0. A snoozed job
+        counts as scheduled, and so does a job of a worker that this process doesn't know.
+    :raises InvalidOption: for a session or a time of another kind, or a job that asks for an ``AsyncSession`` where
+        the test has a ``Session``.
+    :raises ObanError: when a coroutine is to run for a ``Session`` while an event loop runs in this thread; when a
+        timeout hit a coroutine inside of a statement, which makes the driver close the connection.
+
+    Coroutines run on the test's event loop (with a ``Session``: on one of their own), plain functions in the calling
+    thread, where they block the loop and must not start another. The name and the options are those of Oban's
+    ``drain_queue``.
+    """
+    chosen = Choice(queues=_queues(queue), until=_until(with_scheduled))
+    return in_session(session, "drain", _drain, chosen, with_recursion, with_safety, limit)
+
+
+@dataclass(slots=True)
+class Choice:
+    """Which jobs to run.
+
+    :ivar queues: of these queues; None for all.
+    :ivar until: scheduled ones that are due by then, in naive UTC; None for now.
+    :ivar among: with these ids; None for all.
+    """
+
+    queues: list[str] | None = None
+    until: datetime | None = None
+    among: list[int] | None = None
+
+
+class Drainer:
+    """Runs jobs in `session`, each at most once.
+
+    :param with_safety: False to raise what a job has raised.
+    """
+
+    def __init__(self, session: Session, with_safety: bool) -> None:
+        self.counts: Counter[str] = Counter()
+        self.ran: list[int] = []
+        self._session = session
+        self._with_safety = with_safety
+        self._attempted_by = [NODE, str(uuid4())]
+
+    def run_next(self, chosen: Choice) -> bool:
+        """Run the next job; False when there is none."""
+        if (row := self._take(chosen)) is None:
+            return False
+        self.ran.append(row.id)
+        joined = Joined(self._session)
+        trial = Trial(row, joined)
+        self._see_through(trial)
+        state = state_of.execute(connection_of(self._session), id=row.id).scalar()
+        if state is not None:  # it may have deleted itself
+            self.counts[state] += 1
+        if joined.refused is not None:
+            raise joined.refused
+        self._raise_unless_safe(trial)
+        return True
+
+    def waiting(self, chosen: Choice) -> list[int]:
+        """The ids of the jobs that could run now."""
+        connection = connection_of(self._session)
+        rows = runnable.execute(connection, queues=chosen.queues, until=chosen.until, among=chosen.among)
+        return list(rows.scalars())
+
+    def _take(self, chosen: Choice) -> Row | None:
+        found = take.execute(
+            connection_of(self._session),
+            queues=chosen.queues,
+            until=chosen.until,
+            among=chosen.among,
+            ran=self.ran,
+            attempted_by=self._attempted_by,
+        ).one_or_none()
+        return None if found is None else Row(found[:-1], found[-1], self._attempted_by)
+
+    def _see_through(self, trial: Trial) -> None:
+        savepoint = Savepoint(self._session)
+        connection = connection_of(self._session)
+        try:
+            ack = trial.run_here(on_loop=connection.dialect.is_async)
+        except BaseException:
+            with suppress(SQLAlchemyError):
+                savepoint.end(keep=False)
+            raise
+        if connection.invalidated:
+            raise ObanError(
+                f"job {trial.row.id} ({trial.row.worker}) was stopped inside of a statement, and the driver closed the "
+                "test's connection with it; give the job a longer timeout, or wait for something else in this test"
+            ) from trial.error
+        if ack is None or ack.state not in LOST:
+            try:
+                self._acknowledge(ack)
+                savepoint.end(keep=True)
+                return
+            except DBAPIError:  # the job has hidden an error of the database, which has spoilt its work
+                telemetry.logger.warning("job %d left the transaction in an error; it was rolled back", trial.row.id)
+        savepoint.end(keep=False)
+        self._acknowledge(ack)
+
+    def _acknowledge(self, ack: Ack | None) -> None:
+        if ack is None:
+            return
+        statement = complete if ack.is_plain else acknowledge
+        if not statement.execute(connection_of(self._session), **parameters(statement, [ack])).all():
+            telemetry.logger.warning("job %d, attempt %d: it was changed while it ran", ack.id, ack.attempt)
+            telemetry.execute("oban.fenced", job_id=ack.id, attempt=ack.attempt, queue=ack.queue)
+
+    def _raise_unless_safe(self, trial: Trial) -> None:
+        if trial.unknown:
+            message = f"no worker named {trial.row.worker!r} is registered in this process; import its module"
+            if not self._with_safety:
+                raise UnknownWorker(message)
+            telemetry.logger.warning("job %d was given back: %s", trial.row.id, message)
+        if trial.error is not None and not isinstance(trial.error, Outcome) and not self._with_safety:
+            raise trial.error
+
+
+def _drain(
+    session: Session, chosen: Choice, with_recursion: bool, with_safety: bool, limit: int | None
+) -> Counter[str]:
+    session.flush()
+    drainer = Drainer(session, with_safety)
+    if not with_recursion:
+        chosen.among = drainer.waiting(chosen)
+    try:
+        while (limit is None or len(drainer.ran) < limit) and drainer.run_next(chosen):
+            pass
+    finally:
+        if drainer.ran and not connection_of(session).invalidated:
+            _reload(session)
+    return drainer.counts
+
+
+def _reload(session: Session) -> None:
+    """Read the column values of the session's objects again; relationships stay as they were loaded."""
+    for instance in list(session.identity_map.values()):
+        found: InstanceState[Any] = inspect(instance)
+        loaded = [column.key for column in found.mapper.column_attrs if column.key in found.dict]
+        try:
+            session.refresh(instance, loaded or None)
+        except InvalidRequestError:  # its row is gone
+            session.expire(instance)
+
+
+def _queues(queue: str | Collection[str] | None) -> list[str] | None:
+    if queue is None:
+        return None
+    return [queue] if isinstance(queue, str) else list(queue)
+
+
+def _until(with_scheduled: bool | datetime) -> datetime | None:
+    if isinstance(with_scheduled, datetime):
+        if with_scheduled.tzinfo is None:
+            raise InvalidOption(
+                f"drain: with_scheduled={with_scheduled.isoformat()} has no time zone; give an aware datetime"
+            )
+        return naive_utc(with_scheduled)
+    return FAR if with_scheduled else None
+
+
+__all__ = ["Choice", "Drainer", "drain"]

@@ -1,0 +1,133 @@
+"""Assertions about the jobs that are enqueued, as the session's own transaction sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable
+from typing import Any, overload
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from typing_extensions import Unpack
+
+from ..errors import InvalidOption
+from ..models import Job
+from .filters import Filters, Wanted
+from .sessions import in_session
+
+MOST_COMPARED = 500
+MOST_SHOWN = 10
+
+
+@overload
+def assert_enqueued(
+    session: AsyncSession, *, count: int | None = None, **filters: Unpack[Filters]
+) -> Awaitable[list[Job]]: ...
+@overload
+def assert_enqueued(session: Session, *, count: int | None = None, **filters: Unpack[Filters]) -> list[Job]: ...
+def assert_enqueued(session: AsyncSession | Session, *, count: int | None = None, **filters: Unpack[Filters]) -> Any:
+    """Assert that a job is enqueued: ``await assert_enqueued(session, worker=send_welcome, args={"user_id": 7})``.
+
+    The session is flushed first, so that jobs which were only added count too.
+
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't).
+    :param count: how many jobs must match, 1 or more. Default: at least one.
+    :param worker: the worker, or its name.
+    :param queue: its queue.
+    :param args: a part of its args, as PostgreSQL's ``@>`` sees it: ``{"user": {"id": 7}}`` matches whatever else is
+        there. Values that aren't JSON (dates, UUIDs, enums, models) are compared as JSON carries them.
+    :param meta: a part of its meta.
+    :param tags: tags that it has, beside others.
+    :param priority: its priority.
+    :param state: one state or several. Default: ``available`` and ``scheduled``, which is what Oban's assertion looks
+        at, and ``suspended``: written, and not run yet. A job that failed is ``retryable``; ask for it by name.
+    :param scheduled_at: an aware datetime at which it is due.
+    :param delta: seconds or timedelta by which `scheduled_at` may be off. Default 5 s; a delay counts from the
+        transaction's beginning, by the database's clock.
+    :returns: the jobs that match, the newest last: ``[job] = await assert_enqueued(…)``.
+    :raises AssertionError: saying what is enqueued instead, the nearest first, and in what it differs.
+    :raises InvalidOption: for a misspelt filter ("did you mean …"), or a value that it can't have.
+
+    Works as Oban's ``assert_enqueued``.
+    """
+    if count is not None and count < 1:
+        raise InvalidOption(f"assert_enqueued: count must be 1 or more, got {count!r}; use refute_enqueued for none")
+    return in_session(session, "assert_enqueued", _assert, Wanted(filters, "assert_enqueued"), count)
+
+
+@overload
+def refute_enqueued(session: AsyncSession, **filters: Unpack[Filters]) -> Awaitable[None]: ...
+@overload
+def refute_enqueued(session: Session, **filters: Unpack[Filters]) -> None: ...
+def refute_enqueued(session: AsyncSession | Session, **filters: Unpack[Filters]) -> Any:
+    """Assert that no such job is enqueued: the opposite of :func:`assert_enqueued`, with the same filters.
+
+    :raises AssertionError: listing the jobs that match.
+    :raises InvalidOption: for a misspelt filter, or a value that it can't have.
+    """
+    return in_session(session, "refute_enqueued", _refute, Wanted(filters, "refute_enqueued"))
+
+
+@overload
+def all_enqueued(session: AsyncSession, **filters: Unpack[Filters]) -> Awaitable[list[Job]]: ...
+@overload
+def all_enqueued(session: Session, **filters: Unpack[Filters]) -> list[Job]: ...
+def all_enqueued(session: AsyncSession | Session, **filters: Unpack[Filters]) -> Any:
+    """The jobs that are enqueued and match the filters of :func:`assert_enqueued`, the newest last.
+
+    :raises InvalidOption: for a misspelt filter, or a value that it can't have.
+    """
+    return in_session(session, "all_enqueued", _find, Wanted(filters, "all_enqueued"))
+
+
+def _find(session: Session, wanted: Wanted) -> list[Job]:
+    session.flush()
+    query = select(Job).where(*wanted.conditions.values()).order_by(Job.id)
+    return list(session.scalars(query.execution_options(populate_existing=True)))
+
+
+def _assert(session: Session, wanted: Wanted, count: int | None) -> list[Job]:
+    found = _find(session, wanted)
+    if found and count in (None, len(found)):
+        return found
+    jobs = "a job" if count is None else "1 job" if count == 1 else f"{count} jobs"
+    message = f"expected {jobs} to be enqueued{wanted}; there is {len(found) or 'none'}"
+    raise AssertionError("\n".join([message, *_listed(found), *_others(session, wanted)]))
+
+
+def _refute(session: Session, wanted: Wanted) -> None:
+    if found := _find(session, wanted):
+        message = f"expected no job to be enqueued{wanted}; there is {len(found)}"
+        raise AssertionError("\n".join([message, *_listed(found)]))
+
+
+def _listed(jobs: list[Job]) -> Iterable[str]:
+    for job in jobs[:MOST_SHOWN]:
+        yield f"  {_name(job)} matches: args {job.args!r}"
+    if len(jobs) > MOST_SHOWN:
+        yield f"  … and {len(jobs) - MOST_SHOWN} more"
+
+
+def _others(session: Session, wanted: Wanted) -> Iterable[str]:
+    """The newest jobs that don't match, the nearest first."""
+    names = list(wanted.conditions)
+    columns = [condition.label(f"fits_{name}") for name, condition in wanted.conditions.items()]
+    newest = select(Job, *columns).order_by(Job.id.desc()).limit(MOST_COMPARED)
+    compared = [
+        (job, [name for name, fits in zip(names, fitting, strict=True) if not fits])
+        for job, *fitting in session.execute(newest)
+    ]
+    others = [(job, differing) for job, differing in compared if differing]
+    others.sort(key=lambda other: ("worker" in other[1], len(other[1])))
+    if not compared:
+        yield "No job is in the table, as this session's transaction sees it."
+    elif others:
+        yield "Other jobs, the nearest first:"
+    for job, differing in others[:MOST_SHOWN]:
+        yield f"  {_name(job)}: {'; '.join(wanted.difference(job, name) for name in differing)}"
+    if len(others) > MOST_SHOWN:
+        yield f"  … and {len(others) - MOST_SHOWN} more"
+
+
+def _name(job: Job) -> str:
+    return f"job {job.id}, {job.state}, {job.worker} in queue {job.queue!r}"

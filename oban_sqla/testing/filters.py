@@ -1,0 +1,172 @@
+"""What an assertion asks of jobs, as SQL; and how a job that does not fit differs, as text."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+from sqlalchemy import ColumnElement
+from typing_extensions import TypedDict
+
+from ..errors import InvalidArgs, InvalidOption, refuse_unknown
+from ..models import Job
+from ..models.spec import WorkerLike
+from ..outcomes import seconds
+from ..types import JobState
+
+ENQUEUED = (JobState.AVAILABLE, JobState.SCHEDULED, JobState.SUSPENDED)
+"""What counts as enqueued unless a filter says otherwise: written, and not run yet."""
+
+DELTA = 5.0
+
+
+class Filters(TypedDict, total=False):
+    """What :func:`assert_enqueued` and its like can ask of a job."""
+
+    worker: str | WorkerLike
+    queue: str
+    args: Mapping[str, Any]
+    meta: Mapping[str, Any]
+    tags: Sequence[str]
+    priority: int
+    state: JobState | str | Sequence[JobState | str]
+    scheduled_at: datetime
+    delta: float | timedelta
+
+
+class Wanted:
+    """Checked filters.
+
+    :param what: the name of the public function, for errors.
+    :raises InvalidOption: for a misspelt filter, or a value that it can't have.
+    :raises InvalidArgs: for args or meta that JSON can't carry.
+    """
+
+    def __init__(self, filters: Filters, what: str) -> None:
+        refuse_unknown(filters, Filters.__annotations__, f"{what}()")
+        self._delta = seconds(filters.get("delta", DELTA), f"{what}: delta")
+        self.values: dict[str, Any] = {
+            name: _CHECKED[name](value, f"{what}: {name}") if name in _CHECKED else value
+            for name, value in filters.items()
+            if name != "delta"
+        }
+        self._given = list(self.values)
+        self.values.setdefault("state", list(ENQUEUED))
+        if "delta" in filters and "scheduled_at" not in filters:
+            raise InvalidOption(f"{what}: delta goes with scheduled_at")
+
+    @property
+    def conditions(self) -> dict[str, ColumnElement[bool]]:
+        """By the name of the filter, what it asks for."""
+        return {name: self._condition(name, value) for name, value in self.values.items()}
+
+    def _condition(self, name: str, value: Any) -> ColumnElement[bool]:
+        match name:
+            case "args" | "meta" | "tags":
+                return cast(ColumnElement[bool], getattr(Job, name).contains(value))
+            case "state":
+                return Job.state.in_(value)
+            case "scheduled_at":
+                tolerance = timedelta(seconds=self._delta)
+                return Job.scheduled_at.between(value - tolerance, value + tolerance)
+            case _:
+                return cast(ColumnElement[bool], getattr(Job, name) == value)
+
+    def __str__(self) -> str:
+        said = ", ".join(f"{name}={_short(self._shown(name))}" for name in self._given)
+        return f" with {said}" if said else ""
+
+    def _shown(self, name: str) -> Any:
+        value = self.values[name]
+        if name == "state":
+            return str(value[0]) if len(value) == 1 else [str(state) for state in value]
+        return str(value) if name == "scheduled_at" else value
+
+    def difference(self, job: Job, name: str) -> str:
+        """In what `job` is not as the filter `name` wants it."""
+        value, actual = self.values[name], getattr(job, name)
+        match name:
+            case "args" | "meta":
+                return "; ".join(_json_differences(value, actual, name)) or f"{name} is {_short(actual)}"
+            case "tags":
+                missing = [tag for tag in value if tag not in actual]
+                return f"tags are {_short(list(actual))}, without {_short(missing)}"
+            case "state":
+                return f"it is {actual}"
+            case "scheduled_at":
+                off = (actual - value).total_seconds()
+                return f"scheduled_at is {actual}, {abs(off):g} s {'later' if off > 0 else 'earlier'}"
+            case _:
+                return f"{name} is {_short(actual)}"
+
+
+def _json_differences(wanted: Any, actual: Any, path: str) -> list[str]:
+    if isinstance(wanted, dict) and isinstance(actual, dict):
+        differences: list[str] = []
+        for key, value in cast(dict[str, Any], wanted).items():
+            if key not in actual:
+                there = ", ".join(repr(key) for key in cast(dict[str, Any], actual)) or "nothing"
+                differences.append(f"{path} has no {key!r} (there is {there})")
+            else:
+                differences += _json_differences(value, actual[key], f"{path}[{key!r}]")
+        return differences
+    # In Python True is 1, in JSON it is not; and 1 is 1.0 in both.
+    if wanted == actual and isinstance(wanted, bool) is isinstance(actual, bool):
+        return []
+    return [f"{path} is {_short(actual)}, not {_short(wanted)}"]
+
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 120
+_repr.maxdict = _repr.maxlist = 20
+
+
+def _short(value: Any) -> str:
+    return _repr.repr(value)
+
+
+def _worker(value: Any, what: str) -> str:
+    name = getattr(value, "worker_name", value)
+    if not isinstance(name, str):
+        raise InvalidOption(f"{what}: expected a worker or its name, got {value!r}")
+    return name
+
+
+def _json_object(value: Any, what: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InvalidOption(f"{what}: expected a dict, got {value!r}")
+    try:
+        return cast(dict[str, Any], to_jsonable_python(dict(cast(Mapping[str, Any], value))))
+    except PydanticSerializationError as error:
+        raise InvalidArgs(f"{what}: JSON can't carry it: {error}") from None
+
+
+def _tags(value: Any, what: str) -> list[str]:
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise InvalidOption(f"{what}: expected a sequence of strings, got {value!r}")
+    return list(cast(Sequence[str], value))
+
+
+def _states(value: Any, what: str) -> list[JobState]:
+    names: list[str] = [value] if isinstance(value, str) else list(value)
+    refuse_unknown(names, [state.value for state in JobState], what)
+    return [JobState(name) for name in names]
+
+
+def _time(value: Any, what: str) -> datetime:
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        raise InvalidOption(f"{what}: expected an aware datetime, got {value!r}")
+    return value
+
+
+_CHECKED = {
+    "worker": _worker,
+    "args": _json_object,
+    "meta": _json_object,
+    "tags": _tags,
+    "state": _states,
+    "scheduled_at": _time,
+}

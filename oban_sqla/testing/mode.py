@@ -1,0 +1,91 @@
+"""Whether jobs run by themselves in a test."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sqlalchemy import Connection
+from sqlalchemy.orm import Session
+
+from ..errors import InvalidOption
+from ..models import JobSpec
+from ..unit_of_work import Watcher, watcher
+from .drain import Choice, Drainer
+from .sessions import connection_of
+
+Name = Literal["inline", "manual"]
+
+
+def mode(name: Name, *, with_safety: bool = True) -> Mode:
+    """Say, for a block, what becomes of the jobs that are enqueued in it: ``with mode("inline"): …``.
+
+    ``"manual"`` is what holds everywhere else: jobs are inserted, and nothing runs. With ``"inline"`` a job runs when
+    the flush that wrote it is over, as :func:`drain` would run it: in a savepoint on the same connection. Jobs that it
+    enqueues run after it. A job that is not due yet stays scheduled, and one that fails or snoozes stays for a
+    :func:`drain`.
+
+    ::
+
+        async with mode("inline"):
+            await client.post("/sign-up", json={"email": "ann@example.com"})
+        assert mailbox == ["ann@example.com"]
+
+    :param name: ``"inline"`` or ``"manual"``.
+    :param with_safety: True, the default: what a job raises is recorded and stays with the job, as in production.
+        False: it is raised out of the flush as well.
+    :returns: a context manager, for ``with`` and ``async with`` alike; the mode before is restored at its end.
+    :raises InvalidOption: for another name.
+
+    The mode is held in a context variable: it is seen by the block, by the tasks that it starts and by what it runs
+    with ``asyncio.to_thread``, and never by another test that runs beside it.
+
+    The jobs run inside of ``session.flush()``: they have sessions of their own, and the session that is flushed can't
+    be flushed by a job once more. Idea and names: Oban's testing modes.
+    """
+    if name not in ("inline", "manual"):
+        raise InvalidOption(f"mode: expected 'inline' or 'manual', got {name!r}")
+    return Mode(Inline(with_safety) if name == "inline" else None)
+
+
+class Mode:
+    """The block in which a mode holds. May be entered again."""
+
+    def __init__(self, watching: Watcher | None) -> None:
+        self._watching = watching
+        self._before: list[Watcher | None] = []
+
+    def __enter__(self) -> None:
+        self._before.append(watcher.get())
+        watcher.set(self._watching)
+
+    def __exit__(self, *_: object) -> None:
+        # Set, not reset by a token: a fixture may be torn down in another context than it was set up in.
+        watcher.set(self._before.pop())
+
+    async def __aenter__(self) -> None:
+        self.__enter__()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.__exit__()
+
+
+class Inline:
+    """Runs what was written. On each connection one job after the other, whoever enqueues them."""
+
+    def __init__(self, with_safety: bool) -> None:
+        self._with_safety = with_safety
+        self._running: dict[Connection, list[int]] = {}
+
+    def __call__(self, session: Session, specs: list[JobSpec]) -> None:
+        connection = connection_of(session)
+        ids = [spec.id for spec in specs if spec.id is not None and not spec.conflict]
+        if connection in self._running:
+            self._running[connection].extend(ids)
+            return
+        self._running[connection] = ids
+        try:
+            drainer = Drainer(session, self._with_safety)
+            while drainer.run_next(Choice(among=ids)):
+                pass
+        finally:
+            del self._running[connection]

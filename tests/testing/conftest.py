@@ -1,0 +1,48 @@
+"""Every test in a transaction that is rolled back; afterwards another connection looks for what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine, text
+
+from tests.testing import app
+from tests.testing.room import KINDS, Room
+
+
+@pytest.fixture(autouse=True)
+def _no_calls_yet() -> None:
+    app.calls.clear()
+
+
+@pytest.fixture(params=KINDS)
+def room(request: pytest.FixtureRequest, database_url: str, sync_engine: Engine) -> Iterator[Room]:
+    """The test runs with each kind of session."""
+    yield from _room(request.param, database_url, sync_engine)
+
+
+@pytest.fixture(params=[kind for kind in KINDS if kind != "plain"])
+def async_room(request: pytest.FixtureRequest, database_url: str, sync_engine: Engine) -> Iterator[Room]:
+    """The test runs with an AsyncSession on either driver."""
+    yield from _room(request.param, database_url, sync_engine)
+
+
+@pytest.fixture
+def plain_room(database_url: str, sync_engine: Engine) -> Iterator[Room]:
+    """The test runs with a Session."""
+    yield from _room("plain", database_url, sync_engine)
+
+
+def _room(kind: str, database_url: str, other: Engine) -> Iterator[Room]:
+    room = Room(database_url, kind)
+    try:
+        yield room
+    finally:
+        room.close()
+    with other.connect() as connection:
+        jobs, users = connection.execute(
+            text("SELECT (SELECT count(*) FROM oban_jobs), to_regclass('testing_users')")
+        ).one()
+    assert jobs == 0, "jobs outlived the rollback"
+    assert users is None, "the test's table outlived the rollback"
