@@ -91,6 +91,17 @@ CREATE TABLE IF NOT EXISTS {schema}oban_crons (
   CONSTRAINT oban_crons_pkey PRIMARY KEY (name)
 )""",
     """
+CREATE TABLE IF NOT EXISTS {schema}oban_queues (
+  name text NOT NULL,
+  queue text NOT NULL,
+  node text NOT NULL DEFAULT '',
+  started boolean,
+  paused boolean,
+  local_limit integer,
+  updated_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
+  CONSTRAINT oban_queues_pkey PRIMARY KEY (name, queue, node)
+)""",
+    """
 CREATE TABLE IF NOT EXISTS {schema}oban_schema (
   version smallint NOT NULL,
   migrated_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
@@ -165,7 +176,7 @@ END $$""",
 DOWN = (
     "DROP FUNCTION IF EXISTS {schema}oban_count_estimate(text, text)",
     "DROP TABLE IF EXISTS {schema}oban_schema, {schema}oban_crons, {schema}oban_producers, {schema}oban_leaders",
-    "DROP TABLE IF EXISTS {schema}oban_jobs",
+    "DROP TABLE IF EXISTS {schema}oban_queues, {schema}oban_jobs",
     "DROP FUNCTION IF EXISTS {schema}oban_release_unique()",
     "DROP TYPE IF EXISTS {schema}oban_job_state",
 )
