@@ -31,6 +31,14 @@ SETTINGS = (
     "SET application_name = 'oban_sqla'",
 )
 
+# Behind a transaction pooler a SET would leak to whoever gets the server's connection next, and a statement is prepared
+# on one connection and executed on another, unless both are in one transaction.
+BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL jit = off; "
+    "SET LOCAL TimeZone = 'UTC'"
+)
+_POOLED = "oban_sqla_pooled"
+
 # SQLSTATE classes that speak of the server or the connection, not of what was sent.
 _LOST = ("08", "57P")
 _UNSUITABLE = ("21", "22", "23", "54", "P0")
@@ -72,8 +80,6 @@ class Lane:
         self.name = name
         self.connections = 0
         """How many connections it has had; a change means that something may have been missed."""
-        self.pooled = False
-        """Whether a transaction pooler stands between: what is set or locked for the session goes to anybody."""
         self._engine = engine
         self._schemas = engine.get_execution_options().get("schema_translate_map")
         self._prepare = prepare
@@ -86,6 +92,11 @@ class Lane:
         self._compiled: dict[Statement, Compiled] = {}
         self._lock = asyncio.Lock()
         self._under_way: set[asyncio.Task[Any]] = set()
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a transaction pooler stands between the node and the server; see :func:`mark_pooled`."""
+        return bool(self._engine.sync_engine.get_execution_options().get(_POOLED))
 
     async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
         """Execute `statement` in a transaction of its own, connecting first if need be.
@@ -127,14 +138,14 @@ class Lane:
         return await self._shielded(run())
 
     async def _shielded(self, work: Any) -> Any:
-        task = asyncio.ensure_future(work)
+        task: asyncio.Task[Any] = asyncio.ensure_future(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             # Nobody is left to take its exception.
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            task.add_done_callback(_take_exception)
             raise
 
     async def _run(self, statement: Statement, parameters: dict[str, Any]) -> Sequence[Any]:
@@ -142,6 +153,9 @@ class Lane:
         async with self._lock:
             connection = await self._connected(asked)
             try:
+                if self.pooled:
+                    async with asyncio.timeout(self._timeout):
+                        return await self._run_pooled(connection, statement, parameters)
                 if (driver := self._asyncpg) is not None:
                     compiled = self._compiled.get(statement) or self._compile(statement)
                     return await driver.fetch(compiled.sql, *compiled.values(parameters), timeout=self._timeout)
@@ -149,6 +163,28 @@ class Lane:
                     return await connection.run_sync(_execute, statement, parameters)
             except Exception as error:
                 raise await self._failed(statement.name, error) from error
+
+    async def _run_pooled(
+        self, connection: AsyncConnection, statement: Statement, parameters: dict[str, Any]
+    ) -> Sequence[Any]:
+        await self._command(BEGIN)
+        try:
+            if (driver := self._asyncpg) is not None:
+                compiled = self._compiled.get(statement) or self._compile(statement)
+                # Without a name nothing of it stays on the server's connection, nor in the driver's cache.
+                prepared = await driver.prepare(compiled.sql, name="")
+                rows: Sequence[Any] = await prepared.fetch(*compiled.values(parameters))
+            else:
+                rows = await connection.run_sync(_execute, statement, parameters)
+        except Exception as error:
+            if _sqlstate(error) is not None or _is_unsent(error):
+                await self._command("ROLLBACK")
+            raise
+        await self._command("COMMIT")
+        return rows
+
+    async def _command(self, command: str) -> None:
+        await (self._asyncpg or self._driver).execute(command)
 
     def _compile(self, statement: Statement) -> Compiled:
         compiled = self._compiled[statement] = statement.compiled(self._engine.dialect, self._schemas)
@@ -173,16 +209,20 @@ class Lane:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 connection = self._connection = await self._engine.connect()
                 await connection.execution_options(isolation_level="AUTOCOMMIT")
-                self._driver = (await connection.get_raw_connection()).driver_connection
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                self._driver = driver
                 if connection.sync_connection is not None:
                     connection.sync_connection.detach()
-                for setting in SETTINGS:
+                pooled = self.pooled
+                for setting in () if pooled else SETTINGS:
                     await connection.execute(text(setting))
-                if isinstance(self._driver, asyncpg.Connection):
-                    self._asyncpg = self._driver
+                if pooled and not isinstance(driver, asyncpg.Connection):
+                    driver.prepare_threshold = None  # psycopg: prepare nothing by a name
+                if isinstance(driver, asyncpg.Connection):
+                    self._asyncpg = driver
                 self.connections += 1
-                if self._prepare is not None:
-                    await self._prepare(self._driver)
+                if self._prepare is not None and not pooled:
+                    await self._prepare(driver)
         except Exception as error:
             await self._drop()
             refusal = StatementFailed(f"connecting ({self.name})", error, _sqlstate(error), unknown=False)
@@ -224,6 +264,11 @@ def twin(engine: AsyncEngine) -> AsyncEngine:
     return AsyncEngine(copy).execution_options(**sync.get_execution_options())
 
 
+def mark_pooled(engine: AsyncEngine) -> None:
+    """From now on the lanes of `engine`, a :func:`twin`, know that they are behind a transaction pooler."""
+    engine.sync_engine.update_execution_options(**{_POOLED: True})
+
+
 def _sqlstate(error: BaseException) -> str | None:
     cause = error.orig if isinstance(error, DBAPIError) else error
     value = getattr(cause, "sqlstate", None) or getattr(getattr(cause, "__cause__", None), "sqlstate", None)
@@ -234,6 +279,11 @@ def _is_unsent(error: BaseException) -> bool:
     """Whether the driver could not encode a parameter, so that nothing reached the server."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return isinstance(cause, UnicodeError | OverflowError | asyncpg.DataError)
+
+
+def _take_exception(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()
 
 
 async def _quietly(work: Awaitable[None]) -> None:

@@ -4,6 +4,8 @@ The lease is a row of our own (``oban_sqla:<name>``), taken and renewed by one s
 clock. Whoever holds it competes for Oban's own row too: while that one is ours, the rescuing by time alone that a node
 of oban-py would do rests. A leader steps down by its own clock, with a margin, when it can't renew (River's local
 deadline); and whatever it writes carries the lease in its WHERE, because a clock can't help a process that was paused.
+
+Told: the span ``oban.leader.election`` with ``leader``.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import random
 import time
 from collections.abc import Callable
 
+from .. import telemetry
 from ..statements.lead import elect, resign
 from ..telemetry import logger
 from ..wakeup import LEADER, channel
@@ -79,7 +82,9 @@ class Leadership(Loop):
 
     async def step(self) -> float | None:
         asked, led = time.monotonic(), self.leads
-        [(leads, _, left)] = await self._lane.run(elect, **self.token, oban=self._oban, ttl=self._ttl)
+        with telemetry.span("oban.leader.election") as told:
+            [(leads, _, left)] = await self._lane.run(elect, **self.token, oban=self._oban, ttl=self._ttl)
+            told["leader"] = leads
         if not leads:
             self._until = 0.0
             if led:

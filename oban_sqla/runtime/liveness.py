@@ -1,4 +1,9 @@
-"""A node's signs of life: one statement for all its producers, every few seconds."""
+"""A node's signs of life: one statement for all its producers, every few seconds, and a lock for each.
+
+The sign says when the node last worked, the lock whether its connection stands. Either alone would lie: a job that
+blocks the event loop silences a node that is alive, and a crash of the server, or a pooler, takes its locks. The
+lifeline calls a producer dead when both are gone.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +11,20 @@ import json
 from collections.abc import Callable, Sequence
 
 from ..config import Heartbeat
-from ..statements.cluster import beat, retire
+from ..statements.cluster import beat, claim, lock_key, retire
 from .lanes import Lane
 from .loop import Loop
 from .producer import Producer
 
 
 class Liveness(Loop):
-    """Keeps the rows of the node's producers, and by the way checks the connection that listens."""
+    """Keeps the rows and the locks of the node's producers, and by the way checks the connection that listens.
+
+    :param lane: the listening connection; its session holds the locks.
+    :param name: of the instance.
+    :param node: the node's name.
+    :param producers: gives the producers that run now.
+    """
 
     name = "heartbeat"
 
@@ -21,29 +32,49 @@ class Liveness(Loop):
         self, lane: Lane, name: str, node: str, producers: Callable[[], Sequence[Producer]], heartbeat: Heartbeat
     ) -> None:
         super().__init__()
+        self.longest_retry = heartbeat.interval / 2  # back soon after an outage, or it would look like a death
         self._lane = lane
         self._instance = name
         self._node = node
         self._producers = producers
         self._heartbeat = heartbeat
+        self._connection = 0
+        self._locked: set[str] = set()
 
     async def step(self) -> float | None:
-        producers = self._producers()
-        metas = [
-            json.dumps({"local_limit": producer.limit, "paused": producer.paused, "running": len(producer.running)})
-            for producer in producers
-        ]
-        await self._lane.run(
-            beat,
-            uuids=[producer.key for producer in producers],
-            queues=[producer.queue for producer in producers],
-            metas=metas,
-            name=self._instance,
-            node=self._node,
-        )
+        if producers := self._producers():
+            await self._lock(producers)
+            await self._lane.run(
+                beat,
+                uuids=[producer.key for producer in producers],
+                queues=[producer.queue for producer in producers],
+                metas=[json.dumps(self._meta(producer)) for producer in producers],
+                name=self._instance,
+                node=self._node,
+            )
         return self._heartbeat.interval
 
     async def retire(self, producers: Sequence[Producer]) -> None:
         """Take the rows of producers that have stopped away."""
         if producers:
             await self._lane.run(retire, uuids=[producer.key for producer in producers])
+
+    async def _lock(self, producers: Sequence[Producer]) -> None:
+        """Lock what is not locked on the connection as it is now; a transaction pooler's keeps no locks."""
+        await self._lane.connect()
+        if self._lane.connections != self._connection:
+            self._connection = self._lane.connections
+            self._locked = set()
+        missing = {lock_key(producer.uuid): producer.key for producer in producers if producer.key not in self._locked}
+        if missing and not self._lane.pooled:
+            rows = await self._lane.run(claim, keys=list(missing))
+            self._locked |= {missing[row[1]] for row in rows if row[0]}
+
+    def _meta(self, producer: Producer) -> dict[str, object]:
+        return {
+            "local_limit": producer.limit,
+            "paused": producer.paused,
+            "running": len(producer.running),
+            "locked": producer.key in self._locked,
+            "stale_after": self._heartbeat.stale_after,
+        }

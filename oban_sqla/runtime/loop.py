@@ -22,6 +22,8 @@ class Loop(ABC):
     """
 
     name: str
+    longest_retry: float = LONGEST_RETRY
+    """Seconds between two tries of a step that keeps failing."""
 
     def __init__(self) -> None:
         self._task: asyncio.Task[None] | None = None
@@ -65,7 +67,7 @@ class Loop(ABC):
                 failures = 0
             except Exception as error:
                 failures += 1
-                delay = min(FIRST_RETRY * 2 ** min(failures - 1, 10), LONGEST_RETRY) * random.uniform(0.5, 1.0)
+                delay = min(FIRST_RETRY * 2 ** min(failures - 1, 10), self.longest_retry) * random.uniform(0.5, 1.0)
                 logger.warning(
                     "%s: %s: %s; trying again in %.1f s", self.name, type(error).__name__, error, delay,
                     exc_info=not isinstance(error, OSError),

@@ -15,16 +15,18 @@ from ..config import Config
 from ..models import JobSpec
 from ..telemetry import logger
 from ..unit_of_work import note_wake_ups
-from ..wakeup import INSERTED, LEADER, STAGED, channel
+from ..wakeup import INSERTED, LEADER, STAGED, Identity, channel, identify
 from .acks import Ack, Acks
 from .attempt import Attempt
 from .executors.thread import Threads
 from .inserts import Inserts
-from .lanes import Lane, StatementFailed, twin
+from .lanes import Lane, StatementFailed, mark_pooled, twin
 from .leader import Leadership
+from .lifeline import Lifeline
 from .liveness import Liveness
 from .loop import Loop
 from .notifier import Notifier
+from .pooler import behind_transaction_pooler
 from .producer import Producer
 from .row import Row
 from .sessions import Sessions
@@ -44,12 +46,15 @@ class Node:
     """
 
     def __init__(self, engine: AsyncEngine, config: Config, schema: str | None) -> None:
+        self.config = config
         self.loop = asyncio.get_running_loop()
         self.thread = threading.get_ident()
         self.origin = uuid4().hex[:12]
         self.engine = engine = twin(engine)
         # Fetching and acknowledging overlap, which is worth half as much again; what is slow at times has its own lane.
         self.fetching, self.acking, self.upkeep = (Lane(engine, name) for name in ("fetching", "acking", "upkeep"))
+        self.leading = Lane(engine, "leading")
+        """For the duties that only a leader has; the others never open it."""
         self.inserts = Inserts(Lane(engine, "inserting"), self._written)
         self.threads = Threads(f"oban-{config.name}")
         self.sessions = Sessions(config.sessionmaker)
@@ -65,17 +70,41 @@ class Node:
         self.leadership = Leadership(
             self.upkeep, schema, config.name, config.node, self.origin, config.leader_ttl, self._elected
         )
-        self.stager = Stager(self.upkeep, lambda: self.producers, self._notice, config.poll_interval)
-        self.duties: tuple[Loop, ...] = (self.stager,)
+        self.stager = Stager(
+            self.upkeep, self.leadership, lambda: self.producers, self._notice, self.announcer.inserted,
+            self._listens, config.poll_interval,
+        )  # fmt: skip
+        self.lifeline = Lifeline(
+            self.leading, self.leadership, config.heartbeat, config.lifeline_interval, self.inserted
+        )
+        self.duties: tuple[Loop, ...] = (self.stager, self.lifeline)
         """What also, or only, a leader does; woken when this node is elected."""
         self.liveness = Liveness(
             self.notifier.lane, config.name, config.node, lambda: list(self.producers.values()), config.heartbeat
         )
 
+    async def reach(self) -> Identity:
+        """Meet the database for the first time, and say which it is.
+
+        :raises StatementFailed: when it does not answer.
+        """
+        if await behind_transaction_pooler(self.engine):
+            mark_pooled(self.engine)
+            logger.warning(
+                "a transaction pooler stands between this node and its database: notifications can't reach it, so it "
+                "polls every %g s, and a dead node is known by its silence alone (see docs/poolers.md)",
+                self.config.poll_interval,
+            )
+        [(server, database)] = await self.upkeep.run(identify)
+        return (server, database)
+
     async def start(self) -> None:
         await self.notifier.lane.connect()
         await self.liveness.step()  # the row stands before the first job is fetched
-        loops = (self.acks, self.inserts, self.notifier, self.announcer, self.liveness, self.leadership, *self.duties)
+        await self.leadership.step()  # whoever is alone leads from its start
+        if not self.notifier.lane.pooled:
+            self.notifier.start()
+        loops = (self.acks, self.inserts, self.announcer, self.liveness, self.leadership, *self.duties)
         for loop in (*loops, *self.producers.values()):
             loop.start()
 
@@ -107,7 +136,7 @@ class Node:
 
     async def close(self) -> None:
         self.threads.close()
-        lanes = (self.fetching, self.acking, self.upkeep, self.inserts.lane, self.notifier.lane)
+        lanes = (self.fetching, self.acking, self.upkeep, self.leading, self.inserts.lane, self.notifier.lane)
         await _all(lane.close() for lane in lanes)
         await self.engine.dispose()
 
@@ -124,7 +153,8 @@ class Node:
         self.announcer.inserted(queues)
 
     def soon(self) -> None:
-        self.stager.wake()
+        if self.leadership.leads:
+            self.stager.wake()
         self.announcer.soon()
 
     def _written(self, specs: Sequence[JobSpec]) -> None:
@@ -147,17 +177,22 @@ class Node:
             case "insert":
                 self._notice(str(payload.get("queue")))
             case "stage":
-                self.stager.wake()
+                if self.leadership.leads:
+                    self.stager.wake()
             case "leader":
                 self.leadership.wake()
             case _:
                 pass
+
+    def _listens(self) -> bool:
+        return self.config.notify != "off" and not self.notifier.lane.pooled
 
     def _elected(self) -> None:
         for loop in self.duties:
             loop.wake()
 
     def _connected(self) -> None:
+        self.liveness.wake()  # its locks went with the connection before
         for producer in self.producers.values():
             producer.notice()
 

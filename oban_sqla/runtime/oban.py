@@ -20,10 +20,10 @@ from ..models import JobSpec
 from ..models.job import jobs
 from ..statements.ack import acknowledge
 from ..telemetry import logger
-from ..wakeup import Identity, identify, serve, unserve
+from ..wakeup import Identity, serve, unserve
 from .acks import Ack, parameters
 from .inserts import are_plain
-from .lanes import Lane, StatementFailed
+from .lanes import StatementFailed
 from .node import Node
 
 
@@ -130,7 +130,7 @@ class Oban:
             raise ObanError("this Oban is running already; stop it first, or make another one")
         node = Node(self.engine, self.config, self.schema)
         try:
-            self.identity = await self._reach(node.upkeep)
+            self.identity = await self._reach(node)
             await self._check_schema()
             await node.start()
         except BaseException:
@@ -196,12 +196,11 @@ class Oban:
         if (node := self._node) is not None:
             node.call(node.soon)
 
-    async def _reach(self, lane: Lane) -> Identity:
+    async def _reach(self, node: Node) -> Identity:
         deadline = time.monotonic() + self.config.start_timeout
         while True:
             try:
-                rows = await lane.run(identify)
-                return (rows[0][0], rows[0][1])
+                return await node.reach()
             except StatementFailed as error:
                 if time.monotonic() >= deadline or error.sqlstate is not None:
                     url = self.engine.url.render_as_string(hide_password=True)

@@ -1,28 +1,42 @@
 """The stager: makes scheduled and retryable jobs available when they are due.
 
-It sleeps until the next job is due, at most `poll_interval`, and is told of jobs that come sooner. The same statement
-says which queues have available jobs, which makes it the poll below all notifications.
+The leader stages for all queues. It sleeps until the next job is due, at most `poll_interval`, and is told of jobs that
+come sooner; it tells the nodes of the queues that it staged. The other nodes poll: one statement for all their queues,
+which finds available jobs whose notification was lost. A node that finds its jobs overdue when it polls, because there
+is no leader, or it hangs, or can't be reached, stages for its own queues until that is over.
+
+Told: the span ``oban.stager.stage`` with ``staged_count``.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from .. import telemetry
-from ..statements.stage import stage
+from ..statements.stage import poll, stage_all, stage_own
 from .lanes import Lane
+from .leader import Leadership
 from .loop import Loop
 
 LARGEST_BATCH = 5_000
+LISTENING = 5
+"""How many times less often a node polls that is told by notifications, too."""
+GRACE = 2.0
+"""Seconds for which a job may be due before a node that does not lead stages it."""
+ALONE_FOR = 15.0
+"""Seconds for which it then stages for its own queues."""
 
 
 class Stager(Loop):
-    """Stages the jobs of this node's queues.
+    """Stages, or polls.
 
-    :param queues: gives the names of the queues.
-    :param noticed: called with each queue that has available jobs.
-    :param poll_interval: the longest sleep, in seconds.
+    :param queues: gives the names of this node's queues.
+    :param noticed: called with each of them that has available jobs.
+    :param staged: called with the queues in which jobs were staged, to tell the other nodes.
+    :param listens: says whether notifications reach this node.
+    :param poll_interval: the longest sleep, in seconds; five times as long where notifications come.
     """
 
     name = "stager"
@@ -30,31 +44,62 @@ class Stager(Loop):
     def __init__(
         self,
         lane: Lane,
+        leadership: Leadership,
         queues: Callable[[], Iterable[str]],
         noticed: Callable[[str], None],
+        staged: Callable[[set[str]], None],
+        listens: Callable[[], bool],
         poll_interval: float,
     ) -> None:
         super().__init__()
         self._lane = lane
+        self._leadership = leadership
         self._queues = queues
         self._noticed = noticed
+        self._staged = staged
+        self._listens = listens
         self._poll_interval = poll_interval
+        self._alone_until = 0.0
 
     async def step(self) -> float | None:
         queues = list(self._queues())
+        if self._leadership.leads:
+            self._alone_until = 0.0
+            with telemetry.span("oban.stager.stage") as told:
+                rows = await self._lane.run(stage_all, queues=queues, limit=LARGEST_BATCH, **self._leadership.token)
+                return self._outcome(rows, told)
         if not queues:
-            return self._poll_interval
-        began = time.perf_counter()
-        rows = await self._lane.run(stage, queues=queues, limit=LARGEST_BATCH)
-        staged, wait = 0, None
-        for queue, count, next_due in rows:
+            return None  # until it is elected
+        if time.monotonic() < self._alone_until:
+            with telemetry.span("oban.stager.stage") as told:
+                rows = await self._lane.run(stage_own, queues=queues, limit=LARGEST_BATCH)
+                return self._outcome(rows, told)
+        return await self._poll(queues)
+
+    async def _poll(self, queues: list[str]) -> float:
+        for (queue,) in await self._lane.run(poll, queues=queues, grace=GRACE):
+            if queue is not None:
+                self._noticed(queue)
+            else:
+                telemetry.logger.warning("jobs are overdue, nobody stages them: this node does for its own queues")
+                self._alone_until = time.monotonic() + ALONE_FOR
+                return 0.0
+        return self._poll_interval * (LISTENING if self._listens() else 1)
+
+    def _outcome(self, rows: Sequence[Any], told: dict[str, Any]) -> float:
+        count, wait = 0, None
+        queues: set[str] = set()
+        for queue, staged, next_due in rows:
             if queue is None:
                 wait = next_due
-            else:
-                staged += count
-                self._noticed(queue)
-        if staged and telemetry.listened("oban.stager.stage"):
-            telemetry.execute("oban.stager.stage", count=staged, duration=time.perf_counter() - began)
-        if staged >= LARGEST_BATCH:
+                continue
+            self._noticed(queue)
+            if staged:
+                count += staged
+                queues.add(queue)
+        told["staged_count"] = count
+        if queues:
+            self._staged(queues)
+        if count >= LARGEST_BATCH:
             return 0.0
-        return self._poll_interval if wait is None else min(max(wait, 0.001), self._poll_interval)
+        return self._poll_interval if wait is None else min(max(float(wait), 0.001), self._poll_interval)

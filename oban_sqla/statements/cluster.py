@@ -1,11 +1,53 @@
-"""Signs of life: the rows of a node's producers."""
+"""Signs of life: the rows of a node's producers, and the locks that its listening connection holds for them."""
 
-from sqlalchemy import Executable, Text, cast, column, delete, func, select
+import uuid
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Executable,
+    Float,
+    Text,
+    case,
+    cast,
+    column,
+    delete,
+    exists,
+    func,
+    select,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB, UUID, insert
 
 from ..models import Producer
 from ..models.base import utc_now
-from .statement import array, parameter, statement
+from ..models.job import jobs
+from .lead import holds_lease
+from .rescue import ran_by
+from .statement import array, parameter, state, statement
+
+KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
+"""Of the connection that holds the locks: a node that is cut off loses them within half a minute."""
+
+
+def lock_key(of: uuid.UUID) -> int:
+    """The advisory lock of a producer: the first 64 bits of its uuid as a signed ``bigint``.
+
+    ``pg_locks`` shows the upper half of it as ``classid`` and the lower as ``objid``.
+    """
+    return int.from_bytes(of.bytes[:8], "big", signed=True)
+
+
+@statement
+def claim() -> Executable:
+    """Take the locks `keys` for as long as this connection lives, and let the server notice when its client is gone.
+
+    Shared, because a connection of ours that the server has not yet given up may hold them still: they must not
+    wait for it, nor be without. Returns for each whether it was got.
+    """
+    keys = func.unnest(array("keys", BigInteger)).table_valued(column("key", BigInteger)).render_derived(name="keys")
+    settings = (func.set_config(name, value, False) for name, value in KEEPALIVES.items())
+    return select(func.pg_try_advisory_lock_shared(keys.c.key), keys.c.key, *settings)
 
 
 @statement
@@ -34,3 +76,44 @@ def beat() -> Executable:
 def retire() -> Executable:
     """Remove the rows of producers that have stopped."""
     return delete(Producer).where(cast(Producer.uuid, Text) == func.any(array("uuids"))).returning(Producer.queue)
+
+
+_LOCKED = text("""
+    SELECT lpad(to_hex(classid::bigint), 8, '0') || lpad(to_hex(objid::bigint), 8, '0')
+    FROM pg_catalog.pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+      AND database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+""").columns(column("bits", Text))
+
+
+@statement
+def look() -> Executable:
+    """Every producer that has a row or an executing job, and what speaks for its being alive.
+
+    One row each: its uuid as text (blank: jobs of nobody); its last sign as text, null when it has no row; for how
+    many seconds it gave none; its meta as text; whether its lock is held. Locks are read and never tried: trying
+    would take them for a moment.
+    """
+    running = select(ran_by().label("key")).where(jobs.c.state == state("executing")).distinct().subquery("running")
+    key = func.coalesce(_uuid(), running.c.key)
+    # An infinite time, which only a stranger can have written, can't be subtracted.
+    silent = case((func.isfinite(Producer.updated_at), func.extract("epoch", utc_now() - Producer.updated_at)))
+    locked = func.substr(func.replace(key, "-", ""), 1, 16).in_(_LOCKED)
+    return select(
+        key, cast(Producer.updated_at, Text), cast(silent, Float), cast(Producer.meta, Text), locked
+    ).select_from(Producer.__table__.join(running, _uuid() == running.c.key, full=True))
+
+
+@statement
+def bury() -> Executable:
+    """Remove the rows of the producers `dead` whose last sign is still `signs` and that have no executing job."""
+    columns = (column("key", Text), column("sign", Text))
+    given = func.unnest(array("dead"), array("signs")).table_valued(*columns).render_derived(name="given")
+    rows = given.alias("given").c
+    silent = exists().where(rows.key == _uuid(), rows.sign == cast(Producer.updated_at, Text))
+    empty = ~exists().where(jobs.c.state == state("executing"), ran_by() == _uuid())
+    return delete(Producer).where(silent, empty, holds_lease()).returning(_uuid())
+
+
+def _uuid() -> ColumnElement[str]:
+    return cast(Producer.uuid, Text)

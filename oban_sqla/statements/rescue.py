@@ -1,10 +1,39 @@
 """Giving back: jobs that nobody runs become available again."""
 
-from sqlalchemy import BigInteger, Executable, func, select, update
+from typing import Any
 
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Executable,
+    Float,
+    Integer,
+    Numeric,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    literal_column,
+    null,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from ..backoff import BACKOFF_BASE, MAX_EXPONENT
+from ..models.base import utc_now
 from ..models.job import jobs
+from ..types import JobStateType
 from .ack import PRODUCER
-from .statement import array, ids, parameter, state, statement
+from .lead import holds_lease
+from .statement import array, ids, parameter, seconds_from, state, statement
+
+
+def ran_by() -> ColumnElement[str]:
+    """Under which producer a job runs; blank where a stranger left that out."""
+    return func.coalesce(func.lower(jobs.c.attempted_by[PRODUCER]), literal_column("''"))
 
 
 @statement
@@ -26,3 +55,87 @@ def reconcile() -> Executable:
     back = {jobs.c.state: state("available"), jobs.c.attempt: func.greatest(jobs.c.attempt - 1, 0)}
     still = (jobs.c.id == func.any(ids(lost))) & (jobs.c.state == state("executing"))
     return update(jobs).where(still).values(back).returning(jobs.c.id)
+
+
+@statement
+def rescue() -> Executable:
+    """Up to `limit` executing jobs of the producers `dead` find a new state.
+
+    ``cancelled`` when that was asked for, ``discarded`` when no attempt is left, else ``available``; a job that was
+    rescued before is ``retryable`` with the usual backoff, because it may be what kills the nodes. Jobs of nobody (a
+    blank in `dead`) must have begun `patience` seconds ago. One row each: its id, queue and state. Nothing that a
+    stranger may have written into a row makes this raise.
+    """
+    began = func.coalesce(jobs.c.attempted_at, jobs.c.inserted_at)
+    old = began <= utc_now() - seconds_from(parameter("patience", Float))
+    of_dead = and_(ran_by() == func.any(array("dead")), or_(ran_by() != literal_column("''"), old), holds_lease())
+    found = (
+        select(jobs.c.id)
+        .where(jobs.c.state == state("executing"), of_dead)
+        .order_by(jobs.c.id)
+        .limit(parameter("limit", Integer))
+        .with_for_update(skip_locked=True)
+    )
+    cancelled = jobs.c.cancel_at.is_not(None)
+    exhausted = jobs.c.attempt >= jobs.c.max_attempts
+    before = _rescued_before()
+    waits = ~cancelled & ~exhausted & (before > 0)
+    new = case((cancelled, "cancelled"), (exhausted, "discarded"), (waits, "retryable"), else_="available")
+    values = {
+        jobs.c.state: cast(new, JobStateType),
+        jobs.c.cancelled_at: case((cancelled, utc_now()), else_=jobs.c.cancelled_at),
+        jobs.c.discarded_at: case((~cancelled & exhausted, utc_now()), else_=jobs.c.discarded_at),
+        jobs.c.scheduled_at: case((waits, utc_now() + seconds_from(_backoff())), else_=jobs.c.scheduled_at),
+        jobs.c.meta: _object(jobs.c.meta).op("||")(func.jsonb_build_object("rescued", before + 1)),
+        jobs.c.errors: _with_error("the node that ran it died, or lost its way to the database: "),
+        jobs.c.cancel_at: null(),
+    }
+    # The state as text, as in an ack: the rows are found by their key. What ended before it was locked stays as it is.
+    still = (jobs.c.id == func.any(ids(found))) & (cast(jobs.c.state, Text) == literal_column("'executing'")) & of_dead
+    return update(jobs).where(still).values(values).returning(jobs.c.id, jobs.c.queue, cast(jobs.c.state, Text))
+
+
+@statement
+def discard_exhausted() -> Executable:
+    """Up to `limit` available jobs without an attempt left, which no fetch takes, are discarded. Returns their ids."""
+    exhausted = (jobs.c.attempt >= jobs.c.max_attempts) & holds_lease()
+    found = (
+        select(jobs.c.id)
+        .where(jobs.c.state == state("available"), exhausted)
+        .limit(parameter("limit", Integer))
+        .with_for_update(skip_locked=True)
+    )
+    values = {
+        jobs.c.state: state("discarded"),
+        jobs.c.discarded_at: utc_now(),
+        jobs.c.errors: _with_error("it was available with no attempt left; last run by "),
+    }
+    still = (jobs.c.id == func.any(ids(found))) & (jobs.c.state == state("available")) & exhausted
+    return update(jobs).where(still).values(values).returning(jobs.c.id)
+
+
+def _object(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    return case((func.jsonb_typeof(value) == "object", value), else_=cast("{}", JSONB))
+
+
+def _rescued_before() -> ColumnElement[int]:
+    count = _object(jobs.c.meta).op("->")("rescued")
+    number = func.least(func.greatest(func.trunc(cast(count, Numeric)), 0), 1_000_000)
+    return case((func.jsonb_typeof(count) == "number", cast(number, Integer)), else_=literal_column("0"))
+
+
+def _backoff() -> ColumnElement[float]:
+    """:func:`oban_sqla.backoff.default_backoff`, in SQL."""
+    scaled = func.round(cast(jobs.c.attempt, Float) / jobs.c.max_attempts * MAX_EXPONENT)
+    exponent = case((jobs.c.max_attempts <= MAX_EXPONENT, cast(jobs.c.attempt, Float)), else_=scaled)
+    wait = BACKOFF_BASE + func.power(2.0, func.least(exponent, MAX_EXPONENT))
+    return cast(wait * (1.0 + func.random() * 0.1), Float)
+
+
+def _with_error(message: str) -> ColumnElement[Any]:
+    """The errors of a job and one more, in Oban's form."""
+    errors = case((func.jsonb_typeof(jobs.c.errors) == "array", jobs.c.errors), else_=cast("[]", JSONB))
+    by = func.left(func.array_to_string(jobs.c.attempted_by, "/"), 300)
+    at = func.to_char(utc_now(), 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')
+    entry = func.jsonb_build_object("attempt", jobs.c.attempt, "at", at, "error", func.concat(message, by))
+    return errors.op("||")(func.jsonb_build_array(entry))

@@ -1,4 +1,6 @@
-"""Staging: scheduled and retryable jobs become available when they are due."""
+"""Staging: scheduled and retryable jobs become available when they are due. And the poll, which finds what is."""
+
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -6,36 +8,40 @@ from sqlalchemy import (
     Float,
     Integer,
     Text,
+    case,
     cast,
     column,
     exists,
     func,
     literal_column,
     null,
-    or_,
     select,
+    union_all,
     update,
 )
 
 from ..models.base import utc_now
 from ..models.job import jobs
-from .statement import array, ids, parameter, state, statement
+from .lead import holds_lease
+from .statement import array, ids, parameter, seconds_from, state, statement
 
 
 def _waits() -> ColumnElement[bool]:
     return jobs.c.state.in_([state("scheduled"), state("retryable")])
 
 
-@statement
-def stage() -> Executable:
-    """Make up to `limit` due jobs of `queues` available, and look after the queues in the same round trip.
+def _queues() -> Any:
+    return func.unnest(array("queues")).table_valued(column("name", Text)).render_derived(name="queues")
 
-    One row a queue that has available jobs: its name, how many were staged in it; and one with a null name, which
-    says in how many seconds the next job of any queue is due (null: none waits).
-    """
+
+def _has_available(queue: ColumnElement[str]) -> ColumnElement[bool]:
+    return exists().where(jobs.c.state == state("available"), jobs.c.queue == queue)
+
+
+def _stage(which: ColumnElement[bool]) -> Executable:
     due = (
         select(jobs.c.id)
-        .where(_waits(), jobs.c.scheduled_at <= utc_now(), jobs.c.queue == func.any(array("queues")))
+        .where(_waits(), jobs.c.scheduled_at <= utc_now(), which)
         .order_by(jobs.c.scheduled_at, jobs.c.id)
         .limit(parameter("limit", Integer))
         .with_for_update(skip_locked=True)
@@ -47,12 +53,47 @@ def stage() -> Executable:
         .returning(jobs.c.queue)
         .cte("moved")
     )
-    queues = func.unnest(array("queues")).table_valued(column("name", Text)).render_derived(name="queues")
-    name = queues.c.name
-    staged = select(func.count()).where(moved.c.queue == name).scalar_subquery()
-    ready = exists().where(jobs.c.state == state("available"), jobs.c.queue == name)
-    wait = select(func.extract("epoch", func.min(jobs.c.scheduled_at) - utc_now())).where(
-        _waits(), jobs.c.scheduled_at > utc_now()
+    queues = _queues()
+    staged = select(moved.c.queue, func.count()).group_by(moved.c.queue)
+    polled = select(queues.c.name, literal_column("0")).where(_has_available(queues.c.name))
+    # An infinite time, which only a stranger can have written, can't be subtracted.
+    next_due = select(func.min(jobs.c.scheduled_at)).where(
+        _waits(), jobs.c.scheduled_at > utc_now(), func.isfinite(jobs.c.scheduled_at)
     )
-    found = select(name, staged.label("staged"), cast(null(), Float).label("wait")).where(or_(ready, staged > 0))
-    return found.union_all(select(cast(null(), Text), literal_column("0"), cast(wait.scalar_subquery(), Float)))
+    wait = func.extract("epoch", next_due.scalar_subquery() - utc_now())
+    nobody = cast(null(), Float)
+    return union_all(
+        staged.add_columns(nobody), polled.add_columns(nobody), select(cast(null(), Text), literal_column("0"), wait)
+    )
+
+
+@statement
+def stage_all() -> Executable:
+    """Make up to `limit` due jobs of every queue available, for a leader; and :func:`poll`, in the same round trip.
+
+    Rows of a queue, how many were staged in it, and null; also for each of `queues` that has available jobs, with 0.
+    One row has no queue: it says in how many seconds the next job is due (null: none waits).
+    """
+    return _stage(holds_lease())
+
+
+@statement
+def stage_own() -> Executable:
+    """The same for the jobs of `queues` alone, for a node without a leader."""
+    return _stage(jobs.c.queue == func.any(array("queues")))
+
+
+@statement
+def poll() -> Executable:
+    """Look after `queues`, in one statement for all of them: the net below all notifications.
+
+    One row for each that has available jobs, and one without a name when some of their jobs have been due for `grace`
+    seconds: then nobody is staging.
+    """
+    queues = _queues()
+    late = _waits() & (jobs.c.scheduled_at <= utc_now() - seconds_from(parameter("grace", Float)))
+    overdue = exists().where(late, jobs.c.queue == func.any(array("queues")))
+    return union_all(
+        select(queues.c.name).where(_has_available(queues.c.name)),
+        select(case((overdue, cast(null(), Text)))).where(overdue),
+    )
