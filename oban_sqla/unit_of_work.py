@@ -78,10 +78,12 @@ def _write_claimed(session: Session, context: UOWTransaction) -> None:
         return
     specs = [obj for obj in session.new if type(obj) is JobSpec and instance_state(obj) in claimed]
     states = cast(dict[object, object], context.states)  # pyright: ignore[reportUnknownMemberType] (untyped)
-    for spec in specs:
-        # Neither this flush nor the session may take the spec for a row that it has saved.
-        del states[instance_state(spec)]
-        session.expunge(spec)
+    taken = [instance_state(spec) for spec in specs]
+    for state in taken:
+        del states[state]
+    # Neither this flush nor the session may take a spec for a row that it has saved. One call for all: `expunge` would
+    # follow the relationships of each, and a spec has none.
+    session._expunge_states(taken)  # pyright: ignore[reportPrivateUsage]
     context.attributes[_WRITTEN] = write(session, specs)
 
 
@@ -195,8 +197,7 @@ def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int,
     parameters = insert_parameters(specs)
     if id(specs[-1]) not in keys:
         del parameters["uniq_mask"]
-        for spec, made in zip(specs, insert_plain.execute(connection, **parameters), strict=True):
-            spec.written(made.id, _STATE[made.waits], conflict=False)
+        take_written(specs, insert_plain.execute(connection, **parameters).one())
         return
     parameters["uniq_key"] = [keys.get(id(spec)) for spec in specs]
     rows = iter(insert_keyed.execute(connection, **parameters).all())
@@ -204,12 +205,18 @@ def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int,
     lost: list[JobSpec] = []
     for spec in specs:
         if row is not None and row.uniq_key == keys.get(id(spec)):
-            spec.written(row.id, _STATE[row.waits], conflict=False)
+            spec.written(row.id, JobState.SCHEDULED if row.waits else JobState.AVAILABLE, conflict=False)
             row = next(rows, None)
         else:
             lost.append(spec)
     if lost:
         _find_winners(connection, lost, keys, round)
+
+
+def take_written(specs: Sequence[JobSpec], row: Sequence[Any]) -> None:
+    """Give `specs` what `insert_plain` returned: the ids, and which of them wait for their time."""
+    for spec, job_id, waits in zip(specs, *row, strict=True):
+        spec.written(job_id, JobState.SCHEDULED if waits else JobState.AVAILABLE, conflict=False)
 
 
 def insert_parameters(specs: Sequence[JobSpec]) -> dict[str, Any]:
@@ -266,9 +273,6 @@ def _find_winners(connection: Connection, lost: Sequence[JobSpec], keys: Mapping
             "is something inserting and finishing them in a loop?"
         )
     _insert(connection, again, keys, round + 1)
-
-
-_STATE = {False: JobState.AVAILABLE.value, True: JobState.SCHEDULED.value}
 
 
 def _array(tags: Sequence[str]) -> str:

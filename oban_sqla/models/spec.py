@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Never, Protocol, cast, runtime_checkable
 
 from sqlalchemy import event
-from sqlalchemy.orm import Mapper, class_mapper
+from sqlalchemy.orm import ClassManager, Mapper, class_mapper
 
 from ..errors import InvalidArgs, InvalidOption, refuse_unknown
 from ..later import filled, has_later
@@ -189,14 +190,15 @@ class JobSpec(ObanBase):
 
     def written(self, id: int | None, state: str, conflict: bool) -> None:
         """Take what the flush found out."""
-        self._id, self.conflict = id, conflict
+        self._id = id
+        self.conflict = conflict
         self.state = _STATES.get(state, state)
 
     def __getattr__(self, name: str) -> Any:
         if name != "_sa_instance_state":
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         # Only a session asks for it. Made now and not in __init__, it costs nothing to specs that `enqueue` writes.
-        class_mapper(JobSpec).class_manager.setup_instance(self)
+        _manager().setup_instance(self)
         return self.__dict__[name]
 
     def __repr__(self) -> str:
@@ -319,6 +321,11 @@ _CHECKS: Mapping[str, Callable[[str, Any], object]] = {
 _init = JobSpec.__init__
 ObanBase.registry.map_imperatively(JobSpec, jobs, include_properties=["id"], properties={"_row_id": jobs.c.id})
 JobSpec.__init__ = _init
+
+
+@cache
+def _manager() -> ClassManager[JobSpec]:
+    return class_mapper(JobSpec).class_manager  # configures the mappers, once
 
 
 @event.listens_for(Mapper, "mapper_configured")

@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 from ..errors import DatabaseUnavailable, ObanError
 from ..models import JobSpec
 from ..statements.insert import insert_plain
-from ..types import JobState
-from ..unit_of_work import insert_parameters, watcher
+from ..unit_of_work import insert_parameters, take_written, watcher
 from .lanes import Lane, StatementFailed
 from .loop import Loop
 
@@ -78,8 +77,7 @@ class Inserts(Loop):
                 if not future.done():
                     future.set_exception(_said(error))
             return
-        for spec, (job_id, waits) in zip(specs, rows, strict=True):
-            spec.written(job_id, JobState.SCHEDULED if waits else JobState.AVAILABLE, conflict=False)
+        take_written(specs, rows[0])
         self._written(specs)
         for _, future in batch:
             if not future.done():

@@ -75,7 +75,9 @@ def _insert(keyed: bool) -> Executable:
     source = rows.join(kinds, k.kind == r.kind)
     if not keyed:
         chosen = select(*values).select_from(source).order_by(r.place)
-        return insert(jobs).from_select(_INSERTED, chosen, include_defaults=False).returning(*returned)
+        made = insert(jobs).from_select(_INSERTED, chosen, include_defaults=False).returning(*returned).cte("made")
+        # Two arrays instead of a row a job: the client pays for each row that it gets.
+        return select(func.array_agg(made.c.id), func.array_agg(made.c.waits))
     by_key = (r.uniq_key.asc().nulls_first(), r.place)
     chosen = select(*values, r.uniq_key, k.uniq_mask).select_from(source).order_by(*by_key)
     return (
@@ -88,7 +90,7 @@ def _insert(keyed: bool) -> Executable:
 
 @statement
 def insert_plain() -> Executable:
-    """Jobs without a key, in the order given."""
+    """Jobs without a key. Returns one row: their ids, and whether each waits for its time, in the order given."""
     return _insert(keyed=False)
 
 
