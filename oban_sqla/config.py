@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import sessionmaker
 
+from .cron import Cron, by_name
 from .errors import InvalidOption
 from .limits import Queue, as_queue
 from .outcomes import seconds
+from .retention import Prune
 
 Notify = Literal["auto", "transaction", "off"]
 SessionMaker = async_sessionmaker[Any] | sessionmaker[Any]
@@ -64,11 +66,23 @@ class Config:
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     lifeline_interval: float = 5.0
     poll_interval: float = 1.0
+    prune: Prune | None = field(default_factory=Prune)
+    crontab: tuple[Cron, ...] = ()
     start_timeout: float = 10.0
 
     @classmethod
-    def checked(cls, *, queues: Mapping[str, int | Queue] | None, node: str | None, **options: Any) -> Config:
+    def checked(
+        cls,
+        *,
+        queues: Mapping[str, int | Queue] | None,
+        node: str | None,
+        crontab: Sequence[Cron] | None = None,
+        **options: Any,
+    ) -> Config:
         """A config of options as users write them."""
+        if isinstance(crontab, Mapping | str | Cron):
+            raise InvalidOption(f"Oban: crontab is a list of Cron(…), got {crontab!r}")
+        options["crontab"] = tuple(crontab or ())
         named = {name: as_queue(name, given) for name, given in (queues or {}).items()}
         return cls(queues=named, node=f"{socket.gethostname()}.{os.getpid()}" if node is None else node, **options)
 
@@ -89,6 +103,13 @@ class Config:
         heartbeat: object = self.heartbeat
         if not isinstance(heartbeat, Heartbeat):
             raise InvalidOption(f"Oban: heartbeat=Heartbeat(…) expected, got {heartbeat!r}")
+        prune: object = self.prune
+        if not (prune is None or isinstance(prune, Prune)):
+            raise InvalidOption(f"Oban: prune=Prune(…), or None to turn it off, expected; got {prune!r}")
+        for cron in cast(tuple[object, ...], self.crontab):
+            if not isinstance(cron, Cron):
+                raise InvalidOption(f"Oban: crontab is a list of Cron(…), with {cron!r} in it")
+        by_name((), self.crontab)
         maker: object = self.sessionmaker
         if maker is not None and not isinstance(maker, async_sessionmaker | sessionmaker):
             raise InvalidOption(f"Oban: sessionmaker= takes an async_sessionmaker or a sessionmaker, got {maker!r}")

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict, Unpack
 
 from .arguments import Arguments
 from .backoff import Backoff, BackoffOption, default_backoff
+from .cron import Cron
 from .errors import InvalidOption, refuse_unknown
 from .models import Job, JobSpec
 from .models.spec import OPTIONS as SPEC_OPTIONS
@@ -52,6 +53,7 @@ class WorkerOptions(TypedDict, total=False):
     timeout: Seconds | None
     deadline: Seconds | None
     backoff: BackoffOption
+    cron: str | Cron | None
     recorded: bool
     executor: Executor
 
@@ -85,10 +87,16 @@ class Worker:
     backoff: BackoffOption
     recorded: bool
     is_async: bool
+    cron: str | Cron | None = None
 
     @property
     def worker_name(self) -> str:
         return self.name
+
+    @property
+    def cron_entry(self) -> Cron | None:
+        """The entry that it has in the crontab by itself."""
+        return None if self.cron is None else Cron.of_worker(self.cron, self)
 
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         """`args` in the form in which they are stored."""
@@ -254,6 +262,8 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
         then is cancelled. Default: none.
     :param backoff: :class:`Backoff`, seconds, a timedelta, or a function of the job that gives one of these. Default:
         Oban's, ``15 + 2**attempt`` seconds.
+    :param cron: a cron expression, or :class:`Cron` without a job for its options: the function is enqueued at these
+        times, without arguments, once in the cluster, wherever an :class:`Oban` runs. Default: none.
     :param recorded: keep what the function returns, as :class:`Record` does. Default False.
     :param executor: ``"auto"`` (default), ``"async"`` or ``"thread"``; ``"async"`` for a plain function runs it on the
         loop, where it must not block.
@@ -340,7 +350,9 @@ def _register(target: Any, arguments: Arguments | None, options: WorkerOptions, 
         backoff=_checked_backoff(options.get("backoff"), f"{what}: backoff"),
         recorded=recorded,
         is_async=coroutine or executor == "async",
+        cron=options.get("cron"),
     )
+    _ = made.cron_entry  # checked while the decorator is on the traceback
     workers.add(made)
     return made
 
