@@ -1,0 +1,82 @@
+"""Unique jobs of many writers at once, on real connections."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+from sqlalchemy import select, text, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from oban_sqla import Job, JobSpec, Unique
+from tests.support import eventually
+
+WRITERS, ROUNDS, KEYS = 8, 12, 40
+
+
+async def test_writers_of_the_same_keys_never_deadlock_and_every_spec_finds_its_job(engine: AsyncEngine) -> None:
+    specs: list[JobSpec] = []
+
+    async def write(chance: random.Random) -> None:
+        for _ in range(ROUNDS):
+            # In any order, some twice, beside others that have no key.
+            keys = chance.choices(range(KEYS), k=KEYS)
+            batch = [JobSpec("sync", {"key": key}, unique=Unique()) for key in keys]
+            batch += [JobSpec("plain", {"key": key}) for key in keys[:3]]
+            chance.shuffle(batch)
+            async with AsyncSession(many) as session:
+                session.add_all(batch)
+                await session.flush()
+                if chance.random() < 0.2:
+                    await session.rollback()
+                    continue
+                await session.commit()
+            specs.extend(batch)
+
+    many = create_async_engine(engine.url, pool_size=WRITERS)
+    try:
+        await asyncio.gather(*(write(random.Random(seed)) for seed in range(WRITERS)))
+    finally:
+        await many.dispose()
+
+    async with AsyncSession(engine) as session:
+        jobs = {job.id: job for job in await session.scalars(select(Job))}
+    assert sum(job.worker == "sync" for job in jobs.values()) == KEYS
+    for spec in specs:
+        assert spec.id is not None
+        assert (jobs[spec.id].worker, jobs[spec.id].args) == (spec.worker, spec.args)
+    inserted = [spec.id for spec in specs if not spec.conflict]
+    assert sorted(inserted) == sorted(jobs)
+
+
+async def test_loser_of_a_race_waits_for_the_winner(engine: AsyncEngine) -> None:
+    async def contend(session: AsyncSession) -> JobSpec:
+        session.add(spec := JobSpec("sync", unique=Unique()))
+        await session.commit()
+        return spec
+
+    for winner_commits in (True, False):
+        async with AsyncSession(engine) as winner, AsyncSession(engine) as loser:
+            winner.add(first := JobSpec("sync", unique=Unique()))
+            await winner.flush()
+            losing = asyncio.ensure_future(contend(loser))
+            await _until_somebody_waits(engine)
+            await (winner.commit() if winner_commits else winner.rollback())
+            second = await losing
+        assert second.conflict is winner_commits
+        assert (second.id == first.id) is winner_commits
+        async with AsyncSession(engine) as session:
+            await session.execute(update(Job).values(state="completed"))
+            await session.commit()
+
+
+async def _until_somebody_waits(engine: AsyncEngine) -> None:
+    waiting = text(
+        "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' LIMIT 1"
+    )
+
+    async def somebody_waits() -> bool | None:
+        async with engine.connect() as connection:
+            return await connection.scalar(waiting)
+
+    await eventually(somebody_waits)
