@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -59,22 +59,27 @@ class Notifier(Loop):
             else:
                 await driver.add_listener(name, self._on_asyncpg)
         if self._is_psycopg:
-            driver.add_notify_handler(lambda notice: self._on(notice.channel, notice.payload))
+            driver.add_notify_handler(self._on_psycopg)
         else:
-            loop = asyncio.get_running_loop()
-            driver.add_termination_listener(lambda _: loop.call_soon(self.wake))
+            driver.add_termination_listener(self._on_termination)
         self._connected()
 
     async def _hear_for_a_while(self, driver: Any) -> None:
         async for notice in driver.notifies(timeout=PSYCOPG_SLICE):
             self._on(notice.channel, notice.payload)
 
+    def _on_termination(self, _connection: object) -> None:
+        asyncio.get_running_loop().call_soon(self.wake)
+
+    def _on_psycopg(self, notice: Any) -> None:
+        self._on(notice.channel, notice.payload)
+
     def _on_asyncpg(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
         self._on(channel, str(payload))
 
     def _on(self, channel: str, payload: str) -> None:
         try:
-            parsed = json.loads(payload)
-            self._heard(channel, parsed if isinstance(parsed, dict) else {})
+            parsed: Any = json.loads(payload)
+            self._heard(channel, cast(dict[str, Any], parsed) if isinstance(parsed, dict) else {})
         except ValueError:
             logger.debug("a notification on %s that is not ours was ignored", channel)

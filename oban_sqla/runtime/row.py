@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy.orm import class_mapper, make_transient_to_detached
 
@@ -67,7 +67,8 @@ class Row:
         """The job, detached, as ``select(Job)`` would have loaded it right after the fetch."""
         if self._job is None:
             self._job = job = class_mapper(Job).class_manager.new_instance()
-            job.__dict__.update(
+            loaded: dict[str, Any] = vars(job)
+            loaded.update(
                 id=self.id,
                 state=JobState.EXECUTING,
                 queue=self.queue,
@@ -94,10 +95,10 @@ class Row:
     def meta_object(self) -> dict[str, Any]:
         """The meta, or an empty dict where a stranger wrote something else, or more than Python reads."""
         try:
-            meta = json.loads(self.meta)
+            meta: Any = json.loads(self.meta)
         except (ValueError, RecursionError):
             return {}
-        return meta if isinstance(meta, dict) else {}
+        return cast(dict[str, Any], meta) if isinstance(meta, dict) else {}
 
 
 def _aware(value: datetime | None) -> datetime | None:

@@ -1,0 +1,190 @@
+"""The connection dies after the server has committed and before the answer (R4, R8)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import Executable, func, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import Oban, telemetry
+from oban_sqla.runtime.lanes import Lane, StatementFailed, twin
+from oban_sqla.statements.ping import ping
+from oban_sqla.statements.statement import statement
+from tests.faults.jobs import gate, note, ran, runs, snooze_then_wait
+from tests.faults.proxy import Proxy
+from tests.runtime.helpers import execute, finished, insert, load, until
+from tests.support import eventually
+
+FETCH = "RETURNING oban_jobs.id, oban_jobs.worker"
+COMPLETE = "UPDATE oban_jobs SET state=CAST($"
+ACKNOWLEDGE = "UPDATE oban_jobs SET state=CAST(given.state"
+
+
+async def test_jobs_whose_fetch_was_committed_unheard_run_within_five_seconds_once_with_no_attempt_burned(
+    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy
+) -> None:
+    async with Oban(proxied, queues={"default": 20}, poll_interval=60):
+        await eventually(lambda: any(FETCH in sql for sql in between.executed), 5)
+        fetch = between.lose_answer(FETCH)
+        ids = await insert(engine, *(note.new() for _ in range(10)))
+        await asyncio.wait_for(fetch.sprung.wait(), 5)
+        lost = time.monotonic()
+        jobs = await finished(engine, ids, timeout=6)
+        assert time.monotonic() - lost < 5
+    assert {job.attempt for job in jobs} == {1}
+    assert ran == {(job_id, 1): 1 for job_id in ids}
+    assert all(job.errors == [] for job in jobs)
+
+
+async def test_a_fetch_that_is_lost_three_times_in_a_row_loses_nothing(
+    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy
+) -> None:
+    async with Oban(proxied, queues={"default": 20}, poll_interval=60):
+        await eventually(lambda: any(FETCH in sql for sql in between.executed), 5)
+        fetch = between.lose_answer(FETCH, times=3)
+        ids = await insert(engine, *(note.new() for _ in range(10)))
+        await eventually(lambda: fetch.left == 0, 10)
+        jobs = await finished(engine, ids, timeout=6)
+    assert {job.attempt for job in jobs} == {1}
+    assert ran == {(job_id, 1): 1 for job_id in ids}
+
+
+async def test_a_completion_that_was_committed_unheard_is_not_repeated(engine: AsyncEngine, between: Proxy) -> None:
+    fenced: list[Any] = []
+    telemetry.attach("test", ["oban.fenced"], lambda _, fields: fenced.append(fields["job_id"]))
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    through = create_async_engine(between.url)
+    try:
+        async with Oban(through, queues={"default": 5}):
+            ack = between.lose_answer(COMPLETE)
+            [job_id] = await insert(engine, note.new())
+            await asyncio.wait_for(ack.sprung.wait(), 5)
+            done = await load(engine, job_id)
+            assert done.state == "completed", "the server had committed it"
+            await eventually(lambda: fenced == [job_id])
+            again = await load(engine, job_id)
+        assert (again.completed_at, again.attempt, again.errors) == (done.completed_at, 1, [])
+        assert ran == {(job_id, 1): 1}
+    finally:
+        telemetry.detach("test")
+        await through.dispose()
+
+
+async def test_an_ack_that_was_committed_unheard_does_not_end_the_next_run_of_the_same_attempt(
+    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy
+) -> None:
+    async with Oban(proxied, queues={"default": 5}, poll_interval=0.05):
+        ack = between.lose_answer(ACKNOWLEDGE)
+        [job_id] = await insert(engine, snooze_then_wait.new("end"))
+        await asyncio.wait_for(ack.sprung.wait(), 5)
+        between.refuses = True  # so that the ack can't be sent again before the next run has begun
+        await eventually(lambda: runs(job_id) == 2)
+        executed = between.executed.copy()
+        between.refuses = False
+        await eventually(lambda: _more(between, executed, ACKNOWLEDGE))
+        # It has been sent a second time; had it counted, the job would be given to another run beside this one.
+        await execute(engine, "SELECT pg_sleep(0.2)")
+        running = await load(engine, job_id)
+        gate("end").set()
+        done = await until(engine, job_id, "completed")
+    assert running.state == "executing"
+    assert runs(job_id) == 2
+    assert done.meta["snoozed"] == 1
+
+
+def _more(between: Proxy, before: Any, words: str) -> bool:
+    return any(count > before[sql] for sql, count in between.executed.items() if words in sql)
+
+
+async def test_a_fetch_that_stalls_counts_as_unknown_and_what_it_commits_later_still_runs(
+    engine: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    through = create_async_engine(between.url)
+    try:
+        oban = Oban(through, queues={"default": 20}, poll_interval=60)
+        async with oban:
+            await eventually(lambda: any(FETCH in sql for sql in between.executed), 5)
+            assert oban._node is not None
+            lane = oban._node.fetching
+            monkeypatch.setattr(lane, "_timeout", 0.3)
+            between.stall()
+            ids = await insert(engine, *(note.new() for _ in range(10)))
+            await eventually(lambda: lane._connection is None, 5)
+            assert not ran
+            between.flow()  # the stalled fetch now reaches the server, which commits it for nobody
+            jobs = await finished(engine, ids, timeout=6)
+        assert {job.attempt for job in jobs} == {1}
+        assert ran == {(job_id, 1): 1 for job_id in ids}
+    finally:
+        await through.dispose()
+
+
+@statement
+def sleep_for_a_while() -> Executable:
+    return select(func.pg_sleep(0.4))
+
+
+async def test_a_statement_timeout_is_an_unknown_outcome_and_closes_the_connection(any_engine: AsyncEngine) -> None:
+    own = twin(any_engine)
+    lane = Lane(own, "test", timeout=0.1)
+    await lane.connect()
+    with pytest.raises(StatementFailed) as raised:
+        await lane.run(sleep_for_a_while)
+    assert raised.value.unknown
+    assert lane.connections == 1
+    await lane.run(ping)
+    assert lane.connections == 2
+    await lane.close()
+    await own.dispose()
+
+
+async def test_a_statement_goes_on_when_its_caller_is_cancelled(any_engine: AsyncEngine) -> None:
+    own = twin(any_engine)
+    lane = Lane(own, "test")
+    await lane.connect()
+    caller = asyncio.create_task(lane.run(sleep_for_a_while))
+    busy = (
+        "SELECT 1 FROM pg_stat_activity WHERE query LIKE '%pg_sleep(%' AND state = 'active' AND pid <> pg_backend_pid()"
+    )
+    await eventually(lambda: _rows(any_engine, busy))
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert await _rows(any_engine, busy), "the statement runs to its end"
+    assert (await lane.run(ping))[0][0] == 1
+    assert lane.connections == 1
+    await lane.close()
+    await own.dispose()
+
+
+async def _rows(engine: AsyncEngine, sql: str) -> Any:
+    return await execute(engine, sql)
+
+
+async def test_callers_that_waited_for_a_connection_share_its_refusal(engine: AsyncEngine, between: Proxy) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    own = twin(create_async_engine(between.url))
+    lane = Lane(own, "test")
+    between.stall()  # the connection is accepted, and nothing is said
+    from oban_sqla.runtime import lanes
+
+    before, lanes.CONNECT_TIMEOUT = lanes.CONNECT_TIMEOUT, 0.3
+    try:
+        began = time.monotonic()
+        results = await asyncio.gather(*(lane.run(ping) for _ in range(20)), return_exceptions=True)
+        assert all(isinstance(result, StatementFailed) for result in results)
+        assert time.monotonic() - began < 2, "not one attempt each"
+    finally:
+        lanes.CONNECT_TIMEOUT = before
+        between.flow()
+    assert (await lane.run(ping))[0][0] == 1
+    await lane.close()
+    await own.dispose()
