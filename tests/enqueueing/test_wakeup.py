@@ -1,0 +1,264 @@
+"""Who is told that jobs were committed (R3), with and without a runtime in the process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import asyncpg
+import pytest
+from sqlalchemy import Pool, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import Session
+
+from oban_sqla import JobSpec, Unique, enqueue, migrations, wakeup
+from tests.enqueueing.conftest import recorded
+
+SCHEMA = "elsewhere"
+
+
+class FakeRuntime:
+    """What a started Oban is to the sessions of its process."""
+
+    def __init__(self, engine: AsyncEngine, notify: Literal["auto", "transaction", "off"] = "auto") -> None:
+        self.pool: Pool = engine.sync_engine.pool
+        self.notify: Literal["auto", "transaction", "off"] = notify
+        self.schema: str | None = None
+        self.identity = ("", "")
+        self.told: list[Any] = []
+
+    def inserted(self, queues: Iterable[str]) -> None:
+        self.told.append(sorted(queues))
+
+    def soon(self) -> None:
+        self.told.append("soon")
+
+
+@pytest.fixture
+def serve() -> Iterator[Any]:
+    runtimes: list[FakeRuntime] = []
+
+    def start(runtime: FakeRuntime) -> FakeRuntime:
+        runtimes.append(runtime)
+        wakeup.serve(runtime)
+        return runtime
+
+    yield start
+    for runtime in runtimes:
+        wakeup.unserve(runtime)
+
+
+@asynccontextmanager
+async def listening(engine: AsyncEngine, *channels: str) -> AsyncIterator[Any]:
+    """Gives a function that returns what was notified so far, as (channel, queue), sorted."""
+    heard: list[tuple[str, str]] = []
+    connection = await asyncpg.connect(engine.url.set(drivername="postgresql").render_as_string(hide_password=False))
+
+    def hear(_connection: object, _pid: int, channel: str, payload: str) -> None:
+        heard.append((channel, json.loads(payload)["queue"] if payload.startswith("{") else payload))
+
+    for channel in ("test_end", *channels):
+        await connection.add_listener(channel, hear)
+
+    async def so_far() -> list[tuple[str, str]]:
+        # Notifications come in the order of the commits: after this one, all earlier ones are here.
+        async with engine.begin() as other:
+            await other.execute(text("NOTIFY test_end"))
+        while ("test_end", "") not in heard:
+            await connection.execute("SELECT 1")
+        heard.remove(("test_end", ""))
+        result, heard[:] = sorted(heard), []
+        return result
+
+    try:
+        yield so_far
+    finally:
+        await connection.close()
+
+
+async def test_transaction_notifies_each_queue_once_at_its_commit(any_engine: AsyncEngine) -> None:
+    async with listening(any_engine, "oban_insert", "oban_stage") as heard, AsyncSession(any_engine) as session:
+        session.add_all([JobSpec("w", queue=queue) for queue in ("b", "a", "b", "a")])
+        await session.flush()
+        assert await heard() == []
+        await session.commit()
+        assert await heard() == [("oban_insert", "a"), ("oban_insert", "b")]
+
+
+async def test_rollback_notifies_nobody(engine: AsyncEngine) -> None:
+    async with listening(engine, "oban_insert") as heard, AsyncSession(engine) as session:
+        session.add(JobSpec("w"))
+        await session.flush()
+        await session.rollback()
+        session.add(JobSpec("w", queue="kept"))
+        async with session.begin_nested() as savepoint:
+            session.add(JobSpec("w", queue="lost"))
+            await session.flush()
+            await savepoint.rollback()
+        await session.commit()
+        assert await heard() == [("oban_insert", "kept")]
+
+
+async def test_scheduled_jobs_are_announced_only_when_due_soon(engine: AsyncEngine) -> None:
+    now = datetime.now(UTC)
+    async with listening(engine, "oban_insert", "oban_stage") as heard, AsyncSession(engine) as session:
+        session.add_all([JobSpec("w", schedule_in=60), JobSpec("w", scheduled_at=now + timedelta(minutes=1))])
+        await session.commit()
+        assert await heard() == []
+        session.add(JobSpec("w", queue="a", schedule_in=3))
+        session.add(JobSpec("w", queue="b", scheduled_at=now + timedelta(seconds=4)))
+        session.add(JobSpec("w", queue="c", scheduled_at=now - timedelta(seconds=4)))
+        await session.commit()
+        assert await heard() == [("oban_insert", "c"), ("oban_stage", "a"), ("oban_stage", "b")]
+
+
+async def test_duplicate_notifies_nobody(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        await enqueue(session, JobSpec("w", unique=Unique()))
+        await session.commit()
+        async with listening(engine, "oban_insert") as heard:
+            await enqueue(session, JobSpec("w", unique=Unique()))
+            await session.commit()
+            assert await heard() == []
+
+
+async def test_channels_are_apart_for_each_schema(engine: AsyncEngine) -> None:
+    await migrations.migrate(engine, schema=SCHEMA)
+    try:
+        other = engine.execution_options(schema_translate_map={None: SCHEMA})
+        async with listening(engine, "oban_insert", f"{SCHEMA}.oban_insert") as heard, AsyncSession(other) as session:
+            session.add(JobSpec("w"))
+            await session.commit()
+            assert await heard() == [(f"{SCHEMA}.oban_insert", "default")]
+    finally:
+        async with engine.begin() as connection:
+            await connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
+
+
+async def test_commit_wakes_the_runtime_of_the_process_and_does_not_notify(engine: AsyncEngine, serve: Any) -> None:
+    runtime = serve(FakeRuntime(engine))
+    async with listening(engine, "oban_insert", "oban_stage") as heard, AsyncSession(engine) as session:
+        session.add(JobSpec("w", queue="a"))
+        await session.flush()
+        session.add_all([JobSpec("w", queue="b"), JobSpec("w", schedule_in=2), JobSpec("w", schedule_in=60)])
+        await session.flush()
+        assert runtime.told == []
+        await session.commit()
+        assert runtime.told == [["a", "b"], "soon"]
+        assert await heard() == []
+        await session.commit()
+        assert runtime.told == [["a", "b"], "soon"]
+
+
+@pytest.mark.parametrize("end", ["rollback", "close"])
+async def test_transaction_without_commit_wakes_nobody(engine: AsyncEngine, serve: Any, end: str) -> None:
+    runtime = serve(FakeRuntime(engine))
+    async with AsyncSession(engine) as session:
+        session.add(JobSpec("w", queue="lost"))
+        await session.flush()
+        await getattr(session, end)()
+        session.add(JobSpec("w", queue="kept"))
+        await session.commit()
+    assert runtime.told == [["kept"]]
+
+
+async def test_savepoint_wakes_nobody_before_the_outer_commit(engine: AsyncEngine, serve: Any) -> None:
+    runtime = serve(FakeRuntime(engine))
+    async with AsyncSession(engine) as session:
+        async with session.begin_nested():
+            session.add(JobSpec("w"))
+        assert runtime.told == []
+        await session.commit()
+    assert runtime.told == [["default"]]
+
+
+async def test_session_joined_to_a_transaction_notifies_inside_it(engine: AsyncEngine, serve: Any) -> None:
+    runtime = serve(FakeRuntime(engine))
+    async with listening(engine, "oban_insert") as heard:
+        for commits in (False, True):
+            async with engine.connect() as connection:
+                outer = await connection.begin()
+                async with AsyncSession(connection) as session:
+                    session.add(JobSpec("w"))
+                    await session.commit()
+                assert await heard() == []
+                await (outer.commit() if commits else outer.rollback())
+        assert await heard() == [("oban_insert", "default")]
+    assert runtime.told == []
+
+
+@pytest.mark.parametrize(("notify", "expected"), [("transaction", [("oban_insert", "default")]), ("off", [])])
+async def test_other_modes_do_as_they_say(engine: AsyncEngine, serve: Any, notify: Any, expected: Any) -> None:
+    runtime = serve(FakeRuntime(engine, notify))
+    async with listening(engine, "oban_insert") as heard, AsyncSession(engine) as session:
+        session.add(JobSpec("w"))
+        await session.commit()
+        assert await heard() == expected
+    assert runtime.told == []
+
+
+async def identity(engine: AsyncEngine) -> wakeup.Identity:
+    async with engine.connect() as connection:
+        row = await connection.run_sync(lambda connection: wakeup.identify.execute(connection).one())
+    return (row.server, row.database)
+
+
+async def test_runtime_is_found_from_another_engine_on_the_same_database(
+    any_engine: AsyncEngine, engine: AsyncEngine, serve: Any
+) -> None:
+    runtime = FakeRuntime(engine)
+    runtime.identity = await identity(engine)
+    serve(runtime)
+    abroad = {"server_settings": {"timezone": "Asia/Tokyo"}} if "asyncpg" in any_engine.url.drivername else {}
+    other = create_async_engine(any_engine.url, connect_args=abroad)
+    try:
+        for _ in range(2):
+            async with AsyncSession(other) as session:
+
+                def enqueue_one(session: Session) -> list[str]:
+                    with recorded(session) as statements:
+                        session.add(JobSpec("w"))
+                        session.commit()
+                    return statements
+
+                statements = await session.run_sync(enqueue_one)
+    finally:
+        await other.dispose()
+    assert runtime.told == [["default"], ["default"]]
+    assert len(statements) == 1  # which database that is, was asked once
+
+
+async def test_runtime_of_another_database_is_not_called(engine: AsyncEngine, empty_database: str, serve: Any) -> None:
+    elsewhere = create_async_engine(empty_database)
+    try:
+        runtime = FakeRuntime(elsewhere)
+        runtime.identity = await identity(elsewhere)
+        serve(runtime)
+        async with listening(engine, "oban_insert") as heard, AsyncSession(engine) as session:
+            session.add(JobSpec("w"))
+            await session.commit()
+            assert await heard() == [("oban_insert", "default")]
+        assert runtime.told == []
+    finally:
+        await elsewhere.dispose()
+
+
+async def test_runtime_of_another_schema_is_not_called(engine: AsyncEngine, serve: Any) -> None:
+    named = FakeRuntime(engine)
+    named.schema = SCHEMA
+    found_elsewhere = FakeRuntime(create_async_engine(engine.url))
+    async with engine.connect() as connection:
+        await connection.execute(text("SET search_path = pg_temp"))
+        row = await connection.run_sync(lambda connection: wakeup.identify.execute(connection).one())
+        found_elsewhere.identity = (row.server, row.database)
+        await connection.invalidate()
+    serve(named)
+    serve(found_elsewhere)
+    async with listening(engine, "oban_insert") as heard, AsyncSession(engine) as session:
+        session.add(JobSpec("w"))
+        await session.commit()
+        assert await heard() == [("oban_insert", "default")]
+    assert named.told == found_elsewhere.told == []
