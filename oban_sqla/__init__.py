@@ -7,6 +7,7 @@ from . import migrations
 from .backoff import Backoff
 from .config import Heartbeat
 from .context import cancelled, current_job
+from .cron import Cron
 from .enqueue import enqueue
 from .errors import (
     DatabaseUnavailable,
@@ -25,6 +26,7 @@ from .later import later
 from .limits import Queue
 from .models import Job, JobSpec, Leader, Producer, metadata, use_schema
 from .outcomes import Cancel, Discard, Record, Snooze
+from .retention import Prune
 from .runtime.oban import Oban
 from .types import JobState
 from .unique import Unique
@@ -33,6 +35,7 @@ from .worker import job, worker
 __all__ = [
     "Backoff",
     "Cancel",
+    "Cron",
     "DatabaseUnavailable",
     "Discard",
     "Fenced",
@@ -48,6 +51,7 @@ __all__ = [
     "Oban",
     "ObanError",
     "Producer",
+    "Prune",
     "Queue",
     "Record",
     "SchemaOutdated",

@@ -29,7 +29,7 @@ class Crons:
     Works on a runtime that has not been started, too. Every call is a transaction of its own.
     """
 
-    def __init__(self, engine: Callable[[], AsyncEngine]) -> None:
+    def __init__(self, engine: AsyncEngine) -> None:
         self._engine = engine
 
     async def put(
@@ -101,7 +101,7 @@ class Crons:
         await self._transaction(run)
 
     async def _transaction(self, work: Callable[[Session], T]) -> T:
-        async with AsyncSession(self._engine(), expire_on_commit=False) as session, session.begin():
+        async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
             return await session.run_sync(work)
 
 

@@ -12,10 +12,12 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..config import Config
+from ..cron import Cron, by_name
 from ..models import JobSpec
+from ..registry import workers
 from ..telemetry import logger
 from ..unit_of_work import note_wake_ups
-from ..wakeup import INSERTED, LEADER, STAGED, Identity, channel, identify
+from ..wakeup import CRON, INSERTED, LEADER, STAGED, Identity, channel, identify
 from .acks import Ack, Acks
 from .attempt import Attempt
 from .executors.thread import Threads
@@ -28,7 +30,9 @@ from .loop import Loop
 from .notifier import Notifier
 from .pooler import behind_transaction_pooler
 from .producer import Producer
+from .pruner import Pruner
 from .row import Row
+from .scheduler import Scheduler
 from .sessions import Sessions
 from .stager import Stager
 from .wakeup import Announcer
@@ -64,7 +68,7 @@ class Node:
             for name, queue in config.queues.items()
         }
         self._by_key = {producer.key: producer for producer in self.producers.values()}
-        self.channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER)}
+        self.channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER, CRON)}
         self.notifier = Notifier(engine, list(self.channels), self._heard, self._connected)
         self.announcer = Announcer(self.upkeep, schema, self.origin)
         self.leadership = Leadership(
@@ -77,7 +81,10 @@ class Node:
         self.lifeline = Lifeline(
             self.leading, self.leadership, config.heartbeat, config.lifeline_interval, self.inserted
         )
-        self.duties: tuple[Loop, ...] = (self.stager, self.lifeline)
+        self.scheduler = Scheduler(engine, self.upkeep, self.leadership, self._crontab)
+        self.pruning = Lane(engine, "pruning")
+        pruners = () if config.prune is None else (Pruner(self.pruning, self.leadership, config.prune),)
+        self.duties: tuple[Loop, ...] = (self.stager, self.lifeline, self.scheduler, *pruners)
         """What also, or only, a leader does; woken when this node is elected."""
         self.liveness = Liveness(
             self.notifier.lane, config.name, config.node, lambda: list(self.producers.values()), config.heartbeat
@@ -136,8 +143,8 @@ class Node:
 
     async def close(self) -> None:
         self.threads.close()
-        lanes = (self.fetching, self.acking, self.upkeep, self.leading, self.inserts.lane, self.notifier.lane)
-        await _all(lane.close() for lane in lanes)
+        lanes = (self.fetching, self.acking, self.upkeep, self.leading, self.pruning, self.inserts.lane)
+        await _all(lane.close() for lane in (*lanes, self.notifier.lane))
         await self.engine.dispose()
 
     def call(self, fn: Callable[..., object], *args: object) -> None:
@@ -181,8 +188,15 @@ class Node:
                     self.stager.wake()
             case "leader":
                 self.leadership.wake()
+            case "cron":
+                self.scheduler.wake()
             case _:
                 pass
+
+    def _crontab(self) -> dict[str, Cron]:
+        known = (workers.get(name) for name in workers)
+        decorated = (worker.cron_entry for worker in known if worker is not None)
+        return by_name((cron for cron in decorated if cron is not None), self.config.crontab)
 
     def _listens(self) -> bool:
         return self.config.notify != "off" and not self.notifier.lane.pooled

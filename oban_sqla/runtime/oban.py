@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Never
 
 from sqlalchemy import Engine, Pool
@@ -12,12 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import sessionmaker
 
 from ..config import OPTIONS, Config, Heartbeat, Notify
+from ..cron import Cron
+from ..crons import Crons
 from ..enqueue import enqueue
 from ..errors import DatabaseUnavailable, InvalidOption, ObanError, SchemaOutdated, UnsupportedDatabase, refuse_unknown
 from ..limits import Queue
 from ..migrations import CURRENT, version
 from ..models import JobSpec
 from ..models.job import jobs
+from ..retention import Prune
 from ..statements.ack import acknowledge
 from ..telemetry import logger
 from ..wakeup import Identity, serve, unserve
@@ -25,6 +28,8 @@ from .acks import Ack, parameters
 from .inserts import are_plain
 from .lanes import StatementFailed
 from .node import Node
+
+DEFAULT_PRUNE = Prune()
 
 
 class Oban:
@@ -48,6 +53,8 @@ class Oban:
     :param heartbeat: see :class:`Heartbeat`.
     :param lifeline_interval: seconds between two looks of the leader for jobs of dead nodes. Default 5.
     :param poll_interval: seconds, the longest time between two looks at the database. Default 1.
+    :param prune: when finished jobs are deleted, see :class:`Prune`. Default: after a day. None: never, by this node.
+    :param crontab: entries that become due again and again, see :class:`Cron`, beside those of ``@job(cron=…)``.
     :param start_timeout: seconds that :meth:`start` waits for a database that does not answer. Default 10.
     :raises InvalidOption: for values outside these, a misspelt option, or an engine that is not asynchronous.
     :raises UnsupportedDatabase: for an engine on another database.
@@ -69,6 +76,8 @@ class Oban:
         heartbeat: Heartbeat | None = None,
         lifeline_interval: float = 5.0,
         poll_interval: float = 1.0,
+        prune: Prune | None = DEFAULT_PRUNE,
+        crontab: Sequence[Cron] = (),
         start_timeout: float = 10.0,
         **unknown: Never,
     ) -> None:
@@ -85,8 +94,12 @@ class Oban:
             heartbeat=Heartbeat() if heartbeat is None else heartbeat,
             lifeline_interval=lifeline_interval,
             poll_interval=poll_interval,
+            prune=prune,
+            crontab=crontab,
             start_timeout=start_timeout,
         )
+        self.crons = Crons(self.engine)
+        """The crontab of the cluster, to be read and edited."""
         self.identity: Identity = ("", "")
         self._node: Node | None = None
         self._left: list[Ack] = []

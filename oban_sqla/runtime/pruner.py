@@ -4,12 +4,13 @@ Every `interval` of :class:`Prune` (60 s) the leader applies its policies. A bat
 batches come it goes on at once, on a connection of its own that it has only while it prunes. A batch that the server
 can't delete in time is halved.
 
-Told: ``oban.pruner.prune`` with ``count`` and ``duration`` (seconds), after each round that deleted any.
+Told: the span ``oban.pruner.prune`` with ``pruned_count``, a round.
 """
 
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from .. import telemetry
 from ..retention import Prune
@@ -46,19 +47,16 @@ class Pruner(Loop):
         # An election wakes it as well, and elections may come often.
         if (wait := self._round_at - time.monotonic()) > 0:
             return wait
-        began = time.perf_counter()
         try:
-            count = await self._round()
+            with telemetry.span("oban.pruner.prune", pruned_count=0) as told:
+                await self._round(told)
         finally:
             await self._lane.close()
-        if count and telemetry.listened("oban.pruner.prune"):
-            telemetry.execute("oban.pruner.prune", count=count, duration=time.perf_counter() - began)
         self._round_at = time.monotonic() + self._prune.interval
         return self._prune.interval
 
-    async def _round(self) -> int:
+    async def _round(self, told: dict[str, Any]) -> None:
         await self._lane.run(stamp, **self._leadership.token, limit=self._limit)
-        count = 0
         for statement in self._statements:
             full = True
             while full and self._leadership.leads and not self._stopping:
@@ -70,6 +68,5 @@ class Pruner(Loop):
                         self._limit = max(limit // 2, SMALLEST_BATCH)
                     raise
                 self._limit = min(limit * 2, self._prune.limit)
-                count += deleted
+                told["pruned_count"] = told.get("pruned_count", 0) + deleted
                 full = deleted >= limit
-        return count

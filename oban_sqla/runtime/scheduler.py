@@ -12,6 +12,8 @@ once make one job. A clock that steps back makes nothing twice: ticks are taken 
   leads for the first time.)
 * **Entries in the code** are written by every node at its start, and confirmed once a minute. One that no node has
   confirmed for five minutes was taken out of the code, and rests.
+
+Told: the span ``oban.scheduler.evaluate`` with ``enqueued_count``, when ticks are due.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
@@ -109,7 +112,9 @@ class Scheduler(Loop):
         if not self._leadership.leads:
             return max(self._confirm_at - time.monotonic(), 0.0) if self._declared else None
         now, found = await self.read()
-        await self._take_all([*self._due(now, self._started, found)])
+        if due := [*self._due(now, self._started, found)]:
+            with telemetry.span("oban.scheduler.evaluate", enqueued_count=0) as told:
+                await self._take_all(due, told)
         nexts = [tick for entry in found if (tick := self._next(entry, now)) is not None]
         return min(REREAD, max((min(nexts) - now).total_seconds(), 0.001)) if nexts else REREAD
 
@@ -144,21 +149,19 @@ class Scheduler(Loop):
     def _next(self, entry: Entry, now: datetime) -> datetime | None:
         return None if entry in self._unreadable else entry.next(now)
 
-    async def _take_all(self, due: list[tuple[Entry, datetime, datetime]]) -> None:
-        began, made = time.perf_counter(), 0
+    async def _take_all(self, due: list[tuple[Entry, datetime, datetime]], told: dict[str, Any]) -> None:
         failed: Exception | None = None
         for entry, tick, before in due:
             if not self._leadership.leads:
                 break
             try:
                 async with asyncio.timeout(STATEMENT_TIMEOUT), AsyncSession(self._engine) as session, session.begin():
-                    made += await session.run_sync(self._take, entry, tick, before)
+                    made = await session.run_sync(self._take, entry, tick, before)
+                told["enqueued_count"] = told.get("enqueued_count", 0) + made
             except Exception as error:
                 # The others are due as well. It is tried again: what was not committed is still to be taken.
                 telemetry.logger.warning("the tick %s of the cron entry %r: %s", tick, entry.name, error)
                 failed = error
-        if made and telemetry.listened("oban.scheduler.evaluate"):
-            telemetry.execute("oban.scheduler.evaluate", count=made, duration=time.perf_counter() - began)
         if failed is not None:
             raise failed
 
