@@ -22,7 +22,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from .. import telemetry
 from ..config import Heartbeat
@@ -75,7 +75,7 @@ class Lifeline(Loop):
         self._heartbeat = heartbeat
         self._interval = interval
         self._available = available
-        self._connection = 0
+        self._connection: int = 0
         self._connected_since = 0.0
         self._watched: dict[str, Watch] = {}
         self._repair_at = 0.0
@@ -164,12 +164,10 @@ class Lifeline(Loop):
 
 def _stale_after(meta: str | None, ours: float) -> float:
     """After how many seconds a producer with this meta is stale; the nodes of a cluster may have different options."""
-    try:
-        said = json.loads(meta or "null")
-    except ValueError:
-        said = None
-    theirs = said.get("stale_after") if isinstance(said, dict) else None
-    if not isinstance(said, dict) or not isinstance(theirs, int | float) or isinstance(theirs, bool):
+    read: object = json.loads(meta or "null")
+    said = cast(dict[str, object], read) if isinstance(read, dict) else {}
+    theirs = said.get("stale_after")
+    if not isinstance(theirs, int | float) or isinstance(theirs, bool):
         return max(PATIENCE * ours, FOREIGN_STALE_AFTER)
     longest = max(ours, theirs)
     return longest if said.get("locked") is True else PATIENCE * longest

@@ -40,8 +40,9 @@ def ran_by() -> ColumnElement[str]:
 def reconcile() -> Executable:
     """Jobs executing under `producer` that it does not hold: it never heard of having fetched them.
 
-    Their attempt is given back. Returns their ids.
+    Their attempt is given back; those whose end was asked for are cancelled. Returns their ids.
     """
+    cancelled = jobs.c.cancel_at.is_not(None)
     lost = (
         select(jobs.c.id)
         .where(
@@ -52,7 +53,12 @@ def reconcile() -> Executable:
         )
         .with_for_update(skip_locked=True)
     )
-    back = {jobs.c.state: state("available"), jobs.c.attempt: func.greatest(jobs.c.attempt - 1, 0)}
+    back = {
+        jobs.c.state: cast(case((cancelled, "cancelled"), else_="available"), JobStateType),
+        jobs.c.attempt: func.greatest(jobs.c.attempt - 1, 0),
+        jobs.c.cancelled_at: case((cancelled, utc_now()), else_=jobs.c.cancelled_at),
+        jobs.c.cancel_at: null(),
+    }
     still = (jobs.c.id == func.any(ids(lost))) & (jobs.c.state == state("executing"))
     return update(jobs).where(still).values(back).returning(jobs.c.id)
 
@@ -121,7 +127,7 @@ def _object(value: ColumnElement[Any]) -> ColumnElement[Any]:
 def _rescued_before() -> ColumnElement[int]:
     count = _object(jobs.c.meta).op("->")("rescued")
     number = func.least(func.greatest(func.trunc(cast(count, Numeric)), 0), 1_000_000)
-    return case((func.jsonb_typeof(count) == "number", cast(number, Integer)), else_=literal_column("0"))
+    return case((func.jsonb_typeof(count) == "number", cast(number, Integer)), else_=literal_column("0", Integer))
 
 
 def _backoff() -> ColumnElement[float]:

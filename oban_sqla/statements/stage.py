@@ -55,7 +55,7 @@ def _stage(which: ColumnElement[bool]) -> Executable:
     )
     queues = _queues()
     staged = select(moved.c.queue, func.count()).group_by(moved.c.queue)
-    polled = select(queues.c.name, literal_column("0")).where(_has_available(queues.c.name))
+    polled = select(queues.c.name, literal_column("0", Integer)).where(_has_available(queues.c.name))
     # An infinite time, which only a stranger can have written, can't be subtracted.
     next_due = select(func.min(jobs.c.scheduled_at)).where(
         _waits(), jobs.c.scheduled_at > utc_now(), func.isfinite(jobs.c.scheduled_at)
@@ -63,7 +63,7 @@ def _stage(which: ColumnElement[bool]) -> Executable:
     wait = func.extract("epoch", next_due.scalar_subquery() - utc_now())
     nobody = cast(null(), Float)
     return union_all(
-        staged.add_columns(nobody), polled.add_columns(nobody), select(cast(null(), Text), literal_column("0"), wait)
+        staged.add_columns(nobody), polled.add_columns(nobody), select(cast(null(), Text), literal_column("0", Integer), wait)
     )
 
 

@@ -1,0 +1,64 @@
+"""What the cluster's tests share: quick intervals, and rows as dead nodes leave them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import Heartbeat
+from tests.runtime.helpers import execute
+
+QUICK: dict[str, Any] = {
+    "heartbeat": Heartbeat(interval=0.1, stale_after=0.4),
+    "leader_ttl": 2.0,
+    "lifeline_interval": 0.1,
+}
+"""For runtimes in the test's own process."""
+
+BRISK: dict[str, Any] = {
+    "heartbeat": {"interval": 0.5, "stale_after": 1.5},
+    "leader_ttl": 2.0,
+    "lifeline_interval": 0.5,
+}
+"""For nodes that are processes, and share two cores with others."""
+
+OURS = json.dumps({"locked": True, "stale_after": 0.4})
+
+
+async def producer(engine: AsyncEngine, meta: str = OURS, silent: str = "1 hour", queue: str = "gone") -> str:
+    """A producer's row without anybody behind it; its uuid."""
+    uuid = str(uuid4())
+    await execute(
+        engine,
+        "INSERT INTO oban_producers (uuid, name, node, queue, meta, updated_at) "
+        "VALUES (CAST(:uuid AS uuid), 'Oban', 'gone', :queue, CAST(:meta AS jsonb), "
+        f"{_ago(silent)})",
+        uuid=uuid,
+        queue=queue,
+        meta=meta,
+    )
+    return uuid
+
+
+async def executing(engine: AsyncEngine, uuid: str | None, **columns: Any) -> int:
+    """A job that is executing under the producer `uuid`; None: under nobody. Values are SQL."""
+    by = "'{}'" if uuid is None else f"ARRAY['gone', '{uuid}']"
+    values = {
+        "worker": "'nobody.knows'",
+        "queue": "'gone'",
+        "state": "'executing'",
+        "attempt": "1",
+        "attempted_at": _ago("1 hour"),
+        "attempted_by": by,
+    } | columns
+    [[job_id]] = await execute(
+        engine, f"INSERT INTO oban_jobs ({', '.join(values)}) VALUES ({', '.join(values.values())}) RETURNING id"
+    )
+    return job_id
+
+
+def _ago(interval: str) -> str:
+    return f"timezone('UTC', now()) - interval '{interval}'" if interval != "never" else "'infinity'"
