@@ -31,9 +31,10 @@ def current_job() -> Job:
 
 
 def cancelled() -> bool:
-    """Whether the job that is running here has been asked to stop: by its timeout, or because its node stops.
+    """Whether the job that is running here has been asked to stop: by its timeout, by somebody, or by its node's end.
 
-    A coroutine is cancelled the usual way; a plain function in a thread can't be, and asks here from time to time.
+    A coroutine is cancelled the usual way; a plain function in a thread can't be, and asks here from time to time. When
+    somebody cancelled the job, a function that was told so here and returns nothing counts as stopped.
 
     :raises NotInJob: outside of a job.
     """

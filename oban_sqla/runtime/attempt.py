@@ -23,6 +23,7 @@ from ..models import Job
 from ..outcomes import Cancel, Discard, Outcome, Record, Snooze
 from ..payload import encode_value
 from ..registry import workers
+from ..statements.ack import CANCELLED_BY_REQUEST
 from ..worker import Worker
 from .acks import Ack, error_entry, failure
 from .row import Row
@@ -41,6 +42,7 @@ class Stop(enum.Enum):
 
     TIMEOUT = "timeout"
     SHUTDOWN = "shutdown"
+    CANCEL = "cancel"
 
 
 class Timer(Protocol):
@@ -55,7 +57,9 @@ class Attempt:
     :param sessions: opens the session of a job that asks for one.
     """
 
-    __slots__ = ("_sessions", "_threads", "producer", "row", "started", "stop", "task", "thread_busy", "unknown")
+    __slots__ = (
+        "_sessions", "_threads", "_told", "producer", "row", "started", "stop", "task", "thread_busy", "unknown",
+    )  # fmt: skip
 
     def __init__(self, row: Row, producer: str, threads: Threads, sessions: Sessions) -> None:
         self.row = row
@@ -67,13 +71,15 @@ class Attempt:
         self.started = 0.0
         self._threads = threads
         self._sessions = sessions
+        self._told = False
 
     @property
     def job(self) -> Job:
         return self.row.job
 
     def cancelled(self) -> bool:
-        return self.stop is not None
+        self._told = self.stop is not None
+        return self._told
 
     def ask_to_stop(self, reason: Stop) -> None:
         """Cancel the coroutine, or tell the thread. The first reason counts."""
@@ -90,6 +96,8 @@ class Attempt:
         """
         if self.stop is Stop.SHUTDOWN:
             return self.ack("available", burned=False)
+        if self.stop is Stop.CANCEL:
+            return self.cancellation()
         self.started = time.monotonic()
         worker = workers.get(self.row.worker)
         token = running.set(self)
@@ -151,7 +159,10 @@ class Attempt:
 
     async def _execute(self, worker: Worker, call: Callable[[], Any]) -> Any:
         if not worker.is_async:
-            return await self.in_thread(call)
+            value = await self.in_thread(call)
+            # It asked whether to stop, was told so, and has nothing to show: it stopped.
+            stopped = self._told and value is None and self.stop is Stop.CANCEL
+            return Cancel(CANCELLED_BY_REQUEST) if stopped else value
         result = call()
         return await result if inspect.isawaitable(result) else result
 
@@ -204,6 +215,8 @@ class Attempt:
     def _raised(self, error: BaseException, worker: Worker | None) -> Ack:
         if isinstance(error, asyncio.CancelledError) and self.stop is Stop.SHUTDOWN:
             return self.ack("available", burned=False)
+        if isinstance(error, asyncio.CancelledError) and self.stop is Stop.CANCEL:
+            return self.cancellation()
         if isinstance(error, Outcome):
             try:
                 return self._decided(error)
@@ -237,6 +250,10 @@ class Attempt:
             row.id, row.attempt, self.producer, row.attempted_at,
             state, delay, burned, error, meta, row.queue, row.max_attempts,
         )  # fmt: skip
+
+    def cancellation(self) -> Ack:
+        """The ack of a run that somebody asked to end."""
+        return self._final("cancelled", CANCELLED_BY_REQUEST)
 
     def _final(self, state: str, reason: str) -> Ack:
         return self.ack(state, error=error_entry(self.row.attempt, reason))

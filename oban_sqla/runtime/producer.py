@@ -101,6 +101,16 @@ class Producer(Loop):
         return 0 if self.paused or self._stopping else max(self.limit - len(self.running), 0)
 
     @property
+    def held(self) -> list[int]:
+        """The ids of the jobs that run here, or wait here for room."""
+        return [*self.running, *(row.id for row, _ in self._claimed)]
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing runs, and the database has taken every ack."""
+        return not (self.running or self._claimed or self._unsettled)
+
+    @property
     def demand(self) -> int:
         """How many jobs to claim now."""
         if self.paused or self._stopping:
@@ -164,7 +174,7 @@ class Producer(Loop):
         for claim in self._claimed:
             if (row := claim[0]).id == job_id:
                 self._claimed.remove(claim)
-                self._send(self._attempt(row, self.key).ack("cancelled"))
+                self._send(self._attempt(row, self.key).cancellation())
                 return True
         return False
 
@@ -252,7 +262,7 @@ class Producer(Loop):
         now = time.monotonic()
         if now < self._reconcile_at[0]:
             return
-        held = [*self.running, *self._unsettled, *(row.id for row, _ in self._claimed)]
+        held = [*self.held, *self._unsettled]
         rows = await self._lane.run(reconcile, queue=self.queue, producer=self.key, held=held)
         self._reconcile_at = [at for at in self._reconcile_at if at > now] or [now + RECONCILE_EVERY]
         if rows:

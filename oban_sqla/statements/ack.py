@@ -37,6 +37,11 @@ from .statement import array, ids, seconds_from, statement
 PRODUCER: ColumnElement[Any] = literal_column("2")
 """Where in ``attempted_by`` the producer's uuid stands, after the node's name."""
 
+CANCELLED_BY_REQUEST = "cancelled by request"
+"""The error of a job that was cancelled from outside."""
+
+_RUNS_AGAIN = ("available", "scheduled", "retryable")
+
 _FENCE = (
     column("id", BigInteger),
     column("attempt", SmallInteger),
@@ -74,7 +79,7 @@ def _locked(given: Any) -> ColumnElement[Any]:
 @statement
 def complete() -> Executable:
     """Jobs that simply ended well. Returns the ids that were changed."""
-    done = {jobs.c.state: cast("completed", JobStateType), jobs.c.completed_at: utc_now()}
+    done = {jobs.c.state: cast("completed", JobStateType), jobs.c.completed_at: utc_now(), jobs.c.cancel_at: null()}
     return update(jobs).where(jobs.c.id == func.any(_locked(_given(*_FENCE)))).values(done).returning(jobs.c.id)
 
 
@@ -83,30 +88,42 @@ def acknowledge() -> Executable:
     """Jobs with any outcome. Returns the ids that were changed.
 
     `delay` is seconds until the job is due again (null: leave its time), `burned` is 0 when the attempt is given back,
-    `error` and `meta` are JSON texts to add, or null.
+    `error` and `meta` are JSON texts to add, or null. A job that would run again although somebody asked for its end
+    while it ran is cancelled: the request may have come after the run's own end.
     """
     outcome = _given(*_FENCE, *_OUTCOME)
     o = outcome.c
+    stopped = jobs.c.cancel_at.is_not(None) & o.state.in_([literal_column(f"'{name}'") for name in _RUNS_AGAIN])
+    new_state = case((stopped, literal_column("'cancelled'", Text)), else_=o.state)
 
     def stamp(name: str, when: str) -> ColumnElement[Any]:
-        return case((o.state == when, utc_now()), else_=jobs.c[name])
+        return case((new_state == when, utc_now()), else_=jobs.c[name])
 
     # What strangers wrote into a row may be of any type; nothing they did may make this statement raise.
     meta = case((func.jsonb_typeof(jobs.c.meta) == "object", jobs.c.meta), else_=cast("{}", JSONB))
     errors = case((func.jsonb_typeof(jobs.c.errors) == "array", jobs.c.errors), else_=cast("[]", JSONB))
+    added = func.coalesce(cast(o.error, JSONB), cast("[]", JSONB))
+    noted = case((stopped, errors.op("||")(added).op("||")(cancellation())), else_=errors.op("||")(added))
     values = {
-        jobs.c.state: cast(o.state, JobStateType),
+        jobs.c.state: cast(new_state, JobStateType),
         jobs.c.completed_at: stamp("completed_at", "completed"),
         jobs.c.cancelled_at: stamp("cancelled_at", "cancelled"),
         jobs.c.discarded_at: stamp("discarded_at", "discarded"),
         jobs.c.scheduled_at: func.coalesce(utc_now() + seconds_from(o.delay), jobs.c.scheduled_at),
         jobs.c.attempt: func.greatest(jobs.c.attempt - 1 + o.burned, 0),
-        jobs.c.errors: case((o.error.is_(null()), jobs.c.errors), else_=errors.op("||")(cast(o.error, JSONB))),
+        jobs.c.errors: case((o.error.is_(null()) & ~stopped, jobs.c.errors), else_=noted),
         jobs.c.meta: case((o.meta.is_(null()), jobs.c.meta), else_=meta.op("||")(cast(o.meta, JSONB))),
         jobs.c.cancel_at: null(),
     }
     mine = (jobs.c.id == o.id) & (jobs.c.id == func.any(_locked(_given(*_FENCE))))
     return update(jobs).where(mine).values(values).returning(jobs.c.id)
+
+
+def cancellation() -> ColumnElement[Any]:
+    """What is added to the errors of a job that was cancelled from outside, in Oban's form."""
+    at = func.to_char(utc_now(), 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')
+    entry = func.jsonb_build_object("attempt", jobs.c.attempt, "at", at, "error", CANCELLED_BY_REQUEST)
+    return func.jsonb_build_array(entry)
 
 
 @statement

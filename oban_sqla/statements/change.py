@@ -1,0 +1,110 @@
+"""Changing jobs from outside: cancel, retry, delete, update.
+
+The rows are locked in the order of their ids, so that two such statements can't deadlock, and they wait for locks:
+whoever asks for a change wants to know that it happened. Fetches and acks skip what is locked here. What changed while
+it was waited for is judged by what it has become.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Select,
+    SmallInteger,
+    Text,
+    Update,
+    case,
+    cast,
+    delete,
+    func,
+    literal,
+    literal_column,
+    null,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
+
+from ..models.base import utc_now
+from ..models.job import jobs
+from ..types import JobStateType
+from .statement import ids, state
+
+Targets = list[int] | Select[Any]
+"""Ids, or a select that gives ids."""
+
+LARGEST_ATTEMPT = 32_767
+"""What the column can hold."""
+
+_WAITING = ("available", "scheduled", "suspended", "retryable")
+_RETRIED = ("scheduled", "retryable", "completed", "discarded", "cancelled")
+
+_Change = ReturningUpdate[Any, Any, Any, Any]
+
+
+def _is(*states: str) -> ColumnElement[bool]:
+    # As text, so that the rows are found by their key and by no partial index.
+    return cast(jobs.c.state, Text).in_([state(name) for name in states])
+
+
+def _locked(targets: Targets, which: ColumnElement[bool]) -> ColumnElement[bool]:
+    """Those of `targets` that are `which`, locked in order; tested again on what a wait for the lock has found."""
+    wanted = literal(targets, ARRAY(BigInteger)) if isinstance(targets, list) else ids(targets)
+    found = select(jobs.c.id).where(jobs.c.id == func.any(wanted), which).order_by(jobs.c.id).with_for_update()
+    return (jobs.c.id == func.any(ids(found))) & which
+
+
+def _returned(statement: Update) -> _Change:
+    return statement.returning(jobs.c.id, jobs.c.queue, cast(jobs.c.state, Text).label("state"), jobs.c.scheduled_at)
+
+
+def cancel(targets: Targets) -> _Change:
+    """What has not started is cancelled at once; what executes gets the mark that its node looks for."""
+    executing = _is("executing")
+    unmarked = executing & jobs.c.cancel_at.is_(None)
+    values = {
+        jobs.c.state: case((executing, jobs.c.state), else_=cast("cancelled", JobStateType)),
+        jobs.c.cancelled_at: case((executing, jobs.c.cancelled_at), else_=utc_now()),
+        jobs.c.cancel_at: case((executing, utc_now())),
+    }
+    return _returned(update(jobs).where(_locked(targets, _is(*_WAITING) | unmarked)).values(values))
+
+
+def retry(targets: Targets) -> _Change:
+    """To available now, with an attempt to spend. A key of uniqueness that was given up stays given up."""
+    more = func.least(func.greatest(jobs.c.max_attempts, jobs.c.attempt + 1), LARGEST_ATTEMPT)
+    values = {
+        jobs.c.state: state("available"),
+        jobs.c.max_attempts: cast(more, SmallInteger),
+        jobs.c.scheduled_at: utc_now(),
+        jobs.c.completed_at: null(),
+        jobs.c.cancelled_at: null(),
+        jobs.c.discarded_at: null(),
+        jobs.c.cancel_at: null(),
+    }
+    which = _is(*_RETRIED) & (jobs.c.attempt < literal_column(str(LARGEST_ATTEMPT)))
+    return _returned(update(jobs).where(_locked(targets, which)).values(values))
+
+
+def remove(targets: Targets) -> ReturningDelete[Any]:
+    """Delete what does not execute."""
+    return delete(jobs).where(_locked(targets, ~_is("executing"))).returning(jobs.c.id)
+
+
+def change(targets: Targets, values: dict[str, Any]) -> _Change:
+    """Set columns of jobs that wait. A new time moves a job between available and scheduled."""
+    set_: dict[Any, Any] = {jobs.c[name]: value for name, value in values.items()}
+    if "max_attempts" in values:
+        # The table refuses less than was attempted already.
+        set_[jobs.c.max_attempts] = func.greatest(values["max_attempts"], jobs.c.attempt, type_=SmallInteger)
+    if "scheduled_at" in values:
+        due = values["scheduled_at"] <= utc_now()
+        moved = case(
+            (_is("available") & ~due, "scheduled"),
+            (_is("scheduled") & due, "available"),
+            else_=cast(jobs.c.state, Text),
+        )
+        set_[jobs.c.state] = cast(moved, JobStateType)
+    return _returned(update(jobs).where(_locked(targets, _is(*_WAITING))).values(set_))

@@ -1,0 +1,105 @@
+"""What operators ask of queues and running jobs: written as rows, and read by every node."""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Executable,
+    Integer,
+    Text,
+    case,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+    type_coerce,
+    update,
+)
+from sqlalchemy.dialects.postgresql import insert
+
+from ..models import Producer, QueueSettings
+from ..models.base import utc_now
+from ..models.job import jobs
+from ..models.queue import EVERY_NODE
+from .statement import array, parameter, state, statement
+
+_SETTINGS = ("started", "paused", "local_limit")
+_ALL: ColumnElement[str] = literal_column(f"'{EVERY_NODE}'")
+
+
+@statement
+def orders() -> Executable:
+    """What was asked of `node` in the instance `name`, in one look.
+
+    One row for each settings of a queue, ``(queue, is_own, started, paused, local_limit, null)``, in which `is_own`
+    says that it is for this node and not for all; and one, ``(null, …, id)``, for each of the jobs `running` that is
+    to stop.
+    """
+    settings = select(
+        QueueSettings.queue,
+        (QueueSettings.node != _ALL).label("is_own"),
+        QueueSettings.started,
+        QueueSettings.paused,
+        QueueSettings.local_limit,
+        cast(null(), BigInteger).label("job_id"),
+    ).where(QueueSettings.name == parameter("name"), QueueSettings.node.in_([_ALL, parameter("node")]))
+    marked = select(
+        cast(null(), Text), cast(null(), Boolean), cast(null(), Boolean), cast(null(), Boolean), cast(null(), Integer),
+        jobs.c.id,
+    ).where(
+        jobs.c.id == func.any(array("running", BigInteger)),
+        jobs.c.cancel_at.is_not(None),
+        jobs.c.state == state("executing"),
+    )  # fmt: skip
+    return settings.union_all(marked)
+
+
+@statement
+def ask() -> Executable:
+    """Keep what is asked of `queue`; what is null stays as it was. A blank `node` is all of them.
+
+    What is asked of all nodes replaces what was asked of single ones before: whoever pauses a queue everywhere means
+    everywhere.
+    """
+    given = {
+        "started": parameter("started", Boolean),
+        "paused": parameter("paused", Boolean),
+        "local_limit": parameter("local_limit", Integer),
+    }
+    replaced = (
+        update(QueueSettings)
+        .where(
+            parameter("node") == _ALL,
+            QueueSettings.name == parameter("name"),
+            QueueSettings.queue == parameter("queue"),
+            QueueSettings.node != _ALL,
+        )
+        .values({name: case((value.is_(null()), getattr(QueueSettings, name))) for name, value in given.items()})
+        .returning(QueueSettings.node)
+        .cte("replaced")
+    )
+    row = [parameter("name"), parameter("queue"), parameter("node"), *given.values()]
+    # The CTE is written whether or not it is read from.
+    written = insert(QueueSettings).from_select(
+        ["name", "queue", "node", *_SETTINGS], select(*row), include_defaults=False
+    )
+    kept = {name: func.coalesce(written.excluded[name], getattr(QueueSettings, name)) for name in _SETTINGS}
+    return (
+        written.on_conflict_do_update(
+            index_elements=[QueueSettings.name, QueueSettings.queue, QueueSettings.node],
+            set_=kept | {"updated_at": utc_now()},
+        )
+        .returning(QueueSettings.queue)
+        .add_cte(replaced)
+    )
+
+
+@statement
+def known() -> Executable:
+    """The queues of the instance `name` and their nodes: those that run, and those of which something was asked."""
+    running = select(Producer.queue, Producer.node).where(Producer.name == parameter("name"))
+    asked = select(QueueSettings.queue, type_coerce(QueueSettings.node, Text)).where(
+        QueueSettings.name == parameter("name")
+    )
+    return running.union(asked)
