@@ -61,10 +61,8 @@ def _stage(which: ColumnElement[bool]) -> Executable:
         _waits(), jobs.c.scheduled_at > utc_now(), func.isfinite(jobs.c.scheduled_at)
     )
     wait = func.extract("epoch", next_due.scalar_subquery() - utc_now())
-    nobody = cast(null(), Float)
-    return union_all(
-        staged.add_columns(nobody), polled.add_columns(nobody), select(cast(null(), Text), literal_column("0", Integer), wait)
-    )
+    nothing, zero = cast(null(), Float), literal_column("0", Integer)
+    return union_all(staged.add_columns(nothing), polled.add_columns(nothing), select(cast(null(), Text), zero, wait))
 
 
 @statement

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
+import time
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -31,6 +33,31 @@ async def started(seconds: float = 0.0) -> None:
     async with log.begin() as session:
         await session.execute(INSERT, _run())
     await asyncio.sleep(seconds)
+
+
+@job(name="node.first_hangs")
+async def first_hangs(seconds: float = 600.0) -> None:
+    """Log the start; the first attempt then takes so long, and logs its end as attempt 0."""
+    async with log.begin() as session:
+        await session.execute(INSERT, _run())
+    if current_job().attempt == 1:
+        await asyncio.sleep(seconds)
+        async with log.begin() as session:
+            await session.execute(INSERT, _run() | {"attempt": 0})
+
+
+@job(name="node.blocks")
+async def blocks(seconds: float) -> None:
+    """Log the start, and hold up the whole event loop."""
+    async with log.begin() as session:
+        await session.execute(INSERT, _run())
+    time.sleep(seconds)  # noqa: ASYNC251
+
+
+@job(name="node.kills")
+async def kills() -> None:
+    """End the process as the kernel does when memory runs out."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 log: async_sessionmaker[AsyncSession]
