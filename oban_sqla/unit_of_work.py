@@ -134,7 +134,7 @@ def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:
     for batch in [specs] if isinstance(specs, list) else _chunks(iter(specs)):
         keys = _resolve(batch)
         if connection is None:
-            connection = _connection(session)
+            connection = jobs_connection(session)
         plain = [spec for spec in batch if id(spec) not in keys]
         keyed = sorted((spec for spec in batch if id(spec) in keys), key=lambda spec: keys[id(spec)]) if keys else []
         for chunk in _chunks(iter(plain + keyed)):
@@ -142,7 +142,7 @@ def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:
         note_wake_ups(batch, queues, soon)
         written += batch
     if connection is not None and (queues or soon):
-        _announce(session, connection, queues, soon)
+        announce(session, connection, queues, soon)
     return written
 
 
@@ -161,7 +161,11 @@ def _chunks(specs: Iterator[JobSpec]) -> Iterator[list[JobSpec]]:
         yield chunk
 
 
-def _connection(session: Session) -> Connection:
+def jobs_connection(session: Session) -> Connection:
+    """The connection on which `session` finds the jobs, in its transaction.
+
+    :raises UnsupportedDatabase: when that is not PostgreSQL.
+    """
     connection = session.connection(bind_arguments={"mapper": inspect(Job)})
     if connection.dialect.name != "postgresql":
         raise UnsupportedDatabase(
@@ -286,7 +290,8 @@ def _is_soon(spec: JobSpec) -> bool:
     return (spec.schedule_in or 0.0) <= SOON
 
 
-def _announce(session: Session, connection: Connection, queues: set[str], soon: set[str]) -> None:
+def announce(session: Session, connection: Connection, queues: set[str], soon: set[str]) -> None:
+    """See to it that the commit of `session` wakes `queues`, and the stager for the jobs of `soon`."""
     runtime = runtime_for(connection)
     mode = "transaction" if runtime is None else runtime.notify
     if mode == "off":

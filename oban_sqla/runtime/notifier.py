@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,6 +13,7 @@ from ..statements.ping import ping
 from ..telemetry import logger
 from .lanes import Lane
 from .loop import Loop
+from .signals import unpacked
 
 CHECK_EVERY = 2.5
 TIMEOUT = 2.0
@@ -79,7 +79,6 @@ class Notifier(Loop):
 
     def _on(self, channel: str, payload: str) -> None:
         try:
-            parsed: Any = json.loads(payload)
-            self._heard(channel, cast(dict[str, Any], parsed) if isinstance(parsed, dict) else {})
+            self._heard(channel, unpacked(payload))
         except ValueError:
             logger.debug("a notification on %s that is not ours was ignored", channel)

@@ -80,6 +80,14 @@ class Producer(Loop):
         self._cursor.notice()
         self.wake()
 
+    def adjust(self, options: Queue) -> bool:
+        """Go on with another limit, or pause, or resume. What runs goes on. False when nothing is different."""
+        if (options.limit, options.paused) == (self.limit, self.paused):
+            return False
+        self.limit, self.paused = options.limit, options.paused
+        self.notice()
+        return True
+
     def settled(self, ack: Ack) -> None:
         """The database has taken the ack."""
         left = self._unsettled.get(ack.id, 0) - 1
