@@ -1,0 +1,80 @@
+"""Schedulers under a clock of their own, and a lease for them. The database still decides who takes a tick."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla.runtime.lanes import Lane, twin
+from oban_sqla.runtime.scheduler import Entry, Scheduler
+from tests.runtime.helpers import execute
+
+LEASE = {"lease": "oban_sqla:forced", "holder": "forced"}
+
+
+class Leader:
+    """Leads, whoever else does; with the same lease as all of its kind."""
+
+    leads = True
+    token = LEASE
+
+
+async def grant(engine: AsyncEngine, seconds: float = 3600) -> None:
+    """Write the lease under which forced leaders write."""
+    await execute(
+        engine,
+        "INSERT INTO oban_leaders VALUES (:name, :node, timezone('UTC', now()),"
+        " timezone('UTC', now()) + make_interval(secs => :seconds))"
+        " ON CONFLICT (name) DO UPDATE SET expires_at = excluded.expires_at",
+        name=LEASE["lease"],
+        node=LEASE["holder"],
+        seconds=seconds,
+    )
+
+
+async def database_time(engine: AsyncEngine) -> datetime:
+    """The time by the database's clock."""
+    [[now]] = await execute(engine, "SELECT now()")
+    return now
+
+
+class Standing(Scheduler):
+    """Its clock shows what the test sets; each step is asked for."""
+
+    def __init__(self, engine: AsyncEngine, own: dict[str, Any] | None = None) -> None:
+        self.time: datetime | None = None
+        super().__init__(engine, Lane(twin(engine), "standing"), Leader(), lambda: own or {})  # type: ignore[arg-type]
+
+    async def read(self) -> tuple[datetime, list[Entry]]:
+        now, entries = await super().read()
+        return self.time or now, entries
+
+    async def at(self, time: datetime) -> None:
+        """One step at this time."""
+        self.time = time
+        await self.step()
+
+    async def close(self) -> None:
+        await self._lane.close()
+
+
+class Racing(Scheduler):
+    """Its clock runs `speed` times as fast as the database's, from `base` on."""
+
+    base: datetime
+    speed = 60.0
+
+    async def read(self) -> tuple[datetime, list[Entry]]:
+        now, entries = await super().read()
+        return self.base + (now - self.base) * self.speed, entries
+
+    async def step(self) -> float | None:
+        delay = await super().step()
+        return None if delay is None else delay / self.speed
+
+
+def minute(time: datetime, minutes: int = 0) -> datetime:
+    """The full minute at or before `time`, some minutes on."""
+    return time.replace(second=0, microsecond=0) + timedelta(minutes=minutes)

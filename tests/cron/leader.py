@@ -1,0 +1,25 @@
+"""A leader as a real process: ``python -m tests.cron.leader URL BASE SPEED``. Schedules until it is killed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from datetime import datetime
+
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from oban_sqla.runtime.lanes import Lane
+from tests.cron.clock import Leader, Racing
+
+
+async def main(url: str, base: str, speed: str) -> None:
+    Racing.base, Racing.speed = datetime.fromisoformat(base), float(speed)
+    engine = create_async_engine(url)
+    scheduler = Racing(engine, Lane(engine, "reading"), Leader(), dict)  # type: ignore[arg-type]
+    scheduler.start()
+    print("ready", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
