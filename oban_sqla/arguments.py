@@ -9,15 +9,16 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails, PydanticSerializationError
+from pydantic_core import ErrorDetails, PydanticSerializationError, to_jsonable_python
 from typing_extensions import TypedDict
 
 from .errors import InvalidArgs, InvalidOption
+from .later import has_later
 
 _MISSING = inspect.Parameter.empty
 # Type checkers know only the form with literals.
@@ -66,11 +67,25 @@ class Arguments:
         """
         try:
             valid = self._strict.validate_python(args)
-            return typing.cast(dict[str, Any], self._strict.dump_python(valid, mode="json", warnings=False))
         except ValidationError as error:
-            raise self._invalid(error) from None
+            raise self._invalid(error.errors()) from None
+        try:
+            return typing.cast(dict[str, Any], self._strict.dump_python(valid, mode="json", warnings=False))
         except PydanticSerializationError as error:
-            raise InvalidArgs(f"{self._name}: JSON can't carry an argument: {error}") from None
+            raise InvalidArgs(f"{self._name}: {_unserializable(valid) or error}") from None
+
+    def check_known(self, args: Mapping[str, Any]) -> None:
+        """Check what can be before the flush: the names, and the arguments in which no `later` stands.
+
+        :raises InvalidArgs: naming the parameter.
+        """
+        known = {name: value for name, value in args.items() if not has_later(value)}
+        try:
+            self._strict.validate_python(known)
+        except ValidationError as error:
+            waiting = [(name,) for name in args if name not in known]
+            if details := [detail for detail in error.errors() if detail["loc"] not in waiting]:
+                raise self._invalid(details) from None
 
     def load_json(self, args: str) -> dict[str, Any]:
         """Stored `args` as keyword arguments for the function.
@@ -80,7 +95,7 @@ class Arguments:
         try:
             return typing.cast(dict[str, Any], self._lenient.validate_json(args))
         except ValidationError as error:
-            raise self._invalid(error) from None
+            raise self._invalid(error.errors()) from None
 
     @cached_property
     def injected(self) -> dict[str, type]:
@@ -137,9 +152,9 @@ class Arguments:
         except PydanticSchemaGenerationError as error:
             raise InvalidOption(f"{self._name}: a parameter has a type that JSON can't carry: {error}") from None
 
-    def _invalid(self, error: ValidationError) -> InvalidArgs:
+    def _invalid(self, details: Iterable[ErrorDetails]) -> InvalidArgs:
         # Without the values: they may be secret, and messages travel to logs.
-        return InvalidArgs(f"{self._name}: " + "; ".join(_sentence(detail) for detail in error.errors()))
+        return InvalidArgs(f"{self._name}: " + "; ".join(map(_sentence, details)))
 
 
 def _sentence(detail: ErrorDetails) -> str:
@@ -151,6 +166,15 @@ def _sentence(detail: ErrorDetails) -> str:
             return f"there is no parameter {where!r}"
         case _:
             return f"{where}: {detail['msg']} (got {type(detail['input']).__name__})"
+
+
+def _unserializable(valid: Mapping[str, object]) -> str | None:
+    for name, value in valid.items():
+        try:
+            to_jsonable_python(value)
+        except PydanticSerializationError:
+            return f"{name}: {type(value).__name__}, which JSON can't carry; pass what identifies it"
+    return None
 
 
 def _plain(hint: Any) -> Any:

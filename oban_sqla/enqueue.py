@@ -37,9 +37,10 @@ def enqueue(session: AsyncSession | Session, specs: JobSpec | Iterable[JobSpec],
 
 
 def _enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], more: tuple[JobSpec, ...]) -> list[JobSpec]:
-    given = [specs, *more] if isinstance(specs, JobSpec) else [*specs, *more] if more else specs
-    if not isinstance(given, Iterable):
-        raise _no_spec(given)
+    if not isinstance(specs, JobSpec | Iterable):
+        raise _no_spec(specs)
+    several: Iterable[JobSpec] = [specs] if isinstance(specs, JobSpec) else specs
+    given = [*several, *more] if more else several
     flushed = {obj for obj in session.new if isinstance(obj, JobSpec)}
     session.flush()
     asked: dict[JobSpec, None] = {}

@@ -102,6 +102,11 @@ class Worker:
         """`args` in the form in which they are stored."""
         return args if self.arguments is None else self.arguments.check(args)
 
+    def check_known(self, args: Mapping[str, Any]) -> None:
+        """Check as much of `args` as can be while `later` stands in them."""
+        if self.arguments is not None:
+            self.arguments.check_known(args)
+
     @property
     def needs_job(self) -> bool:
         """Whether a run is handed its :class:`Job`."""
@@ -156,6 +161,9 @@ class JobFunction(Generic[P, C, R]):
 
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         return self.worker.checked_args(args)
+
+    def check_known(self, args: Mapping[str, Any]) -> None:
+        self.worker.check_known(args)
 
     def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec:
         """A job that will call the function with these arguments.
@@ -215,6 +223,8 @@ class WorkerClass(Protocol[T_co]):
     def __call__(self) -> T_co: ...
 
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
+    def check_known(self, args: Mapping[str, Any]) -> None: ...
 
     def new(self, args: Mapping[str, Any] | None = None, /, **options: Unpack[SpecOptions]) -> JobSpec:
         """A job with these args (a dict), run by the class's ``process``."""
@@ -309,6 +319,7 @@ def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T]], WorkerClass[
             "worker_name": made.name,
             "spec_defaults": made.spec_defaults,
             "checked_args": staticmethod(made.checked_args),
+            "check_known": staticmethod(made.check_known),
             "new": staticmethod(lambda *args, **kwargs: _spec(made, args, kwargs, {})),  # pyright: ignore
         }.items():
             setattr(cls, name, value)

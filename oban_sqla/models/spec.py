@@ -42,6 +42,10 @@ class WorkerLike(Protocol):
         """`args` as they are stored, after a check against the worker's parameters."""
         ...
 
+    def check_known(self, args: Mapping[str, Any]) -> None:
+        """Check as much of `args` as can be while `later` stands in them."""
+        ...
+
 
 class JobSpec(ObanBase):
     """A job that is to be enqueued. Add it to a session like any other object; the flush writes it.
@@ -139,11 +143,14 @@ class JobSpec(ObanBase):
         self.args_json = ""
         try:
             self._store(self._args)
-        except InvalidArgs:
-            # A placeholder is the one value that may be refused here. Looked for only now, because few specs have one.
+        except Exception:
+            # A placeholder is the one value that may be refused here, by whatever a validator of the user's makes of
+            # it. Looked for only now, because few specs have one.
             if not has_later(args):
                 raise
             self._args = self._unfilled = cast(Mapping[str, Any], args)
+            if worker is not None:
+                worker.check_known(self._args)
 
     def _store(self, args: Mapping[str, Any]) -> None:
         self._args = args if self._worker is None else self._worker.checked_args(args)
@@ -320,7 +327,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], object]] = {
 # around __init__ is taken off again: what it sets up, __getattr__ sets up for those that need it.
 _init = JobSpec.__init__
 ObanBase.registry.map_imperatively(JobSpec, jobs, include_properties=["id"], properties={"_row_id": jobs.c.id})
-JobSpec.__init__ = _init
+JobSpec.__init__ = _init  # type: ignore[method-assign]
 
 
 @cache

@@ -1,0 +1,188 @@
+"""What ``@job``, ``@worker`` and ``Backoff`` take, and what they refuse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from oban_sqla import (
+    Backoff,
+    Cancel,
+    Discard,
+    InvalidArgs,
+    InvalidOption,
+    Job,
+    JobSpec,
+    Record,
+    Snooze,
+    Unique,
+    job,
+    worker,
+)
+from oban_sqla.backoff import default_backoff
+from oban_sqla.registry import workers
+
+
+async def send(user_id: int) -> None: ...
+
+
+def plain(user_id: int) -> None: ...
+
+
+class Report:
+    async def process(self, job: Job) -> None: ...
+
+
+JOB: dict[str, tuple[dict[str, Any], str]] = {
+    "misspelt": ({"max_attempt": 3}, r"unknown option 'max_attempt' for @job: did you mean 'max_attempts'\?"),
+    "unknown": ({"zzz": 3}, r"unknown option 'zzz' for @job: there are: aliases, backoff"),
+    "blank name": ({"name": ""}, r"name: expected a name, got ''"),
+    "number as name": ({"name": 7}, r"name: expected a name, got 7"),
+    "one alias": ({"aliases": "old"}, r"aliases: expected a sequence of strings, got 'old'"),
+    "blank alias": ({"aliases": [" "]}, r"one of aliases: expected a name, got ' '"),
+    "queue": ({"queue": " "}, r"queue: expected a name, got ' '"),
+    "priority": ({"priority": 10}, r"priority: expected 0 to 9 .*, got 10"),
+    "max_attempts": ({"max_attempts": 0}, r"max_attempts: expected 1 to 32,767 .*, got 0"),
+    "tags": ({"tags": "x"}, r"tags: expected a sequence of strings, got 'x'"),
+    "meta": ({"meta": {"a": math.nan}}, r"meta\.a: nan"),
+    "unique": ({"unique": True}, r"unique: expected Unique\(…\), got True"),
+    "timeout": ({"timeout": -1}, r"worker .*: timeout: expected seconds \(0 or more\) or a timedelta, got -1"),
+    "no timeout": ({"timeout": 0}, r"timeout: expected more than 0 seconds, or None for no limit, got 0"),
+    "deadline": ({"deadline": "1h"}, r"deadline: expected seconds .*, got '1h'"),
+    "backoff": ({"backoff": "exponential"}, r"backoff: expected seconds .*, got 'exponential'"),
+    "executor": ({"executor": "process"}, r"executor must be one of auto, async, thread, got 'process'"),
+    "coroutine in a thread": ({"executor": "thread"}, r"a coroutine function runs on the event loop, not in a thread"),
+    "recorded": ({"recorded": "yes"}, r"recorded is True or False, got 'yes'"),
+}
+
+
+@pytest.mark.parametrize("case", JOB)
+def test_option_of_job_is_refused(case: str) -> None:
+    given, message = JOB[case]
+    refusal = InvalidArgs if case == "meta" else InvalidOption
+    with pytest.raises(refusal, match=message):
+        job(**given)(send)
+    with pytest.raises(refusal, match=message.replace("@job", "@worker")):
+        worker(**given)(Report)
+
+
+def generator() -> Iterator[int]:
+    yield 1
+
+
+def positional(user_id: int, /) -> None: ...
+
+
+def several(*user_ids: int) -> None: ...
+
+
+WORKERS: dict[str, tuple[Callable[[], Any], str]] = {
+    "no function": (lambda: job("mail"), r"@job: expected a function, got 'mail'; options are given by name"),  # type: ignore[call-overload]
+    "generator": (lambda: job(generator), r"@job generator: a generator can't be a job"),
+    "positional only": (lambda: job(positional), r"positional: the parameter user_id.* can't be given by name"),
+    "any number": (lambda: job(several), r"several: the parameter \*user_ids.* can't be given by name"),
+    "no process": (lambda: worker()(object), r"@worker object: a method process\(self, job\) is expected"),
+}
+
+
+@pytest.mark.parametrize("case", WORKERS)
+def test_what_cannot_be_a_worker_is_refused(case: str) -> None:
+    make, message = WORKERS[case]
+    with pytest.raises(InvalidOption, match=message):
+        make()
+
+
+BACKOFF: dict[str, tuple[dict[str, Any], str]] = {
+    "kind": ({"kind": "quadratic"}, r"Backoff: kind must be constant, linear or exponential, got 'quadratic'"),
+    "base": ({"base": 0}, r"Backoff: base is a number of seconds above 0, got 0"),
+    "text as base": ({"base": "1"}, r"Backoff: base is a number of seconds above 0, got '1'"),
+    "NaN as base": ({"base": math.nan}, r"Backoff: base is a number of seconds above 0, got nan"),
+    "max": ({"max": -1}, r"Backoff: max is a number of seconds above 0, got -1"),
+    "jitter": ({"jitter": 1.5}, r"Backoff: jitter is a share from 0 to 1, got 1.5"),
+    "text as jitter": ({"jitter": "x"}, r"Backoff: jitter is a share from 0 to 1, got 'x'"),
+}
+
+
+@pytest.mark.parametrize("case", BACKOFF)
+def test_option_of_backoff_is_refused(case: str) -> None:
+    given, message = BACKOFF[case]
+    with pytest.raises(InvalidOption, match=message):
+        Backoff(**given)
+
+
+@pytest.mark.parametrize("delay", [-1, "5", None, math.nan, True])
+def test_snooze_wants_seconds(delay: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"Snooze: expected seconds \(0 or more\) or a timedelta, got "):
+        Snooze(delay)
+
+
+def test_outcomes_carry_what_they_were_given() -> None:
+    assert Snooze(timedelta(minutes=1)).seconds == 60
+    assert Cancel(LookupError("gone")).reason == "gone"
+    assert Discard().reason == ""
+    assert Record({"a": 1}).value == {"a": 1}
+
+
+def test_options_of_a_worker_are_the_defaults_of_its_specs() -> None:
+    spam = Unique(period=60)
+    mail = job(name="tests.options.mail", queue="mail", priority=3, tags=["m"], meta={"a": 1}, unique=spam)(send)
+    spec = mail.new(user_id=1)
+    assert (spec.worker, spec.queue, spec.priority, spec.tags, spec.meta) == (
+        "tests.options.mail",
+        "mail",
+        3,
+        ("m",),
+        {"a": 1},
+    )
+    assert spec.unique is spam
+    changed = mail.options(queue="slow", schedule_in=timedelta(minutes=5)).new(user_id=1)
+    assert (changed.queue, changed.priority, changed.schedule_in) == ("slow", 3, 300)
+    assert JobSpec(mail, {"user_id": 1}, priority=9).priority == 9
+    assert mail.new(user_id=1).queue == "mail"
+
+
+def test_options_of_a_class_worker_are_given_beside_its_args() -> None:
+    report = worker(name="tests.options.Report", queue="reports")(Report)
+    spec = report.new({"id": 1}, priority=2)
+    assert (spec.worker, spec.queue, spec.priority, spec.args) == ("tests.options.Report", "reports", 2, {"id": 1})
+    assert report.new().args == {}
+    assert isinstance(report(), Report)
+
+
+def test_time_that_is_given_replaces_that_of_the_worker() -> None:
+    soon = job(name="tests.options.soon")(send).options(schedule_in=60)
+    assert soon.new(1).schedule_in == 60
+    with pytest.raises(InvalidOption, match="both scheduled_at and schedule_in"):
+        job(name="tests.options.both")(send).options(schedule_in=60, scheduled_at=datetime.now(UTC))
+
+
+def test_function_of_a_job_stays_callable() -> None:
+    @job(name="tests.options.double")
+    def double(number: int) -> int:
+        """Twice as much."""
+        return 2 * number
+
+    assert double(4) == 8
+    assert (double.__name__, double.__doc__) == ("double", "Twice as much.")
+    assert workers["tests.options.double"].is_async is False
+
+
+def test_default_backoff_is_obans() -> None:
+    for attempt, base in ((1, 17), (5, 47), (20, 15 + 2**20)):
+        assert base <= default_backoff(attempt) <= base * 1.1
+    assert 15 + 2**10 <= default_backoff(50, max_attempts=100) <= (15 + 2**10) * 1.1
+    assert default_backoff(100, max_attempts=100) <= (15 + 2**20) * 1.1
+
+
+def test_backoff_follows_its_kind_up_to_its_maximum() -> None:
+    def delays(kind: Any) -> list[float]:
+        return [Backoff(kind, base=2, max=20, jitter=0).delay(attempt) for attempt in (1, 2, 3, 20, 10_000)]
+
+    assert delays("constant") == [2, 2, 2, 2, 2]
+    assert delays("linear") == [2, 4, 6, 20, 20]
+    assert delays("exponential") == [2, 4, 8, 20, 20]
+    assert 2 <= Backoff("constant", base=2, jitter=0.5).delay(1) <= 3
