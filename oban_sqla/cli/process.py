@@ -76,7 +76,7 @@ def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:
         # A plain handler rather than the loop's own: it comes even while a job blocks the loop.
         name = signal.Signals(number).name
         if seen:
-            os.write(2, f"{name} again: leaving at once; running jobs stay executing\n".encode())
+            os.write(2, f"{name} again: leaving at once; running jobs will be rescued\n".encode())
             _leave(128 + number)
         seen.append(number)
         loop.call_soon_threadsafe(first.set_result, name)
@@ -90,7 +90,7 @@ async def _abandon(oban: Oban, left: int) -> int:
     try:
         given = await oban.abandon()
     except Exception as error:
-        logger.error("%d jobs in threads stay executing: %s", left, line(error))
+        logger.error("%d jobs in threads could not be given back, and will be rescued: %s", left, line(error))
         return 1
     logger.warning("%d jobs in threads did not end: %d given back, leaving without their threads", left, given)
     return 0

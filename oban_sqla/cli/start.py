@@ -77,7 +77,7 @@ def start(
 
     Stopping: the first signal lets running jobs end within the grace; what has not ended by then
     is available again for other nodes, with its attempt given back. A second signal ends at once,
-    and leaves the running jobs executing.
+    and leaves the running jobs to be rescued by other nodes.
     """
     logs.configure(log_level)
     if schema is not None:

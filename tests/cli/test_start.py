@@ -179,7 +179,7 @@ async def test_a_second_signal_ends_at_once(start: Start, engine: AsyncEngine, w
             await process.says("fetching no more")
         process.signal(signal.SIGINT)
         assert await process.ended(5) == 128 + signal.SIGINT
-    assert "SIGINT again: leaving at once; running jobs stay executing" in process.text
+    assert "SIGINT again: leaving at once; running jobs will be rescued" in process.text
 
 
 async def test_a_signal_ends_the_wait_for_a_database(start: Start) -> None:
