@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from .. import telemetry
 from ..config import Config
 from ..cron import Cron, by_name
+from ..limits import Queue
 from ..models import JobSpec
 from ..registry import workers
 from ..telemetry import logger
@@ -20,6 +22,7 @@ from ..unit_of_work import note_wake_ups
 from ..wakeup import CRON, INSERTED, LEADER, STAGED, Identity, channel, identify
 from .acks import Ack, Acks
 from .attempt import Attempt
+from .control import Control
 from .executors.thread import Threads
 from .inserts import Inserts
 from .lanes import Lane, StatementFailed, mark_pooled, twin
@@ -34,6 +37,7 @@ from .pruner import Pruner
 from .row import Row
 from .scheduler import Scheduler
 from .sessions import Sessions
+from .signals import SIGNAL, signal_channel
 from .stager import Stager
 from .wakeup import Announcer
 
@@ -63,12 +67,11 @@ class Node:
         self.threads = Threads(f"oban-{config.name}")
         self.sessions = Sessions(config.sessionmaker)
         self.acks = Acks(self.acking, self._settled)
-        self.producers = {
-            name: Producer(name, queue, config.node, self.fetching, self.acks, self._attempt)
-            for name, queue in config.queues.items()
-        }
-        self._by_key = {producer.key: producer for producer in self.producers.values()}
+        self.producers: dict[str, Producer] = {}
+        self._by_key: dict[str, Producer] = {}
+        self._is_started = False
         self.channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER, CRON)}
+        self.channels[signal_channel(schema)] = SIGNAL
         self.notifier = Notifier(engine, list(self.channels), self._heard, self._connected)
         self.announcer = Announcer(self.upkeep, schema, self.origin)
         self.leadership = Leadership(
@@ -89,6 +92,9 @@ class Node:
         self.liveness = Liveness(
             self.notifier.lane, config.name, config.node, lambda: list(self.producers.values()), config.heartbeat
         )
+        self.control = Control(
+            self.upkeep, config, self.producers, self._start_queues, self._end_queue, self.liveness.wake, self._listens
+        )
 
     async def reach(self) -> Identity:
         """Meet the database for the first time, and say which it is.
@@ -107,19 +113,22 @@ class Node:
 
     async def start(self) -> None:
         await self.notifier.lane.connect()
-        await self.liveness.step()  # the row stands before the first job is fetched
+        await self.control.look()
         await self.leadership.step()  # whoever is alone leads from its start
+        await self.scheduler.prepare()
         if not self.notifier.lane.pooled:
             self.notifier.start()
-        loops = (self.acks, self.inserts, self.announcer, self.liveness, self.leadership, *self.duties)
+        loops = (self.acks, self.inserts, self.announcer, self.liveness, self.leadership, self.control, *self.duties)
+        self._is_started = True
         for loop in (*loops, *self.producers.values()):
             loop.start()
 
     async def stop(self, grace: float) -> list[Ack]:
+        await self.control.stop()
         producers = list(self.producers.values())
         await _all([*(producer.stop_fetching() for producer in producers), self._hand_over()])
         left: list[Attempt] = []
-        for rest in await asyncio.gather(*(producer.finish(grace) for producer in producers)):
+        for rest in await asyncio.gather(*(_finish(producer, grace) for producer in producers)):
             left += rest
         deadline = time.monotonic() + LAST_ACKS
         while len(self.acks) and time.monotonic() < deadline:
@@ -135,6 +144,35 @@ class Node:
         for attempt in left:
             logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
         return [attempt.ack("available", burned=False) for attempt in left]
+
+    async def _start_queues(self, queues: Mapping[str, Queue]) -> None:
+        started = [
+            Producer(name, queue, self.config.node, self.fetching, self.acks, self._attempt)
+            for name, queue in queues.items()
+        ]
+        self.producers.update({producer.queue: producer for producer in started})
+        self._by_key.update({producer.key: producer for producer in started})
+        try:
+            await self.liveness.step()  # their rows and locks stand before the first job is fetched
+        except BaseException:
+            for producer in started:
+                self._forget(producer)
+            raise
+        if self._is_started:
+            for producer in started:
+                producer.start()
+
+    async def _end_queue(self, producer: Producer) -> None:
+        """Let a producer end as with the whole node; what can't be stopped keeps it alive until it has ended."""
+        await producer.stop_fetching()
+        await _finish(producer, self.config.shutdown_grace)
+        while not producer.idle:  # noqa: ASYNC110 (threads and acks, which have no event in common)
+            await asyncio.sleep(0.05)
+        self._forget(producer)
+        await self.liveness.retire([producer])
+
+    def _forget(self, producer: Producer) -> None:
+        del self.producers[producer.queue], self._by_key[producer.key]
 
     async def _hand_over(self) -> None:
         """A successor leads from now on, not when the last job here has ended."""
@@ -190,6 +228,8 @@ class Node:
                 self.leadership.wake()
             case "cron":
                 self.scheduler.wake()
+            case "signal":
+                self.control.hear(payload)
             case _:
                 pass
 
@@ -207,6 +247,7 @@ class Node:
 
     def _connected(self) -> None:
         self.liveness.wake()  # its locks went with the connection before
+        self.control.wake()
         for producer in self.producers.values():
             producer.notice()
 
@@ -216,6 +257,15 @@ class Node:
 
     def _attempt(self, row: Row, producer: str) -> Attempt:
         return Attempt(row, producer, self.threads, self.sessions)
+
+
+async def _finish(producer: Producer, grace: float) -> list[Attempt]:
+    began = time.monotonic()
+    left = await producer.finish(grace)
+    orphaned = [attempt.row.id for attempt in left]
+    elapsed = time.monotonic() - began
+    telemetry.execute("oban.queue.shutdown", queue=producer.queue, elapsed=elapsed, orphaned=orphaned)
+    return left
 
 
 async def _all(work: Iterable[Any]) -> None:

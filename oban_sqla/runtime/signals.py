@@ -13,6 +13,8 @@ import json
 import zlib
 from typing import Any, cast
 
+SIGNAL = "signal"
+
 FOREIGN = "foreign"
 """The key that :func:`unpacked` adds to what another program of the family has sent."""
 

@@ -1,0 +1,246 @@
+"""What operators ask of this node: which queues run here and how, and which running jobs are to stop.
+
+The rows say so; a signal only says that it is time to look. So what was asked survives restarts, and works where no
+notification arrives: a node looks every five seconds, and with every poll while it runs jobs without listening.
+(Oban Pro's DynamicQueues keeps queues in rows as well.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..config import Config
+from ..errors import InvalidOption
+from ..limits import Queue
+from ..models.queue import EVERY_NODE
+from ..statements.control import ask, orders
+from ..telemetry import logger
+from .attempt import Stop
+from .lanes import Lane
+from .loop import Loop
+from .producer import Producer
+from .signals import FOREIGN, ident
+
+LOOK_EVERY = 5.0
+"""Seconds between two looks that nobody asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of a queue; None where nothing was."""
+
+    started: bool | None = None
+    paused: bool | None = None
+    limit: int | None = None
+
+    def over(self, other: Asked) -> Asked:
+        """Both, where this one goes first."""
+        return Asked(
+            other.started if self.started is None else self.started,
+            other.paused if self.paused is None else self.paused,
+            other.limit if self.limit is None else self.limit,
+        )
+
+    def options(self, configured: Queue | None) -> Queue | None:
+        """How the queue is to run on a node that is configured like this; None: not at all."""
+        started = configured is not None if self.started is None else self.started
+        if not started or (configured is None and self.limit is None):
+            return None
+        base = Queue() if configured is None else configured
+        return replace(
+            base,
+            limit=base.limit if self.limit is None else self.limit,
+            paused=base.paused if self.paused is None else self.paused,
+        )
+
+
+class Control(Loop):
+    """Looks for what was asked, and does it.
+
+    :param lane: the connection to look on.
+    :param config: names the instance and the node, and the queues that run unless something else was asked.
+    :param producers: those of the node, by queue.
+    :param start: starts producers of these queues.
+    :param end: lets a producer finish what runs, and takes it away.
+    :param beat: tells the cluster how the producers are now.
+    :param listens: whether notifications reach this node.
+    """
+
+    name = "control"
+
+    def __init__(
+        self,
+        lane: Lane,
+        config: Config,
+        producers: Mapping[str, Producer],
+        start: Callable[[Mapping[str, Queue]], Awaitable[None]],
+        end: Callable[[Producer], Awaitable[None]],
+        beat: Callable[[], None],
+        listens: Callable[[], bool],
+    ) -> None:
+        super().__init__()
+        self._lane = lane
+        self._config = config
+        self._producers = producers
+        self._start = start
+        self._end = end
+        self._beat = beat
+        self._listens = listens
+        self._asked: dict[str, Asked] = {}
+        self._ending: dict[str, asyncio.Task[None]] = {}
+        self._foreign: list[dict[str, Any]] = []
+        self._looking = asyncio.Lock()
+        self._hurry = True
+        self._looked = 0.0
+
+    @property
+    def known(self) -> set[str]:
+        """The queues that this node has heard of."""
+        return {*self._config.queues, *self._asked, *self._producers}
+
+    def wake(self) -> None:
+        self._hurry = True
+        super().wake()
+
+    def hear(self, signal: dict[str, Any]) -> None:
+        """A signal arrived."""
+        if signal.get(FOREIGN):
+            self._foreign.append(signal)
+        self.wake()
+
+    def wanted(self) -> dict[str, Queue]:
+        """The queues that should run here now, and how."""
+        nothing = Asked()
+        configured = self._config.queues
+        options = {
+            queue: self._asked.get(queue, nothing).options(configured.get(queue))
+            for queue in (*configured, *(queue for queue in self._asked if queue not in configured))
+        }
+        return {queue: queue_options for queue, queue_options in options.items() if queue_options is not None}
+
+    async def read(self) -> None:
+        """Find out what was asked, and tell the running jobs that are to stop."""
+        held = [job_id for producer in self._producers.values() for job_id in producer.held]
+        rows = await self._lane.run(orders, name=self._config.name, node=self._config.node, running=held)
+        asked: dict[str, Asked] = {}
+        # What was asked of this node comes after what was asked of all, and goes over it.
+        for queue, _, started, paused, limit, _ in sorted((row for row in rows if row[0] is not None), key=_is_own):
+            asked[queue] = Asked(started, paused, _valid(limit)).over(asked.get(queue, Asked()))
+        self._asked = asked
+        for row in rows:
+            if row[0] is None:
+                self.cancel(row[5])
+
+    async def look(self) -> None:
+        """Find out what was asked, and do it."""
+        async with self._looking:
+            self._hurry = False
+            await self.read()
+            self._looked = time.monotonic()
+            wanted = self.wanted()
+            for queue, producer in self._producers.items():
+                if queue in self._ending:
+                    continue
+                if (options := wanted.get(queue)) is None:
+                    self._ending[queue] = asyncio.create_task(self._see_end(producer))
+                elif producer.adjust(options):
+                    logger.info("queue %r now has limit %d%s", queue, options.limit, _paused(options))
+                    self._beat()
+            missing = {queue: options for queue, options in wanted.items() if queue not in self._producers}
+            if missing:
+                await self._start(missing)
+
+    async def step(self) -> float | None:
+        while self._foreign:
+            await self._keep(self._foreign[0])
+            del self._foreign[0]
+        busy = not self._listens() and any(producer.held for producer in self._producers.values())
+        if self._hurry or busy or time.monotonic() - self._looked >= LOOK_EVERY:
+            await self.look()
+        return LOOK_EVERY if self._listens() else min(self._config.poll_interval, LOOK_EVERY)
+
+    async def stop(self) -> None:
+        """Take no more orders. What is ending goes on to do so."""
+        await super().stop()
+        ending, self._ending = self._ending, {}
+        for task in ending.values():
+            task.cancel()  # it only waits; the node's own stop waits for all
+        if ending:
+            await asyncio.wait(ending.values())
+
+    def cancel(self, job_id: int) -> None:
+        """Ask the run of this job to stop, if it is one of ours and was not asked before."""
+        for producer in self._producers.values():
+            if (attempt := producer.running.get(job_id)) is not None:
+                if attempt.stop is None:  # once: its clean-up may take a while
+                    attempt.ask_to_stop(Stop.CANCEL)
+                return
+            if producer.cancel_claimed(job_id):
+                return
+
+    async def _see_end(self, producer: Producer) -> None:
+        logger.info("queue %r ends here", producer.queue)
+        try:
+            await self._end(producer)
+        except Exception as error:
+            logger.warning("while ending the queue %r: %s: %s", producer.queue, type(error).__name__, error)
+        self._ending.pop(producer.queue, None)
+        self.wake()  # it may have been started again meanwhile
+
+    async def _keep(self, signal: dict[str, Any]) -> None:
+        """Make what another program of the family asks our own: write the row."""
+        action, whom, queue = (signal.get(key) for key in ("action", "ident", "queue"))
+        own = ident(self._config.name, self._config.node)
+        if whom not in (None, "any", own):
+            return
+        if action == "pkill" and isinstance(job_id := signal.get("job_id"), int):
+            self.cancel(job_id)
+            return
+        asked = _foreign_order(signal)
+        if asked is None or not isinstance(queue, str) or not queue.strip():
+            logger.debug("a signal that says nothing to this node was ignored: %r", action)
+            return
+        node = self._config.node if whom == own else EVERY_NODE
+        for name in sorted(self.known) if queue == "*" else [queue]:
+            await self._lane.run(
+                ask,
+                name=self._config.name, queue=name, node=node,
+                started=asked.started, paused=asked.paused, local_limit=asked.limit,
+            )  # fmt: skip
+
+
+def _foreign_order(signal: Mapping[str, Any]) -> Asked | None:
+    limit = _valid(signal.get("limit"))
+    match signal.get("action"):
+        case "pause":
+            return Asked(paused=True)
+        case "resume":
+            return Asked(paused=False)
+        case "scale" if limit is not None:
+            return Asked(limit=limit)
+        case "start" if limit is not None:
+            return Asked(started=True, paused=bool(signal.get("paused")), limit=limit)
+        case "stop":
+            return Asked(started=False)
+        case _:
+            return None
+
+
+def _valid(limit: object) -> int | None:
+    """A limit, or None for what is none: a stranger may write anything."""
+    try:
+        return Queue(limit=limit).limit if isinstance(limit, int) else None
+    except InvalidOption:
+        return None
+
+
+def _is_own(row: Sequence[Any]) -> bool:
+    return bool(row[1])
+
+
+def _paused(options: Queue) -> str:
+    return ", paused" if options.paused else ""
