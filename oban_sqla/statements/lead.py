@@ -11,6 +11,8 @@ from sqlalchemy import (
     delete,
     exists,
     func,
+    literal_column,
+    or_,
     select,
 )
 from sqlalchemy.dialects.postgresql import insert
@@ -46,8 +48,8 @@ def elect() -> Executable:
     other = _taken(select(parameter("oban"), parameter("holder"), utc_now(), until).where(exists(select(own)))).cte(
         "other"
     )
-    left = func.extract("epoch", cast(Leader.expires_at, Leader.expires_at.type.impl) - utc_now())
-    before = select(cast(left, Float)).where(Leader.name == parameter("lease"), Leader.expires_at > utc_now())
+    left = func.extract("epoch", Leader.expires_at - utc_now())
+    before = select(cast(left, Float)).where(Leader.name == parameter("lease"), ~_is_free())
     return select(
         exists(select(own)).label("leads"), exists(select(other)).label("oban"), before.scalar_subquery().label("left")
     )
@@ -63,8 +65,13 @@ def _taken(wanted: Any) -> Any:
             "elected_at": case((renewed, Leader.elected_at), else_=written.excluded.elected_at),
             "expires_at": written.excluded.expires_at,
         },
-        where=renewed | (Leader.expires_at <= utc_now()),
+        where=renewed | _is_free(),
     ).returning(Leader.name)
+
+
+def _is_free() -> ColumnElement[bool]:
+    """Nobody takes a lease for longer than an hour: one that ends later is a stranger's, or the clock was set back."""
+    return or_(Leader.expires_at <= utc_now(), Leader.expires_at > utc_now() + literal_column("interval '2 hours'"))
 
 
 @statement

@@ -28,6 +28,16 @@ BRISK: dict[str, Any] = {
 OURS = json.dumps({"locked": True, "stale_after": 0.4})
 
 
+async def lease_of_another(engine: AsyncEngine, name: str = "oban_sqla:Oban", seconds: float = 3600.0) -> None:
+    """Somebody leads, and does nothing."""
+    await execute(
+        engine,
+        "INSERT INTO oban_leaders VALUES "
+        f"(:name, 'another', timezone('UTC', now()), timezone('UTC', now()) + interval '{seconds} s')",
+        name=name,
+    )
+
+
 async def producer(engine: AsyncEngine, meta: str = OURS, silent: str = "1 hour", queue: str = "gone") -> str:
     """A producer's row without anybody behind it; its uuid."""
     uuid = str(uuid4())

@@ -1,0 +1,117 @@
+"""One node of an instance leads, for as long as it renews its lease."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from oban_sqla import InvalidOption, Oban, telemetry
+from oban_sqla.runtime.lanes import StatementFailed
+from tests.cluster.helpers import lease_of_another
+from tests.runtime.helpers import execute
+from tests.support import eventually
+
+HOLDERS = "SELECT name, node FROM oban_leaders WHERE expires_at > timezone('UTC', now()) ORDER BY name DESC"
+
+
+async def test_who_starts_alone_leads_from_its_start(any_engine: AsyncEngine) -> None:
+    oban = Oban(any_engine, node="alone")
+    assert not oban.is_leader
+    async with oban:
+        assert oban.is_leader
+        assert [(name, node.split("/")[0]) for name, node in await execute(any_engine, HOLDERS)] == [
+            ("oban_sqla:Oban", "alone"),
+            ("Oban", "alone"),
+        ]
+    assert not oban.is_leader
+    assert await execute(any_engine, HOLDERS) == []
+
+
+async def test_one_of_many_leads_and_a_resignation_wakes_a_successor(any_engine: AsyncEngine) -> None:
+    nodes = [Oban(any_engine, node=f"node {number}", leader_ttl=3600.0) for number in range(5)]
+    for oban in nodes:
+        await oban.start()
+    while nodes:
+        [leader] = [oban for oban in nodes if oban.is_leader]
+        nodes.remove(leader)
+        await leader.stop()
+        if nodes:
+            await eventually(lambda: any(oban.is_leader for oban in nodes), timeout=2)
+
+
+async def test_only_the_leader_competes_for_the_row_of_oban(engine: AsyncEngine) -> None:
+    await lease_of_another(engine, name="Oban", seconds=1)
+    async with Oban(engine, node="first", leader_ttl=0.6) as first, Oban(engine, node="second", leader_ttl=0.6):
+        assert first.is_leader
+
+        async def both() -> bool:
+            return [node.split("/")[0] for _, node in await execute(engine, HOLDERS)] == ["first", "first"]
+
+        await eventually(both)
+
+
+async def test_a_lease_that_was_taken_is_noticed(engine: AsyncEngine) -> None:
+    async with Oban(engine, leader_ttl=0.6) as oban:
+        await execute(engine, "UPDATE oban_leaders SET node = 'thief', expires_at = expires_at + interval '1 hour'")
+        await eventually(lambda: not oban.is_leader)
+        await execute(engine, "UPDATE oban_leaders SET expires_at = now() - interval '1 day'")
+        await eventually(lambda: oban.is_leader)
+
+
+@pytest.mark.parametrize("until", ["'infinity'", "now() + interval '3 days'", "'-infinity'"])
+async def test_a_lease_that_nobody_can_have_taken_is_free(engine: AsyncEngine, until: str) -> None:
+    await execute(engine, f"INSERT INTO oban_leaders VALUES ('oban_sqla:Oban', 'nobody', now(), {until})")
+    async with Oban(engine) as oban:
+        assert oban.is_leader
+
+
+async def test_it_steps_down_by_its_own_clock(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Oban(engine, leader_ttl=0.5) as oban:
+        assert oban._node is not None
+        lane = oban._node.leadership._lane
+
+        async def unreachable(*_: Any, **__: Any) -> Any:
+            raise StatementFailed("elect", ConnectionError("cut off"), None, unknown=True)
+
+        monkeypatch.setattr(lane, "run", unreachable)
+        cut_off = asyncio.get_running_loop().time()
+        await eventually(lambda: not oban.is_leader, timeout=2)
+        assert asyncio.get_running_loop().time() - cut_off < 0.5, "before its lease ends"
+        rows = await execute(engine, HOLDERS)
+        assert len(rows) == 2, "the lease stands when it has stepped down"
+        monkeypatch.undo()
+        await eventually(lambda: oban.is_leader)
+
+
+async def test_an_election_is_one_statement_and_told(engine: AsyncEngine) -> None:
+    told: list[Any] = []
+    telemetry.attach("test", ["oban.leader.election.stop"], lambda _, fields: told.append(fields["leader"]))
+    other = create_async_engine(engine.url)
+    try:
+        async with Oban(engine, leader_ttl=3600.0), Oban(other, leader_ttl=3600.0):
+            assert set(told) == {True, False}
+    finally:
+        telemetry.detach("test")
+        await other.dispose()
+
+
+async def test_it_leads_again_after_a_crash_emptied_the_table(engine: AsyncEngine) -> None:
+    async with Oban(engine, leader_ttl=0.6) as oban:
+        await execute(engine, "TRUNCATE oban_leaders")
+
+        async def back() -> bool:
+            return len(await execute(engine, HOLDERS)) == 2
+
+        await eventually(back)
+        assert oban.is_leader
+
+
+@pytest.mark.parametrize("option", ["leader_ttl", "lifeline_interval"])
+@pytest.mark.parametrize("value", [0, -1, "15", 1e6])
+def test_intervals_out_of_range_are_refused(option: str, value: Any) -> None:
+    engine = create_async_engine("postgresql+asyncpg://localhost/app")
+    with pytest.raises(InvalidOption, match=option):
+        Oban(engine, **{option: value})

@@ -1,0 +1,123 @@
+"""A node's signs of life: rows, and locks that its listening connection holds."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import Heartbeat, InvalidOption, Oban
+from oban_sqla.statements.cluster import lock_key
+from tests.runtime.helpers import execute
+from tests.support import eventually
+
+LOCKED = """
+    SELECT p.queue, l.pid FROM oban_producers p JOIN pg_locks l ON l.locktype = 'advisory' AND l.objsubid = 1
+     AND lpad(to_hex(l.classid::bigint), 8, '0') || lpad(to_hex(l.objid::bigint), 8, '0')
+       = left(replace(p.uuid::text, '-', ''), 16) ORDER BY 1
+"""
+
+
+def test_the_key_of_a_lock_is_the_first_half_of_the_uuid() -> None:
+    assert lock_key(UUID("00000000-0000-0001-ffff-ffffffffffff")) == 1
+    assert lock_key(UUID("ffffffff-ffff-ffff-0000-000000000000")) == -1
+    assert lock_key(UUID("80000000-0000-0000-0000-000000000000")) == -(2**63)
+
+
+async def test_each_producer_has_a_row_and_a_lock_on_one_connection(any_engine: AsyncEngine) -> None:
+    async with Oban(any_engine, queues={"a": 1, "b": 2}, node="here"):
+        rows = await execute(any_engine, "SELECT queue, node, meta FROM oban_producers ORDER BY queue")
+        assert [(queue, node, meta["locked"], meta["stale_after"]) for queue, node, meta in rows] == [
+            ("a", "here", True, 15.0),
+            ("b", "here", True, 15.0),
+        ]
+        locked = await execute(any_engine, LOCKED)
+        assert [row.queue for row in locked] == ["a", "b"]
+        assert len({row.pid for row in locked}) == 1
+
+
+async def test_a_stopped_node_leaves_no_lock(engine: AsyncEngine) -> None:
+    async with Oban(engine, queues={"a": 1}) as oban:
+        assert oban._node is not None
+        [[_, pid]] = await execute(engine, LOCKED)
+
+    async def free() -> bool:
+        return await execute(engine, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = :pid", pid=pid) == []
+
+    await eventually(free)
+
+
+async def test_locks_come_back_with_the_connection(any_engine: AsyncEngine) -> None:
+    async with Oban(any_engine, queues={"a": 1}):
+        [[_, pid]] = await execute(any_engine, LOCKED)
+        await execute(any_engine, f"SELECT pg_terminate_backend({pid})")
+
+        async def again() -> bool:
+            rows = await execute(any_engine, LOCKED)
+            return len(rows) == 1 and rows[0].pid != pid
+
+        await eventually(again)
+
+
+async def test_a_connection_that_the_server_still_believes_in_is_not_waited_for(engine: AsyncEngine) -> None:
+    async with Oban(engine, queues={"a": 1}) as oban:
+        assert oban._node is not None
+        [[_, pid]] = await execute(engine, LOCKED)
+        key = lock_key(oban._node.producers["a"].uuid)
+        async with engine.connect() as stale:  # as the old connection of a node that was cut off
+            await stale.exec_driver_sql(f"SELECT pg_advisory_lock_shared({key})")
+            await execute(engine, f"SELECT pg_terminate_backend({pid})")
+
+            async def two() -> bool:
+                rows = await execute(engine, LOCKED)
+                return len(rows) == 2 and pid not in {row.pid for row in rows}
+
+            await eventually(two)
+
+
+async def test_the_listening_connection_is_noticed_when_its_node_is_cut_off(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from oban_sqla.runtime.lanes import Lane
+
+    said: list[Any] = []
+    run = Lane.run
+
+    async def spy(lane: Lane, statement: Any, /, **parameters: Any) -> Any:
+        rows = await run(lane, statement, **parameters)
+        if statement.name == "claim":
+            said.extend(tuple(row)[2:] for row in rows)
+        return rows
+
+    monkeypatch.setattr(Lane, "run", spy)
+    async with Oban(engine, queues={"a": 1}):
+        [[address]] = await execute(engine, "SELECT inet_server_addr()")
+        assert said == [("0", "0", "0") if address is None else ("10", "5", "3")], "sockets of a machine have none"
+
+
+async def test_a_beat_inserts_what_is_missing_under_the_same_uuid(engine: AsyncEngine) -> None:
+    async with Oban(engine, queues={"a": 1, "b": 1}, heartbeat=Heartbeat(interval=0.05)):
+        before = await execute(engine, "SELECT uuid FROM oban_producers ORDER BY uuid")
+        assert len(before) == 2
+        await execute(engine, "TRUNCATE oban_producers")
+
+        async def back() -> bool:
+            return await execute(engine, "SELECT uuid FROM oban_producers ORDER BY uuid") == before
+
+        await eventually(back)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"stale_after": 0}, "stale_after"),
+        ({"dead_after": "never"}, "dead_after"),
+        ({"interval": 10.0}, "stale_after is at least twice the interval .20 s."),
+        ({"dead_after": 9.0}, "dead_after is at least twice the interval .10 s."),
+    ],
+)
+def test_a_heartbeat_that_would_kill_the_living_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidOption, match=message):
+        Heartbeat(**options)
