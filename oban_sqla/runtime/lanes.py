@@ -8,8 +8,11 @@ times the client CPU at small batches. On other drivers they go through SQLAlche
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import Connection, Engine, text
@@ -44,6 +47,7 @@ _LOST = ("08", "57P")
 _UNSUITABLE = ("21", "22", "23", "54", "P0")
 """A value that is wrong, too large, against a constraint, or that a trigger of the user's refuses."""
 
+T = TypeVar("T")
 Prepare = Callable[[Any], Awaitable[None]]
 
 
@@ -55,7 +59,8 @@ class StatementFailed(OSError):
     """
 
     def __init__(self, statement: str, cause: BaseException, sqlstate: str | None, unknown: bool) -> None:
-        super().__init__(f"{statement}: {type(cause).__name__}: {cause}")
+        said = cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else cause  # not the whole SQL
+        super().__init__(f"{statement}: {type(said).__name__}: {said}")
         self.sqlstate = sqlstate
         self.unknown = unknown
 
@@ -154,13 +159,11 @@ class Lane:
             connection = await self._connected(asked)
             try:
                 if self.pooled:
-                    async with asyncio.timeout(self._timeout):
-                        return await self._run_pooled(connection, statement, parameters)
+                    return await self._within(self._timeout, self._run_pooled(connection, statement, parameters))
                 if (driver := self._asyncpg) is not None:
                     compiled = self._compiled.get(statement) or self._compile(statement)
                     return await driver.fetch(compiled.sql, *compiled.values(parameters), timeout=self._timeout)
-                async with asyncio.timeout(self._timeout):
-                    return await connection.run_sync(_execute, statement, parameters)
+                return await self._within(self._timeout, connection.run_sync(_execute, statement, parameters))
             except Exception as error:
                 raise await self._failed(statement.name, error) from error
 
@@ -206,29 +209,49 @@ class Lane:
         await self._drop()
         self._attempts += 1
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT):
-                connection = self._connection = await self._engine.connect()
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-                driver: Any = (await connection.get_raw_connection()).driver_connection
-                self._driver = driver
-                if connection.sync_connection is not None:
-                    connection.sync_connection.detach()
-                pooled = self.pooled
-                for setting in () if pooled else SETTINGS:
-                    await connection.execute(text(setting))
-                if pooled and not isinstance(driver, asyncpg.Connection):
-                    driver.prepare_threshold = None  # psycopg: prepare nothing by a name
-                if isinstance(driver, asyncpg.Connection):
-                    self._asyncpg = driver
-                self.connections += 1
-                if self._prepare is not None and not pooled:
-                    await self._prepare(driver)
+            return await self._within(CONNECT_TIMEOUT, self._open())
         except Exception as error:
             await self._drop()
             refusal = StatementFailed(f"connecting ({self.name})", error, _sqlstate(error), unknown=False)
             self._refusal = (self._attempts, refusal)
             raise refusal from error
+
+    async def _open(self) -> AsyncConnection:
+        connection = self._connection = await self._engine.connect()
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        driver: Any = (await connection.get_raw_connection()).driver_connection
+        self._driver = driver
+        if connection.sync_connection is not None:
+            connection.sync_connection.detach()
+        pooled = self.pooled
+        for setting in () if pooled else SETTINGS:
+            await connection.execute(text(setting))
+        if pooled and not isinstance(driver, asyncpg.Connection):
+            driver.prepare_threshold = None  # psycopg: prepare nothing by a name
+        if isinstance(driver, asyncpg.Connection):
+            self._asyncpg = driver
+        self.connections += 1
+        if self._prepare is not None and not pooled:
+            await self._prepare(driver)
         return connection
+
+    async def _within(self, seconds: float, work: Awaitable[T]) -> T:
+        """What `work` returns, unless it takes longer.
+
+        psycopg answers a cancellation by asking the server to cancel, and waits for the answer, which may never come.
+        So its line is cut first; what waits on it then fails by itself.
+        """
+        task = asyncio.ensure_future(work)
+        await asyncio.wait([task], timeout=seconds)
+        if task.done():
+            return task.result()
+        if self._driver is None or self._asyncpg is not None:
+            task.cancel()
+        else:
+            _cut(self._driver)
+        await asyncio.wait([task])
+        _take_exception(task)
+        raise TimeoutError(f"no answer within {seconds:g} s")
 
     async def _failed(self, what: str, error: Exception) -> StatementFailed:
         """The failure to raise for `error`; gives the connection up unless the server answered on it."""
@@ -279,6 +302,12 @@ def _is_unsent(error: BaseException) -> bool:
     """Whether the driver could not encode a parameter, so that nothing reached the server."""
     cause = error.orig if isinstance(error, DBAPIError) else error
     return isinstance(cause, UnicodeError | OverflowError | asyncpg.DataError)
+
+
+def _cut(psycopg: Any) -> None:
+    # A duplicate, because the descriptor itself is psycopg's to close.
+    with contextlib.suppress(Exception), socket.socket(fileno=os.dup(psycopg.fileno())) as line:
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def _take_exception(task: asyncio.Task[Any]) -> None:

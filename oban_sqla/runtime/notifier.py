@@ -58,9 +58,7 @@ class Notifier(Loop):
                 await driver.execute(f'LISTEN "{name}"')
             else:
                 await driver.add_listener(name, self._on_asyncpg)
-        if self._is_psycopg:
-            driver.add_notify_handler(self._on_psycopg)
-        else:
+        if not self._is_psycopg:
             driver.add_termination_listener(self._on_termination)
         self._connected()
 
@@ -70,9 +68,6 @@ class Notifier(Loop):
 
     def _on_termination(self, _connection: object) -> None:
         asyncio.get_running_loop().call_soon(self.wake)
-
-    def _on_psycopg(self, notice: Any) -> None:
-        self._on(notice.channel, notice.payload)
 
     def _on_asyncpg(self, _connection: object, _pid: int, channel: str, payload: object) -> None:
         self._on(channel, str(payload))

@@ -16,8 +16,7 @@ from typing import Any
 
 from sqlalchemy import URL, make_url
 
-SSL_REQUEST = 80877103
-CANCEL_REQUEST = 80877102
+ENCRYPTION_REQUESTS = (80877103, 80877104)
 
 
 class Proxy:
@@ -44,8 +43,7 @@ class Proxy:
         assert self._server is not None
         host, port = self._server.sockets[0].getsockname()[:2]
         url = make_url(self.target)
-        options = {"ssl": "disable"} if url.get_driver_name() == "asyncpg" else {"sslmode": "disable"}
-        url = URL.create(url.drivername, url.username, url.password, host, port, url.database, options)
+        url = URL.create(url.drivername, url.username, url.password, host, port, url.database)
         return url.render_as_string(hide_password=False)
 
     @property
@@ -161,9 +159,12 @@ class Link:
                 writer.transport.abort()
 
     async def _from_client(self) -> None:
-        startup = await self._client_reader.readexactly(4)
-        startup += await self._client_reader.readexactly(struct.unpack("!i", startup)[0] - 4)
-        assert struct.unpack("!i", startup[4:8])[0] != SSL_REQUEST, "the proxy's URL disables TLS"
+        while True:
+            startup = await self._client_reader.readexactly(4)
+            startup += await self._client_reader.readexactly(struct.unpack("!i", startup)[0] - 4)
+            if struct.unpack("!i", startup[4:8])[0] not in ENCRYPTION_REQUESTS:
+                break
+            self._client_writer.write(b"N")
         self._server_writer.write(startup)
         await self._pass(self._client_reader, self._server_writer, self._on_client)
 

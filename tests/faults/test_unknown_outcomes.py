@@ -21,7 +21,7 @@ from tests.support import eventually
 
 FETCH = "RETURNING oban_jobs.id, oban_jobs.worker"
 COMPLETE = "UPDATE oban_jobs SET state=CAST($"
-ACKNOWLEDGE = "UPDATE oban_jobs SET state=CAST(given.state"
+ACKNOWLEDGE = "given(id, attempt, producer, attempted_at, state"
 
 
 async def test_jobs_whose_fetch_was_committed_unheard_run_within_five_seconds_once_with_no_attempt_burned(
