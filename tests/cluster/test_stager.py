@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from oban_sqla import Heartbeat, Oban, job
 from oban_sqla.runtime import stager
 from oban_sqla.runtime.lanes import Lane
+from tests.cluster.helpers import lease_of_another
 from tests.runtime.helpers import execute, insert, load, until
 from tests.support import eventually
 
@@ -89,10 +90,7 @@ async def test_without_a_leader_each_node_stages_for_its_own_queues(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stager, "GRACE", 0.2)
-    await execute(
-        engine,
-        "INSERT INTO oban_leaders VALUES ('oban_sqla:Oban', 'hangs', now(), timezone('UTC', now()) + interval '1 hour')",
-    )
+    await lease_of_another(engine)
     async with Oban(engine, queues={"a": 1}, poll_interval=0.05) as oban:
         sql = "INSERT INTO oban_jobs (worker, queue, state) VALUES (:worker, :queue, 'scheduled') RETURNING id"
         [[unserved]] = await execute(engine, sql, worker="x", queue="nobodys")
@@ -103,10 +101,7 @@ async def test_without_a_leader_each_node_stages_for_its_own_queues(
 
 
 async def test_a_poll_finds_what_nobody_told(engine: AsyncEngine) -> None:
-    await execute(
-        engine,
-        "INSERT INTO oban_leaders VALUES ('oban_sqla:Oban', 'elsewhere', now(), timezone('UTC', now()) + interval '1 hour')",
-    )
+    await lease_of_another(engine)
     async with Oban(engine, queues={"a": 1}, poll_interval=0.05):
         sql = "INSERT INTO oban_jobs (worker, queue) VALUES (:worker, 'a') RETURNING id"
         [[job_id]] = await execute(engine, sql, worker=noop.worker_name)
