@@ -93,9 +93,6 @@ class WorkerName(TypeDecorator[str]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
         return None if value is None else str(getattr(value, "worker_name", value))
 
-    def process_literal_param(self, value: Any, dialect: Dialect) -> str:
-        return str(getattr(value, "worker_name", value))
-
 
 def naive_utc(value: object) -> datetime:
     """An aware datetime as a ``timestamp`` column holds it.
@@ -150,9 +147,6 @@ class UTCDateTime(TypeDecorator[datetime]):
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else naive_utc(value)
-
-    def process_literal_param(self, value: datetime | None, dialect: Dialect) -> str:
-        return "NULL" if value is None else f"'{naive_utc(value).isoformat(' ')}'"
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         return None if value is None else value.replace(tzinfo=UTC)
