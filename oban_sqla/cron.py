@@ -29,7 +29,7 @@ class Cron:
     :param expression: five fields (minute, hour, day of the month, month, day of the week), each ``*``, a number, a
         range ``a-b``, a step ``*/n``, or a list of these; months and weekdays also by name (``JAN``, ``MON-FRI``). Or
         ``@hourly``, ``@daily``, ``@midnight``, ``@weekly``, ``@monthly``, ``@yearly``, ``@annually``, or ``@reboot``:
-        once when a node leads that was started after the entry last ran. As in crontab(5), a day matches when either
+        when a node leads that was started after the entry last ran. As in crontab(5), a day matches when either
         its number or its weekday does, if both are given; Oban wants both.
     :param spec: the job, as a spec or as a worker that needs no arguments. It is copied at each tick; its
         ``schedule_in`` counts from there. Left out in ``@job(cron=Cron(…))``.

@@ -7,9 +7,8 @@ once make one job. A clock that steps back makes nothing twice: ticks are taken 
 
 * **Late.** A tick that comes up to a minute late is run: that is longer than a change of leaders takes. After more it
   is missed; an entry with ``catch_up`` then runs the last one, once.
-* **@reboot** is run when a node leads that was started after the entry last ran: once for a cluster that starts
-  together, and once after each deployment when one of its new nodes comes to lead. (In Oban every node runs it when it
-  leads for the first time.)
+* **@reboot** is run when a node leads that was started after the entry last ran. So it is not run again when the lead
+  passes to a node that was there already. (In Oban every node runs it when it leads for the first time.)
 * **Entries in the code** are written by every node at its start, and confirmed once a minute. One that no node has
   confirmed for five minutes was taken out of the code, and rests.
 
@@ -104,15 +103,20 @@ class Scheduler(Loop):
         self._started: datetime | None = None
         self._unreadable: set[Entry] = set()
 
-    async def step(self) -> float | None:
+    async def prepare(self) -> datetime:
+        """Declare the entries of the code. Returns when this node was started, by the database's clock."""
         await self._declare()
-        if self._started is None:
-            # After declaring: an entry that this start has brought is settled up to its start, not beyond.
-            self._started, _ = await self.read()
+        # After declaring: an entry that this start has brought is settled up to its start, not beyond.
+        self._started, _ = await self.read()
+        return self._started
+
+    async def step(self) -> float | None:
+        started = self._started or await self.prepare()
+        await self._declare()
         if not self._leadership.leads:
             return max(self._confirm_at - time.monotonic(), 0.0) if self._declared else None
         now, found = await self.read()
-        if due := [*self._due(now, self._started, found)]:
+        if due := [*self._due(now, started, found)]:
             with telemetry.span("oban.scheduler.evaluate", enqueued_count=0) as told:
                 await self._take_all(due, told)
         nexts = [tick for entry in found if (tick := self._next(entry, now)) is not None]

@@ -103,7 +103,7 @@ def put() -> Executable:
             "paused": written.excluded.paused,
             "since": case((fresh, utc_now()), else_=CronEntry.since),
             # A clock that once ran ahead would else hold the entry up until that time.
-            "last_tick": func.least(CronEntry.last_tick, utc_now()),
+            "last_tick": case((CronEntry.last_tick > utc_now(), utc_now()), else_=CronEntry.last_tick),
         },
     ).returning(CronEntry.name)
 

@@ -61,14 +61,15 @@ class Standing(Scheduler):
 
 
 class Racing(Scheduler):
-    """Its clock runs `speed` times as fast as the database's, from `base` on."""
+    """When the database's clock is at `base` it shows `shows`, and runs `speed` times as fast from there on."""
 
     base: datetime
+    shows: datetime
     speed = 60.0
 
     async def read(self) -> tuple[datetime, list[Entry]]:
         now, entries = await super().read()
-        return self.base + (now - self.base) * self.speed, entries
+        return self.shows + (now - self.base) * self.speed, entries
 
     async def step(self) -> float | None:
         delay = await super().step()

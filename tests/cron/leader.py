@@ -13,7 +13,8 @@ from tests.cron.clock import Leader, Racing
 
 
 async def main(url: str, base: str, speed: str) -> None:
-    Racing.base, Racing.speed = datetime.fromisoformat(base), float(speed)
+    Racing.base = Racing.shows = datetime.fromisoformat(base)
+    Racing.speed = float(speed)
     engine = create_async_engine(url)
     scheduler = Racing(engine, Lane(engine, "reading"), Leader(), dict)  # type: ignore[arg-type]
     scheduler.start()
