@@ -1,0 +1,196 @@
+"""The plans of the hot statements (R0), pinned on a filled table.
+
+A worker that starts on an empty table meets a full one later; statistics are missing, or old, or lie about states
+that come and go in a second. None of that may make a hot statement read more of the table than its own rows.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from psycopg import Connection, sql
+from sqlalchemy import make_url
+from sqlalchemy.dialects.postgresql import asyncpg
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from oban_sqla import migrations
+from oban_sqla.runtime.lanes import SETTINGS
+from oban_sqla.statements.ack import acknowledge, complete, still_ours
+from oban_sqla.statements.fetch import fetch, fetch_onward
+from oban_sqla.statements.insert import insert_plain
+from oban_sqla.statements.rescue import reconcile
+from oban_sqla.statements.stage import poll, stage_all, stage_own
+from oban_sqla.statements.statement import Statement
+
+FINISHED, SCHEDULED, AVAILABLE, EXECUTING = 200_000, 50_000, 50_000, 100
+THEN = datetime(2024, 1, 1)
+PRODUCER = "8c6b6f0e-0000-4000-8000-000000000000"
+
+FILL = """
+ALTER TABLE {table} SET (autovacuum_enabled = off);
+INSERT INTO {table} (worker, queue, state, attempt, attempted_by, attempted_at, scheduled_at, completed_at)
+  SELECT 'w', 'queue-' || i % 5, 'completed', 1, ARRAY['n', '{producer}'], now(), '{then}', now()
+    FROM generate_series(1, {finished}) i;
+INSERT INTO {table} (worker, queue, state, scheduled_at)
+  SELECT 'w', 'queue-' || i % 5, 'scheduled', timestamp '{then}' + i * interval '1 hour'
+    FROM generate_series(1, {scheduled}) i;
+INSERT INTO {table} (worker, queue, priority, scheduled_at)
+  SELECT 'w', 'queue-' || i % 5, i % 3, timestamp '{then}' + i * interval '1 second'
+    FROM generate_series(1, {available}) i;
+INSERT INTO {table} (worker, queue, state, attempt, attempted_by, attempted_at, scheduled_at)
+  SELECT 'w', 'queue-' || i % 5, 'executing', 1, ARRAY['n', '{producer}'], '{then}', '{then}'
+    FROM generate_series(1, {executing}) i;
+"""
+
+IDS = [FINISHED + SCHEDULED + AVAILABLE + number for number in range(1, 101)]
+RUNS: dict[str, Any] = {
+    "id": IDS,
+    "attempt": [1] * 100,
+    "producer": [PRODUCER] * 100,
+    "attempted_at": [THEN] * 100,
+}
+FETCH: dict[str, Any] = {"queue": "queue-1", "limit": 10, "attempted_by": ["n", PRODUCER], "unknown": ["other"]}
+OUTCOMES: dict[str, Any] = {
+    "state": ["retryable"] * 100,
+    "delay": [15.0] * 100,
+    "burned": [1] * 100,
+    "error": ['[{"attempt": 1}]'] * 100,
+    "meta": [None] * 100,
+}
+QUEUES = [f"queue-{number}" for number in range(5)]
+
+PRIMARY, FETCHING = "oban_jobs_pkey", "oban_jobs_fetch_index"
+STAGING, RUNNING = "oban_jobs_staging_index", "oban_jobs_executing_index"
+
+HOT: list[tuple[Statement, dict[str, Any], set[str]]] = [
+    # The statement, parameters, and the indexes that it uses, all of them and no others.
+    (fetch, FETCH, {FETCHING, PRIMARY}),
+    (fetch_onward, FETCH | {"priority": 1, "scheduled_at": THEN, "id": 1}, {FETCHING, PRIMARY}),
+    (complete, RUNS, {PRIMARY}),
+    (acknowledge, RUNS | OUTCOMES, {PRIMARY}),
+    (still_ours, RUNS, {PRIMARY}),
+    (reconcile, {"queue": "queue-1", "producer": PRODUCER, "held": IDS[:50]}, {RUNNING}),
+    (stage_own, {"queues": QUEUES, "limit": 5000}, {STAGING, FETCHING, PRIMARY}),
+    (stage_all, {"queues": QUEUES, "limit": 5000, "lease": "l", "holder": "h"}, {STAGING, FETCHING, PRIMARY}),
+    (poll, {"queues": QUEUES, "grace": 5.0}, {STAGING, FETCHING}),
+]
+
+
+@pytest.fixture(scope="module", params=[None, "plans"], ids=["public", "another schema"])
+def schema(request: pytest.FixtureRequest) -> str | None:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def filled(server_url: Any, schema: str | None) -> Iterator[Connection[Any]]:
+    """A connection with the settings of a lane, to a database with a filled table that was never analysed."""
+    import asyncio
+    import os
+
+    from tests.database import create_database, drop_database
+
+    name = f"oban_plans_{os.getpid()}_{schema or 'public'}"
+
+    async def prepare() -> str:
+        url = await create_database(server_url, name)
+        engine = create_async_engine(url)
+        await migrations.migrate(engine, schema=schema)
+        await engine.dispose()
+        return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+    url = asyncio.run(prepare())
+    table = "oban_jobs" if schema is None else f"{schema}.oban_jobs"
+    try:
+        with Connection.connect(url, autocommit=True) as connection:
+            fill = FILL.format(
+                table=table, producer=PRODUCER, then=THEN,
+                finished=FINISHED, scheduled=SCHEDULED, available=AVAILABLE, executing=EXECUTING,
+            )  # fmt: skip
+            for command in (*SETTINGS, *fill.split(";\n")):
+                if command.strip():
+                    connection.execute(command.encode())
+            yield connection
+    finally:
+        asyncio.run(drop_database(server_url, name))
+
+
+def plan(connection: Connection[Any], statement: Statement, given: dict[str, Any], schema: str | None) -> Any:
+    """The plan of the statement as lanes send it."""
+    compiled = statement.compiled(asyncpg.dialect(), {None: schema} if schema else None)
+    values = sql.SQL(", ").join(sql.Literal(value) for value in compiled.values(given))
+    connection.execute(f"PREPARE pinned AS {compiled.sql}".encode())
+    try:
+        explain = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE pinned" + ("({})" if compiled.parameters else "")).format(
+            values
+        )
+        [(found,)] = connection.execute(explain).fetchall()
+        return found[0]["Plan"]
+    finally:
+        connection.execute("DEALLOCATE pinned")
+
+
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    yield tree
+    for child in tree.get("Plans", ()):
+        yield from nodes(child)
+
+
+def check(tree: Any, indexes: set[str]) -> list[str]:
+    """What is wrong with a plan."""
+    found = list(nodes(tree))
+    wrong = [
+        f"{node['Node Type']} on oban_jobs"
+        for node in found
+        if node["Node Type"] == "Seq Scan" and node.get("Relation Name") == "oban_jobs"
+    ]
+    # Beside rows that were found by their ids a hash of what was given is right: a loop would be quadratic.
+    wrong += [
+        f"{node['Node Type']} over {scan['Node Type']}"
+        for node in found
+        if node["Node Type"] in ("Hash Join", "Merge Join")
+        for scan in nodes(node)
+        if scan.get("Relation Name") == "oban_jobs"
+        and "id = ANY" not in str(scan.get("Index Cond", scan.get("Recheck Cond")))
+    ]
+    used = {node["Index Name"] for node in found if str(node.get("Index Name")).startswith("oban_jobs")}
+    if used != indexes:
+        wrong.append(f"uses {sorted(used)}, not {sorted(indexes)}")
+    return wrong
+
+
+@pytest.mark.parametrize("mode", ["force_custom_plan", "force_generic_plan"])
+@pytest.mark.parametrize("analysed", [False, True], ids=["never analysed", "analysed"])
+def test_hot_statements_use_their_indexes_and_never_read_the_table(
+    filled: Connection[Any], schema: str | None, analysed: bool, mode: str
+) -> None:
+    if analysed:
+        filled.execute("ANALYZE")
+    filled.execute(f"SET plan_cache_mode = {mode}".encode())
+    wrong = {
+        statement.name: (found, tree)
+        for statement, given, indexes in HOT
+        if (found := check(tree := plan(filled, statement, given, schema), indexes))
+    }
+    if wrong:
+        print(json.dumps({name: tree for name, (_, tree) in wrong.items()}, indent=1))
+    assert {name: found for name, (found, _) in wrong.items()} == {}
+
+
+def test_inserting_reads_nothing_of_the_table(filled: Connection[Any], schema: str | None) -> None:
+    arrays = ("kind", "args", "worker", "queue", "meta", "tags", "priority", "max_attempts", "at", "delay")
+    tree = plan(filled, insert_plain, {name: [] for name in arrays}, schema)
+    assert check(tree, set()) == []
+
+
+def test_a_check_that_finds_nothing_would_be_no_check(filled: Connection[Any], schema: str | None) -> None:
+    table = "oban_jobs" if schema is None else f"{schema}.oban_jobs"
+    filled.execute("SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_seqscan = on")
+    try:
+        [(found,)] = filled.execute(f"EXPLAIN (FORMAT JSON) SELECT * FROM {table} WHERE id = 1".encode()).fetchall()
+        assert check(found[0]["Plan"], {PRIMARY}) == ["Seq Scan on oban_jobs", f"uses [], not ['{PRIMARY}']"]
+    finally:
+        filled.execute("RESET enable_indexscan; RESET enable_bitmapscan; RESET enable_seqscan")
