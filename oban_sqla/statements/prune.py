@@ -125,10 +125,13 @@ def _applies(policy: PrunePolicy) -> ColumnElement[bool]:
 def _in_nothing_unfinished() -> ColumnElement[bool]:
     """Whether the job is in no flow and no batch of which another job has yet to finish."""
     other = jobs.alias("other")
-    unfinished = other.c.state.in_(_UNFINISHED)
-    return and_(
-        *(
-            or_(jobs.c[name].is_(None), not_(exists().where(other.c[name] == jobs.c[name], unfinished)))
-            for name in ("workflow_id", "batch_id")
+
+    def over(name: str) -> ColumnElement[bool]:
+        # PostgreSQL asks for each job, or for all flows at once. Without the IS NOT NULL it would not see that the
+        # index of the unfinished ones answers the second question too, and read the whole table.
+        unfinished = exists().where(
+            other.c[name] == jobs.c[name], other.c[name].is_not(None), other.c.state.in_(_UNFINISHED)
         )
-    )
+        return or_(jobs.c[name].is_(None), not_(unfinished))
+
+    return and_(over("workflow_id"), over("batch_id"))
