@@ -3,7 +3,7 @@
 ``session.add(send_welcome.new(user_id=7))`` enqueues, an :class:`Oban` runs, ``select(Job)`` is the history.
 """
 
-from . import migrations
+from . import migrations, telemetry
 from .backoff import Backoff
 from .config import Heartbeat
 from .context import cancelled, current_job
@@ -14,9 +14,13 @@ from .errors import (
     Fenced,
     InvalidArgs,
     InvalidOption,
+    JobCancelled,
+    JobDiscarded,
+    JobFailed,
     JobTimeout,
     NotInJob,
     ObanError,
+    ResultTimeout,
     SchemaOutdated,
     UnknownWorker,
     UnsupportedDatabase,
@@ -27,7 +31,9 @@ from .limits import Queue
 from .models import Job, JobSpec, Leader, Producer, metadata, use_schema
 from .outcomes import Cancel, Discard, Record, Snooze
 from .retention import Prune
+from .runtime.health import Health
 from .runtime.oban import Oban
+from .runtime.queues import QueueInfo
 from .types import JobState
 from .unique import Unique
 from .worker import job, worker
@@ -39,10 +45,14 @@ __all__ = [
     "DatabaseUnavailable",
     "Discard",
     "Fenced",
+    "Health",
     "Heartbeat",
     "InvalidArgs",
     "InvalidOption",
     "Job",
+    "JobCancelled",
+    "JobDiscarded",
+    "JobFailed",
     "JobSpec",
     "JobState",
     "JobTimeout",
@@ -53,7 +63,9 @@ __all__ = [
     "Producer",
     "Prune",
     "Queue",
+    "QueueInfo",
     "Record",
+    "ResultTimeout",
     "SchemaOutdated",
     "Snooze",
     "Unique",
@@ -67,6 +79,7 @@ __all__ = [
     "later",
     "metadata",
     "migrations",
+    "telemetry",
     "use_schema",
     "worker",
 ]

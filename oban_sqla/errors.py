@@ -9,6 +9,10 @@
     * DatabaseUnavailable: the database did not answer in time
     * SchemaOutdated: the tables are missing or older than this package
     * JobTimeout (also a TimeoutError): a job ran longer than its timeout
+    * ResultTimeout (also a TimeoutError): an awaited job was not finished in time
+    * JobFailed: an attempt of an awaited job failed
+        * JobDiscarded: and it was the last one
+    * JobCancelled: an awaited job was cancelled
     * Fenced: a run finished after its job had been given to another one; nothing was written
     * NotInJob: what only a running job can do was asked for elsewhere
 
@@ -55,6 +59,38 @@ class SchemaOutdated(ObanError):
 
 class JobTimeout(ObanError, TimeoutError):
     """A job ran longer than its timeout."""
+
+
+class ResultTimeout(ObanError, TimeoutError):
+    """The job that was waited for was not finished in time. It may still finish later."""
+
+
+class JobFailed(ObanError):
+    """An attempt of the job that was waited for failed.
+
+    :ivar job_id: of that job.
+    :ivar error: the last entry of its errors as text; empty when there is none.
+    """
+
+    def __init__(self, message: str, job_id: int, error: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.error = error
+
+
+class JobDiscarded(JobFailed):
+    """The job that was waited for failed for good."""
+
+
+class JobCancelled(ObanError):
+    """The job that was waited for was cancelled.
+
+    :ivar job_id: of that job.
+    """
+
+    def __init__(self, message: str, job_id: int) -> None:
+        super().__init__(message)
+        self.job_id = job_id
 
 
 class Fenced(ObanError):

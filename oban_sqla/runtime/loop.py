@@ -31,6 +31,11 @@ class Loop(ABC):
         self._stopped = asyncio.Event()
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it was started, and neither stopped nor ended."""
+        return self._task is not None and not self._task.done()
+
+    @property
     def _stopping(self) -> bool:
         return self._stopped.is_set()
 

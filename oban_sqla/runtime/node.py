@@ -116,12 +116,16 @@ class Node:
         await self.control.look()
         await self.leadership.step()  # whoever is alone leads from its start
         await self.scheduler.prepare()
-        if not self.notifier.lane.pooled:
-            self.notifier.start()
-        loops = (self.acks, self.inserts, self.announcer, self.liveness, self.leadership, self.control, *self.duties)
         self._is_started = True
-        for loop in (*loops, *self.producers.values()):
+        for loop in self.loops:
             loop.start()
+
+    @property
+    def loops(self) -> list[Loop]:
+        """Everything that runs in the background."""
+        listening = () if self.notifier.lane.pooled else (self.notifier,)
+        cluster = (self.liveness, self.leadership, self.control, *self.duties)
+        return [*listening, self.acks, self.inserts, self.announcer, *cluster, *self.producers.values()]
 
     async def stop(self, grace: float) -> list[Ack]:
         await self.control.stop()

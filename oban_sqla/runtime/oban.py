@@ -10,6 +10,7 @@ from typing import Any, Never
 from sqlalchemy import Engine, Pool
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import sessionmaker
+from typing_extensions import Unpack
 
 from ..config import OPTIONS, Config, Heartbeat, Notify
 from ..cron import Cron
@@ -18,16 +19,21 @@ from ..enqueue import enqueue
 from ..errors import DatabaseUnavailable, InvalidOption, ObanError, SchemaOutdated, UnsupportedDatabase, refuse_unknown
 from ..limits import Queue
 from ..migrations import CURRENT, version
-from ..models import JobSpec
+from ..models import Job, JobSpec
 from ..models.job import jobs
 from ..retention import Prune
 from ..statements.ack import acknowledge
 from ..telemetry import logger
 from ..wakeup import Identity, serve, unserve
 from .acks import Ack, parameters
+from .control import Asked
+from .health import Health, health
 from .inserts import are_plain
 from .lanes import StatementFailed
 from .node import Node
+from .operations import Changes, Operations, Target
+from .queues import QueueInfo, Queues
+from .results import result
 
 DEFAULT_PRUNE = Prune()
 
@@ -102,6 +108,8 @@ class Oban:
         """The crontab of the cluster, to be read and edited."""
         self.identity: Identity = ("", "")
         self._node: Node | None = None
+        self._queues = Queues(self.engine, self.config, lambda: self._node)
+        self._jobs = Operations(self.engine, self.config, lambda: self._node)
         self._left: list[Ack] = []
 
     @property
@@ -198,6 +206,105 @@ class Oban:
             return few
         async with AsyncSession(self.engine) as session, session.begin():
             return await enqueue(session, specs, *more)
+
+    async def cancel(self, target: Target, session: AsyncSession | None = None) -> int:
+        """Let jobs not run, or stop: at once where they have not started, else within a second wherever they run.
+
+        A coroutine is cancelled, a thread is told (:func:`oban_sqla.cancelled`); the job becomes ``cancelled``, with an
+        error that says so. One that ends in spite of it keeps how it ended, except that it does not run again.
+
+        :param target: an id, a :class:`Job`, a spec that was flushed, a list of these, or ``select(Job)…``.
+        :param session: makes it part of this session's transaction. Default: a transaction of its own.
+        :returns: how many jobs were changed; finished ones are not.
+        """
+        return await self._jobs.cancel(target, session)
+
+    async def retry(self, target: Target, session: AsyncSession | None = None) -> int:
+        """Let jobs run again, now, also finished ones; a job without an attempt left gets one more.
+
+        Parameters and result are those of :meth:`cancel`; what is available, executing or suspended stays as it is.
+        """
+        return await self._jobs.retry(target, session)
+
+    async def delete(self, target: Target, session: AsyncSession | None = None) -> int:
+        """Delete jobs, except those that execute. Parameters and result are those of :meth:`cancel`."""
+        return await self._jobs.delete(target, session)
+
+    async def update(self, target: Target, session: AsyncSession | None = None, **changes: Unpack[Changes]) -> int:
+        """Change jobs that neither execute nor have finished: ``await oban.update(job, priority=0)``.
+
+        :param changes: as for :class:`JobSpec`: ``queue``, ``priority``, ``max_attempts`` (never less than was
+            attempted), ``tags``, ``meta`` and ``args`` (each replaced as a whole), ``scheduled_at`` or ``schedule_in``.
+            A unique job keeps the key with which it was inserted.
+        :returns: how many jobs were changed. The other parameters are those of :meth:`cancel`.
+        :raises InvalidOption: for a misspelt change or a value that it can't have.
+        :raises InvalidArgs: for args that don't fit the jobs' worker, or JSON can't carry.
+        """
+        return await self._jobs.update(target, session, changes)
+
+    async def result(self, target: JobSpec | Job | int, timeout: float = 5.0, *, with_retries: bool = False) -> Any:
+        """Wait until a job has finished, on whichever node, and return what it recorded; None when that is nothing.
+
+        :param target: a committed job.
+        :param timeout: seconds. Default 5.
+        :param with_retries: go on waiting when an attempt fails. Default False.
+        :raises ResultTimeout: when it has not finished in time; it may still do so later.
+        :raises JobFailed: when an attempt fails while it is waited for, unless `with_retries`.
+        :raises JobDiscarded: when it failed for good.
+        :raises JobCancelled: when it was cancelled.
+        """
+        return await result(self.engine, target, timeout, with_retries)
+
+    async def pause_queue(self, queue: str, *, node: str | None = None) -> None:
+        """Fetch no more jobs of `queue`; what runs goes on. Lasts, also over restarts, until :meth:`resume_queue`.
+
+        :param node: only there. Default: on all nodes, whatever was asked of single ones before.
+        :raises InvalidOption: for a queue, or a node, that nobody has heard of.
+        """
+        await self._queues.ask("pause", queue, node, Asked(paused=True))
+
+    async def resume_queue(self, queue: str, *, node: str | None = None) -> None:
+        """The end of :meth:`pause_queue`, whose parameters it has."""
+        await self._queues.ask("resume", queue, node, Asked(paused=False))
+
+    async def scale_queue(self, queue: str, limit: int, *, node: str | None = None) -> None:
+        """Run at most `limit` jobs of `queue` at once on each node, from now on; what runs goes on.
+
+        The rest is as in :meth:`pause_queue`.
+        """
+        await self._queues.ask("scale", queue, node, Asked(limit=limit))
+
+    async def start_queue(
+        self, queue: str, limit: int | None = None, *, paused: bool = False, node: str | None = None
+    ) -> None:
+        """Work `queue` on nodes that are not configured with it, too, or again after :meth:`stop_queue`. Lasts.
+
+        :param limit: jobs at once on each node. Default: what was asked or configured before.
+        :param node: only there. Default: on all nodes.
+        :raises InvalidOption: for a limit out of range, or none for a new queue.
+        """
+        await self._queues.ask("start", queue, node, Asked(started=True, paused=paused, limit=limit))
+
+    async def stop_queue(self, queue: str, *, node: str | None = None) -> None:
+        """Work `queue` no more, until :meth:`start_queue`; its jobs have ``shutdown_grace`` to end, and are then given
+        back. Does not wait for that. The rest is as in :meth:`pause_queue`.
+        """
+        await self._queues.ask("stop", queue, node, Asked(started=False))
+
+    def check_queue(self, queue: str) -> QueueInfo | None:
+        """How `queue` is on this node; None where it does not run.
+
+        :raises InvalidOption: for a queue that this node has not heard of.
+        """
+        return self._queues.check(queue)
+
+    def check_queues(self) -> list[QueueInfo]:
+        """How the queues are that run on this node."""
+        return self._queues.check_all()
+
+    async def health(self) -> Health:
+        """How this node is, for a health check: ``.ok``, and the reasons. Takes three seconds at the most."""
+        return await health(self.engine, self.config, self._node, self._queues)
 
     def inserted(self, queues: Iterable[str]) -> None:
         """Jobs of `queues` were committed. May be called from any thread; does nothing when it isn't running."""

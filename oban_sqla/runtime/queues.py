@@ -121,11 +121,11 @@ class Queues:
             local_limit=asked.limit,
         )
         if config.notify != "off":
-            payload = {"action": action, "queue": queue, "ident": ident(config.name, node)}
+            payload: dict[str, object] = {"action": action, "queue": queue, "ident": ident(config.name, node)}
             if asked.limit is not None:
-                payload |= {"limit": asked.limit}
+                payload["limit"] = asked.limit
             if action == "start":
-                payload |= {"paused": asked.paused}
+                payload["paused"] = asked.paused
             channel = signal_channel(schema_of(connection))
             notify.execute(connection, channels=[channel], payloads=[json.dumps(payload)])
 

@@ -49,10 +49,13 @@ def _is(*states: str) -> ColumnElement[bool]:
     return cast(jobs.c.state, Text).in_([state(name) for name in states])
 
 
+def _among(targets: Targets) -> ColumnElement[bool]:
+    return jobs.c.id == func.any(literal(targets, ARRAY(BigInteger)) if isinstance(targets, list) else ids(targets))
+
+
 def _locked(targets: Targets, which: ColumnElement[bool]) -> ColumnElement[bool]:
     """Those of `targets` that are `which`, locked in order; tested again on what a wait for the lock has found."""
-    wanted = literal(targets, ARRAY(BigInteger)) if isinstance(targets, list) else ids(targets)
-    found = select(jobs.c.id).where(jobs.c.id == func.any(wanted), which).order_by(jobs.c.id).with_for_update()
+    found = select(jobs.c.id).where(_among(targets), which).order_by(jobs.c.id).with_for_update()
     return (jobs.c.id == func.any(ids(found))) & which
 
 
@@ -108,3 +111,8 @@ def change(targets: Targets, values: dict[str, Any]) -> _Change:
         )
         set_[jobs.c.state] = cast(moved, JobStateType)
     return _returned(update(jobs).where(_locked(targets, _is(*_WAITING))).values(set_))
+
+
+def workers_of(targets: Targets) -> Select[Any]:
+    """The names of the workers of `targets`."""
+    return select(jobs.c.worker).where(_among(targets)).distinct()

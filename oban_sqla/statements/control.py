@@ -18,10 +18,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from ..models import Producer, QueueSettings
+from ..models import Leader, Producer, QueueSettings
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..models.queue import EVERY_NODE
+from ..types import UTCDateTime
 from .statement import array, parameter, state, statement
 
 _SETTINGS = ("started", "paused", "local_limit")
@@ -103,3 +104,13 @@ def known() -> Executable:
         QueueSettings.name == parameter("name")
     )
     return running.union(asked)
+
+
+@statement
+def pulse() -> Executable:
+    """Who holds `lease`, and when the node last gave a sign of life. Null where there is none."""
+    holder = select(Leader.node).where(Leader.name == parameter("lease"), Leader.expires_at > utc_now())
+    beat = select(func.max(Producer.updated_at, type_=UTCDateTime())).where(
+        Producer.name == parameter("name"), Producer.node == parameter("node")
+    )
+    return select(holder.scalar_subquery().label("holder"), beat.scalar_subquery().label("beat"))
