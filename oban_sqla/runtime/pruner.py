@@ -1,8 +1,9 @@
 """The pruner: deletes finished jobs that nobody needs any more.
 
-Every `interval` of :class:`Prune` (60 s) the leader applies its policies. A batch is at most `limit` jobs; while full
-batches come it goes on at once, on a connection of its own that it has only while it prunes. A batch that the server
-can't delete in time is halved.
+Every `interval` of :class:`Prune` (60 s) the leader applies its policies. A batch is at most `limit` jobs. While full
+batches come it goes on, with a rest after each of :data:`REST` times as long as that took: deleting without a break
+would cost the jobs that run meanwhile half of their speed. It has a connection of its own, only while it prunes. A
+batch that the server can't delete in time is halved.
 
 Told: the span ``oban.pruner.prune`` with ``pruned_count``, a round.
 """
@@ -20,6 +21,9 @@ from .leader import Leadership
 from .loop import Loop
 
 SMALLEST_BATCH = 100
+
+REST = 3.0
+"""How many times longer than a full batch the rest after it is."""
 
 
 class Pruner(Loop):
@@ -60,7 +64,7 @@ class Pruner(Loop):
         for statement in self._statements:
             full = True
             while full and self._leadership.leads and not self._stopping:
-                limit = self._limit
+                limit, began = self._limit, time.perf_counter()
                 try:
                     [(deleted,)] = await self._lane.run(statement, **self._leadership.token, limit=limit)
                 except StatementFailed as error:
@@ -69,4 +73,5 @@ class Pruner(Loop):
                     raise
                 self._limit = min(limit * 2, self._prune.limit)
                 told["pruned_count"] = told.get("pruned_count", 0) + deleted
-                full = deleted >= limit
+                if full := deleted >= limit:
+                    await self._until_stopped(REST * (time.perf_counter() - began))

@@ -211,7 +211,7 @@ async def test_a_pruner_that_lost_its_lease_deletes_nothing(engine: AsyncEngine)
         assert await execute(engine, "SELECT 1 FROM oban_jobs WHERE id = :id AND completed_at IS NULL", id=unstamped)
 
 
-async def test_full_batches_follow_each_other_at_once(engine: AsyncEngine) -> None:
+async def test_a_round_goes_on_while_full_batches_come(engine: AsyncEngine) -> None:
     await execute(
         engine,
         "INSERT INTO oban_jobs (worker, state, completed_at)"
