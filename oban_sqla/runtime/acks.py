@@ -75,6 +75,7 @@ class Acks(Loop):
         self._sending: list[Ack] = []
         self._later: list[tuple[float, Ack]] = []
         self._open: set[int] = set()
+        self._doubtful: set[int] = set()
 
     def add(self, ack: Ack) -> None:
         """Send `ack` with the next batch."""
@@ -93,7 +94,10 @@ class Acks(Loop):
             self._open = {id(ack) for ack in self._sending}
             try:
                 await self._send(self._sending)
-            except Exception:
+                self._progress()
+            except Exception as error:
+                if isinstance(error, StatementFailed) and error.unknown:
+                    self._doubtful |= self._open
                 self._fresh = [ack for ack in self._sending if id(ack) in self._open] + self._fresh
                 raise
             finally:
@@ -161,9 +165,10 @@ class Acks(Loop):
             if ack.id in locked:
                 self._keep(ack, LOCKED_RETRY)
                 continue
-            error = Fenced(f"job {ack.id}, attempt {ack.attempt}: it was given to another run; nothing was written")
-            logger.warning("%s", error)
-            telemetry.execute("oban.fenced", job_id=ack.id, attempt=ack.attempt, queue=ack.queue)
+            if id(ack) not in self._doubtful:  # else it was most likely written by the statement that went unheard
+                error = Fenced(f"job {ack.id}, attempt {ack.attempt}: it was given to another run; nothing was written")
+                logger.warning("%s", error)
+                telemetry.execute("oban.fenced", job_id=ack.id, attempt=ack.attempt, queue=ack.queue)
             self._settle(ack)
 
     def _keep(self, ack: Ack, seconds: float) -> None:
@@ -172,6 +177,7 @@ class Acks(Loop):
 
     def _settle(self, ack: Ack) -> None:
         self._open.discard(id(ack))
+        self._doubtful.discard(id(ack))
         self._settled(ack)
 
 

@@ -29,6 +29,7 @@ class Loop(ABC):
         self._task: asyncio.Task[None] | None = None
         self._awake = asyncio.Event()
         self._stopped = asyncio.Event()
+        self._failures = 0
 
     @property
     def is_alive(self) -> bool:
@@ -63,16 +64,20 @@ class Loop(ABC):
         """Let the next step come now, or right after the one that is under way."""
         self._awake.set()
 
+    def _progress(self) -> None:
+        """A part of a long step has succeeded: what fails next fails for the first time."""
+        self._failures = 0
+
     async def _run(self) -> None:
-        failures = 0
         while not self._stopping:
             self._awake.clear()
             try:
                 delay = await self.step()
-                failures = 0
+                self._failures = 0
             except Exception as error:
-                failures += 1
-                delay = min(FIRST_RETRY * 2 ** min(failures - 1, 10), self.longest_retry) * random.uniform(0.5, 1.0)
+                self._failures += 1
+                longest = min(FIRST_RETRY * 2 ** min(self._failures - 1, 10), self.longest_retry)
+                delay = longest * random.uniform(0.5, 1.0)
                 logger.warning(
                     "%s: %s: %s; trying again in %.1f s", self.name, type(error).__name__, error, delay,
                     exc_info=not isinstance(error, OSError),

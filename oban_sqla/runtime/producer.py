@@ -140,6 +140,7 @@ class Producer(Loop):
             self._more = False
             since = self._cursor.place
             rows = await self._fetch(demand, since)
+            self._progress()
             now = time.monotonic()
             self._claimed.extend((row, now) for row in rows)
             self._start_claimed()

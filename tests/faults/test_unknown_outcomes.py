@@ -60,14 +60,17 @@ async def test_a_completion_that_was_committed_unheard_is_not_repeated(engine: A
 
     through = create_async_engine(between.url)
     try:
-        async with Oban(through, queues={"default": 5}):
+        async with Oban(through, queues={"default": 5}) as oban:
             ack = between.lose_answer(COMPLETE)
             [job_id] = await insert(engine, note.new())
             await asyncio.wait_for(ack.sprung.wait(), 5)
             done = await load(engine, job_id)
             assert done.state == "completed", "the server had committed it"
-            await eventually(lambda: fenced == [job_id])
+            assert oban._node is not None
+            queued = oban._node.acks
+            await eventually(lambda: len(queued) == 0)
             again = await load(engine, job_id)
+        assert fenced == [], "it was not given to another run"
         assert (again.completed_at, again.attempt, again.errors) == (done.completed_at, 1, [])
         assert ran == {(job_id, 1): 1}
     finally:
