@@ -42,11 +42,14 @@ from .loop import Loop
 REREAD = 5.0
 """Seconds after which the entries are read again, whatever was heard."""
 
-LATE = timedelta(seconds=60)
-"""How late a tick may come."""
+LATE = 60.0
+"""Seconds that a tick may come late."""
 
 CONFIRM_EVERY = 60.0
-LIFETIME = 5 * CONFIRM_EVERY
+"""Seconds after which a node says again which entries its code has."""
+
+LIFETIME = 300.0
+"""Seconds after which an entry of the code rests that no node has confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ class Entry:
             if settled <= started:
                 yield now, started + timedelta(microseconds=1)
             return
-        ticks = list(plan.between(max(settled, now - LATE), now))
+        ticks = list(plan.between(max(settled, now - timedelta(seconds=LATE)), now))
         if not ticks and self.catch_up and (missed := plan.last(settled, now)) is not None:
             ticks = [missed]
         for tick in ticks:
