@@ -1,0 +1,240 @@
+"""The schema in the database: made once, by anybody, beside and on top of others' tables."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+
+from oban_sqla import InvalidOption, Job, JobSpec, Unique, migrations, use_schema
+from oban_sqla.models import metadata
+from tests.migrations.catalog import described
+
+# The tables as oban-py 0.7 has them, before this package comes.
+OBAN_PY = """
+CREATE TYPE oban_job_state AS ENUM (
+    'available', 'scheduled', 'suspended', 'executing', 'retryable', 'completed', 'discarded', 'cancelled'
+);
+CREATE TABLE oban_jobs (
+    id           bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
+    state        oban_job_state NOT NULL DEFAULT 'available',
+    queue        text NOT NULL DEFAULT 'default',
+    worker       text NOT NULL,
+    attempt      smallint NOT NULL DEFAULT 0,
+    max_attempts smallint NOT NULL DEFAULT 20,
+    priority     smallint NOT NULL DEFAULT 0,
+    args         jsonb NOT NULL DEFAULT '{}',
+    meta         jsonb NOT NULL DEFAULT '{}',
+    tags         text[] NOT NULL DEFAULT ARRAY[]::text[],
+    errors       jsonb NOT NULL DEFAULT '[]',
+    attempted_by text[] NOT NULL DEFAULT ARRAY[]::text[],
+    inserted_at  timestamp NOT NULL DEFAULT timezone('UTC', now()),
+    scheduled_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
+    attempted_at timestamp,
+    cancelled_at timestamp,
+    completed_at timestamp,
+    discarded_at timestamp,
+    CONSTRAINT attempt_range CHECK (attempt >= 0 AND attempt <= max_attempts),
+    CONSTRAINT queue_length CHECK (char_length(queue) > 0),
+    CONSTRAINT worker_length CHECK (char_length(worker) > 0),
+    CONSTRAINT positive_max_attempts CHECK (max_attempts > 0),
+    CONSTRAINT non_negative_priority CHECK (priority >= 0)
+);
+CREATE UNLOGGED TABLE oban_leaders (
+    name       text PRIMARY KEY DEFAULT 'oban',
+    node       text NOT NULL,
+    elected_at timestamp NOT NULL,
+    expires_at timestamp NOT NULL
+);
+CREATE UNLOGGED TABLE oban_producers (
+    uuid       uuid PRIMARY KEY,
+    name       text NOT NULL DEFAULT 'oban',
+    node       text NOT NULL,
+    queue      text NOT NULL,
+    meta       jsonb NOT NULL DEFAULT '{}',
+    started_at timestamp NOT NULL DEFAULT timezone('UTC', now()),
+    updated_at timestamp NOT NULL DEFAULT timezone('UTC', now())
+);
+CREATE INDEX oban_jobs_state_queue_priority_scheduled_at_id_index
+    ON oban_jobs (state, queue, priority, scheduled_at, id) WITH (fillfactor = 90);
+CREATE INDEX oban_jobs_staging_index ON oban_jobs (scheduled_at, id) WHERE state IN ('scheduled', 'retryable');
+CREATE INDEX oban_jobs_meta_index ON oban_jobs USING gin (meta);
+CREATE INDEX oban_jobs_completed_at_index ON oban_jobs (completed_at) WHERE state = 'completed';
+CREATE INDEX oban_jobs_cancelled_at_index ON oban_jobs (cancelled_at) WHERE state = 'cancelled';
+CREATE INDEX oban_jobs_discarded_at_index ON oban_jobs (discarded_at) WHERE state = 'discarded';
+ALTER TABLE oban_jobs SET (autovacuum_vacuum_scale_factor = 0.02, fillfactor = 85);
+COMMENT ON TABLE oban_jobs IS '1';
+"""
+THEIR_INSERT = text("INSERT INTO oban_jobs (worker, args, tags) VALUES ('their.Worker', '{\"id\": 1}', '{a}')")
+
+
+@pytest.fixture
+async def empty(empty_database: str) -> AsyncIterator[AsyncEngine]:
+    engine = create_async_engine(empty_database)
+    yield engine
+    await engine.dispose()
+
+
+async def run(engine: AsyncEngine, *statements: str) -> None:
+    async with engine.begin() as connection:
+        for statement in statements:
+            await connection.execute(text(statement.replace(":", r"\:")))
+
+
+async def test_second_run_changes_nothing_and_keeps_the_jobs(empty: AsyncEngine, empty_database: str) -> None:
+    assert await migrations.version(empty) == 0
+    assert await migrations.migrate(empty) == 0
+    assert await migrations.version(empty) == migrations.CURRENT
+    before = described(empty_database)
+    async with AsyncSession(empty) as session:
+        session.add(JobSpec("kept"))
+        await session.commit()
+    assert await migrations.migrate(empty) == migrations.CURRENT
+    await run(empty, *migrations.up_statements())
+    assert described(empty_database) == before
+    async with AsyncSession(empty) as session:
+        assert (await session.get_one(Job, 1)).worker == "kept"
+
+
+async def test_concurrent_runs_make_one_schema(empty: AsyncEngine, empty_database: str, database_url: str) -> None:
+    engines = [create_async_engine(empty_database) for _ in range(6)]
+    before = await asyncio.gather(*(migrations.migrate(engine) for engine in engines))
+    assert sorted(before) == [0] + [migrations.CURRENT] * 5
+    assert described(empty_database) == described(database_url)
+    for engine in engines:
+        await engine.dispose()
+
+
+async def test_downgrade_leaves_nothing_even_twice(empty: AsyncEngine, empty_database: str) -> None:
+    nothing = described(empty_database)
+    await migrations.migrate(empty)
+    await run(empty, *migrations.down_statements(0))
+    assert described(empty_database) == nothing
+    assert await migrations.version(empty) == 0
+    await run(empty, *migrations.down_statements(0))
+
+
+async def test_tables_of_oban_py_become_ours_and_stay_theirs(
+    empty: AsyncEngine, empty_database: str, database_url: str
+) -> None:
+    await run(empty, *(statement for statement in OBAN_PY.split(";\n") if statement.strip()))
+    async with empty.begin() as connection:
+        await connection.execute(THEIR_INSERT)
+
+    await migrations.migrate(empty)
+
+    assert described(empty_database) == described(database_url)
+    async with empty.begin() as connection:
+        await connection.execute(THEIR_INSERT)
+        assert (await connection.scalar(text("SELECT obj_description('oban_jobs'::regclass)"))) == "1"
+    async with AsyncSession(empty) as session:
+        session.add_all([JobSpec("ours", unique=Unique()), again := JobSpec("ours", unique=Unique())])
+        await session.commit()
+        assert again.conflict
+        theirs = await session.get_one(Job, 2)
+        assert (theirs.worker, theirs.args, theirs.tags) == ("their.Worker", {"id": 1}, ["a"])
+
+
+async def test_two_schemas_live_in_one_database(empty: AsyncEngine, empty_database: str, database_url: str) -> None:
+    await migrations.migrate(empty)
+    await migrations.migrate(empty, schema="other")
+    assert await migrations.version(empty, schema="third") == 0
+    assert described(empty_database, "other") == described(empty_database) == described(database_url)
+    await run(empty, *migrations.down_statements(0, schema="other"))
+    assert described(empty_database, "other")["tables"] == []
+    assert described(empty_database) == described(database_url)
+
+
+async def test_role_that_may_create_no_schema_can_use_one_that_is_there(empty: AsyncEngine) -> None:
+    role = f"restricted_{os.urandom(4).hex()}"
+    await run(empty, f"CREATE ROLE {role}", "CREATE SCHEMA jobs", f"GRANT ALL ON SCHEMA jobs TO {role}")
+    restricted = create_async_engine(empty.url, connect_args={"server_settings": {"role": role}})
+    try:
+        assert await migrations.migrate(restricted, schema="jobs") == 0
+    finally:
+        await restricted.dispose()
+        await run(empty, f"DROP OWNED BY {role}", f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize("version", [-1, migrations.CURRENT + 1, "1"])
+def test_version_that_is_not_there_is_refused(version: object) -> None:
+    message = rf"version: this package has versions 0 \(none\) to {migrations.CURRENT}, got {version!r}"
+    with pytest.raises(InvalidOption, match=message):
+        migrations.up_statements(version)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match=message):
+        migrations.down_statements(version)  # type: ignore[arg-type]
+
+
+def test_schema_with_quotes_is_refused() -> None:
+    with pytest.raises(InvalidOption, match=r"schema: a name without quotes and braces is expected, got 'a\"b'"):
+        migrations.up_statements(schema='a"b')
+
+
+@pytest.mark.parametrize("name", ["", " ", None, 7])
+def test_use_schema_wants_a_name(name: object) -> None:
+    with pytest.raises(InvalidOption, match=rf"use_schema: expected the name of a schema, got {name!r}"):
+        use_schema(name)  # type: ignore[arg-type]
+    assert metadata.schema is None
+
+
+PROGRAM = """
+import asyncio, sys
+from datetime import timedelta
+from sqlalchemy import func, select, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+from oban_sqla import InvalidOption, Job, JobSpec, JobState, Producer, Unique, enqueue, metadata, migrations, use_schema
+
+use_schema("Own Jobs")
+use_schema("Own Jobs")
+try:
+    use_schema("others")
+except InvalidOption as refusal:
+    print(refusal)
+assert {table.schema for table in metadata.tables.values()} == {"Own Jobs"}
+
+async def main(url):
+    engine = create_async_engine(url)
+    await migrations.migrate(engine)
+    assert await migrations.version(engine) == migrations.CURRENT
+    async with AsyncSession(engine) as session:
+        session.add_all([JobSpec("w", unique=Unique()), again := JobSpec("w", unique=Unique())])
+        await session.commit()
+        assert again.conflict
+        await enqueue(session, JobSpec("x", schedule_in=60))
+        await session.commit()
+        open_jobs = Job.state.in_(["available", JobState.SCHEDULED])
+        jobs = await session.scalars(select(Job).where(open_jobs).order_by(Job.id))
+        print([job.worker for job in jobs])
+        (await session.get_one(Job, again.id)).state = "completed"
+        await session.commit()
+        print(await session.scalar(select(func.count()).select_from(Job).where(Job.is_finished)))
+        await session.scalars(select(Producer).where(Producer.updated_at < func.now() - timedelta(1)))
+        print(await session.scalar(text("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")))
+    await engine.dispose()
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_use_schema_moves_everything(empty_database: str, driver: str) -> None:
+    url = make_url(empty_database).set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", "-c", PROGRAM, url],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    refusal, *lines = ran.stdout.splitlines()
+    assert "use_schema('others'): this process already uses 'Own Jobs'" in refusal
+    assert lines == ["['w', 'x']", "1", "0"]
