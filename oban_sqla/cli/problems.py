@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
+import asyncpg
 import click
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from ..embedded import EmbeddedError
 from ..errors import ObanError
 
-EXPECTED = (ObanError, EmbeddedError, SQLAlchemyError, OSError, asyncio.TimeoutError)
+# SQLAlchemy 2.0 leaves what asyncpg raises while connecting as it is.
+OF_THE_DATABASE = (DBAPIError, asyncpg.PostgresError)
+EXPECTED = (ObanError, EmbeddedError, SQLAlchemyError, asyncpg.PostgresError, OSError)
 
 
 class Commands(click.Group):
@@ -29,8 +31,8 @@ class Commands(click.Group):
 
 def line(error: BaseException) -> str:
     """`error` as one line."""
-    if isinstance(error, DBAPIError):
-        cause: object = error.orig
+    if isinstance(error, OF_THE_DATABASE):
+        cause: object = error.orig if isinstance(error, DBAPIError) else error
         text = f"the database says: {_without_class(str(cause))}"
     elif isinstance(error, ObanError | EmbeddedError | ArgumentError):
         text = str(error)

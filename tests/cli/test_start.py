@@ -185,7 +185,7 @@ async def test_a_second_signal_ends_at_once(start: Start, engine: AsyncEngine, w
 async def test_a_signal_ends_the_wait_for_a_database(start: Start) -> None:
     with start(
         "shop",
-        url="postgresql://127.0.0.1:1/nothing",
+        url="postgresql+asyncpg://127.0.0.1:1/nothing",
     ) as process:
         await process.says("on the event loop of")
         process.signal(signal.SIGTERM)
