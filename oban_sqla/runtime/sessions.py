@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from ..config import SessionMaker
 from ..errors import Fenced, InvalidOption, ObanError
 from ..models import Job
-from ..outcomes import Cancel, Discard
+from ..outcomes import Cancel, Discard, Record, Snooze
 from ..statements.ack import acknowledge, complete
 from ..worker import Worker
 from .acks import Ack, parameters
@@ -70,7 +70,7 @@ class Sessions:
         sync = session.sync_session if isinstance(session, AsyncSession) else session
         refuse_commit(sync)
         try:
-            value = await runner()
+            value = await decided(runner)
             if attempt.timed_out or isinstance(value, Cancel | Discard):
                 return value
             ack = attempt.outcome(value, worker)
@@ -84,6 +84,14 @@ class Sessions:
                 await _to_its_end(session.close())
             else:
                 await attempt.in_thread(session.close)
+
+
+async def decided(runner: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    """What the job returns; a Snooze or a Record also when it was raised, because its effects are to be kept."""
+    try:
+        return await runner()
+    except (Snooze, Record) as raised:
+        return raised
 
 
 class _Committed:

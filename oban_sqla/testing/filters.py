@@ -26,7 +26,7 @@ DELTA = 5.0
 class Filters(TypedDict, total=False):
     """What :func:`assert_enqueued` and its like can ask of a job."""
 
-    worker: str | WorkerLike
+    worker: str | WorkerLike | type[Any]  # mypy knows a class worker only as the class
     queue: str
     args: Mapping[str, Any]
     meta: Mapping[str, Any]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,7 +23,7 @@ from .trial import Trial
 
 
 def perform(
-    spec: JobSpec | WorkerLike | str,
+    spec: JobSpec | WorkerLike | type[Any] | str,
     args: Mapping[str, Any] | None = None,
     *,
     session: AsyncSession | Session | None = None,
@@ -89,9 +89,9 @@ def _result(trial: Trial, ack: Ack | None) -> Any:
     raise error
 
 
-def _spec(spec: JobSpec | WorkerLike | str, args: Mapping[str, Any] | None) -> JobSpec:
+def _spec(spec: JobSpec | WorkerLike | type[Any] | str, args: Mapping[str, Any] | None) -> JobSpec:
     if not isinstance(spec, JobSpec):
-        return JobSpec(spec, args)
+        return JobSpec(cast(WorkerLike | str, spec), args)
     if args is not None:
         raise InvalidOption("perform: the spec has its args already; args go with a worker")
     spec.fill()

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from ..errors import InvalidOption
 from ..models import Job
 from ..outcomes import Cancel, Discard
-from ..runtime.sessions import Sessions, allow_commit, refuse_commit
+from ..runtime.sessions import Sessions, allow_commit, decided, refuse_commit
 from .savepoint import Savepoint
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Given(Sessions):
         kept = False
         try:
             await do(refuse_commit)
-            value = await runner()
+            value = await decided(runner)
             attempt.outcome(value, worker)  # raises where the run will count as failed
             kept = not attempt.timed_out and not isinstance(value, Cancel | Discard)
             return value

@@ -69,6 +69,8 @@ async def _then(session: AsyncSession, then: str) -> Any:
     match then:
         case "raise":
             raise Broken("on the way")
+        case "raise a snooze" | "raise a record":
+            raise OUTCOMES[then.removeprefix("raise a ")]()
         case "commit":
             await session.commit()
         case "commit after a savepoint":
@@ -91,6 +93,8 @@ def add_plain_and(session: Session, name: str, then: str) -> Any:
     match then:
         case "raise":
             raise Broken("on the way")
+        case "raise a snooze" | "raise a record":
+            raise OUTCOMES[then.removeprefix("raise a ")]()
         case "commit":
             return session.commit()
         case _:

@@ -314,7 +314,7 @@ class TestSessionsOfJobs:
         assert room(drain)["completed"] == 2
         assert room.names == ["mine", "kept", "kept too"]
 
-    @pytest.mark.parametrize("then", ["nothing", "snooze", "record"])
+    @pytest.mark.parametrize("then", ["nothing", "snooze", "record", "raise a snooze", "raise a record"])
     def test_what_a_job_has_written_that_ended_well_stays(self, room: Room, then: str) -> None:
         kind = app.add_and if room.is_async else app.add_plain_and
         room.add(kind.new("kept", then))

@@ -141,7 +141,7 @@ class TestWithSession:
         async_room.sync(lambda session: perform(app.welcome_plain.new(user_id=user.id), session=session))
         assert user.welcomed == 1
 
-    @pytest.mark.parametrize("then", ["nothing", "snooze", "record"])
+    @pytest.mark.parametrize("then", ["nothing", "snooze", "record", "raise a snooze", "raise a record"])
     def test_what_ended_well_stays(self, room: Room, then: str) -> None:
         performed(room, "kept", then)
         assert room.names == ["kept"]
