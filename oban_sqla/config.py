@@ -13,6 +13,7 @@ from sqlalchemy.orm import sessionmaker
 
 from .cron import Cron, by_name
 from .errors import InvalidOption
+from .hooks import checked_hooks
 from .limits import Queue, as_queue
 from .outcomes import seconds
 from .retention import Prune
@@ -68,6 +69,7 @@ class Config:
     poll_interval: float = 1.0
     prune: Prune | None = field(default_factory=Prune)
     crontab: tuple[Cron, ...] = ()
+    hooks: tuple[object, ...] = ()
     start_timeout: float = 10.0
 
     @classmethod
@@ -82,6 +84,7 @@ class Config:
         """A config of options as users write them."""
         if isinstance(crontab, Mapping | str | Cron):
             raise InvalidOption(f"Oban: crontab is a list of Cron(…), got {crontab!r}")
+        options["hooks"] = checked_hooks(options.get("hooks"), "Oban")
         options["crontab"] = tuple(crontab or ())
         named = {name: as_queue(name, given) for name, given in (queues or {}).items()}
         return cls(queues=named, node=f"{socket.gethostname()}.{os.getpid()}" if node is None else node, **options)

@@ -17,6 +17,7 @@ from .arguments import Arguments
 from .backoff import Backoff, BackoffOption, default_backoff
 from .cron import Cron
 from .errors import InvalidOption, refuse_unknown
+from .hooks import checked_hooks
 from .models import Job, JobSpec
 from .models.spec import OPTIONS as SPEC_OPTIONS
 from .models.spec import check_name, check_names, checked_options
@@ -56,6 +57,7 @@ class WorkerOptions(TypedDict, total=False):
     cron: str | Cron | None
     recorded: bool
     executor: Executor
+    hooks: Sequence[object]
 
 
 class SpecOptions(TypedDict, total=False):
@@ -86,6 +88,7 @@ class Worker:
     deadline: float | None
     backoff: BackoffOption
     recorded: bool
+    hooks: tuple[object, ...]
     is_async: bool
     cron: str | Cron | None = None
 
@@ -274,6 +277,7 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
         Oban's, ``15 + 2**attempt`` seconds.
     :param cron: a cron expression, or :class:`Cron` without a job for its options: the function is enqueued at these
         times, without arguments, once in the cluster, wherever an :class:`Oban` runs. Default: none.
+    :param hooks: objects with ``before(job)`` or ``after(job, state, error)`` around every run. Default: none.
     :param recorded: keep what the function returns, as :class:`Record` does. Default False.
     :param executor: ``"auto"`` (default), ``"async"`` or ``"thread"``; ``"async"`` for a plain function runs it on the
         loop, where it must not block.
@@ -360,6 +364,7 @@ def _register(target: Any, arguments: Arguments | None, options: WorkerOptions, 
         deadline=_limit(options.get("deadline"), f"{what}: deadline"),
         backoff=_checked_backoff(options.get("backoff"), f"{what}: backoff"),
         recorded=recorded,
+        hooks=checked_hooks(options.get("hooks"), what),
         is_async=coroutine or executor == "async",
         cron=options.get("cron"),
     )

@@ -19,6 +19,7 @@ from .. import telemetry
 from ..backoff import jittered
 from ..context import running
 from ..errors import Fenced, InvalidOption, JobTimeout
+from ..hooks import Around
 from ..models import Job
 from ..outcomes import Cancel, Discard, Outcome, Record, Snooze
 from ..payload import encode_value
@@ -55,13 +56,17 @@ class Attempt:
     :param producer: the uuid under which it was fetched.
     :param threads: where plain functions run.
     :param sessions: opens the session of a job that asks for one.
+    :param hooks: run around it, outside of the worker's own.
     """
 
     __slots__ = (
-        "_sessions", "_threads", "_told", "producer", "row", "started", "stop", "task", "thread_busy", "unknown",
+        "_hooks", "_sessions", "_threads", "_told",
+        "producer", "row", "started", "stop", "task", "thread_busy", "unknown",
     )  # fmt: skip
 
-    def __init__(self, row: Row, producer: str, threads: Threads, sessions: Sessions) -> None:
+    def __init__(
+        self, row: Row, producer: str, threads: Threads, sessions: Sessions, hooks: tuple[object, ...] = ()
+    ) -> None:
         self.row = row
         self.producer = producer
         self.task: asyncio.Task[None] | None = None
@@ -72,6 +77,7 @@ class Attempt:
         self._threads = threads
         self._sessions = sessions
         self._told = False
+        self._hooks = hooks
 
     @property
     def job(self) -> Job:
@@ -104,17 +110,22 @@ class Attempt:
         if telemetry.listened("oban.job.start"):
             telemetry.execute("oban.job.start", **self._fields())
         error: BaseException | None = None
+        around = Around(self._hooks if worker is None else self._hooks + worker.hooks)
         try:
             if worker is None:
                 ack = self._give_back_unknown()
             elif self._is_too_late(worker):
                 ack = self._final("cancelled", f"not started by its deadline, {worker.deadline:g} s after it was due")
             else:
+                if around:
+                    await around.before(self.job)
                 value = await self._call(worker)
                 ack = None if value is COMMITTED else self.outcome(value, worker)
         except Fenced as fenced:
             telemetry.logger.warning("%s", fenced)
             telemetry.execute("oban.fenced", job_id=self.row.id, attempt=self.row.attempt, queue=self.row.queue)
+            if around:
+                await around.after(self.job, "fenced", fenced)
             return None
         except (KeyboardInterrupt, GeneratorExit):
             raise
@@ -123,6 +134,8 @@ class Attempt:
             ack = self._raised(raised, worker)
         finally:
             running.reset(token)
+        if around:
+            await around.after(self.job, "completed" if ack is None else ack.state, error)
         self._tell(ack, error)
         return ack
 

@@ -260,7 +260,7 @@ class Node:
             producer.settled(ack)
 
     def _attempt(self, row: Row, producer: str) -> Attempt:
-        return Attempt(row, producer, self.threads, self.sessions)
+        return Attempt(row, producer, self.threads, self.sessions, self.config.hooks)
 
 
 async def _finish(producer: Producer, grace: float) -> list[Attempt]:
