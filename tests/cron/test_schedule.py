@@ -174,7 +174,7 @@ fields = st.tuples(
 
 
 @given(fields, st.sampled_from([PARIS, NEW_YORK, LORD_HOWE, "UTC", "Asia/Kathmandu"]), st.integers(0, 700 * 1440))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_tick_is_later_than_the_one_before_and_shows_a_time_that_matches(
     fields: tuple[str, ...], zone: str, minutes: int
 ) -> None:

@@ -223,6 +223,7 @@ async def test_an_entry_that_changed_since_it_was_read_is_left_to_the_next_look(
     engine: AsyncEngine, scheduler: Standing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = await put(engine)
+    await scheduler.prepare()
     read = scheduler.read
 
     async def read_then_change() -> Any:
