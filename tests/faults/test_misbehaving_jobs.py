@@ -1,0 +1,172 @@
+"""Jobs that do to their task what one should not: each is a failure of that job, and the node goes on.
+
+More of them are in tests/runtime/test_outcomes.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import Cancel, Job, Oban, job
+from oban_sqla.outcomes import Outcome
+from oban_sqla.runtime.attempt import Attempt
+from tests.faults.jobs import in_thread, note
+from tests.runtime.helpers import finished, insert, until
+
+
+class Odd(Outcome):
+    """An outcome of the user's own invention."""
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("no words")
+
+    __repr__ = __str__
+
+
+@job(name="faults.misbehave", timeout=5)
+async def misbehave(how: str) -> Any:
+    task = asyncio.current_task()
+    assert task is not None
+    match how:
+        case "cancels its own task":
+            task.cancel()
+            await asyncio.sleep(60)
+        case "cancels its own task and fails":
+            task.cancel()
+            raise ValueError("and fails")
+        case "raises an outcome of its own":
+            raise Odd
+        case "cannot be printed":
+            raise Unprintable
+        case "raises StopIteration":
+            raise StopIteration
+        case "raises a group":
+            raise BaseExceptionGroup("many", [ValueError("one"), SystemExit(2)])
+        case "returns what is no outcome":
+            return Odd()
+        case "raises itself as its cause":
+            error = ValueError("around")
+            error.__cause__ = error
+            raise error
+        case "loses its traceback":
+            raise ValueError("traceless").with_traceback(None)
+        case "calls itself for ever":
+            await misbehave(how)
+        case _:
+            raise AssertionError(how)
+    return None
+
+
+FAILURES = {
+    "cancels its own task": "CancelledError",
+    "cancels its own task and fails": "and fails",
+    "raises an outcome of its own": "Odd",
+    "cannot be printed": "Unprintable",
+    "raises StopIteration": "StopIteration",
+    "raises a group": "many",
+    "returns what is no outcome": "Odd",
+    "raises itself as its cause": "around",
+    "loses its traceback": "traceless",
+    "calls itself for ever": "RecursionError",
+}
+
+
+@pytest.mark.parametrize("how", FAILURES)
+async def test_a_job_that_misbehaves_fails_alone(engine: AsyncEngine, how: str) -> None:
+    async with Oban(engine, queues={"default": 2}):
+        [bad] = await insert(engine, misbehave.new(how))
+        failed = await until(engine, bad, "retryable")
+        good = await insert(engine, *(note.new() for _ in range(5)), in_thread.new())
+        await finished(engine, good)
+    assert failed.attempt == 1
+    assert len(failed.errors) == 1
+    assert FAILURES[how] in failed.errors[0]["error"]
+
+
+@job(name="faults.ignore_cancellation", timeout=0.05)
+async def ignore_cancellation() -> str:
+    for _ in range(3):
+        try:
+            await asyncio.sleep(0.1)
+        except asyncio.CancelledError:
+            continue
+    return "done all the same"
+
+
+async def test_a_job_that_swallows_its_timeout_has_failed_and_its_value_is_refused(engine: AsyncEngine) -> None:
+    async with Oban(engine, queues={"default": 1}):
+        [stubborn] = await insert(engine, ignore_cancellation.new())
+        failed = await until(engine, stubborn, "retryable")
+        await finished(engine, await insert(engine, note.new()))
+    assert "JobTimeout" in failed.errors[0]["error"]
+    assert "return" not in failed.meta
+
+
+@job(name="faults.cancel_and_return")
+async def cancel_and_return() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+async def test_a_job_that_cancels_its_task_and_returns_is_completed(engine: AsyncEngine) -> None:
+    async with Oban(engine, queues={"default": 1}):
+        await finished(engine, await insert(engine, cancel_and_return.new(), note.new()))
+
+
+@job(name="faults.reason")
+async def reason(large: bool) -> Cancel:
+    return Cancel("x\x00\ud800" * (2_000_000 if large else 1))
+
+
+@pytest.mark.parametrize("large", [False, True])
+async def test_a_reason_of_any_kind_is_stored(engine: AsyncEngine, large: bool) -> None:
+    async with Oban(engine, queues={"default": 1}):
+        [job_id] = await insert(engine, reason.new(large))
+        cancelled = await until(engine, job_id, "cancelled")
+    assert len(cancelled.errors[0]["error"]) < 100_000, "16,384 characters, of which most are escaped here"
+
+
+@job(name="faults.interrupt")
+async def interrupt(kind: str) -> None:
+    raise {"KeyboardInterrupt": KeyboardInterrupt, "GeneratorExit": GeneratorExit}[kind]
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit])
+async def test_an_interrupt_is_nobodys_failure_and_passes(engine: AsyncEngine, kind: type[BaseException]) -> None:
+    ended: list[BaseException] = []
+    original = Attempt.run
+
+    async def caught(self: Attempt) -> Any:
+        # It would end the event loop of the test as well.
+        try:
+            return await original(self)
+        except kind as interruption:
+            ended.append(interruption)
+            return None
+
+    Attempt.run = caught  # type: ignore[method-assign]
+    try:
+        async with Oban(engine, queues={"default": 1}) as oban:
+            [job_id] = await insert(engine, interrupt.new(kind.__name__))
+            await finished(engine, await insert(engine, note.new()))
+            assert len(ended) == 1
+            interrupted = await until(engine, job_id, "executing")
+            assert interrupted.errors == []
+            # Nobody holds it any more; where the process goes on after all, it is given back with its attempt.
+            assert oban._node is not None
+            producer = oban._node.producers["default"]
+            Attempt.run = original  # type: ignore[method-assign]
+            producer.paused = True
+            producer.doubt()
+            producer.wake()
+            back: Job = await until(engine, job_id, "available")
+            assert back.attempt == 0
+    finally:
+        Attempt.run = original  # type: ignore[method-assign]
