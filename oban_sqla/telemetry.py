@@ -9,13 +9,14 @@ event                        fields
 ``oban.producer.get``        a span: ``queue demand``, then ``count``
 ``oban.producer.ack``        a span: ``count``
 ``oban.stager.stage``        a span: ``staged_count``
-``oban.engine.insert_jobs``  a span: ``specs``, those that a flush writes at once, then ``count`` without the duplicates
+``oban.engine.insert_jobs``  a span: ``specs``, those that are written at once
 ``oban.leader.election``     a span: ``leader``, whether this node leads
 ``oban.lifeline.rescue``     a span: ``rescued_count``
 ``oban.pruner.prune``        a span: ``pruned_count``
 ``oban.scheduler.evaluate``  a span: ``enqueued_count``
 ``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped; ids of the jobs that it gave up
-``oban.fenced``              ``job_id attempt queue``: a run finished after its job had been given to another one
+``oban.fenced``              ``job_id attempt queue``: a run finished after its job had been given to another one.
+                             ``oban.job.stop`` may follow, with the state ``"fenced"``
 ============================ =========================================================================================
 
 A span is two events: its name with ``.start``, then with ``.stop`` or, when it raised, ``.exception``, which have

@@ -27,6 +27,7 @@ from sqlalchemy.orm import InstanceState, Session, SessionTransaction
 from sqlalchemy.orm.attributes import instance_state
 from sqlalchemy.orm.unitofwork import UOWTransaction
 
+from . import telemetry
 from .errors import InvalidOption, ObanError, UnsupportedDatabase
 from .models import Job, JobSpec
 from .statements.insert import CHUNK, insert_keyed, insert_plain, notify, winners
@@ -137,8 +138,9 @@ def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:
             connection = jobs_connection(session)
         plain = [spec for spec in batch if id(spec) not in keys]
         keyed = sorted((spec for spec in batch if id(spec) in keys), key=lambda spec: keys[id(spec)]) if keys else []
-        for chunk in _chunks(iter(plain + keyed)):
-            _insert(connection, chunk, keys)
+        with telemetry.span("oban.engine.insert_jobs", specs=batch):
+            for chunk in _chunks(iter(plain + keyed)):
+                _insert(connection, chunk, keys)
         note_wake_ups(batch, queues, soon)
         written += batch
     if connection is not None and (queues or soon):

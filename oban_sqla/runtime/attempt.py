@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 FIRST_UNKNOWN_DELAY = 5.0
 LONGEST_UNKNOWN_DELAY = 300.0
+FENCED = "fenced"
+"""What telemetry and hooks are told of a run whose job had been given to another one. No state of a job."""
 
 
 class Stop(enum.Enum):
@@ -109,6 +111,7 @@ class Attempt:
         token = running.set(self)
         if telemetry.listened("oban.job.start"):
             telemetry.execute("oban.job.start", **self._fields())
+        ack: Ack | None
         error: BaseException | None = None
         around = Around(self._hooks if worker is None else self._hooks + worker.hooks)
         try:
@@ -125,7 +128,8 @@ class Attempt:
             telemetry.logger.warning("%s", fenced)
             telemetry.execute("oban.fenced", job_id=self.row.id, attempt=self.row.attempt, queue=self.row.queue)
             if around:
-                await around.after(self.job, "fenced", fenced)
+                await around.after(self.job, FENCED, fenced)
+            self._tell(FENCED, None)
             return None
         except (KeyboardInterrupt, GeneratorExit):
             raise
@@ -134,9 +138,10 @@ class Attempt:
             ack = self._raised(raised, worker)
         finally:
             running.reset(token)
+        state = "completed" if ack is None else ack.state
         if around:
-            await around.after(self.job, "completed" if ack is None else ack.state, error)
-        self._tell(ack, error)
+            await around.after(self.job, state, error)
+        self._tell(state, error)
         return ack
 
     async def _call(self, worker: Worker) -> Any:
@@ -303,8 +308,7 @@ class Attempt:
             "node": row.attempted_by[0],
         }
 
-    def _tell(self, ack: Ack | None, error: BaseException | None) -> None:
-        state = "completed" if ack is None else ack.state
+    def _tell(self, state: str, error: BaseException | None) -> None:
         failed = error is not None and state in ("retryable", "discarded") and not isinstance(error, Outcome)
         if failed:
             telemetry.logger.warning(

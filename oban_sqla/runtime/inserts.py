@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from .. import telemetry
 from ..errors import DatabaseUnavailable, ObanError
 from ..models import JobSpec
 from ..statements.insert import insert_plain
@@ -43,9 +44,10 @@ class Inserts(Loop):
         :raises DatabaseUnavailable: when the connection was lost; whether they were committed is not known then.
         """
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append((specs, future))
-        self.wake()
-        await future
+        with telemetry.span("oban.engine.insert_jobs", specs=specs):
+            self._waiting.append((specs, future))
+            self.wake()
+            await future
 
     async def step(self) -> float | None:
         while self._waiting:

@@ -61,7 +61,7 @@ class Oban:
     :param poll_interval: seconds, the longest time between two looks at the database. Default 1.
     :param prune: when finished jobs are deleted, see :class:`Prune`. Default: after a day. None: never, by this node.
     :param crontab: entries that become due again and again, see :class:`Cron`, beside those of ``@job(cron=…)``.
-    :param hooks: objects with ``before(job)`` or ``after(job, state, error)`` around every run, see ``docs/control.md``.
+    :param hooks: objects with ``before(job)`` or ``after(job, state, error)`` around every run. Default: none.
     :param start_timeout: seconds that :meth:`start` waits for a database that does not answer. Default 10.
     :raises InvalidOption: for values outside these, a misspelt option, or an engine that is not asynchronous.
     :raises UnsupportedDatabase: for an engine on another database.

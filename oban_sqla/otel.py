@@ -1,0 +1,129 @@
+"""Traces by OpenTelemetry: ``oban_sqla.otel.instrument()``. Needs the extra ``otel``.
+
+Enqueueing is a producer span, every run of a job a consumer span, and the context travels in the job's meta, under
+``"otel"``: a job, and what it enqueues, belong to the trace of whoever enqueued it. Arguments are not recorded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar, Token
+from typing import Any, cast
+
+from . import telemetry
+from .context import current_job
+from .models import JobSpec
+
+try:
+    from opentelemetry import context, propagate, trace
+except ImportError as error:
+    raise ImportError("oban_sqla.otel needs OpenTelemetry: pip install 'oban-sqla[otel]'") from error
+
+META_KEY = "otel"
+"""Where in a job's meta the context travels, as its propagator wrote it (``traceparent``, …)."""
+
+_HANDLER = "oban_sqla.otel"
+_INSERT = "oban.engine.insert_jobs"
+_RUN_EVENTS = ("oban.job.start", "oban.job.stop", "oban.job.exception")
+
+_run: ContextVar[tuple[trace.Span, Token[context.Context]]] = ContextVar("oban_sqla_otel_run")
+
+
+def instrument(tracer_provider: trace.TracerProvider | None = None) -> None:
+    """Record spans from now on. Calling it again replaces the provider.
+
+    :param tracer_provider: default: the global one.
+    """
+    tracer = trace.get_tracer("oban_sqla", tracer_provider=tracer_provider)
+    inserts = _Inserts(tracer)
+    telemetry.attach(_HANDLER, [f"{_INSERT}.{end}" for end in ("start", "stop", "exception")], inserts)
+    telemetry.attach(_HANDLER, _RUN_EVENTS, _Runs(tracer))
+
+
+def uninstrument() -> None:
+    """The end of :func:`instrument`."""
+    telemetry.detach(_HANDLER)
+
+
+class _Inserts:
+    """A producer span for the specs that are written at once."""
+
+    def __init__(self, tracer: trace.Tracer) -> None:
+        self._tracer = tracer
+        self._open: dict[int, trace.Span] = {}
+
+    def __call__(self, event: str, fields: Mapping[str, Any]) -> None:
+        specs: Sequence[JobSpec] = fields["specs"]
+        if event.endswith(".start"):
+            self._open[id(specs)] = self._start(specs)
+        elif (span := self._open.pop(id(specs), None)) is not None:
+            if (error := fields.get("error")) is not None:
+                _fail(span, error)
+            elif len(specs) == 1:
+                span.set_attribute("messaging.message.id", str(specs[0].id))
+            span.end()
+
+    def _start(self, specs: Sequence[JobSpec]) -> trace.Span:
+        queues = sorted({spec.queue for spec in specs})
+        attributes: dict[str, Any] = {
+            "messaging.system": "oban",
+            "messaging.operation.type": "send",
+            "messaging.destination.name": ",".join(queues),
+            "messaging.batch.message_count": len(specs),
+        }
+        span = self._tracer.start_span(f"send {','.join(queues)}", kind=trace.SpanKind.PRODUCER, attributes=attributes)
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier, context=trace.set_span_in_context(span))
+        if carrier:
+            for spec in specs:
+                spec.meta_json = json.dumps(spec.meta | {META_KEY: carrier}, ensure_ascii=False)
+        return span
+
+
+class _Runs:
+    """A consumer span for a run; it is the current one while the job runs."""
+
+    def __init__(self, tracer: trace.Tracer) -> None:
+        self._tracer = tracer
+
+    def __call__(self, event: str, fields: Mapping[str, Any]) -> None:
+        if event.endswith(".start"):
+            span = self._start(fields)
+            _run.set((span, context.attach(trace.set_span_in_context(span))))
+            return
+        if (run := _run.get(None)) is None:
+            return  # it had begun before it was instrumented
+        span, token = run
+        context.detach(token)
+        span.set_attribute("oban.state", fields["state"])
+        if (error := fields.get("error")) is not None:
+            _fail(span, error)
+        span.end()
+
+    def _start(self, fields: Mapping[str, Any]) -> trace.Span:
+        attributes: dict[str, Any] = {
+            "messaging.system": "oban",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": fields["queue"],
+            "messaging.message.id": str(fields["job_id"]),
+            "oban.worker": fields["worker"],
+            "oban.attempt": fields["attempt"],
+            "oban.max_attempts": fields["max_attempts"],
+        }
+        return self._tracer.start_span(
+            f"process {fields['worker']}", _sent_from(), trace.SpanKind.CONSUMER, attributes=attributes
+        )
+
+
+def _sent_from() -> context.Context:
+    meta: object = current_job().meta
+    carrier = cast(dict[str, object], meta).get(META_KEY) if isinstance(meta, dict) else None
+    known = cast(dict[str, object], carrier) if isinstance(carrier, dict) else {}
+    # Nothing here goes on from the context in which the node happened to be started.
+    return propagate.extract(known, context=context.Context())
+
+
+def _fail(span: trace.Span, error: BaseException) -> None:
+    span.record_exception(error)
+    span.set_status(trace.Status(trace.StatusCode.ERROR, type(error).__name__))

@@ -1,0 +1,112 @@
+"""Metrics for Prometheus: ``metrics = oban_sqla.prometheus.instrument()``. Needs the extra ``prometheus``.
+
+=================================== =========== ===================== =================================================
+metric                              kind        labels                what
+=================================== =========== ===================== =================================================
+``oban_jobs_total``                 counter     queue, worker, state  runs by what became of the job
+``oban_job_duration_seconds``       histogram   queue, worker         how long runs took
+``oban_job_queue_time_seconds``     histogram   queue                 how long jobs were due before they started
+``oban_jobs_running``               gauge       queue                 jobs that run in this process
+``oban_fenced_total``               counter     queue                 runs whose job had been given to another one
+``oban_staged_total``               counter                           jobs that became available when they were due
+``oban_rescued_total``              counter                           jobs of dead nodes
+``oban_pruned_total``               counter                           finished jobs that were deleted
+``oban_leader``                     gauge                             1 while this process leads
+``oban_queue_jobs``                 gauge       queue, state          unfinished jobs, when :meth:`Metrics.count` looked
+``oban_queue_oldest_seconds``       gauge       queue                 for how long the oldest available job was due then
+=================================== =========== ===================== =================================================
+
+All but the last two come from telemetry, and are about this process. The last two are about the database, the same
+from every node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from . import telemetry
+from .statements.census import census
+
+try:
+    from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
+except ImportError as error:
+    raise ImportError("oban_sqla.prometheus needs its client: pip install 'oban-sqla[prometheus]'") from error
+
+_HANDLER = "oban_sqla.prometheus"
+_COUNTED = {
+    "oban.stager.stage.stop": ("staged_count", "oban_staged", "Jobs that became available when they were due."),
+    "oban.lifeline.rescue.stop": ("rescued_count", "oban_rescued", "Jobs of dead nodes that were rescued."),
+    "oban.pruner.prune.stop": ("pruned_count", "oban_pruned", "Finished jobs that were deleted."),
+}
+
+
+def instrument(registry: CollectorRegistry = REGISTRY) -> Metrics:
+    """Collect metrics in `registry` from now on. Once for a process.
+
+    :raises ValueError: from the client, when the registry has these metrics already.
+    """
+    return Metrics(registry)
+
+
+class Metrics:
+    """The metrics of this process; see :func:`instrument`."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._jobs = Counter("oban_jobs", "Runs of jobs.", ("queue", "worker", "state"), registry=registry)
+        self._duration = Histogram(
+            "oban_job_duration_seconds", "How long runs took.", ("queue", "worker"), registry=registry
+        )
+        self._queue_time = Histogram(
+            "oban_job_queue_time_seconds", "How long jobs were due before they started.", ("queue",), registry=registry
+        )
+        self._running = Gauge("oban_jobs_running", "Jobs that run in this process.", ("queue",), registry=registry)
+        self._fenced = Counter(
+            "oban_fenced", "Runs whose job had been given to another one.", ("queue",), registry=registry
+        )
+        self._counted = {
+            event: (field, Counter(name, text, registry=registry)) for event, (field, name, text) in _COUNTED.items()
+        }
+        self._leader = Gauge("oban_leader", "1 while this process leads.", registry=registry)
+        self._queue_jobs = Gauge("oban_queue_jobs", "Unfinished jobs.", ("queue", "state"), registry=registry)
+        self._oldest = Gauge(
+            "oban_queue_oldest_seconds", "For how long the oldest available job is due.", ("queue",), registry=registry
+        )
+        telemetry.attach(_HANDLER, telemetry.JOB_EVENTS, self._on_job)
+        telemetry.attach(_HANDLER, ("oban.fenced", "oban.leader.election.stop", *_COUNTED), self._on_other)
+
+    def detach(self) -> None:
+        """Collect no more."""
+        telemetry.detach(_HANDLER)
+
+    async def count(self, engine: AsyncEngine) -> None:
+        """Count the unfinished jobs, by indexes. To be awaited by whatever serves ``/metrics``, or now and then."""
+        async with engine.connect() as connection:
+            rows = await connection.run_sync(lambda sync: census.execute(sync).all())
+        self._queue_jobs.clear()
+        self._oldest.clear()
+        for row in rows:
+            self._queue_jobs.labels(row.queue, row.state).set(row.jobs)
+            if row.oldest is not None:
+                self._oldest.labels(row.queue).set(row.oldest)
+
+    def _on_job(self, event: str, fields: Mapping[str, Any]) -> None:
+        queue, worker = fields["queue"], fields["worker"]
+        if event == "oban.job.start":
+            self._running.labels(queue).inc()
+            return
+        self._running.labels(queue).dec()
+        self._jobs.labels(queue, worker, fields["state"]).inc()
+        self._duration.labels(queue, worker).observe(fields["duration"])
+        self._queue_time.labels(queue).observe(max(fields["queue_time"], 0.0))
+
+    def _on_other(self, event: str, fields: Mapping[str, Any]) -> None:
+        if event == "oban.fenced":
+            self._fenced.labels(fields["queue"]).inc()
+        elif event == "oban.leader.election.stop":
+            self._leader.set(bool(fields["leader"]))
+        else:
+            field, counter = self._counted[event]
+            counter.inc(fields[field])
