@@ -44,6 +44,7 @@ class Liveness(Loop):
     async def step(self) -> float | None:
         if producers := self._producers():
             await self._lock(producers)
+            producers = self._producers()  # one that ended meanwhile must not get its row back
             await self._lane.run(
                 beat,
                 uuids=[producer.key for producer in producers],

@@ -63,10 +63,11 @@ def ask() -> Executable:
     What is asked of all nodes replaces what was asked of single ones before: whoever pauses a queue everywhere means
     everywhere.
     """
+    # Cast, because psycopg leaves the type of a null open.
     given = {
-        "started": parameter("started", Boolean),
-        "paused": parameter("paused", Boolean),
-        "local_limit": parameter("local_limit", Integer),
+        "started": cast(parameter("started", Boolean), Boolean),
+        "paused": cast(parameter("paused", Boolean), Boolean),
+        "local_limit": cast(parameter("local_limit", Integer), Integer),
     }
     replaced = (
         update(QueueSettings)
