@@ -61,8 +61,8 @@ class Inserts(Loop):
 
     async def stop(self) -> None:
         """End when all that was asked for is written."""
-        while self._waiting and self._task is not None:
-            await asyncio.sleep(0.001)
+        if self._waiting and self._task is not None:
+            await asyncio.wait([future for _, future in self._waiting])
         await super().stop()
 
     async def _write(self, batch: list[_Waiting]) -> None:

@@ -48,7 +48,8 @@ class Oban:
 
     :param engine: an ``AsyncEngine`` on PostgreSQL (asyncpg or psycopg). The runtime holds four connections of its own
         beside the engine's pool.
-    :param queues: names, each with a limit or a :class:`Queue`. Default: none; such a runtime enqueues and wakes others.
+    :param queues: names, each with a limit or a :class:`Queue`. Default: none; such a runtime enqueues and wakes
+        others.
     :param sessionmaker: makes the sessions of jobs that ask for one.
     :param name: of the instance; several in one database do not share leaders. Default ``"Oban"``.
     :param node: of this process. Default: the host's name and the process id.
@@ -133,7 +134,8 @@ class Oban:
     @property
     def schema(self) -> str | None:
         """Where the tables live."""
-        schemas = self.engine.sync_engine.get_execution_options().get("schema_translate_map") or {}
+        options: Mapping[str, Any] = self.engine.sync_engine.get_execution_options()
+        schemas: Mapping[str | None, str | None] = options.get("schema_translate_map") or {}
         return schemas.get(jobs.schema, jobs.schema)
 
     async def __aenter__(self) -> Oban:
