@@ -114,7 +114,8 @@ class Lane:
         :returns: the rows, as tuples.
         :raises StatementFailed: also after the timeout, which closes the connection.
         """
-        return await self._shielded(self._run(statement, parameters))
+        rows: Sequence[Any] = await self._shielded(self._run(statement, parameters))
+        return rows
 
     async def connect(self) -> None:
         """Connect if there is no connection.

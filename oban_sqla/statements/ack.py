@@ -63,13 +63,14 @@ def _given(*columns: Any) -> Any:
 
 
 def _is_ours(given: Any) -> ColumnElement[bool]:
-    return (
+    ours: ColumnElement[bool] = (
         (jobs.c.id == given.c.id)
         & (cast(jobs.c.state, Text) == literal_column("'executing'"))
         & (jobs.c.attempt == given.c.attempt)
         & (jobs.c.attempted_by[PRODUCER] == given.c.producer)
         & (type_coerce(jobs.c.attempted_at, TIMESTAMP()) == given.c.attempted_at)
     )
+    return ours
 
 
 def _locked(given: Any) -> ColumnElement[Any]:
