@@ -20,7 +20,7 @@ QUICK: dict[str, Any] = {
 
 BRISK: dict[str, Any] = {
     "heartbeat": {"interval": 0.5, "stale_after": 1.5},
-    "leader_ttl": 2.0,
+    "leader_ttl": 3.0,
     "lifeline_interval": 0.5,
 }
 """For nodes that are processes, and share two cores with others."""

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
@@ -68,11 +69,18 @@ def _run() -> dict[str, object]:
     return {"job_id": running.id, "attempt": running.attempt, "node": running.attempted_by[0]}
 
 
+def pooled(url: str) -> dict[str, Any]:
+    """The settings for an engine behind a transaction pooler; documented in docs/poolers.md."""
+    if "+psycopg" in url:
+        return {"prepare_threshold": None}
+    return {"statement_cache_size": 0, "prepared_statement_cache_size": 0, "prepared_statement_name_func": lambda: ""}
+
+
 async def main(url: str, queues: str, options: str = "{}") -> None:
     global log
-    engine = create_async_engine(url, pool_size=20)
-    log = async_sessionmaker(engine)
     given = json.loads(options)
+    engine = create_async_engine(url, pool_size=20, connect_args=pooled(url) if given.pop("pooled", False) else {})
+    log = async_sessionmaker(engine)
     if "heartbeat" in given:
         given["heartbeat"] = Heartbeat(**given["heartbeat"])
     limits = {name: int(limit) for name, _, limit in (part.partition("=") for part in queues.split(","))}
