@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from oban_sqla import Oban, current_job, job
+from oban_sqla import Heartbeat, Oban, current_job, job
 from tests.faults.jobs import note, ran
 from tests.faults.servers import restartable
 from tests.integration.node import INSERT, RUNS
@@ -148,8 +148,9 @@ async def test_a_listener_whose_peer_says_nothing_any_more_is_replaced_within_fi
 ) -> None:
     listening = create_async_engine(engine.url.set(drivername=f"postgresql+{driver}"))
     try:
-        # No poll in the time of the test, so that the notification alone wakes it.
-        async with Oban(listening, queues={"default": 5}, poll_interval=60) as oban:
+        # No poll and no beat in the time of the test: the listener finds out alone, and a notification alone wakes it.
+        beat = Heartbeat(interval=60, stale_after=180)
+        async with Oban(listening, queues={"default": 5}, poll_interval=60, heartbeat=beat) as oban:
             assert oban._node is not None
             connection: Any = oban._node.notifier.lane._driver
             pid = connection.get_server_pid() if driver == "asyncpg" else connection.info.backend_pid

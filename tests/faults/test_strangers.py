@@ -14,6 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, Snooze, current_job, job
+from oban_sqla.statements.fetch import fetch
 from tests.faults.jobs import note, runs
 from tests.runtime.helpers import execute, finished, insert, load, until
 
@@ -145,6 +146,17 @@ async def test_alone_in_the_table_a_job_that_is_never_due_stops_no_stager(any_en
         await until(any_engine, job_id, "completed", timeout=3)
         later = await insert(any_engine, note.options(schedule_in=0.2).new())
         await until(any_engine, later[0], "completed", timeout=3)
+
+
+async def test_a_fetch_of_jobs_without_an_attempt_left_takes_the_others_and_does_not_raise(
+    any_engine: AsyncEngine,
+) -> None:
+    await write(any_engine, attempt="3", max_attempts="3")
+    [good] = await insert(any_engine, note.new())
+    given = {"queue": "default", "limit": 10, "attempted_by": ["n", "u"], "unknown": []}
+    async with any_engine.begin() as connection:
+        rows = await connection.run_sync(lambda c: fetch.execute(c, **given).all())
+    assert [row.id for row in rows] == [good]
 
 
 async def test_jobs_without_an_attempt_left_are_passed_over(engine: AsyncEngine) -> None:
