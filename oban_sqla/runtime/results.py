@@ -26,8 +26,8 @@ LONGEST_ERROR = 500
 
 async def result(engine: AsyncEngine, target: JobSpec | Job | int, timeout: float, with_retries: bool) -> Any:
     """See :meth:`Oban.result`."""
-    job_id = target if isinstance(target, int) else target.id
-    if job_id is None or isinstance(job_id, bool):
+    job_id = target.id if isinstance(target, Job | JobSpec) else target
+    if not isinstance(job_id, int) or isinstance(job_id, bool):
         raise InvalidOption(f"result: expected the id of a job, or one that was enqueued and committed, got {target!r}")
     deadline = time.monotonic() + seconds(timeout, "result(timeout)")
     wait = FIRST_WAIT

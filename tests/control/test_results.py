@@ -1,0 +1,142 @@
+"""Waiting for what a job returns."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from oban_sqla import (
+    InvalidOption,
+    JobCancelled,
+    JobDiscarded,
+    JobFailed,
+    Oban,
+    ObanError,
+    ResultTimeout,
+    enqueue,
+    job,
+)
+from tests.control import jobs
+from tests.control.jobs import adds, boom, noop, waits
+from tests.runtime.helpers import load
+from tests.support import eventually
+
+attempts: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    jobs.reset()
+    attempts.clear()
+
+
+@job(name="results.second_time", backoff=0.05, recorded=True)
+async def second_time() -> str:
+    attempts.append(1)
+    if len(attempts) == 1:
+        raise ValueError("the first time it fails")
+    return "done"
+
+
+async def test_the_recorded_value_comes_back(any_engine: AsyncEngine) -> None:
+    async with Oban(any_engine, {"default": 2}) as oban:
+        [spec] = await oban.enqueue(adds.new(2, b=3))
+        assert await oban.result(spec) == 5
+        assert spec.id is not None
+        assert await oban.result(spec.id) == 5
+        assert await oban.result(await load(any_engine, spec.id)) == 5
+        [plain] = await oban.enqueue(noop.new())
+        assert await oban.result(plain) is None, "it recorded nothing"
+
+
+async def test_it_works_from_a_process_that_runs_nothing(engine: AsyncEngine) -> None:
+    caller = Oban(engine)
+    async with Oban(engine, {"default": 2}):
+        [spec] = await caller.enqueue(adds.new(2))
+        assert await caller.result(spec) == 3
+
+
+async def test_a_job_that_is_not_finished_in_time_goes_on(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 2}) as oban:
+        [spec] = await oban.enqueue(waits.new())
+        await eventually(lambda: jobs.events == ["started"])
+        began = time.monotonic()
+        with pytest.raises(ResultTimeout, match=r"not finished within 0.2 s: it is executing") as raised:
+            await oban.result(spec, timeout=0.2)
+        assert 0.2 <= time.monotonic() - began < 1
+        assert isinstance(raised.value, TimeoutError)
+        waiting = asyncio.create_task(oban.result(spec))
+        jobs.gate.set()
+        assert await waiting is None
+
+
+async def test_a_cancelled_job_is_told(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 2}) as oban:
+        [spec] = await oban.enqueue(waits.new())
+        await eventually(lambda: jobs.events == ["started"])
+        await oban.cancel(spec)
+        with pytest.raises(JobCancelled, match="cancelled by request") as raised:
+            await oban.result(spec)
+        assert raised.value.job_id == spec.id
+
+
+async def test_a_failure_is_told_at_once_unless_retries_are_waited_for(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 2}, poll_interval=0.05) as oban:
+        [spec] = await oban.enqueue(boom.new())
+        with pytest.raises(JobFailed, match="will be retried: ValueError: boom") as raised:
+            await oban.result(spec)
+        assert not isinstance(raised.value, JobDiscarded)
+        assert "boom" in raised.value.error
+        [spec] = await oban.enqueue(second_time.new())
+        assert await oban.result(spec, with_retries=True) == "done"
+
+
+async def test_a_failure_that_was_retried_between_two_looks_is_told_as_well(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oban_sqla.runtime.results.FIRST_WAIT", 1.0)
+    [spec] = await Oban(engine).enqueue(second_time.new())
+    waiting = asyncio.create_task(Oban(engine).result(spec))
+    await asyncio.sleep(0.1)  # its first look
+    async with Oban(engine, {"default": 2}, poll_interval=0.02):
+        await eventually(lambda: len(attempts) == 2)
+        # Completed counts, whatever came before.
+        assert await waiting == "done"
+
+
+async def test_a_discarded_job_is_told(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 2}) as oban:
+        [spec] = await oban.enqueue(boom.options(max_attempts=1).new())
+        with pytest.raises(JobDiscarded, match="failed for good: ValueError: boom"):
+            await oban.result(spec, with_retries=True)
+
+
+async def test_a_job_that_is_not_committed_is_waited_for(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 2}) as oban, AsyncSession(engine) as session:
+        [spec] = await enqueue(session, adds.new(1))
+        with pytest.raises(ResultTimeout, match="no such job is committed"):
+            await oban.result(spec, timeout=0.05)
+        waiting = asyncio.create_task(oban.result(spec))
+        await session.commit()
+        assert await waiting == 2
+
+
+@pytest.mark.parametrize("target", [None, True, "1", noop.new()])
+async def test_what_is_no_job_is_refused(engine: AsyncEngine, target: Any) -> None:
+    with pytest.raises(InvalidOption, match="expected the id of a job"):
+        await Oban(engine).result(target)
+
+
+async def test_a_timeout_that_is_none_is_refused(engine: AsyncEngine) -> None:
+    with pytest.raises(InvalidOption, match=r"result\(timeout\)"):
+        await Oban(engine).result(1, timeout=-1)
+
+
+def test_the_errors_belong_to_the_tree() -> None:
+    assert issubclass(JobDiscarded, JobFailed)
+    for error in (ResultTimeout, JobFailed, JobCancelled):
+        assert issubclass(error, ObanError)
