@@ -110,8 +110,9 @@ async def test_sigterm_gives_back_what_does_not_end_within_the_grace(
             return sum(number for (_, state, _), number in (await count()).items() if state == "executing") == 50
 
         await eventually(all_run)
-        asked = time.monotonic()
         process.signal(signal.SIGTERM)
+        await process.says("Waiting for application shutdown")  # from here on it is the runtime that stops
+        asked = time.monotonic()
 
         async def none_runs() -> bool:
             return all(state != "executing" for _, state, _ in await count())
@@ -119,7 +120,8 @@ async def test_sigterm_gives_back_what_does_not_end_within_the_grace(
         await eventually(none_runs, grace + 5)
         took = time.monotonic() - asked
         assert await count() == {(short, "completed", 1): 20, (long, "available", 0): 30}
-        assert grace <= took < grace + 1, f"given back {took - grace:.1f} s after the grace"
+        # The clock starts a little late, when the log is next read.
+        assert grace - 0.1 <= took < grace + 1, f"given back {took - grace:.1f} s after the grace"
         assert await process.ended(5) in (0, -signal.SIGTERM)
     await engine.dispose()
 
