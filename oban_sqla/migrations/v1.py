@@ -128,6 +128,9 @@ CREATE INDEX IF NOT EXISTS oban_jobs_staging_index ON {schema}oban_jobs (schedul
 CREATE INDEX IF NOT EXISTS oban_jobs_executing_index ON {schema}oban_jobs (id) INCLUDE (queue)
  WHERE state = 'executing'""",
     """
+CREATE INDEX IF NOT EXISTS oban_jobs_exhausted_index ON {schema}oban_jobs (id)
+ WHERE state = 'available' AND attempt >= max_attempts""",
+    """
 CREATE INDEX IF NOT EXISTS oban_jobs_completed_at_index ON {schema}oban_jobs (completed_at)
  WHERE state = 'completed'""",
     """

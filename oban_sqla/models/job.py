@@ -68,11 +68,14 @@ CONSTRAINTS = (
 # Small and partial, one a concern: a fetch costs the same beside ten rows of history and beside ten million.
 _FETCH = ("queue", "priority", "scheduled_at", "id")
 _WAITING = _where(JobState.SCHEDULED, JobState.RETRYABLE)
+_EXHAUSTED = "state = 'available' AND attempt >= max_attempts"
 INDEXES = (
     Index("oban_jobs_fetch_index", *_FETCH, postgresql_where=_where(JobState.AVAILABLE)),
     Index("oban_jobs_staging_index", "scheduled_at", "id", postgresql_include=["queue"], postgresql_where=_WAITING),
     # The id leads, so that an ack by id never mistakes this index for a shorter way (it does with the queue in front).
     Index("oban_jobs_executing_index", "id", postgresql_include=["queue"], postgresql_where=_where(JobState.EXECUTING)),
+    # Always empty, unless a stranger or an older program left jobs that no fetch takes; the lifeline asks.
+    Index("oban_jobs_exhausted_index", "id", postgresql_where=text(_EXHAUSTED)),
     Index("oban_jobs_completed_at_index", "completed_at", postgresql_where=_where(JobState.COMPLETED)),
     Index("oban_jobs_cancelled_at_index", "cancelled_at", postgresql_where=_where(JobState.CANCELLED)),
     Index("oban_jobs_discarded_at_index", "discarded_at", postgresql_where=_where(JobState.DISCARDED)),

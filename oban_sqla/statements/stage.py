@@ -8,7 +8,6 @@ from sqlalchemy import (
     Float,
     Integer,
     Text,
-    case,
     cast,
     column,
     exists,
@@ -89,9 +88,14 @@ def poll() -> Executable:
     seconds: then nobody is staging.
     """
     queues = _queues()
-    late = _waits() & (jobs.c.scheduled_at <= utc_now() - seconds_from(parameter("grace", Float)))
-    overdue = exists().where(late, jobs.c.queue == func.any(array("queues")))
-    return union_all(
-        select(queues.c.name).where(_has_available(queues.c.name)),
-        select(case((overdue, cast(null(), Text)))).where(overdue),
+    # In order, or the planner expects many and reads the whole table to find that there are none.
+    late = jobs.c.scheduled_at <= utc_now() - seconds_from(parameter("grace", Float))
+    overdue = (
+        select(jobs.c.id)
+        .where(_waits(), late, jobs.c.queue == func.any(array("queues")))
+        .order_by(jobs.c.scheduled_at, jobs.c.id)
+        .limit(1)
+        .subquery("overdue")
     )
+    available = select(queues.c.name).where(_has_available(queues.c.name))
+    return union_all(available, select(cast(null(), Text)).select_from(overdue))
