@@ -134,20 +134,37 @@ class Node:
         left: list[Attempt] = []
         for rest in await asyncio.gather(*(_finish(producer, grace) for producer in producers)):
             left += rest
+        await self._send_last_acks()
+        await _all(loop.stop() for loop in (*self.duties, self.inserts, self.announcer, self.notifier))
+        for attempt in left:
+            logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
+        if left:
+            # Their jobs must not be run beside them: the node gives signs of life until they have ended, too.
+            self._outlasting = asyncio.create_task(self._outlast(left), name="oban_sqla outlasting")
+        else:
+            await self._part()
+        return [attempt.ack("available", burned=False) for attempt in left]
+
+    async def _outlast(self, left: Iterable[Attempt]) -> None:
+        try:
+            await asyncio.wait([attempt.task for attempt in left if attempt.task is not None])
+            await self._send_last_acks()
+        finally:
+            await self._part()
+
+    async def _part(self) -> None:
+        await _all(loop.stop() for loop in (self.liveness, self.acks))
+        try:
+            await self.liveness.retire([producer for producer in self.producers.values() if not producer.running])
+        except StatementFailed as error:
+            logger.warning("the rows of the stopped producers stay until they are stale: %s", error)
+        await self.close()
+
+    async def _send_last_acks(self) -> None:
         deadline = time.monotonic() + LAST_ACKS
         while len(self.acks) and time.monotonic() < deadline:
             self.acks.wake()
             await asyncio.sleep(0.01)
-        loops: tuple[Loop, ...] = (*self.duties, self.inserts, self.announcer, self.liveness, self.notifier, self.acks)
-        await _all(loop.stop() for loop in loops)
-        try:
-            await self.liveness.retire([producer for producer in producers if not producer.running])
-        except StatementFailed as error:
-            logger.warning("the rows of the stopped producers stay until they are stale: %s", error)
-        await self.close()
-        for attempt in left:
-            logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
-        return [attempt.ack("available", burned=False) for attempt in left]
 
     async def _start_queues(self, queues: Mapping[str, Queue]) -> None:
         started = [

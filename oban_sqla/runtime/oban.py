@@ -172,8 +172,8 @@ class Oban:
 
         What did not finish is available again at once, with its attempt given back.
 
-        :returns: the ids of jobs that could not be stopped: a thread can't be. They stay executing until their process
-            ends, and are rescued then.
+        :returns: the ids of jobs that could not be stopped: a thread can't be. They stay executing, and signs of life
+            go on, until they end, which counts as always, or the process does, when they are rescued.
         """
         node, self._node = self._node, None
         if node is None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 from uuid import UUID
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import Heartbeat, InvalidOption, Oban
+from oban_sqla import Heartbeat, InvalidOption, Oban, job
 from oban_sqla.statements.cluster import lock_key
-from tests.runtime.helpers import execute
+from tests.cluster.helpers import QUICK
+from tests.runtime.helpers import execute, insert, until
 from tests.support import eventually
 
 LOCKED = """
@@ -95,6 +97,28 @@ async def test_the_listening_connection_is_noticed_when_its_node_is_cut_off(
     async with Oban(engine, queues={"a": 1}):
         [[address]] = await execute(engine, "SELECT inet_server_addr()")
         assert said == [("0", "0", "0") if address is None else ("10", "5", "3")], "sockets of a machine have none"
+
+
+@job(queue="a")
+def sleeps(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+async def test_a_thread_that_outlasts_its_runtime_keeps_its_job(engine: AsyncEngine) -> None:
+    """R12: nobody else may run the job while the thread does; when it ends, its outcome counts."""
+    async with Oban(engine, **QUICK):
+        oban = Oban(engine, queues={"a": 1}, shutdown_grace=0.0, **QUICK)
+        await oban.start()
+        [job_id] = await insert(engine, sleeps.new(5.0))
+        await until(engine, job_id, "executing")
+        assert await oban.stop() == [job_id]
+        outlasted = await until(engine, job_id, "completed")
+    assert (outlasted.attempt, outlasted.errors, outlasted.meta) == (1, [], {})
+    await eventually(lambda: _nobody(engine))
+
+
+async def _nobody(engine: AsyncEngine) -> bool:
+    return await execute(engine, "SELECT 1 FROM oban_producers") == []
 
 
 async def test_a_beat_inserts_what_is_missing_under_the_same_uuid(engine: AsyncEngine) -> None:
