@@ -29,7 +29,11 @@ class Place:
         return Oban(self.engine, node=node, **given | options)
 
 
-@pytest.fixture(params=["asyncpg listens", "psycopg listens", "asyncpg polls"])
+with_psycopg = pytest.mark.parametrize("place", ["asyncpg listens", "psycopg listens", "asyncpg polls"], indirect=True)
+"""For a test that is to see psycopg as well, whose nodes take a second to stop."""
+
+
+@pytest.fixture(params=["asyncpg listens", "asyncpg polls"])
 async def place(
     request: pytest.FixtureRequest, database_url: str, clean_tables: None, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Place]:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import aliased
 
 from oban_sqla import InvalidOption, Job, JobSpec, Oban, Unique, enqueue
 from tests.control import jobs
-from tests.control.conftest import Place
+from tests.control.conftest import Place, with_psycopg
 from tests.control.jobs import asks, deaf, fails_when_cancelled, noop, stubborn, waits, writes
 from tests.runtime.helpers import execute, insert, load, until
 from tests.support import eventually
@@ -36,6 +36,7 @@ async def started(place: Place, oban: Oban, *specs: JobSpec) -> list[int]:
     return ids
 
 
+@with_psycopg
 @pytest.mark.parametrize("worker", [waits, asks])
 async def test_a_running_job_stops_within_a_second(place: Place, worker: Any) -> None:
     async with place.node() as oban:
@@ -153,6 +154,7 @@ async def test_anything_else_is_refused(engine: AsyncEngine, target: Any) -> Non
         await Oban(engine).cancel(target)
 
 
+@with_psycopg
 async def test_in_a_session_it_takes_effect_with_the_commit(place: Place) -> None:
     async with place.node() as oban:
         [running] = await started(place, oban, waits.new())

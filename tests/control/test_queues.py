@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import InvalidOption, Oban, Queue, QueueInfo
 from tests.control import jobs
-from tests.control.conftest import Place
+from tests.control.conftest import Place, with_psycopg
 from tests.control.jobs import noop, waits
 from tests.runtime.helpers import execute, finished, insert, load, until
 from tests.support import eventually
@@ -31,6 +31,7 @@ def info(oban: Oban, queue: str = "default") -> QueueInfo:
     return found
 
 
+@with_psycopg
 async def test_a_paused_queue_fetches_nothing_and_a_resumed_one_goes_on(place: Place) -> None:
     async with place.node() as oban:
         await place.operator.pause_queue("default")
@@ -70,6 +71,7 @@ async def test_scaling_up_starts_more_and_scaling_down_lets_the_surplus_end(plac
     assert [(await load(place.engine, job_id)).attempt for job_id in ids] == [1] * 6
 
 
+@with_psycopg
 async def test_a_queue_starts_where_it_was_not_configured_and_stops_again(place: Place) -> None:
     async with place.node() as oban:
         await place.operator.start_queue("late", limit=3)

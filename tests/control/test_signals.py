@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from oban_sqla import Oban
 from oban_sqla.runtime.signals import unpacked
 from tests.control import jobs
-from tests.control.conftest import Place
 from tests.control.jobs import waits
 from tests.runtime.helpers import execute, insert, until
 from tests.support import eventually
@@ -84,20 +83,18 @@ async def test_a_foreign_pkill_stops_a_running_job(engine: AsyncEngine) -> None:
         await until(engine, job_id, "cancelled")
 
 
-async def test_what_we_send_has_the_form_that_they_read(place: Place, database_url: str) -> None:
-    if place.notify == "off":
-        pytest.skip("nothing is sent")
+async def test_what_we_send_has_the_form_that_they_read(engine: AsyncEngine, database_url: str) -> None:
     heard: list[dict[str, Any]] = []
     listener = await asyncpg.connect(make_url(database_url).set(drivername="postgresql").render_as_string(False))
     await listener.add_listener(CHANNEL, lambda *args: heard.append(json.loads(args[3])))
     try:
-        async with place.node() as oban:
+        async with Oban(engine, {"default": 2}, node="here", shutdown_grace=0) as oban:
             await oban.pause_queue("default")
             await oban.resume_queue("default", node="here")
             await oban.scale_queue("default", limit=7)
             await oban.start_queue("late", limit=2)
             await oban.stop_queue("late")
-            [job_id] = await insert(place.engine, waits.new())
+            [job_id] = await insert(engine, waits.new())
             await eventually(lambda: jobs.events == ["started"])
             await oban.cancel(job_id)
             await eventually(lambda: len(heard) == 6)
