@@ -110,5 +110,5 @@ def _identity(connection: Connection, served: set[Identity]) -> Identity:
 
 
 def channel(name: str, schema: str | None) -> str:
-    """The NOTIFY channel `name`, apart for each schema. Without one it is the channel of oban-py."""
-    return f"oban_{name}" if schema in (None, "public") else f"{schema}.oban_{name}"
+    """The NOTIFY channel `name`, apart for each schema, in the form that the whole Oban family uses."""
+    return f"{schema or 'public'}.oban_{name}"

@@ -80,16 +80,16 @@ async def listening(engine: AsyncEngine, *channels: str) -> AsyncIterator[Any]:
 
 
 async def test_transaction_notifies_each_queue_once_at_its_commit(any_engine: AsyncEngine) -> None:
-    async with listening(any_engine, "oban_insert", "oban_stage") as heard, AsyncSession(any_engine) as session:
+    async with listening(any_engine, "public.oban_insert", "public.oban_stage") as heard, AsyncSession(any_engine) as session:
         session.add_all([JobSpec("w", queue=queue) for queue in ("b", "a", "b", "a")])
         await session.flush()
         assert await heard() == []
         await session.commit()
-        assert await heard() == [("oban_insert", "a"), ("oban_insert", "b")]
+        assert await heard() == [("public.oban_insert", "a"), ("public.oban_insert", "b")]
 
 
 async def test_rollback_notifies_nobody(engine: AsyncEngine) -> None:
-    async with listening(engine, "oban_insert") as heard, AsyncSession(engine) as session:
+    async with listening(engine, "public.oban_insert") as heard, AsyncSession(engine) as session:
         session.add(JobSpec("w"))
         await session.flush()
         await session.rollback()
@@ -99,12 +99,12 @@ async def test_rollback_notifies_nobody(engine: AsyncEngine) -> None:
             await session.flush()
             await savepoint.rollback()
         await session.commit()
-        assert await heard() == [("oban_insert", "kept")]
+        assert await heard() == [("public.oban_insert", "kept")]
 
 
 async def test_scheduled_jobs_are_announced_only_when_due_soon(engine: AsyncEngine) -> None:
     now = datetime.now(UTC)
-    async with listening(engine, "oban_insert", "oban_stage") as heard, AsyncSession(engine) as session:
+    async with listening(engine, "public.oban_insert", "public.oban_stage") as heard, AsyncSession(engine) as session:
         session.add_all([JobSpec("w", schedule_in=60), JobSpec("w", scheduled_at=now + timedelta(minutes=1))])
         await session.commit()
         assert await heard() == []
@@ -112,14 +112,14 @@ async def test_scheduled_jobs_are_announced_only_when_due_soon(engine: AsyncEngi
         session.add(JobSpec("w", queue="b", scheduled_at=now + timedelta(seconds=4)))
         session.add(JobSpec("w", queue="c", scheduled_at=now - timedelta(seconds=4)))
         await session.commit()
-        assert await heard() == [("oban_insert", "c"), ("oban_stage", "a"), ("oban_stage", "b")]
+        assert await heard() == [("public.oban_insert", "c"), ("public.oban_stage", "a"), ("public.oban_stage", "b")]
 
 
 async def test_duplicate_notifies_nobody(engine: AsyncEngine) -> None:
     async with AsyncSession(engine) as session:
         await enqueue(session, JobSpec("w", unique=Unique()))
         await session.commit()
-        async with listening(engine, "oban_insert") as heard:
+        async with listening(engine, "public.oban_insert") as heard:
             await enqueue(session, JobSpec("w", unique=Unique()))
             await session.commit()
             assert await heard() == []
@@ -129,7 +129,7 @@ async def test_channels_are_apart_for_each_schema(engine: AsyncEngine) -> None:
     await migrations.migrate(engine, schema=SCHEMA)
     try:
         other = engine.execution_options(schema_translate_map={None: SCHEMA})
-        async with listening(engine, "oban_insert", f"{SCHEMA}.oban_insert") as heard, AsyncSession(other) as session:
+        async with listening(engine, "public.oban_insert", f"{SCHEMA}.oban_insert") as heard, AsyncSession(other) as session:
             session.add(JobSpec("w"))
             await session.commit()
             assert await heard() == [(f"{SCHEMA}.oban_insert", "default")]
@@ -140,7 +140,7 @@ async def test_channels_are_apart_for_each_schema(engine: AsyncEngine) -> None:
 
 async def test_commit_wakes_the_runtime_of_the_process_and_does_not_notify(engine: AsyncEngine, serve: Any) -> None:
     runtime = serve(FakeRuntime(engine))
-    async with listening(engine, "oban_insert", "oban_stage") as heard, AsyncSession(engine) as session:
+    async with listening(engine, "public.oban_insert", "public.oban_stage") as heard, AsyncSession(engine) as session:
         session.add(JobSpec("w", queue="a"))
         await session.flush()
         session.add_all([JobSpec("w", queue="b"), JobSpec("w", schedule_in=2), JobSpec("w", schedule_in=60)])
@@ -177,7 +177,7 @@ async def test_savepoint_wakes_nobody_before_the_outer_commit(engine: AsyncEngin
 
 async def test_session_joined_to_a_transaction_notifies_inside_it(engine: AsyncEngine, serve: Any) -> None:
     runtime = serve(FakeRuntime(engine))
-    async with listening(engine, "oban_insert") as heard:
+    async with listening(engine, "public.oban_insert") as heard:
         for commits in (False, True):
             async with engine.connect() as connection:
                 outer = await connection.begin()
@@ -186,14 +186,14 @@ async def test_session_joined_to_a_transaction_notifies_inside_it(engine: AsyncE
                     await session.commit()
                 assert await heard() == []
                 await (outer.commit() if commits else outer.rollback())
-        assert await heard() == [("oban_insert", "default")]
+        assert await heard() == [("public.oban_insert", "default")]
     assert runtime.told == []
 
 
-@pytest.mark.parametrize(("notify", "expected"), [("transaction", [("oban_insert", "default")]), ("off", [])])
+@pytest.mark.parametrize(("notify", "expected"), [("transaction", [("public.oban_insert", "default")]), ("off", [])])
 async def test_other_modes_do_as_they_say(engine: AsyncEngine, serve: Any, notify: Any, expected: Any) -> None:
     runtime = serve(FakeRuntime(engine, notify))
-    async with listening(engine, "oban_insert") as heard, AsyncSession(engine) as session:
+    async with listening(engine, "public.oban_insert") as heard, AsyncSession(engine) as session:
         session.add(JobSpec("w"))
         await session.commit()
         assert await heard() == expected
@@ -237,10 +237,10 @@ async def test_runtime_of_another_database_is_not_called(engine: AsyncEngine, em
         runtime = FakeRuntime(elsewhere)
         runtime.identity = await identity(elsewhere)
         serve(runtime)
-        async with listening(engine, "oban_insert") as heard, AsyncSession(engine) as session:
+        async with listening(engine, "public.oban_insert") as heard, AsyncSession(engine) as session:
             session.add(JobSpec("w"))
             await session.commit()
-            assert await heard() == [("oban_insert", "default")]
+            assert await heard() == [("public.oban_insert", "default")]
         assert runtime.told == []
     finally:
         await elsewhere.dispose()
@@ -257,8 +257,8 @@ async def test_runtime_of_another_schema_is_not_called(engine: AsyncEngine, serv
         await connection.invalidate()
     serve(named)
     serve(found_elsewhere)
-    async with listening(engine, "oban_insert") as heard, AsyncSession(engine) as session:
+    async with listening(engine, "public.oban_insert") as heard, AsyncSession(engine) as session:
         session.add(JobSpec("w"))
         await session.commit()
-        assert await heard() == [("oban_insert", "default")]
+        assert await heard() == [("public.oban_insert", "default")]
     assert named.told == found_elsewhere.told == []

@@ -167,7 +167,7 @@ async def test_a_listener_whose_peer_says_nothing_any_more_is_replaced_within_fi
                 engine,
                 "INSERT INTO oban_jobs (worker) SELECT 'faults.note' FROM generate_series(1, 5)",
             )
-            await execute(engine, """SELECT pg_notify('oban_insert', '{"queue": "default"}')""")
+            await execute(engine, """SELECT pg_notify('public.oban_insert', '{"queue": "default"}')""")
             await eventually(lambda: len(ran) == 5, 3)
     finally:
         await listening.dispose()
