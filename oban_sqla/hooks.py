@@ -3,10 +3,7 @@
 ::
 
     class Audit:
-        def __bool__(self) -> bool:
-        return bool(self._hooks)
-
-    async def before(self, job: Job) -> None: ...
+        async def before(self, job: Job) -> None: ...
         def after(self, job: Job, state: str, error: BaseException | None) -> None: ...
 
     Oban(engine, hooks=[Audit()], …)          # around every job that this node runs
@@ -39,6 +36,9 @@ class Around:
     def __init__(self, hooks: Sequence[object]) -> None:
         self._hooks = hooks
         self._entered: list[object] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._hooks)
 
     async def before(self, job: Job) -> None:
         """Call `before` of each. Raises what they raise."""
