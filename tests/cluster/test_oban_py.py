@@ -1,0 +1,165 @@
+"""A node of oban-py 0.7 on the same database: a process in an environment of its own.
+
+``OBAN_PY_PYTHON`` names an interpreter that has it. Without, one is made in pytest's cache, by a Python of 3.12 or
+newer from this machine and pip.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import JobSpec, Oban, job
+from oban_sqla.runtime import lifeline
+from tests.cluster.helpers import QUICK
+from tests.runtime.helpers import execute, insert, load, until
+from tests.support import eventually
+
+VERSION = "0.7.0"
+FAST = {"poll_interval": 3600.0}
+"""Nothing is found by polling: whatever happens was told."""
+
+
+@job(name="interop.ours", queue="ours")
+async def ours() -> None: ...
+
+
+@pytest.fixture(scope="session")
+def oban_py(pytestconfig: pytest.Config) -> str:
+    """An interpreter that has oban-py."""
+    if given := os.environ.get("OBAN_PY_PYTHON"):
+        return given
+    base = next(
+        (python for python in _pythons() if _says(python, "import sys; print(sys.version_info >= (3, 12))")), None
+    )
+    if base is None:
+        pytest.skip("oban-py needs Python 3.12 or newer, and there is none on this machine")
+    cache: Any = pytestconfig.cache
+    home = Path(cache.mkdir(f"oban-py-{VERSION}")) / f"venv-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    python = str(home / "bin" / "python")
+    if not _says(python, "import oban, psycopg_pool; print(True)"):
+        shutil.rmtree(home, ignore_errors=True)
+        install = [python, "-m", "pip", "install", "--quiet", f"oban=={VERSION}", "psycopg[binary,pool]"]
+        for command in ([base, "-m", "venv", str(home)], install):
+            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            if done.returncode != 0:
+                pytest.skip(f"oban-py {VERSION} could not be installed: {(done.stderr or done.stdout)[-300:]}")
+    return python
+
+
+def _pythons() -> list[str]:
+    named = [shutil.which(f"python3.{minor}") for minor in (12, 13, 14)]
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    return [python for python in named if python] + [str(path) for path in sorted(pyenv.glob("3.1[2-9]*/bin/python3"))]
+
+
+def _says(python: str, code: str) -> bool:
+    try:
+        done = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    except OSError:
+        return False
+    return done.stdout.strip() == "True"
+
+
+class Foreign:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def ask(self, *command: Any) -> Any:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(command).encode() + b"\n")
+        return await self.answer()
+
+    async def answer(self) -> Any:
+        assert self.process.stdout is not None
+        line = await asyncio.wait_for(self.process.stdout.readline(), 30)
+        assert line, "oban-py has ended; see its standard error"
+        return json.loads(line)
+
+
+@pytest.fixture
+async def foreign(oban_py: str, engine: AsyncEngine, database_url: str) -> AsyncIterator[Foreign]:
+    """A running node of oban-py, with the queue `theirs`."""
+    url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
+    process = await asyncio.create_subprocess_exec(
+        oban_py, "-c", "import oban_py_node; oban_py_node.run()", url,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, cwd=Path(__file__).parent,
+    )  # fmt: skip
+    node = Foreign(process)
+    try:
+        assert await node.answer() == "ready"
+        yield node
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        process._transport.close()  # type: ignore[attr-defined]
+
+
+async def test_what_it_enqueues_we_run(engine: AsyncEngine, foreign: Foreign) -> None:
+    async with Oban(engine, queues={"ours": 5}, **FAST):
+        job_id = await foreign.ask("enqueue", "interop.ours", "ours")
+        assert (await until(engine, job_id, "completed")).attempt == 1
+
+
+async def test_what_we_enqueue_it_runs(engine: AsyncEngine, foreign: Foreign) -> None:
+    async with Oban(engine, queues={"ours": 5}, **FAST):
+        [job_id] = await insert(engine, JobSpec("oban_py_node.Theirs", queue="theirs"))
+        assert (await until(engine, job_id, "completed")).attempted_by[0] == "oban-py"
+
+
+async def test_its_living_jobs_are_never_rescued(engine: AsyncEngine, foreign: Foreign) -> None:
+    async with Oban(engine, **QUICK) as oban:  # stale after 0.4 s, if it were one of ours
+        assert oban._node is not None
+        await foreign.ask("leads")
+        [job_id] = await insert(engine, JobSpec("oban_py_node.Theirs", {"seconds": 4}, queue="theirs"))
+        job = await until(engine, job_id, "completed")
+        assert (job.attempt, job.meta, job.errors) == (1, {}, [])
+
+
+async def test_the_jobs_of_a_dead_one_are(
+    engine: AsyncEngine, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifeline, "FOREIGN_STALE_AFTER", 2.0)
+    async with Oban(engine, **QUICK):
+        [job_id] = await insert(engine, JobSpec("oban_py_node.Theirs", {"seconds": 600}, queue="theirs"))
+        await until(engine, job_id, "executing")
+        foreign.process.kill()
+        assert (await until(engine, job_id, "available")).meta == {"rescued": 1}
+
+
+async def test_it_does_not_lead_while_we_do(engine: AsyncEngine, foreign: Foreign) -> None:
+    """Its leader would rescue by time alone: whatever runs for more than five minutes."""
+    await execute(engine, "DELETE FROM oban_leaders")
+    async with Oban(engine, leader_ttl=1.0) as oban:
+        assert oban.is_leader
+        holders = {node for (node,) in await execute(engine, "SELECT node FROM oban_leaders")}
+        assert len(holders) == 1
+        await foreign.ask("enqueue", "nobody.knows", "nobodys")
+
+
+async def test_a_pause_crosses_in_both_directions(engine: AsyncEngine, foreign: Foreign) -> None:
+    async with Oban(engine, queues={"ours": 5}, **FAST) as oban:
+        await foreign.ask("pause", "ours")
+        await eventually(lambda: (queue := oban.check_queue("ours")) is not None and queue.paused)
+        await oban.pause_queue("theirs")
+
+        async def paused() -> bool:
+            return bool(await foreign.ask("paused", "theirs"))
+
+        await eventually(paused)
+        [job_id] = await insert(engine, JobSpec("oban_py_node.Theirs", queue="theirs"))
+        await oban.resume_queue("theirs")
+        await until(engine, job_id, "completed")
+        await oban.resume_queue("ours")
+        assert (await load(engine, job_id)).attempt == 1
