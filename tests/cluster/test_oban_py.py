@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from oban_sqla import JobSpec, Oban, job
 from oban_sqla.runtime import lifeline
 from tests.cluster.helpers import QUICK
-from tests.runtime.helpers import execute, insert, load, until
+from tests.runtime.helpers import insert, load, until
 from tests.support import eventually
 
 VERSION = "0.7.0"
@@ -87,9 +88,9 @@ class Foreign:
         return json.loads(line)
 
 
-@pytest.fixture
-async def foreign(oban_py: str, engine: AsyncEngine, database_url: str) -> AsyncIterator[Foreign]:
-    """A running node of oban-py, with the queue `theirs`."""
+@asynccontextmanager
+async def running(oban_py: str, database_url: str) -> AsyncIterator[Foreign]:
+    """A node of oban-py, with the queue `theirs`."""
     url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
     process = await asyncio.create_subprocess_exec(
         oban_py, "-c", "import oban_py_node; oban_py_node.run()", url,
@@ -106,6 +107,12 @@ async def foreign(oban_py: str, engine: AsyncEngine, database_url: str) -> Async
         process._transport.close()  # type: ignore[attr-defined]
 
 
+@pytest.fixture
+async def foreign(oban_py: str, engine: AsyncEngine, database_url: str) -> AsyncIterator[Foreign]:
+    async with running(oban_py, database_url) as node:
+        yield node
+
+
 async def test_what_it_enqueues_we_run(engine: AsyncEngine, foreign: Foreign) -> None:
     async with Oban(engine, queues={"ours": 5}, **FAST):
         job_id = await foreign.ask("enqueue", "interop.ours", "ours")
@@ -119,9 +126,7 @@ async def test_what_we_enqueue_it_runs(engine: AsyncEngine, foreign: Foreign) ->
 
 
 async def test_its_living_jobs_are_never_rescued(engine: AsyncEngine, foreign: Foreign) -> None:
-    async with Oban(engine, **QUICK) as oban:  # stale after 0.4 s, if it were one of ours
-        assert oban._node is not None
-        await foreign.ask("leads")
+    async with Oban(engine, **QUICK):  # stale after 0.4 s, if it were one of ours
         [job_id] = await insert(engine, JobSpec("oban_py_node.Theirs", {"seconds": 4}, queue="theirs"))
         job = await until(engine, job_id, "completed")
         assert (job.attempt, job.meta, job.errors) == (1, {}, [])
@@ -138,14 +143,10 @@ async def test_the_jobs_of_a_dead_one_are(
         assert (await until(engine, job_id, "available")).meta == {"rescued": 1}
 
 
-async def test_it_does_not_lead_while_we_do(engine: AsyncEngine, foreign: Foreign) -> None:
+async def test_it_does_not_lead_while_we_do(engine: AsyncEngine, oban_py: str, database_url: str) -> None:
     """Its leader would rescue by time alone: whatever runs for more than five minutes."""
-    await execute(engine, "DELETE FROM oban_leaders")
-    async with Oban(engine, leader_ttl=1.0) as oban:
-        assert oban.is_leader
-        holders = {node for (node,) in await execute(engine, "SELECT node FROM oban_leaders")}
-        assert len(holders) == 1
-        await foreign.ask("enqueue", "nobody.knows", "nobodys")
+    async with Oban(engine), running(oban_py, database_url) as foreign:
+        assert await foreign.ask("leads") is False
 
 
 async def test_a_pause_crosses_in_both_directions(engine: AsyncEngine, foreign: Foreign) -> None:
