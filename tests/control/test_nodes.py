@@ -111,7 +111,7 @@ async def test_a_queue_started_and_stopped_everywhere_survives_the_restart_of_a_
 async def test_jobs_of_a_full_queue_that_is_stopped_run_elsewhere_once(engine: AsyncEngine, database_url: str) -> None:
     operator = Oban(engine, node="operator")
     async with nodes(database_url, shutdown_grace=0.5):
-        ids = await insert(engine, *(started.new(1.0) for _ in range(20)))
+        ids = await insert(engine, *(started.new(4.0) for _ in range(20)))
 
         async def all_started() -> bool:
             return bool(await execute(engine, "SELECT 1 FROM runs HAVING count(*) >= 20"))

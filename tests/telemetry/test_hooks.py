@@ -1,0 +1,168 @@
+"""Hooks around jobs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from oban_sqla import Cancel, InvalidOption, Job, Oban, current_job, job
+from tests.runtime.helpers import execute, insert, until
+from tests.support import eventually
+
+calls: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    calls.clear()
+
+
+class Notes:
+    """Says what it is told; a plain class, without a base."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def before(self, job: Job) -> None:
+        await asyncio.sleep(0)
+        calls.append(f"{self.name} before {job.args}")
+
+    def after(self, job: Job, state: str, error: BaseException | None) -> None:
+        calls.append(f"{self.name} after {state} {error!r}")
+
+
+class Refuses:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def before(self, job: Job) -> None:
+        raise self.error
+
+
+class BreaksAfter:
+    async def after(self, job: Job, state: str, error: BaseException | None) -> None:
+        raise RuntimeError("in after")
+
+
+@job(name="hooks.works", hooks=[Notes("inner")])
+async def works(n: int) -> None:
+    calls.append("run")
+
+
+@job(name="hooks.fails", max_attempts=1)
+def fails() -> None:
+    raise ValueError("boom")
+
+
+@job(name="hooks.hangs")
+async def hangs() -> None:
+    calls.append("run")
+    await asyncio.sleep(30)
+
+
+async def test_hooks_run_around_a_job_the_workers_own_inside(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 1}, hooks=[Notes("outer")]):
+        [job_id] = await insert(engine, works.new(1))
+        await until(engine, job_id, "completed")
+    assert calls == [
+        "outer before {'n': 1}",
+        "inner before {'n': 1}",
+        "run",
+        "inner after completed None",
+        "outer after completed None",
+    ]
+
+
+async def test_after_is_told_the_state_and_the_error(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 1}, hooks=[Notes("hook")]):
+        [job_id] = await insert(engine, fails.new())
+        await until(engine, job_id, "discarded")
+    assert calls == ["hook before {}", "hook after discarded ValueError('boom')"]
+
+
+async def test_a_hook_that_raises_before_makes_the_run_a_failure(engine: AsyncEngine) -> None:
+    hooks = [Notes("first"), Refuses(RuntimeError("not today")), Notes("never")]
+    async with Oban(engine, {"default": 1}, hooks=hooks):
+        [job_id] = await insert(engine, works.new(1))
+        failed = await until(engine, job_id, "retryable")
+    assert "not today" in failed.errors[0]["error"]
+    assert calls == ["first before {'n': 1}", "first after retryable RuntimeError('not today')"]
+
+
+async def test_a_hook_may_decide_the_outcome(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 1}, hooks=[Refuses(Cancel("maintenance"))]):
+        [job_id] = await insert(engine, works.new(1))
+        assert (await until(engine, job_id, "cancelled")).errors[0]["error"] == "maintenance"
+    assert calls == []
+
+
+async def test_a_hook_that_raises_after_is_logged(engine: AsyncEngine, caplog: pytest.LogCaptureFixture) -> None:
+    async with Oban(engine, {"default": 1}, hooks=[Notes("outer"), BreaksAfter()]):
+        [job_id] = await insert(engine, works.new(1))
+        await until(engine, job_id, "completed")
+    assert "BreaksAfter" in caplog.text
+    assert calls[-1] == "outer after completed None"
+
+
+async def test_a_hook_that_hangs_after_does_not_lose_the_ack(engine: AsyncEngine) -> None:
+    class Hangs:
+        async def after(self, job: Job, state: str, error: BaseException | None) -> None:
+            calls.append("hangs")
+            await asyncio.sleep(30)
+
+    async with Oban(engine, {"default": 1}, hooks=[Hangs()], shutdown_grace=0.1):
+        [job_id] = await insert(engine, works.new(1))
+        await eventually(lambda: "hangs" in calls)
+    assert (await until(engine, job_id, "completed")).attempt == 1
+
+
+async def test_after_sees_a_job_that_somebody_cancelled(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 1}, hooks=[Notes("hook")]) as oban:
+        [job_id] = await insert(engine, hangs.new())
+        await eventually(lambda: "run" in calls)
+        await oban.cancel(job_id)
+        await until(engine, job_id, "cancelled")
+    assert calls[-1] == "hook after cancelled CancelledError()"
+
+
+async def test_a_job_with_a_session_is_committed_when_after_runs(engine: AsyncEngine) -> None:
+    seen: list[Any] = []
+
+    class Looks:
+        async def before(self, job: Job) -> None:
+            assert current_job() is job
+
+        async def after(self, job: Job, state: str, error: BaseException | None) -> None:
+            seen.extend(await execute(engine, "SELECT state::text FROM oban_jobs"))
+
+    @job(name="hooks.commits")
+    async def commits(session: AsyncSession) -> None:
+        await session.execute(text("SELECT 1"))
+
+    async with Oban(engine, {"default": 1}, hooks=[Looks()], sessionmaker=async_sessionmaker(engine)):
+        [job_id] = await insert(engine, commits.new())
+        await until(engine, job_id, "completed")
+        await eventually(lambda: seen)
+    assert seen == [("completed",)]
+
+
+@pytest.mark.parametrize(
+    ("hooks", "message"),
+    [
+        ([object()], "a method before"),
+        ([Notes], r"Notes\(\) instead of Notes"),
+        ("notes", "list of objects"),
+        (Notes("x"), "list of objects"),
+    ],
+)
+def test_what_is_no_hook_is_refused(hooks: Any, message: str) -> None:
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    with pytest.raises(InvalidOption, match=f"Oban.*{message}"):
+        Oban(create_async_engine("postgresql+asyncpg://localhost/app"), hooks=hooks)
+    with pytest.raises(InvalidOption, match=message):
+        job(name="hooks.bad", hooks=hooks)(fails._fn)

@@ -1,0 +1,146 @@
+"""Traces by OpenTelemetry."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from oban_sqla import Job, Oban, Unique, enqueue, job, otel
+from tests.runtime.helpers import insert, load, until
+
+PROVIDER = TracerProvider()
+EXPORTER = InMemorySpanExporter()
+PROVIDER.add_span_processor(SimpleSpanProcessor(EXPORTER))
+tracer = PROVIDER.get_tracer("test")
+
+
+@pytest.fixture(autouse=True)
+def _instrumented() -> Iterator[None]:
+    EXPORTER.clear()
+    otel.instrument(PROVIDER)
+    yield
+    otel.uninstrument()
+
+
+def spans(name: str) -> list[ReadableSpan]:
+    return [span for span in EXPORTER.get_finished_spans() if span.name == name]
+
+
+def trace_id(span: ReadableSpan) -> int:
+    assert span.context is not None
+    return span.context.trace_id
+
+
+@job(name="otel.inner")
+async def inner() -> None:
+    with tracer.start_as_current_span("work in inner"):
+        pass
+
+
+@job(name="otel.outer")
+async def outer(oban_url: str = "") -> None:
+    await insert(ENGINES[0], inner.new())
+
+
+@job(name="otel.thread")
+def thread() -> None:
+    with tracer.start_as_current_span("work in a thread"):
+        pass
+
+
+@job(name="otel.fails", max_attempts=1)
+async def fails() -> None:
+    raise ValueError("boom")
+
+
+ENGINES: list[AsyncEngine] = []
+
+
+async def test_a_job_and_what_it_enqueues_belong_to_the_trace_of_who_enqueued_it(engine: AsyncEngine) -> None:
+    ENGINES[:] = [engine]
+    async with Oban(engine, {"default": 2}):
+        with tracer.start_as_current_span("request") as request:
+            [job_id] = await insert(engine, outer.new())
+        await until(engine, job_id, "completed")
+        await until(engine, job_id + 1, "completed")
+    [root] = spans("request")
+    sent, sent_inside = spans("send default")
+    [ran], [ran_inside] = spans("process otel.outer"), spans("process otel.inner")
+    [work] = spans("work in inner")
+    for child, parent in [(sent, root), (ran, sent), (sent_inside, ran), (ran_inside, sent_inside), (work, ran_inside)]:
+        assert child.parent is not None
+        assert parent.context is not None
+        assert child.parent.span_id == parent.context.span_id, child.name
+        assert trace_id(child) == request.get_span_context().trace_id
+    assert (sent.kind, ran.kind) == (trace.SpanKind.PRODUCER, trace.SpanKind.CONSUMER)
+    assert ran.attributes is not None
+    assert ran.attributes["oban.state"] == "completed"
+    assert ran.attributes["messaging.message.id"] == str(job_id)
+
+
+async def test_a_thread_works_in_the_span_of_its_run(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 2}) as oban:
+        [spec] = await oban.enqueue(thread.new())
+        assert spec.id is not None
+        await until(engine, spec.id, "completed")
+    [ran], [work], [sent] = spans("process otel.thread"), spans("work in a thread"), spans("send default")
+    assert work.parent == ran.context
+    assert ran.parent is not None
+    assert sent.context is not None
+    assert ran.parent.span_id == sent.context.span_id
+
+
+async def test_a_failure_is_recorded(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 2}):
+        [job_id] = await insert(engine, fails.new())
+        await until(engine, job_id, "discarded")
+    [ran] = spans("process otel.fails")
+    assert ran.status.status_code is trace.StatusCode.ERROR
+    assert [event.name for event in ran.events] == ["exception"]
+    assert "boom" in str((ran.events[0].attributes or {})["exception.message"])
+
+
+async def test_a_job_without_a_trace_begins_one_of_its_own(engine: AsyncEngine) -> None:
+    otel.uninstrument()
+    ids = await insert(engine, inner.new(), inner.options(meta={"otel": "nonsense"}).new())
+    otel.instrument(PROVIDER)
+    async with Oban(engine, {"default": 2}):
+        for job_id in ids:
+            await until(engine, job_id, "completed")
+    first, second = spans("process otel.inner")
+    assert (first.parent, second.parent) == (None, None)
+    assert trace_id(first) != trace_id(second)
+
+
+async def test_the_context_travels_beside_the_users_meta_and_outside_of_uniqueness(engine: AsyncEngine) -> None:
+    unique = inner.options(meta={"mine": 1}, unique=Unique(fields=("worker", "meta")))
+    first, second = unique.new(), unique.new()
+    async with AsyncSession(engine) as session, session.begin():
+        with tracer.start_as_current_span("one"):
+            await enqueue(session, first)
+        with tracer.start_as_current_span("two"):
+            await enqueue(session, second)
+    assert second.conflict
+    assert first.id is not None
+    stored: Job = await load(engine, first.id)
+    assert stored.meta["mine"] == 1
+    assert set(stored.meta["otel"]) == {"traceparent"}
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "extra"),
+    [("otel", "opentelemetry", r"oban-sqla\[otel\]"), ("prometheus", "prometheus_client", r"oban-sqla\[prometheus\]")],
+)
+def test_without_the_extra_the_import_says_what_to_install(module: str, package: str, extra: str) -> None:
+    program = f"import sys; sys.modules[{package!r}] = None; import oban_sqla; import oban_sqla.{module}"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 1
+    assert extra.replace("\\", "") in ran.stderr

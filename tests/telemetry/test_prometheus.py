@@ -1,0 +1,93 @@
+"""Metrics for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import Oban, job
+from oban_sqla.prometheus import Metrics, instrument
+from oban_sqla.statements.census import census
+from tests.runtime.helpers import execute, insert, until
+
+
+@job(name="prometheus.works", queue="q")
+async def works() -> None: ...
+
+
+@job(name="prometheus.fails", queue="q", max_attempts=1)
+async def fails() -> None:
+    raise ValueError("boom")
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def metrics(registry: CollectorRegistry) -> Iterator[Metrics]:
+    metrics = instrument(registry)
+    yield metrics
+    metrics.detach()
+
+
+async def test_runs_are_counted_and_measured(
+    engine: AsyncEngine, registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    async with Oban(engine, {"q": 2}, poll_interval=0.05):
+        ids = await insert(engine, works.new(), works.options(schedule_in=0.1).new())
+        [failed] = await insert(engine, fails.new())
+        for job_id in ids:
+            await until(engine, job_id, "completed")
+        await until(engine, failed, "discarded")
+
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
+    assert value("oban_jobs_total", queue="q", worker="prometheus.works", state="completed") == 2
+    assert value("oban_jobs_total", queue="q", worker="prometheus.fails", state="discarded") == 1
+    assert value("oban_job_duration_seconds_count", queue="q", worker="prometheus.works") == 2
+    assert value("oban_job_queue_time_seconds_count", queue="q") == 3
+    assert value("oban_jobs_running", queue="q") == 0
+    assert value("oban_staged_total") == 1
+    assert value("oban_leader") == 1
+    assert b'oban_jobs_total{queue="q",state="completed",worker="prometheus.works"} 2.0' in generate_latest(registry)
+
+
+async def test_queues_are_counted_by_a_query(
+    any_engine: AsyncEngine, registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    ids = await insert(any_engine, *(works.new() for _ in range(3)), works.options(schedule_in=60).new())
+    await execute(
+        any_engine, f"UPDATE oban_jobs SET scheduled_at = scheduled_at - interval '1 hour' WHERE id = {ids[0]}"
+    )
+    await execute(any_engine, f"UPDATE oban_jobs SET state = 'executing' WHERE id = {ids[2]}")
+    await metrics.count(any_engine)
+
+    def jobs(state: str) -> float | None:
+        return registry.get_sample_value("oban_queue_jobs", {"queue": "q", "state": state})
+
+    assert (jobs("available"), jobs("executing"), jobs("scheduled"), jobs("completed")) == (2, 1, 1, None)
+    oldest = registry.get_sample_value("oban_queue_oldest_seconds", {"queue": "q"})
+    assert oldest == pytest.approx(3600, abs=60)
+    await execute(any_engine, "DELETE FROM oban_jobs")
+    await metrics.count(any_engine)
+    assert jobs("available") is None, "what is gone is not reported for ever"
+
+
+async def test_counting_reads_no_history(engine: AsyncEngine) -> None:
+    await execute(
+        engine,
+        "INSERT INTO oban_jobs (worker, queue, state, completed_at) "
+        "SELECT 'w', 'q', 'completed', now() FROM generate_series(1, 20000)",
+    )
+    await execute(engine, "ANALYZE oban_jobs")
+    async with engine.connect() as connection:
+        sql = census.compiled(engine.dialect).sql
+        plan = "\n".join((await connection.execute(text(f"EXPLAIN {sql}"))).scalars())
+    assert "Seq Scan" not in plan, plan
