@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from oban_sqla import Cron, Oban, Unique, job
 from tests.cron.clock import Standing, database_time, grant, minute
 from tests.runtime.helpers import execute
+from tests.support import eventually
 
 MINUTES = 10
-SPEED = 40.0
+SPEED = 25.0
 
 
 @job(name="cron.beat")
@@ -76,13 +77,13 @@ async def leader(url: str, base: datetime) -> AsyncIterator[asyncio.subprocess.P
 async def test_ten_minutes_under_two_leaders_that_are_killed_make_each_tick_once(
     engine: AsyncEngine, database_url: str
 ) -> None:
-    """The minutes last 1.5 s. After each full one, while the jobs of twenty entries are made, one leader is killed."""
+    """The minutes last 2.4 s. After each full one, while the jobs of twenty entries are made, one leader is killed."""
     await grant(engine)
     crons = Oban(engine).crons
     names = {f"entry {n}": "* * * * *" if n % 2 else "*/2 * * * *" for n in range(20)}
     for name, expression in names.items():
         await crons.put(name, expression, beat.new(note=name))
-    kills, length = 0, 60 / SPEED
+    kills = 0
     async with AsyncExitStack() as stack:
         base = await database_time(engine)
         first = minute(base, 4)
@@ -90,7 +91,6 @@ async def test_ten_minutes_under_two_leaders_that_are_killed_make_each_tick_once
         for n in range(MINUTES):
             tick = base + (minute(first, n) - base) / SPEED
             delay = (tick - await database_time(engine)).total_seconds() + random.uniform(0.0, 0.12)
-            assert delay > -length, "this machine is too slow for the clock of the test"
             await asyncio.sleep(max(delay, 0.0))
             victim = leaders[n % 2]
             if victim.returncode is None:
@@ -98,7 +98,14 @@ async def test_ten_minutes_under_two_leaders_that_are_killed_make_each_tick_once
                 kills += 1
             # A new one takes the place of the one that was killed before; only then the other may die.
             leaders[n % 2] = await stack.enter_async_context(leader(database_url, base))
-        await asyncio.sleep(length / 4)
+        last = minute(first, MINUTES - 1).isoformat()
+        every = minute(first, MINUTES - 1).minute % 2 == 0
+        wanted = sum(every or expression.startswith("* *") for expression in names.values())
+
+        async def last_tick_is_made() -> bool:
+            return sum(row.meta["cron_at"] == last for row in await enqueued(engine)) == wanted
+
+        await eventually(last_tick_is_made, timeout=30)
     assert kills == MINUTES
     made: dict[str, list[datetime]] = defaultdict(list)
     for row in await enqueued(engine):
