@@ -1,0 +1,91 @@
+"""The code of the guides to control and telemetry runs as it stands there."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from types import CodeType
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from sqlalchemy import Text, select
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from oban_sqla import Job, Oban, job, otel, telemetry
+from tests.processes import ROOT
+
+
+class Base(DeclarativeBase): ...
+
+
+class Note(Base):
+    __tablename__ = "guide_notes"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    text: Mapped[str] = mapped_column(Text)
+
+
+@job(name="guide.send_report", queue="media")
+async def send_report(customer: int) -> None: ...
+
+
+@job(name="guide.add", recorded=True)
+async def add(a: int, b: int) -> int:
+    return a + b
+
+
+def blocks(guide: str) -> list[CodeType]:
+    text = (ROOT / "docs" / guide).read_text()
+    found = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [compile(code, guide, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT) for code in found]
+
+
+async def run(guide: str, **names: Any) -> dict[str, Any]:
+    for block in blocks(guide):
+        result = eval(block, names)
+        if inspect.isawaitable(result):
+            await result
+    return names
+
+
+async def test_the_guide_to_control_runs(engine: AsyncEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    try:
+        async with Oban(engine, {"default": 5, "media": 5}, node="worker.1") as oban:
+            [spec] = await oban.enqueue(send_report.options(schedule_in=60).new(7))
+            names = await run(
+                "control.md",
+                oban=oban, spec=spec, job_id=spec.id, send_report=send_report, add=add,
+                select=select, Job=Job, Note=Note, Session=async_sessionmaker(engine),
+            )  # fmt: skip
+    finally:
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.drop_all)
+    assert (names["media"].limit, names["media"].paused) == (50, True)
+    assert names["status"] == 200
+    assert "worker.1" in capsys.readouterr().out
+
+
+async def test_the_guide_to_telemetry_runs(engine: AsyncEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {}
+    try:
+        names = await run("telemetry.md", engine=engine, Oban=Oban)
+        async with names["oban"] as oban:
+            [spec] = await oban.enqueue(add.new(1, 2))
+            assert await oban.result(spec) == 3
+    finally:
+        telemetry.detach("slow jobs")
+        telemetry.detach_default_logger()
+        otel.uninstrument()
+        if "metrics" in names:
+            names["metrics"].detach()
+        for collector in {
+            REGISTRY._names_to_collectors[name] for name in REGISTRY._names_to_collectors if name.startswith("oban_")
+        }:
+            REGISTRY.unregister(collector)
+    out = capsys.readouterr().out
+    assert "starts guide.add" in out
+    assert f"is completed {spec.id}" in out
