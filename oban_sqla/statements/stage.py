@@ -47,7 +47,8 @@ def _stage(which: ColumnElement[bool]) -> Executable:
     )
     moved = (
         update(jobs)
-        .where(jobs.c.id == func.any(ids(due)), _waits())
+        # As text: the staging index would else offer itself for the outer rows too, and be read from end to end.
+        .where(jobs.c.id == func.any(ids(due)), cast(jobs.c.state, Text).in_([state("scheduled"), state("retryable")]))
         .values(state=state("available"))
         .returning(jobs.c.queue)
         .cte("moved")
