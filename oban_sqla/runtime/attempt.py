@@ -28,7 +28,7 @@ from ..statements.ack import CANCELLED_BY_REQUEST
 from ..worker import Worker
 from .acks import Ack, error_entry, failure
 from .row import Row
-from .sessions import COMMITTED
+from .sessions import Committed
 
 if TYPE_CHECKING:
     from .executors.thread import Threads
@@ -63,7 +63,7 @@ class Attempt:
 
     __slots__ = (
         "_hooks", "_sessions", "_threads", "_told",
-        "producer", "row", "started", "stop", "task", "thread_busy", "unknown",
+        "committed", "producer", "row", "started", "stop", "task", "thread_busy", "unknown",
     )  # fmt: skip
 
     def __init__(
@@ -75,6 +75,8 @@ class Attempt:
         self.stop: Stop | None = None
         self.thread_busy = False
         self.unknown = False
+        self.committed: Ack | None = None
+        """What the job's own transaction has acknowledged."""
         self.started = 0.0
         self._threads = threads
         self._sessions = sessions
@@ -112,6 +114,7 @@ class Attempt:
         if telemetry.listened("oban.job.start"):
             telemetry.execute("oban.job.start", **self._fields())
         ack: Ack | None
+        state = "completed"
         error: BaseException | None = None
         around = Around(self._hooks if worker is None else self._hooks + worker.hooks)
         try:
@@ -123,7 +126,10 @@ class Attempt:
                 if around:
                     await around.before(self.job)
                 value = await self._call(worker)
-                ack = None if value is COMMITTED else self.outcome(value, worker)
+                if isinstance(value, Committed):
+                    ack, state = None, value.state
+                else:
+                    ack = self.outcome(value, worker)
         except Fenced as fenced:
             telemetry.logger.warning("%s", fenced)
             telemetry.execute("oban.fenced", job_id=self.row.id, attempt=self.row.attempt, queue=self.row.queue)
@@ -138,7 +144,8 @@ class Attempt:
             ack = self._raised(raised, worker)
         finally:
             running.reset(token)
-        state = "completed" if ack is None else ack.state
+        if ack is not None:
+            state = ack.state
         if around:
             await around.after(self.job, state, error)
         self._tell(state, error)

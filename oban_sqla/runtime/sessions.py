@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event, inspect
@@ -63,8 +64,8 @@ class Sessions:
     ) -> Any:
         """Run the job; then acknowledge it and commit, in one transaction.
 
-        :returns: :data:`COMMITTED`; or what is still to be acknowledged, after a rollback: a Cancel, a Discard, or the
-            value of a run that took too long.
+        :returns: a :class:`Committed`; or what is still to be acknowledged, after a rollback: a Cancel, a Discard, or
+            the value of a run that took too long.
         :raises Fenced: when the job was given to another run; everything was rolled back.
         """
         sync = session.sync_session if isinstance(session, AsyncSession) else session
@@ -78,7 +79,8 @@ class Sessions:
                 await _to_its_end(session.run_sync(_finish, ack))
             else:
                 await attempt.in_thread(lambda: _finish(session, ack))
-            return COMMITTED
+            attempt.committed = ack
+            return Committed(ack.state)
         finally:
             if isinstance(session, AsyncSession):
                 await _to_its_end(session.close())
@@ -94,11 +96,11 @@ async def decided(runner: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
         return raised
 
 
-class _Committed:
-    """The job's transaction has acknowledged it."""
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The job's transaction has acknowledged it with this state."""
 
-
-COMMITTED = _Committed()
+    state: str
 
 
 async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:

@@ -1,5 +1,7 @@
 """What operators ask of queues and running jobs: written as rows, and read by every node."""
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -64,7 +66,7 @@ def ask() -> Executable:
     everywhere.
     """
     # Cast, because psycopg leaves the type of a null open.
-    given = {
+    given: dict[str, ColumnElement[Any]] = {
         "started": cast(parameter("started", Boolean), Boolean),
         "paused": cast(parameter("paused", Boolean), Boolean),
         "local_limit": cast(parameter("local_limit", Integer), Integer),
@@ -81,7 +83,7 @@ def ask() -> Executable:
         .returning(QueueSettings.node)
         .cte("replaced")
     )
-    row = [parameter("name"), parameter("queue"), parameter("node"), *given.values()]
+    row: list[Any] = [parameter("name"), parameter("queue"), parameter("node"), *given.values()]
     # The CTE is written whether or not it is read from.
     written = insert(QueueSettings).from_select(
         ["name", "queue", "node", *_SETTINGS], select(*row), include_defaults=False

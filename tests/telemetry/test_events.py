@@ -45,8 +45,9 @@ async def snoozes() -> Snooze:
     return Snooze(60)
 
 
-@job(name="telemetry.writes", queue="q")
-async def writes(session: AsyncSession) -> None: ...
+@job(name="telemetry.snoozes_in_session", queue="q")
+async def snoozes_in_session(session: AsyncSession) -> Snooze:
+    return Snooze(60)
 
 
 async def test_a_run_is_told_by_its_start_and_its_stop(engine: AsyncEngine) -> None:
@@ -65,14 +66,16 @@ async def test_a_run_is_told_by_its_start_and_its_stop(engine: AsyncEngine) -> N
 
 
 async def test_a_failure_has_an_event_of_its_own_and_a_snooze_has_not(engine: AsyncEngine) -> None:
-    async with Oban(engine, {"q": 2}):
-        failed, snoozed = await insert(engine, fails.options(max_attempts=1).new(), snoozes.new())
+    async with Oban(engine, {"q": 2}, sessionmaker=async_sessionmaker(engine)):
+        specs = fails.options(max_attempts=1).new(), snoozes.new(), snoozes_in_session.new()
+        failed, *snoozed = await insert(engine, *specs)
         await until(engine, failed, "discarded")
-        await until(engine, snoozed, "scheduled")
+        for job_id in snoozed:
+            await until(engine, job_id, "scheduled")
     [exception] = of("oban.job.exception")
     assert (exception["job_id"], exception["state"]) == (failed, "discarded")
     assert isinstance(exception["error"], ValueError)
-    assert [stop["state"] for stop in of("oban.job.stop")] == ["scheduled"]
+    assert [stop["state"] for stop in of("oban.job.stop")] == ["scheduled"] * 2
 
 
 async def test_what_the_runtime_does_are_spans(engine: AsyncEngine) -> None:
