@@ -72,7 +72,7 @@ async def test_two_producers_with_failing_statements_run_every_job_once(
     ):
         jobs = await finished(engine, ids, timeout=60)
         unreliable.share = 0.0
-    assert unreliable.count > 5
+    assert unreliable.count > 2
     assert {job.attempted_by[0] for job in jobs} == {"one", "two"}
     # A job whose fetch went unheard was given back with its attempt, so that every one succeeds in its first.
     assert ran == {(job_id, 1): 1 for job_id in ids}
