@@ -82,6 +82,10 @@ class Acks(Loop):
         self._fresh.append(ack)
         self.wake()
 
+    def committed(self, ack: Ack) -> None:
+        """The job's own transaction has sent this one."""
+        self._settled(ack)
+
     def __len__(self) -> int:
         return len(self._fresh) + len(self._sending) + len(self._later)
 

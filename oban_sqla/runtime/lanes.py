@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -87,6 +88,8 @@ class Lane:
         self.name = name
         self.connections = 0
         """How many connections it has had; a change means that something may have been missed."""
+        self.answered_at = 0.0
+        """When, by the monotonic clock, the server last answered."""
         self._engine = engine
         self._schemas = engine.get_execution_options().get("schema_translate_map")
         self._prepare = prepare
@@ -162,13 +165,16 @@ class Lane:
             connection = await self._connected(asked)
             try:
                 if self.pooled:
-                    return await self._within(self._timeout, self._run_pooled(connection, statement, parameters))
-                if (driver := self._asyncpg) is not None:
+                    rows = await self._within(self._timeout, self._run_pooled(connection, statement, parameters))
+                elif (driver := self._asyncpg) is not None:
                     compiled = self._compiled.get(statement) or self._compile(statement)
-                    return await driver.fetch(compiled.sql, *compiled.values(parameters), timeout=self._timeout)
-                return await self._within(self._timeout, connection.run_sync(_execute, statement, parameters))
+                    rows = await driver.fetch(compiled.sql, *compiled.values(parameters), timeout=self._timeout)
+                else:
+                    rows = await self._within(self._timeout, connection.run_sync(_execute, statement, parameters))
             except Exception as error:
                 raise await self._failed(statement.name, error) from error
+            self.answered_at = time.monotonic()
+            return rows
 
     async def _run_pooled(
         self, connection: AsyncConnection, statement: Statement, parameters: dict[str, Any]

@@ -18,7 +18,7 @@ from ..limits import Queue
 from ..models import JobSpec
 from ..registry import workers
 from ..telemetry import logger
-from ..unit_of_work import note_wake_ups
+from ..unit_of_work import SOON, note_wake_ups
 from ..wakeup import CRON, INSERTED, LEADER, STAGED, Identity, channel, identify
 from .acks import Ack, Acks
 from .attempt import Attempt
@@ -275,6 +275,8 @@ class Node:
     def _settled(self, ack: Ack) -> None:
         if (producer := self._by_key.get(ack.producer)) is not None:
             producer.settled(ack)
+        if ack.delay is not None and ack.delay <= SOON and ack.state in ("scheduled", "retryable"):
+            self.soon()
 
     def _attempt(self, row: Row, producer: str) -> Attempt:
         return Attempt(row, producer, self.threads, self.sessions, self.config.hooks)

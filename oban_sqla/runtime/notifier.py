@@ -40,15 +40,15 @@ class Notifier(Loop):
         self._heard = heard
         self._connected = connected
         self._is_psycopg = engine.dialect.driver == "psycopg"
-        self._checked = 0.0
 
     async def step(self) -> float | None:
+        await self.lane.connect()
+        unheard = time.monotonic() - self.lane.answered_at  # by a ping, or whatever else the connection is used for
+        if unheard >= CHECK_EVERY:
+            await self.lane.run(ping)
+            unheard = 0.0
         if not self._is_psycopg:  # the driver calls back by itself
-            await self.lane.run(ping)
-            return CHECK_EVERY
-        if time.monotonic() - self._checked > CHECK_EVERY:
-            await self.lane.run(ping)
-            self._checked = time.monotonic()
+            return CHECK_EVERY - unheard
         await self.lane.guarded(self._hear_for_a_while)
         return 0.0
 

@@ -59,7 +59,8 @@ class Oban:
         another one leads this much later. Default 15.
     :param heartbeat: see :class:`Heartbeat`.
     :param lifeline_interval: seconds between two looks of the leader for jobs of dead nodes. Default 5.
-    :param poll_interval: seconds, the longest time between two looks at the database. Default 1.
+    :param poll_interval: seconds, the longest time between two looks at the database; up to five times as long, but
+        not more than 5 s, where notifications reach the node. Default 1.
     :param prune: when finished jobs are deleted, see :class:`Prune`. Default: after a day. None: never, by this node.
     :param crontab: entries that become due again and again, see :class:`Cron`, beside those of ``@job(cron=…)``.
     :param hooks: objects with ``before(job)`` or ``after(job, state, error)`` around every run. Default: none.

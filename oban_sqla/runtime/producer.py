@@ -248,6 +248,8 @@ class Producer(Loop):
                 self._unknown[row.worker] = time.monotonic()
             if ack is not None:
                 self._send(ack)
+            elif attempt.committed is not None:
+                self._acks.committed(attempt.committed)
         finally:
             if self.running.get(row.id) is attempt:
                 del self.running[row.id]

@@ -1,9 +1,12 @@
 """The stager: makes scheduled and retryable jobs available when they are due.
 
-The leader stages for all queues. It sleeps until the next job is due, at most `poll_interval`, and is told of jobs that
-come sooner; it tells the nodes of the queues that it staged. The other nodes poll: one statement for all their queues,
-which finds available jobs whose notification was lost. A node that finds its jobs overdue when it polls, because there
-is no leader, or it hangs, or can't be reached, stages for its own queues until that is over.
+The leader stages for all queues. It sleeps until the next job is due, and tells the nodes of the queues that it staged.
+The other nodes poll: one statement for all their queues, which finds available jobs whose notification was lost. Both
+look every `poll_interval` at least; where notifications come, five seconds are enough: whatever will be due within five
+seconds is told when it is written, so a job is on time whoever wrote it, unless a stranger wrote it shortly before.
+
+A node that finds its jobs overdue when it polls, because there is no leader, or it hangs, or can't be reached, stages
+for its own queues until that is over.
 
 Told: the span ``oban.stager.stage`` with ``staged_count``.
 """
@@ -16,13 +19,14 @@ from typing import Any
 
 from .. import telemetry
 from ..statements.stage import poll, stage_all, stage_own
+from ..unit_of_work import SOON
 from .lanes import Lane
 from .leader import Leadership
 from .loop import Loop
 
 LARGEST_BATCH = 5_000
 LISTENING = 5
-"""How many times less often a node polls that is told by notifications, too."""
+"""How many times less often a node looks that is told by notifications, too."""
 GRACE = 2.0
 """Seconds for which a job may be due before a node that does not lead stages it."""
 ALONE_FOR = 15.0
@@ -36,7 +40,7 @@ class Stager(Loop):
     :param noticed: called with each of them that has available jobs.
     :param staged: called with the queues in which jobs were staged, to tell the other nodes.
     :param listens: says whether notifications reach this node.
-    :param poll_interval: the longest sleep, in seconds; five times as long where notifications come.
+    :param poll_interval: the longest sleep, in seconds; up to five times as long where notifications come.
     """
 
     name = "stager"
@@ -84,7 +88,7 @@ class Stager(Loop):
                 telemetry.logger.warning("jobs are overdue, nobody stages them: this node does for its own queues")
                 self._alone_until = time.monotonic() + ALONE_FOR
                 return 0.0
-        return self._poll_interval * (LISTENING if self._listens() else 1)
+        return self._rest
 
     def _outcome(self, rows: Sequence[Any], told: dict[str, Any]) -> float:
         count, wait = 0, None
@@ -102,4 +106,10 @@ class Stager(Loop):
             self._staged(queues)
         if count >= LARGEST_BATCH:
             return 0.0
-        return self._poll_interval if wait is None else min(max(float(wait), 0.001), self._poll_interval)
+        return self._rest if wait is None else min(max(float(wait), 0.001), self._rest)
+
+    @property
+    def _rest(self) -> float:
+        """The longest sleep: not beyond what is told in advance, or a job that nobody tells of would be late."""
+        longest = min(LISTENING * self._poll_interval, SOON) if self._listens() else 0.0
+        return max(longest, self._poll_interval)

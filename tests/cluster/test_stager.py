@@ -7,9 +7,9 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from oban_sqla import Heartbeat, Oban, job
+from oban_sqla import Heartbeat, Oban, Snooze, current_job, job
 from oban_sqla.runtime import stager
 from oban_sqla.runtime.lanes import Lane
 from tests.cluster.helpers import lease_of_another
@@ -59,14 +59,15 @@ async def test_a_node_at_rest_is_quiet(
         statements.clear()
         await asyncio.sleep(2.0)
         led, followed = of(leader, statements), of(follower, statements)
-    # The check of the listening connection has an interval of its own.
+    # These have intervals of their own: at most 0.2, 0.2 and 0.2 a second.
     for counted in (led, followed):
-        del counted["ping"]
+        for name in ("ping", "orders", "entries"):
+            del counted[name]
     seconds = 20
-    assert followed.total() / seconds <= 0.8, followed
-    assert led.total() / seconds <= 2.0, led
+    assert followed.total() / seconds <= 0.9 - 0.4, followed
+    assert led.total() / seconds <= 1.5 - 0.6, led
     assert followed["poll"] >= 2
-    assert led["stage_all"] >= 10
+    assert led["stage_all"] >= 2
 
 
 async def test_the_leader_stages_every_queue_and_tells_its_nodes(engine: AsyncEngine) -> None:
@@ -82,6 +83,34 @@ async def test_the_leader_stages_every_queue_and_tells_its_nodes(engine: AsyncEn
             sql = "INSERT INTO oban_jobs (worker, queue, state) VALUES ('x', 'nobodys', 'scheduled') RETURNING id"
             [[unserved]] = await execute(engine, sql)
             await until(engine, unserved, "available")
+    finally:
+        await other.dispose()
+
+
+@job(queue="a")
+async def snoozes() -> None:
+    if not current_job().meta.get("snoozed"):
+        raise Snooze(0.3)
+
+
+@job(queue="a")
+async def snoozes_in_its_transaction(session: AsyncSession) -> Snooze | None:
+    return None if current_job().meta.get("snoozed") else Snooze(0.3)
+
+
+@pytest.mark.parametrize("worker", [snoozes, snoozes_in_its_transaction])
+async def test_the_leader_is_told_of_a_job_that_another_node_will_run_again_soon(
+    engine: AsyncEngine, worker: Any
+) -> None:
+    other = create_async_engine(engine.url)
+    try:
+        async with (
+            Oban(engine, poll_interval=3600.0) as leader,
+            Oban(other, queues={"a": 1}, poll_interval=3600.0, sessionmaker=async_sessionmaker(other)),
+        ):
+            assert leader.is_leader
+            [job_id] = await insert(engine, worker.new())
+            assert (await until(engine, job_id, "completed")).meta == {"snoozed": 1}
     finally:
         await other.dispose()
 
