@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,12 +16,12 @@ from oban_sqla import JobSpec, Oban, Queue, enqueue, job
 
 Figures = dict[str, float]
 
-latencies: list[float] = []
+begun: list[float] = []
 
 
 @job(name="bench.stamp", queue="bench")
-async def stamp(before: float) -> None:
-    latencies.append(loop.clock() - before)
+async def stamp() -> None:
+    begun.append(loop.clock())
 
 
 async def _drained(setting: Setting, jobs: int, done: int) -> None:
@@ -195,18 +195,24 @@ async def latency(setting: Setting, jobs: int = 200, other_process: bool = False
     await setting.empty()
     async with loop.Listening(setting.url, stamp):
 
-        async def raw() -> None:
-            async with setting.raw.transaction():
-                args = f'{{"before": {loop.clock()!r}}}'
-                await setting.raw.fetch(loop.INSERT, "bench.stamp", "bench", args)
-                await setting.raw.execute("SELECT pg_notify('bench', '')")
+        async def raw() -> float:
+            transaction = setting.raw.transaction()
+            await transaction.start()
+            await setting.raw.fetch(loop.INSERT, "bench.stamp", "bench", "{}")
+            await setting.raw.execute("SELECT pg_notify('bench', '')")
+            before = loop.clock()
+            await transaction.commit()
+            return before
 
         figures["loop"] = await _latencies(jobs, raw)
 
-    async def ours() -> None:
+    async def ours() -> float:
         async with setting.session() as session:
-            session.add(stamp.new(before=loop.clock()))
+            session.add(stamp.new())
+            await session.flush()
+            before = loop.clock()
             await session.commit()
+            return before
 
     async with _runtime(setting, other_process):
         figures["ours"] = await _latencies(jobs, ours)
@@ -229,15 +235,16 @@ async def _runtime(setting: Setting, other_process: bool) -> AsyncIterator[None]
             yield
 
 
-async def _latencies(jobs: int, insert: Any) -> float:
-    latencies.clear()
+async def _latencies(jobs: int, insert: Callable[[], Awaitable[float]]) -> float:
+    taken: list[float] = []
     for _ in range(jobs):
-        before = len(latencies)
-        await insert()
-        while len(latencies) == before:
+        begun.clear()
+        before = await insert()
+        while not begun:
             await asyncio.sleep(0)
+        taken.append(begun[0] - before)
         await asyncio.sleep(0.002)
-    return median(latencies[jobs // 10 :]) * 1e3
+    return median(taken[jobs // 10 :]) * 1e3
 
 
 async def lateness(setting: Setting, jobs: int = 20) -> Figures:
