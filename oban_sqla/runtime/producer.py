@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -71,6 +71,7 @@ class Producer(Loop):
         self._pace = Pace(options.prefetch)
         self._connections = 0
         self._reconcile_at = [time.monotonic() + RECONCILE_EVERY]
+        self._fetched = False
         self._unknown: dict[str, float] = {}
         self._registered = workers.version
 
@@ -99,6 +100,7 @@ class Producer(Loop):
     def doubt(self) -> None:
         """The outcome of a fetch is unknown: look for jobs that were fetched unheard, now and a little later."""
         now = time.monotonic()
+        self._fetched = True
         self._reconcile_at = [now + delay for delay in RECONCILE_AFTER_LOSS] + [now + RECONCILE_EVERY]
         self._more = True
         self._cursor.forget()
@@ -189,6 +191,7 @@ class Producer(Loop):
 
     async def _fetch(self, demand: int, since: Place | None) -> list[Row]:
         began = time.monotonic()
+        self._fetched = True
         given: dict[str, Any] = {"attempted_by": self._attempted_by, "unknown": self._known_unknown()}
         if since is not None:
             given |= {"priority": since[0], "scheduled_at": since[1], "id": since[2]}
@@ -273,9 +276,14 @@ class Producer(Loop):
         now = time.monotonic()
         if now < self._reconcile_at[0]:
             return
-        held = [*self.held, *self._unsettled]
-        rows = await self._lane.run(reconcile, queue=self.queue, producer=self.key, held=held)
-        self._reconcile_at = [at for at in self._reconcile_at if at > now] or [now + RECONCILE_EVERY]
+        rows: Sequence[Any] = ()
+        if self._fetched:
+            held = [*self.held, *self._unsettled]
+            rows = await self._lane.run(reconcile, queue=self.queue, producer=self.key, held=held)
+        # What has not asked for jobs since can't have been given any: a queue at rest sends nothing.
+        doubts = [at for at in self._reconcile_at if at > now]
+        self._fetched = bool(doubts)
+        self._reconcile_at = doubts or [now + RECONCILE_EVERY]
         if rows:
             telemetry.logger.warning("%s: gave back %d jobs whose fetch went unheard", self.name, len(rows))
             self._more = True
