@@ -21,7 +21,7 @@ from ..config import SessionMaker
 from ..errors import Fenced, InvalidOption, ObanError
 from ..models import Job
 from ..outcomes import Cancel, Discard, Record, Snooze
-from ..statements.ack import acknowledge, complete
+from ..statements.ack import acknowledge, complete, still_ours, wait_for
 from ..worker import Worker
 from .acks import Ack, parameters
 
@@ -116,7 +116,12 @@ def _finish(session: Session, ack: Ack) -> None:
     session.flush()
     statement = complete if ack.is_plain else acknowledge
     connection = session.connection(bind_arguments={"mapper": inspect(Job)})
-    changed = statement.execute(connection, **parameters(statement, [ack])).all()
+    fence = parameters(statement, [ack])
+    changed = statement.execute(connection, **fence).all()
+    if not changed and still_ours.execute(connection, **parameters(still_ours, [ack])).all():
+        # Somebody's transaction holds the row. An ack could come back later; this transaction has to wait.
+        wait_for.execute(connection, id=ack.id)
+        changed = statement.execute(connection, **fence).all()
     if not changed:
         session.rollback()
         raise Fenced(f"job {ack.id}, attempt {ack.attempt}: it was given to another run; its effects were rolled back")

@@ -32,7 +32,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..types import JobStateType
-from .statement import array, ids, seconds_from, statement
+from .statement import array, ids, parameter, seconds_from, statement
 
 PRODUCER: ColumnElement[Any] = literal_column("2")
 """Where in ``attempted_by`` the producer's uuid stands, after the node's name."""
@@ -125,6 +125,12 @@ def cancellation() -> ColumnElement[Any]:
     at = func.to_char(utc_now(), 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')
     entry = func.jsonb_build_object("attempt", jobs.c.attempt, "at", at, "error", CANCELLED_BY_REQUEST)
     return func.jsonb_build_array(entry)
+
+
+@statement
+def wait_for() -> Executable:
+    """Wait until no other transaction holds the job `id`, and hold it. For a job's own transaction, not for a lane."""
+    return select(jobs.c.id).where(jobs.c.id == parameter("id", BigInteger)).with_for_update()
 
 
 @statement

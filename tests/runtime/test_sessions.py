@@ -102,6 +102,28 @@ async def _equals(engine: AsyncEngine, expected: list[str]) -> bool:
     return await noted(engine) == expected
 
 
+async def test_a_row_that_somebody_locks_delays_its_completion_and_loses_nothing(notes: AsyncEngine) -> None:
+    gates["note"] = asyncio.Event()
+    waiting.clear()
+    async with runtime(notes):
+        [job_id] = await insert(notes, write_async.new(note="x", then="wait"))
+        await eventually(lambda: waiting == [job_id])
+        async with notes.begin() as locking:
+            await locking.execute(text("SELECT id FROM oban_jobs WHERE id = :id FOR UPDATE"), {"id": job_id})
+            gates["note"].set()
+            blocked = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            await eventually(lambda: _is_one(notes, blocked))
+        done = await until(notes, job_id, "completed")
+    assert done.attempt == 1
+    assert await noted(notes) == ["x"]
+
+
+async def _is_one(engine: AsyncEngine, sql: str) -> bool:
+    return (await execute(engine, sql))[0][0] == 1
+
+
 async def test_a_fenced_out_run_leaves_no_effect(notes: AsyncEngine) -> None:
     gates["note"] = asyncio.Event()
     waiting.clear()
