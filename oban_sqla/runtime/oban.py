@@ -328,7 +328,8 @@ class Oban:
             try:
                 return await node.reach()
             except StatementFailed as error:
-                if time.monotonic() >= deadline or error.sqlstate is not None:
+                starting = (error.sqlstate or "57P").startswith("57P")  # or it says nothing yet
+                if time.monotonic() >= deadline or not starting:
                     url = self.engine.url.render_as_string(hide_password=True)
                     raise DatabaseUnavailable(
                         f"no answer from {url} within {self.config.start_timeout:g} s ({error}); "
