@@ -24,6 +24,8 @@ from ..statements.statement import Compiled, Statement
 
 STATEMENT_TIMEOUT = 10.0
 CONNECT_TIMEOUT = 5.0
+LAST_MOMENT = 0.5
+"""Seconds that a driver gets to notice that its line was cut."""
 
 # Plans cached on an empty table are 50 to 400 times too slow when it has filled, so none is cached. Every statement has
 # an index; statistics that speak of a state as it was a minute ago would make some of them read the table instead. The
@@ -218,15 +220,16 @@ class Lane:
         await self._drop()
         self._attempts += 1
         try:
-            return await self._within(CONNECT_TIMEOUT, self._open())
+            connection = self._connection = await self._within(CONNECT_TIMEOUT, self._engine.connect())
+            await self._within(CONNECT_TIMEOUT, self._set_up(connection))
+            return connection
         except Exception as error:
             await self._drop()
             refusal = StatementFailed(f"connecting ({self.name})", error, _sqlstate(error), unknown=False)
             self._refusal = (self._attempts, refusal)
             raise refusal from error
 
-    async def _open(self) -> AsyncConnection:
-        connection = self._connection = await self._engine.connect()
+    async def _set_up(self, connection: AsyncConnection) -> None:
         await connection.execution_options(isolation_level="AUTOCOMMIT")
         driver: Any = (await connection.get_raw_connection()).driver_connection
         self._driver = driver
@@ -242,24 +245,25 @@ class Lane:
         self.connections += 1
         if self._prepare is not None and not pooled:
             await self._prepare(driver)
-        return connection
 
     async def _within(self, seconds: float, work: Awaitable[T]) -> T:
         """What `work` returns, unless it takes longer.
 
-        psycopg answers a cancellation by asking the server to cancel, and waits for the answer, which may never come.
-        So its line is cut first; what waits on it then fails by itself.
+        Drivers answer a cancellation by asking the server to cancel, or by closing politely, and wait for its answer,
+        which may never come. So the line is cut first, and what waits on it fails by itself; and what does not end even
+        then is left to itself.
         """
         task = asyncio.ensure_future(work)
         await asyncio.wait([task], timeout=seconds)
         if task.done():
             return task.result()
-        if self._driver is None or self._asyncpg is not None:
-            task.cancel()
-        else:
+        task.add_done_callback(_take_exception)
+        if self._driver is not None:
             _cut(self._driver)
-        await asyncio.wait([task])
-        _take_exception(task)
+            await asyncio.wait([task], timeout=LAST_MOMENT)
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=LAST_MOMENT)
         raise TimeoutError(f"no answer within {seconds:g} s")
 
     async def _failed(self, what: str, error: Exception) -> StatementFailed:
@@ -313,9 +317,12 @@ def _is_unsent(error: BaseException) -> bool:
     return isinstance(cause, UnicodeError | OverflowError | asyncpg.DataError)
 
 
-def _cut(psycopg: Any) -> None:
+def _cut(driver: Any) -> None:
+    if isinstance(driver, asyncpg.Connection):
+        driver.terminate()
+        return
     # A duplicate, because the descriptor itself is psycopg's to close.
-    with contextlib.suppress(Exception), socket.socket(fileno=os.dup(psycopg.fileno())) as line:
+    with contextlib.suppress(Exception), socket.socket(fileno=os.dup(driver.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)
 
 

@@ -35,6 +35,7 @@ class Proxy:
         self._links: set[Link] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
+        self._stall_at: int | None = None
         self._traps: list[Trap] = []
         self._server: asyncio.Server | None = None
 
@@ -64,14 +65,26 @@ class Proxy:
         """From now on nothing passes, in either direction, and nobody is told."""
         self._flowing.clear()
 
+    def stall_after(self, statements: int) -> None:
+        """Stall before the answer to the next statement but `statements`; with 0 at once."""
+        if statements == 0:
+            self.stall()
+        self._stall_at = sum(self.executed.values()) + statements if statements else None
+
     def flow(self) -> None:
         """The end of :meth:`stall`."""
+        self._stall_at = None
         self._flowing.set()
 
     def cut(self) -> None:
         """Close all connections."""
         for link in list(self._links):
             link.cut()
+
+    def count(self, sql: str) -> None:
+        self.executed[sql] += 1
+        if self._stall_at is not None and sum(self.executed.values()) >= self._stall_at:
+            self.stall()
 
     def trap_for(self, sql: str) -> Trap | None:
         return next((trap for trap in self._traps if trap.left and trap.words in sql), None)
@@ -196,7 +209,7 @@ class Link:
         return True
 
     def _executes(self, sql: str) -> None:
-        self._proxy.executed[sql] += 1
+        self._proxy.count(sql)
         self._trap = self._trap or self._proxy.trap_for(sql)
 
     def _on_server(self, kind: bytes, body: bytes) -> bool:

@@ -116,6 +116,7 @@ async def test_a_fetch_that_stalls_counts_as_unknown_and_what_it_commits_later_s
             await eventually(lambda: any(FETCH in sql for sql in between.executed), 5)
             assert oban._node is not None
             lane = oban._node.fetching
+            await eventually(lambda: not lane._under_way)
             monkeypatch.setattr(lane, "_timeout", 0.3)
             between.stall()
             ids = await insert(engine, *(note.new() for _ in range(10)))
@@ -169,6 +170,24 @@ async def test_a_statement_goes_on_when_its_caller_is_cancelled(any_engine: Asyn
 
 async def _rows(engine: AsyncEngine, sql: str) -> Any:
     return await execute(engine, sql)
+
+
+@pytest.mark.parametrize("after", [0, 4])
+async def test_a_connection_that_stalls_while_it_is_made_is_given_up_in_time(
+    proxied: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    monkeypatch.setattr("oban_sqla.runtime.lanes.CONNECT_TIMEOUT", 0.3)
+    own = twin(proxied)
+    lane = Lane(own, "test")
+    between.stall_after(after)  # statements of the connecting itself
+    began = time.monotonic()
+    with pytest.raises(StatementFailed, match="connecting"):
+        await lane.connect()
+    assert time.monotonic() - began < 3
+    between.flow()
+    assert (await lane.run(ping))[0][0] == 1
+    await lane.close()
+    await own.dispose()
 
 
 async def test_callers_that_waited_for_a_connection_share_its_refusal(engine: AsyncEngine, between: Proxy) -> None:
