@@ -48,7 +48,7 @@ async def measure(setting: Setting, rows: int, jobs: int, *, prune: bool) -> tup
 
 
 async def _counted(count: float) -> None:
-    while shared.count < count:  # noqa: ASYNC110, waiting must not cost the drain a callback a job
+    while shared.count < count:
         await asyncio.sleep(0.005)
 
 
