@@ -80,7 +80,10 @@ async def listening(engine: AsyncEngine, *channels: str) -> AsyncIterator[Any]:
 
 
 async def test_transaction_notifies_each_queue_once_at_its_commit(any_engine: AsyncEngine) -> None:
-    async with listening(any_engine, "public.oban_insert", "public.oban_stage") as heard, AsyncSession(any_engine) as session:
+    async with (
+        listening(any_engine, "public.oban_insert", "public.oban_stage") as heard,
+        AsyncSession(any_engine) as session,
+    ):
         session.add_all([JobSpec("w", queue=queue) for queue in ("b", "a", "b", "a")])
         await session.flush()
         assert await heard() == []
@@ -129,7 +132,10 @@ async def test_channels_are_apart_for_each_schema(engine: AsyncEngine) -> None:
     await migrations.migrate(engine, schema=SCHEMA)
     try:
         other = engine.execution_options(schema_translate_map={None: SCHEMA})
-        async with listening(engine, "public.oban_insert", f"{SCHEMA}.oban_insert") as heard, AsyncSession(other) as session:
+        async with (
+            listening(engine, "public.oban_insert", f"{SCHEMA}.oban_insert") as heard,
+            AsyncSession(other) as session,
+        ):
             session.add(JobSpec("w"))
             await session.commit()
             assert await heard() == [(f"{SCHEMA}.oban_insert", "default")]
