@@ -275,6 +275,8 @@ class Node:
     def _settled(self, ack: Ack) -> None:
         if (producer := self._by_key.get(ack.producer)) is not None:
             producer.settled(ack)
+        if ack.state == "available":
+            self.inserted({ack.queue})  # a job that was given back waits like a new one, here or elsewhere
         if ack.delay is not None and ack.delay <= SOON and ack.state in ("scheduled", "retryable"):
             self.soon()
 

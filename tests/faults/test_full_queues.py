@@ -162,6 +162,18 @@ async def test_what_waits_in_vain_is_given_back_for_other_nodes(engine: AsyncEng
     assert set(ran.values()) == {1}
 
 
+async def test_what_a_paused_node_gives_back_another_runs_at_once(engine: AsyncEngine, patient: None) -> None:
+    async with Oban(engine, queues={"default": Queue(limit=5, prefetch=20)}, node="one", notify="off") as one:
+        await claim_ahead(engine, one, 20)
+        async with Oban(engine, queues={"default": 30}, node="two", poll_interval=60):
+            await execute(engine, "SELECT pg_sleep(0.1)")
+            assert len(ran) == 5
+            producer_of(one).adjust(Queue(limit=5, paused=True, prefetch=20))
+            await eventually(lambda: len(ran) == 25, 2)
+            gate("end").set()
+            await eventually(lambda: _are(engine, {"completed": 25}))
+
+
 async def test_claims_held_through_a_long_pause_of_the_process_are_not_started(engine: AsyncEngine) -> None:
     async with Oban(engine, queues={"default": Queue(limit=5, prefetch=20)}) as oban:
         producer = producer_of(oban)
@@ -175,7 +187,7 @@ async def test_claims_held_through_a_long_pause_of_the_process_are_not_started(e
         producer.paused = True  # so that nothing but the end of a job looks at them
         producer.paused = False
         gate("end").set()
-        await finished(engine, ids + late)
+        await finished(engine, ids + late, timeout=2)
     assert set(ran.values()) == {1}
 
 
