@@ -74,9 +74,9 @@ def identify() -> Executable:
     return select(text(f"{started} AS server"), text(f"{database} || '/' || {table} AS database"))
 
 
-def schema_of(connection: Connection) -> str | None:
-    """Where statements on `connection` find the tables: `use_schema`, or the connection's own translation of it."""
-    schemas: SchemaMap = connection.get_execution_options().get("schema_translate_map") or {}
+def schema_of(where: Connection | Engine) -> str | None:
+    """Where statements on a connection or engine find the tables: `use_schema`, or its own translation of that."""
+    schemas: SchemaMap = where.get_execution_options().get("schema_translate_map") or {}
     return schemas.get(jobs.schema, jobs.schema)
 
 

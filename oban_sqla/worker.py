@@ -110,11 +110,6 @@ class Worker:
         if self.arguments is not None:
             self.arguments.check_known(args)
 
-    @property
-    def needs_job(self) -> bool:
-        """Whether a run is handed its :class:`Job`."""
-        return self.arguments is None or Job in self.arguments.injected.values()
-
     def timeout_for(self, job: Job | None) -> float | None:
         """Seconds that one run may take; None for no limit."""
         own = getattr(self.target, "timeout", None) if self.arguments is None else None

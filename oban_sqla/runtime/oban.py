@@ -20,11 +20,10 @@ from ..errors import DatabaseUnavailable, InvalidOption, ObanError, SchemaOutdat
 from ..limits import Queue
 from ..migrations import CURRENT, version
 from ..models import Job, JobSpec
-from ..models.job import jobs
 from ..retention import Prune
 from ..statements.ack import acknowledge
 from ..telemetry import logger
-from ..wakeup import Identity, serve, unserve
+from ..wakeup import Identity, schema_of, serve, unserve
 from .acks import Ack, parameters
 from .control import Asked
 from .health import Health, health
@@ -135,9 +134,7 @@ class Oban:
     @property
     def schema(self) -> str | None:
         """Where the tables live."""
-        options: Mapping[str, Any] = self.engine.sync_engine.get_execution_options()
-        schemas: Mapping[str | None, str | None] = options.get("schema_translate_map") or {}
-        return schemas.get(jobs.schema, jobs.schema)
+        return schema_of(self.engine.sync_engine)
 
     async def __aenter__(self) -> Oban:
         await self.start()
