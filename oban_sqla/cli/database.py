@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 import asyncpg
@@ -12,7 +13,11 @@ from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from .. import migrations
+from ..errors import DatabaseUnavailable, SchemaOutdated
+
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 ENVIRONMENT = ("OBAN_DATABASE_URL", "DATABASE_URL")
 ASYNC_DRIVERS = ("asyncpg", "psycopg", "psycopg_async")
@@ -51,6 +56,48 @@ def engine_for(url: str | None) -> AsyncEngine:
     if not url:
         raise click.UsageError(f"no database: give --database-url, or set {' or '.join(ENVIRONMENT)}")
     return create_async_engine(_checked(url), pool_pre_ping=True)
+
+
+def on_database(url: str | None, schema: str | None, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
+    """What `work` returns for an engine on `url` whose statements find the tables in `schema`.
+
+    :raises DatabaseUnavailable: when nothing answers.
+    :raises SchemaOutdated: when the tables are missing, or older than this package.
+    """
+    engine = engine_for(url)
+    if schema is not None:
+        engine = engine.execution_options(schema_translate_map={None: schema})
+
+    async def run() -> T:
+        try:
+            if (found := await reached(engine, schema)) < migrations.CURRENT:
+                where = "" if schema is None else f" in the schema {schema!r}"
+                state = "there are no tables of the queue" if found == 0 else f"the tables are of version {found}"
+                raise SchemaOutdated(f"{state}{where}; run `oban-sqla migrate{_schema_argument(schema)}` first")
+            return await work(engine)
+        finally:
+            await engine.dispose()
+
+    return asyncio.run(run())
+
+
+async def reached(engine: AsyncEngine, schema: str | None) -> int:
+    """The version of the tables; the first contact with the database.
+
+    :raises DatabaseUnavailable: when nothing answers.
+    """
+    try:
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            return await migrations.version(engine, schema)
+    except OSError as error:  # TimeoutError is one
+        url = engine.url.render_as_string(hide_password=True)
+        raise DatabaseUnavailable(
+            f"no answer from {url} ({str(error) or 'timed out'}); is the server running, and is the URL right?"
+        ) from error
+
+
+def _schema_argument(schema: str | None) -> str:
+    return "" if schema is None else f" --schema {schema}"
 
 
 def _checked(given: str) -> URL:

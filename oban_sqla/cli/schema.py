@@ -11,8 +11,8 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .. import migrations
-from ..errors import DatabaseUnavailable, InvalidOption
-from .database import CONNECT_TIMEOUT, database_option, engine_for, schema_option
+from ..errors import InvalidOption
+from .database import database_option, engine_for, reached, schema_option
 
 
 @click.command(short_help="Create or upgrade the tables.")
@@ -49,7 +49,7 @@ def sql(schema: str | None, down: bool) -> None:
 
 async def _migrate(engine: AsyncEngine, schema: str | None, version: int | None, yes: bool) -> str:
     try:
-        before = await _reached(engine, schema)
+        before = await reached(engine, schema)
         target = migrations.CURRENT if version is None else version
         if not 0 <= target <= migrations.CURRENT:
             raise InvalidOption(f"--to: this package has versions 0 (none) to {migrations.CURRENT}, got {target}")
@@ -70,18 +70,6 @@ async def _migrate(engine: AsyncEngine, schema: str | None, version: int | None,
         return f"the tables{where} went from version {before} to {target}"
     finally:
         await engine.dispose()
-
-
-async def _reached(engine: AsyncEngine, schema: str | None) -> int:
-    """The present version; the first contact with the database."""
-    try:
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            return await migrations.version(engine, schema)
-    except OSError as error:  # TimeoutError is one
-        url = engine.url.render_as_string(hide_password=True)
-        raise DatabaseUnavailable(
-            f"no answer from {url} ({str(error) or 'timed out'}); is the server running, and is the URL right?"
-        ) from error
 
 
 def _change(connection: Connection, before: int, target: int, schema: str | None) -> None:

@@ -1,0 +1,96 @@
+"""What commands print: columns for people, JSON for programs; never both, and the answer alone on stdout."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_COLOURS = {
+    "available": "cyan",
+    "executing": "green",
+    "retryable": "yellow",
+    "discarded": "red",
+    "cancelled": "magenta",
+    "paused": "yellow",
+    "ok": "green",
+    "warning": "yellow",
+    "problem": "red",
+}
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60))
+
+
+def json_option(command: F) -> F:
+    """``--json``, as the parameter `as_json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def print_json(value: Any) -> None:
+    """Print `value` as indented JSON; times as ISO 8601, whatever else JSON has no form for as text."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
+    """Print `rows` under `columns`, aligned; numbers to the right, states in their colours on a terminal.
+
+    :param empty: what is said instead when there is no row.
+    """
+    given = [list(row) for row in rows]
+    if not given:
+        click.echo(empty)
+        return
+    cells = [[_cell(value) for value in row] for row in given]
+    widths = [max(len(name), *(len(row[at]) for row in cells)) for at, name in enumerate(columns)]
+    right = [all(isinstance(row[at], int | float | None) for row in given) for at in range(len(columns))]
+    for line in ([name.upper() for name in columns], *cells):
+        padded = (
+            text.rjust(width) if is_number else text.ljust(width)
+            for text, width, is_number in zip(line, widths, right, strict=True)
+        )
+        click.echo("  ".join(_coloured(text) for text in padded).rstrip())
+
+
+def ago(moment: datetime | None, now: datetime | None = None) -> str:
+    """How far `moment` is from now, in its two largest units: ``5m 2s ago``, ``in 3h 20m``; empty for None."""
+    if moment is None:
+        return ""
+    seconds = ((datetime.now(UTC) if now is None else now) - moment).total_seconds()
+    said = span(abs(seconds))
+    return f"{said} ago" if seconds >= 0 else f"in {said}"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units, such as ``1d 3h`` or ``0.25s``."""
+    if seconds < 10:
+        return f"{seconds:.2g}s"
+    rest = round(seconds)
+    parts: list[str] = []
+    for unit, size in (*_UNITS, ("s", 1)):
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append(f"{count}{unit}")
+        if len(parts) == 2:
+            break
+    return " ".join(part for part in parts if not part.startswith("0")) or "0s"
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return " ".join(str(value).split())
+
+
+def _coloured(text: str) -> str:
+    colour = _COLOURS.get(text.strip())
+    return click.style(text, fg=colour) if colour else text
+
+
+def _plain(value: object) -> object:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
