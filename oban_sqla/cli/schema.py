@@ -5,9 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import click
-from alembic.operations import Operations
-from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .. import migrations
@@ -62,19 +59,10 @@ async def _migrate(engine: AsyncEngine, schema: str | None, version: int | None,
             lost = "this drops the tables and every job in them" if target == 0 else "newer columns are dropped"
             if not yes:
                 click.confirm(f"from version {before} back to {target}{where}: {lost}. Continue?", abort=True)
-        if target == migrations.CURRENT:
-            await migrations.migrate(engine, schema)
-        else:
-            async with engine.begin() as connection:
-                await connection.run_sync(_change, before, target, schema)
-        return f"the tables{where} went from version {before} to {target}"
+        # Another run may have been first since; the lock is taken only now, so that nobody waits for an answer.
+        found = await migrations.migrate(engine, schema, version=target)
+        if found == target:
+            return f"the tables{where} are of version {found} already"
+        return f"the tables{where} went from version {found} to {target}"
     finally:
         await engine.dispose()
-
-
-def _change(connection: Connection, before: int, target: int, schema: str | None) -> None:
-    op = Operations(MigrationContext.configure(connection))
-    if target < before:
-        migrations.downgrade(op, target, schema)
-    else:
-        migrations.upgrade(op, target, schema)

@@ -71,20 +71,27 @@ def downgrade(op: OperationsLike, version: int, schema: str | None = None) -> No
         op.execute(_text(statement))
 
 
-async def migrate(engine: AsyncEngine, schema: str | None = None) -> int:
-    """Bring the tables to the newest version, without Alembic; for scripts, tests and the command line.
+async def migrate(engine: AsyncEngine, schema: str | None = None, *, version: int | None = None) -> int:
+    """Bring the tables to a version, without Alembic; for scripts, tests and the command line. One at a time in a
+    database: another one waits, and then finds the work done.
 
     :param engine: an engine whose role may create tables.
     :param schema: as in :func:`upgrade`.
-    :returns: the version that was there before, 0 for none.
+    :param version: the version to reach, also an older one: 0 drops everything, the jobs too. Default: the newest.
+    :returns: the version that was there before, 0 for none. Tables that are newer than this package stay as they are.
+    :raises InvalidOption: for a version that this package doesn't have.
     """
+    target = _checked(CURRENT if version is None else version)
 
     def run(connection: Connection) -> int:
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         before = _version(connection, schema)
-        if before < CURRENT:
-            for statement in up_statements(None, schema):
-                connection.execute(_text(statement))
+        if before < target:
+            statements = up_statements(target, schema)
+        else:
+            statements = down_statements(target, schema) if target < before <= CURRENT else []
+        for statement in statements:
+            connection.execute(_text(statement))
         return before
 
     async with engine.begin() as connection:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from oban_sqla import InvalidOption, Job, JobSpec, Unique, migrations, use_schema
 from oban_sqla.models import metadata
 from tests.migrations.catalog import described
+from tests.support import eventually
 
 # The tables as oban-py 0.7 has them, before this package comes.
 OBAN_PY = """
@@ -110,6 +111,46 @@ async def test_concurrent_runs_make_one_schema(empty: AsyncEngine, empty_databas
     assert described(empty_database) == described(database_url)
     for engine in engines:
         await engine.dispose()
+
+
+async def test_concurrent_runs_down_are_made_one_after_another(empty: AsyncEngine, empty_database: str) -> None:
+    nothing = described(empty_database)
+    await migrations.migrate(empty)
+    engines = [create_async_engine(empty_database) for _ in range(4)]
+    before = await asyncio.gather(*(migrations.migrate(engine, version=0) for engine in engines))
+    assert sorted(before) == [0] * 3 + [migrations.CURRENT]
+    assert described(empty_database) == nothing
+    for engine in engines:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize("version", [None, 0])
+async def test_a_run_waits_for_another_one_in_either_direction(empty: AsyncEngine, version: int | None) -> None:
+    await migrations.migrate(empty, version=migrations.CURRENT if version == 0 else 0)
+    async with empty.begin() as other:
+        await other.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": migrations._LOCK})
+        run = asyncio.create_task(migrations.migrate(empty, version=version))
+
+        async def is_waiting() -> bool:
+            found = await other.scalar(
+                text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            )
+            return found == 1
+
+        await eventually(is_waiting)
+        assert not run.done()
+    await run
+    assert await migrations.version(empty) == (migrations.CURRENT if version is None else version)
+
+
+async def test_a_version_that_there_is_not_and_newer_tables_are_left_alone(empty: AsyncEngine) -> None:
+    for version in (-1, migrations.CURRENT + 1):
+        with pytest.raises(InvalidOption, match="versions 0"):
+            await migrations.migrate(empty, version=version)
+    await migrations.migrate(empty)
+    await run(empty, "INSERT INTO oban_schema (version) VALUES (999)")
+    assert await migrations.migrate(empty, version=0) == 999
+    assert await migrations.version(empty) == 999
 
 
 async def test_downgrade_leaves_nothing_even_twice(empty: AsyncEngine, empty_database: str) -> None:
