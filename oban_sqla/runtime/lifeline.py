@@ -131,7 +131,7 @@ class Lifeline(Loop):
             return False
         if silent >= limits.dead_after:
             return True
-        return unlocked >= limits.stale_after / 2 and silent >= _stale_after(meta, limits.stale_after)
+        return unlocked >= limits.stale_after / 2 and silent >= stale_after(meta, limits.stale_after)
 
     async def _rescue(self, dead: list[str]) -> dict[str, int]:
         states: Counter[str] = Counter()
@@ -162,7 +162,7 @@ class Lifeline(Loop):
                 return
 
 
-def _stale_after(meta: str | None, ours: float) -> float:
+def stale_after(meta: str | None, ours: float) -> float:
     """After how many seconds a producer with this meta is stale; the nodes of a cluster may have different options."""
     read: object = json.loads(meta or "null")
     said = cast(dict[str, object], read) if isinstance(read, dict) else {}
