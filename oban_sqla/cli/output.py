@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 
 import click
 
+from ..runtime.words import span as span
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _COLOURS = {
@@ -22,7 +24,6 @@ _COLOURS = {
     "warning": "yellow",
     "problem": "red",
 }
-_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60))
 
 
 def json_option(command: F) -> F:
@@ -62,21 +63,6 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
     seconds = ((datetime.now(UTC) if now is None else now) - moment).total_seconds()
     said = span(abs(seconds))
     return f"{said} ago" if seconds >= 0 else f"in {said}"
-
-
-def span(seconds: float) -> str:
-    """A length of time in its two largest units, such as ``1d 3h`` or ``0.25s``."""
-    if seconds < 10:
-        return f"{seconds:.2g}s"
-    rest = round(seconds)
-    parts: list[str] = []
-    for unit, size in (*_UNITS, ("s", 1)):
-        count, rest = divmod(rest, size)
-        if count or parts:
-            parts.append(f"{count}{unit}")
-        if len(parts) == 2:
-            break
-    return " ".join(part for part in parts if not part.startswith("0")) or "0s"
 
 
 def _cell(value: object) -> str:

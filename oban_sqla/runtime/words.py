@@ -1,0 +1,38 @@
+"""How things are said to people: lengths of time, and lists of names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
+
+
+def span(seconds: float) -> str:
+    """A length of time in its two largest units, such as ``1d 3h`` or ``0.25s``."""
+    if seconds < 10:
+        return f"{seconds:.2g}s"
+    rest = round(seconds)
+    parts: list[str] = []
+    for unit, size in _UNITS:
+        count, rest = divmod(rest, size)
+        if count or parts:
+            parts.append(f"{count}{unit}")
+        if len(parts) == 2:
+            break
+    return " ".join(part for part in parts if not part.startswith("0")) or "0s"
+
+
+def listed(names: Iterable[str], most: int = 5) -> str:
+    """The names in order, at most so many of them: ``a, b and 3 more``; ``(none)`` when there is none."""
+    every = sorted(set(names))
+    if not every:
+        return "(none)"
+    beyond = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + beyond
+
+
+def meant(name: str, known: Iterable[str]) -> str:
+    """``; did you mean 'media'?`` when one of `known` is like `name`, else nothing."""
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near and near[0] != name else ""
