@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from ..runtime.oban import Oban
 from ..telemetry import logger
+from .health import Address, answering
 from .problems import line
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -23,16 +24,18 @@ LAST_WORDS = 5.0
 """Seconds that exit hooks and foreign threads have after the runtime has stopped."""
 
 
-def run(oban: Oban) -> int:
+def run(oban: Oban, health: Address | None = None) -> int:
     """Run `oban` until the process is asked to stop.
 
     Does not return when a job's thread is still running then: its job is given back as the last act, and the process
     leaves without waiting for the thread.
 
+    :param health: where probes are answered meanwhile; None: nowhere.
     :returns: the exit code.
+    :raises click.ClickException: when nobody can listen there.
     """
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        left = runner.run(_serve(oban))
+        left = runner.run(_serve(oban, health))
         if left:
             # A thread can't be stopped, but it ends with the process; only that makes it right to give its job away.
             _leave(runner.run(_abandon(oban, len(left))))
@@ -40,7 +43,7 @@ def run(oban: Oban) -> int:
     return 0
 
 
-async def _serve(oban: Oban) -> list[int]:
+async def _serve(oban: Oban, health: Address | None) -> list[int]:
     """Start, wait for the first signal, stop.
 
     :returns: the ids of jobs whose threads are still running.
@@ -48,23 +51,29 @@ async def _serve(oban: Oban) -> list[int]:
     loop = asyncio.get_running_loop()
     signalled = _signalled(loop)
     logger.info("oban-sqla %s, on the event loop of %s", version("oban-sqla"), type(loop).__module__.partition(".")[0])
-    starting = asyncio.create_task(oban.start())
     left: list[int] = []
     try:
-        both: tuple[asyncio.Future[Any], ...] = (starting, signalled)
-        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
-            await asyncio.wait([starting])
-        if not starting.cancelled():
-            starting.result()
-            name = await signalled
-            logger.info("%s: fetching no more; running jobs have %g s to end", name, oban.config.shutdown_grace)
-            left = await oban.stop()
+        async with answering(oban, health):
+            left = await _work(oban, signalled)
         return left
     finally:
         if not left:
             await oban.engine.dispose()
+
+
+async def _work(oban: Oban, signalled: asyncio.Future[str]) -> list[int]:
+    starting = asyncio.create_task(oban.start())
+    both: tuple[asyncio.Future[Any], ...] = (starting, signalled)
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.wait([starting])
+    if starting.cancelled():
+        return []
+    starting.result()
+    name = await signalled
+    logger.info("%s: fetching no more; running jobs have %g s to end", name, oban.config.shutdown_grace)
+    return await oban.stop()
 
 
 def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:

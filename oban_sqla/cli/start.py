@@ -15,6 +15,7 @@ from ..runtime.oban import Oban
 from ..telemetry import logger
 from . import logs
 from .database import database_option, engine_for, schema_option
+from .health import Address, AddressType
 from .process import run
 from .target import TargetError, load
 
@@ -52,6 +53,11 @@ class Queues(click.ParamType[dict[str, Queue]]):
     metavar="SECONDS",
     help="How long running jobs may take to end when the process is stopped. Default: 15.",
 )
+@click.option(
+    "--health",
+    type=AddressType(),
+    help="Answer health checks over HTTP there: /ready, /live and, with Prometheus's client, /metrics.",
+)
 @click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True)
 def start(
     module: str,
@@ -60,6 +66,7 @@ def start(
     schema: str | None,
     node: str | None,
     shutdown_grace: float | None,
+    health: Address | None,
     log_level: str,
 ) -> None:
     """Import MODULE and run the jobs of its workers until SIGTERM or Ctrl-C.
@@ -98,7 +105,7 @@ def start(
         if found is None:
             raise TargetError(f"{module} registers no worker; name the module whose functions carry @job")
         logger.warning("no worker is registered, so no job can run here; import their modules from %s", module)
-    sys.exit(run(oban))
+    sys.exit(run(oban, health))
 
 
 def _made(found: AsyncEngine | async_sessionmaker[Any] | None, url: str | None, options: dict[str, Any]) -> Oban:

@@ -127,6 +127,11 @@ class Oban:
         return self._node is not None and self._node.leadership.leads
 
     @property
+    def loops(self) -> dict[str, bool]:
+        """The background loops by name, and whether each is alive; empty unless it is running. Asks nobody."""
+        return {} if self._node is None else {loop.name: loop.is_alive for loop in self._node.loops}
+
+    @property
     def pool(self) -> Pool:
         """The engine's pool; commits on its connections wake this runtime."""
         return self.engine.sync_engine.pool

@@ -1,0 +1,208 @@
+"""``oban-sqla start --health``: the little of HTTP that an orchestrator's probes need, and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import click
+
+from ..healthcheck import METHODS, HealthApp, as_json, health_app
+from ..runtime.health import PATIENCE
+from ..runtime.oban import Oban
+from ..telemetry import logger
+
+EVERYWHERE = "0.0.0.0"
+CLIENT_TIMEOUT = 5.0
+"""Seconds that a client has to send its request, and again to take the answer."""
+LONGEST_REQUEST = 8192
+"""Bytes, with all headers."""
+MOST_CLIENTS = 50
+"""Connections at once; more are closed unheard."""
+
+_JSON = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where to listen. Port 0 is any free one; the log says which."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class AddressType(click.ParamType[Address]):
+    """``8080``, on all addresses, because probes come from outside; or ``127.0.0.1:8080``, or ``[::]:8080``."""
+
+    name = "[HOST:]PORT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Address:
+        if isinstance(value, Address):
+            return value
+        host, colon, port = str(value).rpartition(":")
+        bare = host.removeprefix("[").removesuffix("]")
+        is_bracketed = host == f"[{bare}]"
+        if (colon and not bare) or (":" in bare) != is_bracketed:
+            self.fail(
+                f"{value!r}: expected a port, or a host and a port such as 127.0.0.1:8080 or [::]:8080", param, ctx
+            )
+        if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+            self.fail(f"{value!r}: a port is a number from 0 to 65,535, got {port!r}", param, ctx)
+        return Address(bare or EVERYWHERE, int(port))
+
+
+@asynccontextmanager
+async def answering(oban: Oban, address: Address | None) -> AsyncGenerator[None, None]:
+    """Answer probes at `address` meanwhile; None: don't.
+
+    ``/`` and ``/ready``
+        200 while the node is well, and 503 with the reasons while it starts, stops, or can't reach the database.
+    ``/live``
+        503 when one of its background loops has ended; asks nobody else, so that an outage of the database restarts
+        no node.
+    ``/metrics``
+        Prometheus's, where the extra is installed.
+
+    :raises click.ClickException: when nobody can listen there.
+    """
+    if address is None:
+        yield
+        return
+    try:
+        server = await asyncio.start_server(_Clients(oban).serve, address.host, address.port, limit=LONGEST_REQUEST)
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
+        raise click.ClickException(f"--health: can't listen on {address}: {reason}") from error
+    for socket in server.sockets:
+        host, port = socket.getsockname()[:2]
+        logger.info("health checks are answered at http://%s", Address(host, port))
+    try:
+        yield
+    finally:
+        server.close()
+
+
+class _Clients:
+    """Whoever asks: one request a connection, within bounds of time, size and number."""
+
+    def __init__(self, oban: Oban) -> None:
+        self._pages = _Pages(oban)
+        self._count = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._count += 1
+        try:
+            if self._count <= MOST_CLIENTS:
+                async with asyncio.timeout(CLIENT_TIMEOUT):
+                    method, path, refused = await _request(reader)
+                answer = _failed(refused, method) if refused is not None else await self._pages.answer(method, path)
+                writer.write(answer)
+                async with asyncio.timeout(CLIENT_TIMEOUT):
+                    writer.close()
+                    await writer.wait_closed()
+        except (OSError, asyncio.IncompleteReadError):  # TimeoutError is one: it is slow, or gone
+            writer.transport.abort()
+        except Exception as error:
+            logger.error("a health check failed: %s: %s", type(error).__name__, error)
+        finally:
+            self._count -= 1
+            writer.close()
+
+
+class _Pages:
+    """What there is to ask for."""
+
+    def __init__(self, oban: Oban) -> None:
+        self._oban = oban
+        self._app: HealthApp = health_app(oban)
+        pages: dict[str, Callable[[], Awaitable[tuple[int, str, bytes]]]] = {
+            "/": self._ready,
+            "/ready": self._ready,
+            "/live": self._live,
+        }
+        self._pages = pages
+        if (metrics := _metrics_of(oban)) is not None:
+            pages["/metrics"] = metrics
+
+    async def answer(self, method: str, path: str) -> bytes:
+        """The answer to a request, as bytes."""
+        if (page := self._pages.get(path.partition("?")[0])) is None:
+            return _failed(HTTPStatus.NOT_FOUND, method, f"there are: {', '.join(self._pages)}")
+        if method not in METHODS:
+            return _failed(HTTPStatus.METHOD_NOT_ALLOWED, method, "only GET and HEAD are answered")
+        status, kind, body = await page()
+        return _response(HTTPStatus(status), kind, body, method)
+
+    async def _ready(self) -> tuple[int, str, bytes]:
+        health = await self._app.check()
+        return 200 if health.ok else 503, _JSON, as_json(health.as_dict())
+
+    async def _live(self) -> tuple[int, str, bytes]:
+        loops = self._oban.loops
+        ok = all(loops.values())
+        return 200 if ok else 503, _JSON, as_json({"ok": ok, "loops": loops})
+
+
+def _metrics_of(oban: Oban) -> Callable[[], Awaitable[tuple[int, str, bytes]]] | None:
+    """The page of the metrics; None where Prometheus's client is not installed."""
+    try:
+        from prometheus_client import REGISTRY, generate_latest
+        from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+        from .. import prometheus
+    except ImportError:
+        return None
+    try:
+        metrics = prometheus.instrument()
+    except ValueError:  # the program that was imported has done so itself
+        metrics = None
+    one_at_a_time = asyncio.Lock()
+
+    async def page() -> tuple[int, str, bytes]:
+        if metrics is not None:
+            try:
+                async with asyncio.timeout(PATIENCE), one_at_a_time:
+                    await metrics.count(oban.engine)
+            except Exception as error:  # the rest of the metrics is wanted most during an outage
+                logger.debug("the jobs could not be counted: %s: %s", type(error).__name__, error)
+        return 200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY)
+
+    return page
+
+
+async def _request(reader: asyncio.StreamReader) -> tuple[str, str, HTTPStatus | None]:
+    """Method and path of a request, and why it is refused, if it is."""
+    try:
+        head = await reader.readuntil(b"\r\n\r\n")
+    except asyncio.LimitOverrunError:
+        return "", "", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    match head.partition(b"\r\n")[0].decode("latin-1").split(" "):
+        case [method, path, "HTTP/1.0" | "HTTP/1.1"] if method and path.startswith("/"):
+            return method, path, None
+        case _:
+            return "", "", HTTPStatus.BAD_REQUEST
+
+
+def _failed(status: HTTPStatus, method: str, said: str | None = None) -> bytes:
+    return _response(status, _JSON, as_json({"error": said or status.phrase}), method)
+
+
+def _response(status: HTTPStatus, kind: str, body: bytes, method: str) -> bytes:
+    lines = [
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+    ]
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        lines.append(f"Allow: {', '.join(METHODS)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (b"" if method == "HEAD" else body)

@@ -1,0 +1,87 @@
+"""A health endpoint for any ASGI framework: ``app.mount("/health", health_app(oban))``. Needs nothing but the package.
+
+GET and HEAD are answered with 200 while the node is well and with 503 otherwise, and with :meth:`Health.as_dict` as
+JSON, which says why; other methods with 405. A process without a web framework has ``oban-sqla start --health PORT``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from .runtime.health import Health
+from .runtime.oban import Oban
+
+# ASGI's own shapes, as Starlette spells them.
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+METHODS = ("GET", "HEAD")
+
+
+def health_app(oban: Oban) -> HealthApp:
+    """An ASGI application that says how `oban` is.
+
+    ::
+
+        app.mount("/health", health_app(oban))        # FastAPI, Starlette: /health/ and whatever is below it
+        app.add_route("/health", health_app(oban))    # the same at exactly this path
+
+    It says names of queues and nodes and ids of running jobs, never arguments. Who may ask is up to the application
+    that it is part of.
+
+    :param oban: need not have been started yet; until then the answer is 503.
+    """
+    return HealthApp(oban)
+
+
+class HealthApp:
+    """See :func:`health_app`. An object rather than a function, so that routers take it for an application."""
+
+    def __init__(self, oban: Oban) -> None:
+        self._oban = oban
+        self._looking: asyncio.Task[Health] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match scope["type"]:
+            case "http":
+                await self._answer(scope["method"], send)
+            case "lifespan":
+                await _live(receive, send)
+            case _:  # a websocket: refused
+                await receive()
+                await send({"type": "websocket.close", "code": 1000})
+
+    async def check(self) -> Health:
+        """How the node is. Calls at the same time share one look at the database, and one connection of the pool."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._oban.health())
+        return await asyncio.shield(self._looking)  # who goes away ends it for nobody else
+
+    async def _answer(self, method: str, send: Send) -> None:
+        headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+        if method not in METHODS:
+            status, body = 405, as_json({"error": "only GET and HEAD are answered"})
+            headers.append((b"allow", ", ".join(METHODS).encode()))
+        else:
+            health = await self.check()
+            status, body = 200 if health.ok else 503, as_json(health.as_dict())
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+
+def as_json(value: dict[str, Any]) -> bytes:
+    """`value` as a line of JSON."""
+    return json.dumps(value).encode() + b"\n"
+
+
+async def _live(receive: Receive, send: Send) -> None:
+    """What a server says to an application of its own; there is nothing to set up."""
+    while (message := await receive())["type"] != "lifespan.shutdown":
+        await send({"type": f"{message['type']}.complete"})
+    await send({"type": "lifespan.shutdown.complete"})
