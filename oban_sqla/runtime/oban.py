@@ -33,6 +33,7 @@ from .node import Node
 from .operations import Changes, Operations, Target
 from .queues import QueueInfo, Queues
 from .results import result
+from .why import Why, why
 
 DEFAULT_PRUNE = Prune()
 
@@ -262,6 +263,17 @@ class Oban:
         :raises JobCancelled: when it was cancelled.
         """
         return await result(self.engine, target, timeout, with_retries)
+
+    async def why(self, target: JobSpec | Job | int) -> Why:
+        """Why a job is not running, or what it is doing: ``(await oban.why(42)).reason.text``.
+
+        A few statements by an index, on a connection of the pool; nothing is changed. Needs no started runtime.
+
+        :param target: an id, a :class:`Job`, or a spec that was flushed.
+        :returns: its state, and the reasons, the decisive one first, each with the next step to take.
+        :raises InvalidOption: for anything else.
+        """
+        return await why(self.engine, self.config, target)
 
     async def pause_queue(self, queue: str, *, node: str | None = None) -> None:
         """Fetch no more jobs of `queue`; what runs goes on. Lasts, also over restarts, until :meth:`resume_queue`.

@@ -1,0 +1,156 @@
+"""Why one job does not run: what its row says, and what stands before it. All by an index, and none counts far."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Executable,
+    Float,
+    Integer,
+    SmallInteger,
+    Text,
+    case,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+    text,
+    true,
+    tuple_,
+    type_coerce,
+    union_all,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+from ..models import QueueSettings
+from ..models.base import utc_now
+from ..models.job import jobs
+from ..types import UTCDateTime
+from .rescue import ran_by
+from .statement import parameter, state, statement
+
+LONGEST_ERROR = 2_000
+"""Characters that are read of an error; its last line is at the end."""
+
+_FIRST: ColumnElement[Any] = literal_column("timestamp '0001-01-01'")
+_LAST: ColumnElement[Any] = literal_column("timestamp '9999-12-31'")
+
+
+def _time(name: str) -> ColumnElement[Any]:
+    """The column where Python has such a time, else null."""
+    value = type_coerce(jobs.c[name], UTCDateTime())
+    return case((jobs.c[name].between(_FIRST, _LAST), value)).label(name)
+
+
+def _meta(key: str) -> ColumnElement[Any]:
+    return jobs.c.meta.op("->>")(literal_column(f"'{key}'", Text)).label(key)
+
+
+@statement
+def row_of() -> Executable:
+    """The job `id`. Whatever a stranger wrote into it, this reads it.
+
+    Times that Python does not have are null; `never` says that its time never comes. `xid` is the transaction that
+    locked or changed the row last, as text: ``"0"`` for none.
+    """
+    errors = case((func.jsonb_typeof(jobs.c.errors) == "array", jobs.c.errors))
+    plain = (jobs.c.id, jobs.c.queue, jobs.c.attempt, jobs.c.max_attempts, jobs.c.priority, jobs.c.remaining)
+    times = ("inserted_at", "scheduled_at", "attempted_at", "cancel_at", "completed_at", "discarded_at", "cancelled_at")
+    return select(
+        *plain,
+        type_coerce(jobs.c.worker, Text).label("worker"),
+        cast(jobs.c.state, Text).label("state"),
+        *(_time(name) for name in times),
+        (jobs.c.scheduled_at > _LAST).label("never"),
+        jobs.c.attempted_by[1].label("node"),
+        ran_by().label("producer"),
+        func.right(errors.op("->")(literal_column("-1")).op("->>")(literal_column("'error'")), LONGEST_ERROR).label(
+            "error"
+        ),
+        _meta("rescued"),
+        _meta("snoozed"),
+        _meta("unknown_worker"),
+        literal_column("xmax::text", Text).label("xid"),
+        type_coerce(utc_now(), UTCDateTime()).label("now"),
+    ).where(jobs.c.id == parameter("id", BigInteger))
+
+
+@statement
+def newest() -> Executable:
+    """The highest id of a job; null when there is none."""
+    return select(func.max(jobs.c.id))
+
+
+@statement
+def settings_of() -> Executable:
+    """What was asked of `queue`, in every instance: its name, the node (blank: all), and the settings."""
+    row = (QueueSettings.name, QueueSettings.node, QueueSettings.started, QueueSettings.paused)
+    return select(*row, QueueSettings.updated_at).where(QueueSettings.queue == parameter("queue"))
+
+
+@statement
+def crowd() -> Executable:
+    """What stands before a job of `queue` at `priority`, `scheduled_at` and `id`: two rows.
+
+    ``ahead``: how many available jobs come first; ``executing``: how many run, and for how many seconds the oldest one.
+    Both are counted up to `most`.
+    """
+    place = tuple_(jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
+    own = (parameter("priority", SmallInteger), parameter("scheduled_at", TIMESTAMP), parameter("id", BigInteger))
+    most = parameter("most", Integer)
+    ahead = (
+        select(jobs.c.id)
+        .where(jobs.c.state == state("available"), jobs.c.queue == parameter("queue"), place < tuple_(*own))
+        .limit(most)
+        .subquery("ahead")
+    )
+    began = jobs.c.attempted_at
+    running = (
+        select(case((func.isfinite(began), utc_now() - began)).label("age"))
+        .where(jobs.c.state == state("executing"), jobs.c.queue == parameter("queue"))
+        .limit(most)
+        .subquery("running")
+    )
+    oldest = cast(func.extract("epoch", func.max(running.c.age)), Float)
+    count = func.count(literal_column("*")).label("jobs")
+    return union_all(
+        select(literal_column("'ahead'", Text).label("what"), count, cast(null(), Float).label("oldest")).select_from(ahead),
+        select(literal_column("'executing'", Text), count, oldest).select_from(running),
+    )
+
+
+@statement
+def holder() -> Executable:
+    """Who has the transaction `xid` open; no row when it has ended.
+
+    One row each: the backend's process id (null for a prepared transaction), its role, application and state, for how
+    many seconds the transaction is open, and the name under which it was prepared. What is null may only be hidden.
+    """
+    return text("""
+        SELECT l.pid, a.usename::text, a.application_name, a.state,
+               extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, p.prepared))::float8 AS open, p.gid
+        FROM pg_catalog.pg_locks l
+        LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+        LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = l.transactionid
+        WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+          AND l.transactionid::text = :in_xid
+    """)
+
+
+@statement
+def probe() -> Executable:
+    """Lock the job `id` as a fetch would, for the caller to roll back: no row when somebody else has locked it."""
+    return select(true()).where(jobs.c.id == parameter("id", BigInteger)).with_for_update(skip_locked=True)
+
+
+@statement
+def bounds() -> Executable:
+    """For the rest of the transaction: the planner keeps to the indexes, and no statement takes more than `limit` ms.
+
+    The settings of a transaction do not leak through a pooler.
+    """
+    settings = {"enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_custom_plan"}
+    fixed = (func.set_config(name, value, True) for name, value in settings.items())
+    return select(*fixed, func.set_config("statement_timeout", parameter("limit"), True))
