@@ -27,16 +27,24 @@ CONNECT_TIMEOUT = 5.0
 LAST_MOMENT = 0.5
 """Seconds that a driver gets to notice that its line was cut."""
 
-# Plans cached on an empty table are 50 to 400 times too slow when it has filled, so none is cached. Every statement has
-# an index; statistics that speak of a state as it was a minute ago would make some of them read the table instead. The
-# rest keeps settings of the server or role that suit other programs away from these short statements.
+# Every statement has an index, and must use it whatever the statistics say: they speak of a state as it was a minute
+# ago. The rest keeps settings of the server or role that suit other programs away from these short statements.
 SETTINGS = (
-    "SET plan_cache_mode = force_custom_plan",
     "SET enable_seqscan = off",
     "SET jit = off",
     "SET default_transaction_isolation = 'read committed'",
     "SET TimeZone = 'UTC'",
     "SET application_name = 'oban_sqla'",
+)
+# A plan that was cached on an empty table is 50 to 400 times too slow when the table has filled, so none is cached...
+PLAN_ALWAYS = ("SET plan_cache_mode = force_custom_plan",)
+# ... except where there is but one plan to choose. Planning is two fifths of what the server does for a fetch of ten or
+# their acks; so those statements are written, and their lanes set, to leave the planner no choice.
+PLAN_ONCE = (
+    "SET plan_cache_mode = force_generic_plan",
+    "SET enable_sort = off",
+    "SET enable_bitmapscan = off",
+    "SET enable_mergejoin = off",
 )
 
 # Behind a transaction pooler a SET would leak to whoever gets the server's connection next, and a statement is prepared
@@ -82,10 +90,16 @@ class Lane:
     :param name: for messages.
     :param prepare: called with the driver's own connection, on every new one.
     :param timeout: seconds that a statement may take; after them the connection is given up.
+    :param plans: :data:`PLAN_ALWAYS`, or :data:`PLAN_ONCE` for statements that have one plan only.
     """
 
     def __init__(
-        self, engine: AsyncEngine, name: str, prepare: Prepare | None = None, timeout: float = STATEMENT_TIMEOUT
+        self,
+        engine: AsyncEngine,
+        name: str,
+        prepare: Prepare | None = None,
+        timeout: float = STATEMENT_TIMEOUT,
+        plans: tuple[str, ...] = PLAN_ALWAYS,
     ) -> None:
         self.name = name
         self.connections = 0
@@ -96,6 +110,7 @@ class Lane:
         self._schemas = engine.get_execution_options().get("schema_translate_map")
         self._prepare = prepare
         self._timeout = timeout
+        self._settings = SETTINGS + plans
         self._attempts = 0
         self._refusal: tuple[int, StatementFailed] | None = None
         self._connection: AsyncConnection | None = None
@@ -236,7 +251,7 @@ class Lane:
         if connection.sync_connection is not None:
             connection.sync_connection.detach()
         pooled = self.pooled
-        for setting in () if pooled else SETTINGS:
+        for setting in () if pooled else self._settings:
             await connection.execute(text(setting))
         if pooled and not isinstance(driver, asyncpg.Connection):
             driver.prepare_threshold = None  # psycopg: prepare nothing by a name

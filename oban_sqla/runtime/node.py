@@ -25,7 +25,7 @@ from .attempt import Attempt
 from .control import Control
 from .executors.thread import Threads
 from .inserts import Inserts
-from .lanes import Lane, StatementFailed, mark_pooled, twin
+from .lanes import PLAN_ONCE, Lane, StatementFailed, mark_pooled, twin
 from .leader import Leadership
 from .lifeline import Lifeline
 from .liveness import Liveness
@@ -60,7 +60,8 @@ class Node:
         self.origin = uuid4().hex[:12]
         self.engine = engine = twin(engine)
         # Fetching and acknowledging overlap, which is worth half as much again; what is slow at times has its own lane.
-        self.fetching, self.acking, self.upkeep = (Lane(engine, name) for name in ("fetching", "acking", "upkeep"))
+        self.fetching, self.acking = (Lane(engine, name, plans=PLAN_ONCE) for name in ("fetching", "acking"))
+        self.upkeep = Lane(engine, "upkeep")
         self.leading = Lane(engine, "leading")
         """For the duties that only a leader has; the others never open it."""
         self.inserts = Inserts(Lane(engine, "inserting"), self._written)

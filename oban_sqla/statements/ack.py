@@ -15,6 +15,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Float,
+    Select,
     SmallInteger,
     Text,
     case,
@@ -24,6 +25,7 @@ from sqlalchemy import (
     literal_column,
     null,
     select,
+    true,
     type_coerce,
     update,
 )
@@ -62,19 +64,25 @@ def _given(*columns: Any) -> Any:
     return func.unnest(*parameters).table_valued(*columns).render_derived(name="given").alias("given")
 
 
-def _is_ours(given: Any) -> ColumnElement[bool]:
-    ours: ColumnElement[bool] = (
-        (jobs.c.id == given.c.id)
-        & (cast(jobs.c.state, Text) == literal_column("'executing'"))
-        & (jobs.c.attempt == given.c.attempt)
-        & (jobs.c.attempted_by[PRODUCER] == given.c.producer)
-        & (type_coerce(jobs.c.attempted_at, TIMESTAMP()) == given.c.attempted_at)
+def _ours(given: Any) -> Select[Any]:
+    """The job of one `given` run, while it is still that run's."""
+    return select(jobs.c.id).where(
+        jobs.c.id == given.c.id,
+        cast(jobs.c.state, Text) == literal_column("'executing'"),
+        jobs.c.attempt == given.c.attempt,
+        jobs.c.attempted_by[PRODUCER] == given.c.producer,
+        type_coerce(jobs.c.attempted_at, TIMESTAMP()) == given.c.attempted_at,
     )
-    return ours
 
 
 def _locked(given: Any) -> ColumnElement[Any]:
-    return ids(select(jobs.c.id).where(_is_ours(given)).order_by(jobs.c.id).with_for_update(of=jobs, skip_locked=True))
+    """Their ids, locked.
+
+    A sub-query that locks can't be turned into a join, so each run is one look-up by key whatever the planner believes
+    of the table.
+    """
+    locked = _ours(given).with_for_update(skip_locked=True).lateral("locked")
+    return ids(select(locked.c.id).select_from(given.join(locked, true())))
 
 
 @statement
@@ -137,4 +145,5 @@ def wait_for() -> Executable:
 def still_ours() -> Executable:
     """Of these runs, the ids whose job is still theirs: an ack that changed nothing met a lock, or was fenced out."""
     given = _given(*_FENCE)
-    return select(jobs.c.id).where(_is_ours(given))
+    ours = _ours(given).limit(1).lateral("ours")
+    return select(ours.c.id).select_from(given.join(ours, true()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from oban_sqla import migrations
-from oban_sqla.runtime.lanes import SETTINGS
+from oban_sqla.runtime.lanes import PLAN_ONCE, SETTINGS
 from oban_sqla.statements.ack import acknowledge, complete, still_ours
 from oban_sqla.statements.fetch import fetch, fetch_onward
 from oban_sqla.statements.insert import insert_plain
@@ -27,11 +28,11 @@ from oban_sqla.statements.stage import poll, stage_all, stage_own
 from oban_sqla.statements.statement import Statement
 
 FINISHED, SCHEDULED, AVAILABLE, EXECUTING = 200_000, 50_000, 50_000, 100
+FEW = {"finished": 1_000, "scheduled": 100, "available": 10, "executing": 10}
 THEN = datetime(2024, 1, 1)
 PRODUCER = "8c6b6f0e-0000-4000-8000-000000000000"
 
 FILL = """
-ALTER TABLE {table} SET (autovacuum_enabled = off);
 INSERT INTO {table} (worker, queue, state, attempt, attempted_by, attempted_at, scheduled_at, completed_at)
   SELECT 'w', 'queue-' || i % 5, 'completed', 1, ARRAY['n', '{producer}'], now(), '{then}', now()
     FROM generate_series(1, {finished}) i;
@@ -61,6 +62,8 @@ OUTCOMES: dict[str, Any] = {
     "error": ['[{"attempt": 1}]'] * 100,
     "meta": [None] * 100,
 }
+PLANNED_ONCE = {fetch, fetch_onward, reconcile, complete, acknowledge, still_ours}
+"""What the lanes that fetch and acknowledge run."""
 QUEUES = [f"queue-{number}" for number in range(5)]
 
 PRIMARY, FETCHING = "oban_jobs_pkey", "oban_jobs_fetch_index"
@@ -88,12 +91,20 @@ def schema(request: pytest.FixtureRequest) -> str | None:
 @pytest.fixture(scope="module")
 def filled(server_url: Any, schema: str | None) -> Iterator[Connection[Any]]:
     """A connection with the settings of a lane, to a database with a filled table that was never analysed."""
+    with migrated(server_url, schema, "plans") as connection:
+        fill(connection, schema)
+        yield connection
+
+
+@contextmanager
+def migrated(server_url: Any, schema: str | None, name: str) -> Iterator[Connection[Any]]:
+    """A connection with the settings of a lane, to a database with empty tables."""
     import asyncio
     import os
 
     from tests.database import create_database, drop_database
 
-    name = f"oban_plans_{os.getpid()}_{schema or 'public'}"
+    name = f"oban_{name}_{os.getpid()}_{schema or 'public'}"
 
     async def prepare() -> str:
         url = await create_database(server_url, name)
@@ -103,34 +114,56 @@ def filled(server_url: Any, schema: str | None) -> Iterator[Connection[Any]]:
         return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
 
     url = asyncio.run(prepare())
-    table = "oban_jobs" if schema is None else f"{schema}.oban_jobs"
     try:
         with Connection.connect(url, autocommit=True) as connection:
-            fill = FILL.format(
-                table=table, producer=PRODUCER, then=THEN,
-                finished=FINISHED, scheduled=SCHEDULED, available=AVAILABLE, executing=EXECUTING,
-            )  # fmt: skip
-            for command in (*SETTINGS, *fill.split(";\n")):
-                if command.strip():
-                    connection.execute(command.encode())
+            for command in (*SETTINGS, f"ALTER TABLE {table(schema)} SET (autovacuum_enabled = off)"):
+                connection.execute(command.encode())
             yield connection
     finally:
         asyncio.run(drop_database(server_url, name))
 
 
+def table(schema: str | None) -> str:
+    return "oban_jobs" if schema is None else f"{schema}.oban_jobs"
+
+
+def fill(
+    connection: Connection[Any],
+    schema: str | None,
+    finished: int = FINISHED,
+    scheduled: int = SCHEDULED,
+    available: int = AVAILABLE,
+    executing: int = EXECUTING,
+) -> None:
+    commands = FILL.format(
+        table=table(schema), producer=PRODUCER, then=THEN,
+        finished=finished, scheduled=scheduled, available=available, executing=executing,
+    )  # fmt: skip
+    for command in commands.split(";\n"):
+        if command.strip():
+            connection.execute(command.encode())
+
+
 def plan(connection: Connection[Any], statement: Statement, given: dict[str, Any], schema: str | None) -> Any:
     """The plan of the statement as lanes send it."""
-    compiled = statement.compiled(asyncpg.dialect(), {None: schema} if schema else None)
-    values = sql.SQL(", ").join(sql.Literal(value) for value in compiled.values(given))
-    connection.execute(f"PREPARE pinned AS {compiled.sql}".encode())
+    prepare(connection, statement, schema)
     try:
-        explain = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE pinned" + ("({})" if compiled.parameters else "")).format(
-            values
-        )
-        [(found,)] = connection.execute(explain).fetchall()
-        return found[0]["Plan"]
+        return prepared_plan(connection, statement, given)
     finally:
-        connection.execute("DEALLOCATE pinned")
+        connection.execute(f"DEALLOCATE pinned_{statement.name}".encode())
+
+
+def prepare(connection: Connection[Any], statement: Statement, schema: str | None) -> None:
+    compiled = statement.compiled(asyncpg.dialect(), {None: schema} if schema else None)
+    connection.execute(f"PREPARE pinned_{statement.name} AS {compiled.sql}".encode())
+
+
+def prepared_plan(connection: Connection[Any], statement: Statement, given: dict[str, Any]) -> Any:
+    compiled = statement.compiled(asyncpg.dialect())
+    values = sql.SQL(", ").join(sql.Literal(value) for value in compiled.values(given))
+    execute = f"EXPLAIN (FORMAT JSON) EXECUTE pinned_{statement.name}" + ("({})" if compiled.parameters else "")
+    [(found,)] = connection.execute(sql.SQL(execute).format(values)).fetchall()
+    return found[0]["Plan"]
 
 
 def nodes(tree: Any) -> Iterator[dict[str, Any]]:
@@ -146,6 +179,11 @@ def check(tree: Any, indexes: set[str]) -> list[str]:
         f"{node['Node Type']} on oban_jobs"
         for node in found
         if node["Node Type"] == "Seq Scan" and node.get("Relation Name") == "oban_jobs"
+    ]
+    wrong += [
+        f"all of {node['Index Name']}"
+        for node in found
+        if node.get("Index Name") == PRIMARY and "Index Cond" not in node
     ]
     # Beside rows that were found by their ids a hash of what was given is right: a loop would be quadratic.
     wrong += [
@@ -170,14 +208,38 @@ def test_hot_statements_use_their_indexes_and_never_read_the_table(
     if analysed:
         filled.execute("ANALYZE")
     filled.execute(f"SET plan_cache_mode = {mode}".encode())
-    wrong = {
-        statement.name: (found, tree)
-        for statement, given, indexes in HOT
-        if (found := check(tree := plan(filled, statement, given, schema), indexes))
-    }
-    if wrong:
-        print(json.dumps({name: tree for name, (_, tree) in wrong.items()}, indent=1))
-    assert {name: found for name, (found, _) in wrong.items()} == {}
+    assert wrong({statement: plan(filled, statement, given, schema) for statement, given, _ in HOT}) == {}
+
+
+def wrong(plans: dict[Statement, Any]) -> dict[str, list[str]]:
+    """What is wrong, by statement; its plan is printed."""
+    indexes = {statement: used for statement, _, used in HOT}
+    found = {statement: check(tree, indexes[statement]) for statement, tree in plans.items()}
+    for statement in (statement for statement, said in found.items() if said):
+        print(statement.name, json.dumps(plans[statement], indent=1))
+    return {statement.name: said for statement, said in found.items() if said}
+
+
+BEGINNINGS = ["empty", "empty and analysed", "a few rows", "a few rows and analysed"]
+
+
+@pytest.mark.parametrize("beginning", BEGINNINGS)
+def test_plans_that_were_made_once_are_right_for_a_table_that_has_filled_since(
+    server_url: Any, schema: str | None, beginning: str
+) -> None:
+    once = [(statement, given) for statement, given, _ in HOT if statement in PLANNED_ONCE]
+    with migrated(server_url, schema, "once") as connection:
+        if "few" in beginning:
+            fill(connection, schema, **FEW)
+        if "analysed" in beginning:
+            connection.execute("VACUUM ANALYZE")
+        for command in PLAN_ONCE:
+            connection.execute(command.encode())
+        for statement, given in once:
+            prepare(connection, statement, schema)
+            prepared_plan(connection, statement, given)
+        fill(connection, schema)
+        assert wrong({statement: prepared_plan(connection, statement, given) for statement, given in once}) == {}
 
 
 def test_inserting_reads_nothing_of_the_table(filled: Connection[Any], schema: str | None) -> None:
@@ -187,10 +249,14 @@ def test_inserting_reads_nothing_of_the_table(filled: Connection[Any], schema: s
 
 
 def test_a_check_that_finds_nothing_would_be_no_check(filled: Connection[Any], schema: str | None) -> None:
-    table = "oban_jobs" if schema is None else f"{schema}.oban_jobs"
+    explain = f"EXPLAIN (FORMAT JSON) SELECT id FROM {table(schema)} ORDER BY id".encode()
+    [(found,)] = filled.execute(explain).fetchall()
+    assert check(found[0]["Plan"], {PRIMARY}) == [f"all of {PRIMARY}"]
     filled.execute("SET enable_indexscan = off; SET enable_bitmapscan = off; SET enable_seqscan = on")
     try:
-        [(found,)] = filled.execute(f"EXPLAIN (FORMAT JSON) SELECT * FROM {table} WHERE id = 1".encode()).fetchall()
+        [(found,)] = filled.execute(
+            f"EXPLAIN (FORMAT JSON) SELECT * FROM {table(schema)} WHERE id = 1".encode()
+        ).fetchall()
         assert check(found[0]["Plan"], {PRIMARY}) == ["Seq Scan on oban_jobs", f"uses [], not ['{PRIMARY}']"]
     finally:
         filled.execute("RESET enable_indexscan; RESET enable_bitmapscan; RESET enable_seqscan")
