@@ -1,0 +1,80 @@
+"""What an operator looks at: how many jobs there are, which of them run, and how many ended lately."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Executable, Float, Integer, Text, case, cast, func, or_, select
+
+from ..models import Producer, QueueSettings
+from ..models.base import utc_now
+from ..models.job import jobs
+from .census import counted
+from .rescue import ran_by
+from .statement import parameter, seconds_from, state, statement
+
+
+@statement
+def census_of_all() -> Executable:
+    """As `census`, of all jobs in every state. Reads the whole table."""
+    return counted()
+
+
+@statement
+def asked_of_all() -> Executable:
+    """What was asked of all nodes of the instance `name`: a row for each queue of which something was asked."""
+    settings = (QueueSettings.queue, QueueSettings.started, QueueSettings.paused, QueueSettings.local_limit)
+    everywhere = QueueSettings.node == parameter("everywhere")
+    return select(*settings).where(QueueSettings.name == parameter("name"), everywhere)
+
+
+@statement
+def duties() -> Executable:
+    """Every producer's uuid as text, when it started, when it last gave a sign of life, and how many jobs it runs."""
+    key = cast(Producer.uuid, Text)
+    running = (
+        select(ran_by().label("key"), func.count().label("jobs"))
+        .where(jobs.c.state == state("executing"))
+        .group_by(ran_by())
+        .subquery("running")
+    )
+    return select(
+        key.label("key"),
+        Producer.started_at,
+        Producer.updated_at,
+        func.coalesce(running.c.jobs, 0).label("running"),
+    ).select_from(Producer.__table__.outerjoin(running, running.c.key == key))
+
+
+@statement
+def running() -> Executable:
+    """The jobs that run, the oldest first, at most `most`: id, queue, worker, attempts, node, and seconds of age."""
+    began = jobs.c.attempted_at
+    age = case((func.isfinite(began), func.extract("epoch", utc_now() - began)))
+    return (
+        select(
+            jobs.c.id,
+            jobs.c.queue,
+            cast(jobs.c.worker, Text).label("worker"),
+            jobs.c.attempt,
+            jobs.c.max_attempts,
+            jobs.c.attempted_by[1].label("node"),
+            cast(age, Float).label("age"),
+        )
+        .where(jobs.c.state == state("executing"))
+        .order_by(began.nulls_last(), jobs.c.id)
+        .limit(parameter("most", Integer))
+    )
+
+
+@statement
+def finished() -> Executable:
+    """How many jobs of each queue have finished within the last `seconds`, however they did."""
+    since = utc_now() - seconds_from(parameter("seconds", Float))
+    return (
+        select(jobs.c.queue, func.count().label("jobs"))
+        .where(or_(*(_since(name, since) for name in ("completed", "cancelled", "discarded"))))
+        .group_by(jobs.c.queue)
+    )
+
+
+def _since(name: str, since: ColumnElement[Any]) -> ColumnElement[bool]:
+    return (jobs.c.state == state(name)) & (jobs.c[f"{name}_at"] > since)
