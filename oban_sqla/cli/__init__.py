@@ -6,12 +6,17 @@ logging configured, and modules imported by name.
 
 import click
 
+from .cron import cron
 from .problems import Commands
+from .queues import queues
 from .schema import migrate, sql
+from .settings import config_option
 from .start import start
+from .top import top
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@config_option
 @click.version_option(package_name="oban-sqla", message="oban-sqla %(version)s")
 def main() -> None:
     """Background jobs as rows of PostgreSQL, for SQLAlchemy.
@@ -29,5 +34,8 @@ def main() -> None:
 main.add_command(start)
 main.add_command(migrate)
 main.add_command(sql)
+main.add_command(queues)
+main.add_command(cron)
+main.add_command(top)
 
 __all__ = ["main"]

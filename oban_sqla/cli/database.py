@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from .. import migrations
 from ..errors import DatabaseUnavailable, SchemaOutdated
+from .settings import FILE, config_option, settings
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -30,22 +31,28 @@ _OF_ASYNCPG = frozenset(inspect.signature(asyncpg.connect).parameters) | {
 
 
 def database_option(command: F) -> F:
-    """``--database-url``, else the environment."""
+    """``--database-url``, else the environment, else the file of the settings."""
     return click.option(
         "--database-url",
         "url",
         metavar="URL",
         envvar=ENVIRONMENT,
         show_envvar=True,
+        default=lambda: settings().value("database_url"),
         help="The PostgreSQL database, as postgresql://user:password@host/name.",
     )(command)
 
 
 def schema_option(command: F) -> F:
-    """``--schema``."""
+    """``--schema``, else the environment, else the file of the settings; and ``--config``, which names that."""
     return click.option(
-        "--schema", metavar="NAME", help="The PostgreSQL schema of the tables. Default: the search path's first."
-    )(command)
+        "--schema",
+        metavar="NAME",
+        envvar="OBAN_SCHEMA",
+        show_envvar=True,
+        default=lambda: settings().value("schema"),
+        help="The PostgreSQL schema of the tables. Default: the search path's first.",
+    )(config_option(command))
 
 
 def engine_for(url: str | None) -> AsyncEngine:
@@ -54,7 +61,9 @@ def engine_for(url: str | None) -> AsyncEngine:
     :raises click.UsageError: without a URL, or for one that can't be used.
     """
     if not url:
-        raise click.UsageError(f"no database: give --database-url, or set {' or '.join(ENVIRONMENT)}")
+        raise click.UsageError(
+            f"no database: give --database-url, or set {' or '.join(ENVIRONMENT)}, or database_url in {FILE}"
+        )
     return create_async_engine(_checked(url), pool_pre_ping=True)
 
 

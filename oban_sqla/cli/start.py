@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
+from ..cron import by_name
+from ..errors import InvalidOption
 from ..limits import Queue
 from ..models import use_schema
 from ..registry import workers
@@ -16,8 +19,12 @@ from ..telemetry import logger
 from . import logs
 from .database import database_option, engine_for, schema_option
 from .health import Address, AddressType
+from .keys import queues as queues_of
+from .keys import queues_from
+from .place import Place, SettingsError
 from .process import run
-from .target import TargetError, load
+from .settings import FILE, Settings, settings
+from .target import Found, TargetError, load
 
 
 class Queues(click.ParamType[dict[str, Queue]]):
@@ -26,21 +33,14 @@ class Queues(click.ParamType[dict[str, Queue]]):
     name = "NAME=LIMIT[,…]"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Queue]:
-        queues: dict[str, Queue] = {}
-        for part in str(value).split(","):
-            name, equals, limit = (piece.strip() for piece in part.partition("="))
-            if not name:
-                self.fail(f"{value!r}: expected names and limits, such as default=10,media=5", param, ctx)
-            if name in queues:
-                self.fail(f"the queue {name!r} is named twice", param, ctx)
-            if equals and not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 10_000):
-                self.fail(f"queue {name!r}: a limit is 1 to 10,000 jobs at once, got {limit!r}", param, ctx)
-            queues[name] = Queue(limit=int(limit)) if equals else Queue()
-        return queues
+        try:
+            return queues_of(queues_from(str(value)), Place("--queues"))
+        except InvalidOption as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command(short_help="Run the jobs of a module until it is stopped.")
-@click.argument("module", metavar="MODULE[:ATTRIBUTE]")
+@click.argument("targets", metavar="[MODULE[:ATTRIBUTE]]...", nargs=-1)
 @click.option(
     "--queues", type=Queues(), help="The queues to work, and how many jobs of each to run at once. Default: default=10."
 )
@@ -58,16 +58,16 @@ class Queues(click.ParamType[dict[str, Queue]]):
     type=AddressType(),
     help="Answer health checks over HTTP there: /ready, /live and, with Prometheus's client, /metrics.",
 )
-@click.option("--log-level", type=click.Choice(logs.LEVELS), default="info", show_default=True)
+@click.option("--log-level", type=click.Choice(logs.LEVELS), help="Default: info.")
 def start(
-    module: str,
+    targets: tuple[str, ...],
     queues: dict[str, Queue] | None,
     url: str | None,
     schema: str | None,
     node: str | None,
     shutdown_grace: float | None,
     health: Address | None,
-    log_level: str,
+    log_level: str | None,
 ) -> None:
     """Import MODULE and run the jobs of its workers until SIGTERM or Ctrl-C.
 
@@ -78,6 +78,13 @@ def start(
       oban-sqla start app.db:Session --queues default=10
     An Oban, with the queues and options that it was made with:
       oban-sqla start app.main:oban
+    What oban.toml says, or [tool.oban_sqla] in pyproject.toml:
+      oban-sqla start
+
+    Every option may stand in that file, or in the environment as OBAN_QUEUES, OBAN_NODE and so
+    on; the environment goes before the file, and what is given here before both. An Oban of your
+    own has its options where it is made: what is given here for it is refused, and so is what the
+    file or the environment says of it that is not so.
 
     Only workers that MODULE imports can run; jobs of others are left to other nodes. With
     --log-level debug each job that ends is logged, without its arguments.
@@ -86,26 +93,67 @@ def start(
     is available again for other nodes, with its attempt given back. A second signal ends at once,
     and leaves the running jobs to be rescued by other nodes.
     """
-    logs.configure(log_level)
+    told = settings()
+    logs.configure(log_level or told.value("log_level") or "info")
+    targets = targets or told.value("module") or ()
+    if not targets:
+        raise click.UsageError(
+            "what is to run? Name the module whose functions carry @job, as in `oban-sqla start app.jobs`, "
+            f'or write module = "app.jobs" in {FILE}'
+        )
     if schema is not None:
         use_schema(schema)
-    found = load(module)
-    own = {"--queues": queues, "--node": node, "--shutdown-grace": shutdown_grace}
-    options = {name[2:].replace("-", "_"): value for name, value in own.items() if value is not None}
+    found, title = load_all(targets)
     if found is not None and click.get_current_context().get_parameter_source("url") is _COMMANDLINE:
-        raise click.UsageError(f"--database-url can't be given with {module}, which has a database of its own")
+        raise click.UsageError(f"--database-url can't be given with {title}, which has a database of its own")
+    own = {"queues": queues, "node": node, "shutdown_grace": shutdown_grace}
+    given = {name: value for name, value in own.items() if value is not None}
     if isinstance(found, Oban):
-        if options:
-            given = next(name for name, value in own.items() if value is not None)
-            raise click.UsageError(f"{given} can't be given with {module}: the Oban there has options of its own")
+        _refuse_options(found, title, given, told)
         oban = found
     else:
-        oban = _made(found, url, {"queues": {"default": Queue()}, **options})
+        oban = _made(found, url, {"queues": {"default": Queue()}, **_options(told), **given})
     if oban.config.queues and not list(workers):
         if found is None:
-            raise TargetError(f"{module} registers no worker; name the module whose functions carry @job")
-        logger.warning("no worker is registered, so no job can run here; import their modules from %s", module)
-    sys.exit(run(oban, health))
+            raise TargetError(f"{title} registers no worker; name the module whose functions carry @job")
+        logger.warning("no worker is registered, so no job can run here; import their modules from %s", title)
+    sys.exit(run(oban, health or told.value("health")))
+
+
+def load_all(targets: Sequence[str]) -> tuple[Found, str]:
+    """Import all `targets`.
+
+    :returns: the object that one of them names, or None, and what messages call it.
+    """
+    found = [(one, target) for target in targets if (one := load(target)) is not None]
+    if len(found) > 1:
+        raise click.UsageError(f"{found[0][1]} and {found[1][1]}: one process runs one of them")
+    return found[0] if found else (None, ", ".join(targets))
+
+
+def _options(told: Settings) -> dict[str, Any]:
+    """The options that the file and the environment say, with the workers of the crontab."""
+    options = {name: setting.value for name, setting in told.of_runtime().items()}
+    if (crontab := told.get("crontab")) is not None:
+        options["crontab"] = [entry.with_worker() for entry in crontab.value]
+        try:
+            by_name((), options["crontab"])
+        except InvalidOption as error:
+            raise SettingsError(f"{crontab.source}: {error}") from error
+    return options
+
+
+def _refuse_options(oban: Oban, title: str, given: Iterable[str], told: Settings) -> None:
+    """An Oban that was made elsewhere has its options; what says the same of them is no error."""
+    for name in given:
+        option = f"--{name.replace('_', '-')}"
+        raise click.UsageError(f"{option} can't be given with {title}: the Oban there has options of its own")
+    for name, setting in told.of_runtime().items():
+        if getattr(oban.config, name) != setting.value:
+            raise SettingsError(
+                f"{setting.source}: {title} is an Oban with options of its own, and its {name} is another; "
+                "drop it here, or start a module"
+            )
 
 
 def _made(found: AsyncEngine | async_sessionmaker[Any] | None, url: str | None, options: dict[str, Any]) -> Oban:

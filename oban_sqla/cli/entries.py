@@ -1,0 +1,99 @@
+"""``[[crontab]]`` of the settings: entries whose workers are known only when the modules are imported."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..cron import Cron, packed
+from ..errors import InvalidArgs, InvalidOption
+from ..models import JobSpec
+from ..models.spec import OPTIONS
+from ..registry import workers
+from ..unique import Unique
+from .place import Place, SettingsError
+from .toml import array, table
+
+_OF_THE_ENTRY = ("expression", "timezone", "name", "paused", "catch_up")
+_OF_THE_JOB = ("worker", "args", *OPTIONS)
+_OF_UNIQUE = ("period", "fields", "keys", "states")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One table ``[[crontab]]``.
+
+    :param place: where it stands.
+    :param cron: what it says of the times, without a job.
+    :param worker: the name of its worker.
+    :param args: of its job.
+    :param options: of its job, as :class:`JobSpec` takes them.
+    """
+
+    place: Place
+    cron: Cron
+    worker: str
+    args: Mapping[str, Any]
+    options: Mapping[str, Any]
+
+    def with_worker(self) -> Cron:
+        """The entry with its job, when the workers are registered.
+
+        :raises SettingsError: for a worker that isn't, or a job that can't be made.
+        """
+        if (worker := workers.get(self.worker)) is None:
+            near = difflib.get_close_matches(self.worker, list(workers), n=1)
+            hint = f"did you mean {near[0]}?" if near else "name its module, too, or import it there"
+            raise SettingsError(
+                f"{self.place.key('worker')}: no worker {self.worker!r} is registered by what is started; {hint}"
+            )
+        cron = self.cron
+        try:
+            spec = JobSpec(worker, self.args, **self.options)
+            return Cron(cron.expression, spec, cron.timezone, cron.name, cron.paused, cron.catch_up)
+        except (InvalidOption, InvalidArgs) as error:
+            raise SettingsError(f"{self.place} {error}") from error
+
+
+def entries(value: Any, place: Place) -> tuple[Entry, ...]:
+    """The entries of an array of tables.
+
+    :raises InvalidOption: for anything else.
+    :raises SettingsError: for what an entry can't have.
+    """
+    if (given := array(value)) is None:
+        raise InvalidOption("expected tables [[crontab]], each with an expression and a worker")
+    return tuple(_entry(one, Place(place.file, place.name, at)) for at, one in enumerate(given, 1))
+
+
+def _entry(value: Any, place: Place) -> Entry:
+    if (given := table(value)) is None:
+        raise SettingsError(f"{place} expected a table with an expression and a worker, got {value!r}")
+    place.refuse_unknown(given, (*_OF_THE_ENTRY, *_OF_THE_JOB))
+    for name in ("expression", "worker"):
+        if not isinstance(given.get(name), str):
+            raise SettingsError(f"{place.key(name)}: expected, as text; got {given.get(name)!r}")
+    if (args := table(given.get("args", {}))) is None:
+        raise SettingsError(f"{place.key('args')}: expected a table, such as {{ days = 7 }}, got {given['args']!r}")
+    try:
+        cron = Cron(**{name: given[name] for name in _OF_THE_ENTRY if name in given})
+        options = {name: given[name] for name in OPTIONS if name in given}
+        if "unique" in options:
+            options["unique"] = _unique(options["unique"], place)
+        packed(JobSpec(given["worker"], args, **options))
+    except (InvalidOption, InvalidArgs) as error:
+        raise SettingsError(f"{place} {error}") from error
+    return Entry(place, cron, given["worker"], args, options)
+
+
+def _unique(value: Any, place: Place) -> Unique:
+    if value is True:
+        return Unique()
+    if (given := table(value)) is None:
+        raise SettingsError(
+            f"{place.key('unique')}: expected true, or a table such as {{ period = 60 }}; got {value!r}"
+        )
+    place.refuse_unknown(given, _OF_UNIQUE, "unique.")
+    return Unique(**given)

@@ -1,0 +1,177 @@
+"""The settings that there are, and what each may be: in TOML, and as the text of a variable of the environment.
+
+A value is checked by the class that checks it in Python; what is added here is the place where it stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar, cast
+
+import click
+
+from ..config import Config, Heartbeat
+from ..errors import InvalidOption
+from ..limits import Queue, as_queue
+from ..models.spec import check_name
+from ..retention import Prune, PrunePolicy
+from .entries import entries
+from .health import Address, AddressType
+from .logs import LEVELS
+from .place import Place, SettingsError
+from .toml import array, table
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A setting.
+
+    :param read: makes of a value from TOML, and of the place of its table if it is one, what the command uses. Raises
+        InvalidOption, or SettingsError where it knows the place better.
+    :param parse: makes of text what TOML would say; None where no variable can say it.
+    :param of_runtime: whether it is an option of :class:`~oban_sqla.Oban`.
+    """
+
+    read: Callable[[Any, Place], Any]
+    parse: Callable[[str], Any] | None = None
+    of_runtime: bool = False
+
+
+def queues_from(text: str) -> dict[str, Any]:
+    """``default=10,media=5`` as TOML would say it; a name alone has the default limit.
+
+    :raises InvalidOption: for anything else.
+    """
+    queues: dict[str, Any] = {}
+    for part in text.split(","):
+        name, equals, limit = (piece.strip() for piece in part.partition("="))
+        if not name:
+            raise InvalidOption(f"{text!r}: expected names and limits, such as default=10,media=5")
+        if name in queues:
+            raise InvalidOption(f"the queue {name!r} is named twice")
+        if equals and not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 10_000):
+            raise InvalidOption(f"queue {name!r}: a limit is 1 to 10,000 jobs at once, got {limit!r}")
+        queues[name] = int(limit) if equals else {}
+    return queues
+
+
+def queues(value: Any, place: Place) -> dict[str, Queue]:
+    """Names, each with a limit or a table of the options of :class:`Queue`."""
+    made: dict[str, Queue] = {}
+    for name, given in _table(value, "default = 10").items():
+        if (options := table(given)) is not None:
+            made[name] = _made(Queue, options, place, f"{name}.")
+        else:
+            try:
+                made[name] = as_queue(name, given)
+            except InvalidOption as error:
+                raise SettingsError(f"{place.key(name)}: {error}") from error
+    return made
+
+
+def _heartbeat(value: Any, place: Place) -> Heartbeat:
+    return _made(Heartbeat, _table(value, "interval = 5"), place)
+
+
+def _prune(value: Any, place: Place) -> Prune | None:
+    if isinstance(value, bool):
+        return Prune() if value else None
+    given = dict(_table(value, "max_age = 604800"))
+    if "policies" in given:
+        if (policies := array(given["policies"])) is None:
+            raise SettingsError(f"{place.key('policies')}: expected tables [[{place.name}.policies]]")
+        given["policies"] = [_policy(policy, place.table("policies", at)) for at, policy in enumerate(policies, 1)]
+    return _made(Prune, given, place)
+
+
+def _policy(value: Any, place: Place) -> PrunePolicy:
+    if (given := table(value)) is None:
+        raise SettingsError(f"{place} expected a table, with entries such as max_age = 60; got {value!r}")
+    return _made(PrunePolicy, given, place)
+
+
+def _modules(value: Any, _: Place) -> tuple[str, ...]:
+    named = [value] if isinstance(value, str) else array(value)
+    if not named:
+        raise InvalidOption(f"expected a module such as 'app.jobs', or a list of them, got {value!r}")
+    return tuple(check_name("a module", name) for name in named)
+
+
+def _database_url(value: Any, _: Place) -> str:
+    if not isinstance(value, str) or not value.strip():  # what was given is not shown: there may be a password in it
+        raise InvalidOption("expected a URL as text, such as 'postgresql://localhost/app'")
+    return value
+
+
+def _log_level(value: Any, _: Place) -> str:
+    if value not in LEVELS:
+        raise InvalidOption(f"expected one of {', '.join(LEVELS)}, got {value!r}")
+    return str(value)
+
+
+def _health(value: Any, _: Place) -> Address:
+    try:
+        return AddressType().convert(value, None, None)
+    except click.UsageError as error:
+        raise InvalidOption(error.message) from error
+
+
+def _option(name: str, parse: Callable[[str], Any] = str) -> Key:
+    """An option of the runtime that is one value."""
+
+    def read(value: Any, _: Place) -> Any:
+        given: dict[str, Any] = {"node": "me", name: value}
+        return getattr(Config.checked(queues=None, **given), name)
+
+    return Key(read, parse, of_runtime=True)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidOption(f"expected seconds, such as 15 or 0.5, got {text!r}") from None
+
+
+KEYS: Mapping[str, Key] = {
+    "module": Key(_modules, lambda text: [name.strip() for name in text.split(",")]),
+    "database_url": Key(_database_url, str),
+    "schema": Key(lambda value, _: check_name("schema", value), str),
+    "log_level": Key(_log_level, str),
+    "health": Key(_health, str),
+    "queues": Key(queues, queues_from, of_runtime=True),
+    "name": _option("name"),
+    "node": _option("node"),
+    "notify": _option("notify"),
+    "shutdown_grace": _option("shutdown_grace", _seconds),
+    "leader_ttl": _option("leader_ttl", _seconds),
+    "lifeline_interval": _option("lifeline_interval", _seconds),
+    "poll_interval": _option("poll_interval", _seconds),
+    "start_timeout": _option("start_timeout", _seconds),
+    "heartbeat": Key(_heartbeat, of_runtime=True),
+    "prune": Key(_prune, of_runtime=True),
+    "crontab": Key(entries, of_runtime=True),
+}
+
+
+def _table(value: Any, example: str) -> dict[str, Any]:
+    if (given := table(value)) is None:
+        raise InvalidOption(f"expected a table, with entries such as {example}; got {value!r}")
+    return given
+
+
+def _made(option: type[T], given: Mapping[str, Any], place: Place, within: str = "") -> T:
+    """An object of the dataclass `option` of the keys of a table."""
+    known = {field.name: field for field in fields(cast(Any, option))}
+    place.refuse_unknown(given, known, within)
+    for name, value in given.items():
+        if isinstance(known[name].default, bool) and not isinstance(value, bool):
+            raise SettingsError(f"{place.key(within + name)}: expected true or false, got {value!r}")
+    try:
+        return option(**given)
+    except InvalidOption as error:
+        where = f"{place.key(within.removesuffix('.'))}:" if within else str(place)
+        raise SettingsError(f"{where} {error}") from error

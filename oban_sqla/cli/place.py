@@ -1,0 +1,52 @@
+"""Where a setting stands, so that an error can name it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import click
+
+
+class SettingsError(click.ClickException):
+    """A file or a variable of the environment says what can't be. Names both, and never shows a database URL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A table of a file: ``Place("oban.toml").table("queues").key("media")`` is ``oban.toml: [queues] media``.
+
+    :param file: its name.
+    :param name: of the table, with dots; empty for the file itself.
+    :param number: of the entry, from 1, where the table is one of several.
+    """
+
+    file: str
+    name: str = ""
+    number: int | None = None
+
+    def __str__(self) -> str:
+        if self.number is not None:
+            return f"{self.file}: [[{self.name}]] {self.number}:"
+        return f"{self.file}: [{self.name}]" if self.name else f"{self.file}:"
+
+    def key(self, name: str) -> str:
+        """A key of this table, as messages name it."""
+        return f"{self} {name}"
+
+    def table(self, name: str, number: int | None = None) -> Place:
+        """The table of that name inside this one."""
+        return Place(self.file, f"{self.name}.{name}" if self.name else name, number)
+
+    def refuse_unknown(self, given: Iterable[str], known: Iterable[str], within: str = "") -> None:
+        """Raise :class:`SettingsError` for the first name of `given` that is not in `known`, with the nearest one.
+
+        :param within: stands before the name, as in ``media.limti``.
+        """
+        known = sorted(known)
+        for name in given:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
+                raise SettingsError(f"{self.key(within + name)}: unknown; {hint}")

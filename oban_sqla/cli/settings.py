@@ -1,0 +1,147 @@
+"""What the command is told beside its arguments: a file, and the environment.
+
+The file is ``oban.toml`` in the current directory, or else ``[tool.oban_sqla]`` of ``pyproject.toml`` there. The
+environment goes before the file, and arguments go before both. What a source does not say is unset there; defaults
+come after all of them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from ..errors import InvalidOption
+from .keys import KEYS
+from .place import Place, SettingsError
+from .toml import parsed, table
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FILE = "oban.toml"
+PROJECT = "pyproject.toml"
+PREFIX = "OBAN_"
+
+_CONFIG = "oban_sqla.config"
+_SETTINGS = "oban_sqla.settings"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A value, and where it was said: ``oban.toml: [queues]``, ``OBAN_NODE``, ``--node``."""
+
+    value: Any
+    source: str
+
+
+class Settings:
+    """What the file says, and before it the environment.
+
+    :param file: what the file says, already checked.
+    :param environment: names and values; those of settings are checked when they are asked for.
+    """
+
+    def __init__(self, file: Mapping[str, Setting], environment: Mapping[str, str]) -> None:
+        self._file = file
+        self._environment = environment
+
+    def get(self, name: str) -> Setting | None:
+        """A setting; None when it was not said.
+
+        :raises SettingsError: when the environment says what it can't be.
+        """
+        variable = PREFIX + name.upper()
+        parse = KEYS[name].parse
+        # An empty variable is unset, as it is for click.
+        if parse is None or not (text := self._environment.get(variable)):
+            return self._file.get(name)
+        try:
+            return Setting(KEYS[name].read(parse(text), Place(variable)), variable)
+        except InvalidOption as error:
+            raise SettingsError(f"{variable}: {_said(error, name)}") from error
+
+    def value(self, name: str) -> Any:
+        """The value of a setting; None when it was not said."""
+        setting = self.get(name)
+        return None if setting is None else setting.value
+
+    def of_runtime(self) -> dict[str, Setting]:
+        """The options of :class:`~oban_sqla.Oban` that were said."""
+        names = (name for name, key in KEYS.items() if key.of_runtime)
+        return {name: setting for name in names if (setting := self.get(name)) is not None}
+
+
+def settings() -> Settings:
+    """Those of the running command, which are read when something first asks for them.
+
+    :raises SettingsError: for a file that can't be used.
+    """
+    meta = click.get_current_context().meta
+    if _SETTINGS not in meta:
+        meta[_SETTINGS] = read(meta.get(_CONFIG), os.environ)
+    found: Settings = meta[_SETTINGS]
+    return found
+
+
+def config_option(command: F) -> F:
+    """``--config``; it may stand before or after the command's name."""
+
+    def remember(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
+        if value is not None:
+            ctx.meta[_CONFIG] = value
+
+    return click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        is_eager=True,
+        expose_value=False,
+        callback=remember,
+        help=f"Read settings from this file. Default: {FILE}, or [tool.oban_sqla] in {PROJECT}.",
+    )(command)
+
+
+def read(config: Path | None, environment: Mapping[str, str]) -> Settings:
+    """The settings of a file, and of the environment.
+
+    :param config: the file; None for those of the current directory, where there need not be any.
+    :raises SettingsError: for a file that can't be read, or an unknown key or a bad value in it.
+    """
+    path = next((path for path in (Path(FILE), Path(PROJECT)) if path.is_file()), None) if config is None else config
+    if path is None:
+        return Settings({}, environment)
+    place = Place(str(path))
+    given = parsed(path)
+    if path.name == PROJECT:
+        if (section := _section(given, place)) is None:
+            if config is not None:
+                raise SettingsError(f"{path}: there is no [tool.oban_sqla] in it")
+            return Settings({}, environment)
+        given, place = section, place.table("tool").table("oban_sqla")
+    place.refuse_unknown(given, KEYS)
+    return Settings({name: _setting(name, value, place) for name, value in given.items()}, environment)
+
+
+def _section(given: Mapping[str, Any], place: Place) -> dict[str, Any] | None:
+    tools = table(given.get("tool")) or {}
+    if "oban-sqla" in tools:
+        raise SettingsError(f"{place.file}: [tool.oban-sqla]: unknown; did you mean [tool.oban_sqla]?")
+    if "oban_sqla" in tools and table(tools["oban_sqla"]) is None:
+        raise SettingsError(f"{place.file}: tool.oban_sqla: expected a table [tool.oban_sqla]")
+    return table(tools.get("oban_sqla"))
+
+
+def _setting(name: str, value: Any, place: Place) -> Setting:
+    where = str(place.table(name)) if isinstance(value, dict) else place.key(name)
+    try:
+        return Setting(KEYS[name].read(value, place.table(name)), where)
+    except InvalidOption as error:
+        raise SettingsError(f"{where}: {_said(error, name)}") from error
+
+
+def _said(error: InvalidOption, name: str) -> str:
+    return str(error).removeprefix("Oban: ").removeprefix(f"{name}: ")
