@@ -105,7 +105,8 @@ def read(connection: Connection, heartbeat: Heartbeat) -> Roster:
 
     :param heartbeat: when a node is stale that does not say so itself.
     """
-    seen = {key: (silent, bool(locked)) for key, _, silent, _, locked in look.execute(connection)}
+    looked: list[Any] = list(look.execute(connection))
+    seen = {key: (silent, bool(locked)) for key, _, silent, _, locked in looked}
     rows = (_member(row, *seen.get(row.key, (0.0, False)), heartbeat) for row in members.execute(connection))
     held = (Lease(row.name, row.holder, row.left) for row in leases.execute(connection))
     return Roster(tuple(sorted(rows, key=_place)), tuple(sorted(held, key=lambda lease: lease.name)))

@@ -114,9 +114,9 @@ def crowd() -> Executable:
         .subquery("running")
     )
     oldest = cast(func.extract("epoch", func.max(running.c.age)), Float)
-    count = func.count(literal_column("*")).label("jobs")
+    count, nothing = func.count(literal_column("*")).label("jobs"), cast(null(), Float).label("oldest")
     return union_all(
-        select(literal_column("'ahead'", Text).label("what"), count, cast(null(), Float).label("oldest")).select_from(ahead),
+        select(literal_column("'ahead'", Text).label("what"), count, nothing).select_from(ahead),
         select(literal_column("'executing'", Text), count, oldest).select_from(running),
     )
 

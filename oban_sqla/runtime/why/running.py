@@ -15,9 +15,8 @@ def executing(known: Facts) -> list[Reason]:
     job = known.job
     member = known.roster.find(job.producer)
     where = f" on {job.node}" if job.node else ""
-    runs = (
-        f"it has been running{where} since {known.ago(job.attempted_at)}, attempt {job.attempt} of {job.max_attempts}"
-    )
+    ran = "" if job.attempted_at is None else f" for {span(max(known.seconds(job.attempted_at), 0))}"
+    runs = f"it has been running{where}{ran}, attempt {job.attempt} of {job.max_attempts}"
     reasons = _of_its_node(known, member)
     if job.cancel_at is not None:
         reasons.append(_to_stop(known, is_alive=not reasons))
