@@ -13,6 +13,7 @@ from .schema import migrate, sql
 from .settings import config_option
 from .start import start
 from .top import top
+from .why import why
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -37,5 +38,6 @@ main.add_command(sql)
 main.add_command(queues)
 main.add_command(cron)
 main.add_command(top)
+main.add_command(why)
 
 __all__ = ["main"]

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from oban_sqla.cli import main
 from tests.processes import finished
 
-COMMANDS = ["start", "migrate", "sql"]
+COMMANDS = ["start", "migrate", "sql", "why"]
 
 
 @pytest.mark.parametrize("module", ["oban_sqla", "oban_sqla.cli"])

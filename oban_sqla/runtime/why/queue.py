@@ -65,7 +65,7 @@ def _unserved(known: Facts) -> Reason | None:
         text = f"{text}; the queues that are run: {listed(running, 10)}{meant(queue, running)}"
     else:
         text = f"{text}, nor any other"
-    return Reason("no_node", text, f"oban-sqla start ... --queues {queue}=10, or oban-sqla queues start {queue}")
+    return Reason("no_node", text, f"oban-sqla start ... --queues {queue}=10, or oban-sqla queues start {queue} --limit 10")
 
 
 def _paused(known: Facts) -> Reason | None:
