@@ -15,8 +15,7 @@ from ..errors import InvalidOption
 from ..runtime.oban import Oban
 from ..runtime.overview import Overview, QueueNode, QueueOverview
 from ..runtime.overview import read as read_overview
-from ..statements.census import census
-from ..statements.overview import census_of_all
+from ..statements.census import census, census_of_all
 from ..statements.statement import Statement
 from .database import database_option, on_database, schema_option
 from .instance import instance_option

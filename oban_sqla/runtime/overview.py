@@ -16,7 +16,7 @@ from ..config import Heartbeat
 from ..models.queue import EVERY_NODE
 from ..statements import overview as statements
 from ..statements.census import census
-from ..statements.overview import asked_of_all, duties
+from ..statements.overview import asked_of_all, by_index, duties
 from ..statements.statement import Statement
 from .roster import Member, Roster
 from .roster import read as read_roster
@@ -96,6 +96,8 @@ def read(connection: Connection, instance: str, count: Statement = census) -> Ov
     :param instance: whose nodes are meant. Jobs belong to no instance, so all of them are counted.
     :param count: the statement that counts them: `census`, or `census_of_all`, which reads the whole table.
     """
+    if count is census:
+        by_index.execute(connection)
     counted = count.execute(connection).all()
     asked = asked_of_all.execute(connection, name=instance, everywhere=EVERY_NODE).all()
     doing = {row.key: row for row in duties.execute(connection)}

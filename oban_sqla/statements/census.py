@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, Executable, Float, Select, Text, case, cast, func, select, union_all
+from sqlalchemy import ColumnElement, Executable, Float, Select, Text, case, cast, func, null, select, union_all
 
 from ..models.base import utc_now
 from ..models.job import jobs
@@ -14,18 +14,38 @@ def census() -> Executable:
     """The unfinished jobs, but for suspended ones, by queue and state: how many, and since when the oldest is due.
 
     The latter is in seconds, and null unless they are available. Counted apart for each partial index, so that the
-    finished ones, however many, are not read.
+    finished ones, however many, are not read; and what is available or executing from the index alone, which has no
+    column for the state.
     """
-    apart = [jobs.c.state == state(name) for name in ("available", "executing")]
-    return union_all(*map(counted, (*apart, jobs.c.state.in_([state("scheduled"), state("retryable")]))))
+    staged = jobs.c.state.in_([state("scheduled"), state("retryable")])
+    return union_all(
+        _one_state("available", func.max(_age())),
+        _one_state("executing", null()),
+        _by_state(null()).where(staged),
+    )
 
 
-def counted(*which: ColumnElement[bool]) -> Select[Any, Any, Any, Any]:
-    """The jobs for which `which` holds, by queue and state."""
+@statement
+def census_of_all() -> Executable:
+    """As `census`, of all jobs in every state. Reads the whole table."""
+    return _by_state(func.max(_age()).filter(jobs.c.state == state("available")))
+
+
+def _one_state(name: str, oldest: ColumnElement[Any]) -> Select[Any, Any, Any, Any]:
+    columns = (jobs.c.queue, cast(state(name), Text).label("state"), func.count().label("jobs"), _seconds(oldest))
+    return select(*columns).where(jobs.c.state == state(name)).group_by(jobs.c.queue)
+
+
+def _by_state(oldest: ColumnElement[Any]) -> Select[Any, Any, Any, Any]:
+    columns = (jobs.c.queue, cast(jobs.c.state, Text).label("state"), func.count().label("jobs"), _seconds(oldest))
+    return select(*columns).group_by(jobs.c.queue, jobs.c.state)
+
+
+def _age() -> ColumnElement[Any]:
     # An infinite time, which only a stranger can have written, can't be subtracted.
     due = case((func.isfinite(jobs.c.scheduled_at), utc_now() - jobs.c.scheduled_at))
-    longest = func.max(due).filter(jobs.c.state == state("available"))
-    seconds = cast(func.extract("epoch", longest), Float)
-    found = cast(jobs.c.state, Text).label("state")
-    columns = (jobs.c.queue, found, func.count().label("jobs"), seconds.label("oldest"))
-    return select(*columns).where(*which).group_by(jobs.c.queue, jobs.c.state)
+    return func.extract("epoch", due)
+
+
+def _seconds(value: ColumnElement[Any]) -> ColumnElement[Any]:
+    return cast(value, Float).label("oldest")
