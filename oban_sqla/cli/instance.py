@@ -7,17 +7,20 @@ from typing import Any, TypeVar
 
 import click
 
+from .settings import settings
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 DEFAULT = "Oban"
 
 
 def instance_option(command: F) -> F:
-    """``--instance``, what ``Oban(name=…)`` is in a program."""
+    """``--instance``, what ``Oban(name=…)`` is in a program; else the environment, else the file of the settings."""
     return click.option(
         "--instance",
         metavar="NAME",
-        default=DEFAULT,
-        show_default=True,
-        help="The instance, for Oban(name=…).",
+        envvar="OBAN_NAME",
+        show_envvar=True,
+        default=lambda: settings().value("name") or DEFAULT,
+        help=f"The instance, which is Oban(name=…) in a program. Default: {DEFAULT}.",
     )(command)

@@ -127,7 +127,7 @@ def show(queue: str, **where: Unpack[Where]) -> None:
     waits = "" if info.oldest is None else f"; the oldest has been due for {span(info.oldest)}"
     click.echo(f"{counts}{waits}")
     columns = ("node", "uuid", "limit", "paused", "running", "started", "last beat")
-    rest = " and it was paused on all nodes" if info.asked_to_pause else ""
+    rest = ", and it was paused on all nodes" if info.asked_to_pause else ""
     print_table(columns, map(_row, info.nodes), f"no live node works it{rest}")
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from oban_sqla.cli import main
 from tests.processes import finished
 
-COMMANDS = ["start", "migrate", "sql", "why"]
+COMMANDS = ["start", "migrate", "sql", "why", "queues", "cron", "top"]
 
 
 @pytest.mark.parametrize("module", ["oban_sqla", "oban_sqla.cli"])
