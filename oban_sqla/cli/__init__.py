@@ -7,6 +7,7 @@ logging configured, and modules imported by name.
 import click
 
 from .cron import cron
+from .jobs import jobs
 from .problems import Commands
 from .queues import queues
 from .schema import migrate, sql
@@ -35,6 +36,7 @@ def main() -> None:
 main.add_command(start)
 main.add_command(migrate)
 main.add_command(sql)
+main.add_command(jobs)
 main.add_command(queues)
 main.add_command(cron)
 main.add_command(top)

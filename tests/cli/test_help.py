@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from oban_sqla.cli import main
 from tests.processes import finished
 
-COMMANDS = ["start", "migrate", "sql", "why", "queues", "cron", "top"]
+COMMANDS = ["start", "migrate", "sql", "why", "queues", "cron", "top", "jobs"]
+SUBCOMMANDS = {"jobs": ["list", "show", "cancel", "retry", "delete", "watch"]}
 
 
 @pytest.mark.parametrize("module", ["oban_sqla", "oban_sqla.cli"])
@@ -39,6 +40,14 @@ def test_the_help_of_each_command_has_an_example(command: str) -> None:
     said = CliRunner().invoke(main, [command, "--help"], terminal_width=80).output
     assert re.search(rf"^    oban-sqla {command} ", said, re.MULTILINE)
     assert max(map(len, said.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(("command", "sub"), [(name, sub) for name, subs in SUBCOMMANDS.items() for sub in subs])
+def test_the_help_of_each_command_inside_another_has_an_example(command: str, sub: str) -> None:
+    said = CliRunner().invoke(main, [command, sub, "--help"], terminal_width=80).output
+    assert re.search(rf"^    oban-sqla {command} {sub}( |$)", said, re.MULTILINE)
+    assert max(map(len, said.splitlines())) <= 80
+    assert f"  {sub} " in CliRunner().invoke(main, [command, "--help"]).output
 
 
 def test_a_misspelt_command_or_option_is_a_usage_error() -> None:
