@@ -7,6 +7,7 @@ logging configured, and modules imported by name.
 import click
 
 from .cron import cron
+from .doctor import doctor
 from .jobs import jobs
 from .problems import Commands
 from .queues import queues
@@ -41,5 +42,6 @@ main.add_command(queues)
 main.add_command(cron)
 main.add_command(top)
 main.add_command(why)
+main.add_command(doctor)
 
 __all__ = ["main"]

@@ -147,10 +147,11 @@ def probe() -> Executable:
 
 @statement
 def bounds() -> Executable:
-    """For the rest of the transaction: the planner keeps to the indexes, and no statement takes more than `limit` ms.
+    """For the rest of the transaction: the planner keeps to the indexes, no statement takes more than `limit` ms,
+    and none waits longer than a second for a lock on a table.
 
     The settings of a transaction do not leak through a pooler.
     """
-    settings = {"enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_custom_plan"}
+    settings = {"enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_custom_plan", "lock_timeout": "1000"}
     fixed = (func.set_config(name, value, True) for name, value in settings.items())
     return select(*fixed, func.set_config("statement_timeout", parameter("limit"), True))

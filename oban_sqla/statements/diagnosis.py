@@ -1,0 +1,112 @@
+"""What the jobs themselves tell the doctor. Each by an index or a sample, however many there are."""
+
+from typing import Any
+
+from sqlalchemy import (
+    REAL,
+    ColumnElement,
+    Executable,
+    Float,
+    Integer,
+    Text,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+    tablesample,
+    true,
+    tuple_,
+    type_coerce,
+)
+
+from ..models import SchemaVersion
+from ..models.base import utc_now
+from ..models.job import jobs
+from .statement import parameter, seconds_from, state, statement
+
+
+def _since(moment: ColumnElement[Any]) -> ColumnElement[Any]:
+    """Seconds since then; null for an infinite time, which can't be subtracted."""
+    return cast(func.extract("epoch", case((func.isfinite(moment), utc_now() - moment))), Float)
+
+
+@statement
+def schema_version() -> Executable:
+    """Of which version the tables are; null when nothing says so."""
+    return select(func.max(SchemaVersion.version))
+
+
+@statement
+def heads() -> Executable:
+    """The oldest available job of each queue and priority, and for how many seconds it has been due.
+
+    A skip scan: one descent of the fetch index for each pair, of which up to `most` are visited.
+    """
+    columns = (jobs.c.queue, jobs.c.priority, jobs.c.scheduled_at)
+    order = (jobs.c.queue, jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
+    first = select(*columns).where(jobs.c.state == state("available")).order_by(*order).limit(1).subquery("first")
+    visited = select(first, literal_column("1", Integer).label("number")).cte("visited", recursive=True)
+    onward = (
+        select(*columns)
+        .where(
+            jobs.c.state == state("available"),
+            tuple_(jobs.c.queue, jobs.c.priority) > tuple_(visited.c.queue, visited.c.priority),
+        )
+        .order_by(*order)
+        .limit(1)
+        .lateral("onward")
+    )
+    following = select(onward, visited.c.number + 1).select_from(visited.join(onward, true()))
+    found = visited.union_all(following.where(visited.c.number < parameter("most", Integer)))
+    return select(found.c.queue, found.c.priority, _since(found.c.scheduled_at).label("seconds"))
+
+
+@statement
+def overdue() -> Executable:
+    """The scheduled or retryable job that has been due longest, if that is `grace` seconds: its queue, and for how many
+    seconds (null: since ever)."""
+    waits = jobs.c.state.in_([state("scheduled"), state("retryable")])
+    late = jobs.c.scheduled_at <= utc_now() - seconds_from(parameter("grace", Float))
+    return (
+        select(jobs.c.queue, _since(jobs.c.scheduled_at).label("seconds"))
+        .where(waits, late)
+        .order_by(jobs.c.scheduled_at, jobs.c.id)
+        .limit(1)
+    )
+
+
+@statement
+def given_back() -> Executable:
+    """The workers that nodes did not know, of the scheduled jobs that are due within `within` seconds.
+
+    One row each: its name, and how many jobs; the first `most` jobs are looked at.
+    """
+    soon = (
+        select(type_coerce(jobs.c.worker, Text).label("worker"), jobs.c.meta)
+        .where(
+            jobs.c.state == state("scheduled"),
+            jobs.c.scheduled_at <= utc_now() + seconds_from(parameter("within", Float)),
+        )
+        .order_by(jobs.c.scheduled_at)
+        .limit(parameter("most", Integer))
+        .subquery("soon")
+    )
+    marked = soon.c.meta.op("?")(literal_column("'unknown_worker'"))
+    return select(soon.c.worker, func.count().label("jobs")).where(marked).group_by(soon.c.worker)
+
+
+@statement
+def sample() -> Executable:
+    """Some jobs, `percent` of the table's blocks: how many, and what they take as they are stored.
+
+    One row: bytes of args on average and at most, and of errors at most; null for no jobs.
+    """
+    some: Any = tablesample(jobs, func.system(parameter("percent", REAL)), name="some")
+    args, errors = func.pg_column_size(some.c.args), func.pg_column_size(some.c.errors)
+    return select(
+        func.count().label("jobs"),
+        cast(func.avg(args), Float).label("args"),
+        func.max(args).label("largest_args"),
+        func.max(errors).label("largest_errors"),
+    ).select_from(some)
