@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypedDict, TypeVar, cast
 
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -98,7 +98,7 @@ def list_entries(**where: Unpack[Where]) -> None:
             entry.name,
             entry.expression,
             entry.timezone,
-            entry.spec.get("worker"),
+            _worker(entry),
             _state(entry, now),
             entry.last_tick,
             _next(entry, now),
@@ -282,6 +282,12 @@ def _state(entry: CronEntry, now: datetime) -> str:
     return "active"
 
 
+def _worker(entry: CronEntry) -> object:
+    """The worker's name; None where a stranger left it out."""
+    spec: object = entry.spec
+    return cast(dict[str, object], spec).get("worker") if isinstance(spec, dict) else None
+
+
 def _next(entry: CronEntry, now: datetime) -> datetime | None:
     """When an active entry is due; None also for an expression that a stranger wrote and nobody can read."""
     if _state(entry, now) != "active":
@@ -297,7 +303,7 @@ def _as_dict(entry: CronEntry, now: datetime) -> dict[str, Any]:
         "name": entry.name,
         "expression": entry.expression,
         "timezone": entry.timezone,
-        "worker": entry.spec.get("worker"),
+        "worker": _worker(entry),
         "spec": entry.spec,
         "state": _state(entry, now),
         "paused": entry.paused,

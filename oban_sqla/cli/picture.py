@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -14,7 +14,8 @@ from rich.text import Text
 from ..runtime.overview import Overview
 from ..runtime.words import span
 
-STATES = ("available", "scheduled", "retryable", "executing")
+STATES = {"available": "avail", "scheduled": "sched", "retryable": "retry", "executing": "exec"}
+"""Those that are counted, and how they are called where a line has 80 columns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ def _head(look: Look) -> Text:
 
 
 def _queues(look: Look) -> Table:
-    table = _table("queue", *STATES, "jobs/s", "limit", "nodes", "paused", "oldest")
+    table = _table("queue", *STATES.values(), "jobs/s", "limit", "nodes", "paused", "oldest")
     for queue in look.overview.queues:
         counts = (str(queue.jobs.get(state, 0)) for state in STATES)
         rate = f"{look.rates.get(queue.queue, 0.0):.1f}"
@@ -82,7 +83,9 @@ def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         is_text = name in ("queue", "worker", "node", "paused", "oldest", "attempt", "age")
-        table.add_column(name.upper(), justify="left" if is_text else "right", no_wrap=True, overflow="ellipsis")
+        justify: Literal["left", "right"] = "left" if is_text else "right"
+        least = 10 if name in ("queue", "worker") else None
+        table.add_column(name.upper(), justify=justify, no_wrap=True, overflow="ellipsis", min_width=least)
     return table
 
 

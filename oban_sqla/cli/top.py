@@ -86,7 +86,6 @@ class _Screen:
 
         look = await self._look(engine)
         with Live(picture(look), console=self._console, screen=True, auto_refresh=False) as live:
-            live.refresh()
             while True:
                 await asyncio.sleep(self._interval)
                 failure: str | None = None
