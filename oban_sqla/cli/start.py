@@ -19,11 +19,9 @@ from ..telemetry import logger
 from . import logs
 from .database import database_option, engine_for, schema_option
 from .health import Address, AddressType
-from .keys import queues as queues_of
-from .keys import queues_from
-from .place import Place, SettingsError
 from .process import run
-from .settings import FILE, Settings, settings
+from .settings import FILE, Place, Settings, SettingsError, queues_from, settings
+from .settings import queues as queues_of
 from .target import Found, TargetError, load
 
 

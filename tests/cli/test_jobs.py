@@ -14,8 +14,9 @@ from sqlalchemy import Engine, func, insert, select, text
 from sqlalchemy.orm import Session
 
 from oban_sqla import JobSpec, JobState, enqueue
-from oban_sqla.cli import main, rows
-from oban_sqla.cli.filters import Filter
+from oban_sqla.cli import main
+from oban_sqla.cli.jobs import rows
+from oban_sqla.cli.jobs.filters import Filter
 from oban_sqla.models.job import jobs as table
 from tests.cli.helpers import Insert
 from tests.processes import ROOT

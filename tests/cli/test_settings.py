@@ -14,9 +14,8 @@ from click.testing import CliRunner
 
 from oban_sqla import Cron, Heartbeat, Prune, Queue, job
 from oban_sqla.cli import main
-from oban_sqla.cli.keys import KEYS
-from oban_sqla.cli.place import SettingsError
-from oban_sqla.cli.settings import config_option, read, settings
+from oban_sqla.cli.settings import SettingsError, config_option, read, settings
+from oban_sqla.cli.settings.keys import KEYS
 from oban_sqla.cli.start import _options
 from oban_sqla.config import Config
 from oban_sqla.registry import workers

@@ -13,22 +13,23 @@ import pytest
 from click.testing import Result
 from sqlalchemy import Engine, func, update
 
-from oban_sqla.cli import watch as module
+from oban_sqla.cli.jobs import watching as module
 from oban_sqla.models.job import jobs
 from tests.cli.helpers import Insert
 from tests.processes import Process, finished, running
+from tests.support import eventually
 
 Run = Callable[..., Result]
 Watch = Callable[..., AbstractContextManager[Process]]
 
 APP = """
-import asyncio
+import asyncio, os
 from oban_sqla import job
 
 @job
 async def report(days: int) -> None:
-    print("reporting", days, flush=True)
-    await asyncio.sleep(1.2)  # longer than two looks
+    while not os.path.exists(f"seen.{days}"):
+        await asyncio.sleep(0.02)
 
 @job
 async def tick() -> None: ...
@@ -82,24 +83,28 @@ async def test_a_process_that_a_file_configures_runs_a_job_that_is_watched(
     (tmp_path / "app.py").write_text(APP)
     (tmp_path / "oban.toml").write_text(TOML.format(url=database_url))
     id = add(worker="app.report", args={"days": 7})
-    with (
-        watch(id, "--json") as watched,
-        running(["-m", "oban_sqla", "start"], tmp_path / "log", tmp_path, {}) as process,
-    ):
+    with watch(id, "--json") as watched:
         await watched.says('"available"')
-        await process.says("started on of the file with queues default, late")
-        assert await watched.ended() == 0
-        process.signal(signal.SIGTERM)
-        assert await process.ended() == 0
-        assert "running jobs have 0.5 s to end" in process.text
+        with running(["-m", "oban_sqla", "start"], tmp_path / "log", tmp_path, {}) as process:
+            await watched.says('"executing"')
+            (tmp_path / "seen.7").touch()
+            assert await watched.ended() == 0
+            ticks = ["-m", "oban_sqla", "jobs", "list", "--worker", "app.tick"]
+            await eventually(lambda: "completed" in finished(ticks, tmp_path).stdout, 20)
+            process.signal(signal.SIGTERM)
+            assert await process.ended() == 0
+    assert "started on of the file with queues default, late" in process.text
+    assert "running jobs have 0.5 s to end" in process.text
     seen = [json.loads(line) for line in watched.text.splitlines()]
     assert [(row["id"], row["state"], row["attempt"]) for row in seen] == [
         (id, "available", 0), (id, "executing", 1), (id, "completed", 1)
     ]  # fmt: skip
-    ticks = finished(["-m", "oban_sqla", "jobs", "watch", "--worker", "app.tick"], tmp_path)
-    assert (ticks.returncode, ticks.stdout, ticks.stderr) == (0, "", "no such job is unfinished\n")
-    done = finished(["-m", "oban_sqla", "jobs", "list", "--worker", "app.tick"], tmp_path)
-    assert "completed" in done.stdout
+
+
+def test_nothing_to_watch_is_no_failure(run: Run, add: Insert) -> None:
+    add(queue="media", state="completed")
+    result = run("jobs", "watch", "--queue", "media")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no such job is unfinished\n")
 
 
 async def test_every_change_is_a_line_until_all_have_finished(

@@ -1,4 +1,4 @@
-"""Everything about one job."""
+"""``oban-sqla jobs show``: everything about one job."""
 
 from __future__ import annotations
 
@@ -8,18 +8,44 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import click
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from ..models import Job
-from ..models.job import jobs
-from .output import ago, span
+from ...models import Job
+from ...models.job import jobs
+from ..database import database_option, on_database, schema_option
+from ..output import ago, json_option, print_json, span
+from .filters import JobId
 
 _COLUMNS = (
     "id", "state", "queue", "worker", "priority", "attempt", "max_attempts", "tags", "attempted_by", "args", "meta",
     "errors", "inserted_at", "scheduled_at", "attempted_at", "completed_at", "cancelled_at", "discarded_at",
 )  # fmt: skip
 _TIMES = tuple(name for name in _COLUMNS if name.endswith("_at"))
+
+
+@click.command(short_help="Show everything about a job.")
+@click.argument("id", type=JobId())
+@database_option
+@schema_option
+@json_option
+def show(id: int, url: str | None, schema: str | None, as_json: bool) -> None:
+    """Show everything about the job ID: its arguments and meta, its times, and all its errors.
+
+    \b
+      oban-sqla jobs show 1234
+      oban-sqla jobs show 1234 --json
+
+    The exit code is 1 when there is no such job.
+    """
+    found = on_database(url, schema, lambda engine: details(engine, id))
+    if found is None:
+        raise click.ClickException(f"there is no job {id}; it was deleted or pruned, or never committed")
+    if as_json:
+        print_json(found)
+    else:
+        click.echo(as_text(found))
 
 
 async def details(engine: AsyncEngine, id: int) -> dict[str, Any] | None:

@@ -1,29 +1,15 @@
-"""``oban-sqla jobs``: what jobs there are; one of them in full."""
+"""``oban-sqla jobs list``: what jobs there are."""
 
 from __future__ import annotations
 
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from ..models.job import jobs as table
+from ...models.job import jobs
+from ..database import database_option, on_database, schema_option
+from ..output import ago, json_option, print_json, print_table
 from . import rows
-from .changes import cancel, delete, retry
-from .database import database_option, on_database, schema_option
-from .details import as_text, details
 from .filters import Filter, JobId, filter_options
-from .output import ago, json_option, print_json, print_table
-from .watch import watch
-
-
-@click.group(short_help="Show, change and follow jobs.")
-def jobs() -> None:
-    """Show, change and follow jobs, past and present.
-
-    \b
-      oban-sqla jobs list --state retryable --queue media
-      oban-sqla jobs show 1234
-      oban-sqla jobs retry 1234
-    """
 
 
 @click.command("list", short_help="List jobs, the newest first.")
@@ -51,9 +37,9 @@ def list_(chosen: Filter, limit: int, before: int | None, url: str | None, schem
 
     WHEN is the time since when a job is in its state or, for one that waits, when it is due.
     """
-    wanted = rows.rows().where(*chosen.conditions).order_by(table.c.id.desc())
+    wanted = rows.rows().where(*chosen.conditions).order_by(jobs.c.id.desc())
     if before is not None:
-        wanted = wanted.where(table.c.id < before)
+        wanted = wanted.where(jobs.c.id < before)
 
     async def load(engine: AsyncEngine) -> list[dict[str, object]]:
         async with AsyncSession(engine) as session:
@@ -77,30 +63,3 @@ def list_(chosen: Filter, limit: int, before: int | None, url: str | None, schem
     )  # fmt: skip
     if len(found) > limit:
         click.echo(f"there are more: --before {page[-1]['id']}", err=True)
-
-
-@click.command(short_help="Show everything about a job.")
-@click.argument("id", type=JobId())
-@database_option
-@schema_option
-@json_option
-def show(id: int, url: str | None, schema: str | None, as_json: bool) -> None:
-    """Show everything about the job ID: its arguments and meta, its times, and all its errors.
-
-    \b
-      oban-sqla jobs show 1234
-      oban-sqla jobs show 1234 --json
-
-    The exit code is 1 when there is no such job.
-    """
-    found = on_database(url, schema, lambda engine: details(engine, id))
-    if found is None:
-        raise click.ClickException(f"there is no job {id}; it was deleted or pruned, or never committed")
-    if as_json:
-        print_json(found)
-    else:
-        click.echo(as_text(found))
-
-
-for command in (list_, show, cancel, retry, delete, watch):
-    jobs.add_command(command)

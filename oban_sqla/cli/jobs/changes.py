@@ -11,13 +11,13 @@ import click
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from ..models import Job
-from ..models.job import jobs
-from ..runtime.oban import Oban
-from ..types import JobState
-from .database import database_option, on_database, schema_option
+from ...models import Job
+from ...models.job import jobs
+from ...runtime.oban import Oban
+from ...types import JobState
+from ..database import database_option, on_database, schema_option
+from ..output import json_option, print_json
 from .filters import Filter, JobId, filter_options, is_in
-from .output import json_option, print_json
 
 F = TypeVar("F", bound=Callable[..., Any])
 

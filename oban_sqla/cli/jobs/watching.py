@@ -15,12 +15,12 @@ from sqlalchemy import BigInteger, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from ..models.job import jobs
-from ..types import FINISHED, JobState
+from ...models.job import jobs
+from ...types import FINISHED, JobState
+from ..database import database_option, on_database, schema_option
+from ..output import span
 from . import rows
-from .database import database_option, on_database, schema_option
 from .filters import Filter, JobId, filter_options, is_in
-from .output import span
 
 INTERVAL = 0.5
 """Seconds between two looks."""

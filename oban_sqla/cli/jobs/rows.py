@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..models.job import jobs
+from ...models.job import jobs
 
 COLUMNS = (
     "id", "state", "queue", "worker", "attempt", "max_attempts", "priority", "tags",

@@ -11,14 +11,14 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from ..config import Config, Heartbeat
-from ..errors import InvalidOption
-from ..limits import Queue, as_queue
-from ..models.spec import check_name
-from ..retention import Prune, PrunePolicy
+from ...config import Config, Heartbeat
+from ...errors import InvalidOption
+from ...limits import Queue, as_queue
+from ...models.spec import check_name
+from ...retention import Prune, PrunePolicy
+from ..health import Address, AddressType
+from ..logs import LEVELS
 from .entries import entries
-from .health import Address, AddressType
-from .logs import LEVELS
 from .place import Place, SettingsError
 from .toml import array, table
 

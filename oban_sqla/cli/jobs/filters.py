@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import click
 from sqlalchemy import ColumnElement, literal_column
 
-from ..models import Job
-from ..models.job import jobs
-from ..types import JobState
+from ...models import Job
+from ...models.job import jobs
+from ...types import JobState
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -1,4 +1,4 @@
-"""What the command is told beside its arguments: a file, and the environment.
+"""Where settings come from, and which of them counts.
 
 The file is ``oban.toml`` in the current directory, or else ``[tool.oban_sqla]`` of ``pyproject.toml`` there. The
 environment goes before the file, and arguments go before both. What a source does not say is unset there; defaults
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..errors import InvalidOption
+from ...errors import InvalidOption
 from .keys import KEYS
 from .place import Place, SettingsError
 from .toml import parsed, table

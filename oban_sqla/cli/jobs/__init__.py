@@ -1,0 +1,25 @@
+"""``oban-sqla jobs``: jobs are shown, changed and followed."""
+
+from __future__ import annotations
+
+import click
+
+from .changes import cancel, delete, retry
+from .details import show
+from .listing import list_
+from .watching import watch
+
+
+@click.group(short_help="Show, change and follow jobs.")
+def jobs() -> None:
+    """Show, change and follow jobs, past and present.
+
+    \b
+      oban-sqla jobs list --state retryable --queue media
+      oban-sqla jobs show 1234
+      oban-sqla jobs retry 1234
+    """
+
+
+for command in (list_, show, cancel, retry, delete, watch):
+    jobs.add_command(command)
