@@ -11,10 +11,12 @@ import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
+from ..config import Heartbeat
 from ..errors import InvalidOption
 from ..runtime.oban import Oban
 from ..runtime.overview import Overview, QueueNode, QueueOverview
 from ..runtime.overview import read as read_overview
+from ..runtime.roster import read as read_roster
 from ..statements.census import census, census_of_all
 from ..statements.statement import Statement
 from .database import database_option, on_database, schema_option
@@ -214,14 +216,10 @@ def _ask(
 
     async def work(engine: AsyncEngine) -> list[str]:
         async with engine.connect() as connection:
-            before = await connection.run_sync(read_overview, instance, census)
+            before = await connection.run_sync(read_roster, Heartbeat())
         await ask(Oban(engine, name=instance))
-        if action == "start":
-            concerned = before.nodes
-        else:
-            info = before.find(queue)
-            concerned = [] if info is None else [at.node for at in info.nodes]
-        return sorted({name for name in concerned if node in (None, name)})
+        concerned = before.alive if action == "start" else before.of(queue)
+        return sorted({member.node for member in concerned if member.name == instance and node in (None, member.node)})
 
     live = on_database(where["url"], where["schema"], work)
     if where["as_json"]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shlex
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,9 +15,10 @@ from click.testing import CliRunner, Result
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Cron, Job, JobSpec, Oban, job
+from oban_sqla import Cron, Job, JobSpec, Oban, Unique, job
 from oban_sqla.cli import main
 from oban_sqla.runtime.scheduler import LIFETIME
+from tests.processes import ROOT
 from tests.runtime.helpers import execute
 from tests.support import eventually
 
@@ -125,8 +128,6 @@ async def test_running_an_entry_enqueues_its_job(call: Call, engine: AsyncEngine
 
 
 async def test_a_unique_job_that_is_there_already_is_said(call: Call, engine: AsyncEngine) -> None:
-    from oban_sqla import Unique
-
     await Oban(engine).crons.put("nightly", "0 3 * * *", JobSpec("w", unique=Unique()))
     await call("run", "nightly")
     again = await call("run", "nightly")
@@ -153,6 +154,16 @@ async def test_an_entry_put_from_outside_runs_on_a_node(call: Call, engine: Asyn
             return [job.state for job in await jobs(engine)] == ["completed"]
 
         await eventually(done)
+
+
+async def test_the_documented_commands_are_understood(call: Call, engine: AsyncEngine) -> None:
+    await call("put", "nightly", "0 3 * * *", "w")
+    page = (ROOT / "docs/command-line.md").read_text()
+    commands = re.findall(r"^oban-sqla cron\b(.*)$", page, re.MULTILINE)
+    assert len(commands) == 7
+    for command in commands:
+        result = await call(*shlex.split(command, comments=True))
+        assert result.exit_code == 0, result.output
 
 
 async def test_what_a_stranger_wrote_breaks_no_list(call: Call, engine: AsyncEngine) -> None:

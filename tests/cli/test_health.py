@@ -23,7 +23,7 @@ from oban_sqla.cli import health as listener
 from oban_sqla.cli.health import Address, AddressType, answering
 from oban_sqla.healthcheck import health_app
 from tests.cli.test_start import SHOP, add, refused
-from tests.processes import Process, running
+from tests.processes import ROOT, Process, running
 from tests.support import eventually
 
 NOWHERE = "postgresql+asyncpg://127.0.0.1:1/nowhere"
@@ -55,6 +55,14 @@ async def test_a_web_application_says_how_its_node_is(engine: AsyncEngine, path:
             head = await http.head(path)
             assert (head.status_code, head.content) == (200, b"")
         assert (await http.get(path)).status_code == 503
+
+
+async def test_the_guide_mounts_it(engine: AsyncEngine) -> None:
+    text = (ROOT / "docs/operations.md").read_text().partition("## Health checks")[2]
+    names: dict[str, Any] = {"oban": Oban(engine)}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)
+    async with names["oban"], client(names["app"]) as http:
+        assert (await http.get("/health/")).json()["ok"] is True
 
 
 async def test_a_database_that_does_not_answer_is_503() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import shlex
 from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,7 +23,7 @@ from oban_sqla.statements.overview import by_index, duties, finished
 from oban_sqla.statements.overview import running as runs
 from oban_sqla.statements.statement import Statement
 from tests.cli.test_start import SHOP, add
-from tests.processes import Process, running
+from tests.processes import ROOT, Process, running
 from tests.runtime.helpers import execute, insert
 from tests.support import eventually
 
@@ -217,6 +219,29 @@ async def test_what_there_is_not_is_an_error(call: Call, engine: AsyncEngine, ar
 async def test_what_can_t_be_asked_is_a_usage_error(call: Call, engine: AsyncEngine, arguments: list[str]) -> None:
     result = await call(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
+
+
+async def test_the_documented_commands_are_understood(call: Call, engine: AsyncEngine) -> None:
+    async with Oban(engine, {"media": 1}, node="worker.1"):
+        await eventually(lambda: _producers(engine, 1))
+        page = (ROOT / "docs/command-line.md").read_text()
+        commands = re.findall(r"^oban-sqla queues\b(.*)$", page, re.MULTILINE)
+        assert len(commands) == 8
+        for command in commands:
+            result = await call(*shlex.split(command, comments=True))
+            assert result.exit_code == 0, result.output
+
+
+async def test_psycopg_will_do(database_url: str, engine: AsyncEngine) -> None:
+    await filled(engine)
+    url = database_url.replace("+asyncpg", "+psycopg")
+    for arguments in (["queues"], ["queues", "list", "--all"], ["queues", "show", "media"], ["top", "--once"]):
+        result = await asyncio.to_thread(CliRunner().invoke, main, [*arguments, "--database-url", url])
+        assert result.exit_code == 0, result.output
+        assert "media" in result.stdout or "3 available" in result.stdout
+    for arguments in (["start", "media", "--limit", "5"], ["pause", "media"]):
+        result = await asyncio.to_thread(CliRunner().invoke, main, ["queues", *arguments, "--database-url", url])
+        assert result.exit_code == 0, result.output
 
 
 async def test_a_schema_of_its_own(empty_database: str) -> None:

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from oban_sqla import JobSpec, Oban, Queue
+from oban_sqla import JobSpec, Oban, Queue, migrations
 from oban_sqla.cli import main
 from tests.processes import ROOT, clean_environment, finished
 from tests.runtime.helpers import execute, insert
@@ -166,10 +166,6 @@ async def test_the_screen_follows_until_ctrl_c(engine: AsyncEngine, database_url
 
 
 async def test_a_database_that_goes_away_is_told_and_waited_for(engine: AsyncEngine, empty_database: str) -> None:
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    from oban_sqla import migrations
-
     own = create_async_engine(empty_database)
     await migrations.migrate(own)
     await insert(own, JobSpec("w", queue="first"))
