@@ -29,8 +29,10 @@ def main() -> None:
       export DATABASE_URL=postgresql://localhost/app
       oban-sqla migrate              # create the tables, once
       oban-sqla start app.jobs       # import app/jobs.py and run its jobs until Ctrl-C
+      oban-sqla jobs list            # what there is, and how it went
 
-    `oban-sqla COMMAND --help` explains each command.
+    `oban-sqla COMMAND --help` explains each command. The database, the module and all options may
+    stand in oban.toml, in pyproject.toml or in the environment; `start --help` says how.
     """
 
 

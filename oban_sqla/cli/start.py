@@ -81,8 +81,8 @@ def start(
 
     Every option may stand in that file, or in the environment as OBAN_QUEUES, OBAN_NODE and so
     on; the environment goes before the file, and what is given here before both. An Oban of your
-    own has its options where it is made: what is given here for it is refused, and so is what the
-    file or the environment says of it that is not so.
+    own has its options where it is made: it takes none from here, and a file or an environment
+    that says something else of them is an error.
 
     Only workers that MODULE imports can run; jobs of others are left to other nodes. With
     --log-level debug each job that ends is logged, without its arguments.
@@ -137,7 +137,7 @@ def _options(told: Settings) -> dict[str, Any]:
         try:
             by_name((), options["crontab"])
         except InvalidOption as error:
-            raise SettingsError(f"{crontab.source}: {error}") from error
+            raise SettingsError(f"{crontab.source}: {str(error).removeprefix('crontab: ')}") from error
     return options
 
 

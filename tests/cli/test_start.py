@@ -111,7 +111,9 @@ async def test_a_sessionmaker_s_sessions_are_those_of_the_jobs(start: Start, eng
         await completed(engine, "asks")
 
 
-async def test_an_oban_runs_with_its_own_options(start: Start, engine: AsyncEngine) -> None:
+async def test_an_oban_runs_with_its_own_options(start: Start, engine: AsyncEngine, tmp_path: Path) -> None:
+    # What the file says of the database is for other commands; an option that says the same is no contradiction.
+    (tmp_path / "oban.toml").write_text("database_url = 'postgresql://h/d'\nnode = 'its-own-node'\nqueues.late = 3")
     await add(engine, [JobSpec("shop.quick", queue="late")])
     with start("shop:oban") as process:
         await completed(engine, "quick")
@@ -125,6 +127,23 @@ async def test_an_engine_works_the_default_queue(start: Start, engine: AsyncEngi
         process.signal(signal.SIGINT)
         assert await process.ended() == 0
     assert "SIGINT: fetching no more" in process.text
+
+
+async def test_several_modules_are_imported_into_one_process(start: Start, engine: AsyncEngine, tmp_path: Path) -> None:
+    (tmp_path / "more.py").write_text("from oban_sqla import job\n@job\nasync def other() -> None: ...")
+    await add(engine, [JobSpec("shop.quick"), JobSpec("more.other")])
+    with start("shop", "more"):
+        await completed(engine, "quick", "more.other")
+
+
+async def test_what_the_environment_says_goes_before_the_file_and_arguments_before_both(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "oban.toml").write_text('module = "shop:engine"\nnode = "of the file"\n[queues]\nof_the_file = 1')
+    monkeypatch.setenv("OBAN_QUEUES", "of_the_environment=2")
+    monkeypatch.setenv("OBAN_NODE", "of the environment")
+    with start("--node", "argued") as process:
+        await process.says("started on argued with queues of_the_environment")
 
 
 async def test_jobs_are_logged_one_by_one_only_when_asked_for(start: Start, engine: AsyncEngine) -> None:
@@ -248,6 +267,53 @@ def test_options_that_can_t_be_used_are_usage_errors(tmp_path: Path, arguments: 
     code, message = refused(tmp_path, *arguments)
     assert code == 2
     assert said in message
+
+
+def test_without_a_module_it_says_what_to_do(tmp_path: Path) -> None:
+    code, said = refused(tmp_path)
+    assert code == 2
+    assert said.startswith(
+        "what is to run? Name the module whose functions carry @job, as in `oban-sqla start app.jobs`"
+    )
+    assert 'write module = "app.jobs" in oban.toml' in said
+
+
+def test_one_process_runs_one_object(tmp_path: Path) -> None:
+    assert refused(tmp_path, "shop:oban", "shop:engine") == (
+        2, "shop:oban and shop:engine: one process runs one of them\n"
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("node = 'other'", "oban.toml: node: shop:oban is an Oban with options of its own, and its node is another"),
+        ("queues.late = 5", "oban.toml: [queues]: shop:oban is an Oban with options of its own"),
+        ("[[crontab]]\nworker = 'shop.quick'\nexpression = '@daily'", "oban.toml: crontab: shop:oban is an Oban"),
+    ],
+)
+def test_an_oban_s_own_options_are_not_contradicted_by_the_file(tmp_path: Path, settings: str, said: str) -> None:
+    (tmp_path / "oban.toml").write_text(settings)
+    code, message = refused(tmp_path, "shop:oban")
+    assert code == 1
+    assert message.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("worker = 'shop.quik'", "oban.toml: [[crontab]] 1: worker: no worker 'shop.quik' is registered by what is st"),
+        ("worker = 'shop.slow'", "oban.toml: [[crontab]] 1: "),
+        ("worker = 'shop.slow'\nargs = {second = 1}", "oban.toml: [[crontab]] 1: "),
+        ("worker = 'shop.quick'\n[[crontab]]\nworker = 'shop.quick'\nexpression = '@daily'", "oban.toml: crontab: "),
+    ],
+)
+def test_the_crontab_of_the_file_fits_the_workers(tmp_path: Path, settings: str, said: str) -> None:
+    (tmp_path / "oban.toml").write_text(f"module = 'shop'\n[[crontab]]\nexpression = '@hourly'\n{settings}")
+    code, message = refused(tmp_path)
+    assert code == 1
+    assert message.startswith(said)
+    assert message.count("\n") == 1
 
 
 def test_a_sessionmaker_without_an_engine_is_an_error(tmp_path: Path) -> None:
