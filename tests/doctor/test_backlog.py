@@ -1,0 +1,122 @@
+"""Jobs that wait in vain, or are too large."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import Heartbeat, JobSpec, Oban
+from oban_sqla.doctor import _examine
+from oban_sqla.statements.diagnosis import heads
+from tests.cluster.helpers import producer
+from tests.doctor.conftest import diagnose, one
+from tests.runtime.helpers import execute, insert, until
+from tests.runtime.test_why import ALIVE, NOW, PAUSED, row
+
+
+async def test_a_queue_that_nobody_runs(engine: AsyncEngine) -> None:
+    await row(engine, queue="'fresh'")
+    assert (await one(engine, "backlog")).status == "ok"
+    await row(engine, queue="'media'", scheduled_at=f"{NOW} - interval '5 m'", priority="3")
+    await row(engine, queue="'media'")
+    await producer(engine, ALIVE, "0 s", "medias")
+    finding = await one(engine, "backlog")
+    assert finding.status == "problem"
+    assert finding.found == (
+        "available jobs of the queue 'media' have been waiting for 5m, and no living node runs it; "
+        "did you mean 'medias'?"
+    )
+    await producer(engine, ALIVE, "0 s", "media")
+    assert (await one(engine, "backlog")).found == "jobs wait in 2 queues, the oldest for 5m"
+
+
+async def test_a_queue_that_does_not_keep_up(engine: AsyncEngine) -> None:
+    await producer(engine, ALIVE, "0 s", "a")
+    await row(engine, scheduled_at=f"{NOW} - interval '20 m'")
+    finding = await one(engine, "backlog")
+    assert finding.status == "warning"
+    assert finding.found == "available jobs of the queue 'a' have been waiting for 20m"
+
+
+async def test_a_queue_that_was_paused_and_forgotten(engine: AsyncEngine) -> None:
+    await producer(engine, PAUSED, "0 s", "a")
+    await row(engine, scheduled_at=f"{NOW} - interval '20 m'")
+    assert (await one(engine, "backlog")).status == "ok"
+    await row(engine, scheduled_at=f"{NOW} - interval '2 h'")
+    finding = await one(engine, "backlog")
+    assert finding.found == "available jobs of the queue 'a' have been waiting for 2h, and it is paused"
+    assert finding.advice == "oban-sqla queues resume a"
+
+
+async def test_jobs_due_that_nobody_stages(engine: AsyncEngine) -> None:
+    await row(engine, state="'scheduled'", scheduled_at=f"{NOW} - interval '5 s'")
+    assert (await one(engine, "overdue")).status == "ok"
+    await row(engine, state="'retryable'", scheduled_at=f"{NOW} - interval '5 m'")
+    finding = await one(engine, "overdue")
+    assert finding.status == "problem"
+    assert finding.found == "a job of the queue 'a' has been due for 5m, and nobody has made it available"
+    await producer(engine, ALIVE, "0 s", "a")
+    assert (await one(engine, "overdue")).status == "warning"
+    await row(engine, state="'scheduled'", scheduled_at="'-infinity'")
+    assert "has been due for ever" in (await one(engine, "overdue")).found
+
+
+async def test_workers_that_no_node_knows(engine: AsyncEngine) -> None:
+    async with Oban(engine, queues={"a": 2}, poll_interval=0.05):
+        [job_id] = await insert(engine, JobSpec("doctor.newer_version", queue="a"))
+        await until(engine, job_id, "scheduled")
+        finding = await one(engine, "unknown_workers")
+    assert finding.status == "warning"
+    assert finding.found == "1 jobs wait for a node that knows their worker: doctor.newer_version"
+
+
+@pytest.mark.parametrize("strange", ["'5'", "'[1]'", "'\"unknown_worker\"'", "'null'"])
+async def test_any_meta_is_borne(engine: AsyncEngine, strange: str) -> None:
+    await row(engine, state="'scheduled'", meta=strange, scheduled_at=NOW)
+    await diagnose(engine, "unknown_workers")
+
+
+async def test_large_args_and_errors(engine: AsyncEngine) -> None:
+    noise = "(SELECT string_agg(md5(random()::text || i), '') FROM generate_series(1, {}) i)"
+    await row(engine, args=f"jsonb_build_object('text', {noise.format(150)})")
+    finding = await one(engine, "large_jobs")
+    assert finding.status == "warning"
+    assert finding.found.startswith("args take 4,8")
+    await row(engine, args=f"jsonb_build_object('text', {noise.format(5000)})")
+    await row(engine, errors=f"jsonb_build_array(jsonb_build_object('error', {noise.format(5000)}))")
+    said = [finding.found.split(" take ")[0] for finding in await diagnose(engine, "large_jobs")]
+    assert said == ["args", "args of a job", "errors of a job"]
+
+
+async def test_every_queue_and_priority_is_visited_once(engine: AsyncEngine) -> None:
+    await execute(
+        engine,
+        "INSERT INTO oban_jobs (worker, queue, priority, scheduled_at) SELECT 'x', 'q' || i % 5, i % 3, "
+        f"{NOW} - i * interval '1 m' FROM generate_series(1, 3000) i",
+    )
+    async with engine.connect() as connection:
+        await connection.execute(text("SET LOCAL enable_seqscan = off"))
+        found = (await connection.run_sync(lambda sync: heads.execute(sync, most=100))).all()
+        assert sorted((row.queue, row.priority) for row in found) == [(f"q{q}", p) for q in range(5) for p in range(3)]
+        assert max(row.seconds for row in found) == pytest.approx(3000 * 60, abs=60)
+        assert len((await connection.run_sync(lambda sync: heads.execute(sync, most=4))).all()) == 4
+
+
+async def test_nothing_reads_a_large_table_from_end_to_end(patient: AsyncEngine) -> None:
+    await execute(
+        patient,
+        "INSERT INTO oban_jobs (worker, queue, state, completed_at) "
+        "SELECT 'x', 'a', 'completed', timezone('UTC', now()) FROM generate_series(1, 50000)",
+    )
+    await execute(patient, "ANALYZE oban_jobs")
+    counted = text("SELECT seq_scan, seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'oban_jobs'")
+    async with patient.connect() as connection:
+        # What this connection has not reported yet is in it, too.
+        [[scans_before, read_before]] = await connection.execute(counted)
+        await connection.rollback()
+        found = await connection.run_sync(_examine, False, Heartbeat())
+        assert {finding.status for finding in found} == {"ok"}
+        [[scans, read]] = await connection.execute(counted)
+    assert scans - scans_before <= 1  # the sample
+    assert read - read_before <= 20_000
