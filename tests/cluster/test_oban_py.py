@@ -21,6 +21,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import JobSpec, Oban, job
+from oban_sqla.doctor import examine
 from oban_sqla.runtime import lifeline
 from tests.cluster.helpers import QUICK
 from tests.runtime.helpers import insert, load, until
@@ -147,6 +148,26 @@ async def test_it_does_not_lead_while_we_do(engine: AsyncEngine, oban_py: str, d
     """Its leader would rescue by time alone: whatever runs for more than five minutes."""
     async with Oban(engine), running(oban_py, database_url) as foreign:
         assert await foreign.ask("leads") is False
+
+
+async def test_the_doctor_warns_when_it_leads(engine: AsyncEngine, foreign: Foreign) -> None:
+    async def leads() -> bool:
+        return bool(await foreign.ask("leads"))
+
+    await eventually(leads)
+    [found] = [finding for finding in await examine(engine) if finding.check == "foreign_leader"]
+    assert (found.status, found.found) == ("warning", "oban-py, a node of oban-py or Oban, leads 'Oban'")
+    async with Oban(engine, queues={"ours": 1}):
+        # Its lease is its own until it ends; ours is beside it.
+        said = {finding.check: finding for finding in await examine(engine)}
+        assert (said["foreign_leader"].status, said["leader"].status) == ("warning", "ok")
+        assert "1 of them of another program" in said["living_nodes"].found
+        foreign.process.kill()
+        await eventually(lambda: _none_leads(engine), 60, interval=0.5)
+
+
+async def _none_leads(engine: AsyncEngine) -> bool:
+    return all(finding.status == "ok" for finding in await examine(engine) if finding.check == "foreign_leader")
 
 
 async def test_a_pause_crosses_in_both_directions(engine: AsyncEngine, foreign: Foreign) -> None:
