@@ -248,8 +248,14 @@ def _as_dict(queue: QueueOverview, states: tuple[str, ...]) -> dict[str, Any]:
         "limit": queue.limit,
         "paused": queue.paused,
         "oldest_seconds": queue.oldest,
-        "nodes": [{name: value for name, value in asdict(node).items() if name != "queue"} for node in queue.nodes],
+        "nodes": [_node_as_dict(node) for node in queue.nodes],
     }
+
+
+def _node_as_dict(node: QueueNode) -> dict[str, Any]:
+    values = asdict(node)
+    del values["queue"]
+    return values | {"silent_seconds": values.pop("silent")}
 
 
 def _row(node: QueueNode) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from typing import TYPE_CHECKING
 
@@ -59,7 +60,7 @@ def top(interval: float, once: bool, url: str | None, schema: str | None, instan
     screen = _Screen(console, instance, interval)
     try:
         on_database(url, schema, screen.once if once or not console.is_terminal else screen.watch)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return  # that is how it is left
 
 
@@ -84,6 +85,10 @@ class _Screen:
 
         from .picture import picture
 
+        watching = asyncio.current_task()
+        assert watching is not None
+        # As with Ctrl-C, the terminal is to be given back as it was.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, watching.cancel)
         look = await self._look(engine)
         with Live(picture(look), console=self._console, screen=True, auto_refresh=False) as live:
             while True:

@@ -255,6 +255,11 @@ async def test_a_schema_of_its_own(empty_database: str) -> None:
             await eventually(lambda: a.check_queues()[0].paused)
             listed = await asyncio.to_thread(CliRunner().invoke, main, ["queues", *arguments, "--json"])
             assert [(queue["queue"], queue["paused"]) for queue in json.loads(listed.stdout)] == [("media", "whole")]
+            for command in (
+                ["cron", "put", "n", "@daily", "w"], ["cron", "run", "n"], ["cron", "delete", "n"], ["top", "--once"]
+            ):  # fmt: skip
+                done = await asyncio.to_thread(CliRunner().invoke, main, [*command, *arguments])
+                assert done.exit_code == 0, done.output
     finally:
         await engine.dispose()
 

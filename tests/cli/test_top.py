@@ -149,13 +149,14 @@ def on_a_terminal(*arguments: str) -> Iterator[Terminal]:
             os.close(controller)
 
 
-async def test_the_screen_follows_until_ctrl_c(engine: AsyncEngine, database_url: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_screen_follows_until_ctrl_c(engine: AsyncEngine, database_url: str, number: signal.Signals) -> None:
     await insert(engine, JobSpec("w", queue="first"))
     with on_a_terminal("--interval", "0.1", "--database-url", database_url) as screen:
         await draws(screen, "first")
         await insert(engine, JobSpec("w", queue="second"))
         await draws(screen, "second")
-        screen.popen.send_signal(signal.SIGINT)
+        screen.popen.send_signal(number)
         await eventually(lambda: screen.popen.poll() is not None)
         assert screen.popen.returncode == 0
         text = screen.text
