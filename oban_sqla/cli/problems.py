@@ -25,6 +25,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader has had enough (`oban-sqla jobs list | head`): click ends the command without a word
         except EXPECTED as error:
             raise click.ClickException(line(error)) from error
 

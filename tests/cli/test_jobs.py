@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import Engine, func, insert, select, text
+from sqlalchemy import Engine, func, insert, make_url, select, text
 from sqlalchemy.orm import Session
 
 from oban_sqla import JobSpec, JobState, enqueue
@@ -103,6 +105,33 @@ def test_a_line_tells_where_a_job_is_and_nothing_of_its_arguments(run: Run, add:
 )
 def test_an_error_is_told_in_one_line(error: str | None, gist: str | None) -> None:
     assert rows.gist(error) == gist
+
+
+def test_a_long_error_is_cut_for_people(run: Run, add: Insert) -> None:
+    add(errors=[{"error": "x" * 1_000}])
+    assert run("jobs", "list").stdout.splitlines()[1].endswith(" " + "x" * 79 + "…")
+    assert json.loads(run("jobs", "list", "--json").stdout)[0]["error"] == "x" * 1_000
+
+
+def test_a_reader_that_has_had_enough_is_no_error(database_url: str, add: Insert) -> None:
+    for _ in range(300):
+        add(worker="w" * 250)
+    command = f"{sys.executable} -m oban_sqla jobs list --limit 300 --database-url {database_url!r} | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60, check=False, cwd=ROOT)
+    assert (done.stdout.split()[0], done.stderr) == ("ID", "")
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+def test_either_driver_will_do(run: Run, add: Insert, database_url: str, driver: str) -> None:
+    url = make_url(database_url).set(drivername=f"postgresql+{driver}").render_as_string(False)
+    id = add(tags=["x"], args={"customer": 7}, errors=[{"error": "no"}])
+    found = run(
+        "jobs", "list", "--tag", "x", "--args", "customer=7", "--state", "available", "--json", "--database-url", url
+    )
+    assert [row["error"] for row in json.loads(found.stdout)] == ["no"]
+    assert run("jobs", "show", str(id), "--database-url", url).exit_code == 0
+    assert run("jobs", "cancel", "--tag", "x", "--database-url", url, answer="y\n").exit_code == 0
+    assert "cancelled" in run("jobs", "watch", str(id), "--database-url", url).stdout
 
 
 def test_filters_choose(run: Run, add: Insert) -> None:

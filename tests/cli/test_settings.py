@@ -21,6 +21,7 @@ from oban_sqla.config import Config
 from oban_sqla.registry import workers
 from tests.processes import ROOT
 
+ENTRY = "[[crontab]]\nworker = 'a'\nexpression = '@daily'\n"
 NOWHERE: Mapping[str, str] = {}
 
 
@@ -170,15 +171,26 @@ def test_a_pyproject_of_others_says_nothing() -> None:
         ),
         ("crontab = 5", "oban.toml: crontab: expected tables [[crontab]], each with an expression and a worker"),
         ("crontab = [5]", "oban.toml: [[crontab]] 1: expected a table with an expression and a worker, got 5"),
-        ("[[crontab]]\nworker = 'a'", "oban.toml: [[crontab]] 1: expression: expected, as text; got None"),
-        ("[[crontab]]\nexpression = '@daily'", "oban.toml: [[crontab]] 1: worker: expected, as text; got None"),
+        ("[[crontab]]\nworker = 'a'", "oban.toml: [[crontab]] 1: expression is missing"),
+        ("[[crontab]]\nexpression = '@daily'", "oban.toml: [[crontab]] 1: worker is missing"),
         ("[[crontab]]\nwroker = 'a'", "oban.toml: [[crontab]] 1: wroker: unknown; did you mean worker?"),
         ("[[crontab]]\nworker = 'a'\nexpression = 'at noon'", "oban.toml: [[crontab]] 1: "),
-        ("[[crontab]]\nworker = 'a'\nexpression = '@daily'\npriority = 10", "[[crontab]] 1: priority: expected 0 to 9"),
-        ("[[crontab]]\nworker = 'a'\nexpression = '@daily'\nargs = [1]", "[[crontab]] 1: args: expected a table"),
-        ("[[crontab]]\nworker = 'a'\nexpression = '@daily'\nunique = {perod = 5}", "did you mean period?"),
-        ("[[crontab]]\nworker = 'a'\nexpression = '@daily'\nunique = {keys = 5}", "1: Unique(keys): expected a seq"),
-        ("[[crontab]]\nworker = 'a'\nexpression = '@daily'\nunique = 5", "1: unique: expected true, or a table"),
+        (f"{ENTRY}priority = 10", "[[crontab]] 1: priority: expected 0 to 9"),
+        (f"{ENTRY}args = [1]", "[[crontab]] 1: args: expected a table"),
+        (f"{ENTRY}unique = {{perod = 5}}", "did you mean period?"),
+        (f"{ENTRY}unique = {{keys = 5}}", "1: Unique(keys): expected a seq"),
+        (f"{ENTRY}unique = 5", "1: unique: expected true, or a table"),
+        ("[[crontab]]\nexpression = 5", "oban.toml: [[crontab]] 1: expression: expected text, got 5"),
+        (f"{ENTRY}timezone = 5", "oban.toml: [[crontab]] 1: time zone: expected a string, got 5"),
+        (f"{ENTRY}name = 5", "[[crontab]] 1: Cron: name is a string, got 5"),
+        (f"{ENTRY}paused = 'no'", "[[crontab]] 1: Cron: paused is True or False, got 'no'"),
+        (f"{ENTRY}queue = 5", "[[crontab]] 1: queue: expected a name, got 5"),
+        (f"{ENTRY}tags = 'x'", "[[crontab]] 1: tags: expected a sequence of strings, got 'x'"),
+        (f"{ENTRY}meta = 5", "[[crontab]] 1: "),
+        (f"{ENTRY}args = {{at = 2026-01-01}}", "[[crontab]] 1: args"),
+        (f"{ENTRY}scheduled_at = 2026-01-01T00:00:00Z", "scheduled_at is one instant, an entry has many"),
+        (f"{ENTRY}unique = {{states = 5}}", "[[crontab]] 1: Unique(states): expected some of"),
+        (f"{ENTRY}unique = {{fields = [[1]]}}", "[[crontab]] 1: Unique(fields): expected some of"),
         ("node = ", "oban.toml is no TOML: "),
     ],
 )

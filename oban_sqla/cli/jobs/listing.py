@@ -11,6 +11,9 @@ from ..output import ago, json_option, print_json, print_table
 from . import rows
 from .filters import Filter, JobId, filter_options
 
+LONGEST_ERROR = 80
+"""Characters of an error in a column; `--json` has all of them."""
+
 
 @click.command("list", short_help="List jobs, the newest first.")
 @filter_options
@@ -55,7 +58,7 @@ def list_(chosen: Filter, limit: int, before: int | None, url: str | None, schem
         (
             (
                 row["id"], row["state"], row["queue"], row["worker"],
-                f"{row['attempt']}/{row['max_attempts']}", ago(rows.when(row)), row["error"],
+                f"{row['attempt']}/{row['max_attempts']}", ago(rows.when(row)), _short(row["error"]),
             )
             for row in page
         ),
@@ -63,3 +66,7 @@ def list_(chosen: Filter, limit: int, before: int | None, url: str | None, schem
     )  # fmt: skip
     if len(found) > limit:
         click.echo(f"there are more: --before {page[-1]['id']}", err=True)
+
+
+def _short(error: str | None) -> str | None:
+    return error if error is None or len(error) <= LONGEST_ERROR else f"{error[: LONGEST_ERROR - 1]}…"

@@ -73,8 +73,10 @@ def _entry(value: Any, place: Place) -> Entry:
         raise SettingsError(f"{place} expected a table with an expression and a worker, got {value!r}")
     place.refuse_unknown(given, (*_OF_THE_ENTRY, *_OF_THE_JOB))
     for name in ("expression", "worker"):
-        if not isinstance(given.get(name), str):
-            raise SettingsError(f"{place.key(name)}: expected, as text; got {given.get(name)!r}")
+        if name not in given:
+            raise SettingsError(f"{place} {name} is missing")
+        if not isinstance(given[name], str):
+            raise SettingsError(f"{place.key(name)}: expected text, got {given[name]!r}")
     if (args := table(given.get("args", {}))) is None:
         raise SettingsError(f"{place.key('args')}: expected a table, such as {{ days = 7 }}, got {given['args']!r}")
     try:
