@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -44,7 +46,7 @@ def list_(chosen: Filter, limit: int, before: int | None, url: str | None, schem
     if before is not None:
         wanted = wanted.where(jobs.c.id < before)
 
-    async def load(engine: AsyncEngine) -> list[dict[str, object]]:
+    async def load(engine: AsyncEngine) -> list[dict[str, Any]]:
         async with AsyncSession(engine) as session:
             return await rows.loaded(session, wanted.limit(limit + 1))
 
