@@ -171,12 +171,13 @@ def by_name(decorated: Iterable[Cron], crontab: Iterable[Cron]) -> dict[str, Cro
 
 
 def _spec_of(worker: object) -> JobSpec:
-    if not isinstance(worker, WorkerLike):
+    name = getattr(worker, "worker_name", None)
+    if not isinstance(name, str):
         raise InvalidOption(f"Cron: a spec (worker.new(…)) or a worker is expected, got {worker!r}")
     try:
-        return JobSpec(worker)
+        return JobSpec(cast(WorkerLike, worker))
     except InvalidArgs as error:
         raise InvalidOption(
-            f"a cron entry of {worker.worker_name!r}: nobody gives it arguments: {error}; "
+            f"a cron entry of {name!r}: nobody gives it arguments: {error}; "
             "give them defaults, or use Oban(crontab=[Cron(expression, worker.new(…))])"
         ) from error

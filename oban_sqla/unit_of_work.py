@@ -30,7 +30,8 @@ from sqlalchemy.orm.unitofwork import UOWTransaction
 from . import telemetry
 from .errors import InvalidOption, ObanError, UnsupportedDatabase
 from .models import Job, JobSpec
-from .statements.insert import CHUNK, insert_keyed, insert_plain, notify, winners
+from .statements.insert import CHUNK, insert_keyed, insert_one, insert_plain, notify, winners
+from .statements.statement import Statement
 from .types import JobState, naive_utc
 from .wakeup import INSERTED, STAGED, Runtime, channel, runtime_for, schema_of
 
@@ -200,11 +201,11 @@ def _resolve(specs: Sequence[JobSpec]) -> dict[int, bytes]:
 
 
 def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes], round: int = 1) -> None:
-    parameters = insert_parameters(specs)
     if id(specs[-1]) not in keys:
-        del parameters["uniq_mask"]
-        take_written(specs, insert_plain.execute(connection, **parameters).one())
+        statement, parameters = insertion(specs)
+        take_written(specs, statement.execute(connection, **parameters).one())
         return
+    parameters = _insert_parameters(specs)
     parameters["uniq_key"] = [keys.get(id(spec)) for spec in specs]
     rows = iter(insert_keyed.execute(connection, **parameters).all())
     row = next(rows, None)
@@ -219,13 +220,34 @@ def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int,
         _find_winners(connection, lost, keys, round)
 
 
+def insertion(specs: Sequence[JobSpec]) -> tuple[Statement, dict[str, Any]]:
+    """The statement that inserts `specs`, which have no keys, and its parameters. Its answer is one row."""
+    if len(specs) > 1:
+        parameters = _insert_parameters(specs)
+        del parameters["uniq_mask"]
+        return insert_plain, parameters
+    [spec] = specs
+    return insert_one, {
+        "worker": spec.worker,
+        "queue": spec.queue,
+        "args": spec.args_json,
+        "meta": spec.meta_json,
+        "tags": _array(spec.tags),
+        "priority": spec.priority,
+        "max_attempts": spec.max_attempts,
+        "at": None if spec.scheduled_at is None else naive_utc(spec.scheduled_at),
+        "delay": spec.schedule_in,
+    }
+
+
 def take_written(specs: Sequence[JobSpec], row: Sequence[Any]) -> None:
-    """Give `specs` what `insert_plain` returned: the ids, and which of them wait for their time."""
-    for spec, job_id, waits in zip(specs, *row, strict=True):
+    """Give `specs` what their :func:`insertion` returned: the ids, and which of them wait for their time."""
+    written = zip(specs, *row, strict=True) if len(specs) > 1 else [(specs[0], *row)]
+    for spec, job_id, waits in written:
         spec.written(job_id, JobState.SCHEDULED if waits else JobState.AVAILABLE, conflict=False)
 
 
-def insert_parameters(specs: Sequence[JobSpec]) -> dict[str, Any]:
+def _insert_parameters(specs: Sequence[JobSpec]) -> dict[str, Any]:
     """The arrays of the insert statements: each job's args, and the rest once for each kind of job."""
     kinds: dict[tuple[Any, ...], int] = {}
     kind = [

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from types import MappingProxyType
-from typing import Any, ClassVar, Never, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Never, Protocol, cast
 
 from sqlalchemy import event
 from sqlalchemy.orm import ClassManager, Mapper, class_mapper
@@ -26,7 +26,6 @@ OPTIONS = ("queue", "priority", "max_attempts", "tags", "meta", "scheduled_at", 
 MAX_NAME = 255
 
 
-@runtime_checkable
 class WorkerLike(Protocol):
     """What a spec needs of a worker."""
 
@@ -77,6 +76,23 @@ class JobSpec(ObanBase):
     max_args_bytes: ClassVar[int] = MAX_BYTES
     """The longest args, in bytes of JSON. Set it once on the class to change it for the process."""
 
+    worker: str
+    queue: str
+    priority: int
+    max_attempts: int
+    tags: tuple[str, ...]
+    scheduled_at: datetime | None
+    schedule_in: float | None
+    unique: Unique | None
+    meta_json: str
+    args_json: str
+    # Defaults on the class cost a spec nothing, and most keep them until the flush.
+    state: JobState | str | None = None
+    conflict: bool = False
+    _id: int | None = None
+    _being_flushed: bool = False
+    _unfilled: Mapping[str, Any] | None = None
+
     def __init__(
         self,
         worker: str | WorkerLike,
@@ -115,9 +131,9 @@ class JobSpec(ObanBase):
             given = checked_options(given)
         if isinstance(worker, str):
             check_name("worker", worker)
-            self._fill(worker, None, args, {**DEFAULTS, **given})
-        elif isinstance(worker, WorkerLike):
-            self._fill(worker.worker_name, worker, args, {**DEFAULTS, **_merged(worker.spec_defaults, given)})
+            self._fill(worker, None, args, {**DEFAULTS, **given} if given else DEFAULTS)
+        elif isinstance(name := getattr(worker, "worker_name", None), str):
+            self._fill(name, worker, args, {**DEFAULTS, **_merged(worker.spec_defaults, given)})
         else:
             raise InvalidOption(f"worker: expected a worker or its name, got {worker!r}")
 
@@ -125,22 +141,9 @@ class JobSpec(ObanBase):
         self, name: str, worker: WorkerLike | None, args: Mapping[str, Any] | None, options: Mapping[str, Any]
     ) -> None:
         self.worker = name
-        self.queue: str = options["queue"]
-        self.priority: int = options["priority"]
-        self.max_attempts: int = options["max_attempts"]
-        self.tags: tuple[str, ...] = options["tags"]
-        self.scheduled_at: datetime | None = options["scheduled_at"]
-        self.schedule_in: float | None = options["schedule_in"]
-        self.unique: Unique | None = options["unique"]
-        self.meta_json: str = options["meta"]
-        self.state: JobState | str | None = None
-        self.conflict = False
-        self._id: int | None = None
-        self._being_flushed = False
+        vars(self).update(options)
         self._worker = worker
         self._args: Mapping[str, Any] = {} if args is None else args
-        self._unfilled: Mapping[str, Any] | None = None
-        self.args_json = ""
         try:
             self._store(self._args)
         except Exception:
@@ -217,7 +220,7 @@ DEFAULTS: Mapping[str, Any] = {
     "priority": 0,
     "max_attempts": 20,
     "tags": (),
-    "meta": "{}",
+    "meta_json": "{}",
     "scheduled_at": None,
     "schedule_in": None,
     "unique": None,
@@ -226,7 +229,7 @@ _STATES: dict[str, JobState] = {state.value: state for state in JobState}
 
 
 def checked_options(given: Mapping[str, Any], what: str = "JobSpec") -> dict[str, Any]:
-    """`given` options of a spec, each checked and in the form in which a spec keeps it.
+    """`given` options of a spec, each checked, under the name and in the form in which a spec keeps it.
 
     :raises InvalidOption: naming the option, what was given and what is expected.
     """
@@ -235,6 +238,8 @@ def checked_options(given: Mapping[str, Any], what: str = "JobSpec") -> dict[str
         options[name] = _CHECKS[name](name, value) if name in _CHECKS else value
     if options.get("scheduled_at") is not None and options.get("schedule_in") is not None:
         raise InvalidOption(f"{what}: both scheduled_at and schedule_in were given; choose one")
+    if "meta" in options:
+        options["meta_json"] = options.pop("meta")
     return options
 
 

@@ -127,7 +127,7 @@ class Acks(Loop):
 
     async def _send_all(self, statement: Statement, acks: Sequence[Ack]) -> None:
         try:
-            changed = {row[0] for row in await self._lane.run(statement, **parameters(statement, acks))}
+            changed = {row[0] for row in await self._lane.run_unshielded(statement, **parameters(statement, acks))}
         except StatementFailed as error:
             if not error.is_data_error:
                 raise
@@ -149,7 +149,7 @@ class Acks(Loop):
         logger.error("job %d: its outcome can't be stored (%s); noted as a failure", ack.id, error)
         plain = failure(ack, f"the outcome of this run ({ack.state}) can't be stored: {error}")
         try:
-            changed = await self._lane.run(acknowledge, **parameters(acknowledge, [plain]))
+            changed = await self._lane.run_unshielded(acknowledge, **parameters(acknowledge, [plain]))
         except StatementFailed as refusal:
             if not refusal.is_data_error:
                 raise
@@ -163,7 +163,7 @@ class Acks(Loop):
 
     async def _sort_out(self, missing: Sequence[Ack]) -> None:
         """Of acks that changed nothing, keep those that met a lock; the others were fenced out."""
-        rows = await self._lane.run(still_ours, **parameters(still_ours, missing))
+        rows = await self._lane.run_unshielded(still_ours, **parameters(still_ours, missing))
         locked = {row[0] for row in rows}
         for ack in missing:
             if ack.id in locked:

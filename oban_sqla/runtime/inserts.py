@@ -12,33 +12,33 @@ from collections.abc import Callable, Sequence
 from .. import telemetry
 from ..errors import DatabaseUnavailable, ObanError
 from ..models import JobSpec
-from ..statements.insert import insert_plain
-from ..unit_of_work import insert_parameters, take_written, watcher
+from ..unit_of_work import insertion, take_written, watcher
 from .lanes import Lane, StatementFailed
-from .loop import Loop
 
 LARGEST_BATCH = 1_000
 
 _Waiting = tuple[Sequence[JobSpec], asyncio.Future[None]]
 
 
-class Inserts(Loop):
+class Inserts:
     """Writes jobs as they come, in batches by themselves.
+
+    A task a batch, not a loop that is woken for each: that saves a third of what an insert costs the client.
 
     :param lane: the connection to write on; it connects when the first job comes.
     :param written: called with the jobs that were committed.
     """
 
-    name = "inserts"
-
     def __init__(self, lane: Lane, written: Callable[[Sequence[JobSpec]], None]) -> None:
-        super().__init__()
         self.lane = lane
         self._written = written
         self._waiting: list[_Waiting] = []
+        self._writing: asyncio.Task[None] | None = None
 
     async def insert(self, specs: Sequence[JobSpec]) -> None:
         """Commit `specs`: plain ones, with neither a key nor an argument that comes later.
+
+        A caller that is cancelled leaves; its jobs are written all the same.
 
         :raises ObanError: when the database refused them.
         :raises DatabaseUnavailable: when the connection was lost; whether they were committed is not known then.
@@ -46,38 +46,42 @@ class Inserts(Loop):
         future = asyncio.get_running_loop().create_future()
         with telemetry.span("oban.engine.insert_jobs", specs=specs):
             self._waiting.append((specs, future))
-            self.wake()
+            if self._writing is None:
+                self._writing = asyncio.create_task(self._write_waiting(), name="oban_sqla inserts")
             await future
-
-    async def step(self) -> float | None:
-        while self._waiting:
-            batch: list[_Waiting] = []
-            size = 0
-            while self._waiting and (not batch or size + len(self._waiting[0][0]) <= LARGEST_BATCH):
-                batch.append(self._waiting.pop(0))
-                size += len(batch[-1][0])
-            await self._write(batch)
-        return None
 
     async def stop(self) -> None:
         """End when all that was asked for is written."""
-        if self._waiting and self._task is not None:
-            await asyncio.wait([future for _, future in self._waiting])
-        await super().stop()
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    async def _write_waiting(self) -> None:
+        try:
+            while self._waiting:
+                batch: list[_Waiting] = []
+                size = 0
+                while self._waiting and (not batch or size + len(self._waiting[0][0]) <= LARGEST_BATCH):
+                    batch.append(self._waiting.pop(0))
+                    size += len(batch[-1][0])
+                try:
+                    await self._write(batch)
+                except BaseException as error:
+                    _refuse(batch, error)
+                    raise
+        finally:
+            self._writing = None
 
     async def _write(self, batch: list[_Waiting]) -> None:
         specs = [spec for given, _ in batch for spec in given]
-        parameters = insert_parameters(specs)
+        statement, parameters = insertion(specs)
         try:
-            rows = await self.lane.run(insert_plain, **parameters)
+            rows = await self.lane.run_unshielded(statement, **parameters)
         except StatementFailed as error:
             if len(batch) > 1 and not error.unknown:
                 for waiting in batch:  # one of them is at fault, and only that one is to hear of it
                     await self._write([waiting])
-                return
-            for _, future in batch:
-                if not future.done():
-                    future.set_exception(_said(error))
+            else:
+                _refuse(batch, _said(error))
             return
         take_written(specs, rows[0])
         self._written(specs)
@@ -97,6 +101,12 @@ def are_plain(specs: Sequence[object]) -> bool:
         )
         and len(set(specs)) == len(specs)
     )
+
+
+def _refuse(batch: list[_Waiting], error: BaseException) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)
 
 
 def _said(error: StatementFailed) -> ObanError:

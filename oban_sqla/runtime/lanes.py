@@ -46,6 +46,8 @@ PLAN_ONCE = (
     "SET enable_bitmapscan = off",
     "SET enable_mergejoin = off",
 )
+INSERT_ONCE = ("SET plan_cache_mode = force_generic_plan", "SET enable_nestloop = off", "SET enable_mergejoin = off")
+"""For inserting, whose statement reads nothing of the table, and joins arrays of any length."""
 
 # Behind a transaction pooler a SET would leak to whoever gets the server's connection next, and a statement is prepared
 # on one connection and executed on another, unless both are in one transaction.
@@ -134,7 +136,7 @@ class Lane:
         :returns: the rows, as tuples.
         :raises StatementFailed: also after the timeout, which closes the connection.
         """
-        rows: Sequence[Any] = await self._shielded(self._run(statement, parameters))
+        rows: Sequence[Any] = await self._shielded(self.run_unshielded(statement, **parameters))
         return rows
 
     async def connect(self) -> None:
@@ -176,7 +178,8 @@ class Lane:
             task.add_done_callback(_take_exception)
             raise
 
-    async def _run(self, statement: Statement, parameters: dict[str, Any]) -> Sequence[Any]:
+    async def run_unshielded(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
+        """As :meth:`run`, for a caller that nobody cancels: the task of a :class:`Loop`. Saves a task of its own."""
         asked = self._attempts
         async with self._lock:
             connection = await self._connected(asked)

@@ -25,7 +25,7 @@ from .attempt import Attempt
 from .control import Control
 from .executors.thread import Threads
 from .inserts import Inserts
-from .lanes import PLAN_ONCE, Lane, StatementFailed, mark_pooled, twin
+from .lanes import INSERT_ONCE, PLAN_ONCE, Lane, StatementFailed, mark_pooled, twin
 from .leader import Leadership
 from .lifeline import Lifeline
 from .liveness import Liveness
@@ -64,7 +64,7 @@ class Node:
         self.upkeep = Lane(engine, "upkeep")
         self.leading = Lane(engine, "leading")
         """For the duties that only a leader has; the others never open it."""
-        self.inserts = Inserts(Lane(engine, "inserting"), self._written)
+        self.inserts = Inserts(Lane(engine, "inserting", plans=INSERT_ONCE), self._written)
         self.threads = Threads(f"oban-{config.name}")
         self.sessions = Sessions(config.sessionmaker)
         self.acks = Acks(self.acking, self._settled)
@@ -126,7 +126,7 @@ class Node:
         """Everything that runs in the background."""
         listening = () if self.notifier.lane.pooled else (self.notifier,)
         cluster = (self.liveness, self.leadership, self.control, *self.duties)
-        return [*listening, self.acks, self.inserts, self.announcer, *cluster, *self.producers.values()]
+        return [*listening, self.acks, self.announcer, *cluster, *self.producers.values()]
 
     async def stop(self, grace: float) -> list[Ack]:
         await self.control.stop()
@@ -136,7 +136,8 @@ class Node:
         for rest in await asyncio.gather(*(_finish(producer, grace) for producer in producers)):
             left += rest
         await self._send_last_acks()
-        await _all(loop.stop() for loop in (*self.duties, self.inserts, self.announcer, self.notifier))
+        await self.inserts.stop()
+        await _all(loop.stop() for loop in (*self.duties, self.announcer, self.notifier))
         for attempt in left:
             logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
         if left:

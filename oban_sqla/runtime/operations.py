@@ -200,8 +200,8 @@ def _values(connection: Connection, targets: Targets, changes: Mapping[str, Any]
     values: dict[str, Any] = {name: changes[name] for name in ("queue", "priority", "max_attempts") if name in changes}
     if "tags" in changes:
         values["tags"] = list(changes["tags"])
-    if "meta" in changes:
-        values["meta"] = json.loads(changes["meta"])
+    if "meta_json" in changes:
+        values["meta"] = json.loads(changes["meta_json"])
     if "args" in changes:
         values["args"] = _args(connection, targets, changes["args"])
     if changes.get("scheduled_at") is not None:

@@ -198,7 +198,7 @@ class Producer(Loop):
         with telemetry.span("oban.producer.get", queue=self.queue, demand=demand) as told:
             try:
                 statement = fetch if since is None else fetch_onward
-                fetched = await self._lane.run(statement, queue=self.queue, limit=demand, **given)
+                fetched = await self._lane.run_unshielded(statement, queue=self.queue, limit=demand, **given)
             except StatementFailed as error:
                 self._more = True
                 if error.unknown:
@@ -279,7 +279,7 @@ class Producer(Loop):
         rows: Sequence[Any] = ()
         if self._fetched:
             held = [*self.held, *self._unsettled]
-            rows = await self._lane.run(reconcile, queue=self.queue, producer=self.key, held=held)
+            rows = await self._lane.run_unshielded(reconcile, queue=self.queue, producer=self.key, held=held)
         # What has not asked for jobs since can't have been given any: a queue at rest sends nothing.
         doubts = [at for at in self._reconcile_at if at > now]
         self._fetched = bool(doubts)

@@ -6,10 +6,12 @@ so that two transactions with overlapping keys can't deadlock; what conflicts is
 """
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import (
     ColumnClause,
+    ColumnElement,
     Executable,
     Float,
     Integer,
@@ -30,7 +32,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..types import JobStateType
-from .statement import array, seconds_from, state, statement
+from .statement import array, parameter, seconds_from, state, statement
 
 CHUNK = 5_000
 
@@ -59,23 +61,11 @@ def _insert(keyed: bool) -> Executable:
     rows = _unnested("given", "place", (*_ROW, column("uniq_key", LargeBinary)) if keyed else _ROW)
     kinds = _unnested("kinds", "kind", (*_KIND, column("uniq_mask", SmallInteger)) if keyed else _KIND)
     r, k = rows.c, kinds.c
-    due = func.coalesce(k.at, utc_now() + seconds_from(k.delay), utc_now())
-    values = [
-        k.worker,
-        k.queue,
-        cast(r.args, JSONB),
-        cast(k.meta, JSONB),
-        cast(k.tags, ARRAY(Text)),
-        k.priority,
-        k.max_attempts,
-        due,
-        cast(case((due > utc_now(), state("scheduled")), else_=state("available")), JobStateType),
-    ]
-    returned = (jobs.c.id, (jobs.c.state == state("scheduled")).label("waits"))
+    values = _values(r.args, k)
     source = rows.join(kinds, k.kind == r.kind)
     if not keyed:
         chosen = select(*values).select_from(source).order_by(r.place)
-        made = insert(jobs).from_select(_INSERTED, chosen, include_defaults=False).returning(*returned).cte("made")
+        made = insert(jobs).from_select(_INSERTED, chosen, include_defaults=False).returning(*_returned()).cte("made")
         # Two arrays instead of a row a job: the client pays for each row that it gets.
         return select(func.array_agg(made.c.id), func.array_agg(made.c.waits))
     by_key = (r.uniq_key.asc().nulls_first(), r.place)
@@ -84,8 +74,39 @@ def _insert(keyed: bool) -> Executable:
         insert_or(jobs)
         .from_select([*_INSERTED, "uniq_key", "uniq_mask"], chosen, include_defaults=False)
         .on_conflict_do_nothing(index_elements=[jobs.c.uniq_key], index_where=jobs.c.uniq_key.is_not(None))
-        .returning(*returned, jobs.c.uniq_key)
+        .returning(*_returned(), jobs.c.uniq_key)
     )
+
+
+def _values(args: ColumnElement[Any], kind: Any) -> list[Any]:
+    """What goes into the columns of :data:`_INSERTED`."""
+    due = func.coalesce(kind.at, utc_now() + seconds_from(kind.delay), utc_now())
+    return [
+        kind.worker,
+        kind.queue,
+        cast(args, JSONB),
+        cast(kind.meta, JSONB),
+        cast(kind.tags, ARRAY(Text)),
+        kind.priority,
+        kind.max_attempts,
+        due,
+        cast(case((due > utc_now(), state("scheduled")), else_=state("available")), JobStateType),
+    ]
+
+
+def _returned() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    return (jobs.c.id, (jobs.c.state == state("scheduled")).label("waits"))
+
+
+@statement
+def insert_one() -> Executable:
+    """One job without a key, as most come. Returns its id, and whether it waits for its time.
+
+    Arrays of one, and their join, cost the client and the server as much again as the row does.
+    """
+    kind = SimpleNamespace(**{c.name: parameter(c.name, c.type) for c in _KIND})
+    made = select(*_values(parameter("args"), kind))
+    return insert(jobs).from_select(_INSERTED, made, include_defaults=False).returning(*_returned())
 
 
 @statement
@@ -116,4 +137,4 @@ def notify() -> Executable:
     return select(func.pg_notify(rows.c.channel, rows.c.payload))
 
 
-__all__ = ["CHUNK", "insert_keyed", "insert_plain", "notify", "winners"]
+__all__ = ["CHUNK", "insert_keyed", "insert_one", "insert_plain", "notify", "winners"]

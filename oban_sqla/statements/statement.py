@@ -88,7 +88,7 @@ def statement(build: Callable[[], Executable]) -> Statement:
 _PREFIX = "in_"
 
 
-def parameter(name: str, of: type[TypeEngine[Any]] = Text) -> BindParameter[Any]:
+def parameter(name: str, of: type[TypeEngine[Any]] | TypeEngine[Any] = Text) -> BindParameter[Any]:
     """A parameter; callers know it as `name`."""
     return bindparam(_PREFIX + name, type_=of)
 

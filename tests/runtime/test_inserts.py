@@ -45,14 +45,14 @@ async def test_those_that_come_at_once_share_a_statement(engine: AsyncEngine) ->
         await oban.enqueue(noop.new())
         lane = oban._node.inserts.lane  # type: ignore[union-attr]
         sent = 0
-        run = lane.run
+        run = lane.run_unshielded
 
         async def counted(*args: object, **kwargs: object) -> object:
             nonlocal sent
             sent += 1
             return await run(*args, **kwargs)  # type: ignore[arg-type]
 
-        lane.run = counted  # type: ignore[method-assign, assignment]
+        lane.run_unshielded = counted  # type: ignore[method-assign, assignment]
         specs = [noop.new(number) for number in range(100)]
         await asyncio.gather(*(oban.enqueue(spec) for spec in specs))
         assert sent <= 2
