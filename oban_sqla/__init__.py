@@ -34,6 +34,7 @@ from .retention import Prune
 from .runtime.health import Health
 from .runtime.oban import Oban
 from .runtime.queues import QueueInfo
+from .runtime.why import Why
 from .types import JobState
 from .unique import Unique
 from .worker import job, worker
@@ -71,6 +72,7 @@ __all__ = [
     "Unique",
     "UnknownWorker",
     "UnsupportedDatabase",
+    "Why",
     "WorkerConflict",
     "cancelled",
     "current_job",

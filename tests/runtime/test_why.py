@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
+from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from oban_sqla import Heartbeat, InvalidOption, Job, JobSpec, Oban, Prune, Queue, Snooze, job
 from oban_sqla.runtime.why import Why, _explain
+from oban_sqla.statements.cluster import lock_key
 from tests.cluster.helpers import executing, lease_of_another, producer
 from tests.runtime.helpers import execute, insert, load, until
 from tests.support import eventually
@@ -206,21 +208,23 @@ async def test_a_worker_that_no_node_knows(engine: AsyncEngine) -> None:
 
 async def test_a_paused_queue(engine: AsyncEngine, answer: Answer) -> None:
     async with Oban(engine, queues={"a": 2}, node="here") as oban:
+
+        async def paused() -> Why:
+            # A fetch that was under way takes it for a moment, and gives it back.
+            why = await answer(job_id)
+            assert codes(why) == ["paused"]
+            return why
+
         await oban.pause_queue("a")
         [job_id] = await insert(engine, noop.new())
-
-        async def known() -> bool:
-            return codes(await answer(job_id)) == ["paused"]
-
-        await eventually(known)
-        why = await answer(job_id)
+        why = await eventually(paused)
         assert why.reason.text.startswith("the queue 'a' was paused on all nodes ")
         assert why.reason.advice == "oban-sqla queues resume a"
         await oban.resume_queue("a")
         await oban.pause_queue("a", node="here")
         [job_id] = await insert(engine, noop.new())
-        await eventually(known)
-        assert "is paused on the one node that runs it: here; that was asked for " in (await answer(job_id)).reason.text
+        why = await eventually(paused)
+        assert "is paused on the one node that runs it: here; that was asked for " in why.reason.text
 
 
 async def test_a_queue_that_is_configured_as_paused(engine: AsyncEngine, answer: Answer) -> None:
@@ -421,6 +425,18 @@ async def test_a_node_that_is_silent_but_connected(engine: AsyncEngine, answer: 
         assert "has given no sign of life for 5m, but its connection stands" in why.reason.text
         await execute(engine, aged.replace("5 m", "2 h"))
         assert codes(await answer(job_id))[0] == "dead_node"
+
+
+async def test_a_queue_whose_only_node_is_silent(engine: AsyncEngine, answer: Answer) -> None:
+    key = await producer(engine, ALIVE, "5 m", "a")
+    async with engine.connect() as connection:
+        await connection.execute(select(func.pg_advisory_lock_shared(lock_key(UUID(key)))))
+        why = await answer(await row(engine))
+        assert codes(why) == ["silent_node"]
+        assert "(gone) give no sign of life, but their connections stand" in why.reason.text
+        await producer(engine, ALIVE, "0 s", "a")
+        assert codes(await answer(await row(engine))) == ["behind"]
+        await connection.invalidate()
 
 
 async def test_a_job_whose_producer_nobody_knows(engine: AsyncEngine, answer: Answer) -> None:

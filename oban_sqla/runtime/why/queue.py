@@ -15,8 +15,9 @@ SOON = 10.0
 
 def obstacles(known: Facts) -> list[Reason]:
     """Everything that keeps the job from being fetched, the decisive thing first."""
-    found = (_exhausted(known), _locked(known), _unserved(known), _paused(known), *_busy(known), _unknown(known))
-    return [reason for reason in found if reason is not None]
+    looks = (_exhausted, _locked, _unserved, _paused, _silent)
+    found = [reason for look in looks if (reason := look(known)) is not None]
+    return [*found, *_busy(known), *_unknown(known)]
 
 
 def may_run(known: Facts) -> Reason:
@@ -65,7 +66,9 @@ def _unserved(known: Facts) -> Reason | None:
         text = f"{text}; the queues that are run: {listed(running, 10)}{meant(queue, running)}"
     else:
         text = f"{text}, nor any other"
-    return Reason("no_node", text, f"oban-sqla start ... --queues {queue}=10, or oban-sqla queues start {queue} --limit 10")
+    return Reason(
+        "no_node", text, f"oban-sqla start ... --queues {queue}=10, or oban-sqla queues start {queue} --limit 10"
+    )
 
 
 def _paused(known: Facts) -> Reason | None:
@@ -87,15 +90,27 @@ def _paused(known: Facts) -> Reason | None:
     return Reason("paused", text, f"oban-sqla queues resume {queue}")
 
 
-def _unknown(known: Facts) -> Reason | None:
+def _silent(known: Facts) -> Reason | None:
+    """The nodes that would run it are connected, and do nothing."""
+    working = _working(known)
+    if not working or not all(member.is_late for member in working):
+        return None
+    text = (
+        f"the nodes that run the queue {known.job.queue!r} ({listed(nodes(working))}) give no sign of life, but their "
+        "connections stand: a job blocks the event loop, or the process is stopped"
+    )
+    return Reason("silent_node", text, "look at these processes, or start another node")
+
+
+def _unknown(known: Facts) -> list[Reason]:
     """A node that does not know the worker has given it back; the nodes leave that name out of their fetches."""
     job = known.job
     times = whole(job.unknown_worker)
     if not times or not known.members:
-        return None
+        return []
     count = "once" if times == 1 else f"{times} times"
     text = f"nodes of its queue that did not know the worker {job.worker!r} have given it back {count}"
-    return Reason("unknown_worker", text, "start a node whose code registers that worker, or check the spelling")
+    return [Reason("unknown_worker", text, "start a node whose code registers that worker, or check the spelling")]
 
 
 def _busy(known: Facts) -> list[Reason]:
