@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Never, Protocol, cast
 
 from sqlalchemy import event
-from sqlalchemy.orm import ClassManager, Mapper, class_mapper
+from sqlalchemy.orm import ClassManager, InstanceState, Mapper, class_mapper
 
 from ..errors import InvalidArgs, InvalidOption, refuse_unknown
 from ..later import filled, has_later
@@ -46,6 +46,17 @@ class WorkerLike(Protocol):
         ...
 
 
+class _MadeLate:
+    """The state that a session needs of an object, made when it first asks: it costs nothing to specs that `enqueue`
+    writes. Once made it stands in the object's own dict, which goes before this."""
+
+    def __get__(self, spec: JobSpec | None, owner: type[JobSpec]) -> InstanceState[JobSpec]:
+        if spec is None:
+            raise AttributeError(f"the class {owner.__name__} has no state, its objects have")
+        state = vars(spec)["_sa_instance_state"] = InstanceState(spec, _manager())
+        return state
+
+
 class JobSpec(ObanBase):
     """A job that is to be enqueued. Add it to a session like any other object; the flush writes it.
 
@@ -73,6 +84,8 @@ class JobSpec(ObanBase):
 
     __abstract__ = True  # for declarative: it is mapped below, in its own way
 
+    _sa_instance_state = _MadeLate()
+
     max_args_bytes: ClassVar[int] = MAX_BYTES
     """The longest args, in bytes of JSON. Set it once on the class to change it for the process."""
 
@@ -86,6 +99,7 @@ class JobSpec(ObanBase):
     unique: Unique | None
     meta_json: str
     args_json: str
+    _worker: WorkerLike | None
     # Defaults on the class cost a spec nothing, and most keep them until the flush.
     state: JobState | str | None = None
     conflict: bool = False
@@ -110,39 +124,30 @@ class JobSpec(ObanBase):
     ) -> None:
         if unknown:
             refuse_unknown(unknown, OPTIONS, "JobSpec")
-        given: dict[str, Any] = {}
-        if queue is not None:
-            given["queue"] = queue
-        if priority is not None:
-            given["priority"] = priority
-        if max_attempts is not None:
-            given["max_attempts"] = max_attempts
-        if tags is not None:
-            given["tags"] = tags
-        if meta is not None:
-            given["meta"] = meta
-        if unique is not None:
-            given["unique"] = unique
-        if schedule_in is not None:
-            given["schedule_in"] = schedule_in
-        if scheduled_at is not None:
-            given["scheduled_at"] = scheduled_at
-        if given:
-            given = checked_options(given)
         if isinstance(worker, str):
-            check_name("worker", worker)
-            self._fill(worker, None, args, {**DEFAULTS, **given} if given else DEFAULTS)
+            self.worker = check_name("worker", worker)
+            self._worker = None
+            base = DEFAULTS
         elif isinstance(name := getattr(worker, "worker_name", None), str):
-            self._fill(name, worker, args, {**DEFAULTS, **_merged(worker.spec_defaults, given)})
+            self.worker = name
+            self._worker = worker
+            base = {**DEFAULTS, **worker.spec_defaults}
         else:
             raise InvalidOption(f"worker: expected a worker or its name, got {worker!r}")
-
-    def _fill(
-        self, name: str, worker: WorkerLike | None, args: Mapping[str, Any] | None, options: Mapping[str, Any]
-    ) -> None:
-        self.worker = name
-        vars(self).update(options)
-        self._worker = worker
+        # One by one: this is done for every job, and a dict of options costs as much again.
+        self.queue = base["queue"] if queue is None else check_name("queue", queue)
+        self.priority = base["priority"] if priority is None else _check_priority("priority", priority)
+        self.max_attempts = (
+            base["max_attempts"] if max_attempts is None else _check_max_attempts("max_attempts", max_attempts)
+        )
+        self.tags = base["tags"] if tags is None else check_names("tags", tags)
+        self.meta_json = base["meta_json"] if meta is None else _check_meta("meta", meta)
+        self.unique = base["unique"] if unique is None else _check_unique("unique", unique)
+        if scheduled_at is None and schedule_in is None:
+            self.scheduled_at, self.schedule_in = base["scheduled_at"], base["schedule_in"]
+        else:  # replaces that of the worker, whichever of the two it has
+            due = checked_options({"scheduled_at": scheduled_at, "schedule_in": schedule_in})
+            self.scheduled_at, self.schedule_in = due["scheduled_at"], due["schedule_in"]
         self._args: Mapping[str, Any] = {} if args is None else args
         try:
             self._store(self._args)
@@ -152,8 +157,8 @@ class JobSpec(ObanBase):
             if not has_later(args):
                 raise
             self._args = self._unfilled = cast(Mapping[str, Any], args)
-            if worker is not None:
-                worker.check_known(self._args)
+            if self._worker is not None:
+                self._worker.check_known(self._args)
 
     def _store(self, args: Mapping[str, Any]) -> None:
         self._args = args if self._worker is None else self._worker.checked_args(args)
@@ -204,13 +209,6 @@ class JobSpec(ObanBase):
         self.conflict = conflict
         self.state = _STATES.get(state, state)
 
-    def __getattr__(self, name: str) -> Any:
-        if name != "_sa_instance_state":
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        # Only a session asks for it. Made now and not in __init__, it costs nothing to specs that `enqueue` writes.
-        _manager().setup_instance(self)
-        return self.__dict__[name]
-
     def __repr__(self) -> str:
         return f"<JobSpec worker={self.worker!r} queue={self.queue!r} id={self._id}>"
 
@@ -235,22 +233,12 @@ def checked_options(given: Mapping[str, Any], what: str = "JobSpec") -> dict[str
     """
     options: dict[str, Any] = {}
     for name, value in given.items():
-        options[name] = _CHECKS[name](name, value) if name in _CHECKS else value
+        options[name] = value if value is None else _CHECKS[name](name, value)
     if options.get("scheduled_at") is not None and options.get("schedule_in") is not None:
         raise InvalidOption(f"{what}: both scheduled_at and schedule_in were given; choose one")
     if "meta" in options:
         options["meta_json"] = options.pop("meta")
     return options
-
-
-def _merged(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` over `defaults`; a due time that is given replaces that of the defaults, whichever of the two it is."""
-    merged = {**defaults, **given}
-    if "schedule_in" in given:
-        merged["scheduled_at"] = None
-    elif "scheduled_at" in given:
-        merged["schedule_in"] = None
-    return merged
 
 
 def check_name(name: str, value: object) -> str:
@@ -316,10 +304,13 @@ def _check_unique(name: str, value: object) -> Unique:
     return value
 
 
+_check_priority = _integer(0, 9, "0 runs first")
+_check_max_attempts = _integer(1, 32_767, "how often the job may run")
+
 _CHECKS: Mapping[str, Callable[[str, Any], object]] = {
     "queue": check_name,
-    "priority": _integer(0, 9, "0 runs first"),
-    "max_attempts": _integer(1, 32_767, "how often the job may run"),
+    "priority": _check_priority,
+    "max_attempts": _check_max_attempts,
     "tags": check_names,
     "meta": _check_meta,
     "scheduled_at": _check_time,
@@ -329,7 +320,7 @@ _CHECKS: Mapping[str, Callable[[str, Any], object]] = {
 
 # Mapped so that a session takes it, but by its primary key alone: everything else is plain attributes, which cost a
 # third of what mapped ones do. The flush hook takes specs out before the mapper would write them. The mapper's wrapper
-# around __init__ is taken off again: what it sets up, __getattr__ sets up for those that need it.
+# around __init__ is taken off again: what it sets up, `_MadeLate` sets up for those that need it.
 _init = JobSpec.__init__
 ObanBase.registry.map_imperatively(JobSpec, jobs, include_properties=["id"], properties={"_row_id": jobs.c.id})
 JobSpec.__init__ = _init  # type: ignore[method-assign]
