@@ -36,7 +36,7 @@ def backlog(patient: Patient) -> Iterator[Finding]:
     found = [finding for queue, age in oldest.items() for finding in _waiting(patient, queue, age)]
     longest = max(oldest.values(), default=0.0)
     yield from found or [
-        ok(f"jobs wait in {len(oldest)} queues, the oldest for {span(longest)}" if oldest else "no job waits")
+        ok(f"queues with waiting jobs: {len(oldest)}, the oldest job for {span(longest)}" if oldest else "no job waits")
     ]
 
 
@@ -83,7 +83,8 @@ def unknown_workers(patient: Patient) -> Iterator[Finding]:
         return
     jobs = sum(row.jobs for row in rows)
     yield warning(
-        f"{jobs:,} jobs wait for a node that knows their worker: {listed(row.worker for row in rows)}",
+        f"{jobs:,} {'job waits' if jobs == 1 else 'jobs wait'} for a node that knows the worker: "
+        f"{listed(row.worker for row in rows)}",
         "each time a node without that worker takes one it gives it back, for up to five minutes",
         "normal while a new version is being deployed; else register the worker, or delete the jobs",
     )

@@ -124,7 +124,7 @@ def orphans(patient: Patient) -> Iterator[Finding]:
     else:
         advice = "start a node: nobody leads"
     yield warning(
-        f"{count} executing jobs belong to no node that is known{oldest}",
+        f"{count} executing {'job belongs' if row.jobs == 1 else 'jobs belong'} to no node that is known{oldest}",
         "a leader rescues them a minute after it first sees that: one of a node that lives runs twice then",
         advice,
     )

@@ -146,7 +146,9 @@ def privileges(patient: Patient) -> Iterator[Finding]:
     by_table: dict[str, list[str]] = {}
     for row in rows:
         by_table.setdefault(row.said, []).append(row.privilege)
-    grants = "; ".join(f"GRANT {', '.join(sorted(kinds))} ON {table} TO {role}" for table, kinds in sorted(by_table.items()))
+    grants = "; ".join(
+        f"GRANT {', '.join(sorted(kinds))} ON {table} TO {role}" for table, kinds in sorted(by_table.items())
+    )
     yield problem(f"the role {role} lacks privileges on {listed(by_table)}", "a node of this role can't work", grants)
 
 

@@ -28,7 +28,7 @@ async def test_a_queue_that_nobody_runs(engine: AsyncEngine) -> None:
         "did you mean 'medias'?"
     )
     await producer(engine, ALIVE, "0 s", "media")
-    assert (await one(engine, "backlog")).found == "jobs wait in 2 queues, the oldest for 5m"
+    assert (await one(engine, "backlog")).found == "queues with waiting jobs: 2, the oldest job for 5m"
 
 
 async def test_a_queue_that_does_not_keep_up(engine: AsyncEngine) -> None:
@@ -68,7 +68,7 @@ async def test_workers_that_no_node_knows(engine: AsyncEngine) -> None:
         await until(engine, job_id, "scheduled")
         finding = await one(engine, "unknown_workers")
     assert finding.status == "warning"
-    assert finding.found == "1 jobs wait for a node that knows their worker: doctor.newer_version"
+    assert finding.found == "1 job waits for a node that knows the worker: doctor.newer_version"
 
 
 @pytest.mark.parametrize("strange", ["'5'", "'[1]'", "'\"unknown_worker\"'", "'null'"])

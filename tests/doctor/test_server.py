@@ -48,11 +48,14 @@ async def test_few_connections(patient: AsyncEngine) -> None:
         ("statement_timeout", "2s"),
         ("idle_session_timeout", "1h"),
         ("idle_in_transaction_session_timeout", "10s"),
+        ("transaction_timeout", "1h"),
     ],
 )
 async def test_timeouts_that_end_what_the_runtime_does(
     patient: AsyncEngine, empty_database: str, setting: str, value: str
 ) -> None:
+    if not await execute(patient, f"SELECT 1 FROM pg_settings WHERE name = '{setting}'"):
+        pytest.skip(f"this server has no {setting} yet")
     hurried = create_async_engine(empty_database, connect_args={"server_settings": {setting: value}})
     try:
         finding = await one(hurried, "timeouts")

@@ -280,7 +280,7 @@ async def test_a_queue_whose_slots_are_all_taken(engine: AsyncEngine, answer: An
         [fourth] = await insert(engine, waits.options(priority=5).new())
         why = await oban.why(fourth)
         assert codes(why) == ["busy", "behind"]
-        assert "1 available jobs of its queue come before it" in why.reasons[1].text
+        assert "1 available job of its queue comes before it" in why.reasons[1].text
         assert codes(await oban.why(first)) == ["executing"]
 
 

@@ -123,11 +123,13 @@ def _busy(known: Facts) -> list[Reason]:
     if len(limits) == len(working) and known.executing >= (slots := sum(limits)):
         each = f"{limits[0]} on one node" if len(limits) == 1 else f"{slots} on {len(limits)} nodes"
         oldest = "" if known.longest_run is None else f", the oldest for {span(max(known.longest_run, 0))}"
-        text = f"every slot of its queue is taken ({each}): {counted(known.executing)} jobs are executing{oldest}"
+        jobs = "jobs are" if known.executing > 1 else "job is"
+        text = f"every slot of its queue is taken ({each}): {counted(known.executing)} {jobs} executing{oldest}"
         advice = f"wait, raise the limit (oban-sqla queues scale {known.job.queue} N), or start another node"
         reasons.append(Reason("busy", text, advice))
     if known.ahead:
-        text = f"{counted(known.ahead)} available jobs of its queue come before it"
+        jobs = "jobs of its queue come" if known.ahead > 1 else "job of its queue comes"
+        text = f"{counted(known.ahead)} available {jobs} before it"
         advice = "more slots shorten the wait; priority 0 goes first" if known.ahead > MOST or reasons else ""
         reasons.append(Reason("behind", text, advice))
     return reasons
