@@ -139,13 +139,14 @@ CREATE INDEX IF NOT EXISTS oban_jobs_cancelled_at_index ON {schema}oban_jobs (ca
     """
 CREATE INDEX IF NOT EXISTS oban_jobs_discarded_at_index ON {schema}oban_jobs (discarded_at)
  WHERE state = 'discarded'""",
-    # For the pruner, which keeps the jobs of a flow or a batch until all of them have finished.
+    # For the pruner, which keeps the jobs of a flow or a batch until all of them have finished. The states are the old
+    # ones, because `suspended` may have been added to the type in this transaction.
     """
 CREATE INDEX IF NOT EXISTS oban_jobs_open_workflow_index ON {schema}oban_jobs (workflow_id)
- WHERE workflow_id IS NOT NULL AND state IN ('available', 'scheduled', 'suspended', 'executing', 'retryable')""",
+ WHERE workflow_id IS NOT NULL AND state NOT IN ('completed', 'cancelled', 'discarded')""",
     """
 CREATE INDEX IF NOT EXISTS oban_jobs_open_batch_index ON {schema}oban_jobs (batch_id)
- WHERE batch_id IS NOT NULL AND state IN ('available', 'scheduled', 'suspended', 'executing', 'retryable')""",
+ WHERE batch_id IS NOT NULL AND state NOT IN ('completed', 'cancelled', 'discarded')""",
     """
 CREATE UNIQUE INDEX IF NOT EXISTS oban_jobs_unique_index ON {schema}oban_jobs (uniq_key)
  WHERE uniq_key IS NOT NULL""",

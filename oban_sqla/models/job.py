@@ -68,6 +68,7 @@ CONSTRAINTS = (
 # Small and partial, one a concern: a fetch costs the same beside ten rows of history and beside ten million.
 _FETCH = ("queue", "priority", "scheduled_at", "id")
 _WAITING = _where(JobState.SCHEDULED, JobState.RETRYABLE)
+_UNFINISHED = "state NOT IN ('completed', 'cancelled', 'discarded')"
 _EXHAUSTED = "state = 'available' AND attempt >= max_attempts"
 INDEXES = (
     Index("oban_jobs_fetch_index", *_FETCH, postgresql_where=_where(JobState.AVAILABLE)),
@@ -84,9 +85,7 @@ INDEXES = (
         Index(
             f"oban_jobs_open_{of}_index",
             f"{of}_id",
-            postgresql_where=text(
-                f"{of}_id IS NOT NULL AND " + _where(*(state for state in JobState if state not in FINISHED)).text
-            ),
+            postgresql_where=text(f"{of}_id IS NOT NULL AND {_UNFINISHED}"),
         )
         for of in ("workflow", "batch")
     ),

@@ -30,11 +30,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..retention import STATES, PrunePolicy
-from ..types import JobState
 from .lead import holds_lease
 from .statement import Statement, ids, parameter, seconds_from, state, statement
 
-_UNFINISHED = [state(one.value) for one in JobState if one.value not in STATES]
+_FINISHED = [state(name) for name in STATES]
 
 
 def statements(policies: Sequence[PrunePolicy]) -> list[Statement]:
@@ -130,7 +129,7 @@ def _in_nothing_unfinished() -> ColumnElement[bool]:
         # PostgreSQL asks for each job, or for all flows at once. Without the IS NOT NULL it would not see that the
         # index of the unfinished ones answers the second question too, and read the whole table.
         unfinished = exists().where(
-            other.c[name] == jobs.c[name], other.c[name].is_not(None), other.c.state.in_(_UNFINISHED)
+            other.c[name] == jobs.c[name], other.c[name].is_not(None), other.c.state.not_in(_FINISHED)
         )
         return or_(jobs.c[name].is_(None), not_(unfinished))
 

@@ -104,6 +104,14 @@ async def test_second_run_changes_nothing_and_keeps_the_jobs(empty: AsyncEngine,
         assert (await session.get_one(Job, 1)).worker == "kept"
 
 
+async def test_a_type_from_before_there_was_suspended_is_adopted_in_one_transaction(
+    empty: AsyncEngine, empty_database: str, database_url: str
+) -> None:
+    await run(empty, *OBAN_PY.replace("'suspended', ", "").split(";\n"))
+    assert await migrations.migrate(empty) == 0
+    assert described(empty_database) == described(database_url)
+
+
 async def test_concurrent_runs_make_one_schema(empty: AsyncEngine, empty_database: str, database_url: str) -> None:
     engines = [create_async_engine(empty_database) for _ in range(6)]
     before = await asyncio.gather(*(migrations.migrate(engine) for engine in engines))
