@@ -67,13 +67,29 @@ def engine_for(url: str | None) -> AsyncEngine:
     return create_async_engine(_checked(url), pool_pre_ping=True)
 
 
+def brief_engine_for(url: str | None) -> AsyncEngine:
+    """The same for a command's few statements: none is prepared by a name, so that a pooler may stand in between."""
+    engine = engine_for(url)
+    return create_async_engine(engine.url, connect_args=_UNNAMED[engine.dialect.driver])
+
+
+_UNNAMED: dict[str, dict[str, Any]] = {
+    "asyncpg": {
+        "statement_cache_size": 0,
+        "prepared_statement_cache_size": 0,
+        "prepared_statement_name_func": lambda: "",
+    },
+    "psycopg": {"prepare_threshold": None},
+}
+
+
 def on_database(url: str | None, schema: str | None, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
     """What `work` returns for an engine on `url` whose statements find the tables in `schema`.
 
     :raises DatabaseUnavailable: when nothing answers.
     :raises SchemaOutdated: when the tables are missing, or older than this package.
     """
-    engine = engine_for(url)
+    engine = brief_engine_for(url)
     if schema is not None:
         engine = engine.execution_options(schema_translate_map={None: schema})
 

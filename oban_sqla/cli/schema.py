@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .. import migrations
 from ..errors import InvalidOption
-from .database import database_option, engine_for, reached, schema_option
+from .database import database_option, brief_engine_for, reached, schema_option
 
 
 @click.command(short_help="Create or upgrade the tables.")
@@ -28,7 +28,7 @@ def migrate(url: str | None, schema: str | None, version: int | None, yes: bool)
     With Alembic, call oban_sqla.migrations.upgrade(op) from a revision of yours instead. Nothing else
     ever changes the schema: neither `oban-sqla start` nor an Oban in a program.
     """
-    click.echo(asyncio.run(_migrate(engine_for(url), schema, version, yes)))
+    click.echo(asyncio.run(_migrate(brief_engine_for(url), schema, version, yes)))
 
 
 @click.command(short_help="Print the SQL of the tables.")
