@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .. import migrations
 from ..errors import InvalidOption
-from .database import database_option, brief_engine_for, reached, schema_option
+from .database import brief_engine_for, database_option, reached, schema_option
 
 
 @click.command(short_help="Create or upgrade the tables.")

@@ -65,11 +65,12 @@ async def test_two_producers_with_failing_statements_run_every_job_once(
     engine: AsyncEngine, unreliable: Unreliable, prefetch: int
 ) -> None:
     queue = Queue(limit=10, prefetch=prefetch)
-    ids = await insert(engine, *(note.new() for _ in range(JOBS)))
     async with (
         Oban(engine, queues={"default": queue}, node="one", poll_interval=0.1),
         Oban(engine, queues={"default": queue}, node="two", poll_interval=0.1),
     ):
+        # Both are there before the first job, and no job is so quick that one could take them all.
+        ids = await insert(engine, *(note.new(0.01) for _ in range(JOBS)))
         jobs = await finished(engine, ids, timeout=60)
         unreliable.share = 0.0
     assert unreliable.count > 2
