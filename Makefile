@@ -9,10 +9,10 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-matrix lint imports typecheck bench docs install clean
+.PHONY: help demo test test-matrix test-postgres lint imports typecheck bench docs install clean
 
 help: ## what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 demo: $(INSTALLED) ## a web application with jobs, from start to stop, on a PostgreSQL of its own
 	@$(BIN)/python -m examples.demo
@@ -25,6 +25,10 @@ MATRIX = tests/enqueueing tests/migrations tests/models tests/runtime tests/test
 
 test-matrix: ## the tests that SQLAlchemy's version could matter to, on 2.0
 	$(MAKE) test VENV=.venv-sa20 CONSTRAINT='sqlalchemy<2.1' PYTEST_ARGS='$(PYTEST_ARGS) $(MATRIX)'
+
+test-postgres: ## the test suite on the PostgreSQL whose binaries lie in BINDIR=/usr/lib/postgresql/14/bin
+	@test -x '$(BINDIR)/initdb' || { echo 'BINDIR names the directory of postgres and initdb: BINDIR=$(BINDIR)' >&2; exit 2; }
+	OBAN_TEST_PG=local PATH="$(abspath $(BINDIR)):$$PATH" $(MAKE) test
 
 lint: $(INSTALLED) imports ## style, format, and the one-way order of the modules
 	$(BIN)/ruff check .
