@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import DBAPIError
@@ -56,27 +57,30 @@ async def crash(engine: AsyncEngine) -> None:
     assert before == after, "that says nothing"
 
 
-async def test_no_job_is_rescued_and_each_completes_on_its_first_attempt(crashing: AsyncEngine) -> None:
+# Several times what makes a producer stale, and a lifeline look.
+@pytest.mark.parametrize(("options", "lasting"), [(BRISK, 7.0), ({}, 30.0)], ids=["brisk", "defaults"])
+async def test_no_job_is_rescued_and_each_completes_on_its_first_attempt(
+    crashing: AsyncEngine, options: dict[str, Any], lasting: float
+) -> None:
     engine, url = crashing, crashing.url.render_as_string(hide_password=False)
     async with (
-        node(url, "default=10", node="one", **BRISK),
-        node(url, "default=10", node="two", **BRISK),
-        node(url, "default=10", node="three", **BRISK),
+        node(url, "default=17", node="one", **options),
+        node(url, "default=17", node="two", **options),
+        node(url, "default=17", node="three", **options),
     ):
-        lasting = 7.0  # several times what makes a producer stale, and a lifeline look
-        ids = await insert(engine, *(JobSpec("node.started", {"seconds": lasting}) for _ in range(30)))
+        ids = await insert(engine, *(JobSpec("node.started", {"seconds": lasting}) for _ in range(50)))
 
         async def all_run() -> bool:
-            return (await execute(engine, "SELECT count(*) FROM runs"))[0][0] == 30
+            return (await execute(engine, "SELECT count(*) FROM runs"))[0][0] == 50
 
         await eventually(all_run, timeout=20)
         producers = set(await execute(engine, "SELECT uuid::text FROM oban_producers"))
         await crash(engine)
-        jobs = await finished(engine, ids, timeout=30)
+        jobs = await finished(engine, ids, timeout=lasting + 25)
         assert {(job.attempt, len(job.errors), len(job.meta)) for job in jobs} == {(1, 0, 0)}
 
         async def all_back() -> bool:
             return set(await execute(engine, "SELECT uuid::text FROM oban_producers")) == producers
 
-        await eventually(all_back)
-    assert await execute(engine, "SELECT count(*), count(DISTINCT job_id) FROM runs") == [(30, 30)]
+        await eventually(all_back, timeout=20)
+    assert await execute(engine, "SELECT count(*), count(DISTINCT job_id) FROM runs") == [(50, 50)]
