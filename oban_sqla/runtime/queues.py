@@ -18,7 +18,7 @@ from ..errors import InvalidOption
 from ..limits import Queue
 from ..models.queue import EVERY_NODE
 from ..models.spec import check_name
-from ..statements.control import ask, known
+from ..statements.control import ask, has_waiting, known
 from ..statements.insert import notify
 from ..wakeup import schema_of
 from .control import Asked
@@ -105,7 +105,7 @@ class Queues:
         nodes = {config.node, *(row.node for row in rows)} - {EVERY_NODE}
         # Anything can be started, and anywhere: a node without queues has no row by which it would be known.
         if action != "start":
-            if queue not in queues:
+            if queue not in queues and not has_waiting.execute(connection, queue=queue).scalar_one():
                 raise _unknown("queue", queue, queues)
             if node is not None and node not in nodes:
                 raise _unknown("node", node, nodes)

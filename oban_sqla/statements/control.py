@@ -11,6 +11,7 @@ from sqlalchemy import (
     Text,
     case,
     cast,
+    exists,
     func,
     literal_column,
     null,
@@ -107,6 +108,12 @@ def known() -> Executable:
         QueueSettings.name == parameter("name")
     )
     return running.union(asked)
+
+
+@statement
+def has_waiting() -> Executable:
+    """Whether jobs of `queue` are available: then it is one, even where no node runs it."""
+    return select(exists().where(jobs.c.state == state("available"), jobs.c.queue == parameter("queue")))
 
 
 @statement

@@ -205,6 +205,15 @@ async def test_bad_input_is_said(engine: AsyncEngine, call: Any, message: str) -
     assert await execute(engine, "SELECT 1 FROM oban_queues") == [], "nothing was written"
 
 
+async def test_a_queue_is_paused_before_the_first_node_comes(engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, noop.options(queue="early").new())
+    await Oban(engine).pause_queue("early")
+    async with Oban(engine, {"early": 1}) as oban:
+        assert info(oban, "early").paused
+        await oban.resume_queue("early")
+        await until(engine, job_id, "completed")
+
+
 async def test_a_row_that_a_stranger_wrote_badly_changes_nothing(engine: AsyncEngine) -> None:
     sql = "INSERT INTO oban_queues (name, queue, local_limit) VALUES ('Oban', 'default', -5), ('Oban', 'x', 0)"
     await execute(engine, sql)
