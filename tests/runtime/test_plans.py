@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from oban_sqla import migrations
-from oban_sqla.runtime.lanes import PLAN_ONCE, SETTINGS
+from oban_sqla.runtime.lanes import INSERT_ONCE, PLAN_ONCE, SETTINGS
 from oban_sqla.statements.ack import acknowledge, complete, still_ours
 from oban_sqla.statements.fetch import fetch, fetch_onward
 from oban_sqla.statements.insert import insert_plain
@@ -246,6 +246,16 @@ def test_inserting_reads_nothing_of_the_table(filled: Connection[Any], schema: s
     arrays = ("kind", "args", "worker", "queue", "meta", "tags", "priority", "max_attempts", "at", "delay")
     tree = plan(filled, insert_plain, {name: [] for name in arrays}, schema)
     assert check(tree, set()) == []
+
+
+def test_a_thousand_kinds_of_jobs_are_not_looked_through_for_each(filled: Connection[Any], schema: str | None) -> None:
+    arrays = ("kind", "args", "worker", "queue", "meta", "tags", "priority", "max_attempts", "at", "delay")
+    with filled.transaction():
+        for command in INSERT_ONCE:
+            filled.execute(command.replace("SET ", "SET LOCAL ").encode())
+        tree = plan(filled, insert_plain, {name: [] for name in arrays}, schema)
+    joins = [node["Node Type"] for node in nodes(tree) if "Join" in node["Node Type"] or "Loop" in node["Node Type"]]
+    assert joins == ["Hash Join"]
 
 
 def test_a_check_that_finds_nothing_would_be_no_check(filled: Connection[Any], schema: str | None) -> None:
