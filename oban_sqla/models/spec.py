@@ -146,8 +146,9 @@ class JobSpec(ObanBase):
         if scheduled_at is None and schedule_in is None:
             self.scheduled_at, self.schedule_in = base["scheduled_at"], base["schedule_in"]
         else:  # replaces that of the worker, whichever of the two it has
-            due = checked_options({"scheduled_at": scheduled_at, "schedule_in": schedule_in})
-            self.scheduled_at, self.schedule_in = due["scheduled_at"], due["schedule_in"]
+            times = {"scheduled_at": scheduled_at, "schedule_in": schedule_in}
+            due = checked_options({name: value for name, value in times.items() if value is not None})
+            self.scheduled_at, self.schedule_in = due.get("scheduled_at"), due.get("schedule_in")
         self._args: Mapping[str, Any] = {} if args is None else args
         try:
             self._store(self._args)
@@ -233,7 +234,7 @@ def checked_options(given: Mapping[str, Any], what: str = "JobSpec") -> dict[str
     """
     options: dict[str, Any] = {}
     for name, value in given.items():
-        options[name] = value if value is None else _CHECKS[name](name, value)
+        options[name] = _CHECKS[name](name, value)
     if options.get("scheduled_at") is not None and options.get("schedule_in") is not None:
         raise InvalidOption(f"{what}: both scheduled_at and schedule_in were given; choose one")
     if "meta" in options:
