@@ -121,7 +121,7 @@ async def insert_single(setting: Setting, jobs: int = 1000, session: bool = Fals
     """One job a transaction, one after the other: by the runtime, or by a session."""
     await setting.empty()
 
-    async def ours() -> None:
+    async def ours(oban: Oban) -> None:
         for number in range(jobs):
             spec = JobSpec("bench.noop", {"number": number}, queue="bench")
             if session:
@@ -135,15 +135,14 @@ async def insert_single(setting: Setting, jobs: int = 1000, session: bool = Fals
         for number in range(jobs):
             await setting.raw.fetch(loop.INSERT, "bench.noop", "bench", f'{{"number": {number}}}')
 
-    async with Oban(setting.engine) as oban:
-        return await _inserted(setting, jobs, ours, raw)
+    return await _inserted(setting, jobs, ours, raw)
 
 
 async def insert_bulk(setting: Setting, jobs: int = 20_000) -> Figures:
     """Many jobs in one transaction, by `enqueue`."""
     await setting.empty()
 
-    async def ours() -> None:
+    async def ours(_oban: Oban) -> None:
         async with setting.session.begin() as session:
             await enqueue(session, [JobSpec("bench.noop", {"number": n}, queue="bench") for n in range(jobs)])
 
@@ -154,7 +153,7 @@ async def insert_add_all(setting: Setting, jobs: int = 20_000) -> Figures:
     """Many jobs in one transaction, by `session.add_all`."""
     await setting.empty()
 
-    async def ours() -> None:
+    async def ours(_oban: Oban) -> None:
         async with setting.session.begin() as session:
             session.add_all([JobSpec("bench.noop", {"number": n}, queue="bench") for n in range(jobs)])
 
@@ -164,8 +163,8 @@ async def insert_add_all(setting: Setting, jobs: int = 20_000) -> Figures:
 async def _inserted(setting: Setting, jobs: int, ours: Any, raw: Any) -> Figures:
     raw_wall, _ = await timed(raw)
     # The application's own runtime, without queues: it tells the cluster after the commits.
-    async with Oban(setting.engine):
-        wall, _ = await timed(ours)
+    async with Oban(setting.engine) as oban:
+        wall, _ = await timed(lambda: ours(oban))
     return {"loop": jobs / raw_wall, "ours": jobs / wall, "ratio": raw_wall / wall}
 
 

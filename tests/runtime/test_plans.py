@@ -16,9 +16,9 @@ import pytest
 from psycopg import Connection, sql
 from sqlalchemy import make_url
 from sqlalchemy.dialects.postgresql import asyncpg
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from oban_sqla import migrations
+from oban_sqla import Oban, migrations
 from oban_sqla.runtime.lanes import INSERT_ONCE, PLAN_ONCE, SETTINGS
 from oban_sqla.statements.ack import acknowledge, complete, still_ours
 from oban_sqla.statements.fetch import fetch, fetch_onward
@@ -240,6 +240,20 @@ def test_plans_that_were_made_once_are_right_for_a_table_that_has_filled_since(
             prepared_plan(connection, statement, given)
         fill(connection, schema)
         assert wrong({statement: prepared_plan(connection, statement, given) for statement, given in once}) == {}
+
+
+async def test_each_lane_plans_as_its_statements_need(engine: AsyncEngine) -> None:
+    async with Oban(engine) as oban:
+        node = oban._node
+        assert node is not None
+        modes = {
+            lane.name: await lane.guarded(lambda driver: driver.fetchval("SHOW plan_cache_mode"))
+            for lane in (node.fetching, node.acking, node.inserts.lane, node.upkeep, node.leading, node.pruning)
+        }
+    once, always = "force_generic_plan", "force_custom_plan"
+    assert modes == {
+        "fetching": once, "acking": once, "inserting": once, "upkeep": always, "leading": always, "pruning": always
+    }  # fmt: skip
 
 
 def test_inserting_reads_nothing_of_the_table(filled: Connection[Any], schema: str | None) -> None:
