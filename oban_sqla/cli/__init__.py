@@ -6,7 +6,9 @@ logging configured, and modules imported by name.
 
 import click
 
+from .bench import bench
 from .cron import cron
+from .demo import demo
 from .doctor import doctor
 from .jobs import jobs
 from .problems import Commands
@@ -26,6 +28,7 @@ def main() -> None:
 
     \b
     The first five minutes:
+      oban-sqla demo                 # see it, on a PostgreSQL of its own
       export DATABASE_URL=postgresql://localhost/app
       oban-sqla migrate              # create the tables, once
       oban-sqla start app.jobs       # import app/jobs.py and run its jobs until Ctrl-C
@@ -36,6 +39,7 @@ def main() -> None:
     """
 
 
+main.add_command(demo)
 main.add_command(start)
 main.add_command(migrate)
 main.add_command(sql)
@@ -45,5 +49,6 @@ main.add_command(cron)
 main.add_command(top)
 main.add_command(why)
 main.add_command(doctor)
+main.add_command(bench)
 
 __all__ = ["main"]

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from oban_sqla.cli import main
 from tests.processes import finished
 
-COMMANDS = ["start", "migrate", "sql", "why", "doctor", "queues", "cron", "top", "jobs"]
+COMMANDS = ["demo", "start", "migrate", "sql", "why", "doctor", "queues", "cron", "top", "jobs", "bench"]
 SUBCOMMANDS = {"jobs": ["list", "show", "cancel", "retry", "delete", "watch"]}
 
 

@@ -1,0 +1,192 @@
+"""What ``oban-sqla bench`` measures, one function a figure. Imported only there: it registers workers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import statistics
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy import exists, func, select, text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ..enqueue import enqueue
+from ..models import Job
+from ..runtime.oban import Oban
+from ..wakeup import unserve
+from ..worker import job
+from .scratch import Scratch
+
+QUEUE = "bench"
+ELSEWHERE = "bench_elsewhere"
+"""A queue that nobody works."""
+REST = 0.02
+"""Seconds between two jobs whose latency is measured: the queue is idle, and no notification is held back."""
+WARM_UP = 10
+"""First values of a series, which count for nothing."""
+
+Report = Callable[[float], None]
+"""Told how much is done, from 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What the figures depend on.
+
+    :ivar round_trip_ms: the median of a ``SELECT 1``, through SQLAlchemy.
+    """
+
+    version: str
+    fsync: str
+    synchronous_commit: str
+    round_trip_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Throughput:
+    """So many jobs took so long."""
+
+    jobs: int
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.jobs / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Values of a series, in milliseconds."""
+
+    values: int
+    p50: float
+    p99: float
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> Spread:
+        """Of at least one length of time."""
+        ordered = sorted(seconds)
+        nearest = (ordered[math.ceil(len(ordered) * share) - 1] * 1e3 for share in (0.5, 0.99))
+        return cls(len(ordered), *nearest)
+
+
+async def server(scratch: Scratch, looks: int = 200) -> Server:
+    """Version, settings and distance of the database."""
+    names = ("server_version", "fsync", "synchronous_commit")
+    async with scratch.engine.connect() as connection:
+        row = (await connection.execute(select(*map(func.current_setting, names)))).one()
+        version, fsync, synchronous_commit = map(str, row)
+        taken: list[float] = []
+        for _ in range(looks + WARM_UP):
+            begun = time.perf_counter()
+            await connection.exec_driver_sql("SELECT 1")
+            taken.append(time.perf_counter() - begun)
+    return Server(version, fsync, synchronous_commit, statistics.median(taken[WARM_UP:]) * 1e3)
+
+
+async def bulk(scratch: Scratch, jobs: int) -> Throughput:
+    """Enqueue into an empty table, in one transaction, and leave the jobs there for :func:`drain`."""
+    async with scratch.engine.begin() as connection:
+        await connection.execute(text(f"TRUNCATE {scratch.named('oban_jobs')} CASCADE"))
+    begun = time.perf_counter()
+    async with scratch.sessions.begin() as session:
+        await enqueue(session, (noop.new(number) for number in range(jobs)))
+    taken = Throughput(jobs, time.perf_counter() - begun)
+    async with scratch.engine.begin() as connection:
+        await connection.execute(text(f"ANALYZE {scratch.named('oban_jobs')}"))
+    return taken
+
+
+async def single(scratch: Scratch, jobs: int, report: Report) -> tuple[Throughput, Spread]:
+    """One job a transaction, one after the other, in an application that has started a runtime."""
+    taken: list[float] = []
+    async with Oban(scratch.engine):
+        for number in range(jobs + WARM_UP):
+            begun = time.perf_counter()
+            async with scratch.sessions.begin() as session:
+                session.add(noop.options(queue=ELSEWHERE).new(number))
+            taken.append(time.perf_counter() - begun)
+            report(number / jobs)
+    counted = taken[WARM_UP:]
+    return Throughput(jobs, sum(counted)), Spread.of(counted)
+
+
+async def drain(scratch: Scratch, concurrency: int, jobs: int, report: Report) -> Throughput:
+    """Run what is in the queue, by one process: from the start of the first job to the commit of the last
+    acknowledgement."""
+    _seen.count = 0
+    async with Oban(scratch.engine, queues={QUEUE: concurrency}):
+        while _seen.count < jobs:
+            report(_seen.count / jobs)
+            await asyncio.sleep(0.005)
+        executing = select(exists().where(Job.state == "executing"))
+        async with scratch.sessions() as session:
+            while await session.scalar(executing):
+                await session.rollback()
+                await asyncio.sleep(0.001)
+        return Throughput(jobs, time.perf_counter() - _seen.first)
+
+
+async def latency(
+    scratch: Scratch, runtime: Callable[[AsyncEngine], AbstractAsyncContextManager[None]], jobs: int, report: Report
+) -> Spread:
+    """From before the COMMIT to the first line of the job, one job after the other, on an idle queue.
+
+    :param runtime: who works the queue, :func:`same_process` or :func:`by_notification`.
+    """
+    taken: list[float] = []
+    async with runtime(scratch.engine):
+        for number in range(jobs + WARM_UP):
+            async with scratch.sessions() as session:
+                session.add(stamp.new())
+                await session.flush()
+                _seen.stamped = asyncio.get_running_loop().create_future()
+                begun = time.perf_counter()
+                await session.commit()
+            taken.append(await _seen.stamped - begun)
+            report(number / jobs)
+            await asyncio.sleep(REST)
+    return Spread.of(taken[WARM_UP:])
+
+
+@asynccontextmanager
+async def same_process(engine: AsyncEngine) -> AsyncGenerator[None, None]:
+    """The process that commits works the queue itself."""
+    async with Oban(engine, queues={QUEUE: 10}):
+        yield
+
+
+@asynccontextmanager
+async def by_notification(engine: AsyncEngine) -> AsyncGenerator[None, None]:
+    """The queue's runtime hears of the commit by NOTIFY, as one of another process would; the runtime that sends it
+    has no queues."""
+    async with Oban(engine, queues={QUEUE: 10}) as working:
+        unserve(working)
+        async with Oban(engine):
+            yield
+
+
+class _Seen:
+    """What the workers below have seen."""
+
+    count: int
+    first: float
+    stamped: asyncio.Future[float]
+
+
+_seen = _Seen()
+
+
+@job(name="bench.noop", queue=QUEUE)
+async def noop(number: int) -> None:
+    if not _seen.count:
+        _seen.first = time.perf_counter()
+    _seen.count += 1
+
+
+@job(name="bench.stamp", queue=QUEUE)
+async def stamp() -> None:
+    _seen.stamped.set_result(time.perf_counter())

@@ -1,0 +1,141 @@
+"""A database that a command has to itself: a server that is thrown away, or a schema that is dropped again."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+from sqlalchemy import inspect, text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.schema import CreateSchema, DropSchema
+
+from .. import embedded, migrations
+from .database import engine_for, reached
+from .problems import line
+from .process import _loop_factory as loop_factory  # pyright: ignore[reportPrivateUsage]
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+POOL = 10
+"""Connections; few enough for a server's default of 100, beside what a runtime holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scratch:
+    """A database with the tables of the queue, all of which are the command's own."""
+
+    url: str
+    engine: AsyncEngine
+    schema: str | None
+    """None: the whole server is ours."""
+
+    @property
+    def sessions(self) -> async_sessionmaker[AsyncSession]:
+        """Sessions whose objects stay readable after their commit."""
+        return async_sessionmaker(self.engine, expire_on_commit=False)
+
+    def named(self, table: str) -> str:
+        """`table` as plain SQL names it."""
+        return table if self.schema is None else f"{self.schema}.{table}"
+
+
+def scratch_option(command: F) -> F:
+    """``--database-url``, and nothing else: a database that nobody has named is left alone."""
+    return click.option(
+        "--database-url",
+        "url",
+        metavar="URL",
+        help="A PostgreSQL database, where a schema is made and dropped again. Default: a server of its own.",
+    )(command)
+
+
+def on_scratch(url: str | None, schema: str, work: Callable[[Scratch], Awaitable[T]]) -> T:
+    """What `work` returns for a database of its own, which is gone afterwards, also after SIGINT or SIGTERM.
+
+    :param url: where `schema` is created and dropped; None for an embedded server in a temporary directory.
+    :raises click.ClickException: when the schema is there already, or no server can be started.
+    :raises click.Abort: when a signal ended it.
+    :raises DatabaseUnavailable: when nothing answers.
+    """
+    if url is not None:
+        return _run(url, schema, work)
+    click.echo("starting a PostgreSQL in a temporary directory", err=True)
+    with _server() as server:
+        return _run(server.url, None, work)
+
+
+def _server() -> embedded.Server:
+    try:
+        return embedded.start()
+    except embedded.EmbeddedError as error:
+        raise click.ClickException(f"{line(error)} Or give --database-url.") from error
+
+
+def _run(url: str, schema: str | None, work: Callable[[Scratch], Awaitable[T]]) -> T:
+    async def run() -> T:
+        running = asyncio.current_task()
+        assert running is not None
+        for number in SIGNALS:
+            asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+        async with _scratch(url, schema) as scratch:
+            return await work(scratch)
+
+    try:
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(run())
+    except asyncio.CancelledError:
+        raise click.Abort from None
+
+
+@asynccontextmanager
+async def _scratch(url: str, schema: str | None) -> AsyncGenerator[Scratch, None]:
+    # Without the ping before each use that other commands want: it would be a round trip more.
+    engine = create_async_engine(engine_for(url).url, pool_size=POOL)
+    if schema is not None:
+        engine = engine.execution_options(schema_translate_map={None: schema})
+    try:
+        await reached(engine, schema)
+        creating = asyncio.create_task(_create(engine, schema))
+        try:
+            # A signal meanwhile must not leave open whether the schema is there.
+            await asyncio.shield(creating)
+            await migrations.migrate(engine, schema)
+            yield Scratch(url, engine, schema)
+        finally:
+            await asyncio.wait([creating])
+            if creating.exception() is None:
+                await _drop(engine, schema)
+    finally:
+        await engine.dispose()
+
+
+async def _create(engine: AsyncEngine, schema: str | None) -> None:
+    """Create the schema, which must not be there: whatever is in it will be dropped."""
+    if schema is None:
+        return
+    async with engine.begin() as connection:
+        if await connection.run_sync(lambda sync: inspect(sync).has_schema(schema)):
+            raise click.ClickException(
+                f"the database has a schema {schema} already; if another run has left it there: "
+                f"DROP SCHEMA {schema} CASCADE"
+            )
+        await connection.execute(CreateSchema(schema))
+
+
+async def _drop(engine: AsyncEngine, schema: str | None) -> None:
+    if schema is None:
+        return
+    try:
+        async with engine.begin() as connection:
+            await connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+            await connection.execute(DropSchema(schema, cascade=True))
+    except BaseException:
+        click.echo(f"the schema {schema} is still there; to drop it: DROP SCHEMA {schema} CASCADE", err=True)
+        raise
