@@ -73,10 +73,10 @@ def test_what_the_settings_say_of_pruning_counts(
     database_url: str, sync_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    job_id = insert(sync_engine, "state, completed_at", "'completed', timezone('UTC', now())")
-    assert "prunes it in 1d" in why(job_id, url=database_url).output
+    job_id = insert(sync_engine, "state, completed_at", "'completed', timezone('UTC', now() - interval '90 s')")
+    assert "prunes it in 23h 58m" in why(job_id, url=database_url).output
     (tmp_path / "oban.toml").write_text("[prune]\nmax_age = 3600\n")
-    assert "prunes it in 1h" in why(job_id, url=database_url).output
+    assert "prunes it in 58m" in why(job_id, url=database_url).output
 
 
 @pytest.mark.parametrize("arguments", [[], ["x"], ["1", "2"]])

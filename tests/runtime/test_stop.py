@@ -86,6 +86,7 @@ async def test_a_job_that_swallows_its_cancellation_is_not_given_to_another_whil
     assert await oban.stop() == [job_id]
     assert (await load(engine, job_id)).state == "executing"
     gates["stubborn"].set()
+    await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})  # with the job its node ends
 
 
 async def test_it_can_be_started_again(engine: AsyncEngine) -> None:
