@@ -34,7 +34,7 @@ def run(oban: Oban, health: Address | None = None) -> int:
     :returns: the exit code.
     :raises click.ClickException: when nobody can listen there.
     """
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         left = runner.run(_serve(oban, health))
         if left:
             # A thread can't be stopped, but it ends with the process; only that makes it right to give its job away.
@@ -123,7 +123,7 @@ def _leave_anyway() -> None:
     threading.Thread(target=leave, name="oban_sqla leaving", daemon=True).start()
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's where it is installed. Only a command may choose: a library has to take the loop it is given."""
     try:
         import uvloop

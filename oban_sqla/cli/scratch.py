@@ -17,7 +17,7 @@ from sqlalchemy.schema import CreateSchema, DropSchema
 from .. import embedded, migrations
 from .database import engine_for, reached
 from .problems import line
-from .process import _loop_factory as loop_factory  # pyright: ignore[reportPrivateUsage]
+from .process import loop_factory
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")

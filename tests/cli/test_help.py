@@ -59,12 +59,12 @@ def test_a_misspelt_command_or_option_is_a_usage_error() -> None:
 
 def test_uvloop_and_rich_are_not_needed(tmp_path: Path) -> None:
     code = "import sys; sys.modules.update(uvloop=None, rich=None); import oban_sqla.cli.process as p; "
-    done = finished(["-c", code + "print(p._loop_factory())"])
+    done = finished(["-c", code + "print(p.loop_factory())"])
     assert done.stdout.strip() == "None", done.stderr
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="uvloop has no Windows")
 def test_uvloop_is_taken_where_it_is_installed() -> None:
     pytest.importorskip("uvloop")
-    done = finished(["-c", "import oban_sqla.cli.process as p; print(p._loop_factory())"])
+    done = finished(["-c", "import oban_sqla.cli.process as p; print(p.loop_factory())"])
     assert "new_event_loop" in done.stdout, done.stderr
