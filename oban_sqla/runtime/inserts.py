@@ -65,8 +65,10 @@ class Inserts:
                     size += len(batch[-1][0])
                 try:
                     await self._write(batch)
-                except BaseException as error:
+                except Exception as error:
                     _refuse(batch, error)
+                except BaseException as error:  # the loop is being closed
+                    _refuse([*batch, *self._waiting], error)
                     raise
         finally:
             self._writing = None

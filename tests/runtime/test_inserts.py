@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
@@ -105,3 +106,37 @@ async def test_stopping_waits_for_jobs_that_are_being_written(engine: AsyncEngin
         for [spec] in [task.result() for task in pending]:
             assert spec.id is not None
             await until(engine, spec.id, "completed")
+
+
+async def test_a_caller_that_is_cancelled_leaves_and_its_job_is_written(engine: AsyncEngine) -> None:
+    async with Oban(engine, queues={"default": 1}) as oban:
+        spec = noop.new(1)
+        waiting = asyncio.create_task(oban.enqueue(spec))
+        await asyncio.sleep(0)  # it has asked
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        [other] = await oban.enqueue(noop.new(2))
+        assert spec.id is not None, "what comes later is written later"
+        await finished(engine, [spec.id, other.id])  # type: ignore[list-item]
+
+
+async def test_an_error_of_the_runtime_is_its_callers_and_holds_up_nobody(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oban_sqla.runtime.inserts.LARGEST_BATCH", 1)
+    async with Oban(engine) as oban:
+        inserts = oban._node.inserts  # type: ignore[union-attr]
+        told = inserts._written
+        broken = [True]
+
+        def written(specs: Sequence[JobSpec]) -> None:
+            if broken:
+                broken.clear()
+                raise ValueError("broken")
+            told(specs)
+
+        monkeypatch.setattr(inserts, "_written", written)
+        results = await asyncio.gather(oban.enqueue(noop.new(1)), oban.enqueue(noop.new(2)), return_exceptions=True)
+        assert isinstance(results[0], ValueError)
+        assert isinstance(results[1], list)
