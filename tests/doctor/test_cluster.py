@@ -35,7 +35,9 @@ async def test_nodes_are_named(engine: AsyncEngine, one: One) -> None:
 
 
 async def test_a_node_that_is_silent_and_connected(engine: AsyncEngine, one: One) -> None:
-    async with Oban(engine, queues={"a": 1}, node="here", heartbeat=Heartbeat(interval=60, stale_after=120)):
+    async with Oban(engine, queues={"a": 1}, node="here", heartbeat=Heartbeat(interval=60, stale_after=120)) as oban:
+        assert oban._node is not None
+        await oban._node.liveness.stop()
         await execute(engine, "UPDATE oban_producers SET updated_at = updated_at - interval '5 m'")
         finding = await one("living_nodes")
         assert finding.status == "warning"
