@@ -416,6 +416,8 @@ async def test_a_job_of_a_dead_node(engine: AsyncEngine, answer: Answer) -> None
 
 async def test_a_node_that_is_silent_but_connected(engine: AsyncEngine, answer: Answer) -> None:
     async with Oban(engine, queues={"a": 1}, node="here", heartbeat=Heartbeat(interval=60, stale_after=120)) as oban:
+        assert oban._node is not None
+        await oban._node.liveness.stop()
         [key] = [str(queue.uuid) for queue in oban.check_queues()]
         job_id = await executing(engine, key)
         aged = f"UPDATE oban_producers SET updated_at = {NOW} - interval '5 m' WHERE node = 'here' RETURNING 1"
