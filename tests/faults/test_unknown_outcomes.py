@@ -176,12 +176,12 @@ async def _rows(engine: AsyncEngine, sql: str) -> Any:
 async def test_a_connection_that_stalls_while_it_is_made_is_given_up_in_time(
     proxied: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    monkeypatch.setattr("oban_sqla.runtime.lanes.CONNECT_TIMEOUT", 0.3)
     own = twin(proxied)
     lane = Lane(own, "test")
     between.stall_after(after)  # statements of the connecting itself
     began = time.monotonic()
-    with pytest.raises(StatementFailed, match="connecting"):
+    with monkeypatch.context() as patched, pytest.raises(StatementFailed, match="connecting"):
+        patched.setattr("oban_sqla.runtime.lanes.CONNECT_TIMEOUT", 0.3)
         await lane.connect()
     assert time.monotonic() - began < 3
     between.flow()
