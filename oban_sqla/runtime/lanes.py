@@ -21,8 +21,11 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..statements.statement import Compiled, Statement
+from .watchdog import Watchdog
 
 STATEMENT_TIMEOUT = 10.0
+SERVERS_PATIENCE = 1.0
+"""Seconds after which the server, too, gives up a statement that was given up here."""
 CONNECT_TIMEOUT = 5.0
 LAST_MOMENT = 0.5
 """Seconds that a driver gets to notice that its line was cut."""
@@ -112,7 +115,9 @@ class Lane:
         self._schemas = engine.get_execution_options().get("schema_translate_map")
         self._prepare = prepare
         self._timeout = timeout
-        self._settings = SETTINGS + plans
+        self._watchdog = Watchdog(timeout, lambda: _cut(self._driver))
+        # Nobody waits for it any more then; without this a slow server would be given the same again and again.
+        self._settings = (*SETTINGS, *plans, f"SET statement_timeout = '{timeout + SERVERS_PATIENCE:g}s'")
         self._attempts = 0
         self._refusal: tuple[int, StatementFailed] | None = None
         self._connection: AsyncConnection | None = None
@@ -151,6 +156,7 @@ class Lane:
         if self._under_way:
             await asyncio.wait(self._under_way)
         async with self._lock:
+            self._watchdog.close()
             await self._drop(politely=True)
 
     async def guarded(self, use: Callable[[Any], Awaitable[Any]]) -> Any:
@@ -188,11 +194,15 @@ class Lane:
                     rows = await self._within(self._timeout, self._run_pooled(connection, statement, parameters))
                 elif (driver := self._asyncpg) is not None:
                     compiled = self._compiled.get(statement) or self._compile(statement)
-                    rows = await driver.fetch(compiled.sql, *compiled.values(parameters), timeout=self._timeout)
+                    self._watchdog.begin()
+                    rows = await driver.fetch(compiled.sql, *compiled.values(parameters))
+                    self._watchdog.done()
                 else:
                     rows = await self._within(self._timeout, connection.run_sync(_execute, statement, parameters))
             except Exception as error:
-                raise await self._failed(statement.name, error) from error
+                self._watchdog.done()
+                late = TimeoutError(f"no answer within {self._timeout:g} s") if self._watchdog.has_bitten else None
+                raise await self._failed(statement.name, late or error) from error
             self.answered_at = time.monotonic()
             return rows
 

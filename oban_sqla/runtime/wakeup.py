@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Iterable
 
-from ..statements.insert import notify
+from ..statements.insert import notify_at_once
 from ..wakeup import INSERTED, STAGED, channel
 from .lanes import Lane
 from .loop import Loop
@@ -50,7 +50,7 @@ class Announcer(Loop):
             return None
         messages, self._pending = sorted(self._pending), set()
         await self._lane.run(
-            notify,
+            notify_at_once,
             channels=[channel(name, self._schema) for name, _ in messages],
             payloads=[json.dumps({"queue": queue, "from": self._origin}) for _, queue in messages],
         )

@@ -25,6 +25,7 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import insert as insert_or
@@ -132,9 +133,23 @@ def winners() -> Executable:
 @statement
 def notify() -> Executable:
     """Send each payload on its channel when the transaction commits."""
-    sent = func.unnest(array("channels"), array("payloads"))
-    rows = sent.table_valued(column("channel", Text), column("payload", Text)).render_derived(name="sent")
-    return select(func.pg_notify(rows.c.channel, rows.c.payload))
+    return select(_sent())
 
 
-__all__ = ["CHUNK", "insert_keyed", "insert_one", "insert_plain", "notify", "winners"]
+@statement
+def notify_at_once() -> Executable:
+    """The same, for a transaction of its own, which is committed without waiting for the disk.
+
+    A notification writes a commit record like any other change. One that a crash of the server loses was a hint about
+    jobs that are found without it.
+    """
+    return select(func.set_config("synchronous_commit", "off", true()), _sent())
+
+
+def _sent() -> ColumnElement[Any]:
+    given = func.unnest(array("channels"), array("payloads"))
+    rows = given.table_valued(column("channel", Text), column("payload", Text)).render_derived(name="sent")
+    return func.pg_notify(rows.c.channel, rows.c.payload)
+
+
+__all__ = ["CHUNK", "insert_keyed", "insert_one", "insert_plain", "notify", "notify_at_once", "winners"]

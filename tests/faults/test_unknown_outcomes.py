@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, telemetry
 from oban_sqla.runtime.lanes import Lane, StatementFailed, twin
+from oban_sqla.runtime.watchdog import Watchdog
 from oban_sqla.statements.ping import ping
 from oban_sqla.statements.statement import statement
 from tests.faults.jobs import gate, note, ran, runs, snooze_then_wait
@@ -116,8 +117,8 @@ async def test_a_fetch_that_stalls_counts_as_unknown_and_what_it_commits_later_s
             await eventually(lambda: any(FETCH in sql for sql in between.executed), 5)
             assert oban._node is not None
             lane = oban._node.fetching
-            await eventually(lambda: not lane._under_way)
-            monkeypatch.setattr(lane, "_timeout", 0.3)
+            await eventually(lambda: not lane._lock.locked())
+            monkeypatch.setattr(lane, "_watchdog", Watchdog(0.3, lane._watchdog._end))
             between.stall()
             ids = await insert(engine, *(note.new() for _ in range(10)))
             await eventually(lambda: lane._connection is None, 5)
