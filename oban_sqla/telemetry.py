@@ -31,8 +31,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from .errors import InvalidArgs
@@ -95,23 +94,36 @@ def execute(event: str, **fields: Any) -> None:
             logger.exception("the telemetry handler %r raised on %s", id, event)
 
 
-@contextmanager
-def span(name: str, **fields: Any) -> Generator[dict[str, Any]]:
-    """Tell of the start and the end of what is done inside.
+class Span:
+    """What :func:`span` returns. A class, because a generator would cost a short statement more than the rest of it."""
+
+    __slots__ = ("_began", "_fields", "_more", "_name")
+
+    def __init__(self, name: str, fields: dict[str, Any]) -> None:
+        self._name = name
+        self._fields = fields
+        self._more: dict[str, Any] = {}
+
+    def __enter__(self) -> dict[str, Any]:
+        if listened(event := f"{self._name}.start"):
+            execute(event, **self._fields)
+        self._began = time.perf_counter()
+        return self._more
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if listened(event := f"{self._name}.{'stop' if error is None else 'exception'}"):
+            fields = self._fields | self._more | {"duration": time.perf_counter() - self._began}
+            execute(event, **fields, **({} if error is None else {"error": error}))
+
+
+def span(name: str, **fields: Any) -> Span:
+    """Tell of the start and the end of what is done inside: ``with span("oban.stager.stage") as more: …``.
 
     :param name: of the span; its events are named by it.
     :param fields: of all its events.
-    :returns: a dict; what is put into it belongs to the last event too.
+    :returns: gives a dict; what is put into it belongs to the last event too.
     """
-    execute(f"{name}.start", **fields)
-    began = time.perf_counter()
-    more: dict[str, Any] = {}
-    try:
-        yield more
-    except BaseException as error:
-        execute(f"{name}.exception", **fields | more, duration=time.perf_counter() - began, error=error)
-        raise
-    execute(f"{name}.stop", **fields | more, duration=time.perf_counter() - began)
+    return Span(name, fields)
 
 
 def attach_default_logger(

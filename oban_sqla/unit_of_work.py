@@ -51,9 +51,9 @@ _MOST_ROUNDS = 10
 @event.listens_for(Session, "before_flush")
 def _claim_pending(session: Session, context: UOWTransaction, objects: Sequence[object] | None) -> None:
     session.info[_FLUSH] = weakref.ref(context)
-    for obj in objects or session.new:
-        if type(obj) is JobSpec:
-            _claim(context, instance_state(obj))
+    for state in [instance_state(obj) for obj in objects] if objects else list(_pending(session)):
+        if state.class_ is JobSpec:
+            _claim(context, state)
 
 
 # Raw: with the state instead of the object, which spares every object of every session the conversion.
@@ -69,6 +69,11 @@ def _admit(session: Session, state: InstanceState[Any]) -> None:
         _claim(context, state)
 
 
+def _pending(session: Session) -> Iterable[InstanceState[Any]]:
+    """The states of ``session.new``, in order, without the set of the objects that it would make each time."""
+    return session._new  # pyright: ignore[reportPrivateUsage]
+
+
 def _claim(context: UOWTransaction, state: InstanceState[Any]) -> None:
     cast(Any, context).register_object(state, listonly=True)  # typed only in part
 
@@ -78,9 +83,9 @@ def _write_claimed(session: Session, context: UOWTransaction) -> None:
     session.info.pop(_FLUSH, None)  # what is added from here on belongs to the next flush
     if not (claimed := context.mappers.get(inspect(JobSpec))):
         return
-    specs = [obj for obj in session.new if type(obj) is JobSpec and instance_state(obj) in claimed]
+    taken = [state for state in _pending(session) if state in claimed]
+    specs = cast(list[JobSpec], [state.obj() for state in taken])
     states = cast(dict[object, object], context.states)  # pyright: ignore[reportUnknownMemberType] (untyped)
-    taken = [instance_state(spec) for spec in specs]
     for state in taken:
         del states[state]
     # Neither this flush nor the session may take a spec for a row that it has saved. One call for all: `expunge` would

@@ -99,10 +99,10 @@ class JobSpec(ObanBase):
     unique: Unique | None
     meta_json: str
     args_json: str
-    _worker: WorkerLike | None
     # Defaults on the class cost a spec nothing, and most keep them until the flush.
     state: JobState | str | None = None
     conflict: bool = False
+    _worker: WorkerLike | None = None
     _id: int | None = None
     _being_flushed: bool = False
     _unfilled: Mapping[str, Any] | None = None
@@ -126,7 +126,6 @@ class JobSpec(ObanBase):
             refuse_unknown(unknown, OPTIONS, "JobSpec")
         if isinstance(worker, str):
             self.worker = check_name("worker", worker)
-            self._worker = None
             base = DEFAULTS
         elif isinstance(name := getattr(worker, "worker_name", None), str):
             self.worker = name

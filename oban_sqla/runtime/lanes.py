@@ -123,6 +123,7 @@ class Lane:
         self._connection: AsyncConnection | None = None
         self._asyncpg: asyncpg.Connection[asyncpg.Record] | None = None
         self._driver: Any = None
+        self._is_pooled = False
         self._compiled: dict[Statement, Compiled] = {}
         self._lock = asyncio.Lock()
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -190,7 +191,7 @@ class Lane:
         async with self._lock:
             connection = await self._connected(asked)
             try:
-                if self.pooled:
+                if self._is_pooled:
                     rows = await self._within(self._timeout, self._run_pooled(connection, statement, parameters))
                 elif (driver := self._asyncpg) is not None:
                     compiled = self._compiled.get(statement) or self._compile(statement)
@@ -263,7 +264,7 @@ class Lane:
         self._driver = driver
         if connection.sync_connection is not None:
             connection.sync_connection.detach()
-        pooled = self.pooled
+        pooled = self._is_pooled = self.pooled
         for setting in () if pooled else self._settings:
             await connection.execute(text(setting))
         if pooled and not isinstance(driver, asyncpg.Connection):
