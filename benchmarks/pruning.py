@@ -76,6 +76,6 @@ async def main(rows: int, jobs: int, pairs: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--jobs", type=int, default=60_000)
+    parser.add_argument("--jobs", type=int, default=500_000)
     parser.add_argument("--pairs", type=int, default=3)
     asyncio.run(main(**vars(parser.parse_args())))
