@@ -99,11 +99,9 @@ class JobSpec(ObanBase):
     unique: Unique | None
     meta_json: str
     args_json: str
-    # Defaults on the class cost a spec nothing, and most keep them until the flush.
-    state: JobState | str | None = None
-    conflict: bool = False
-    _worker: WorkerLike | None = None
-    _id: int | None = None
+    state: JobState | str | None
+    conflict: bool
+    # Only a spec with `later` in its args has its own.
     _being_flushed: bool = False
     _unfilled: Mapping[str, Any] | None = None
 
@@ -126,6 +124,7 @@ class JobSpec(ObanBase):
             refuse_unknown(unknown, OPTIONS, "JobSpec")
         if isinstance(worker, str):
             self.worker = check_name("worker", worker)
+            self._worker: WorkerLike | None = None
             base = DEFAULTS
         elif isinstance(name := getattr(worker, "worker_name", None), str):
             self.worker = name
@@ -148,7 +147,12 @@ class JobSpec(ObanBase):
             times = {"scheduled_at": scheduled_at, "schedule_in": schedule_in}
             due = checked_options({name: value for name, value in times.items() if value is not None})
             self.scheduled_at, self.schedule_in = due.get("scheduled_at"), due.get("schedule_in")
+        # What the flush fills in, too: an attribute that comes late costs each spec a dict with keys of its own.
+        self.state = None
+        self.conflict = False
+        self._id: int | None = None
         self._args: Mapping[str, Any] = {} if args is None else args
+        self.args_json = ""
         try:
             self._store(self._args)
         except Exception:
