@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, select
@@ -11,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from .cron import Cron, copied, notes
-from .errors import InvalidOption
+from .errors import InvalidOption, nearest
 from .models import JobSpec
 from .models.cron import CronEntry
 from .models.spec import WorkerLike
@@ -126,6 +125,9 @@ def _entry(session: Session, name: str) -> CronEntry:
 
 def _unknown(session: Session, name: str) -> InvalidOption:
     known: list[Any] = [*session.scalars(select(CronEntry.name).order_by(CronEntry.name))]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or 'none'}"
-    return InvalidOption(f"no cron entry is named {name!r}: {hint}")
+    return unknown_entry(name, known)
+
+
+def unknown_entry(name: str, known: Sequence[str]) -> InvalidOption:
+    """The error for a `name` that none of the `known` entries has."""
+    return InvalidOption(f"no cron entry is named {name!r}: {nearest(name, known, none='none')}")

@@ -22,7 +22,7 @@ Every message says what was given, what was expected, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class ObanError(Exception):
@@ -106,6 +106,10 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
     known = sorted(known)
     for name in given:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-            raise InvalidOption(f"unknown option {name!r} for {what}: {hint}")
+            raise InvalidOption(f"unknown option {name!r} for {what}: {nearest(name, known)}")
+
+
+def nearest(name: str, known: Sequence[str], none: str = "(none)") -> str:
+    """What a message says after a `name` that is not `known`: the one that was meant, or all that there are."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or none}"

@@ -25,7 +25,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from croniter import CroniterBadDateError, croniter  # type: ignore[import-untyped]  # pyright: ignore
 
-from .errors import InvalidOption
+from .errors import InvalidOption, nearest
 
 NICKNAMES = {
     "@hourly": "0 * * * *",
@@ -197,9 +197,7 @@ def _parsed(expression: str) -> tuple[str, bool]:
     if expression.startswith("@"):
         if expression not in NICKNAMES:
             known = [*NICKNAMES, REBOOT]
-            near = difflib.get_close_matches(expression, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known)}"
-            raise InvalidOption(f"cron expression {expression!r}: no such nickname: {hint}")
+            raise InvalidOption(f"cron expression {expression!r}: no such nickname: {nearest(expression, known)}")
         expression = NICKNAMES[expression]
     fields = expression.split()
     if len(fields) != len(_FIELDS):

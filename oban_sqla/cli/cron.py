@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -12,7 +11,7 @@ import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
-from ..crons import Crons
+from ..crons import Crons, unknown_entry
 from ..errors import InvalidOption
 from ..models import CronEntry, JobSpec
 from ..runtime.scheduler import LIFETIME
@@ -268,9 +267,7 @@ async def _entry(crons: Crons, name: str) -> CronEntry:
     """
     entries = {entry.name: entry for entry in await crons.all()}
     if name not in entries:
-        near = difflib.get_close_matches(name, entries, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(entries) or 'none'}"
-        raise InvalidOption(f"no cron entry is named {name!r}: {hint}")
+        raise unknown_entry(name, list(entries))
     return entries[name]
 
 

@@ -96,9 +96,8 @@ def on_database(url: str | None, schema: str | None, work: Callable[[AsyncEngine
     async def run() -> T:
         try:
             if (found := await reached(engine, schema)) < migrations.CURRENT:
-                where = "" if schema is None else f" in the schema {schema!r}"
-                state = "there are no tables of the queue" if found == 0 else f"the tables are of version {found}"
-                raise SchemaOutdated(f"{state}{where}; run `oban-sqla migrate{_schema_argument(schema)}` first")
+                run_first = f"run `oban-sqla migrate{_schema_argument(schema)}` first"
+                raise SchemaOutdated(f"{migrations.described(found, schema)}; {run_first}")
             return await work(engine)
         finally:
             await engine.dispose()

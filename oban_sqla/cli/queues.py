@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Any, TypedDict, TypeVar
@@ -12,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
 from ..config import Heartbeat
-from ..errors import InvalidOption
+from ..errors import InvalidOption, nearest
 from ..runtime.oban import Oban
 from ..runtime.overview import Overview, QueueNode, QueueOverview
 from ..runtime.overview import read as read_overview
@@ -119,9 +118,7 @@ def show(queue: str, **where: Unpack[Where]) -> None:
     info = found.find(queue)
     if info is None:
         names = [known.queue for known in found.queues]
-        near = difflib.get_close_matches(queue, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or '(none)'}"
-        raise InvalidOption(f"unknown queue {queue!r}: {hint}")
+        raise InvalidOption(f"unknown queue {queue!r}: {nearest(queue, names)}")
     if where["as_json"]:
         print_json(_as_dict(info, COUNTED))
         return

@@ -107,6 +107,12 @@ async def version(engine: AsyncEngine, schema: str | None = None) -> int:
         return await connection.run_sync(_version, schema)
 
 
+def described(found: int, schema: str | None) -> str:
+    """The version that was `found`, as the beginning of a message."""
+    where = "" if schema is None else f" in the schema {schema!r}"
+    return ("there are no tables of the queue" if found == 0 else f"the tables are of version {found}") + where
+
+
 def include_object(object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
     """For ``context.configure(include_object=…)``: leaves the queue's tables to the queue.
 

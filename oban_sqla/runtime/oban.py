@@ -18,7 +18,7 @@ from ..crons import Crons
 from ..enqueue import enqueue
 from ..errors import DatabaseUnavailable, InvalidOption, ObanError, SchemaOutdated, UnsupportedDatabase, refuse_unknown
 from ..limits import Queue
-from ..migrations import CURRENT, version
+from ..migrations import CURRENT, described, version
 from ..models import Job, JobSpec
 from ..retention import Prune
 from ..statements.ack import acknowledge
@@ -354,10 +354,8 @@ class Oban:
     async def _check_schema(self) -> None:
         found = await version(self.engine, self.schema)
         if found < CURRENT:
-            where = "" if self.schema is None else f" in the schema {self.schema!r}"
-            state = "there are no tables of the queue" if found == 0 else f"the tables are of version {found}"
             raise SchemaOutdated(
-                f"{state}{where}, version {CURRENT} is needed; run `oban-sqla migrate`, "
+                f"{described(found, self.schema)}, version {CURRENT} is needed; run `oban-sqla migrate`, "
                 "or call oban_sqla.migrations.upgrade(op) from an Alembic revision"
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..config import Config
-from ..errors import InvalidOption
+from ..errors import InvalidOption, nearest
 from ..limits import Queue
 from ..models.queue import EVERY_NODE
 from ..models.spec import check_name
@@ -131,7 +130,4 @@ class Queues:
 
 
 def _unknown(what: str, name: str, known: Iterable[str]) -> InvalidOption:
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(names) or '(none)'}"
-    return InvalidOption(f"unknown {what} {name!r}: {hint}")
+    return InvalidOption(f"unknown {what} {name!r}: {nearest(name, sorted(known))}")

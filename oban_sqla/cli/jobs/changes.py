@@ -16,6 +16,7 @@ from ...models.job import jobs
 from ...runtime.oban import Oban
 from ...types import JobState
 from ..database import database_option, on_database, schema_option
+from ..options import with_options
 from ..output import json_option, print_json
 from .filters import Filter, JobId, filter_options, is_in
 
@@ -74,7 +75,7 @@ DELETE = Change(
 
 def change_options(command: F) -> F:
     """The parameters of all changes."""
-    decorators = (
+    options = (
         click.argument("ids", type=JobId(), nargs=-1, metavar="[ID]..."),
         filter_options,
         click.option("--yes", is_flag=True, help="Don't ask before the jobs of a filter are changed."),
@@ -82,10 +83,7 @@ def change_options(command: F) -> F:
         schema_option,
         json_option,
     )
-    decorated: Any = command
-    for decorator in reversed(decorators):
-        decorated = decorator(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return with_options(command, options)
 
 
 @click.command(short_help="Let jobs not run, or stop.")

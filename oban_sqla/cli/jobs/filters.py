@@ -6,7 +6,7 @@ import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 from sqlalchemy import ColumnElement, literal_column
@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, literal_column
 from ...models import Job
 from ...models.job import jobs
 from ...types import JobState
+from ..options import with_options
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -93,10 +94,7 @@ def filter_options(command: F) -> F:
     ) -> Any:
         return command(*rest, chosen=Filter(states, queue, worker, tag, dict(pairs)), **options)
 
-    decorated: Any = with_filter
-    for option in reversed(_OPTIONS):
-        decorated = option(decorated)
-    return decorated  # type: ignore[no-any-return]
+    return cast(F, with_options(with_filter, _OPTIONS))
 
 
 _OPTIONS = (
