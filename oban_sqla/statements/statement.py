@@ -39,6 +39,7 @@ class Statement:
         self._build = build
         self._core: Executable | None = None
         self.name = build.__name__
+        self.module = build.__module__
         self.__doc__ = build.__doc__
 
     @property

@@ -1,0 +1,2 @@
+INSERT INTO oban_producers (uuid, name, node, queue, meta) SELECT CAST(given.uuid AS UUID) AS uuid, $1::VARCHAR AS anon_1, $2::VARCHAR AS anon_2, given.queue, CAST(given.meta AS JSONB) AS meta 
+FROM unnest($3::TEXT[], $4::TEXT[], $5::TEXT[]) AS given(uuid, queue, meta) ORDER BY given.uuid ON CONFLICT (uuid) DO UPDATE SET meta = excluded.meta, updated_at = timezone('UTC', now()) RETURNING CAST(oban_producers.uuid AS TEXT) AS uuid

@@ -1,0 +1,1 @@
+SELECT set_config($1::VARCHAR, $2::VARCHAR, $3::BOOLEAN) AS set_config_1, set_config($4::VARCHAR, $5::VARCHAR, $6::BOOLEAN) AS set_config_5, set_config($7::VARCHAR, $8::VARCHAR, $9::BOOLEAN) AS set_config_9, set_config($10::VARCHAR, $11::VARCHAR, $12::BOOLEAN) AS set_config_13, set_config($13::VARCHAR, $14::VARCHAR, $15::BOOLEAN) AS set_config_17

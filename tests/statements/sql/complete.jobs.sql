@@ -1,0 +1,4 @@
+UPDATE jobs.oban_jobs SET state=CAST($1::jobs.oban_job_state AS jobs.oban_job_state), completed_at=timezone('UTC', now()), cancel_at=NULL WHERE jobs.oban_jobs.id = any(array((SELECT locked.id 
+FROM unnest($2::BIGINT[], $3::SMALLINT[], $4::TEXT[], $5::TIMESTAMP WITHOUT TIME ZONE[]) AS given(id, attempt, producer, attempted_at) JOIN LATERAL (SELECT jobs.oban_jobs.id AS id 
+FROM jobs.oban_jobs 
+WHERE jobs.oban_jobs.id = given.id AND CAST(jobs.oban_jobs.state AS TEXT) = 'executing' AND jobs.oban_jobs.attempt = given.attempt AND jobs.oban_jobs.attempted_by[2] = given.producer AND jobs.oban_jobs.attempted_at = given.attempted_at FOR UPDATE SKIP LOCKED) AS locked ON true))) RETURNING jobs.oban_jobs.id

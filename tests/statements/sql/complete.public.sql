@@ -1,0 +1,4 @@
+UPDATE oban_jobs SET state=CAST($1::oban_job_state AS oban_job_state), completed_at=timezone('UTC', now()), cancel_at=NULL WHERE oban_jobs.id = any(array((SELECT locked.id 
+FROM unnest($2::BIGINT[], $3::SMALLINT[], $4::TEXT[], $5::TIMESTAMP WITHOUT TIME ZONE[]) AS given(id, attempt, producer, attempted_at) JOIN LATERAL (SELECT oban_jobs.id AS id 
+FROM oban_jobs 
+WHERE oban_jobs.id = given.id AND CAST(oban_jobs.state AS TEXT) = 'executing' AND oban_jobs.attempt = given.attempt AND oban_jobs.attempted_by[2] = given.producer AND oban_jobs.attempted_at = given.attempted_at FOR UPDATE SKIP LOCKED) AS locked ON true))) RETURNING oban_jobs.id

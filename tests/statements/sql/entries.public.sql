@@ -1,0 +1,2 @@
+SELECT clock.now, oban_crons.name, oban_crons.expression, oban_crons.timezone, oban_crons.catch_up, CAST(EXTRACT(epoch FROM CAST(greatest(oban_crons.last_tick, oban_crons.since) AS TIMESTAMP WITHOUT TIME ZONE)) AS FLOAT) AS settled 
+FROM (SELECT CAST(EXTRACT(epoch FROM CAST(timezone('UTC', now()) AS TIMESTAMP WITHOUT TIME ZONE)) AS FLOAT) AS now) AS clock LEFT OUTER JOIN oban_crons ON NOT oban_crons.paused AND coalesce(oban_crons.declared_at >= timezone('UTC', now()) - $1::FLOAT * interval '1 second', $2::BOOLEAN) ORDER BY oban_crons.name

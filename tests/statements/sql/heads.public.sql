@@ -1,0 +1,13 @@
+WITH RECURSIVE visited(queue, priority, scheduled_at, number) AS 
+(SELECT first.queue AS queue, first.priority AS priority, first.scheduled_at AS scheduled_at, 1 AS number 
+FROM (SELECT oban_jobs.queue AS queue, oban_jobs.priority AS priority, oban_jobs.scheduled_at AS scheduled_at 
+FROM oban_jobs 
+WHERE oban_jobs.state = 'available' ORDER BY oban_jobs.queue, oban_jobs.priority, oban_jobs.scheduled_at, oban_jobs.id 
+ LIMIT $1::INTEGER) AS first UNION ALL SELECT onward.queue AS queue, onward.priority AS priority, onward.scheduled_at AS scheduled_at, visited.number + $2::INTEGER AS anon_1 
+FROM visited JOIN LATERAL (SELECT oban_jobs.queue AS queue, oban_jobs.priority AS priority, oban_jobs.scheduled_at AS scheduled_at 
+FROM oban_jobs 
+WHERE oban_jobs.state = 'available' AND (oban_jobs.queue, oban_jobs.priority) > (visited.queue, visited.priority) ORDER BY oban_jobs.queue, oban_jobs.priority, oban_jobs.scheduled_at, oban_jobs.id 
+ LIMIT $3::INTEGER) AS onward ON true 
+WHERE visited.number < $4::INTEGER)
+ SELECT visited.queue, visited.priority, CAST(EXTRACT(epoch FROM CASE WHEN isfinite(visited.scheduled_at) THEN timezone('UTC', now()) - visited.scheduled_at END) AS FLOAT) AS seconds 
+FROM visited

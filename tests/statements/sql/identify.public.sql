@@ -1,0 +1,1 @@
+SELECT extract(epoch FROM pg_catalog.pg_postmaster_start_time())::text AS server, (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())::text || '/' || coalesce(to_regclass('oban_jobs')::oid, 0)::text AS database

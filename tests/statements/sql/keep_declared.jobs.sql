@@ -1,0 +1,1 @@
+UPDATE jobs.oban_crons SET declared_at=timezone('UTC', now()) WHERE jobs.oban_crons.name = any($1::TEXT[]) AND jobs.oban_crons.declared_at <= timezone('UTC', now()) - $2::FLOAT * interval '1 second' RETURNING jobs.oban_crons.name

@@ -1,0 +1,1 @@
+UPDATE oban_crons SET declared_at=timezone('UTC', now()) WHERE oban_crons.name = any($1::TEXT[]) AND oban_crons.declared_at <= timezone('UTC', now()) - $2::FLOAT * interval '1 second' RETURNING oban_crons.name

@@ -1,0 +1,2 @@
+SELECT max(oban_jobs.id) AS max_1 
+FROM oban_jobs

@@ -1,0 +1,1 @@
+UPDATE jobs.oban_crons SET paused=$1::BOOLEAN, since=CASE WHEN (jobs.oban_crons.paused AND NOT $1::BOOLEAN) THEN timezone('UTC', now()) ELSE jobs.oban_crons.since END WHERE jobs.oban_crons.name = $2::VARCHAR RETURNING jobs.oban_crons.name

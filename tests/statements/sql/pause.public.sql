@@ -1,0 +1,1 @@
+UPDATE oban_crons SET paused=$1::BOOLEAN, since=CASE WHEN (oban_crons.paused AND NOT $1::BOOLEAN) THEN timezone('UTC', now()) ELSE oban_crons.since END WHERE oban_crons.name = $2::VARCHAR RETURNING oban_crons.name

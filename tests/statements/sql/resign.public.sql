@@ -1,0 +1,4 @@
+WITH given_up AS 
+(DELETE FROM oban_leaders WHERE oban_leaders.name = any($3::TEXT[]) AND oban_leaders.node = $4::VARCHAR RETURNING oban_leaders.name)
+ SELECT given_up.name, pg_notify($1::VARCHAR, $2::VARCHAR) AS pg_notify_1 
+FROM given_up

@@ -1,0 +1,2 @@
+SELECT max(jobs.oban_schema.version) AS max_1 
+FROM jobs.oban_schema
