@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from oban_sqla import Oban, embedded, migrations
-from oban_sqla.runtime.lanes import Lane
+from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.statements.statement import Statement
 
 GOAL = 1.5

@@ -13,8 +13,8 @@ from benchmarks import loop
 from benchmarks import setting as shared
 from benchmarks.setting import Setting, median, setting
 from oban_sqla import Oban, Prune, telemetry
-from oban_sqla.runtime.lanes import Lane, twin
-from oban_sqla.runtime.pruner import Pruner
+from oban_sqla.runtime.duties.pruner import Pruner
+from oban_sqla.runtime.lanes.lane import Lane, twin
 
 GOAL = 0.8
 CONCURRENCY = 50

@@ -221,7 +221,7 @@ async def latency(setting: Setting, jobs: int = 200, other_process: bool = False
 
 @asynccontextmanager
 async def _runtime(setting: Setting, other_process: bool) -> AsyncIterator[None]:
-    from oban_sqla.wakeup import unserve
+    from oban_sqla.enqueueing.wakeup import unserve
 
     async with Oban(setting.engine, queues={"bench": 10}) as working:
         if other_process:

@@ -4,11 +4,7 @@
 """
 
 from . import migrations, telemetry
-from .backoff import Backoff
-from .config import Heartbeat
-from .context import cancelled, current_job
-from .cron import Cron
-from .enqueue import enqueue
+from .enqueueing.enqueue import enqueue
 from .errors import (
     DatabaseUnavailable,
     Fenced,
@@ -26,18 +22,22 @@ from .errors import (
     UnsupportedDatabase,
     WorkerConflict,
 )
-from .later import later
-from .limits import Queue
+from .insight.health import Health
+from .insight.queues import QueueInfo
+from .insight.why import Why
 from .models import Job, JobSpec, Leader, Producer, metadata, use_schema
-from .outcomes import Cancel, Discard, Record, Snooze
-from .retention import Prune
-from .runtime.health import Health
-from .runtime.oban import Oban
-from .runtime.queues import QueueInfo
-from .runtime.why import Why
+from .oban import Oban
+from .options.backoff import Backoff
+from .options.heartbeat import Heartbeat
+from .options.later import later
+from .options.prune import Prune
+from .options.queue import Queue
+from .options.unique import Unique
 from .types import JobState
-from .unique import Unique
-from .worker import job, worker
+from .workers.context import cancelled, current_job
+from .workers.cron import Cron
+from .workers.outcomes import Cancel, Discard, Record, Snooze
+from .workers.worker import job, worker
 
 __all__ = [
     "Backoff",

@@ -113,3 +113,8 @@ def nearest(name: str, known: Sequence[str], none: str = "(none)") -> str:
     """What a message says after a `name` that is not `known`: the one that was meant, or all that there are."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or none}"
+
+
+def unknown(what: str, name: str, known: Iterable[str]) -> InvalidOption:
+    """The error for the `name` of a queue, node or the like that is not `known`."""
+    return InvalidOption(f"unknown {what} {name!r}: {nearest(name, sorted(known))}")

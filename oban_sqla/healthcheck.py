@@ -11,8 +11,8 @@ import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from .runtime.health import Health
-from .runtime.oban import Oban
+from .insight.health import Health
+from .oban import Oban
 
 # ASGI's own shapes, as Starlette spells them.
 Scope = MutableMapping[str, Any]

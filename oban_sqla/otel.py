@@ -12,8 +12,8 @@ from contextvars import ContextVar, Token
 from typing import Any, cast
 
 from . import telemetry
-from .context import current_job
 from .models import JobSpec
+from .workers.context import current_job
 
 try:
     from opentelemetry import context, propagate, trace

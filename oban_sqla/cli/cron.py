@@ -11,12 +11,12 @@ import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
-from ..crons import Crons, unknown_entry
+from ..control.crons import Crons, unknown_entry
 from ..errors import InvalidOption
 from ..models import CronEntry, JobSpec
-from ..runtime.scheduler import LIFETIME
+from ..runtime.duties.scheduler import LIFETIME
 from .database import database_option, on_database, schema_option
-from .listing import Listing
+from .groups import Listing
 from .output import json_option, print_json, print_table
 
 F = TypeVar("F", bound=Callable[..., Any])

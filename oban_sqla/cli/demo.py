@@ -30,7 +30,7 @@ def demo(url: str | None, keep: bool) -> None:
     """
 
     async def work(scratch: Scratch) -> None:
-        from .story import Story  # which registers workers
+        from .demo_steps import Story  # which registers workers
 
         story = Story(scratch)
         await (story.tell_and_stay() if keep else story.tell())

@@ -7,11 +7,11 @@ from collections import Counter
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..doctor import Finding, examine
+from ..insight.doctor import Finding, examine
 from .database import database_option, on_database, schema_option
 from .output import json_option, print_json
-from .prose import echo_paragraph
 from .settings import settings
+from .text import echo_paragraph
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "cyan"}
 _WIDTH = max(map(len, _COLOURS))

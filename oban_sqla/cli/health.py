@@ -13,8 +13,8 @@ from typing import Any
 import click
 
 from ..healthcheck import METHODS, HealthApp, as_json, health_app
-from ..runtime.health import PATIENCE
-from ..runtime.oban import Oban
+from ..insight.health import PATIENCE
+from ..oban import Oban
 from ..telemetry import logger
 
 EVERYWHERE = "0.0.0.0"

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from sqlalchemy import exists, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..enqueue import enqueue
+from ..enqueueing.enqueue import enqueue
+from ..enqueueing.wakeup import unserve
 from ..models import Job
-from ..runtime.oban import Oban
-from ..wakeup import unserve
-from ..worker import job
+from ..oban import Oban
+from ..workers.worker import job
 from .scratch import Scratch
 
 QUEUE = "bench"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..runtime.words import span as span
+from ..insight.words import span as span
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from types import FrameType
 from typing import Any, NoReturn
 
-from ..runtime.oban import Oban
+from ..oban import Oban
 from ..telemetry import logger
 from .health import Address, answering
 from .problems import line

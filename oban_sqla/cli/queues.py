@@ -10,17 +10,17 @@ import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
-from ..config import Heartbeat
 from ..errors import InvalidOption, nearest
-from ..runtime.oban import Oban
-from ..runtime.overview import Overview, QueueNode, QueueOverview
-from ..runtime.overview import read as read_overview
-from ..runtime.roster import read as read_roster
+from ..insight.overview import Overview, QueueNode, QueueOverview
+from ..insight.overview import read as read_overview
+from ..insight.roster import read as read_roster
+from ..oban import Oban
+from ..options.heartbeat import Heartbeat
 from ..statements.census import census, census_of_all
 from ..statements.statement import Statement
 from .database import database_option, on_database, schema_option
+from .groups import Listing
 from .instance import instance_option
-from .listing import Listing
 from .output import json_option, print_json, print_table, span
 
 F = TypeVar("F", bound=Callable[..., Any])

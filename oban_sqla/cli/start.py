@@ -9,13 +9,13 @@ from typing import Any
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from ..cron import by_name
 from ..errors import InvalidOption
-from ..limits import Queue
 from ..models import use_schema
-from ..registry import workers
-from ..runtime.oban import Oban
+from ..oban import Oban
+from ..options.queue import Queue
 from ..telemetry import logger
+from ..workers.cron import by_name
+from ..workers.registry import workers
 from . import logs
 from .database import database_option, engine_for, schema_option
 from .health import Address, AddressType

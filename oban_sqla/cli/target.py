@@ -17,7 +17,7 @@ from typing import Any
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from ..runtime.oban import Oban
+from ..oban import Oban
 
 Found = Oban | AsyncEngine | async_sessionmaker[Any] | None
 

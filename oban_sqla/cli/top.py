@@ -11,7 +11,7 @@ import click
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..runtime import overview
+from ..insight import overview
 from .database import database_option, on_database, schema_option
 from .instance import instance_option
 from .problems import EXPECTED, line
@@ -19,7 +19,7 @@ from .problems import EXPECTED, line
 if TYPE_CHECKING:
     import rich.console
 
-    from .picture import Look
+    from .screen import Look
 
 PATIENCE = 10.0
 """Seconds that the database may take for one look."""
@@ -75,7 +75,7 @@ class _Screen:
 
     async def once(self, engine: AsyncEngine) -> None:
         """Draw one picture."""
-        from .picture import picture
+        from .screen import picture
 
         self._console.print(picture(await self._look(engine)))
 
@@ -83,7 +83,7 @@ class _Screen:
         """Draw one after the other. A database that goes away is told, and waited for."""
         from rich.live import Live
 
-        from .picture import picture
+        from .screen import picture
 
         watching = asyncio.current_task()
         assert watching is not None
@@ -107,7 +107,7 @@ class _Screen:
         return look
 
     def _read(self, connection: Connection) -> Look:
-        from .picture import Look
+        from .screen import Look
 
         since = self._interval if self._looked is None else time.monotonic() - self._looked
         return Look(

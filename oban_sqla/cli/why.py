@@ -7,12 +7,12 @@ from typing import Any
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..runtime.oban import Oban
-from ..runtime.why import Why
+from ..insight.why import Why
+from ..oban import Oban
 from .database import database_option, on_database, schema_option
 from .output import json_option, print_json
-from .prose import echo_paragraph
 from .settings import settings
+from .text import echo_paragraph
 
 _OPTIONS = ("heartbeat", "prune")
 """What the settings say of the nodes that the answer depends on."""

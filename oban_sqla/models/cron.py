@@ -9,7 +9,7 @@ from sqlalchemy import Boolean, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from ..schedule import schedule
+from ..options.schedule import schedule
 from ..types import UTCMapped
 from .base import ObanBase, utc_column
 from .job import NOW

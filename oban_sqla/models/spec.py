@@ -13,11 +13,11 @@ from sqlalchemy import event
 from sqlalchemy.orm import ClassManager, InstanceState, Mapper, class_mapper
 
 from ..errors import InvalidArgs, InvalidOption, refuse_unknown
-from ..later import filled, has_later
-from ..outcomes import seconds
-from ..payload import MAX_BYTES, encode
+from ..options.duration import seconds
+from ..options.later import filled, has_later
+from ..options.payload import MAX_BYTES, encode
+from ..options.unique import Unique
 from ..types import JobState
-from ..unique import Unique
 from .base import ObanBase
 from .job import jobs
 

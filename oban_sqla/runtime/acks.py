@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from .. import telemetry
-from ..backoff import default_backoff
 from ..errors import Fenced
-from ..payload import storable
+from ..options.backoff import default_backoff
+from ..options.payload import storable
 from ..statements.ack import acknowledge, complete, still_ours
 from ..statements.statement import Statement
 from ..telemetry import logger
-from .lanes import Lane, StatementFailed
+from .lanes.lane import Lane, StatementFailed
 from .loop import Loop
 
 LARGEST_BATCH = 1_000

@@ -16,16 +16,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from .. import telemetry
-from ..backoff import jittered
-from ..context import running
 from ..errors import Fenced, InvalidOption, JobTimeout
-from ..hooks import Around
 from ..models import Job
-from ..outcomes import Cancel, Discard, Outcome, Record, Snooze
-from ..payload import encode_value
-from ..registry import workers
+from ..options.backoff import jittered
+from ..options.payload import encode_value
 from ..statements.ack import CANCELLED_BY_REQUEST
-from ..worker import Worker
+from ..workers.context import running
+from ..workers.hooks import Around
+from ..workers.outcomes import Cancel, Discard, Outcome, Record, Snooze
+from ..workers.registry import workers
+from ..workers.worker import Worker
 from .acks import Ack, error_entry, failure
 from .row import Row
 from .sessions import Committed

@@ -13,17 +13,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..config import Config
 from ..errors import InvalidOption
-from ..limits import Queue
 from ..models.queue import EVERY_NODE
+from ..options.queue import Queue
 from ..statements.control import ask, orders
+from ..statements.wire import FOREIGN, ident
 from ..telemetry import logger
 from .attempt import Stop
-from .lanes import Lane
+from .config import Config
+from .lanes.lane import Lane
 from .loop import Loop
 from .producer import Producer
-from .signals import FOREIGN, ident
 
 LOOK_EVERY = 5.0
 """Seconds between two looks that nobody asked for."""

@@ -10,10 +10,11 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from .. import telemetry
+from ..enqueueing.unit_of_work import watcher
+from ..enqueueing.writer import insertion, take_written
 from ..errors import DatabaseUnavailable, ObanError
 from ..models import JobSpec
-from ..unit_of_work import insertion, take_written, watcher
-from .lanes import Lane, StatementFailed
+from .lanes.lane import Lane, StatementFailed
 
 LARGEST_BATCH = 1_000
 

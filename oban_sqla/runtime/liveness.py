@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
-from ..config import Heartbeat
+from ..options.heartbeat import Heartbeat
 from ..statements.cluster import beat, claim, lock_key, retire
-from .lanes import Lane
+from .lanes.lane import Lane
 from .loop import Loop
 from .producer import Producer
 

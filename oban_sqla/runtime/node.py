@@ -12,34 +12,34 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .. import telemetry
-from ..config import Config
-from ..cron import Cron, by_name
-from ..limits import Queue
+from ..enqueueing.wakeup import SOON, note_wake_ups
 from ..models import JobSpec
-from ..registry import workers
+from ..options.queue import Queue
+from ..statements.identify import Identity, identify
+from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
 from ..telemetry import logger
-from ..unit_of_work import SOON, note_wake_ups
-from ..wakeup import CRON, INSERTED, LEADER, STAGED, Identity, channel, identify
+from ..workers.cron import Cron, by_name
+from ..workers.registry import workers
 from .acks import Ack, Acks
+from .announcer import Announcer
 from .attempt import Attempt
+from .config import Config
 from .control import Control
+from .duties.leader import Leadership
+from .duties.lifeline import Lifeline
+from .duties.pruner import Pruner
+from .duties.scheduler import Scheduler
+from .duties.stager import Stager
 from .executors.thread import Threads
 from .inserts import Inserts
-from .lanes import INSERT_ONCE, PLAN_ONCE, Lane, StatementFailed, mark_pooled, twin
-from .leader import Leadership
-from .lifeline import Lifeline
+from .lanes.lane import INSERT_ONCE, PLAN_ONCE, Lane, StatementFailed, mark_pooled, twin
+from .lanes.pooler import behind_transaction_pooler
 from .liveness import Liveness
 from .loop import Loop
 from .notifier import Notifier
-from .pooler import behind_transaction_pooler
 from .producer import Producer
-from .pruner import Pruner
 from .row import Row
-from .scheduler import Scheduler
 from .sessions import Sessions
-from .signals import SIGNAL, signal_channel
-from .stager import Stager
-from .wakeup import Announcer
 
 LAST_ACKS = 5.0
 """Seconds that stopping waits for the database to take the last acks."""

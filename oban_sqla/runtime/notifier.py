@@ -10,10 +10,10 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..statements.ping import ping
+from ..statements.wire import unpacked
 from ..telemetry import logger
-from .lanes import Lane
+from .lanes.lane import Lane
 from .loop import Loop
-from .signals import unpacked
 
 CHECK_EVERY = 2.5
 TIMEOUT = 2.0

@@ -11,14 +11,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from .. import telemetry
-from ..limits import Queue
-from ..registry import workers
+from ..options.queue import Queue
 from ..statements.fetch import fetch, fetch_onward
 from ..statements.rescue import reconcile
+from ..workers.registry import workers
 from .acks import Ack, Acks
 from .attempt import Attempt, Stop
 from .cursor import Cursor, Place
-from .lanes import Lane, StatementFailed
+from .lanes.lane import Lane, StatementFailed
 from .loop import Loop
 from .pace import Pace
 from .row import Row
@@ -54,6 +54,7 @@ class Producer(Loop):
         super().__init__()
         self.name = f"producer of queue {queue!r}"
         self.queue = queue
+        self.node = node
         self.limit = options.limit
         self.paused = options.paused
         self.uuid: UUID = uuid4()

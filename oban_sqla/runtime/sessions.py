@@ -17,13 +17,13 @@ from sqlalchemy import event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from ..config import SessionMaker
 from ..errors import Fenced, InvalidOption, ObanError
 from ..models import Job
-from ..outcomes import Cancel, Discard, Record, Snooze
 from ..statements.ack import acknowledge, complete, still_ours, wait_for
-from ..worker import Worker
+from ..workers.outcomes import Cancel, Discard, Record, Snooze
+from ..workers.worker import Worker
 from .acks import Ack, parameters
+from .config import SessionMaker
 
 if TYPE_CHECKING:
     from .attempt import Attempt

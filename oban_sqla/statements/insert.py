@@ -25,7 +25,6 @@ from sqlalchemy import (
     func,
     insert,
     select,
-    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.dialects.postgresql import insert as insert_or
@@ -33,6 +32,7 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..types import JobStateType
+from .notify import notify, notify_at_once
 from .statement import array, parameter, seconds_from, state, statement
 
 CHUNK = 5_000
@@ -128,28 +128,6 @@ def winners() -> Executable:
     return select(jobs.c.uniq_key, jobs.c.id, cast(jobs.c.state, Text).label("state")).where(
         jobs.c.uniq_key == func.any(array("keys", LargeBinary))
     )
-
-
-@statement
-def notify() -> Executable:
-    """Send each payload on its channel when the transaction commits."""
-    return select(_sent())
-
-
-@statement
-def notify_at_once() -> Executable:
-    """The same, for a transaction of its own, which is committed without waiting for the disk.
-
-    A notification writes a commit record like any other change. One that a crash of the server loses was a hint about
-    jobs that are found without it.
-    """
-    return select(func.set_config("synchronous_commit", "off", true()), _sent())
-
-
-def _sent() -> ColumnElement[Any]:
-    given = func.unnest(array("channels"), array("payloads"))
-    rows = given.table_valued(column("channel", Text), column("payload", Text)).render_derived(name="sent")
-    return func.pg_notify(rows.c.channel, rows.c.payload)
 
 
 __all__ = ["CHUNK", "insert_keyed", "insert_one", "insert_plain", "notify", "notify_at_once", "winners"]

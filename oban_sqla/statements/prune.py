@@ -29,7 +29,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from ..models.base import utc_now
 from ..models.job import jobs
-from ..retention import STATES, PrunePolicy
+from ..options.prune import STATES, PrunePolicy
 from .lead import holds_lease
 from .statement import Statement, ids, parameter, seconds_from, state, statement
 

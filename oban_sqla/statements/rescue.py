@@ -22,9 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from ..backoff import BACKOFF_BASE, MAX_EXPONENT
 from ..models.base import utc_now
 from ..models.job import jobs
+from ..options.backoff import BACKOFF_BASE, MAX_EXPONENT
 from ..types import JobStateType
 from .ack import PRODUCER
 from .lead import holds_lease
@@ -131,7 +131,7 @@ def _rescued_before() -> ColumnElement[int]:
 
 
 def _backoff() -> ColumnElement[float]:
-    """:func:`oban_sqla.backoff.default_backoff`, in SQL."""
+    """:func:`oban_sqla.options.backoff.default_backoff`, in SQL."""
     scaled = func.round(cast(jobs.c.attempt, Float) / jobs.c.max_attempts * MAX_EXPONENT)
     exponent = case((jobs.c.max_attempts <= MAX_EXPONENT, cast(jobs.c.attempt, Float)), else_=scaled)
     wait = BACKOFF_BASE + func.power(2.0, func.least(exponent, MAX_EXPONENT))

@@ -17,12 +17,12 @@ from sqlalchemy.orm import InstanceState, Session
 
 from .. import telemetry
 from ..errors import InvalidOption, ObanError, UnknownWorker
-from ..outcomes import Outcome
 from ..runtime.acks import Ack, parameters
 from ..runtime.row import Row
 from ..statements.ack import acknowledge, complete
 from ..statements.drain import runnable, state_of, take
 from ..types import naive_utc
+from ..workers.outcomes import Outcome
 from .savepoint import Savepoint
 from .sessions import Joined, connection_of, in_session
 from .trial import Trial

@@ -14,7 +14,7 @@ from typing_extensions import TypedDict
 from ..errors import InvalidArgs, InvalidOption, refuse_unknown
 from ..models import Job
 from ..models.spec import WorkerLike
-from ..outcomes import seconds
+from ..options.duration import seconds
 from ..types import JobState
 
 ENQUEUED = (JobState.AVAILABLE, JobState.SCHEDULED, JobState.SUSPENDED)

@@ -7,9 +7,9 @@ from typing import Literal
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
+from ..enqueueing.unit_of_work import Watcher, watcher
 from ..errors import InvalidOption
 from ..models import JobSpec
-from ..unit_of_work import Watcher, watcher
 from .drain import Choice, Drainer
 from .sessions import connection_of
 

@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 from ..errors import InvalidOption
 from ..models import JobSpec
 from ..models.spec import WorkerLike
-from ..outcomes import Outcome
-from ..registry import workers
 from ..runtime.acks import Ack
 from ..runtime.row import Row
+from ..workers.outcomes import Outcome
+from ..workers.registry import workers
 from .drain import NODE
 from .sessions import Given
 from .trial import Trial

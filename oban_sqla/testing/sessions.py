@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
 from ..models import Job
-from ..outcomes import Cancel, Discard
 from ..runtime.sessions import Sessions, allow_commit, decided, refuse_commit
+from ..workers.outcomes import Cancel, Discard
 from .savepoint import Savepoint
 
 if TYPE_CHECKING:
     from ..runtime.attempt import Attempt
-    from ..worker import Worker
+    from ..workers.worker import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -10,14 +10,14 @@ from typing import Any
 from sqlalchemy.util import await_only
 
 from ..errors import InvalidArgs, JobTimeout, ObanError
-from ..outcomes import Outcome
-from ..registry import workers
 from ..runtime.acks import Ack
 from ..runtime.attempt import Attempt, Stop, Timer
 from ..runtime.executors.thread import Threads
 from ..runtime.row import Row
 from ..runtime.sessions import Sessions
-from ..worker import Worker
+from ..workers.outcomes import Outcome
+from ..workers.registry import workers
+from ..workers.worker import Worker
 
 _threads = Threads("oban-sqla-testing")  # starts none: a trial's functions stay in the calling thread
 

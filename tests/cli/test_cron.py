@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Cron, Job, JobSpec, Oban, Unique, job
 from oban_sqla.cli import main
-from oban_sqla.runtime.scheduler import LIFETIME
+from oban_sqla.runtime.duties.scheduler import LIFETIME
 from tests.processes import ROOT
 from tests.runtime.helpers import execute
 from tests.support import eventually

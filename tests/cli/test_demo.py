@@ -98,7 +98,7 @@ async def test_kept_it_can_be_looked_at_from_another_terminal(tmp_path: Path) ->
 def test_on_a_database_it_touches_nothing_that_is_there(empty_database: str, driver: str) -> None:
     oban_sqla("migrate", "--database-url", empty_database)
     execute(empty_database, "CREATE TABLE users (id int); INSERT INTO users VALUES (7)")
-    execute(empty_database, "INSERT INTO oban_jobs (worker) VALUES ('oban_sqla.cli.story.welcome')")
+    execute(empty_database, "INSERT INTO oban_jobs (worker) VALUES ('oban_sqla.cli.demo_steps.welcome')")
     done = finished([*DEMO, "--database-url", empty_database.replace("asyncpg", driver)], environment=NOWHERE)
     assert (done.returncode, done.stderr) == (0, "")
     is_whole(done.stdout)
@@ -160,7 +160,7 @@ def test_a_database_that_does_not_answer_is_one_line() -> None:
 
 
 def test_the_other_commands_know_nothing_of_its_workers() -> None:
-    code = "import oban_sqla.cli; from oban_sqla.registry import workers; print(list(workers))"
+    code = "import oban_sqla.cli; from oban_sqla.workers.registry import workers; print(list(workers))"
     assert finished(["-c", code]).stdout == "[]\n"
 
 

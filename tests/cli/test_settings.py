@@ -17,8 +17,8 @@ from oban_sqla.cli import main
 from oban_sqla.cli.settings import SettingsError, config_option, read, settings
 from oban_sqla.cli.settings.keys import KEYS
 from oban_sqla.cli.start import _options
-from oban_sqla.config import Config
-from oban_sqla.registry import workers
+from oban_sqla.runtime.config import Config
+from oban_sqla.workers.registry import workers
 from tests.processes import ROOT
 
 ENTRY = "[[crontab]]\nworker = 'a'\nexpression = '@daily'\n"

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Heartbeat, Oban, telemetry
-from oban_sqla.runtime import lifeline
+from oban_sqla.runtime.duties import lifeline
 from tests.cluster.helpers import QUICK, executing, producer
 from tests.runtime.helpers import execute, load, until
 from tests.support import eventually

@@ -82,7 +82,7 @@ async def test_a_connection_that_the_server_still_believes_in_is_not_waited_for(
 async def test_the_listening_connection_is_noticed_when_its_node_is_cut_off(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from oban_sqla.runtime.lanes import Lane
+    from oban_sqla.runtime.lanes.lane import Lane
 
     said: list[Any] = []
     run = Lane.run

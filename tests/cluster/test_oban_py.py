@@ -21,8 +21,8 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import JobSpec, Oban, job
-from oban_sqla.doctor import examine
-from oban_sqla.runtime import lifeline
+from oban_sqla.insight.doctor import examine
+from oban_sqla.runtime.duties import lifeline
 from tests.cluster.helpers import QUICK
 from tests.runtime.helpers import insert, load, until
 from tests.support import eventually

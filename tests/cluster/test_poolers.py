@@ -12,7 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from oban_sqla import Heartbeat, JobSpec, Oban, Snooze, current_job, job
-from oban_sqla.runtime.pooler import behind_transaction_pooler
+from oban_sqla.runtime.lanes.pooler import behind_transaction_pooler
 from tests.cluster.helpers import BRISK, QUICK, executing, producer
 from tests.cluster.pgbouncer import needed, pgbouncer
 from tests.integration.node import RUNS, pooled

@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from oban_sqla import Heartbeat, Oban, Snooze, current_job, job
-from oban_sqla.runtime import stager
-from oban_sqla.runtime.lanes import Lane
+from oban_sqla.runtime.duties import stager
+from oban_sqla.runtime.lanes.lane import Lane
 from tests.cluster.helpers import lease_of_another
 from tests.runtime.helpers import execute, insert, load, until
 from tests.support import eventually

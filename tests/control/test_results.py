@@ -9,17 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import (
-    InvalidOption,
-    JobCancelled,
-    JobDiscarded,
-    JobFailed,
-    Oban,
-    ObanError,
-    ResultTimeout,
-    enqueue,
-    job,
-)
+from oban_sqla import InvalidOption, JobCancelled, JobDiscarded, JobFailed, Oban, ObanError, ResultTimeout, enqueue, job
 from tests.control import jobs
 from tests.control.jobs import adds, boom, noop, waits
 from tests.runtime.helpers import load
@@ -106,7 +96,7 @@ async def test_a_failure_is_told_at_once_unless_retries_are_waited_for(engine: A
 async def test_a_failure_that_was_retried_between_two_looks_is_told_as_well(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oban_sqla.runtime.results.FIRST_WAIT", 1.0)
+    monkeypatch.setattr("oban_sqla.control.results.FIRST_WAIT", 1.0)
     [spec] = await Oban(engine).enqueue(fails_then_waits.new())
     waiting = asyncio.create_task(Oban(engine).result(spec))
     await asyncio.sleep(0.1)  # its first look

@@ -14,7 +14,7 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban
-from oban_sqla.runtime.signals import unpacked
+from oban_sqla.statements.wire import unpacked
 from tests.control import jobs
 from tests.control.jobs import waits
 from tests.runtime.helpers import execute, insert, until

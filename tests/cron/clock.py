@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla.runtime.lanes import Lane, twin
-from oban_sqla.runtime.scheduler import Entry, Scheduler
+from oban_sqla.runtime.duties.scheduler import Entry, Scheduler
+from oban_sqla.runtime.lanes.lane import Lane, twin
 from tests.runtime.helpers import execute
 
 LEASE = {"lease": "oban_sqla:forced", "holder": "forced"}

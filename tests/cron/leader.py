@@ -8,7 +8,7 @@ from datetime import datetime
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from oban_sqla.runtime.lanes import Lane
+from oban_sqla.runtime.lanes.lane import Lane
 from tests.cron.clock import Leader, Racing
 
 

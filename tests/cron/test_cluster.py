@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Cron, InvalidOption, Oban, Unique, job
 from oban_sqla.models import CronEntry
-from oban_sqla.registry import workers
 from oban_sqla.runtime import node as node_module
-from oban_sqla.runtime import scheduler as scheduler_module
+from oban_sqla.runtime.duties import scheduler as scheduler_module
+from oban_sqla.workers.registry import workers
 from tests.cron.clock import Racing, database_time
 from tests.runtime.helpers import execute, until
 from tests.support import eventually

@@ -11,8 +11,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban
-from oban_sqla.registry import workers
-from oban_sqla.schedule import NICKNAMES
+from oban_sqla.options.schedule import NICKNAMES
+from oban_sqla.workers.registry import workers
 from tests.processes import ROOT
 
 

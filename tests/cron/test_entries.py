@@ -12,8 +12,8 @@ from sqlalchemy import create_engine
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from oban_sqla import Cron, InvalidOption, JobSpec, Oban, Unique, job, later, worker
-from oban_sqla.cron import by_name, copied, packed
-from oban_sqla.registry import workers
+from oban_sqla.workers.cron import by_name, copied, packed
+from oban_sqla.workers.registry import workers
 
 
 @job(name="entries.report")

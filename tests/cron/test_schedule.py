@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oban_sqla import InvalidOption
-from oban_sqla.schedule import NICKNAMES, schedule
+from oban_sqla.options.schedule import NICKNAMES, schedule
 
 
 def at(text: str) -> datetime:

@@ -206,7 +206,7 @@ async def test_a_successor_takes_the_tick_that_its_predecessor_died_over(
         raise RuntimeError("killed after taking the tick")
 
     with monkeypatch.context() as patch:
-        patch.setattr("oban_sqla.runtime.scheduler.write", die)
+        patch.setattr("oban_sqla.runtime.duties.scheduler.write", die)
         with pytest.raises(RuntimeError):
             await scheduler.at(now + timedelta(seconds=1))
     assert await ticks(engine) == []

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import migrations
-from oban_sqla.doctor import Finding, examine
+from oban_sqla.insight.doctor import Finding, examine
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Heartbeat, JobSpec, Oban
-from oban_sqla.doctor import _examine
+from oban_sqla.insight.doctor import _examine
 from oban_sqla.statements.diagnosis import heads
 from tests.cluster.helpers import producer
 from tests.doctor.conftest import diagnose, one

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Heartbeat, Oban
-from oban_sqla.doctor import Finding
+from oban_sqla.insight.doctor import Finding
 from tests.cluster.helpers import executing, lease_of_another, producer
 from tests.doctor import conftest
 from tests.runtime.helpers import execute

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from oban_sqla.doctor import OF_THE_SERVER, OF_THE_TABLES
+from oban_sqla.insight.doctor import OF_THE_SERVER, OF_THE_TABLES
 from tests.processes import ROOT
 
 
@@ -20,7 +20,7 @@ def test_every_check_is_documented() -> None:
 
 
 def test_every_code_is_documented() -> None:
-    sources = (ROOT / "oban_sqla" / "runtime" / "why").glob("*.py")
+    sources = (ROOT / "oban_sqla" / "insight" / "why").glob("*.py")
     text = "\n".join(path.read_text() for path in sources)
     given = re.findall(r'(?:Reason|_rescued)\(\s*(?:known,\s*)?"(\w+)"', text)
     assert named("Why a job is not running") == set(given)

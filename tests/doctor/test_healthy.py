@@ -7,7 +7,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import Oban, Queue, Snooze, job, migrations
-from oban_sqla.doctor import OF_THE_SERVER, OF_THE_TABLES, Finding, examine
+from oban_sqla.insight.doctor import OF_THE_SERVER, OF_THE_TABLES, Finding, examine
 from tests.cluster.pgbouncer import needed, pgbouncer
 from tests.integration.node import pooled
 from tests.runtime.helpers import execute, insert, until
@@ -72,7 +72,7 @@ async def test_nodes_at_work(patient: AsyncEngine) -> None:
 async def test_a_full_and_analysed_table_is_not_called_bloated(
     patient: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oban_sqla.doctor.storage.WASTE", 0)
+    monkeypatch.setattr("oban_sqla.insight.doctor.storage.WASTE", 0)
     await execute(
         patient,
         "INSERT INTO oban_jobs (worker, queue, args, state, completed_at, scheduled_at) "
@@ -125,7 +125,7 @@ async def test_a_database_without_tables(empty_database: str) -> None:
 async def test_what_can_t_be_looked_at_is_skipped_and_the_others_go_on(
     patient: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oban_sqla.doctor.PATIENCE", 300)
+    monkeypatch.setattr("oban_sqla.insight.doctor.PATIENCE", 300)
     async with patient.connect() as connection:
         await connection.execute(text("LOCK TABLE oban_leaders IN ACCESS EXCLUSIVE MODE"))
         found = await examine(patient)

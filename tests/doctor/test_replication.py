@@ -16,9 +16,9 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import embedded, migrations
-from oban_sqla.doctor import examine, storage
 from oban_sqla.embedded import Server
 from oban_sqla.embedded.binaries import Account
+from oban_sqla.insight.doctor import examine, storage
 from tests.doctor.conftest import one
 from tests.runtime.helpers import execute
 from tests.support import eventually

@@ -17,8 +17,8 @@ from tests.runtime.helpers import execute
 async def test_versions(
     patient: AsyncEngine, monkeypatch: pytest.MonkeyPatch, oldest: int, newest: int, status: str
 ) -> None:
-    monkeypatch.setattr("oban_sqla.doctor.server.OLDEST", oldest)
-    monkeypatch.setattr("oban_sqla.doctor.server.NEWEST", newest)
+    monkeypatch.setattr("oban_sqla.insight.doctor.server.OLDEST", oldest)
+    monkeypatch.setattr("oban_sqla.insight.doctor.server.NEWEST", newest)
     finding = await one(patient, "server_version")
     assert finding.status == status
     assert finding.found.startswith("PostgreSQL 1")
@@ -28,7 +28,7 @@ async def test_versions(
 async def test_a_clock_that_is_wrong(
     patient: AsyncEngine, monkeypatch: pytest.MonkeyPatch, ahead: float, said: str
 ) -> None:
-    monkeypatch.setattr("oban_sqla.doctor.server.time", SimpleNamespace(time=lambda: time.time() + ahead))
+    monkeypatch.setattr("oban_sqla.insight.doctor.server.time", SimpleNamespace(time=lambda: time.time() + ahead))
     finding = await one(patient, "clock")
     assert finding.status == "warning"
     assert finding.found == f"this machine's clock is {said} the server's"
@@ -96,5 +96,5 @@ async def test_notifications_that_nobody_takes(
             await execute(patient, f"SELECT pg_notify('nothing', repeat('{number}', 7900))")
         [[usage]] = await execute(patient, "SELECT pg_notification_queue_usage()")
         assert usage > 0
-        monkeypatch.setattr(f"oban_sqla.doctor.server.NOTIFICATIONS_{threshold}", usage / 2)
+        monkeypatch.setattr(f"oban_sqla.insight.doctor.server.NOTIFICATIONS_{threshold}", usage / 2)
         assert [finding.status for finding in await diagnose(patient, "notifications")] == [status]

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla.doctor import storage
+from oban_sqla.insight.doctor import storage
 from tests.doctor.conftest import diagnose, one
 from tests.runtime.helpers import execute
 from tests.support import eventually

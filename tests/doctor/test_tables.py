@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import migrations
-from oban_sqla.doctor import examine
+from oban_sqla.insight.doctor import examine
 from oban_sqla.models.job import INDEXES
 from tests.doctor.conftest import diagnose, one
 from tests.runtime.helpers import execute

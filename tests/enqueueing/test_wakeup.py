@@ -14,7 +14,9 @@ from sqlalchemy import Pool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from oban_sqla import JobSpec, Unique, enqueue, migrations, wakeup
+from oban_sqla import JobSpec, Unique, enqueue, migrations
+from oban_sqla.enqueueing import wakeup
+from oban_sqla.statements.identify import Identity, identify
 from tests.enqueueing.conftest import recorded
 
 SCHEMA = "elsewhere"
@@ -206,9 +208,9 @@ async def test_other_modes_do_as_they_say(engine: AsyncEngine, serve: Any, notif
     assert runtime.told == []
 
 
-async def identity(engine: AsyncEngine) -> wakeup.Identity:
+async def identity(engine: AsyncEngine) -> Identity:
     async with engine.connect() as connection:
-        row = await connection.run_sync(lambda connection: wakeup.identify.execute(connection).one())
+        row = await connection.run_sync(lambda connection: identify.execute(connection).one())
     return (row.server, row.database)
 
 
@@ -258,7 +260,7 @@ async def test_runtime_of_another_schema_is_not_called(engine: AsyncEngine, serv
     found_elsewhere = FakeRuntime(create_async_engine(engine.url))
     async with engine.connect() as connection:
         await connection.execute(text("SET search_path = pg_temp"))
-        row = await connection.run_sync(lambda connection: wakeup.identify.execute(connection).one())
+        row = await connection.run_sync(lambda connection: identify.execute(connection).one())
         found_elsewhere.identity = (row.server, row.database)
         await connection.invalidate()
     serve(named)

@@ -8,7 +8,7 @@ from importlib import import_module
 
 import pytest
 
-from oban_sqla.config import Config
+from oban_sqla.runtime.config import Config
 from tests.processes import ROOT
 
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()

@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Cancel, Job, Oban, job
-from oban_sqla.outcomes import Outcome
 from oban_sqla.runtime.attempt import Attempt
+from oban_sqla.workers.outcomes import Outcome
 from tests.faults.jobs import in_thread, note
 from tests.runtime.helpers import finished, insert, until
 

@@ -11,8 +11,8 @@ from sqlalchemy import Executable, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, telemetry
-from oban_sqla.runtime.lanes import Lane, StatementFailed, twin
-from oban_sqla.runtime.watchdog import Watchdog
+from oban_sqla.runtime.lanes.lane import Lane, StatementFailed, twin
+from oban_sqla.runtime.lanes.watchdog import Watchdog
 from oban_sqla.statements.ping import ping
 from oban_sqla.statements.statement import statement
 from tests.faults.jobs import gate, note, ran, runs, snooze_then_wait
@@ -182,7 +182,7 @@ async def test_a_connection_that_stalls_while_it_is_made_is_given_up_in_time(
     between.stall_after(after)  # statements of the connecting itself
     began = time.monotonic()
     with monkeypatch.context() as patched, pytest.raises(StatementFailed, match="connecting"):
-        patched.setattr("oban_sqla.runtime.lanes.CONNECT_TIMEOUT", 0.3)
+        patched.setattr("oban_sqla.runtime.lanes.lane.CONNECT_TIMEOUT", 0.3)
         await lane.connect()
     assert time.monotonic() - began < 3
     between.flow()
@@ -197,7 +197,7 @@ async def test_callers_that_waited_for_a_connection_share_its_refusal(engine: As
     own = twin(create_async_engine(between.url))
     lane = Lane(own, "test")
     between.stall()  # the connection is accepted, and nothing is said
-    from oban_sqla.runtime import lanes
+    from oban_sqla.runtime.lanes.lane import lane as lanes
 
     before, lanes.CONNECT_TIMEOUT = lanes.CONNECT_TIMEOUT, 0.3
     try:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from oban_sqla import InvalidOption, JobState, Oban, Prune, job
-from oban_sqla.retention import DAY
+from oban_sqla.options.prune import DAY
 
 
 @job(name="policies.beat")

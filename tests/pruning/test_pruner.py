@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, Prune, telemetry
 from oban_sqla.models.job import jobs
-from oban_sqla.retention import STATES
-from oban_sqla.runtime.lanes import Lane, StatementFailed, twin
-from oban_sqla.runtime.pruner import SMALLEST_BATCH, Pruner
+from oban_sqla.options.prune import STATES
+from oban_sqla.runtime.duties.pruner import SMALLEST_BATCH, Pruner
+from oban_sqla.runtime.lanes.lane import Lane, StatementFailed, twin
 from oban_sqla.statements.prune import stamp, statements
 from tests.cron.clock import LEASE, Leader, grant
 from tests.runtime.helpers import execute

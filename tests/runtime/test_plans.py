@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import Oban, migrations
-from oban_sqla.runtime.lanes import INSERT_ONCE, PLAN_ONCE, SETTINGS
+from oban_sqla.runtime.lanes.lane import INSERT_ONCE, PLAN_ONCE, SETTINGS
 from oban_sqla.statements.ack import acknowledge, complete, still_ours
 from oban_sqla.statements.fetch import fetch, fetch_onward
 from oban_sqla.statements.insert import insert_plain

@@ -68,7 +68,7 @@ async def test_a_synchronous_session_in_a_thread_wakes_it_too(engine: AsyncEngin
 
 async def test_a_commit_of_a_process_without_runtime_notifies(any_engine: AsyncEngine, engine: AsyncEngine) -> None:
     async with runtime(any_engine) as oban:
-        from oban_sqla.wakeup import serve, unserve
+        from oban_sqla.enqueueing.wakeup import serve, unserve
 
         unserve(oban)  # as in another process
         [job_id] = await insert(engine, noop.new())
@@ -81,7 +81,7 @@ async def test_the_notifier_tells_other_nodes(any_engine: AsyncEngine) -> None:
     try:
         # The first one only enqueues; the other one has the queue, and is not told by the commit itself.
         async with Oban(any_engine, poll_interval=ASLEEP), runtime(other, node="other") as second:
-            from oban_sqla.wakeup import unserve
+            from oban_sqla.enqueueing.wakeup import unserve
 
             unserve(second)
             [job_id] = await insert(any_engine, noop.new())

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from oban_sqla import Heartbeat, InvalidOption, Job, JobSpec, Oban, Prune, Queue, Snooze, job
-from oban_sqla.runtime.why import Why, _explain
+from oban_sqla.insight.why import Why, _explain
 from oban_sqla.statements.cluster import lock_key
 from tests.cluster.helpers import executing, lease_of_another, producer
 from tests.runtime.helpers import execute, insert, load, until

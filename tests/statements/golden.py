@@ -31,9 +31,7 @@ def statements() -> dict[str, Statement]:
             if isinstance(value, Statement) and value.module == info.name:
                 found.setdefault(value.name, []).append((info.name.rpartition(".")[2], value))
     return {
-        name if len(same) == 1 else f"{module}_{name}": value
-        for name, same in found.items()
-        for module, value in same
+        name if len(same) == 1 else f"{module}_{name}": value for name, same in found.items() for module, value in same
     }
 
 

@@ -13,17 +13,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import (
-    Backoff,
-    Job,
-    JobSpec,
-    JobState,
-    Unique,
-    current_job,
-    enqueue,
-    job,
-    later,
-)
+from oban_sqla import Backoff, Job, JobSpec, JobState, Unique, current_job, enqueue, job, later
 
 
 class User:

@@ -23,8 +23,8 @@ from oban_sqla import (
     job,
     worker,
 )
-from oban_sqla.backoff import default_backoff
-from oban_sqla.registry import workers
+from oban_sqla.options.backoff import default_backoff
+from oban_sqla.workers.registry import workers
 
 
 async def send(user_id: int) -> None: ...

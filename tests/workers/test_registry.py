@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oban_sqla import UnknownWorker, WorkerConflict, job, worker
-from oban_sqla.registry import workers
+from oban_sqla.workers.registry import workers
 
 
 def define(name: str = "send", module: str = "app.mail", **options: object) -> None:
@@ -86,7 +86,7 @@ def test_registrations_are_counted() -> None:
 
 MODULE = """
 from oban_sqla import job
-from oban_sqla.registry import workers
+from oban_sqla.workers.registry import workers
 
 @job(queue="mail")
 def send() -> None: ...
@@ -99,7 +99,7 @@ if __name__ == "__main__":
 SPAWNING = """
 import multiprocessing
 from oban_sqla import job
-from oban_sqla.registry import workers
+from oban_sqla.workers.registry import workers
 
 @job
 def send() -> None: ...

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ...models import Job
 from ...models.job import jobs
-from ...runtime.oban import Oban
+from ...oban import Oban
 from ...types import JobState
 from ..database import database_option, on_database, schema_option
 from ..options import with_options

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...cron import Cron, packed
 from ...errors import InvalidArgs, InvalidOption
 from ...models import JobSpec
 from ...models.spec import OPTIONS
-from ...registry import workers
-from ...unique import Unique
+from ...options.unique import Unique
+from ...workers.cron import Cron, packed
+from ...workers.registry import workers
 from .place import Place, SettingsError
 from .toml import array, table
 

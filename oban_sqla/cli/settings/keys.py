@@ -11,11 +11,12 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from ...config import Config, Heartbeat
 from ...errors import InvalidOption
-from ...limits import Queue, as_queue
 from ...models.spec import check_name
-from ...retention import Prune, PrunePolicy
+from ...options.heartbeat import Heartbeat
+from ...options.prune import Prune, PrunePolicy
+from ...options.queue import Queue, as_queue
+from ...runtime.config import Config
 from ..health import Address, AddressType
 from ..logs import LEVELS
 from .entries import entries

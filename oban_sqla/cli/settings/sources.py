@@ -26,7 +26,7 @@ FILE = "oban.toml"
 PROJECT = "pyproject.toml"
 PREFIX = "OBAN_"
 
-_CONFIG = "oban_sqla.config"
+_CONFIG = "oban_sqla.runtime.config"
 _SETTINGS = "oban_sqla.settings"
 
 

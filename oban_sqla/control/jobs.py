@@ -1,0 +1,224 @@
+"""Changing jobs from outside: cancel, retry, delete and update, in the caller's transaction or one of their own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import Connection, Row, Select, inspect, literal, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.util import identity_key
+from typing_extensions import TypedDict
+
+from ..enqueueing.wakeup import SOON, announce
+from ..enqueueing.writer import jobs_connection
+from ..errors import InvalidOption, refuse_unknown
+from ..models import Job, JobSpec
+from ..models.base import utc_now
+from ..models.spec import checked_options
+from ..options.payload import encode
+from ..runtime.config import Config
+from ..statements import change as statements
+from ..statements.change import Targets
+from ..statements.identify import schema_of
+from ..statements.notify import notify
+from ..statements.statement import seconds_from
+from ..statements.wire import signal_channel
+from ..types import UTCDateTime
+from ..workers.registry import workers
+
+if TYPE_CHECKING:
+    from ..runtime.node import Node
+
+Target = int | Job | JobSpec | Iterable[int | Job | JobSpec] | Select[Any]
+"""Which jobs: an id, a job, a spec that was flushed, any number of these, or ``select(Job)…``."""
+
+
+class Changes(TypedDict, total=False):
+    """What :meth:`Oban.update` can change."""
+
+    queue: str
+    priority: int
+    max_attempts: int
+    tags: Sequence[str]
+    meta: Mapping[str, Any]
+    args: Mapping[str, Any]
+    scheduled_at: datetime
+    schedule_in: float | timedelta
+
+
+CHANGES = tuple(Changes.__annotations__)
+MOST_SIGNALS = 1_000
+"""Nodes of other programs are told of so many cancelled jobs at once; ours look for themselves."""
+
+
+class Operations:
+    """Changes jobs.
+
+    :param node: gives the started node, if there is one.
+    """
+
+    def __init__(self, engine: AsyncEngine, config: Config, node: Callable[[], Node | None]) -> None:
+        self._engine = engine
+        self._config = config
+        self._node = node
+
+    async def cancel(self, target: Target, session: AsyncSession | None) -> int:
+        return await self._run(session, self._cancel, target)
+
+    async def retry(self, target: Target, session: AsyncSession | None) -> int:
+        return await self._run(session, _retry, target)
+
+    async def delete(self, target: Target, session: AsyncSession | None) -> int:
+        return await self._run(session, _delete, target)
+
+    async def update(self, target: Target, session: AsyncSession | None, changes: Mapping[str, Any]) -> int:
+        refuse_unknown(changes, CHANGES, "update")
+        if not changes:
+            raise InvalidOption(f"update: nothing to change was given; there are: {', '.join(CHANGES)}")
+        checked = checked_options({name: value for name, value in changes.items() if name != "args"}, "update")
+        if "args" in changes:
+            checked["args"] = changes["args"]
+        return await self._run(session, lambda session, target: _update(session, target, checked), target)
+
+    async def _run(self, session: AsyncSession | None, change: Callable[[Session, Target], int], target: Target) -> int:
+        if session is not None:
+            if not isinstance(session, AsyncSession):
+                raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")
+            return await session.run_sync(change, target)
+        async with AsyncSession(self._engine) as own, own.begin():
+            changed = await own.run_sync(change, target)
+        if (here := self._node()) is not None:
+            here.control.wake()
+        return changed
+
+    def _cancel(self, session: Session, target: Target) -> int:
+        rows = _execute(session, target, statements.cancel)
+        executing = [row.id for row in rows if row.state == "executing"]
+        if executing and self._config.notify != "off":
+            connection = jobs_connection(session)
+            payloads = [json.dumps({"action": "pkill", "job_id": job_id}) for job_id in executing[:MOST_SIGNALS]]
+            channel = signal_channel(schema_of(connection))
+            notify.execute(connection, channels=[channel] * len(payloads), payloads=payloads)
+        return len(rows)
+
+
+def _retry(session: Session, target: Target) -> int:
+    rows = _execute(session, target, statements.retry)
+    if rows:
+        announce(session, jobs_connection(session), {row.queue for row in rows}, set())
+    return len(rows)
+
+
+def _delete(session: Session, target: Target) -> int:
+    rows = _execute(session, target, statements.remove)
+    for job in _loaded(session, rows):
+        session.expunge(job)
+    return len(rows)
+
+
+def _update(session: Session, target: Target, changes: Mapping[str, Any]) -> int:
+    targets, connection = _flushed(session, target)
+    rows = _changed(session, connection.execute(statements.change(targets, _values(connection, targets, changes))))
+    queues = {row.queue for row in rows if row.state == "available"}
+    soon_at = datetime.now(UTC) + timedelta(seconds=SOON)
+    soon = {row.queue for row in rows if row.state == "scheduled" and row.scheduled_at <= soon_at}
+    if queues or soon:
+        announce(session, connection, queues, soon)
+    return len(rows)
+
+
+def _execute(session: Session, target: Target, build: Callable[[Targets], Any]) -> Sequence[Row[Any]]:
+    targets, connection = _flushed(session, target)
+    return _changed(session, connection.execute(build(targets)))
+
+
+def _flushed(session: Session, target: Target) -> tuple[Targets, Connection]:
+    """The targets, after what the session has pending was written: the jobs may be among it."""
+    session.flush()
+    return _targets(target), jobs_connection(session)
+
+
+def _targets(target: Target) -> Targets:
+    if isinstance(target, Select):
+        return _ids_of(target)
+    if isinstance(target, int | Job | JobSpec):
+        return [_id(target)]
+    if isinstance(target, str) or not isinstance(target, Iterable):
+        raise _no_target(target)
+    return [_id(one) for one in cast(Iterable[object], target)]
+
+
+def _id(target: object) -> int:
+    match target:
+        case bool():
+            raise _no_target(target)
+        case int():
+            return target
+        case Job(id=int(id)) | JobSpec(id=int(id)):
+            return id
+        case Job() | JobSpec():
+            raise InvalidOption(f"{target!r} has not been enqueued: flush or commit its session first")
+        case _:
+            raise _no_target(target)
+
+
+def _no_target(target: object) -> InvalidOption:
+    return InvalidOption(f"expected a job's id, a Job, a JobSpec, a list of these, or select(Job)…, got {target!r}")
+
+
+def _ids_of(chosen: Select[Any]) -> Select[Any]:
+    """`chosen`, a select of jobs, as a select of their ids."""
+    found = chosen.column_descriptions
+    entity = cast(Any, found[0].get("entity") if len(found) == 1 else None)
+    if entity is None or inspect(entity).mapper.class_ is not Job:
+        names = ", ".join(one["name"] for one in found)
+        raise InvalidOption(f"expected select(Job) with any conditions, got a select of {names}")
+    # An alias has its own column; the id of Job itself would add the whole table.
+    return chosen.with_only_columns(entity.id, maintain_column_froms=True)
+
+
+def _changed(session: Session, result: Any) -> Sequence[Row[Any]]:
+    """The rows that were changed; jobs that the session has loaded are as they are now."""
+    rows: Sequence[Row[Any]] = result.all()
+    if rows and len(rows[0]) > 1 and (loaded := _loaded(session, rows)):
+        fresh = select(Job).where(Job.id.in_([job.id for job in loaded])).execution_options(populate_existing=True)
+        session.scalars(fresh).all()
+    return rows
+
+
+def _loaded(session: Session, rows: Sequence[Row[Any]]) -> list[Job]:
+    known: Any = session.identity_map
+    found = (known.get(identity_key(Job, row.id)) for row in rows)
+    return [job for job in found if isinstance(job, Job)]
+
+
+def _values(connection: Connection, targets: Targets, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What is SET in the columns."""
+    values: dict[str, Any] = {name: changes[name] for name in ("queue", "priority", "max_attempts") if name in changes}
+    if "tags" in changes:
+        values["tags"] = list(changes["tags"])
+    if "meta_json" in changes:
+        values["meta"] = json.loads(changes["meta_json"])
+    if "args" in changes:
+        values["args"] = _args(connection, targets, changes["args"])
+    if changes.get("scheduled_at") is not None:
+        values["scheduled_at"] = literal(changes["scheduled_at"], UTCDateTime())
+    elif changes.get("schedule_in") is not None:
+        values["scheduled_at"] = utc_now() + seconds_from(literal(changes["schedule_in"]))
+    return values
+
+
+def _args(connection: Connection, targets: Targets, args: Mapping[str, Any]) -> Any:
+    """`args` as the worker of the jobs takes them. Those of different workers are checked by each, and stored as given.
+
+    :raises InvalidArgs: when they don't fit, or JSON can't carry them.
+    """
+    names = connection.scalars(statements.workers_of(targets)).all()
+    known = [worker for name in names if (worker := workers.get(name)) is not None]
+    checked = [worker.checked_args(args) for worker in known]
+    stored = checked[0] if len(names) == len(checked) == 1 else args
+    return json.loads(encode(stored, "args", JobSpec.max_args_bytes))

@@ -1,0 +1,75 @@
+"""Enqueueing by a call instead of ``session.add``."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Container, Iterable, Iterator
+from typing import Any, overload
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session, object_session
+
+from ..errors import InvalidOption
+from ..models import JobSpec
+from .unit_of_work import tell
+from .writer import write
+
+
+@overload
+def enqueue(
+    session: AsyncSession, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec
+) -> Awaitable[list[JobSpec]]: ...
+@overload
+def enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec) -> list[JobSpec]: ...
+def enqueue(session: AsyncSession | Session, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec) -> Any:
+    """Write jobs now, in the session's transaction: ``await enqueue(session, spec)``.
+
+    The session's other pending objects are flushed first, so that :func:`later` works. Jobs become visible, and run,
+    when the session commits.
+
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't).
+    :param specs: a spec, or any iterable of specs; an iterator is consumed in chunks of 5,000.
+    :param more: further specs.
+    :returns: the specs in the order given, each with id, state and conflict.
+    :raises InvalidOption: for anything that is no spec.
+    """
+    if isinstance(session, AsyncSession):
+        return session.run_sync(_enqueue, specs, more)
+    return _enqueue(session, specs, more)
+
+
+def _enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], more: tuple[JobSpec, ...]) -> list[JobSpec]:
+    if not isinstance(specs, JobSpec | Iterable):
+        raise _no_spec(specs)
+    several: Iterable[JobSpec] = [specs] if isinstance(specs, JobSpec) else specs
+    given = [*several, *more] if more else several
+    flushed = {obj for obj in session.new if isinstance(obj, JobSpec)}
+    session.flush()
+    asked: dict[JobSpec, None] = {}
+
+    def unwritten() -> Iterator[JobSpec]:
+        for spec in given:
+            if _is_new(spec, session, asked):
+                asked[spec] = None
+                if spec not in flushed:
+                    yield spec
+
+    written = write(session, list(unwritten()) if isinstance(given, list) else unwritten())
+    tell(session, written)
+    return list(asked)
+
+
+def _is_new(spec: object, session: Session, asked: Container[object]) -> bool:
+    """Whether `spec` was not asked for before; takes it out of the session, which would write it once more."""
+    if not isinstance(spec, JobSpec):
+        raise _no_spec(spec)
+    # Looking for the session of a spec that never met one would set up what only sessions need.
+    other = object_session(spec) if spec.met_session else None
+    if other is session:
+        session.expunge(spec)
+    elif other is not None:
+        raise InvalidOption(f"enqueue: {spec!r} is pending in another session, which will write it too; expunge it")
+    return spec not in asked
+
+
+def _no_spec(given: object) -> InvalidOption:
+    return InvalidOption(f"enqueue: expected JobSpec objects, got {given!r}; make them with worker.new(…)")

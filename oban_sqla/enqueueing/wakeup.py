@@ -1,0 +1,153 @@
+"""Who has to be told that jobs were committed: the runtimes of this process, by database and schema.
+
+NOTIFY inside a transaction takes a lock on the whole database while the commit is flushed, which costs busy writers
+four to seven times their throughput. Where a runtime of this process serves the same database and schema, the commit
+tells it directly, and it tells the other nodes from a connection of its own. Elsewhere the transaction notifies.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import weakref
+from collections.abc import Iterable
+from typing import Literal, Protocol
+
+from sqlalchemy import Connection, Engine, Pool, inspect
+from sqlalchemy.orm import Session
+
+from ..models import Job, JobSpec
+from ..statements.identify import Identity, identify, schema_of
+from ..statements.notify import notify
+from ..statements.wire import INSERTED, STAGED, channel
+from ..types import JobState
+
+Notify = Literal["auto", "transaction", "off"]
+
+
+class Runtime(Protocol):
+    """What a started runtime offers to the sessions of its process. Both methods may be called from any thread."""
+
+    identity: Identity
+
+    @property
+    def notify(self) -> Notify: ...
+
+    @property
+    def pool(self) -> Pool: ...
+
+    @property
+    def schema(self) -> str | None: ...
+
+    def inserted(self, queues: Iterable[str]) -> None:
+        """Jobs of these queues are available."""
+        ...
+
+    def soon(self) -> None:
+        """A job will be due within seconds."""
+        ...
+
+
+_started: list[Runtime] = []
+
+
+def serve(runtime: Runtime) -> None:
+    """From now on commits wake `runtime`."""
+    _started.append(runtime)
+
+
+def unserve(runtime: Runtime) -> None:
+    """The end of :func:`serve`."""
+    if runtime in _started:
+        _started.remove(runtime)
+
+
+def runtime_for(connection: Connection) -> Runtime | None:
+    """The runtime of this process that serves the database and the schema of `connection`, if there is one."""
+    if not _started:
+        return None
+    schema = schema_of(connection)
+    served = [runtime for runtime in _started if runtime.schema == schema]
+    for runtime in served:
+        if runtime.pool is connection.engine.pool:
+            return runtime
+    if not served:
+        return None
+    identity = _identity(connection, {runtime.identity for runtime in served})
+    return next((runtime for runtime in served if runtime.identity == identity), None)
+
+
+_identities: weakref.WeakKeyDictionary[Engine, tuple[Identity, float]] = weakref.WeakKeyDictionary()
+_REFRESH = 60.0
+
+
+def _identity(connection: Connection, served: set[Identity]) -> Identity:
+    known, asked = _identities.get(connection.engine, (("", ""), 0.0))
+    # Another answer than the runtimes' may only be old: the server was restarted since.
+    if known not in served and time.monotonic() - asked > _REFRESH:
+        row = identify.execute(connection).one()
+        known = (row.server, row.database)
+        _identities[connection.engine] = (known, time.monotonic())
+    return known
+
+
+SOON = 5.0
+"""Seconds: a job due within this time is announced to the stager, which may be asleep until later."""
+
+
+_TO_WAKE = "oban_sqla.to_wake"
+
+
+def note_wake_ups(specs: Iterable[JobSpec], queues: set[str], soon: set[str]) -> None:
+    """Add to `queues` those that have new available jobs, and to `soon` those with jobs that are due in a moment."""
+    for spec in specs:
+        if not spec.conflict:
+            if spec.state == JobState.AVAILABLE:
+                queues.add(spec.queue)
+            elif _is_soon(spec):
+                soon.add(spec.queue)
+
+
+def _is_soon(spec: JobSpec) -> bool:
+    if spec.scheduled_at is not None:
+        return spec.scheduled_at.timestamp() - time.time() <= SOON
+    return (spec.schedule_in or 0.0) <= SOON
+
+
+def announce(session: Session, connection: Connection, queues: set[str], soon: set[str]) -> None:
+    """See to it that the commit of `session` wakes `queues`, and the stager for the jobs of `soon`."""
+    runtime = runtime_for(connection)
+    mode = "transaction" if runtime is None else runtime.notify
+    if mode == "off":
+        return
+    # A session on a Connection may be joined to a transaction that outlives its commit, or is rolled back after it.
+    owns_transaction = isinstance(session.get_bind(inspect(Job)), Engine)
+    if runtime is not None and mode == "auto" and owns_transaction:
+        noted: dict[Runtime, tuple[set[str], set[str]]] = session.info.setdefault(_TO_WAKE, {})
+        before = noted.setdefault(runtime, (set(), set()))
+        before[0].update(queues)
+        before[1].update(soon)
+        return
+    schema = schema_of(connection)
+    messages = [(INSERTED, queue) for queue in sorted(queues)] + [(STAGED, queue) for queue in sorted(soon)]
+    notify.execute(
+        connection,
+        channels=[channel(name, schema) for name, _ in messages],
+        payloads=[json.dumps({"queue": queue}) for _, queue in messages],
+    )
+
+
+def wake_noted(session: Session) -> None:
+    """Wake the runtimes for what `session` has just committed."""
+    if _TO_WAKE in session.info:
+        noted: dict[Runtime, tuple[set[str], set[str]]] = session.info.pop(_TO_WAKE)
+        for runtime, (queues, soon) in noted.items():
+            if queues:
+                runtime.inserted(queues)
+            if soon:
+                runtime.soon()
+
+
+def forget_noted(session: Session) -> None:
+    """Forget what :func:`announce` noted for a transaction that has ended."""
+    session.info.pop(_TO_WAKE, None)

@@ -1,0 +1,197 @@
+"""Writing specs: keys, statements, ids and conflicts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from sqlalchemy import Connection, inspect
+from sqlalchemy.orm import Session
+
+from .. import telemetry
+from ..errors import ObanError, UnsupportedDatabase
+from ..models import Job, JobSpec
+from ..statements.insert import CHUNK, insert_keyed, insert_one, insert_plain, winners
+from ..statements.statement import Statement
+from ..types import JobState, naive_utc
+from .wakeup import announce, note_wake_ups
+
+_MOST_ROUNDS = 10
+
+
+def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:
+    """Insert `specs` in the session's transaction, and see to the wake-up.
+
+    :param specs: a list is written with its keys in sorted order, so that two flushes with the same keys can't
+        deadlock; any other iterable is consumed and sorted chunk by chunk.
+    :returns: the specs, each with id, state and conflict.
+    """
+    written: list[JobSpec] = []
+    queues: set[str] = set()
+    soon: set[str] = set()
+    connection: Connection | None = None
+    for batch in [specs] if isinstance(specs, list) else _chunks(iter(specs)):
+        keys = _resolve(batch)
+        if connection is None:
+            connection = jobs_connection(session)
+        plain = [spec for spec in batch if id(spec) not in keys]
+        keyed = sorted((spec for spec in batch if id(spec) in keys), key=lambda spec: keys[id(spec)]) if keys else []
+        with telemetry.span("oban.engine.insert_jobs", specs=batch):
+            for chunk in _chunks(iter(plain + keyed)):
+                _insert(connection, chunk, keys)
+        note_wake_ups(batch, queues, soon)
+        written += batch
+    if connection is not None and (queues or soon):
+        announce(session, connection, queues, soon)
+    return written
+
+
+def _chunks(specs: Iterator[JobSpec]) -> Iterator[list[JobSpec]]:
+    while chunk := list(islice(specs, CHUNK)):
+        yield chunk
+
+
+def jobs_connection(session: Session) -> Connection:
+    """The connection on which `session` finds the jobs, in its transaction.
+
+    :raises UnsupportedDatabase: when that is not PostgreSQL.
+    """
+    connection = session.connection(bind_arguments={"mapper": inspect(Job)})
+    if connection.dialect.name != "postgresql":
+        raise UnsupportedDatabase(
+            f"jobs need PostgreSQL, this session speaks to {connection.dialect.name}; "
+            "bind Job to a PostgreSQL engine: Session(binds={Job: engine, …})"
+        )
+    return connection
+
+
+def _resolve(specs: Sequence[JobSpec]) -> dict[int, bytes]:
+    """Fill in what is `later`, and compute the keys of the unique ones, by the identity of the spec."""
+    if any(spec.waits for spec in specs):
+        for spec in specs:
+            spec.without_id(True)
+        try:
+            for spec in specs:
+                spec.fill()
+        finally:
+            for spec in specs:
+                spec.without_id(False)
+    now = time.time()
+    keys: dict[int, bytes] = {}
+    for spec in specs:
+        if spec.unique is not None:
+            due = now + (spec.schedule_in or 0.0) if spec.scheduled_at is None else spec.scheduled_at.timestamp()
+            # In a state that doesn't count the job neither has a duplicate nor is one.
+            if spec.unique.counts("scheduled" if due > now else "available"):
+                keys[id(spec)] = spec.unique.key(spec.worker, spec.queue, spec.args, spec.meta, due)
+    return keys
+
+
+def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes], round: int = 1) -> None:
+    if id(specs[-1]) not in keys:
+        statement, parameters = insertion(specs)
+        take_written(specs, statement.execute(connection, **parameters).one())
+        return
+    parameters = _insert_parameters(specs)
+    parameters["uniq_key"] = [keys.get(id(spec)) for spec in specs]
+    rows = iter(insert_keyed.execute(connection, **parameters).all())
+    row = next(rows, None)
+    lost: list[JobSpec] = []
+    for spec in specs:
+        if row is not None and row.uniq_key == keys.get(id(spec)):
+            spec.written(row.id, JobState.SCHEDULED if row.waits else JobState.AVAILABLE, conflict=False)
+            row = next(rows, None)
+        else:
+            lost.append(spec)
+    if lost:
+        _find_winners(connection, lost, keys, round)
+
+
+def insertion(specs: Sequence[JobSpec]) -> tuple[Statement, dict[str, Any]]:
+    """The statement that inserts `specs`, which have no keys, and its parameters. Its answer is one row."""
+    if len(specs) > 1:
+        parameters = _insert_parameters(specs)
+        del parameters["uniq_mask"]
+        return insert_plain, parameters
+    [spec] = specs
+    return insert_one, {
+        "worker": spec.worker,
+        "queue": spec.queue,
+        "args": spec.args_json,
+        "meta": spec.meta_json,
+        "tags": _array(spec.tags),
+        "priority": spec.priority,
+        "max_attempts": spec.max_attempts,
+        "at": None if spec.scheduled_at is None else naive_utc(spec.scheduled_at),
+        "delay": spec.schedule_in,
+    }
+
+
+def take_written(specs: Sequence[JobSpec], row: Sequence[Any]) -> None:
+    """Give `specs` what their :func:`insertion` returned: the ids, and which of them wait for their time."""
+    written = zip(specs, *row, strict=True) if len(specs) > 1 else [(specs[0], *row)]
+    for spec, job_id, waits in written:
+        spec.written(job_id, JobState.SCHEDULED if waits else JobState.AVAILABLE, conflict=False)
+
+
+def _insert_parameters(specs: Sequence[JobSpec]) -> dict[str, Any]:
+    """The arrays of the insert statements: each job's args, and the rest once for each kind of job."""
+    kinds: dict[tuple[Any, ...], int] = {}
+    kind = [
+        kinds.setdefault(
+            (
+                spec.worker,
+                spec.queue,
+                spec.meta_json,
+                spec.tags,
+                spec.priority,
+                spec.max_attempts,
+                spec.scheduled_at,
+                spec.schedule_in,
+                0 if spec.unique is None else spec.unique.mask,
+            ),
+            len(kinds) + 1,
+        )
+        for spec in specs
+    ]
+    workers, queues, metas, tags, priorities, max_attempts, times, delays, masks = zip(*kinds, strict=True)
+    return {
+        "kind": kind,
+        "args": [spec.args_json for spec in specs],
+        "worker": workers,
+        "queue": queues,
+        "meta": metas,
+        "tags": [_array(names) for names in tags],
+        "priority": priorities,
+        "max_attempts": max_attempts,
+        "at": [None if at is None else naive_utc(at) for at in times],
+        "delay": delays,
+        "uniq_mask": masks,
+    }
+
+
+def _find_winners(connection: Connection, lost: Sequence[JobSpec], keys: Mapping[int, bytes], round: int) -> None:
+    """Give the specs that met another job that job's id; those whose opponent is gone by now try again."""
+    found = winners.execute(connection, keys=sorted({keys[id(spec)] for spec in lost}))
+    there = {row.uniq_key: row for row in found}
+    again: list[JobSpec] = []
+    for spec in lost:
+        if (row := there.get(keys[id(spec)])) is not None:
+            spec.written(row.id, row.state, conflict=True)
+        else:
+            again.append(spec)
+    if not again:
+        return
+    if round >= _MOST_ROUNDS:
+        raise ObanError(
+            f"{len(again)} unique jobs (the first: {again[0]!r}) met another job {round} times, which then was gone; "
+            "is something inserting and finishing them in a loop?"
+        )
+    _insert(connection, again, keys, round + 1)
+
+
+def _array(tags: Sequence[str]) -> str:
+    quoted = ('"' + tag.replace("\\", "\\\\").replace('"', '\\"') + '"' for tag in tags)
+    return "{" + ",".join(quoted) + "}"

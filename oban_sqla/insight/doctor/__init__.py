@@ -1,0 +1,100 @@
+"""What is wrong with a database of jobs, or soon will be: one check a function, each on its own.
+
+It only reads, in one transaction; no statement takes longer than five seconds, waits for a lock longer than one, or
+reads a large table from end to end. What a check can't look at, for lack of a privilege or of time, is skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ...errors import DatabaseUnavailable
+from ...options.heartbeat import Heartbeat
+from ...runtime.lanes.lane import StatementFailed
+from ...runtime.lanes.pooler import behind_transaction_pooler
+from ...statements.catalog import READ_ONLY
+from ...statements.why import bounds
+from .backlog import backlog, large_jobs, overdue, unknown_workers
+from .cluster import dead_nodes, foreign_leader, leader, living_nodes, orphans
+from .finding import Finding, Status, problem, skipped
+from .patient import Patient
+from .server import clock, connections, isolation, notifications, pooler, server_version, standby, timeouts
+from .storage import bloat, oldest_transaction, vacuum
+from .tables import indexes, privileges, schema_version, states, table_settings, triggers
+
+Check = Callable[[Patient], Iterator[Finding]]
+
+OF_THE_SERVER: tuple[Check, ...] = (
+    server_version, standby, pooler, clock, connections, timeouts, isolation, notifications, oldest_transaction,
+)  # fmt: skip
+OF_THE_TABLES: tuple[Check, ...] = (
+    schema_version, indexes, triggers, states, table_settings, privileges, vacuum, bloat,
+    living_nodes, leader, foreign_leader, dead_nodes, orphans,
+    backlog, overdue, unknown_workers, large_jobs,
+)  # fmt: skip
+
+PATIENCE = 5_000
+"""Milliseconds that a statement may take."""
+
+
+async def examine(engine: AsyncEngine, heartbeat: Heartbeat | None = None) -> list[Finding]:
+    """What every check finds, at least one finding each, in the order of the checks.
+
+    :param engine: whose statements find the tables, and whose role is examined.
+    :param heartbeat: that of the nodes; for those that don't say it themselves.
+    :raises sqlalchemy.exc.DBAPIError: when the connection is lost on the way.
+    """
+    pooled = await _pooled(engine)
+    async with engine.connect() as connection:
+        try:
+            return await connection.run_sync(_examine, pooled, heartbeat or Heartbeat())
+        finally:
+            await connection.rollback()
+
+
+async def _pooled(engine: AsyncEngine) -> bool | str:
+    try:
+        return await behind_transaction_pooler(engine)
+    except (StatementFailed, DatabaseUnavailable) as error:
+        return f"it could not be found out whether a transaction pooler stands between: {error}"
+
+
+def _examine(connection: Connection, pooled: bool | str, heartbeat: Heartbeat) -> list[Finding]:
+    connection.execute(READ_ONLY)
+    bounds.execute(connection, limit=str(PATIENCE))
+    patient = Patient(connection, pooled, heartbeat)
+    found = [finding for check in OF_THE_SERVER for finding in _findings(check, patient)]
+    if patient.server.jobs is None:
+        missing = problem(
+            f"there is no table {patient.jobs}",
+            "no job can be enqueued or run",
+            "oban-sqla migrate, or oban_sqla.migrations.upgrade(op) from an Alembic revision; or the wrong database",
+        )
+        return [*found, replace(missing, check="schema_version")]
+    return [*found, *(finding for check in OF_THE_TABLES for finding in _findings(check, patient))]
+
+
+def _findings(check: Check, patient: Patient) -> list[Finding]:
+    """What a check finds. What fails in it is undone, so that the others go on."""
+    try:
+        with patient.connection.begin_nested():
+            found = list(check(patient))
+    except SQLAlchemyError as error:
+        if patient.connection.invalidated:
+            raise
+        found = [skipped(_reason(error))]
+    return [replace(finding, check=check.__name__) for finding in found]
+
+
+def _reason(error: SQLAlchemyError) -> str:
+    said = str(getattr(error, "orig", None) or error)
+    said = said.partition(">: ")[2] if said.startswith("<class ") else said
+    return " ".join(said.split())
+
+
+__all__ = ["Finding", "Status", "examine"]

@@ -1,0 +1,54 @@
+"""What all checks look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Connection, TextClause
+
+from ...options.heartbeat import Heartbeat
+from ...statements.catalog import SERVER
+from ...statements.identify import schema_of
+from ..roster import Roster, read
+
+
+@dataclass
+class Patient:
+    """A database, in one transaction that only reads.
+
+    :ivar pooled: whether a transaction pooler stands before it; else why that could not be found out.
+    :ivar heartbeat: that of the nodes.
+    """
+
+    connection: Connection
+    pooled: bool | str
+    heartbeat: Heartbeat
+
+    @cached_property
+    def jobs(self) -> str:
+        """The name of the jobs table, as SQL; for ``to_regclass`` too."""
+        return f"{self.prefix}oban_jobs"
+
+    @cached_property
+    def prefix(self) -> str:
+        """The schema of the tables as SQL, with its dot; blank when the search path finds them."""
+        schema = schema_of(self.connection)
+        quote = self.connection.dialect.identifier_preparer.quote
+        return "" if schema is None else f"{quote(schema)}."
+
+    @cached_property
+    def server(self) -> Any:
+        """See :data:`~oban_sqla.statements.catalog.SERVER`."""
+        return self.rows(SERVER)[0]
+
+    @cached_property
+    def roster(self) -> Roster:
+        return read(self.connection, self.heartbeat)
+
+    def rows(self, statement: TextClause, **parameters: Any) -> list[Any]:
+        """The rows of a statement of ``catalog``; it may name the jobs table ``:jobs``."""
+        if ":jobs" in statement.text:
+            parameters["jobs"] = self.jobs
+        return list(self.connection.execute(statement, parameters))

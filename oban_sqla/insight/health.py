@@ -1,0 +1,80 @@
+"""Whether a node is well, for the health check of a web application or an orchestrator."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ..runtime.config import Config
+from ..statements.control import pulse
+from .queues import QueueInfo, check_all
+
+if TYPE_CHECKING:
+    from ..runtime.node import Node
+
+PATIENCE = 3.0
+"""Seconds that the database may take to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """How a node is."""
+
+    ok: bool
+    """It has been started, all its loops are alive, and the database answers."""
+    name: str
+    node: str
+    started: bool
+    database: float | None
+    """Seconds that the database took to answer; None when it did not."""
+    loops: dict[str, bool]
+    """The background loops by name, and whether each is alive."""
+    leader: str | None
+    """The node that leads the instance; None when nobody does, or the database does not answer."""
+    is_leader: bool
+    last_beat: datetime | None
+    """The last sign of life that this node gave, by the database's clock. None for a node without queues."""
+    queues: tuple[QueueInfo, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as a dict of plain values that JSON can carry."""
+        plain = asdict(self)
+        plain["last_beat"] = None if self.last_beat is None else self.last_beat.isoformat()
+        for queue in plain["queues"]:
+            queue |= {"uuid": str(queue["uuid"]), "started_at": queue["started_at"].isoformat()}
+        return plain
+
+
+async def health(engine: AsyncEngine, config: Config, node: Node | None) -> Health:
+    """See :meth:`Oban.health`."""
+    began = time.monotonic()
+    leader: str | None = None
+    last_beat: datetime | None = None
+    spent: float | None = None
+    try:
+        async with asyncio.timeout(PATIENCE), engine.connect() as connection:
+            given = {"lease": f"oban_sqla:{config.name}", "name": config.name, "node": config.node}
+            row = await connection.run_sync(lambda sync: pulse.execute(sync, **given).one())
+        leader = None if row.holder is None else str(row.holder).rpartition("/")[0]
+        last_beat = row.beat
+        spent = time.monotonic() - began
+    except Exception:  # whatever it is, the database does not answer, and that is the answer
+        spent = None
+    loops = {} if node is None else {loop.name: loop.is_alive for loop in node.loops}
+    return Health(
+        ok=node is not None and spent is not None and all(loops.values()),
+        name=config.name,
+        node=config.node,
+        started=node is not None,
+        database=spent,
+        loops=loops,
+        leader=leader,
+        is_leader=node is not None and node.leadership.leads,
+        last_beat=last_beat,
+        queues=tuple(check_all(node)),
+    )

@@ -1,0 +1,92 @@
+"""Why a job is not running, or what it is doing: for people who wait for it, with the next step to take.
+
+A few statements, each by an index and none counting far, in one transaction that is rolled back. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ...errors import InvalidOption
+from ...models import Job, JobSpec
+from ...runtime.config import Config
+from ...statements.why import bounds, newest, row_of
+from .facts import Facts
+from .finished import cancelled, completed, discarded
+from .reason import Reason, Why
+from .running import executing
+from .waiting import available, retryable, scheduled, suspended
+
+PATIENCE = 5_000
+"""Milliseconds that each statement may take."""
+
+LARGEST_ID = 2**63 - 1
+
+_STATES: Mapping[str, Callable[[Facts], list[Reason]]] = {
+    "available": available,
+    "scheduled": scheduled,
+    "suspended": suspended,
+    "executing": executing,
+    "retryable": retryable,
+    "completed": completed,
+    "discarded": discarded,
+    "cancelled": cancelled,
+}
+
+
+async def why(engine: AsyncEngine, config: Config, target: Job | JobSpec | int) -> Why:
+    """See :meth:`Oban.why`."""
+    job_id = target.id if isinstance(target, Job | JobSpec) else target
+    if not isinstance(job_id, int) or isinstance(job_id, bool):
+        raise InvalidOption(f"why: expected the id of a job, or one that was enqueued, got {target!r}")
+    async with engine.connect() as connection:
+        try:
+            return await connection.run_sync(_explain, config, job_id)
+        finally:
+            await connection.rollback()
+
+
+def _explain(connection: Connection, config: Config, job_id: int) -> Why:
+    bounds.execute(connection, limit=str(PATIENCE))
+    row = row_of.execute(connection, id=job_id).one_or_none() if 0 < job_id <= LARGEST_ID else None
+    if row is None:
+        highest = newest.execute(connection).scalar_one()
+        return Why(job_id, None, None, None, (_missing(job_id, highest),))
+    known = Facts(connection, config, row)
+    reasons = [*_STATES.get(row.state, _unknown)(known), *_remarks(known)]
+    return Why(job_id, row.state, row.queue, row.worker, tuple(reasons))
+
+
+def _missing(job_id: int, highest: int | None) -> Reason:
+    if highest is None or job_id > highest:
+        newest_is = "there is no job at all" if highest is None else f"the newest job is {highest}"
+        text = (
+            f"there is no such job ({newest_is}): its transaction has not been committed, or never will be, because it "
+            "was rolled back; or the id is of another database or schema"
+        )
+        return Reason("missing", text, "commit the session that enqueued it, and look at the database you connect to")
+    text = (
+        "there is no such job any more: it was pruned or deleted after it finished, or it never was, because the "
+        "transaction that enqueued it was rolled back or is still open"
+    )
+    return Reason("missing", text, "finished jobs are kept for as long as Oban(prune=Prune(max_age=...)) says")
+
+
+def _unknown(known: Facts) -> list[Reason]:
+    text = f"{known.job.state!r} is no state of this version; nothing here touches the job"
+    return [Reason("unknown_state", text, "upgrade this package to the version that enqueued it, or retry the job")]
+
+
+def _remarks(known: Facts) -> list[Reason]:
+    priority = known.job.priority
+    if known.job.state in ("completed", "discarded", "cancelled") or 0 <= priority <= 9:
+        return []
+    place = "before" if priority < 0 else "behind"
+    text = f"its priority {priority} is outside of 0 to 9: it runs {place} all jobs of its queue"
+    return [Reason("odd_priority", text, "change it with oban.update(job, priority=...)")]
+
+
+__all__ = ["Reason", "Why", "why"]

@@ -1,0 +1,145 @@
+"""What is known about a job and the cluster around it, read when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from ...runtime.config import Config
+from ...statements.why import crowd, holder, probe, settings_of
+from ..roster import Member, Roster, read
+from ..words import span
+
+MOST = 10_000
+"""How far jobs are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who has the job's row locked."""
+
+    text: str
+    advice: str
+
+
+@dataclass
+class Facts:
+    """A job's row, and around it what its state makes worth knowing.
+
+    :ivar job: what :data:`~oban_sqla.statements.why.row_of` says.
+    """
+
+    connection: Connection
+    config: Config
+    job: Any
+    now: datetime = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.now = self.job.now
+
+    @cached_property
+    def roster(self) -> Roster:
+        return read(self.connection, self.config.heartbeat)
+
+    @cached_property
+    def members(self) -> list[Member]:
+        """Those who work the job's queue and live."""
+        return self.roster.of(self.job.queue)
+
+    @cached_property
+    def settings(self) -> list[Any]:
+        """What was asked of the job's queue."""
+        return list(settings_of.execute(self.connection, queue=self.job.queue))
+
+    @cached_property
+    def _crowd(self) -> dict[str, tuple[int, float | None]]:
+        job = self.job
+        first = datetime.min if job.scheduled_at is None else job.scheduled_at.replace(tzinfo=None)
+        place = {"priority": job.priority, "scheduled_at": first, "id": job.id}
+        rows = crowd.execute(self.connection, queue=job.queue, most=MOST + 1, **place)
+        return {row.what: (row.jobs, row.oldest) for row in rows}
+
+    @property
+    def ahead(self) -> int:
+        """How many available jobs of its queue come before it; at most one more than :data:`MOST`."""
+        return self._crowd["ahead"][0]
+
+    @property
+    def executing(self) -> int:
+        """How many jobs of its queue execute; at most one more than :data:`MOST`."""
+        return self._crowd["executing"][0]
+
+    @property
+    def longest_run(self) -> float | None:
+        """For how many seconds the oldest of them has been executing."""
+        return self._crowd["executing"][1]
+
+    @cached_property
+    def holder(self) -> Holder | None:
+        """Who has the row locked, or is changing it; None for nobody.
+
+        Read from the row and ``pg_locks``. Only when these don't tell is the lock tried, and rolled back.
+        """
+        if self.job.xid == "0":
+            return None
+        row = holder.execute(self.connection, xid=self.job.xid).first()
+        if row is not None:
+            return _said(row)
+        return Holder("several transactions, or one that can't be seen", _FIND) if self._is_locked() else None
+
+    def _is_locked(self) -> bool:
+        point = self.connection.begin_nested()
+        try:
+            return probe.execute(self.connection, id=self.job.id).first() is None
+        except DBAPIError:  # a standby, or a role that may only read
+            return False
+        finally:
+            point.rollback()
+
+    def ago(self, moment: datetime | None) -> str:
+        """How long ago by the database's clock, or ``at an unknown time``."""
+        return "at an unknown time" if moment is None else f"{span(max(self.seconds(moment), 0))} ago"
+
+    def seconds(self, moment: datetime) -> float:
+        """Seconds from `moment` to now."""
+        return (self.now - moment).total_seconds()
+
+    def until(self, moment: datetime) -> str:
+        """``at 2026-01-01 12:00:00Z, in 5m``."""
+        return f"at {moment:%Y-%m-%d %H:%M:%S}Z, in {span(max(-self.seconds(moment), 0))}"
+
+
+_FIND = "commit or roll it back; `SELECT pid, state, xact_start FROM pg_stat_activity` shows what is open"
+
+
+def counted(number: int) -> str:
+    """`number` as text; what was counted only so far says so."""
+    return f"more than {MOST:,}" if number > MOST else f"{number:,}"
+
+
+def whole(text: str | None) -> int:
+    """A count in the meta of a job; 0 for what is none."""
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else 0
+
+
+def last_line(error: str | None) -> str:
+    """The last line of a traceback, shortened; blank without one."""
+    lines = (error or "").strip().splitlines()
+    return lines[-1].strip()[:300] if lines else ""
+
+
+def _said(row: Any) -> Holder:
+    if row.pid is None:
+        name = f" {row.gid!r}" if row.gid else ""
+        end = f"COMMIT PREPARED or ROLLBACK PREPARED{name}"
+        return Holder(f"the prepared transaction{name}, which nobody ends by disconnecting", end)
+    application = f" ({row.application_name})" if row.application_name else ""
+    state = f", {row.state}" if row.state else ""
+    open_ = "" if row.open is None else f", open for {span(max(row.open, 0))}"
+    who = f"process {row.pid} of the server{application}{state}{open_}"
+    return Holder(who, f"let that transaction end, or end it: SELECT pg_terminate_backend({row.pid})")

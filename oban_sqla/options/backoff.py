@@ -1,0 +1,78 @@
+"""How long to wait before the next attempt. The formula is Oban's."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal
+
+from ..errors import InvalidOption
+
+BACKOFF_BASE = 15
+MAX_EXPONENT = 20
+
+
+def default_backoff(attempt: int, max_attempts: int = 20) -> float:
+    """Seconds until the next attempt: ``15 + 2**attempt``, and up to 10 % more at random.
+
+    With more than twenty attempts the exponent is scaled to twenty, so that a job with ``max_attempts=100`` waits no
+    longer in all than one with twenty.
+
+    :param attempt: the attempt that failed, from 1.
+    :param max_attempts: the job's limit.
+    """
+    exponent = attempt if max_attempts <= MAX_EXPONENT else round(attempt / max_attempts * MAX_EXPONENT)
+    return jittered(BACKOFF_BASE + 2.0 ** min(exponent, MAX_EXPONENT))
+
+
+def jittered(delay: float, most: float = 0.1) -> float:
+    """`delay` and up to `most` of it more, so that what failed together does not come back together."""
+    return delay * (1.0 + random.random() * most)
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """A worker's own backoff: ``@job(backoff=Backoff("exponential", base=1, max=600))``.
+
+    :param kind: ``"constant"`` (always `base`), ``"linear"`` (`base` × attempt) or ``"exponential"``
+        (`base` × 2\\ :sup:`attempt − 1`). Default exponential.
+    :param base: seconds, more than 0. Default 15.
+    :param max: the longest wait in seconds, before jitter. Default one day.
+    :param jitter: how much may be added at random, as a share of the wait, 0 to 1. Default 0.1.
+    :raises InvalidOption: for values outside these.
+    """
+
+    kind: Literal["constant", "linear", "exponential"] = "exponential"
+    base: float = 15.0
+    max: float = 86_400.0
+    jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("constant", "linear", "exponential"):
+            raise InvalidOption(f"Backoff: kind must be constant, linear or exponential, got {self.kind!r}")
+        for name, value in (("base", self.base), ("max", self.max)):
+            if not _is_number(value) or not 0 < value < math.inf:
+                raise InvalidOption(f"Backoff: {name} is a number of seconds above 0, got {value!r}")
+        if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:
+            raise InvalidOption(f"Backoff: jitter is a share from 0 to 1, got {self.jitter!r}")
+
+    def delay(self, attempt: int) -> float:
+        """Seconds to wait after `attempt` (from 1) failed."""
+        match self.kind:
+            case "constant":
+                wait = self.base
+            case "linear":
+                wait = self.base * attempt
+            case "exponential":
+                wait = self.base * 2.0 ** min(attempt - 1, 64)
+        return jittered(min(wait, self.max), self.jitter)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+BackoffOption = Backoff | float | timedelta | Callable[[Any], "float | timedelta"] | None

@@ -1,0 +1,57 @@
+"""How a node shows that it is alive, and when it is taken for dead."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import cast
+
+from ..errors import InvalidOption
+from .duration import seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """How a node shows that it is alive.
+
+    :param interval: seconds from one sign to the next, more than 0. Default 5.
+    :param stale_after: seconds without a sign after which a node is dead if its connection is gone, too. At least
+        twice the interval. Default 15.
+    :param dead_after: seconds without a sign after which a node is dead whatever its connection looks like; for
+        networks that never tell. At least twice the interval. Default 3600.
+    :raises InvalidOption: for values outside these.
+    """
+
+    interval: float = 5.0
+    stale_after: float = 15.0
+    dead_after: float = 3600.0
+
+    def __post_init__(self) -> None:
+        for option in ("interval", "stale_after", "dead_after"):
+            if not seconds(getattr(self, option), f"Heartbeat({option})") > 0:
+                raise InvalidOption(f"Heartbeat: {option} is seconds above 0, got {getattr(self, option)!r}")
+        for option in ("stale_after", "dead_after"):
+            if getattr(self, option) < 2 * self.interval:
+                raise InvalidOption(
+                    f"Heartbeat: {option} is at least twice the interval ({2 * self.interval:g} s), so that one late "
+                    f"sign is no death; got {getattr(self, option)!r}"
+                )
+
+
+PATIENCE = 4
+"""How many times longer a producer without a lock may be silent."""
+
+
+FOREIGN_STALE_AFTER = 60.0
+"""Seconds, at least, for a producer that is not of this package: oban-py gives a sign every 15 s."""
+
+
+def stale_after(meta: str | None, ours: float) -> float:
+    """After how many seconds a producer with this meta is stale; the nodes of a cluster may have different options."""
+    read: object = json.loads(meta or "null")
+    said = cast(dict[str, object], read) if isinstance(read, dict) else {}
+    theirs = said.get("stale_after")
+    if not isinstance(theirs, int | float) or isinstance(theirs, bool):
+        return max(PATIENCE * ours, FOREIGN_STALE_AFTER)
+    longest = max(ours, theirs)
+    return longest if said.get("locked") is True else PATIENCE * longest

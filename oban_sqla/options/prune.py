@@ -1,0 +1,131 @@
+"""How long finished jobs are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, ClassVar, cast
+
+from ..errors import InvalidOption
+from ..types import FINISHED, JobState
+from .duration import seconds
+
+DAY = 86_400.0
+LARGEST_BATCH = 10_000
+
+STATES = tuple(state.value for state in JobState if state in FINISHED)
+"""The states of finished jobs; in no other one is a job ever pruned."""
+
+Names = str | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrunePolicy:
+    """What is kept of some of the finished jobs; ``Prune.Policy(…)``.
+
+    :param state: of which jobs: ``"completed"``, ``"cancelled"``, ``"discarded"``, or several. Default: all three.
+    :param queue: of which queues, a name or several. Default: all.
+    :param worker: of which workers, each the worker or its name. Default: all.
+    :param max_age: seconds or timedelta: a job that finished longer ago goes. ``math.inf`` keeps them for good.
+    :param max_count: how many jobs to keep, of each state, the latest ones; the others go. To find them, the pruner
+        reads through the finished jobs from the latest on: keep such policies to jobs that are not rare.
+    :raises InvalidOption: for values outside these, or with neither `max_age` nor `max_count`.
+    """
+
+    state: Names | None = None
+    queue: Names | None = None
+    worker: Any = None
+    max_age: float | timedelta | None = None
+    max_count: int | None = None
+
+    def __post_init__(self) -> None:
+        for option in ("state", "queue", "worker"):
+            for name in self._names(option):
+                if not isinstance(name, str) or not name.strip():
+                    raise InvalidOption(f"Prune.Policy({option}): expected a name or several, got {name!r}")
+        if bad := [state for state in self.states if state not in STATES]:
+            raise InvalidOption(f"Prune.Policy(state): one of {', '.join(STATES)} expected, got {bad[0]!r}")
+        if self.max_age is None and self.max_count is None:
+            raise InvalidOption(
+                "Prune.Policy: max_age or max_count is missing; to keep these jobs for good, say max_age=math.inf"
+            )
+        _age(self.max_age, "Prune.Policy(max_age)")
+        if self.max_count is not None and (isinstance(self.max_count, bool) or not isinstance(self.max_count, int)):
+            raise InvalidOption(f"Prune.Policy: max_count is a number of jobs, got {self.max_count!r}")
+        if self.max_count is not None and self.max_count < 0:
+            raise InvalidOption(f"Prune.Policy: max_count is 0 or more, got {self.max_count!r}")
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The states to which it applies."""
+        return self._names("state") or STATES
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues to which it applies; empty for all."""
+        return self._names("queue")
+
+    @property
+    def workers(self) -> tuple[str, ...]:
+        """The names of the workers to which it applies; empty for all."""
+        return self._names("worker")
+
+    @property
+    def age(self) -> float | None:
+        """Seconds; None when age does not count."""
+        return _age(self.max_age, "Prune.Policy(max_age)")
+
+    def _names(self, option: str) -> tuple[Any, ...]:
+        given: Any = getattr(self, option)
+        if given is None:
+            return ()
+        several = cast(Sequence[Any], given) if isinstance(given, list | tuple | set | frozenset) else (given,)
+        return tuple(getattr(one, "worker_name", str(one) if isinstance(one, JobState) else one) for one in several)
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """When finished jobs are deleted: ``Prune(max_age=7 * 86400, policies=[Prune.Policy(queue="beat", max_age=60)])``.
+
+    For each job the first policy that applies to it decides, and no other; `max_age` is for those to which none does.
+    A job of a flow or a batch stays until all jobs of that flow or batch have finished. (The policies are those of
+    Oban Pro's DynamicPruner, in one list instead of three.)
+
+    :param max_age: seconds or timedelta. Default one day; ``math.inf`` keeps for good.
+    :param policies: see :class:`PrunePolicy`. Default: none.
+    :param interval: seconds between two rounds, more than 0. A round goes on while there is more. Default 60.
+    :param limit: how many jobs are deleted at once, 1 to 10,000. Default 10,000.
+    :raises InvalidOption: for values outside these.
+    """
+
+    Policy: ClassVar[type[PrunePolicy]] = PrunePolicy
+
+    max_age: float | timedelta = DAY
+    policies: Sequence[PrunePolicy] = ()
+    interval: float = 60.0
+    limit: int = LARGEST_BATCH
+
+    def __post_init__(self) -> None:
+        if cast(object, self.max_age) is None:
+            raise InvalidOption("Prune: max_age is seconds or a timedelta; Oban(prune=None) turns pruning off")
+        _age(self.max_age, "Prune(max_age)")
+        for policy in self.policies:
+            if not isinstance(policy, PrunePolicy):
+                raise InvalidOption(f"Prune: policies are Prune.Policy(…), got {policy!r}")
+        if not seconds(self.interval, "Prune(interval)") > 0:
+            raise InvalidOption(f"Prune: the interval is seconds above 0, got {self.interval!r}")
+        if not isinstance(self.limit, int) or isinstance(self.limit, bool) or not 1 <= self.limit <= LARGEST_BATCH:
+            raise InvalidOption(f"Prune: limit is a number of jobs from 1 to {LARGEST_BATCH:,}, got {self.limit!r}")
+
+    @property
+    def all_policies(self) -> tuple[PrunePolicy, ...]:
+        """The policies, and at the end the one for all other jobs."""
+        return (*self.policies, PrunePolicy(max_age=self.max_age))
+
+
+def _age(given: float | timedelta | None, what: str) -> float | None:
+    """`given` in seconds; None for no limit."""
+    if given is None or given == float("inf"):
+        return None
+    return seconds(given, what)

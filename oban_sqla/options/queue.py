@@ -1,0 +1,45 @@
+"""How much of a queue runs at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import InvalidOption
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue on a node.
+
+    :param limit: how many of its jobs this node runs at once, 1 to 10,000. Default 10.
+    :param paused: start without fetching. Default False.
+    :param prefetch: how many more jobs this node may claim before there is room for them, 0 to 10,000, where jobs are
+        shorter than the way to the database; it claims no more than run during one round trip, and gives back at once
+        what it can't start within half a second, or when the queue is paused or stopped. Claimed jobs are
+        ``executing``. Default 0: a job is claimed only when it can start.
+    :raises InvalidOption: for values outside these.
+    """
+
+    limit: int = 10
+    paused: bool = False
+    prefetch: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.limit, int) or isinstance(self.limit, bool) or not 1 <= self.limit <= 10_000:  # pyright: ignore
+            raise InvalidOption(f"Queue: limit is a number of jobs from 1 to 10,000, got {self.limit!r}")
+        if not isinstance(self.prefetch, int) or isinstance(self.prefetch, bool) or not 0 <= self.prefetch <= 10_000:
+            raise InvalidOption(f"Queue: prefetch is a number of jobs from 0 to 10,000, got {self.prefetch!r}")
+
+
+def as_queue(name: object, given: object) -> Queue:
+    """What stands in ``queues={name: …}`` as a :class:`Queue`; a number is its limit.
+
+    :raises InvalidOption: for a blank name, or a limit below 1.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise InvalidOption(f"queues: expected the name of a queue, got {name!r}")
+    if isinstance(given, Queue):
+        return given
+    if isinstance(given, int) and not isinstance(given, bool) and given >= 1:
+        return Queue(limit=given)
+    raise InvalidOption(f"queue {name!r}: expected a limit of 1 or more, or Queue(…), got {given!r}")

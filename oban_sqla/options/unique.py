@@ -1,0 +1,129 @@
+"""Unique jobs: what makes two jobs the same, and for how long.
+
+The key of a job is a digest of the chosen fields. It stands in a plain column under a unique index for as long as the
+job is in one of the chosen states; a trigger clears it when the job leaves them, and nothing ever puts it back. So no
+retry, rescue or staging can collide with a newer job. (River's way of keeping uniqueness in an index, with the key
+given up for good on leaving.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Literal, cast
+
+from ..errors import InvalidOption
+from ..types import JobState
+from .duration import seconds
+
+Field = Literal["worker", "queue", "args", "meta"]
+StateGroup = Literal["all", "incomplete", "scheduled", "successful"]
+
+FIELDS = ("worker", "queue", "args", "meta")
+_INCOMPLETE = ("suspended", "available", "scheduled", "executing", "retryable")
+GROUPS: Mapping[str, tuple[str, ...]] = {
+    "all": tuple(JobState),
+    "incomplete": _INCOMPLETE,
+    "scheduled": ("scheduled",),
+    "successful": (*_INCOMPLETE, "completed"),
+}
+_FIRST = {"available", "scheduled", "suspended"}
+# One bit a state, in the order of the database's type.
+BITS = {state.value: 1 << index for index, state in enumerate(JobState)}
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """Insert a job only when no other one like it is there.
+
+    A duplicate is an answer, not an error: the spec gets the id and the state of the job that is there, and
+    ``spec.conflict`` is True.
+
+    :param period: seconds or timedelta: jobs of the same bucket of this length are duplicates of each other. The
+        buckets lie on the clock, they don't slide: with ``period=3600``, jobs of 10:05 and 10:59 are duplicates, jobs
+        of 10:59 and 11:01 are not. Counted by the time a job is due, so that a job scheduled ahead protects its own
+        hour. None, the default: for as long as the other job is in one of `states`.
+    :param fields: which of ``worker``, ``queue``, ``args``, ``meta`` make two jobs the same. Default the first three.
+    :param keys: with ``args`` (or else ``meta``) among the fields: only these keys of it, and a missing key counts as
+        null. Default: all of it.
+    :param states: in which states a job counts, the new one and the one that is there: ``"incomplete"`` (default: not
+        finished), ``"successful"`` (those and completed), ``"scheduled"``, ``"all"``, or a sequence of states, of which
+        one has to be a state in which jobs begin.
+    :raises InvalidOption: for an unknown field or state, an empty choice, or a period not above 0.
+
+    Under concurrency: the loser of a race waits for the winner's transaction and then reports the conflict; it takes
+    no lock on the winner's row.
+    """
+
+    period: float | timedelta | None = None
+    fields: Sequence[Field] = ("worker", "queue", "args")
+    keys: Sequence[str] = ()
+    states: StateGroup | Sequence[JobState | str] = "incomplete"
+
+    def __post_init__(self) -> None:
+        if self.period is not None and not seconds(self.period, "Unique(period)") > 0:
+            raise InvalidOption(
+                f"Unique(period): expected more than 0 seconds, or None for no end, got {self.period!r}"
+            )
+        if not _names(self.fields) or not set(self.fields) <= set(FIELDS) or not self.fields:
+            raise InvalidOption(f"Unique(fields): expected some of {', '.join(FIELDS)}, got {self.fields!r}")
+        if not _names(self.keys):
+            raise InvalidOption(f"Unique(keys): expected a sequence of names, got {self.keys!r}")
+        if self.keys and not {"args", "meta"} & set(self.fields):
+            raise InvalidOption(
+                f"Unique(keys): keys of args or meta expected, but neither is among the fields {list(self.fields)!r}"
+            )
+        if isinstance(self.states, str) and self.states not in GROUPS:
+            raise InvalidOption(
+                f"Unique(states): expected one of {', '.join(GROUPS)}, or a list of states, got {self.states!r}"
+            )
+        if not (isinstance(self.states, str) or _names(self.states)) or not set(self.state_names) <= set(BITS):
+            raise InvalidOption(f"Unique(states): expected some of {', '.join(BITS)}, got {self.states!r}")
+        if not _FIRST & set(self.state_names):
+            raise InvalidOption(
+                f"Unique(states): a new job is {', '.join(sorted(_FIRST))}; without one of these it would never be "
+                f"unique, got {self.states!r}"
+            )
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """The states in which the other job counts."""
+        return GROUPS[self.states] if isinstance(self.states, str) else tuple(str(state) for state in self.states)
+
+    @property
+    def mask(self) -> int:
+        """The states as a bit each, as ``oban_jobs.uniq_mask`` holds them."""
+        return sum(BITS[name] for name in set(self.state_names))
+
+    def counts(self, state: str) -> bool:
+        """Whether a job in `state` has duplicates."""
+        return bool(self.mask & BITS[state])
+
+    def key(self, worker: str, queue: str, args: Mapping[str, Any], meta: Mapping[str, Any], due: float) -> bytes:
+        """The digest of what makes a job the same: sixteen bytes, stored twice, so kept short.
+
+        :param due: when the job is due, in seconds since 1970; only its bucket counts.
+        """
+        parts: dict[str, Any] = {}
+        keyed = "args" if "args" in self.fields else "meta"
+        for field, value in (("worker", worker), ("queue", queue), ("args", args), ("meta", meta)):
+            if field not in self.fields:
+                continue
+            if isinstance(value, Mapping):
+                value = {key: value.get(key) for key in self.keys} if self.keys and field == keyed else dict(value)
+            parts[field] = value
+        if self.period is not None:
+            length = seconds(self.period, "Unique(period)")
+            parts["bucket"] = [length, int(due // length)]
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def _names(given: object) -> bool:
+    """Whether it is a sequence of names, and not one name."""
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return False
+    return all(isinstance(name, str) and name for name in cast(Sequence[object], given))

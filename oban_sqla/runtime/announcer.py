@@ -1,0 +1,63 @@
+"""Tells the other nodes that jobs were committed: at once when idle, then at most every 10 ms a queue.
+
+A NOTIFY inside each inserting transaction would serialise their commits; one from a connection of its own, now and
+then, costs them nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterable
+
+from ..statements.notify import notify_at_once
+from ..statements.wire import INSERTED, STAGED, channel
+from .lanes.lane import Lane
+from .loop import Loop
+
+DEBOUNCE = 0.010
+
+
+class Announcer(Loop):
+    """Sends what was announced since the last time.
+
+    :param lane: the connection to send on.
+    :param schema: where the tables live; the channels are named by it.
+    :param origin: who says so; its own notifications come back to every listener.
+    """
+
+    name = "announcer"
+
+    def __init__(self, lane: Lane, schema: str | None, origin: str) -> None:
+        super().__init__()
+        self._lane = lane
+        self._schema = schema
+        self._origin = origin
+        self._pending: set[tuple[str, str]] = set()
+
+    def inserted(self, queues: Iterable[str]) -> None:
+        """Jobs of `queues` are available."""
+        self._pending.update((INSERTED, queue) for queue in queues)
+        self.wake()
+
+    def soon(self) -> None:
+        """A job will be due within seconds."""
+        self._pending.add((STAGED, ""))
+        self.wake()
+
+    async def step(self) -> float | None:
+        if not self._pending:
+            return None
+        messages, self._pending = sorted(self._pending), set()
+        await self._lane.run(
+            notify_at_once,
+            channels=[channel(name, self._schema) for name, _ in messages],
+            payloads=[json.dumps({"queue": queue, "from": self._origin}) for _, queue in messages],
+        )
+        return DEBOUNCE
+
+    async def _sleep(self, delay: float | None) -> None:
+        if delay is None:
+            await super()._sleep(delay)
+        else:
+            await asyncio.sleep(delay)  # nothing hurries the pause

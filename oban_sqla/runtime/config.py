@@ -1,0 +1,94 @@
+"""The options of a runtime, checked once."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, cast
+
+from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.orm import sessionmaker
+
+from ..enqueueing.wakeup import Notify
+from ..errors import InvalidOption
+from ..options.duration import seconds
+from ..options.heartbeat import Heartbeat
+from ..options.prune import Prune
+from ..options.queue import Queue, as_queue
+from ..workers.cron import Cron, by_name
+from ..workers.hooks import checked_hooks
+
+SessionMaker = async_sessionmaker[Any] | sessionmaker[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What :class:`Oban` was given; documented there.
+
+    :raises InvalidOption: for a value that an option can't have.
+    """
+
+    queues: Mapping[str, Queue] = field(default_factory=dict[str, Queue])
+    sessionmaker: SessionMaker | None = None
+    name: str = "Oban"
+    node: str = ""
+    notify: Notify = "auto"
+    shutdown_grace: float = 15.0
+    leader_ttl: float = 15.0
+    heartbeat: Heartbeat = field(default_factory=Heartbeat)
+    lifeline_interval: float = 5.0
+    poll_interval: float = 1.0
+    prune: Prune | None = field(default_factory=Prune)
+    crontab: tuple[Cron, ...] = ()
+    hooks: tuple[object, ...] = ()
+    start_timeout: float = 10.0
+
+    @classmethod
+    def checked(
+        cls,
+        *,
+        queues: Mapping[str, int | Queue] | None,
+        node: str | None,
+        crontab: Sequence[Cron] | None = None,
+        **options: Any,
+    ) -> Config:
+        """A config of options as users write them."""
+        if isinstance(crontab, Mapping | str | Cron):
+            raise InvalidOption(f"Oban: crontab is a list of Cron(…), got {crontab!r}")
+        options["hooks"] = checked_hooks(options.get("hooks"), "Oban")
+        options["crontab"] = tuple(crontab or ())
+        named = {name: as_queue(name, given) for name, given in (queues or {}).items()}
+        return cls(queues=named, node=f"{socket.gethostname()}.{os.getpid()}" if node is None else node, **options)
+
+    def __post_init__(self) -> None:
+        for option in ("name", "node"):
+            value: object = getattr(self, option)
+            if not isinstance(value, str) or not value.strip():
+                raise InvalidOption(f"Oban: {option} is a name, got {value!r}")
+        if self.notify not in ("auto", "transaction", "off"):
+            raise InvalidOption(f'Oban: notify must be "auto", "transaction" or "off", got {self.notify!r}')
+        for option in ("shutdown_grace", "start_timeout", "poll_interval"):
+            seconds(getattr(self, option), f"Oban({option})")
+        if not 0.01 <= self.poll_interval <= 3600:
+            raise InvalidOption(f"Oban: poll_interval is 0.01 to 3600 seconds, got {self.poll_interval!r}")
+        for option in ("leader_ttl", "lifeline_interval"):
+            if not 0.1 <= seconds(getattr(self, option), f"Oban({option})") <= 3600:
+                raise InvalidOption(f"Oban: {option} is 0.1 to 3600 seconds, got {getattr(self, option)!r}")
+        heartbeat: object = self.heartbeat
+        if not isinstance(heartbeat, Heartbeat):
+            raise InvalidOption(f"Oban: heartbeat=Heartbeat(…) expected, got {heartbeat!r}")
+        prune: object = self.prune
+        if not (prune is None or isinstance(prune, Prune)):
+            raise InvalidOption(f"Oban: prune=Prune(…), or None to turn it off, expected; got {prune!r}")
+        for cron in cast(tuple[object, ...], self.crontab):
+            if not isinstance(cron, Cron):
+                raise InvalidOption(f"Oban: crontab is a list of Cron(…), with {cron!r} in it")
+        by_name((), self.crontab)
+        maker: object = self.sessionmaker
+        if maker is not None and not isinstance(maker, async_sessionmaker | sessionmaker):
+            raise InvalidOption(f"Oban: sessionmaker= takes an async_sessionmaker or a sessionmaker, got {maker!r}")
+
+
+OPTIONS = tuple(option.name for option in fields(Config))

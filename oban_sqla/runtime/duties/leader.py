@@ -1,0 +1,114 @@
+"""Who leads: one node of an instance, for as long as it renews its lease.
+
+The lease is a row of our own (``oban_sqla:<name>``), taken and renewed by one statement and judged by the database's
+clock. Whoever holds it competes for Oban's own row too: while that one is ours, the rescuing by time alone that a node
+of oban-py would do rests. A leader steps down by its own clock, with a margin, when it can't renew (River's local
+deadline); and whatever it writes carries the lease in its WHERE, because a clock can't help a process that was paused.
+
+Told: the span ``oban.leader.election`` with ``leader``.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+
+from ... import telemetry
+from ...statements.lead import elect, resign
+from ...statements.wire import LEADER, channel
+from ...telemetry import logger
+from ..lanes.lane import Lane, StatementFailed
+from ..loop import Loop
+
+RENEWALS = 3
+"""How often a lease is renewed while it lasts."""
+
+MARGIN = 0.1
+"""The share of the lease by which a leader steps down before it ends."""
+
+
+class Leadership(Loop):
+    """Competes for the lease of an instance.
+
+    :param lane: the connection to compete on.
+    :param schema: where the tables live; names the channel on which a resignation is told.
+    :param name: of the instance.
+    :param node: the node's name.
+    :param origin: drawn for this start; makes the holder of the lease unique.
+    :param ttl: seconds that a lease lasts.
+    :param elected: called when this node begins to lead.
+    """
+
+    name = "leader"
+
+    def __init__(
+        self,
+        lane: Lane,
+        schema: str | None,
+        name: str,
+        node: str,
+        origin: str,
+        ttl: float,
+        elected: Callable[[], None],
+    ) -> None:
+        super().__init__()
+        self.lease = f"oban_sqla:{name}"
+        self.holder = f"{node}/{origin}"
+        self._oban = name
+        self._channel = channel(LEADER, schema)
+        self._resignation = json.dumps({"action": "resign", "name": name, "node": node, "from": origin})
+        self._lane = lane
+        self._ttl = ttl
+        self._elected = elected
+        self._until = 0.0
+        self._since = 0.0
+
+    @property
+    def leads(self) -> bool:
+        """Whether this node leads, by its own clock. Never write on this alone: see `holds_lease`."""
+        return time.monotonic() < self._until
+
+    @property
+    def age(self) -> float:
+        """For how many seconds this node has led without a break; 0 when it does not."""
+        return time.monotonic() - self._since if self.leads else 0.0
+
+    @property
+    def token(self) -> dict[str, str]:
+        """The parameters of `holds_lease`."""
+        return {"lease": self.lease, "holder": self.holder}
+
+    async def step(self) -> float | None:
+        asked, led = time.monotonic(), self.leads
+        with telemetry.span("oban.leader.election") as told:
+            [(leads, _, left)] = await self._lane.run(elect, **self.token, oban=self._oban, ttl=self._ttl)
+            told["leader"] = leads
+        if not leads:
+            self._until = 0.0
+            if led:
+                logger.warning("%s no longer leads %s: its lease was taken", self.holder, self.lease)
+            # Without an answer somebody took it this moment; that lease is there to be read at the next look.
+            return min(self._ttl / RENEWALS if left is None else float(left), self._ttl) + random.uniform(0.01, 0.1)
+        # Counted from before the statement, so that the row outlives our own belief in it.
+        self._until = asked + self._ttl * (1 - MARGIN)
+        if not led:
+            self._since = asked
+            logger.info("%s leads %s", self.holder, self.lease)
+            self._elected()
+        return self._ttl / RENEWALS
+
+    async def resign(self) -> None:
+        """Give the lease up and tell the others, so that a successor need not wait for its end. The loop has ended."""
+        self._until = 0.0
+        try:
+            await self._lane.run(
+                resign,
+                names=[self.lease, self._oban],
+                holder=self.holder,
+                channel=self._channel,
+                payload=self._resignation,
+            )
+        except StatementFailed as error:
+            logger.warning("the lease of %s stays until it ends: %s", self.holder, error)

@@ -1,0 +1,157 @@
+"""The lifeline: gives the jobs of dead nodes to living ones, and mends what no node would ever touch again.
+
+Every `lifeline_interval` the leader looks at the producers. One is dead when
+
+- its sign of life is stale (`stale_after`, 15 s) and nobody holds its lock, or
+- its sign is stale for four times as long (60 s), where it never had a lock: behind a transaction pooler, or a producer
+  of oban-py; or its row is missing for as long, while it has executing jobs; or
+- its sign is stale for `dead_after` (an hour), whatever its lock says: some connections lie.
+
+What is seen is believed only when it lasts: the leader has led, on one connection, for `stale_after`, and has itself
+seen the producer silent for half of that. After a crash of the server, which empties the table of producers, after an
+outage, or when the database's clock is set, every living node so has the time to show itself.
+
+Told: the span ``oban.lifeline.rescue`` with ``rescued_count``, and ``available_count``, ``retryable_count``,
+``discarded_count`` and ``cancelled_count``, which add up to it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ... import telemetry
+from ...options.heartbeat import FOREIGN_STALE_AFTER, PATIENCE, Heartbeat, stale_after
+from ...statements.cluster import bury, look
+from ...statements.rescue import discard_exhausted, rescue
+from ..lanes.lane import Lane
+from ..loop import Loop
+from .leader import Leadership
+
+BATCH = 500
+REPAIR_EVERY = 30.0
+
+
+@dataclass(slots=True)
+class Watch:
+    """What this leader has itself seen of a producer, by its own clock."""
+
+    sign: str | None
+    silent_since: float
+    unlocked_since: float | None
+
+
+class Lifeline(Loop):
+    """Rescues while its node leads.
+
+    :param lane: the connection for duties that only a leader has.
+    :param leadership: says whether, and since when, this node leads.
+    :param heartbeat: after what time a silent producer is dead.
+    :param interval: seconds between two looks.
+    :param available: called with the queues that have available jobs now.
+    """
+
+    name = "lifeline"
+
+    def __init__(
+        self,
+        lane: Lane,
+        leadership: Leadership,
+        heartbeat: Heartbeat,
+        interval: float,
+        available: Callable[[set[str]], None],
+    ) -> None:
+        super().__init__()
+        self._lane = lane
+        self._leadership = leadership
+        self._heartbeat = heartbeat
+        self._interval = interval
+        self._available = available
+        self._connection: int = 0
+        self._connected_since = 0.0
+        self._watched: dict[str, Watch] = {}
+        self._repair_at = 0.0
+
+    async def step(self) -> float | None:
+        if not self._leadership.leads:
+            self._watched = {}
+            return None  # until it is elected
+        dead = self._dead(await self._lane.run(look))
+        if dead:
+            with telemetry.span("oban.lifeline.rescue") as told:
+                told.update(await self._rescue(list(dead)))
+            signs = {key: sign for key, sign in dead.items() if sign is not None}
+            await self._lane.run(bury, dead=list(signs), signs=list(signs.values()), **self._leadership.token)
+        await self._repair_if_due()
+        blind = self._heartbeat.stale_after - self._sight
+        return min(self._interval, blind + 0.01) if blind > 0 else self._interval
+
+    @property
+    def _sight(self) -> float:
+        """For how long this node has seen the cluster without a break."""
+        return min(self._leadership.age, time.monotonic() - self._connected_since)
+
+    @property
+    def _patience(self) -> float:
+        return max(PATIENCE * self._heartbeat.stale_after, FOREIGN_STALE_AFTER)
+
+    def _dead(self, rows: Sequence[Any]) -> dict[str, str | None]:
+        """Of what :func:`look` answered, the dead, each with its last sign."""
+        now = time.monotonic()
+        if self._lane.connections != self._connection:
+            self._connection, self._connected_since, self._watched = self._lane.connections, now, {}
+        before, self._watched = self._watched, {}
+        dead: dict[str, str | None] = {}
+        for key, sign, silent, meta, locked in rows:
+            watch = before.get(key)
+            if watch is None or watch.sign != sign:
+                watch = Watch(sign, now, None)
+            watch.unlocked_since = None if locked else (watch.unlocked_since or now)
+            self._watched[key] = watch
+            if self._is_dead(watch, None if silent is None else float(silent), meta, now):
+                dead[key] = sign
+        return dead if self._sight >= self._heartbeat.stale_after else {}
+
+    def _is_dead(self, watch: Watch, silent: float | None, meta: str | None, now: float) -> bool:
+        limits, seen = self._heartbeat, now - watch.silent_since
+        unlocked = 0.0 if watch.unlocked_since is None else now - watch.unlocked_since
+        if watch.sign is None:
+            return unlocked >= self._patience
+        if silent is None:
+            silent = seen
+        if seen < limits.stale_after / 2:
+            return False
+        if silent >= limits.dead_after:
+            return True
+        return unlocked >= limits.stale_after / 2 and silent >= stale_after(meta, limits.stale_after)
+
+    async def _rescue(self, dead: list[str]) -> dict[str, int]:
+        states: Counter[str] = Counter()
+        while self._leadership.leads:
+            rows = await self._lane.run(
+                rescue, dead=dead, patience=self._patience, limit=BATCH, **self._leadership.token
+            )
+            states.update(state for _, _, state in rows)
+            if queues := {queue for _, queue, state in rows if state == "available"}:
+                self._available(queues)
+            if len(rows) < BATCH:
+                break
+        if states:
+            found = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
+            telemetry.logger.warning("jobs of %d dead producers are now: %s", len(dead), found)
+        counts = {f"{state}_count": states[state] for state in ("available", "retryable", "discarded", "cancelled")}
+        return {"rescued_count": states.total()} | counts
+
+    async def _repair_if_due(self) -> None:
+        if (now := time.monotonic()) < self._repair_at:
+            return
+        self._repair_at = now + REPAIR_EVERY
+        while self._leadership.leads:
+            rows = await self._lane.run(discard_exhausted, limit=BATCH, **self._leadership.token)
+            if rows:
+                telemetry.logger.warning("%d available jobs had no attempt left and were discarded", len(rows))
+            if len(rows) < BATCH:
+                return

@@ -1,0 +1,77 @@
+"""The pruner: deletes finished jobs that nobody needs any more.
+
+Every `interval` of :class:`Prune` (60 s) the leader applies its policies. A batch is at most `limit` jobs. While full
+batches come it goes on, with a rest after each of :data:`REST` times as long as that took: deleting without a break
+would cost the jobs that run meanwhile half of their speed. It has a connection of its own, only while it prunes. A
+batch that the server can't delete in time is halved.
+
+Told: the span ``oban.pruner.prune`` with ``pruned_count``, a round.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ... import telemetry
+from ...options.prune import Prune
+from ...statements.prune import stamp, statements
+from ..lanes.lane import Lane, StatementFailed
+from ..loop import Loop
+from .leader import Leadership
+
+SMALLEST_BATCH = 100
+
+REST = 3.0
+"""How many times longer than a full batch the rest after it is."""
+
+
+class Pruner(Loop):
+    """Prunes while its node leads.
+
+    :param lane: a connection for this alone; it is closed after each round.
+    :param leadership: says whether this node leads.
+    :param prune: what to delete when.
+    """
+
+    name = "pruner"
+
+    def __init__(self, lane: Lane, leadership: Leadership, prune: Prune) -> None:
+        super().__init__()
+        self._lane = lane
+        self._leadership = leadership
+        self._prune = prune
+        self._limit = prune.limit
+        self._statements = statements(prune.all_policies)
+        self._round_at = 0.0
+
+    async def step(self) -> float | None:
+        if not self._leadership.leads:
+            return None
+        # An election wakes it as well, and elections may come often.
+        if (wait := self._round_at - time.monotonic()) > 0:
+            return wait
+        try:
+            with telemetry.span("oban.pruner.prune", pruned_count=0) as told:
+                await self._round(told)
+        finally:
+            await self._lane.close()
+        self._round_at = time.monotonic() + self._prune.interval
+        return self._prune.interval
+
+    async def _round(self, told: dict[str, Any]) -> None:
+        await self._lane.run(stamp, **self._leadership.token, limit=self._limit)
+        for statement in self._statements:
+            full = True
+            while full and self._leadership.leads and not self._stopping:
+                limit, began = self._limit, time.perf_counter()
+                try:
+                    [(deleted,)] = await self._lane.run(statement, **self._leadership.token, limit=limit)
+                except StatementFailed as error:
+                    if error.unknown:
+                        self._limit = max(limit // 2, SMALLEST_BATCH)
+                    raise
+                self._limit = min(limit * 2, self._prune.limit)
+                told["pruned_count"] = told.get("pruned_count", 0) + deleted
+                if full := deleted >= limit:
+                    await self._until_stopped(REST * (time.perf_counter() - began))

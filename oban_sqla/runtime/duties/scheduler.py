@@ -1,0 +1,199 @@
+"""The scheduler: makes a job of every tick of the crontab, once in the cluster.
+
+It sleeps until the next tick by the database's clock, and reads the entries again when they were edited, at least
+every five seconds. A tick is the planned instant, never the time at which it is noticed; it is taken and its job is
+inserted in one transaction, so that a leader that dies in between leaves both to its successor, and two leaders at
+once make one job. A clock that steps back makes nothing twice: ticks are taken in ascending order only.
+
+* **Late.** A tick that comes up to a minute late is run: that is longer than a change of leaders takes. After more it
+  is missed; an entry with ``catch_up`` then runs the last one, once.
+* **@reboot** is run when a node leads that was started after the entry last ran. So it is not run again when the lead
+  passes to a node that was there already. (In Oban every node runs it when it leads for the first time.)
+* **Entries in the code** are written by every node at its start, and confirmed once a minute. One that no node has
+  confirmed for five minutes was taken out of the code, and rests.
+
+Told: the span ``oban.scheduler.evaluate`` with ``enqueued_count``, when ticks are due.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from ... import telemetry
+from ...enqueueing.writer import write
+from ...errors import InvalidOption
+from ...options.schedule import schedule
+from ...statements.cron import declare, entries, keep_declared, take
+from ...types import naive_utc
+from ...workers.cron import Cron, copied, notes
+from ..lanes.lane import STATEMENT_TIMEOUT, Lane
+from ..loop import Loop
+from .leader import Leadership
+
+REREAD = 5.0
+"""Seconds after which the entries are read again, whatever was heard."""
+
+LATE = 60.0
+"""Seconds that a tick may come late."""
+
+CONFIRM_EVERY = 60.0
+"""Seconds after which a node says again which entries its code has."""
+
+LIFETIME = 300.0
+"""Seconds after which an entry of the code rests that no node has confirmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry as the scheduler reads it."""
+
+    name: str
+    expression: str
+    timezone: str
+    catch_up: bool
+    settled: float
+    """No tick up to this time is still to be taken; seconds since 1970."""
+
+    def due(self, now: datetime, started: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """The ticks to be taken now, ascending, each with the time before which everything must be settled."""
+        plan = schedule(self.expression, self.timezone)
+        settled = _instant(self.settled)
+        if plan.reboot:
+            if settled <= started:
+                yield now, started + timedelta(microseconds=1)
+            return
+        ticks = list(plan.between(max(settled, now - timedelta(seconds=LATE)), now))
+        if not ticks and self.catch_up and (missed := plan.last(settled, now)) is not None:
+            ticks = [missed]
+        for tick in ticks:
+            yield tick, tick
+
+    def next(self, now: datetime) -> datetime | None:
+        """When it is due next."""
+        return schedule(self.expression, self.timezone).next(max(now, _instant(self.settled)))
+
+
+class Scheduler(Loop):
+    """Takes the ticks while this node leads, and keeps the entries of its code declared.
+
+    :param engine: to insert jobs with.
+    :param lane: to read on.
+    :param leadership: who leads.
+    :param own: gives the entries that this node has in its code, by name.
+    """
+
+    name = "scheduler"
+
+    def __init__(
+        self, engine: AsyncEngine, lane: Lane, leadership: Leadership, own: Callable[[], Mapping[str, Cron]]
+    ) -> None:
+        super().__init__()
+        self._engine = engine
+        self._lane = lane
+        self._leadership = leadership
+        self._own = own
+        self._declared: frozenset[str] = frozenset()
+        self._confirm_at = 0.0
+        self._started: datetime | None = None
+        self._unreadable: set[Entry] = set()
+
+    async def prepare(self) -> datetime:
+        """Declare the entries of the code. Returns when this node was started, by the database's clock."""
+        await self._declare()
+        # After declaring: an entry that this start has brought is settled up to its start, not beyond.
+        self._started, _ = await self.read()
+        return self._started
+
+    async def step(self) -> float | None:
+        started = self._started or await self.prepare()
+        await self._declare()
+        if not self._leadership.leads:
+            return max(self._confirm_at - time.monotonic(), 0.0) if self._declared else None
+        now, found = await self.read()
+        if due := [*self._due(now, started, found)]:
+            with telemetry.span("oban.scheduler.evaluate", enqueued_count=0) as told:
+                await self._take_all(due, told)
+        nexts = [tick for entry in found if (tick := self._next(entry, now)) is not None]
+        return min(REREAD, max((min(nexts) - now).total_seconds(), 0.001)) if nexts else REREAD
+
+    async def read(self) -> tuple[datetime, list[Entry]]:
+        """The time by the database's clock, and the entries that are active."""
+        rows = await self._lane.run(entries, lifetime=LIFETIME)
+        return _instant(rows[0][0]), [Entry(*row[1:]) for row in rows if row[1] is not None]
+
+    async def _declare(self) -> None:
+        own = self._own()
+        if own.keys() - self._declared:
+            rows = [cron.row() | {"name": name} for name, cron in own.items()]
+            await self._lane.run(declare, **{key: [row[key] for row in rows] for key in rows[0]})
+            self._declared = frozenset(own)
+        elif not own or time.monotonic() < self._confirm_at:
+            return
+        else:
+            await self._lane.run(keep_declared, names=list(own), every=CONFIRM_EVERY / 2)
+        self._confirm_at = time.monotonic() + CONFIRM_EVERY
+
+    def _due(self, now: datetime, started: datetime, found: list[Entry]) -> Iterator[tuple[Entry, datetime, datetime]]:
+        for entry in found:
+            try:
+                for tick, before in entry.due(now, started):
+                    yield entry, tick, before
+            except (InvalidOption, OverflowError) as error:
+                # A stranger's row. Told once: it comes by every five seconds.
+                if entry not in self._unreadable:
+                    telemetry.logger.error("the cron entry %r is left out: %s", entry.name, error)
+                    self._unreadable.add(entry)
+
+    def _next(self, entry: Entry, now: datetime) -> datetime | None:
+        return None if entry in self._unreadable else entry.next(now)
+
+    async def _take_all(self, due: list[tuple[Entry, datetime, datetime]], told: dict[str, Any]) -> None:
+        failed: Exception | None = None
+        for entry, tick, before in due:
+            if not self._leadership.leads:
+                break
+            try:
+                async with asyncio.timeout(STATEMENT_TIMEOUT), AsyncSession(self._engine) as session, session.begin():
+                    made = await session.run_sync(self._take, entry, tick, before)
+                told["enqueued_count"] = told.get("enqueued_count", 0) + made
+            except Exception as error:
+                # The others are due as well. It is tried again: what was not committed is still to be taken.
+                telemetry.logger.warning("the tick %s of the cron entry %r: %s", tick, entry.name, error)
+                failed = error
+        if failed is not None:
+            raise failed
+
+    def _take(self, session: Session, entry: Entry, tick: datetime, before: datetime) -> int:
+        """Take the tick and insert its job, in the session's transaction. Returns the number of new jobs."""
+        spec = take.execute(
+            session.connection(),
+            **self._leadership.token,
+            name=entry.name,
+            expression=entry.expression,
+            timezone=entry.timezone,
+            tick=naive_utc(tick),
+            before=naive_utc(before),
+        ).scalar_one_or_none()
+        if spec is None:
+            return 0
+        try:
+            job = copied(spec, notes(entry.name, entry.expression, entry.timezone, tick), tick)
+        except InvalidOption as error:
+            telemetry.logger.error("the cron entry %r: its tick %s is passed over: %s", entry.name, tick, error)
+            return 0
+        return sum(not written.conflict for written in write(session, [job]))
+
+
+def _instant(seconds: float) -> datetime:
+    if math.isinf(seconds):
+        raise OverflowError(f"{seconds} is no time")
+    return datetime.fromtimestamp(seconds, UTC)

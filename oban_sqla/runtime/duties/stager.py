@@ -1,0 +1,115 @@
+"""The stager: makes scheduled and retryable jobs available when they are due.
+
+The leader stages for all queues. It sleeps until the next job is due, and tells the nodes of the queues that it staged.
+The other nodes poll: one statement for all their queues, which finds available jobs whose notification was lost. Both
+look every `poll_interval` at least; where notifications come, five seconds are enough: whatever will be due within five
+seconds is told when it is written, so a job is on time whoever wrote it, unless a stranger wrote it shortly before.
+
+A node that finds its jobs overdue when it polls, because there is no leader, or it hangs, or can't be reached, stages
+for its own queues until that is over.
+
+Told: the span ``oban.stager.stage`` with ``staged_count``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from ... import telemetry
+from ...enqueueing.wakeup import SOON
+from ...statements.stage import poll, stage_all, stage_own
+from ..lanes.lane import Lane
+from ..loop import Loop
+from .leader import Leadership
+
+LARGEST_BATCH = 5_000
+LISTENING = 5
+"""How many times less often a node looks that is told by notifications, too."""
+GRACE = 2.0
+"""Seconds for which a job may be due before a node that does not lead stages it."""
+ALONE_FOR = 15.0
+"""Seconds for which it then stages for its own queues."""
+
+
+class Stager(Loop):
+    """Stages, or polls.
+
+    :param queues: gives the names of this node's queues.
+    :param noticed: called with each of them that has available jobs.
+    :param staged: called with the queues in which jobs were staged, to tell the other nodes.
+    :param listens: says whether notifications reach this node.
+    :param poll_interval: the longest sleep, in seconds; up to five times as long where notifications come.
+    """
+
+    name = "stager"
+
+    def __init__(
+        self,
+        lane: Lane,
+        leadership: Leadership,
+        queues: Callable[[], Iterable[str]],
+        noticed: Callable[[str], None],
+        staged: Callable[[set[str]], None],
+        listens: Callable[[], bool],
+        poll_interval: float,
+    ) -> None:
+        super().__init__()
+        self._lane = lane
+        self._leadership = leadership
+        self._queues = queues
+        self._noticed = noticed
+        self._staged = staged
+        self._listens = listens
+        self._poll_interval = poll_interval
+        self._alone_until = 0.0
+
+    async def step(self) -> float | None:
+        queues = list(self._queues())
+        if self._leadership.leads:
+            self._alone_until = 0.0
+            with telemetry.span("oban.stager.stage") as told:
+                rows = await self._lane.run(stage_all, queues=queues, limit=LARGEST_BATCH, **self._leadership.token)
+                return self._outcome(rows, told)
+        if not queues:
+            return None  # until it is elected
+        if time.monotonic() < self._alone_until:
+            with telemetry.span("oban.stager.stage") as told:
+                rows = await self._lane.run(stage_own, queues=queues, limit=LARGEST_BATCH)
+                return self._outcome(rows, told)
+        return await self._poll(queues)
+
+    async def _poll(self, queues: list[str]) -> float:
+        for (queue,) in await self._lane.run(poll, queues=queues, grace=GRACE):
+            if queue is not None:
+                self._noticed(queue)
+            else:
+                telemetry.logger.warning("jobs are overdue, nobody stages them: this node does for its own queues")
+                self._alone_until = time.monotonic() + ALONE_FOR
+                return 0.0
+        return self._rest
+
+    def _outcome(self, rows: Sequence[Any], told: dict[str, Any]) -> float:
+        count, wait = 0, None
+        queues: set[str] = set()
+        for queue, staged, next_due in rows:
+            if queue is None:
+                wait = next_due
+                continue
+            self._noticed(queue)
+            if staged:
+                count += staged
+                queues.add(queue)
+        told["staged_count"] = count
+        if queues:
+            self._staged(queues)
+        if count >= LARGEST_BATCH:
+            return 0.0
+        return self._rest if wait is None else min(max(float(wait), 0.001), self._rest)
+
+    @property
+    def _rest(self) -> float:
+        """The longest sleep: not beyond what is told in advance, or a job that nobody tells of would be late."""
+        longest = min(LISTENING * self._poll_interval, SOON) if self._listens() else 0.0
+        return max(longest, self._poll_interval)

@@ -1,0 +1,51 @@
+"""The messages by which nodes of the Oban family tell each other to pause, scale or stop: their channel and shape.
+
+Ours are hints that a row has changed, so they may be lost; nodes of oban-py and of Elixir act on them, too. Theirs are
+all there is to them, so a node that hears one writes the row. The two are told apart by their form: the notifiers of
+that family pack what they send.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import zlib
+from typing import Any, cast
+
+SIGNAL = "signal"
+
+FOREIGN = "foreign"
+"""The key that :func:`unpacked` adds to what another program of the family has sent."""
+
+
+def signal_channel(schema: str | None) -> str:
+    """The channel of the signals; the family always names the schema in it."""
+    return f"{schema or 'public'}.oban_signal"
+
+
+def ident(name: str, node: str | None) -> str:
+    """Whom a signal is for: one node of an instance, or any."""
+    return "any" if node is None else f"{name}.{node}"
+
+
+def unpacked(payload: str) -> dict[str, Any]:
+    """A notification's payload: plain JSON, or JSON that is zipped and in base64.
+
+    :raises ValueError: when it is neither.
+    """
+    if payload.startswith("{"):
+        return cast(dict[str, Any], json.loads(payload))
+    try:
+        parsed: Any = json.loads(gzip.decompress(base64.b64decode(payload, validate=True)))
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(str(error)) from error
+    return {**cast(dict[str, Any], parsed), FOREIGN: True} if isinstance(parsed, dict) else {}
+
+
+INSERTED, STAGED, LEADER, CRON = "insert", "stage", "leader", "cron"
+
+
+def channel(name: str, schema: str | None) -> str:
+    """The NOTIFY channel `name`, apart for each schema, in the form that the whole Oban family uses."""
+    return f"{schema or 'public'}.oban_{name}"

@@ -1,0 +1,183 @@
+"""Cron entries: which job becomes due when, again and again.
+
+Entries are rows of ``oban_crons``: those in the code (``@job(cron=…)``, ``Oban(crontab=…)``) are written there when a
+node starts, others by :attr:`Oban.crons` at run time. The job of an entry is kept as JSON, and every tick makes a new
+spec of it. (The crontab and the notes in meta are Oban's, the editing at run time is Oban Pro's DynamicCron.)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from ..errors import InvalidArgs, InvalidOption
+from ..models import JobSpec
+from ..models.spec import OPTIONS, WorkerLike
+from ..options.schedule import schedule
+from ..options.unique import Unique
+
+_COPIED = ("worker", *(option for option in OPTIONS if option not in ("meta", "unique", "scheduled_at")))
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """One entry of a crontab: ``Cron("0 9 * * MON-FRI", report.new(), timezone="Europe/Paris")``.
+
+    :param expression: five fields (minute, hour, day of the month, month, day of the week), each ``*``, a number, a
+        range ``a-b``, a step ``*/n``, or a list of these; months and weekdays also by name (``JAN``, ``MON-FRI``). Or
+        ``@hourly``, ``@daily``, ``@midnight``, ``@weekly``, ``@monthly``, ``@yearly``, ``@annually``, or ``@reboot``:
+        when a node leads that was started after the entry last ran. As in crontab(5), a day matches when either
+        its number or its weekday does, if both are given; Oban wants both.
+    :param spec: the job, as a spec or as a worker that needs no arguments. It is copied at each tick; its
+        ``schedule_in`` counts from there. Left out in ``@job(cron=Cron(…))``.
+    :param timezone: of the expression's clock, an IANA name. Default ``"UTC"``. What happens when clocks change is in
+        :mod:`oban_sqla.options.schedule`.
+    :param name: of the entry, one each. Default: the worker's name.
+    :param paused: whether the entry rests when it is first written; afterwards :meth:`Crons.pause` and
+        :meth:`Crons.resume` decide. Default False.
+    :param catch_up: run the last tick that was missed while no node was up; one, however many there were. Default
+        False: a tick that is more than a minute late is missed.
+    :raises InvalidOption: for an expression or a time zone that can't be read, or a job that can't be copied.
+    """
+
+    expression: str
+    spec: JobSpec | WorkerLike | None = None
+    timezone: str = "UTC"
+    name: str | None = None
+    paused: bool = False
+    catch_up: bool = False
+
+    def __post_init__(self) -> None:
+        schedule(self.expression, self.timezone)
+        if self.name is not None and (not isinstance(self.name, str) or not self.name.strip()):
+            raise InvalidOption(f"Cron: name is a string, got {self.name!r}")
+        for option in ("paused", "catch_up"):
+            if not isinstance(getattr(self, option), bool):
+                raise InvalidOption(f"Cron: {option} is True or False, got {getattr(self, option)!r}")
+        if self.spec is not None:
+            packed(self.spec)
+
+    @classmethod
+    def of_worker(cls, given: str | Cron, worker: WorkerLike) -> Cron:
+        """The entry of ``@job(cron=given)``.
+
+        :raises InvalidOption: when the worker has required arguments, or `given` has a spec of its own.
+        """
+        if not isinstance(given, str | Cron):
+            raise InvalidOption(f"worker {worker.worker_name!r}: cron is an expression or Cron(…), got {given!r}")
+        cron = cls(given) if isinstance(given, str) else given
+        if cron.spec is not None:
+            raise InvalidOption(
+                f"worker {worker.worker_name!r}: @job(cron=Cron(…)) takes no spec, the job is the worker's own; "
+                "entries with arguments stand in Oban(crontab=[…])"
+            )
+        return cls(cron.expression, worker, cron.timezone, cron.name, cron.paused, cron.catch_up)
+
+    @property
+    def key(self) -> str:
+        """The name under which the entry is stored.
+
+        :raises InvalidOption: for an entry without a job.
+        """
+        if self.spec is None:
+            raise InvalidOption(f"Cron({self.expression!r}): which job? Cron(expression, worker.new(…)) is expected")
+        return self.name or (self.spec.worker if isinstance(self.spec, JobSpec) else self.spec.worker_name)
+
+    def row(self) -> dict[str, Any]:
+        """The entry as ``oban_crons`` holds it, the spec as JSON text.
+
+        :raises InvalidOption: for an entry without a job.
+        """
+        return {
+            "name": self.key,
+            "expression": self.expression.strip(),
+            "timezone": self.timezone,
+            "spec": packed(cast(JobSpec | WorkerLike, self.spec)),
+            "paused": self.paused,
+            "catch_up": self.catch_up,
+        }
+
+
+def packed(job: JobSpec | WorkerLike) -> str:
+    """`job` as JSON text, from which :func:`copied` makes specs.
+
+    :raises InvalidOption: for what is no job, a worker with required arguments, or a spec that means one instant.
+    """
+    spec = job if isinstance(job, JobSpec) else _spec_of(job)
+    if spec.waits:
+        raise InvalidOption(f"a cron entry of {spec.worker!r}: later(…) has no flush to wait for; give the value")
+    if spec.scheduled_at is not None:
+        raise InvalidOption(
+            f"a cron entry of {spec.worker!r}: scheduled_at is one instant, an entry has many; "
+            "drop it, or use schedule_in"
+        )
+    stored: dict[str, Any] = {name: getattr(spec, name) for name in _COPIED if getattr(spec, name) is not None}
+    stored |= {"args": json.loads(spec.args_json), "meta": spec.meta}
+    if (unique := spec.unique) is not None:
+        period = unique.period.total_seconds() if isinstance(unique.period, timedelta) else unique.period
+        stored["unique"] = {
+            "period": period,
+            "fields": list(unique.fields),
+            "keys": list(unique.keys),
+            "states": list(unique.state_names),
+        }
+    return json.dumps(stored)
+
+
+def copied(stored: Mapping[str, Any], notes: Mapping[str, Any], at: datetime | None = None) -> JobSpec:
+    """A new spec of what :func:`packed` stored, with `notes` in its meta.
+
+    :param at: the tick; None for now.
+    :raises InvalidOption: when it is not what `packed` stores: somebody else wrote it.
+    """
+    try:
+        options = dict(stored)
+        worker, args, delay = options.pop("worker"), options.pop("args", {}), options.pop("schedule_in", None)
+        options["meta"] = {**options.get("meta", {}), **notes}
+        if (unique := options.get("unique")) is not None:
+            options["unique"] = Unique(**unique)
+        if at is not None:
+            options["scheduled_at"] = at + timedelta(seconds=delay or 0.0)
+        elif delay is not None:
+            options["schedule_in"] = delay
+        return JobSpec(worker, args, **options)
+    except (TypeError, KeyError, ValueError) as error:
+        raise InvalidOption(f"the job of a cron entry can't be read from {dict(stored)!r}: {error}") from error
+
+
+def notes(name: str, expression: str, timezone: str, tick: datetime | None = None) -> dict[str, Any]:
+    """What the meta of an entry's job says about where it comes from; the names are Oban's."""
+    told = {"cron": True, "cron_name": name, "cron_expr": expression, "cron_tz": timezone}
+    return told if tick is None else told | {"cron_at": tick.isoformat()}
+
+
+def by_name(decorated: Iterable[Cron], crontab: Iterable[Cron]) -> dict[str, Cron]:
+    """The entries of the code by name; what the crontab says counts over a worker's own.
+
+    :raises InvalidOption: for two entries of the crontab with one name.
+    """
+    listed: dict[str, Cron] = {}
+    for cron in crontab:
+        if cron.key in listed:
+            raise InvalidOption(
+                f"crontab: two entries are named {cron.key!r} ({listed[cron.key].expression!r} and "
+                f"{cron.expression!r}); give one of them another name="
+            )
+        listed[cron.key] = cron
+    return {cron.key: cron for cron in decorated} | listed
+
+
+def _spec_of(worker: object) -> JobSpec:
+    name = getattr(worker, "worker_name", None)
+    if not isinstance(name, str):
+        raise InvalidOption(f"Cron: a spec (worker.new(…)) or a worker is expected, got {worker!r}")
+    try:
+        return JobSpec(cast(WorkerLike, worker))
+    except InvalidArgs as error:
+        raise InvalidOption(
+            f"a cron entry of {name!r}: nobody gives it arguments: {error}; "
+            "give them defaults, or use Oban(crontab=[Cron(expression, worker.new(…))])"
+        ) from error

@@ -1,0 +1,85 @@
+"""Code of yours around every run of a job: plain objects with a method ``before``, ``after``, or both.
+
+::
+
+    class Audit:
+        async def before(self, job: Job) -> None: ...
+        def after(self, job: Job, state: str, error: BaseException | None) -> None: ...
+
+    Oban(engine, hooks=[Audit()], …)          # around every job that this node runs
+    @job(hooks=[Audit()])                      # around the jobs of one worker, inside the others
+
+Methods may be coroutine functions; plain ones run on the event loop and must not block it. `before` runs in front of
+the job, outside of its session and its timeout; what it raises is the outcome of the run, as if the job had raised it.
+`after` runs when that is known, in the opposite order, for the hooks whose `before` did not raise; what it raises is
+logged. (Dramatiq's middleware and Oban Pro's hooks.)
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, cast
+
+from ..errors import InvalidOption
+from ..models import Job
+from ..telemetry import logger
+
+METHODS = ("before", "after")
+
+
+class Around:
+    """The hooks of one run."""
+
+    __slots__ = ("_entered", "_hooks")
+
+    def __init__(self, hooks: Sequence[object]) -> None:
+        self._hooks = hooks
+        self._entered: list[object] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._hooks)
+
+    async def before(self, job: Job) -> None:
+        """Call `before` of each. Raises what they raise."""
+        for hook in self._hooks:
+            await _call(hook, "before", job)
+            self._entered.append(hook)
+
+    async def after(self, job: Job, state: str, error: BaseException | None) -> None:
+        """Call `after` of those that were entered. Raises nothing of theirs, and no cancellation either.
+
+        :param state: what became of the job; ``"fenced"`` when it had been given to another run.
+        """
+        while self._entered:
+            hook = self._entered.pop()
+            try:
+                await _call(hook, "after", job, state, error)
+            except (KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException:  # also the cancellation of a run that is over: its ack must not be lost
+                logger.exception("the hook %r raised after job %d", hook, job.id)
+
+
+def checked_hooks(given: object, what: str) -> tuple[object, ...]:
+    """`given` as hooks.
+
+    :raises InvalidOption: for anything without a method ``before`` or ``after``, and for a class: it is to be called.
+    """
+    if given is None:
+        return ()
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise InvalidOption(f"{what}: hooks is a list of objects, got {given!r}")
+    hooks = tuple(cast(Iterable[object], given))
+    for hook in hooks:
+        if isinstance(hook, type):
+            raise InvalidOption(f"{what}: a hook is an object: {hook.__name__}() instead of {hook.__name__}")
+        if not any(callable(getattr(hook, method, None)) for method in METHODS):
+            raise InvalidOption(f"{what}: a hook has a method before(job) or after(job, state, error), got {hook!r}")
+    return hooks
+
+
+async def _call(hook: object, method: str, *args: Any) -> None:
+    fn: Callable[..., Any] | None = getattr(hook, method, None)
+    if fn is not None and inspect.isawaitable(result := fn(*args)):
+        await result

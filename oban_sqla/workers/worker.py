@@ -1,0 +1,381 @@
+"""Workers: what jobs run. ``@job`` for functions, ``@worker`` for classes."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from typing_extensions import TypedDict, Unpack
+
+from ..errors import InvalidOption, refuse_unknown
+from ..models import Job, JobSpec
+from ..models.spec import OPTIONS as SPEC_OPTIONS
+from ..models.spec import check_name, check_names, checked_options
+from ..options.backoff import Backoff, BackoffOption, default_backoff
+from ..options.duration import seconds
+from ..options.unique import Unique
+from .arguments import Arguments
+from .cron import Cron
+from .hooks import checked_hooks
+from .registry import default_name, origin_of, workers
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+P = ParamSpec("P")
+C = ParamSpec("C")
+R = TypeVar("R")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+Injected = TypeVar("Injected", Job, AsyncSession, Session)
+
+Executor = Literal["auto", "async", "thread"]
+EXECUTORS = ("auto", "async", "thread")
+Seconds = float | timedelta
+
+
+class WorkerOptions(TypedDict, total=False):
+    """The options of ``@job`` and ``@worker``; see :func:`job`."""
+
+    name: str | None
+    aliases: Sequence[str]
+    queue: str
+    priority: int
+    max_attempts: int
+    tags: Sequence[str]
+    meta: Mapping[str, Any] | None
+    unique: Unique | None
+    timeout: Seconds | None
+    deadline: Seconds | None
+    backoff: BackoffOption
+    cron: str | Cron | None
+    recorded: bool
+    executor: Executor
+    hooks: Sequence[object]
+
+
+class SpecOptions(TypedDict, total=False):
+    """The options of one spec; see :class:`JobSpec`."""
+
+    queue: str
+    priority: int
+    max_attempts: int
+    tags: Sequence[str]
+    meta: Mapping[str, Any] | None
+    scheduled_at: datetime | None
+    schedule_in: float | timedelta | None
+    unique: Unique | None
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A registered worker, as the runtime sees it."""
+
+    name: str
+    aliases: tuple[str, ...]
+    origin: str
+    target: Callable[..., Any]
+    arguments: Arguments | None
+    """The parameters of a function; None for a class, whose ``process`` takes the job."""
+    spec_defaults: Mapping[str, Any]
+    timeout: float | None
+    deadline: float | None
+    backoff: BackoffOption
+    recorded: bool
+    hooks: tuple[object, ...]
+    is_async: bool
+    cron: str | Cron | None = None
+
+    @property
+    def worker_name(self) -> str:
+        return self.name
+
+    @property
+    def cron_entry(self) -> Cron | None:
+        """The entry that it has in the crontab by itself."""
+        return None if self.cron is None else Cron.of_worker(self.cron, self)
+
+    def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`args` in the form in which they are stored."""
+        return args if self.arguments is None else self.arguments.check(args)
+
+    def check_known(self, args: Mapping[str, Any]) -> None:
+        """Check as much of `args` as can be while `later` stands in them."""
+        if self.arguments is not None:
+            self.arguments.check_known(args)
+
+    def timeout_for(self, job: Job | None) -> float | None:
+        """Seconds that one run may take; None for no limit."""
+        own = getattr(self.target, "timeout", None) if self.arguments is None else None
+        if not callable(own):
+            return self.timeout
+        value = own(self.target(), job)
+        return None if value is None else seconds(value, f"{self.name}.timeout()")
+
+    def delay_for(self, job: Callable[[], Job], attempt: int, max_attempts: int) -> float:
+        """Seconds to wait after `attempt` failed."""
+        own = getattr(self.target, "backoff", None) if self.arguments is None else None
+        match self.backoff:
+            case None if callable(own):
+                return seconds(own(self.target(), job()), f"{self.name}.backoff()")
+            case None:
+                return default_backoff(attempt, max_attempts)
+            case Backoff() as backoff:
+                return backoff.delay(attempt)
+            case int() | float() | timedelta() as fixed:
+                return seconds(fixed, f"{self.name}: backoff")
+            case function:
+                return seconds(function(job()), f"{self.name}: backoff")
+
+
+class JobFunction(Generic[P, C, R]):
+    """A function that can be called, and enqueued: what ``@job`` makes of it."""
+
+    __name__: str
+
+    def __init__(self, fn: Callable[C, R], worker: Worker) -> None:
+        self._fn = fn
+        self.worker = worker
+        update_wrapper(self, fn)
+
+    def __call__(self, *args: C.args, **kwargs: C.kwargs) -> R:
+        """Call the function itself, here and now."""
+        return self._fn(*args, **kwargs)
+
+    @property
+    def worker_name(self) -> str:
+        """The name under which its jobs are stored."""
+        return self.worker.name
+
+    @property
+    def spec_defaults(self) -> Mapping[str, Any]:
+        return self.worker.spec_defaults
+
+    def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self.worker.checked_args(args)
+
+    def check_known(self, args: Mapping[str, Any]) -> None:
+        self.worker.check_known(args)
+
+    def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec:
+        """A job that will call the function with these arguments.
+
+        :raises InvalidArgs: when they don't fit its parameters, or JSON can't carry them.
+        """
+        return _spec(self.worker, args, kwargs, {})
+
+    def options(self, **options: Unpack[SpecOptions]) -> WithOptions[P]:
+        """The function with other options for the jobs to come: ``fn.options(queue="slow").new(…)``.
+
+        :raises InvalidOption: for a misspelt option, or a value that it can't have.
+        """
+        return WithOptions(self.worker, options)
+
+    def __repr__(self) -> str:
+        return f"<job {self.worker.name}>"
+
+
+class WithOptions(Generic[P]):
+    """A worker together with options for its next jobs."""
+
+    def __init__(self, worker: Worker, options: SpecOptions) -> None:
+        refuse_unknown(options, SPEC_OPTIONS, f"{worker.name}.options()")
+        self._worker = worker
+        self._options = checked_options({key: value for key, value in options.items() if value is not None})
+        self._given = options
+
+    def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec:
+        """A job that will run with these arguments and the options given before.
+
+        :raises InvalidArgs: when they don't fit the parameters, or JSON can't carry them.
+        """
+        return _spec(self._worker, args, kwargs, self._given)
+
+
+def _spec(worker: Worker, args: tuple[Any, ...], kwargs: dict[str, Any], options: SpecOptions) -> JobSpec:
+    if worker.arguments is not None:
+        return _make_spec(worker, worker.arguments.bind(args, kwargs), **options)
+    if len(args) > 1:
+        raise InvalidOption(f"{worker.name}.new(): expected one dict of args, then options by name, got {args!r}")
+    refuse_unknown(kwargs, SPEC_OPTIONS, f"{worker.name}.new()")
+    return _make_spec(worker, *args, **{**options, **kwargs})
+
+
+# Its **unknown: Never makes type checkers find misspelt options, and refuse any ** of a dict.
+_make_spec = cast(Callable[..., JobSpec], JobSpec)
+
+
+class WorkerClass(Protocol[T_co]):
+    """What ``@worker`` adds to a class."""
+
+    worker: Worker
+    worker_name: str
+    spec_defaults: Mapping[str, Any]
+
+    def __call__(self) -> T_co: ...
+
+    def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]: ...
+
+    def check_known(self, args: Mapping[str, Any]) -> None: ...
+
+    def new(self, args: Mapping[str, Any] | None = None, /, **options: Unpack[SpecOptions]) -> JobSpec:
+        """A job with these args (a dict), run by the class's ``process``."""
+        ...
+
+
+class _JobDecorator(Protocol):
+    @overload
+    def __call__(self, fn: Callable[Concatenate[Injected, P], R], /) -> JobFunction[P, Concatenate[Injected, P], R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> JobFunction[P, P, R]: ...
+
+
+@overload
+def job(fn: Callable[Concatenate[Injected, P], R], /) -> JobFunction[P, Concatenate[Injected, P], R]: ...
+@overload
+def job(fn: Callable[P, R], /) -> JobFunction[P, P, R]: ...
+@overload
+def job(**options: Unpack[WorkerOptions]) -> _JobDecorator: ...
+
+
+def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions]) -> Any:
+    """Make a function a worker. It can still be called; ``fn.new(…)`` makes a job of it.
+
+    ::
+
+        @job(queue="mail", max_attempts=5)
+        async def send_welcome(user_id: int, greeting: str = "Hello") -> None: ...
+
+    A coroutine function runs on the event loop, a plain one in a thread. Parameters annotated ``Job``,
+    ``AsyncSession`` or ``Session`` are filled in by the runtime; put such a parameter first, and type checkers leave
+    it out of ``.new()``. A session's commit also completes the job: its effects happen exactly once.
+
+    :param name: under which its jobs are stored. Default: ``module.qualname``.
+    :param aliases: names of old, whose jobs it runs too.
+    :param queue: default ``"default"``.
+    :param priority: 0 (first, the default) to 9.
+    :param max_attempts: default 20.
+    :param tags: default none.
+    :param meta: default none.
+    :param unique: see :class:`Unique`; default none.
+    :param timeout: seconds or timedelta that one run may take: a coroutine is cancelled, a thread is told
+        (:meth:`Running.cancelled`) and its result refused; the run counts as failed. Default: no limit.
+    :param deadline: seconds or timedelta after the time for which it was scheduled: a job that could not start by
+        then is cancelled. Default: none.
+    :param backoff: :class:`Backoff`, seconds, a timedelta, or a function of the job that gives one of these. Default:
+        Oban's, ``15 + 2**attempt`` seconds.
+    :param cron: a cron expression, or :class:`Cron` without a job for its options: the function is enqueued at these
+        times, without arguments, once in the cluster, wherever an :class:`Oban` runs. Default: none.
+    :param hooks: objects with ``before(job)`` or ``after(job, state, error)`` around every run. Default: none.
+    :param recorded: keep what the function returns, as :class:`Record` does. Default False.
+    :param executor: ``"auto"`` (default), ``"async"`` or ``"thread"``; ``"async"`` for a plain function runs it on the
+        loop, where it must not block.
+    :raises InvalidOption: for a misspelt option, or a value that it can't have.
+    :raises WorkerConflict: when another function has the name.
+    """
+    if fn is not None:
+        return _function_worker(fn, {})
+    refuse_unknown(options, WorkerOptions.__annotations__, "@job")
+
+    def decorate(decorated: Callable[..., Any]) -> JobFunction[..., ..., Any]:
+        return _function_worker(decorated, options)
+
+    return decorate
+
+
+def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T]], WorkerClass[T]]:
+    """Make a class a worker: its method ``process(self, job)``, coroutine or not, runs the jobs.
+
+    ::
+
+        @worker(queue="reports")
+        class BuildReport:
+            async def process(self, job: Job) -> None: ...
+
+        session.add(BuildReport.new({"id": 1}, schedule_in=60))
+
+    It is instantiated without arguments for each run. Optional methods ``backoff(self, job)`` and
+    ``timeout(self, job)`` give seconds or a timedelta. The options are those of :func:`job`.
+
+    :raises InvalidOption: for a misspelt option, a value that it can't have, or a class without ``process``.
+    :raises WorkerConflict: when another class has the name.
+    """
+    refuse_unknown(options, WorkerOptions.__annotations__, "@worker")
+
+    def decorate(cls: type[T]) -> WorkerClass[T]:
+        process = getattr(cls, "process", None)
+        if not callable(process):
+            raise InvalidOption(f"@worker {cls.__qualname__}: a method process(self, job) is expected")
+        made = _register(cls, None, options, inspect.iscoroutinefunction(process))
+        for name, value in {
+            "worker": made,
+            "worker_name": made.name,
+            "spec_defaults": made.spec_defaults,
+            "checked_args": staticmethod(made.checked_args),
+            "check_known": staticmethod(made.check_known),
+            "new": staticmethod(lambda *args, **kwargs: _spec(made, args, kwargs, {})),  # pyright: ignore
+        }.items():
+            setattr(cls, name, value)
+        return cast(WorkerClass[T], cls)
+
+    return decorate
+
+
+def _function_worker(fn: Callable[..., Any], options: WorkerOptions) -> JobFunction[..., ..., Any]:
+    if not callable(fn) or not hasattr(fn, "__qualname__"):
+        raise InvalidOption(f"@job: expected a function, got {fn!r}; options are given by name: @job(queue=…)")
+    if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
+        raise InvalidOption(f"@job {fn.__qualname__}: a generator can't be a job; write a function that returns")
+    arguments = Arguments(fn, (Job, AsyncSession, Session))
+    return JobFunction(fn, _register(fn, arguments, options, inspect.iscoroutinefunction(fn)))
+
+
+def _register(target: Any, arguments: Arguments | None, options: WorkerOptions, coroutine: bool) -> Worker:
+    name = options.get("name")
+    name = default_name(target) if name is None else check_name("name", name)
+    what = f"worker {name!r}"
+    executor = options.get("executor", "auto")
+    if executor not in EXECUTORS:
+        raise InvalidOption(f"{what}: executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
+    if executor == "thread" and coroutine:
+        raise InvalidOption(f"{what}: a coroutine function runs on the event loop, not in a thread; drop executor=")
+    if not isinstance(recorded := options.get("recorded", False), bool):
+        raise InvalidOption(f"{what}: recorded is True or False, got {recorded!r}")
+    given = {key: value for key, value in options.items() if key in SPEC_OPTIONS and value is not None}
+    made = Worker(
+        name=name,
+        aliases=check_names("aliases", options.get("aliases", ())),
+        origin=origin_of(target),
+        target=target,
+        arguments=arguments,
+        spec_defaults=checked_options(given),
+        timeout=_limit(options.get("timeout"), f"{what}: timeout"),
+        deadline=_limit(options.get("deadline"), f"{what}: deadline"),
+        backoff=_checked_backoff(options.get("backoff"), f"{what}: backoff"),
+        recorded=recorded,
+        hooks=checked_hooks(options.get("hooks"), what),
+        is_async=coroutine or executor == "async",
+        cron=options.get("cron"),
+    )
+    _ = made.cron_entry  # checked while the decorator is on the traceback
+    workers.add(made)
+    return made
+
+
+def _limit(value: object, what: str) -> float | None:
+    limit = None if value is None else seconds(value, what)
+    if limit == 0:
+        raise InvalidOption(f"{what}: expected more than 0 seconds, or None for no limit, got {value!r}")
+    return limit
+
+
+def _checked_backoff(backoff: BackoffOption, what: str) -> BackoffOption:
+    if not (backoff is None or callable(backoff) or isinstance(backoff, Backoff)):
+        seconds(backoff, what)
+    return backoff
