@@ -1,7 +1,10 @@
-"""The ``oban-sqla`` command. One file a concern: what runs, on which database, how it ends, what it says.
+"""The ``oban-sqla`` command. One file per concern: what runs, on which database, how it ends, what it prints.
 
 Nothing here is needed by a program that starts an :class:`~oban_sqla.Oban` itself, and only here are signals handled,
 logging configured, and modules imported by name.
+
+Belongs here: options, output and exit codes of commands; signals, logging, and importing modules by name. Does not:
+what a command shows (see `insight`) or changes (see `control`): a dashboard needs both, and no command.
 """
 
 import click

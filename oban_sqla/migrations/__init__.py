@@ -13,6 +13,9 @@
 
 Works online and with ``--sql``, in any schema. Nothing else in this package ever changes the schema. The form (a
 function with a version, called from the user's own chain) is Oban's.
+
+Belongs here: one module per version of the schema, which never changes after its release. Does not: the tables as
+Python uses them (see `models`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The mapped classes. One MetaData holds them all."""
+"""The mapped classes, and the spec that becomes a row. One MetaData holds them all.
+
+Belongs here: tables, columns and indexes as Python sees them, and what users query or add to a session. Does not: SQL
+that the package itself executes (see `statements`), and what creates the tables (see `migrations`).
+"""
 
 from .base import ObanBase, metadata, use_schema
 from .cluster import Leader, Producer, SchemaVersion

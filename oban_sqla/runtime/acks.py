@@ -1,7 +1,7 @@
 """What became of jobs, on its way to the database.
 
 Acks gather while a statement is in flight, so that they come in batches by themselves. The common one (done, nothing
-to note) has a statement of its own.
+to note) has its own statement.
 """
 
 from __future__ import annotations
@@ -146,14 +146,14 @@ class Acks(Loop):
 
     async def _send_failure(self, ack: Ack, error: StatementFailed) -> None:
         """The outcome can't be stored: write a plain failure instead."""
-        logger.error("job %d: its outcome can't be stored (%s); noted as a failure", ack.id, error)
+        logger.error("job %d: its outcome can't be stored (%s); storing a failure instead", ack.id, error)
         plain = failure(ack, f"the outcome of this run ({ack.state}) can't be stored: {error}")
         try:
             changed = await self._lane.run_unshielded(acknowledge, **parameters(acknowledge, [plain]))
         except StatementFailed as refusal:
             if not refusal.is_data_error:
                 raise
-            logger.error("job %d: not even a failure can be stored (%s); it stays executing", ack.id, refusal)
+            logger.error("job %d: its failure can't be stored either (%s); the job stays executing", ack.id, refusal)
             self._keep(ack, REFUSED_RETRY)
             return
         if changed:

@@ -1,6 +1,6 @@
 """Tells the other nodes that jobs were committed: at once when idle, then at most every 10 ms a queue.
 
-A NOTIFY inside each inserting transaction would serialise their commits; one from a connection of its own, now and
+A NOTIFY inside each inserting transaction would serialise their commits; one from a separate connection, now and
 then, costs them nothing.
 """
 
@@ -23,7 +23,7 @@ class Announcer(Loop):
 
     :param lane: the connection to send on.
     :param schema: where the tables live; the channels are named by it.
-    :param origin: who says so; its own notifications come back to every listener.
+    :param origin: identifies the sender, because a listener hears its own notifications, too.
     """
 
     name = "announcer"

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FIRST_UNKNOWN_DELAY = 5.0
 LONGEST_UNKNOWN_DELAY = 300.0
 FENCED = "fenced"
-"""What telemetry and hooks are told of a run whose job had been given to another one. No state of a job."""
+"""What telemetry and hooks get as the state of a run whose job was given to another run. Not a state of a job."""
 
 
 class Stop(enum.Enum):
@@ -235,7 +235,7 @@ class Attempt:
             case Cancel() | Discard():
                 return self._final("cancelled" if isinstance(outcome, Cancel) else "discarded", outcome.reason)
             case _:
-                raise InvalidOption(f"{type(outcome).__name__} is no outcome of a job")
+                raise InvalidOption(f"{type(outcome).__name__} is not a valid outcome of a job")
 
     def _raised(self, error: BaseException, worker: Worker | None) -> Ack:
         if isinstance(error, asyncio.CancelledError) and self.stop is Stop.SHUTDOWN:
@@ -257,7 +257,7 @@ class Attempt:
             delay = None if worker is None else worker.delay_for(lambda: row.job, row.attempt, row.max_attempts)
         except Exception as broken:
             delay = None
-            message += f"\n\nIts backoff raised as well, so the usual one is used:\n{_format(broken)}"
+            message += f"\n\nThe worker's backoff raised too, so the default one is used:\n{_format(broken)}"
         return failure(self.ack(), message, delay)
 
     def ack(

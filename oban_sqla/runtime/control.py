@@ -26,7 +26,7 @@ from .loop import Loop
 from .producer import Producer
 
 LOOK_EVERY = 5.0
-"""Seconds between two looks that nobody asked for."""
+"""Seconds between two looks when no signal arrives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +183,11 @@ class Control(Loop):
                 return
 
     async def _see_end(self, producer: Producer) -> None:
-        logger.info("queue %r ends here", producer.queue)
+        logger.info("queue %r is stopping on this node", producer.queue)
         try:
             await self._end(producer)
         except Exception as error:
-            logger.warning("while ending the queue %r: %s: %s", producer.queue, type(error).__name__, error)
+            logger.warning("stopping queue %r failed: %s: %s", producer.queue, type(error).__name__, error)
         self._ending.pop(producer.queue, None)
         self.wake()  # it may have been started again meanwhile
 
@@ -202,7 +202,7 @@ class Control(Loop):
             return
         asked = _foreign_order(signal)
         if asked is None or not isinstance(queue, str) or not queue.strip():
-            logger.debug("a signal that says nothing to this node was ignored: %r", action)
+            logger.debug("ignored a signal with an unknown action: %r", action)
             return
         node = self._config.node if whom == own else EVERY_NODE
         for name in sorted(self.known) if queue == "*" else [queue]:
@@ -231,7 +231,7 @@ def _foreign_order(signal: Mapping[str, Any]) -> Asked | None:
 
 
 def _valid(limit: object) -> int | None:
-    """A limit, or None for what is none: a stranger may write anything."""
+    """A limit, or None for what is not a valid limit: another program may write anything."""
     try:
         return Queue(limit=limit).limit if isinstance(limit, int) else None
     except InvalidOption:

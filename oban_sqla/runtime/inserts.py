@@ -1,4 +1,4 @@
-"""Jobs that are enqueued in no transaction of the user's: one round trip, and one commit for all that come meanwhile.
+"""Jobs enqueued outside of the user's transactions: one round trip, and one commit for all that come meanwhile.
 
 A session costs a BEGIN, the INSERT, a COMMIT and SQLAlchemy's own work. ``await oban.enqueue(spec)`` needs none of it:
 the statement is its own transaction, on a connection of the node's. While one is in flight the next ones gather.
@@ -24,7 +24,7 @@ _Waiting = tuple[Sequence[JobSpec], asyncio.Future[None]]
 class Inserts:
     """Writes jobs as they come, in batches by themselves.
 
-    A task a batch, not a loop that is woken for each: that saves a third of what an insert costs the client.
+    A task per batch, not a loop that is woken for each: that saves a third of what an insert costs the client.
 
     :param lane: the connection to write on; it connects when the first job comes.
     :param written: called with the jobs that were committed.

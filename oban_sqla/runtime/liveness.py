@@ -1,6 +1,6 @@
-"""A node's signs of life: one statement for all its producers, every few seconds, and a lock for each.
+"""A node's heartbeat: one statement for all its producers, every few seconds, and a lock for each.
 
-The sign says when the node last worked, the lock whether its connection stands. Either alone would lie: a job that
+The heartbeat says when the node last worked, the lock whether its connection stands. Either alone would lie: a job that
 blocks the event loop silences a node that is alive, and a crash of the server, or a pooler, takes its locks. The
 lifeline calls a producer dead when both are gone.
 """

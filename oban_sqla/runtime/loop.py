@@ -44,7 +44,7 @@ class Loop(ABC):
     async def step(self) -> float | None:
         """Do what is to be done now.
 
-        :returns: seconds until the next step unless somebody wakes the loop before; None to wait for that.
+        :returns: seconds until the next step unless the loop is woken before; None to wait for that.
         """
 
     def start(self) -> None:

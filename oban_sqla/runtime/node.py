@@ -105,8 +105,8 @@ class Node:
         if await behind_transaction_pooler(self.engine):
             mark_pooled(self.engine)
             logger.warning(
-                "a transaction pooler stands between this node and its database: notifications can't reach it, so it "
-                "polls every %g s, and a dead node is known by its silence alone (see docs/poolers.md)",
+                "this node connects through a transaction pooler: notifications can't reach it, it polls every %g s, "
+                "and a dead node is noticed only by its missing heartbeats (see docs/poolers.md)",
                 self.config.poll_interval,
             )
         [(server, database)] = await self.upkeep.run(identify)
@@ -159,7 +159,7 @@ class Node:
         try:
             await self.liveness.retire([producer for producer in self.producers.values() if not producer.running])
         except StatementFailed as error:
-            logger.warning("the rows of the stopped producers stay until they are stale: %s", error)
+            logger.warning("could not delete the rows of the stopped producers, which stay until stale: %s", error)
         await self.close()
 
     async def _send_last_acks(self) -> None:
@@ -298,4 +298,4 @@ async def _finish(producer: Producer, grace: float) -> list[Attempt]:
 async def _all(work: Iterable[Any]) -> None:
     for result in await asyncio.gather(*work, return_exceptions=True):
         if isinstance(result, BaseException):
-            logger.warning("while stopping: %s: %s", type(result).__name__, result)
+            logger.warning("error while stopping: %s: %s", type(result).__name__, result)

@@ -1,4 +1,4 @@
-"""Listens: one connection of its own, because a LISTEN on a pooled one would leak to its next borrower."""
+"""Listens: on its own connection, because a LISTEN on a pooled one would leak to its next borrower."""
 
 from __future__ import annotations
 
@@ -76,4 +76,4 @@ class Notifier(Loop):
         try:
             self._heard(channel, unpacked(payload))
         except ValueError:
-            logger.debug("a notification on %s that is not ours was ignored", channel)
+            logger.debug("ignored a notification on %s that is not valid", channel)

@@ -286,6 +286,6 @@ class Producer(Loop):
         self._fetched = bool(doubts)
         self._reconcile_at = doubts or [now + RECONCILE_EVERY]
         if rows:
-            telemetry.logger.warning("%s: gave back %d jobs whose fetch went unheard", self.name, len(rows))
+            telemetry.logger.warning("%s: gave back %d jobs of a fetch whose answer was lost", self.name, len(rows))
             self._more = True
             self._cursor.forget()

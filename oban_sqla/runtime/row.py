@@ -1,4 +1,4 @@
-"""One fetched row, and the :class:`Job` that it becomes when somebody asks for one."""
+"""One fetched row, and the :class:`Job` that it becomes when a worker or hook asks for one."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def order(self) -> tuple[int, datetime, int]:
-        """Where the job stands in its queue."""
+        """The place of the job in its queue."""
         return (self.priority, self.scheduled_at, self.id)
 
     @property
@@ -93,7 +93,7 @@ class Row:
 
     @property
     def meta_object(self) -> dict[str, Any]:
-        """The meta, or an empty dict where a stranger wrote something else, or more than Python reads."""
+        """The meta, or an empty dict where another program wrote something else, or more than Python reads."""
         try:
             meta: Any = json.loads(self.meta)
         except (ValueError, RecursionError):

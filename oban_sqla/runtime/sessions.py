@@ -130,7 +130,7 @@ def _finish(session: Session, ack: Ack) -> None:
 
 
 def refuse_commit(session: Session) -> None:
-    """From now on a job has the session, and may commit only savepoints of its own."""
+    """From now on a job has the session, and may commit only its own savepoints."""
     session.info[_IN_JOB] = session.get_nested_transaction()
 
 
@@ -144,5 +144,5 @@ def _refuse_commit(session: Session) -> None:
     if _IN_JOB in session.info and session.get_nested_transaction() is session.info[_IN_JOB]:
         raise ObanError(
             "commit() inside a job: the runtime commits this session when the job ends, together with the job's "
-            "completion; use begin_nested() for a part that may fail, or a session of your own"
+            "completion; use begin_nested() for a part that may fail, or another session"
         )

@@ -13,6 +13,8 @@
 Everything works on the connection of the session it is given and never on another one, so a rolled-back transaction
 leaves nothing. Await the calls with an ``AsyncSession``, and don't with a ``Session``. The names are those of Oban's
 ``Oban.Testing``; running jobs in the test's own transaction is what its sandbox does.
+
+Belongs here: what a user's tests call. Does not: the tests of this package, and anything that a running node uses.
 """
 
 from .drain import drain

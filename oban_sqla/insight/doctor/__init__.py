@@ -2,6 +2,9 @@
 
 It only reads, in one transaction; no statement takes longer than five seconds, waits for a lock longer than one, or
 reads a large table from end to end. What a check can't look at, for lack of a privilege or of time, is skipped.
+
+Belongs here: checks of the database and of the cluster as a whole. Does not: questions about one job (see
+`insight.why`), and repairs: a finding says what to run, and a person runs it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
 """Why a job is not running, or what it is doing: for people who wait for it, with the next step to take.
 
 A few statements, each by an index and none counting far, in one transaction that is rolled back. Nothing is changed.
+
+Belongs here: one job, and what decides about it. Does not: the health of the database and of the cluster as a whole,
+which the doctor examines.
 """
 
 from __future__ import annotations

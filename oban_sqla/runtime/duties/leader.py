@@ -1,11 +1,11 @@
 """Who leads: one node of an instance, for as long as it renews its lease.
 
-The lease is a row of our own (``oban_sqla:<name>``), taken and renewed by one statement and judged by the database's
-clock. Whoever holds it competes for Oban's own row too: while that one is ours, the rescuing by time alone that a node
-of oban-py would do rests. A leader steps down by its own clock, with a margin, when it can't renew (River's local
-deadline); and whatever it writes carries the lease in its WHERE, because a clock can't help a process that was paused.
+The lease is our own row (``oban_sqla:<name>``), taken and renewed by one statement and judged by the database's
+clock. Its holder competes for Oban's own row too: while that one is ours, no node of oban-py leads, so none rescues by
+time alone. A leader steps down by its own clock, with a margin, when it can't renew (River's local deadline); and each
+of its writes carries the lease in its WHERE, because a clock can't help a process that was paused.
 
-Told: the span ``oban.leader.election`` with ``leader``.
+Telemetry: the span ``oban.leader.election`` with ``leader``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Leadership(Loop):
     """Competes for the lease of an instance.
 
     :param lane: the connection to compete on.
-    :param schema: where the tables live; names the channel on which a resignation is told.
+    :param schema: where the tables live; names the channel on which a resignation is announced.
     :param name: of the instance.
     :param node: the node's name.
     :param origin: drawn for this start; makes the holder of the lease unique.
@@ -88,7 +88,7 @@ class Leadership(Loop):
         if not leads:
             self._until = 0.0
             if led:
-                logger.warning("%s no longer leads %s: its lease was taken", self.holder, self.lease)
+                logger.warning("%s no longer leads %s: another node took the lease", self.holder, self.lease)
             # Without an answer somebody took it this moment; that lease is there to be read at the next look.
             return min(self._ttl / RENEWALS if left is None else float(left), self._ttl) + random.uniform(0.01, 0.1)
         # Counted from before the statement, so that the row outlives our own belief in it.
@@ -111,4 +111,4 @@ class Leadership(Loop):
                 payload=self._resignation,
             )
         except StatementFailed as error:
-            logger.warning("the lease of %s stays until it ends: %s", self.holder, error)
+            logger.warning("could not release the lease of %s, which lasts until it expires: %s", self.holder, error)

@@ -2,16 +2,16 @@
 
 Every `lifeline_interval` the leader looks at the producers. One is dead when
 
-- its sign of life is stale (`stale_after`, 15 s) and nobody holds its lock, or
-- its sign is stale for four times as long (60 s), where it never had a lock: behind a transaction pooler, or a producer
-  of oban-py; or its row is missing for as long, while it has executing jobs; or
-- its sign is stale for `dead_after` (an hour), whatever its lock says: some connections lie.
+- its heartbeat is stale (`stale_after`, 15 s) and no connection holds its lock, or
+- its heartbeat is stale for four times as long (60 s), where it never had a lock: behind a transaction pooler, or a
+  producer of oban-py; or its row is missing for as long, while it has executing jobs; or
+- its heartbeat is stale for `dead_after` (an hour), whatever its lock says: some connections lie.
 
 What is seen is believed only when it lasts: the leader has led, on one connection, for `stale_after`, and has itself
 seen the producer silent for half of that. After a crash of the server, which empties the table of producers, after an
 outage, or when the database's clock is set, every living node so has the time to show itself.
 
-Told: the span ``oban.lifeline.rescue`` with ``rescued_count``, and ``available_count``, ``retryable_count``,
+Telemetry: the span ``oban.lifeline.rescue`` with ``rescued_count``, and ``available_count``, ``retryable_count``,
 ``discarded_count`` and ``cancelled_count``, which add up to it.
 """
 
@@ -141,7 +141,7 @@ class Lifeline(Loop):
                 break
         if states:
             found = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-            telemetry.logger.warning("jobs of %d dead producers are now: %s", len(dead), found)
+            telemetry.logger.warning("rescued the jobs of %d dead producers: %s", len(dead), found)
         counts = {f"{state}_count": states[state] for state in ("available", "retryable", "discarded", "cancelled")}
         return {"rescued_count": states.total()} | counts
 

@@ -1,11 +1,11 @@
-"""The pruner: deletes finished jobs that nobody needs any more.
+"""The pruner: deletes finished jobs that are past their age or count.
 
 Every `interval` of :class:`Prune` (60 s) the leader applies its policies. A batch is at most `limit` jobs. While full
-batches come it goes on, with a rest after each of :data:`REST` times as long as that took: deleting without a break
-would cost the jobs that run meanwhile half of their speed. It has a connection of its own, only while it prunes. A
+batches come it goes on, with a pause after each of :data:`REST` times as long as that took: deleting without a break
+would cost the jobs that run meanwhile half of their speed. It has its own connection, only while it prunes. A
 batch that the server can't delete in time is halved.
 
-Told: the span ``oban.pruner.prune`` with ``pruned_count``, a round.
+Telemetry: the span ``oban.pruner.prune`` with ``pruned_count``, once per round.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .leader import Leadership
 SMALLEST_BATCH = 100
 
 REST = 3.0
-"""How many times longer than a full batch the rest after it is."""
+"""How many times longer than a full batch the pause after it is."""
 
 
 class Pruner(Loop):

@@ -10,9 +10,9 @@ once make one job. A clock that steps back makes nothing twice: ticks are taken 
 * **@reboot** is run when a node leads that was started after the entry last ran. So it is not run again when the lead
   passes to a node that was there already. (In Oban every node runs it when it leads for the first time.)
 * **Entries in the code** are written by every node at its start, and confirmed once a minute. One that no node has
-  confirmed for five minutes was taken out of the code, and rests.
+  confirmed for five minutes was taken out of the code, and is inactive.
 
-Told: the span ``oban.scheduler.evaluate`` with ``enqueued_count``, when ticks are due.
+Telemetry: the span ``oban.scheduler.evaluate`` with ``enqueued_count``, when ticks are due.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ..loop import Loop
 from .leader import Leadership
 
 REREAD = 5.0
-"""Seconds after which the entries are read again, whatever was heard."""
+"""Seconds after which the entries are read again, without any notification."""
 
 LATE = 60.0
 """Seconds that a tick may come late."""
@@ -49,7 +49,7 @@ CONFIRM_EVERY = 60.0
 """Seconds after which a node says again which entries its code has."""
 
 LIFETIME = 300.0
-"""Seconds after which an entry of the code rests that no node has confirmed."""
+"""Seconds after which an entry of the code that no node has confirmed is inactive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Scheduler(Loop):
 
     :param engine: to insert jobs with.
     :param lane: to read on.
-    :param leadership: who leads.
+    :param leadership: says whether this node leads.
     :param own: gives the entries that this node has in its code, by name.
     """
 
@@ -150,7 +150,7 @@ class Scheduler(Loop):
             except (InvalidOption, OverflowError) as error:
                 # A stranger's row. Told once: it comes by every five seconds.
                 if entry not in self._unreadable:
-                    telemetry.logger.error("the cron entry %r is left out: %s", entry.name, error)
+                    telemetry.logger.error("cron entry %r is ignored: %s", entry.name, error)
                     self._unreadable.add(entry)
 
     def _next(self, entry: Entry, now: datetime) -> datetime | None:
@@ -167,7 +167,7 @@ class Scheduler(Loop):
                 told["enqueued_count"] = told.get("enqueued_count", 0) + made
             except Exception as error:
                 # The others are due as well. It is tried again: what was not committed is still to be taken.
-                telemetry.logger.warning("the tick %s of the cron entry %r: %s", tick, entry.name, error)
+                telemetry.logger.warning("cron entry %r: tick %s failed, trying again: %s", entry.name, tick, error)
                 failed = error
         if failed is not None:
             raise failed
@@ -188,12 +188,12 @@ class Scheduler(Loop):
         try:
             job = copied(spec, notes(entry.name, entry.expression, entry.timezone, tick), tick)
         except InvalidOption as error:
-            telemetry.logger.error("the cron entry %r: its tick %s is passed over: %s", entry.name, tick, error)
+            telemetry.logger.error("cron entry %r: tick %s was skipped: %s", entry.name, tick, error)
             return 0
         return sum(not written.conflict for written in write(session, [job]))
 
 
 def _instant(seconds: float) -> datetime:
     if math.isinf(seconds):
-        raise OverflowError(f"{seconds} is no time")
+        raise OverflowError(f"{seconds} is not a time")
     return datetime.fromtimestamp(seconds, UTC)

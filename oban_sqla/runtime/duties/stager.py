@@ -8,7 +8,7 @@ seconds is told when it is written, so a job is on time whoever wrote it, unless
 A node that finds its jobs overdue when it polls, because there is no leader, or it hangs, or can't be reached, stages
 for its own queues until that is over.
 
-Told: the span ``oban.stager.stage`` with ``staged_count``.
+Telemetry: the span ``oban.stager.stage`` with ``staged_count``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .leader import Leadership
 
 LARGEST_BATCH = 5_000
 LISTENING = 5
-"""How many times less often a node looks that is told by notifications, too."""
+"""How many times less often a node looks that notifications reach."""
 GRACE = 2.0
 """Seconds for which a job may be due before a node that does not lead stages it."""
 ALONE_FOR = 15.0
@@ -85,7 +85,9 @@ class Stager(Loop):
             if queue is not None:
                 self._noticed(queue)
             else:
-                telemetry.logger.warning("jobs are overdue, nobody stages them: this node does for its own queues")
+                telemetry.logger.warning(
+                    "overdue jobs found and no leader is staging; staging this node's queues for %g s", ALONE_FOR
+                )
                 self._alone_until = time.monotonic() + ALONE_FOR
                 return 0.0
         return self._rest

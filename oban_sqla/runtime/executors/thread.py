@@ -32,7 +32,7 @@ class Threads:
     def submit(self, fn: Callable[[], Any], context: Context) -> asyncio.Future[Any]:
         """Run `fn` in a thread and in `context`. To be called on the event loop.
 
-        :returns: a future with what `fn` returns or raises, whatever its kind. Cancelling it does not stop the thread.
+        :returns: a future with what `fn` returns or raises, of any kind. Cancelling it does not stop the thread.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()

@@ -130,11 +130,11 @@ class Lane:
 
     @property
     def pooled(self) -> bool:
-        """Whether a transaction pooler stands between the node and the server; see :func:`mark_pooled`."""
+        """Whether the node connects through a transaction pooler; see :func:`mark_pooled`."""
         return bool(self._engine.sync_engine.get_execution_options().get(_POOLED))
 
     async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
-        """Execute `statement` in a transaction of its own, connecting first if need be.
+        """Execute `statement` in its own transaction, connecting first if need be.
 
         A caller that is cancelled leaves; the statement itself runs to its end, because cancelling it midway could
         leak the connection with its locks.
@@ -186,7 +186,7 @@ class Lane:
             raise
 
     async def run_unshielded(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
-        """As :meth:`run`, for a caller that nobody cancels: the task of a :class:`Loop`. Saves a task of its own."""
+        """As :meth:`run`, for a caller that is never cancelled: the task of a :class:`Loop`. Saves creating a task."""
         asked = self._attempts
         async with self._lock:
             connection = await self._connected(asked)
@@ -323,7 +323,7 @@ def _execute(connection: Connection, statement: Statement, parameters: dict[str,
 
 
 def twin(engine: AsyncEngine) -> AsyncEngine:
-    """An engine that connects like `engine`, with a pool of its own."""
+    """An engine that connects like `engine`, with its own pool."""
     sync = engine.sync_engine
     copy = Engine(sync.pool.recreate(), sync.dialect, sync.url, hide_parameters=True)
     return AsyncEngine(copy).execution_options(**sync.get_execution_options())

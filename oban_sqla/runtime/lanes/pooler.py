@@ -1,7 +1,7 @@
-"""Finding out whether a transaction pooler stands between a node and its server.
+"""Finding out whether a node connects through a transaction pooler.
 
 Behind one, each transaction of a connection may be run by another backend: what a session holds (LISTEN, advisory
-locks, SET, prepared statements) is lost, or worse, found by somebody else. Nothing announces it. But a backend serves
+locks, SET, prepared statements) is lost, or worse, found by another client. Nothing announces it. But a backend serves
 one client of a direct connection, or of a session pooler, for as long as that is open; so two connections that are open
 at once and meet the same backend, or one that meets two, prove it.
 """
