@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
-from typing import Any, TypedDict, TypeVar, cast
+from datetime import UTC, datetime
+from typing import Any, TypedDict, TypeVar
 
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
-from ..control.crons import Crons, unknown_entry
-from ..errors import InvalidOption
+from ..control.crons import Crons
+from ..insight.crons import CronInfo, describe, find, ticks
 from ..models import CronEntry, JobSpec
-from ..runtime.duties.scheduler import LIFETIME
 from .database import database_option, on_database, schema_option
-from .groups import Listing
+from .groups import ListByDefault
 from .output import json_option, print_json, print_table
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-REBOOT = "when a node started later leads"
+REBOOT = "due when a node that starts later leads"
 
 
 class Where(TypedDict):
@@ -47,32 +46,32 @@ class Args(click.ParamType[dict[str, Any]]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
         try:
-            read: Any = json.loads(value) if isinstance(value, str) else value
+            parsed: Any = json.loads(value) if isinstance(value, str) else value
         except ValueError as error:
-            self.fail(f"{value!r} is no JSON: {error}", param, ctx)
-        if not isinstance(read, dict):
+            self.fail(f"{value!r} is not valid JSON: {error}", param, ctx)
+        if not isinstance(parsed, dict):
             self.fail(f"expected a JSON object such as '{{\"days\": 7}}', got {value}", param, ctx)
-        return read  # pyright: ignore[reportUnknownVariableType]
+        return parsed  # pyright: ignore[reportUnknownVariableType]
 
 
-@click.group(cls=Listing, short_help="See the crontab, and edit it.")
+@click.group(cls=ListByDefault, short_help="Show and edit the crontab.")
 def cron() -> None:
-    """See what is due again and again, and edit it, for the whole cluster.
+    """Show and edit the crontab of the cluster.
 
     \b
-    The entries, and when each is due:
+    List the entries, and print when one is due:
       oban-sqla cron
       oban-sqla cron next nightly -n 10
-    Beside its times, and not at all:
+    Enqueue the job of an entry now, and pause an entry:
       oban-sqla cron run nightly
       oban-sqla cron pause nightly
-    An entry of your own, or another time for one:
+    Add an entry, or replace one:
       oban-sqla cron put nightly "0 3 * * *" app.reports.build \\
           --args '{"days": 7}' --timezone Europe/Paris
     """
 
 
-@cron.command("list", short_help="All entries (the default).")
+@cron.command("list", short_help="List all entries (the default).")
 @_where
 def list_entries(**where: Unpack[Where]) -> None:
     """List the entries of the crontab. Times are UTC.
@@ -82,14 +81,14 @@ def list_entries(**where: Unpack[Where]) -> None:
       oban-sqla cron list --json
 
     \b
-    state  active; paused; resting: no running node has it in its code any more
-    last   the planned time of the last job that it made
+    state  active; paused; or resting: inactive, because no running node has it in its code
+    last   the planned time of its last job
     next   when it is due; @reboot has no such time
     """
-    entries = _on_crons(where, Crons.all)
     now = datetime.now(UTC)
+    entries = [describe(entry, now) for entry in _on_crons(where, Crons.all)]
     if where["as_json"]:
-        print_json([_as_dict(entry, now) for entry in entries])
+        print_json([entry.as_dict() for entry in entries])
         return
     columns = ("name", "expression", "timezone", "worker", "state", "last", "next")
     rows = (
@@ -97,43 +96,41 @@ def list_entries(**where: Unpack[Where]) -> None:
             entry.name,
             entry.expression,
             entry.timezone,
-            _worker(entry),
-            _state(entry, now),
+            entry.worker,
+            entry.state,
             entry.last_tick,
-            _next(entry, now),
+            entry.next_tick,
         )
         for entry in entries
     )
     print_table(columns, rows, "the crontab is empty")
 
 
-@cron.command("next", short_help="When an entry is due.")
+@cron.command("next", short_help="Print when an entry is due.")
 @_name_argument
-@click.option("-n", "--count", type=click.IntRange(1, 1_000), default=5, show_default=True, help="How many times.")
+@click.option(
+    "-n", "--count", type=click.IntRange(1, 1_000), default=5, show_default=True, help="How many times to print."
+)
 @_where
 def next_times(name: str, count: int, **where: Unpack[Where]) -> None:
-    """Print the next instants at which an entry is due, in UTC, also while it rests.
+    """Print the next times at which an entry is due, in UTC, also when it is paused.
 
     \b
       oban-sqla cron next nightly -n 10
     """
     entry = _on_crons(where, lambda crons: _entry(crons, name))
-    times: list[datetime] = []
-    tick = entry.next(datetime.now(UTC))
-    while tick is not None and len(times) < count:
-        times.append(tick)
-        tick = entry.next(tick)
+    times = ticks(entry, datetime.now(UTC), count)
     if where["as_json"]:
         print_json(times)
         return
-    print_table(["due"], ([time] for time in times), f"{name} ({entry.expression}): no time; {REBOOT}")
+    print_table(["due"], ([time] for time in times), f"{name} ({entry.expression}): no fixed time; {REBOOT}")
 
 
 @cron.command(short_help="Enqueue an entry's job now.")
 @_name_argument
 @_where
 def run(name: str, **where: Unpack[Where]) -> None:
-    """Enqueue the job of an entry now, beside its times; a paused entry's too.
+    """Enqueue the job of an entry now, in addition to its times. Works for a paused entry, too.
 
     \b
       oban-sqla cron run nightly
@@ -142,15 +139,15 @@ def run(name: str, **where: Unpack[Where]) -> None:
     if where["as_json"]:
         print_json({"id": spec.id, "state": spec.state, "conflict": spec.conflict})
         return
-    known = "is there already, and it is unique" if spec.conflict else f"is {spec.state}"
-    click.echo(f"job {spec.id} of {name!r} ({spec.worker}, queue {spec.queue}) {known}")
+    outcome = "is unique, and exists already" if spec.conflict else f"is {spec.state}"
+    click.echo(f"job {spec.id} of {name!r} ({spec.worker}, queue {spec.queue}) {outcome}")
 
 
-@cron.command(short_help="Let an entry rest.")
+@cron.command(short_help="Pause an entry.")
 @_name_argument
 @_where
 def pause(name: str, **where: Unpack[Where]) -> None:
-    """Let an entry rest, also over restarts, until it is resumed.
+    """Pause an entry until it is resumed. The pause outlasts restarts.
 
     \b
       oban-sqla cron pause nightly
@@ -158,11 +155,11 @@ def pause(name: str, **where: Unpack[Where]) -> None:
     _changed(where, name, lambda crons: crons.pause(name), "is paused")
 
 
-@cron.command(short_help="The end of a pause.")
+@cron.command(short_help="Resume an entry.")
 @_name_argument
 @_where
 def resume(name: str, **where: Unpack[Where]) -> None:
-    """Let an entry be due again. What it missed meanwhile is not made up for.
+    """Resume a paused entry. Times that it missed meanwhile are not made up for.
 
     \b
       oban-sqla cron resume nightly
@@ -170,11 +167,11 @@ def resume(name: str, **where: Unpack[Where]) -> None:
     _changed(where, name, lambda crons: crons.resume(name), "is active")
 
 
-@cron.command(short_help="Remove an entry.")
+@cron.command(short_help="Delete an entry.")
 @_name_argument
 @_where
 def delete(name: str, **where: Unpack[Where]) -> None:
-    """Remove an entry. One that is in the code comes back at the next start of a node: pause it instead.
+    """Delete an entry. An entry in the code comes back when a node starts: pause it instead.
 
     \b
       oban-sqla cron delete nightly
@@ -190,22 +187,22 @@ def delete(name: str, **where: Unpack[Where]) -> None:
     if where["as_json"]:
         print_json({"name": name, "deleted": True, "in_code": in_code})
         return
-    again = "; it stands in code, so it comes back when a node that has it starts" if in_code else ""
+    again = "; it is in the code of a node, so it comes back when such a node starts" if in_code else ""
     click.echo(f"{name!r} is deleted{again}")
 
 
-@cron.command(short_help="Add an entry, or replace it.")
+@cron.command(short_help="Add or replace an entry.")
 @_name_argument
 @click.argument("expression")
 @click.argument("worker")
-@click.option("--args", "args", type=Args(), help="The job's args, an object. Default: none.")
-@click.option("--timezone", default="UTC", show_default=True, help="Of the expression, such as Europe/Paris.")
-@click.option("--queue", metavar="NAME", help="Default: default.")
-@click.option("--priority", type=int, help="From 0, first, to 9. Default: 0.")
-@click.option("--max-attempts", type=int, help="Default: 20.")
-@click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be given several times.")
-@click.option("--paused", is_flag=True, help="Let it rest until it is resumed.")
-@click.option("--catch-up", is_flag=True, help="Run the last time that no node was up for.")
+@click.option("--args", "args", type=Args(), help="The args of the job, a JSON object. Default: none.")
+@click.option("--timezone", default="UTC", show_default=True, help="Time zone of the expression, such as Europe/Paris.")
+@click.option("--queue", metavar="NAME", help="Queue of the job. Default: default.")
+@click.option("--priority", type=int, help="Priority of the job, 0 (first) to 9. Default: 0.")
+@click.option("--max-attempts", type=int, help="Attempts of the job. Default: 20.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A tag of the job. May be repeated.")
+@click.option("--paused", is_flag=True, help="Add it as paused.")
+@click.option("--catch-up", is_flag=True, help="Run the last missed time when a node is up again.")
 @_where
 def put(
     name: str,
@@ -221,14 +218,14 @@ def put(
     catch_up: bool,
     **where: Unpack[Where],
 ) -> None:
-    """Add an entry, or replace the one of that name; no start of a node changes it again.
+    """Add an entry, or replace the entry of that name. Starting nodes don't change it any more.
 
     \b
       oban-sqla cron put nightly "0 3 * * *" app.reports.build
       oban-sqla cron put nightly @daily app.reports.build --queue slow
 
-    WORKER is only a name here: nothing is imported, so neither it nor its args are checked, and options that the
-    worker has in its code (its queue, its attempts) have to be given again.
+    WORKER is only a name here: nothing is imported. So neither the worker nor its args are checked,
+    and options that the worker has in its code (queue, attempts) have to be given again.
     """
     spec = JobSpec(worker, args, queue=queue, priority=priority, max_attempts=max_attempts, tags=tags or None)
 
@@ -245,11 +242,11 @@ def _changed(where: Where, name: str, change: Callable[[Crons], Awaitable[None]]
         await change(crons)
         return await _entry(crons, name)
 
-    entry, now = _on_crons(where, work), datetime.now(UTC)
+    entry: CronInfo = describe(_on_crons(where, work), datetime.now(UTC))
     if where["as_json"]:
-        print_json(_as_dict(entry, now))
+        print_json(entry.as_dict())
         return
-    due = _next(entry, now)
+    due = entry.next_tick
     click.echo(f"{name!r} {now_it}" + ("" if due is None else f"; next at {due:%Y-%m-%d %H:%M:%S} UTC"))
 
 
@@ -265,47 +262,4 @@ async def _entry(crons: Crons, name: str) -> CronEntry:
 
     :raises InvalidOption: when there is none.
     """
-    entries = {entry.name: entry for entry in await crons.all()}
-    if name not in entries:
-        raise unknown_entry(name, list(entries))
-    return entries[name]
-
-
-def _state(entry: CronEntry, now: datetime) -> str:
-    if entry.paused:
-        return "paused"
-    if entry.declared_at is not None and entry.declared_at < now - timedelta(seconds=LIFETIME):
-        return "resting"
-    return "active"
-
-
-def _worker(entry: CronEntry) -> object:
-    """The worker's name; None where a stranger left it out."""
-    spec: object = entry.spec
-    return cast(dict[str, object], spec).get("worker") if isinstance(spec, dict) else None
-
-
-def _next(entry: CronEntry, now: datetime) -> datetime | None:
-    """When an active entry is due; None also for an expression that a stranger wrote and nobody can read."""
-    if _state(entry, now) != "active":
-        return None
-    try:
-        return entry.next(now)
-    except InvalidOption:
-        return None
-
-
-def _as_dict(entry: CronEntry, now: datetime) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "expression": entry.expression,
-        "timezone": entry.timezone,
-        "worker": _worker(entry),
-        "spec": entry.spec,
-        "state": _state(entry, now),
-        "paused": entry.paused,
-        "catch_up": entry.catch_up,
-        "in_code": entry.declared_at is not None,
-        "last_tick": entry.last_tick,
-        "next_tick": _next(entry, now),
-    }
+    return find(await crons.all(), name)

@@ -1,12 +1,12 @@
-"""Groups of commands that list what there is when nothing else is asked for."""
+"""Groups of commands whose default command is ``list``."""
 
 from __future__ import annotations
 
 import click
 
 
-class Listing(click.Group):
-    """``oban-sqla queues --json`` is ``oban-sqla queues list --json``."""
+class ListByDefault(click.Group):
+    """A group that runs ``list`` without a command: ``oban-sqla queues --json`` is ``oban-sqla queues list --json``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         asks_for_help = bool(args) and args[0] in ctx.help_option_names

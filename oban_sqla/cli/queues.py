@@ -19,7 +19,7 @@ from ..options.heartbeat import Heartbeat
 from ..statements.census import census, census_of_all
 from ..statements.statement import Statement
 from .database import database_option, on_database, schema_option
-from .groups import Listing
+from .groups import ListByDefault
 from .instance import instance_option
 from .output import json_option, print_json, print_table, span
 
@@ -51,7 +51,7 @@ def _node_option(command: F) -> F:
 _queue_argument = click.argument("queue", metavar="NAME")
 
 
-@click.group(cls=Listing, short_help="See queues, and pause, scale, start or stop them.")
+@click.group(cls=ListByDefault, short_help="See queues, and pause, scale, start or stop them.")
 def queues() -> None:
     """See queues, and pause, scale, start or stop them, on all nodes or one.
 

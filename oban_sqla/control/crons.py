@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from sqlalchemy import Connection, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from ..enqueueing.writer import write
-from ..errors import InvalidOption, nearest
+from ..errors import InvalidOption, unknown
 from ..models import JobSpec
 from ..models.cron import CronEntry
 from ..models.spec import WorkerLike
@@ -125,10 +125,4 @@ def _entry(session: Session, name: str) -> CronEntry:
 
 
 def _unknown(session: Session, name: str) -> InvalidOption:
-    known: list[Any] = [*session.scalars(select(CronEntry.name).order_by(CronEntry.name))]
-    return unknown_entry(name, known)
-
-
-def unknown_entry(name: str, known: Sequence[str]) -> InvalidOption:
-    """The error for a `name` that none of the `known` entries has."""
-    return InvalidOption(f"no cron entry is named {name!r}: {nearest(name, known, none='none')}")
+    return unknown("cron entry", name, [*session.scalars(select(CronEntry.name))])

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Executable, Float, Select, Text, case, cas
 
 from ..models.base import utc_now
 from ..models.job import jobs
-from .statement import state, statement
+from .statement import in_states, state, statement
 
 
 @statement
@@ -17,7 +17,7 @@ def census() -> Executable:
     finished ones, however many, are not read; and what is available or executing from the index alone, which has no
     column for the state.
     """
-    staged = jobs.c.state.in_([state("scheduled"), state("retryable")])
+    staged = in_states(jobs.c.state, "scheduled", "retryable")
     return union_all(
         _one_state("available", func.max(_age())),
         _one_state("executing", null()),

@@ -30,7 +30,7 @@ from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..types import JobStateType
-from .statement import ids, state
+from .statement import ids, in_states, state
 
 Targets = list[int] | Select[Any]
 """Ids, or a select that gives ids."""
@@ -38,15 +38,18 @@ Targets = list[int] | Select[Any]
 LARGEST_ATTEMPT = 32_767
 """What the column can hold."""
 
-_WAITING = ("available", "scheduled", "suspended", "retryable")
-_RETRIED = ("scheduled", "retryable", "completed", "discarded", "cancelled")
+WAITING = ("available", "scheduled", "suspended", "retryable")
+"""The states of jobs that wait; in these they can be updated, and cancelled at once."""
+
+RETRIED = ("scheduled", "retryable", "completed", "discarded", "cancelled")
+"""The states from which :func:`retry` takes jobs."""
 
 _Change = ReturningUpdate[Any, Any, Any, Any]
 
 
 def _is(*states: str) -> ColumnElement[bool]:
     # As text, so that the rows are found by their key and by no partial index.
-    return cast(jobs.c.state, Text).in_([state(name) for name in states])
+    return in_states(cast(jobs.c.state, Text), *states)
 
 
 def _among(targets: Targets) -> ColumnElement[bool]:
@@ -72,7 +75,7 @@ def cancel(targets: Targets) -> _Change:
         jobs.c.cancelled_at: case((executing, jobs.c.cancelled_at), else_=utc_now()),
         jobs.c.cancel_at: case((executing, utc_now())),
     }
-    return _returned(update(jobs).where(_locked(targets, _is(*_WAITING) | unmarked)).values(values))
+    return _returned(update(jobs).where(_locked(targets, _is(*WAITING) | unmarked)).values(values))
 
 
 def retry(targets: Targets) -> _Change:
@@ -87,7 +90,7 @@ def retry(targets: Targets) -> _Change:
         jobs.c.discarded_at: null(),
         jobs.c.cancel_at: null(),
     }
-    which = _is(*_RETRIED) & (jobs.c.attempt < literal_column(str(LARGEST_ATTEMPT)))
+    which = _is(*RETRIED) & (jobs.c.attempt < literal_column(str(LARGEST_ATTEMPT)))
     return _returned(update(jobs).where(_locked(targets, which)).values(values))
 
 
@@ -110,7 +113,7 @@ def change(targets: Targets, values: dict[str, Any]) -> _Change:
             else_=cast(jobs.c.state, Text),
         )
         set_[jobs.c.state] = cast(moved, JobStateType)
-    return _returned(update(jobs).where(_locked(targets, _is(*_WAITING))).values(set_))
+    return _returned(update(jobs).where(_locked(targets, _is(*WAITING))).values(set_))
 
 
 def workers_of(targets: Targets) -> Select[Any]:

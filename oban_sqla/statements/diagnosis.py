@@ -23,7 +23,7 @@ from sqlalchemy import (
 from ..models import SchemaVersion
 from ..models.base import utc_now
 from ..models.job import jobs
-from .statement import parameter, seconds_from, state, statement
+from .statement import in_states, parameter, seconds_from, state, statement
 
 
 def _since(moment: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -66,7 +66,7 @@ def heads() -> Executable:
 def overdue() -> Executable:
     """The scheduled or retryable job that has been due longest, if that is `grace` seconds: its queue, and for how many
     seconds (null: since ever)."""
-    waits = jobs.c.state.in_([state("scheduled"), state("retryable")])
+    waits = in_states(jobs.c.state, "scheduled", "retryable")
     late = jobs.c.scheduled_at <= utc_now() - seconds_from(parameter("grace", Float))
     return (
         select(jobs.c.queue, _since(jobs.c.scheduled_at).label("seconds"))

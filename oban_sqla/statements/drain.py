@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from ..models.job import jobs
 from .fetch import taking
-from .statement import array, parameter, state, statement
+from .statement import array, in_states, parameter, state, statement
 
 
 def _clock() -> ColumnElement[Any]:
@@ -29,7 +29,7 @@ def _clock() -> ColumnElement[Any]:
 
 def _runnable() -> Select[Any]:
     queues, among, until = array("queues"), array("among", BigInteger), parameter("until", DateTime)
-    waits = jobs.c.state.in_([state("scheduled"), state("retryable")])
+    waits = in_states(jobs.c.state, "scheduled", "retryable")
     return (
         select(jobs.c.id)
         .where(

@@ -22,11 +22,11 @@ from sqlalchemy import (
 from ..models.base import utc_now
 from ..models.job import jobs
 from .lead import holds_lease
-from .statement import array, ids, parameter, seconds_from, state, statement
+from .statement import array, ids, in_states, parameter, seconds_from, state, statement
 
 
 def _waits() -> ColumnElement[bool]:
-    return jobs.c.state.in_([state("scheduled"), state("retryable")])
+    return in_states(jobs.c.state, "scheduled", "retryable")
 
 
 def _queues() -> Any:
@@ -48,7 +48,7 @@ def _stage(which: ColumnElement[bool]) -> Executable:
     moved = (
         update(jobs)
         # As text: the staging index would else offer itself for the outer rows too, and be read from end to end.
-        .where(jobs.c.id == func.any(ids(due)), cast(jobs.c.state, Text).in_([state("scheduled"), state("retryable")]))
+        .where(jobs.c.id == func.any(ids(due)), in_states(cast(jobs.c.state, Text), "scheduled", "retryable"))
         .values(state=state("available"))
         .returning(jobs.c.queue)
         .cte("moved")

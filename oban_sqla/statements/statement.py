@@ -104,6 +104,11 @@ def state(value: str) -> ColumnElement[Any]:
     return literal_column(f"'{value}'")
 
 
+def in_states(column: ColumnElement[Any], *names: str) -> ColumnElement[bool]:
+    """Whether `column`, the state of a job, is one of `names`; as literals, see :func:`state`."""
+    return column.in_([state(name) for name in names])
+
+
 def ids(inner: Select[Any]) -> ColumnElement[Any]:
     """The ids that `inner` selects, as an array to compare with ``= ANY``.
 
@@ -117,4 +122,15 @@ def seconds_from(value: ColumnElement[Any]) -> ColumnElement[Any]:
     return type_coerce(value * literal_column("interval '1 second'"), Interval())
 
 
-__all__ = ["Compiled", "SchemaMap", "Statement", "array", "ids", "parameter", "seconds_from", "state", "statement"]
+__all__ = [
+    "Compiled",
+    "SchemaMap",
+    "Statement",
+    "array",
+    "ids",
+    "in_states",
+    "parameter",
+    "seconds_from",
+    "state",
+    "statement",
+]

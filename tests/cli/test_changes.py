@@ -10,7 +10,7 @@ from click.testing import Result
 from sqlalchemy import Engine, func, select
 
 from oban_sqla import JobState
-from oban_sqla.cli.jobs.changes import CANCEL, DELETE, RETRY, Change
+from oban_sqla.control.changes import CANCEL, DELETE, RETRY, Change
 from oban_sqla.models.job import jobs
 from tests.cli.helpers import Insert
 

@@ -88,7 +88,7 @@ async def test_entries_of_the_code_are_listed_with_their_last_tick(call: Call, e
         assert entries["boot"]["next_tick"] is None
         deleted = await call("delete", "of the code")
         assert deleted.stdout == (
-            "'of the code' is deleted; it stands in code, so it comes back when a node that has it starts\n"
+            "'of the code' is deleted; it is in the code of a node, so it comes back when such a node starts\n"
         )
     await execute(engine, "UPDATE oban_crons SET last_tick = '2026-01-02 03:04:05'")
     await execute(engine, f"UPDATE oban_crons SET declared_at = declared_at - interval '{LIFETIME + 60} s'")
@@ -112,7 +112,9 @@ async def test_the_next_times_are_in_utc(call: Call, engine: AsyncEngine) -> Non
     assert lines[0] == "DUE"
     assert [line.endswith(("07:00:00Z", "08:00:00Z")) for line in lines[1:]] == [True] * 5
     await call("put", "boot", "@reboot", "w")
-    assert (await call("next", "boot")).stdout == "boot (@reboot): no time; when a node started later leads\n"
+    assert (
+        await call("next", "boot")
+    ).stdout == "boot (@reboot): no fixed time; due when a node that starts later leads\n"
     assert await as_json(call, "next", "boot") == []
 
 
@@ -132,7 +134,7 @@ async def test_a_unique_job_that_is_there_already_is_said(call: Call, engine: As
     await call("run", "nightly")
     again = await call("run", "nightly")
     [only] = await jobs(engine)
-    assert again.stdout == f"job {only.id} of 'nightly' (w, queue default) is there already, and it is unique\n"
+    assert again.stdout == f"job {only.id} of 'nightly' (w, queue default) is unique, and exists already\n"
 
 
 async def test_an_entry_rests_and_goes_on(call: Call, engine: AsyncEngine) -> None:
@@ -184,15 +186,15 @@ async def test_an_entry_that_there_is_not_is_told_the_nearest(call: Call, engine
     await call("put", "nightly", "0 3 * * *", "w")
     near, far = await call(command, "nihgtly"), await call(command, "zzz")
     assert (near.exit_code, near.stdout) == (1, "")
-    assert near.stderr == "Error: no cron entry is named 'nihgtly': did you mean 'nightly'?\n"
-    assert far.stderr == "Error: no cron entry is named 'zzz': there are: nightly\n"
+    assert near.stderr == "Error: unknown cron entry 'nihgtly': did you mean 'nightly'?\n"
+    assert far.stderr == "Error: unknown cron entry 'zzz': there are: nightly\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["n", "0 3 * * *"], 2, "Missing argument 'WORKER'"),
-        (["n", "0 3 * * *", "w", "--args", "{"], 2, "'{' is no JSON"),
+        (["n", "0 3 * * *", "w", "--args", "{"], 2, "'{' is not valid JSON"),
         (["n", "0 3 * * *", "w", "--args", "[1]"], 2, "expected a JSON object such as '{\"days\": 7}', got [1]"),
         (["n", "0 25 * * *", "w"], 1, "cron expression '0 25 * * *': '25' for the hour: expected 0 to 23"),
         (["n", "@dialy", "w"], 1, "did you mean '@daily'?"),

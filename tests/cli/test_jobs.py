@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 
 from oban_sqla import JobSpec, JobState, enqueue
 from oban_sqla.cli import main
-from oban_sqla.cli.jobs import rows
-from oban_sqla.cli.jobs.filters import Filter
+from oban_sqla.insight.jobs import Filter, newest
+from oban_sqla.insight.jobs import gist as gist_of
 from oban_sqla.models.job import jobs as table
 from tests.cli.helpers import Insert
 from tests.processes import ROOT
@@ -60,7 +60,7 @@ def listed(result: Result) -> list[int]:
 def test_an_empty_table_says_so(run: Run) -> None:
     result = run("jobs", "list")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "there are no jobs\n", "")
-    assert run("jobs", "list", "--queue", "media").stdout == "no such job\n"
+    assert run("jobs", "list", "--queue", "media").stdout == "no matching jobs\n"
     assert json.loads(run("jobs", "list", "--json").stdout) == []
 
 
@@ -70,7 +70,7 @@ def test_the_newest_jobs_come_first_page_by_page(run: Run, add: Insert) -> None:
     assert listed(first) == ids[:20]
     assert "there are more" not in first.output
     people = run("jobs", "list", "--limit", "10")
-    assert people.stderr == f"there are more: --before {ids[9]}\n"
+    assert people.stderr == f"there are more jobs: --before {ids[9]}\n"
     assert listed(run("jobs", "list", "--before", str(ids[19]), "--json")) == ids[20:]
     assert run("jobs", "list", "--before", str(ids[19])).stderr == ""
 
@@ -104,7 +104,7 @@ def test_a_line_tells_where_a_job_is_and_nothing_of_its_arguments(run: Run, add:
     ],
 )
 def test_an_error_is_told_in_one_line(error: str | None, gist: str | None) -> None:
-    assert rows.gist(error) == gist
+    assert gist_of(error) == gist
 
 
 def test_a_long_error_is_cut_for_people(run: Run, add: Insert) -> None:
@@ -183,7 +183,7 @@ def test_a_list_costs_the_same_whatever_the_history(sync_engine: Engine, states:
         for state in ("available", "executing", "scheduled", "retryable", "discarded"):
             connection.execute(insert(table).values(worker="app.a", state=state, discarded_at=func.now()))
         connection.execute(text("ANALYZE oban_jobs"))
-        wanted = rows.rows().where(*Filter(states).conditions).order_by(table.c.id.desc()).limit(21)
+        wanted = newest(Filter(states), 21)
         sql = str(wanted.compile(connection, compile_kwargs={"literal_binds": True}))
         plan = "\n".join(connection.scalars(text("EXPLAIN (ANALYZE, BUFFERS) " + sql.replace(":", "\\:"))))
         found = connection.scalar(select(func.count()).select_from(wanted.subquery()))

@@ -104,7 +104,7 @@ async def test_a_process_that_a_file_configures_runs_a_job_that_is_watched(
 def test_nothing_to_watch_is_no_failure(run: Run, add: Insert) -> None:
     add(queue="media", state="completed")
     result = run("jobs", "watch", "--queue", "media")
-    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no such job is unfinished\n")
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no matching job is unfinished\n")
 
 
 async def test_every_change_is_a_line_until_all_have_finished(
@@ -163,7 +163,7 @@ def test_more_jobs_than_can_be_watched_are_refused(run: Run, add: Insert, monkey
     ids = [add(queue="media") for _ in range(3)]
     chosen = run("jobs", "watch", "--queue", "media")
     assert (chosen.exit_code, chosen.stdout) == (1, "")
-    assert "more than 2 unfinished jobs are chosen" in chosen.stderr
+    assert "more than 2 unfinished jobs match; add another filter" in chosen.stderr
     assert run("jobs", "watch", *map(str, ids)).exit_code == 2
 
 

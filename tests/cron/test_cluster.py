@@ -202,7 +202,7 @@ async def test_an_unknown_name_is_told_with_the_nearest(engine: AsyncEngine) -> 
     crons = Oban(engine).crons
     await crons.put("nightly", "@daily", tick)
     for call in (crons.pause, crons.resume, crons.run_now):
-        with pytest.raises(InvalidOption, match="no cron entry is named 'nightyl': did you mean 'nightly'"):
+        with pytest.raises(InvalidOption, match="unknown cron entry 'nightyl': did you mean 'nightly'"):
             await call("nightyl")
     with pytest.raises(InvalidOption, match="five fields"):
         await crons.put("x", "nonsense", tick)

@@ -1,55 +1,18 @@
-"""Which jobs a command is about: ``--state``, ``--queue``, ``--worker``, ``--tag`` and ``--args``."""
+"""The options that choose jobs: ``--state``, ``--queue``, ``--worker``, ``--tag`` and ``--args``; and ids."""
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import click
-from sqlalchemy import ColumnElement, literal_column
 
-from ...models import Job
-from ...models.job import jobs
-from ...types import JobState
+from ...insight.jobs import STATES, Filter
 from ..options import with_options
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """What all chosen jobs have in common; what is not said does not matter."""
-
-    states: tuple[str, ...] = ()
-    queue: str | None = None
-    worker: str | None = None
-    tag: str | None = None
-    args: Mapping[str, Any] | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self.states or self.queue or self.worker or self.tag or self.args)
-
-    @property
-    def conditions(self) -> list[ColumnElement[bool]]:
-        """For ``select(Job).where(*conditions)``."""
-        found = [is_in(self.states)] if self.states else []
-        if self.queue is not None:
-            found.append(Job.queue == self.queue)
-        if self.worker is not None:
-            found.append(Job.worker == self.worker)
-        if self.tag is not None:
-            found.append(jobs.c.tags.contains([self.tag]))
-        if self.args:
-            found.append(jobs.c.args.contains(dict(self.args)))
-        return found
-
-
-def is_in(states: Sequence[str]) -> ColumnElement[bool]:
-    """Whether a job is in one of `states`; as literals, so that the partial indexes can be used."""
-    return Job.state.in_([literal_column(f"'{JobState(state).value}'") for state in states])
 
 
 class JobId(click.ParamType[int]):
@@ -84,7 +47,7 @@ def filter_options(command: F) -> F:
 
     @functools.wraps(command)
     def with_filter(
-        *rest: Any,
+        *arguments: Any,
         states: tuple[str, ...],
         queue: str | None,
         worker: str | None,
@@ -92,9 +55,22 @@ def filter_options(command: F) -> F:
         pairs: tuple[tuple[str, Any], ...],
         **options: Any,
     ) -> Any:
-        return command(*rest, chosen=Filter(states, queue, worker, tag, dict(pairs)), **options)
+        return command(*arguments, chosen=Filter(states, queue, worker, tag, dict(pairs)), **options)
 
     return cast(F, with_options(with_filter, _OPTIONS))
+
+
+def ids_or_filter(command: str, ids: tuple[int, ...], chosen: Filter) -> None:
+    """Refuse both ids and filters, and neither.
+
+    :param command: whose example the message shows, such as ``"cancel"``.
+    """
+    if ids and chosen:
+        raise click.UsageError("give either ids or filters, not both: filters choose among all jobs")
+    if not ids and not chosen:
+        raise click.UsageError(
+            f"which jobs? Give ids, as in `oban-sqla jobs {command} 1234`, or filters, such as --queue media"
+        )
 
 
 _OPTIONS = (
@@ -102,9 +78,9 @@ _OPTIONS = (
         "--state",
         "states",
         multiple=True,
-        type=click.Choice([state.value for state in JobState]),
+        type=click.Choice(STATES),
         metavar="STATE",
-        help=f"Jobs in this state; may be repeated. There are: {', '.join(JobState)}.",
+        help=f"Jobs in this state. May be repeated. One of: {', '.join(STATES)}.",
     ),
     click.option("--queue", metavar="NAME", help="Jobs of this queue."),
     click.option("--worker", metavar="NAME", help="Jobs of this worker, such as app.jobs.report."),
@@ -114,7 +90,7 @@ _OPTIONS = (
         "pairs",
         multiple=True,
         type=Pair(),
-        help="Jobs with this among their arguments; the value is JSON, or else text. May be repeated.",
+        help="Jobs with this key and value in their arguments. The value is JSON, or else text. May be repeated.",
     ),
 )
 

@@ -7,17 +7,16 @@ from typing import Any
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from ...models.job import jobs
+from ...insight.jobs import Filter, moment, page
 from ..database import database_option, on_database, schema_option
 from ..output import ago, json_option, print_json, print_table
-from . import rows
-from .filters import Filter, JobId, filter_options
+from .filters import JobId, filter_options
 
 LONGEST_ERROR = 80
 """Characters of an error in a column; `--json` has all of them."""
 
 
-@click.command("list", short_help="List jobs, the newest first.")
+@click.command("list", short_help="List jobs, newest first.")
 @filter_options
 @click.option(
     "--limit",
@@ -25,14 +24,14 @@ LONGEST_ERROR = 80
     metavar="NUMBER",
     default=20,
     show_default=True,
-    help="As many at the most.",
+    help="The largest number of jobs to print.",
 )
-@click.option("--before", type=JobId(), metavar="ID", help="Only older ones than this, for the next page.")
+@click.option("--before", type=JobId(), metavar="ID", help="Only jobs with a lower id, for the next page.")
 @database_option
 @schema_option
 @json_option
 def list_(chosen: Filter, limit: int, before: int | None, url: str | None, schema: str | None, as_json: bool) -> None:
-    """List jobs, the newest first. Arguments are not shown here: `jobs show ID` has them.
+    """List jobs, newest first. `jobs show ID` prints the arguments, too.
 
     \b
       oban-sqla jobs list
@@ -40,34 +39,31 @@ def list_(chosen: Filter, limit: int, before: int | None, url: str | None, schem
       oban-sqla jobs list --worker app.jobs.report --args customer=7
       oban-sqla jobs list --before 1200 --limit 100 --json
 
-    WHEN is the time since when a job is in its state or, for one that waits, when it is due.
+    WHEN is the time at which a job entered its state; for a waiting job, when it is due.
     """
-    wanted = rows.rows().where(*chosen.conditions).order_by(jobs.c.id.desc())
-    if before is not None:
-        wanted = wanted.where(jobs.c.id < before)
 
     async def load(engine: AsyncEngine) -> list[dict[str, Any]]:
         async with AsyncSession(engine) as session:
-            return await rows.loaded(session, wanted.limit(limit + 1))
+            return await page(session, chosen, limit + 1, before)
 
-    found = on_database(url, schema, load)
-    page = found[:limit]
+    jobs = on_database(url, schema, load)
+    shown = jobs[:limit]
     if as_json:
-        print_json(page)
+        print_json(shown)
         return
     print_table(
         ("id", "state", "queue", "worker", "attempt", "when", "error"),
         (
             (
-                row["id"], row["state"], row["queue"], row["worker"],
-                f"{row['attempt']}/{row['max_attempts']}", ago(rows.when(row)), _short(row["error"]),
+                job["id"], job["state"], job["queue"], job["worker"],
+                f"{job['attempt']}/{job['max_attempts']}", ago(moment(job)), _short(job["error"]),
             )
-            for row in page
+            for job in shown
         ),
-        "no such job" if chosen or before else "there are no jobs",
+        "no matching jobs" if chosen or before else "there are no jobs",
     )  # fmt: skip
-    if len(found) > limit:
-        click.echo(f"there are more: --before {page[-1]['id']}", err=True)
+    if len(jobs) > limit:
+        click.echo(f"there are more jobs: --before {shown[-1]['id']}", err=True)
 
 
 def _short(error: str | None) -> str | None:

@@ -1,0 +1,158 @@
+"""Jobs as people look for them: which there are, how they are, and everything about one.
+
+Summaries are plain dicts with a job's columns except its arguments, meta and list of errors, and with ``error``: what
+its last error says, in one line.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, Select, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ..errors import InvalidOption
+from ..models import Job
+from ..models.job import jobs
+from ..statements import jobs as statements
+from ..statements.statement import in_states
+from ..types import JobState
+
+STATES = tuple(state.value for state in JobState)
+"""The states that a job can have."""
+
+DETAILS = (
+    "id", "state", "queue", "worker", "priority", "attempt", "max_attempts", "tags", "attempted_by", "args", "meta",
+    "errors", "inserted_at", "scheduled_at", "attempted_at", "completed_at", "cancelled_at", "discarded_at",
+)  # fmt: skip
+"""The columns of :func:`details`."""
+
+_MOMENTS: Mapping[str, str] = {
+    "suspended": "inserted_at",
+    "executing": "attempted_at",
+    "completed": "completed_at",
+    "cancelled": "cancelled_at",
+    "discarded": "discarded_at",
+}
+_TRACEBACK = re.compile(r"Traceback \(most recent call last\):$")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Chooses jobs by what they have in common. Without any of these it chooses all jobs.
+
+    :param states: in one of which a job is. Default: in any.
+    :param queue: the name of its queue. Default: any.
+    :param worker: the name of its worker. Default: any.
+    :param tag: one of its tags. Default: any.
+    :param args: a part of its arguments, as PostgreSQL's ``@>`` compares them. Default: any.
+    :raises InvalidOption: for a state that jobs don't have.
+    """
+
+    states: tuple[str, ...] = ()
+    queue: str | None = None
+    worker: str | None = None
+    tag: str | None = None
+    args: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        for state in self.states:
+            if state not in STATES:
+                raise InvalidOption(f"Filter: expected a state, one of {', '.join(STATES)}; got {state!r}")
+
+    def __bool__(self) -> bool:
+        return bool(self.states or self.queue or self.worker or self.tag or self.args)
+
+    @property
+    def conditions(self) -> list[ColumnElement[bool]]:
+        """For ``select(Job).where(*conditions)``."""
+        conditions = [in_states(jobs.c.state, *self.states)] if self.states else []
+        if self.queue is not None:
+            conditions.append(Job.queue == self.queue)
+        if self.worker is not None:
+            conditions.append(Job.worker == self.worker)
+        if self.tag is not None:
+            conditions.append(jobs.c.tags.contains([self.tag]))
+        if self.args:
+            conditions.append(jobs.c.args.contains(dict(self.args)))
+        return conditions
+
+
+def newest(chosen: Filter, limit: int, before: int | None = None) -> Select[Any]:
+    """The query of :func:`page`."""
+    query = statements.summaries().where(*chosen.conditions).order_by(jobs.c.id.desc()).limit(limit)
+    return query if before is None else query.where(jobs.c.id < before)
+
+
+async def page(session: AsyncSession, chosen: Filter, limit: int, before: int | None = None) -> list[dict[str, Any]]:
+    """Summaries of the newest of the `chosen` jobs, the newest first.
+
+    :param limit: how many at most.
+    :param before: only jobs with a lower id than this, for the next page. Default: from the newest on.
+    """
+    return [_summary(row) for row in await session.execute(newest(chosen, limit, before))]
+
+
+async def by_id(session: AsyncSession, ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Summaries of the jobs `ids`, by their ids; jobs that don't exist are missing."""
+    connection, sought = await session.connection(), list(ids)
+    rows = await connection.run_sync(lambda sync: statements.summaries_by_id.execute(sync, ids=sought).all())
+    return {row.id: _summary(row) for row in rows}
+
+
+async def count_by_state(session: AsyncSession, *conditions: ColumnElement[bool]) -> dict[str, int]:
+    """How many jobs meet all `conditions`, by state; states without any are missing."""
+    counts = select(jobs.c.state, func.count()).where(*conditions).group_by(jobs.c.state).order_by(jobs.c.state)
+    return {str(state): int(count) for state, count in await session.execute(counts)}
+
+
+async def details(session: AsyncSession, id: int) -> dict[str, Any] | None:
+    """Everything about the job `id`.
+
+    :returns: the columns :data:`DETAILS`; ``cancel_at``, when it was asked to stop; and in seconds ``queue_time``, for
+        which it was due before its last attempt, and ``duration`` of that attempt, to its end or until now. None when
+        there is no such job.
+    """
+    row = (await session.execute(select(Job, jobs.c.cancel_at).where(Job.id == id))).one_or_none()
+    if row is None:
+        return None
+    job: Job = row[0]
+    ran = job.duration if job.is_finished or job.state == "executing" else None
+    return {
+        **{name: getattr(job, name) for name in DETAILS},
+        "cancel_at": row[1],
+        "queue_time": None if job.queue_time is None else job.queue_time.total_seconds(),
+        "duration": None if ran is None else ran.total_seconds(),
+    }
+
+
+def moment(summary: Mapping[str, Any]) -> datetime | None:
+    """Since when the job is in its state; for one that waits, when it is due."""
+    at: datetime | None = summary[_MOMENTS.get(summary["state"], "scheduled_at")]
+    return at
+
+
+def gist(error: str | None) -> str | None:
+    """What an error says in one line: of a traceback the exception, of anything else the first line."""
+    if error is None:
+        return None
+    lines = error.strip().splitlines() or [""]
+    starts = [at for at, line in enumerate(lines) if _TRACEBACK.search(line)]
+    if not starts:
+        return lines[0]
+    bare = [_bare(line) for line in lines[starts[-1] + 1 :]]
+    return next((line for line in bare if line and not line.startswith(" ")), bare[-1] if bare else lines[-1])
+
+
+def _bare(line: str) -> str:
+    """A line of a traceback without the bars of an exception group."""
+    return re.sub(r"^(  *[|+] )+", "", line)
+
+
+def _summary(row: Row[Any]) -> dict[str, Any]:
+    columns = {name: getattr(row, name) for name in statements.COLUMNS}
+    return columns | {"state": str(columns["state"]), "error": gist(row.error)}

@@ -1,0 +1,26 @@
+"""Jobs as lists show them: without their arguments, and with the error of the last attempt."""
+
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Executable, Select, func, select
+
+from ..models.job import jobs
+from .statement import array, statement
+
+COLUMNS = (
+    "id", "state", "queue", "worker", "attempt", "max_attempts", "priority", "tags",
+    "inserted_at", "scheduled_at", "attempted_at", "completed_at", "cancelled_at", "discarded_at",
+)  # fmt: skip
+"""Of the jobs table, in this order; ``error`` comes after them."""
+
+
+def summaries() -> Select[Any]:
+    """A select of all jobs, for conditions, an order and a limit to be added."""
+    error: ColumnElement[str] = jobs.c.errors[-1]["error"].astext
+    return select(*(jobs.c[name] for name in COLUMNS), error.label("error"))
+
+
+@statement
+def summaries_by_id() -> Executable:
+    """The jobs `ids`, in no order; those that are missing have no row."""
+    return summaries().where(jobs.c.id == func.any(array("ids", BigInteger)))
