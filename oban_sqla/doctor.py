@@ -1,4 +1,4 @@
-"""What slows or endangers the queue: ``await examine(engine)``, as ``oban-sqla doctor`` does. See :func:`examine`."""
+"""Find what slows or endangers jobs: ``await examine(engine)``, the checks of ``oban-sqla doctor``."""
 
 from .insight.doctor import Finding, examine
 

@@ -1,7 +1,7 @@
 """A health endpoint for any ASGI framework: ``app.mount("/health", health_app(oban))``. Needs nothing but the package.
 
-GET and HEAD are answered with 200 while the node is well and with 503 otherwise, and with :meth:`Health.as_dict` as
-JSON, which says why; other methods with 405. A process without a web framework has ``oban-sqla start --health PORT``.
+GET and HEAD are answered with 200 if the node is healthy and with 503 if not; the body is :meth:`Health.as_dict` as
+JSON. Other methods are answered with 405. A process without a web framework has ``oban-sqla start --health PORT``.
 """
 
 from __future__ import annotations
@@ -24,23 +24,27 @@ METHODS = ("GET", "HEAD")
 
 
 def health_app(oban: Oban) -> HealthApp:
-    """An ASGI application that says how `oban` is.
+    """Make an ASGI application that reports the state of a node.
 
     ::
 
         app.mount("/health", health_app(oban))        # FastAPI, Starlette: /health/ and whatever is below it
         app.add_route("/health", health_app(oban))    # the same at exactly this path
 
-    It says names of queues and nodes and ids of running jobs, never arguments. Who may ask is up to the application
-    that it is part of.
+    The answer contains names of queues and nodes and ids of running jobs, never arguments. There is no authentication;
+    that is left to the surrounding application.
 
-    :param oban: need not have been started yet; until then the answer is 503.
+    :param oban: the node. Until it is started, the answer is 503.
+    :returns: the ASGI application.
     """
     return HealthApp(oban)
 
 
 class HealthApp:
-    """See :func:`health_app`. An object rather than a function, so that routers take it for an application."""
+    """The ASGI application that :func:`health_app` makes. An object, because routers take a function for an endpoint.
+
+    :param oban: the node whose state is reported.
+    """
 
     def __init__(self, oban: Oban) -> None:
         self._oban = oban
@@ -57,7 +61,7 @@ class HealthApp:
                 await send({"type": "websocket.close", "code": 1000})
 
     async def check(self) -> Health:
-        """How the node is. Calls at the same time share one look at the database, and one connection of the pool."""
+        """The state of the node. Concurrent calls share one query and one connection of the pool."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._oban.health())
         return await asyncio.shield(self._looking)  # who goes away ends it for nobody else
@@ -85,3 +89,6 @@ async def _live(receive: Receive, send: Send) -> None:
     while (message := await receive())["type"] != "lifespan.shutdown":
         await send({"type": f"{message['type']}.complete"})
     await send({"type": "lifespan.shutdown.complete"})
+
+
+__all__ = ["HealthApp", "health_app"]

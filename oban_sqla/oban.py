@@ -42,36 +42,40 @@ DEFAULT_PRUNE = Prune()
 
 
 class Oban:
-    """Works the queues of one database, on the event loop that starts it.
+    """A node: runs the jobs of its queues, on the event loop that starts it.
 
     ::
 
         async with Oban(engine, queues={"default": 10, "media": Queue(limit=5)}):
             ...
 
-    :param engine: an ``AsyncEngine`` on PostgreSQL (asyncpg or psycopg). The runtime holds four connections of its own
-        beside the engine's pool.
-    :param queues: names, each with a limit or a :class:`Queue`. Default: none; such a runtime enqueues and wakes
-        others.
-    :param sessionmaker: makes the sessions of jobs that ask for one.
-    :param name: of the instance; several in one database do not share leaders. Default ``"Oban"``.
-    :param node: of this process. Default: the host's name and the process id.
-    :param notify: how commits of this process wake queues: ``"auto"`` (default), ``"transaction"`` or ``"off"``.
-    :param shutdown_grace: seconds that running jobs may take to end when the runtime stops. Default 15.
-    :param leader_ttl: seconds that the lease of a leader lasts; renewed at a third. When a leader dies without a word,
-        another one leads this much later. Default 15.
-    :param heartbeat: see :class:`Heartbeat`.
-    :param lifeline_interval: seconds between two looks of the leader for jobs of dead nodes. Default 5.
-    :param poll_interval: seconds, the longest time between two looks at the database; up to five times as long, but
-        not more than 5 s, where notifications reach the node. Default 1.
-    :param prune: when finished jobs are deleted, see :class:`Prune`. Default: after a day. None: never, by this node.
-    :param crontab: entries that become due again and again, see :class:`Cron`, beside those of ``@job(cron=…)``.
-    :param hooks: objects with ``before(job)`` or ``after(job, state, error)`` around every run. Default: none.
+    :param engine: an ``AsyncEngine`` on PostgreSQL, with asyncpg or psycopg. The node opens connections of its own,
+        with the engine's settings; it does not take them from the engine's pool.
+    :param queues: the names of the queues to run, each with a limit (the number of jobs at once) or a :class:`Queue`.
+        Default: none. A node without queues can still enqueue, wake other nodes and lead.
+    :param sessionmaker: an ``async_sessionmaker`` or a ``sessionmaker`` for the sessions of jobs that have a session
+        parameter. Default: none, and such jobs fail.
+    :param name: the name of the instance. Nodes of the same name share a leader. Default ``"Oban"``.
+    :param node: the name of this node. Default: host name and process id, ``"host.1234"``.
+    :param notify: how a commit in this process wakes queues: ``"auto"`` (default), ``"transaction"`` or ``"off"``.
+    :param shutdown_grace: seconds that running jobs have to finish when the node stops. Default 15.
+    :param leader_ttl: seconds that a leader's lease is valid, 0.1 to 3600; it is renewed after a third of that. When a
+        leader crashes, another node leads after at most this time. Default 15.
+    :param heartbeat: how often the node writes its heartbeat and when a node counts as dead, a :class:`Heartbeat`.
+        Default: ``Heartbeat()``.
+    :param lifeline_interval: seconds between two searches of the leader for jobs of dead nodes, 0.1 to 3600. Default 5.
+    :param poll_interval: seconds between two polls of the database, 0.01 to 3600; five times as long, but at most 5 s,
+        while notifications reach the node. Default 1.
+    :param prune: when finished jobs are deleted, a :class:`Prune`. Default: after one day. None: this node deletes
+        none.
+    :param crontab: a sequence of :class:`Cron` entries, in addition to those of ``@job(cron=…)``. Default: none.
+    :param hooks: objects with ``before(job)`` or ``after(job, state, error)``, called around every run on this node;
+        see :class:`Hook`. Default: none.
     :param start_timeout: seconds that :meth:`start` waits for a database that does not answer. Default 10.
-    :raises InvalidOption: for values outside these, a misspelt option, or an engine that is not asynchronous.
-    :raises UnsupportedDatabase: for an engine on another database.
+    :raises InvalidOption: if a value is out of range, an option is misspelt, or the engine is not an ``AsyncEngine``.
+    :raises UnsupportedDatabase: if the engine's database is not PostgreSQL.
 
-    It installs no signal handlers, configures no logging, and never changes the schema.
+    It installs no signal handlers, does not configure logging, and never changes the schema.
     """
 
     def __init__(
@@ -113,7 +117,7 @@ class Oban:
             start_timeout=start_timeout,
         )
         self.crons = Crons(self.engine)
-        """The crontab of the cluster, to be read and edited."""
+        """The crontab of the cluster: a :class:`Crons`, to read and edit it."""
         self.identity: Identity = ("", "")
         self._node: Node | None = None
         self._queues = Queues(self.engine, self.config, lambda: self._node)
@@ -122,27 +126,27 @@ class Oban:
 
     @property
     def notify(self) -> Notify:
-        """How commits of this process wake queues."""
+        """How a commit in this process wakes queues: ``"auto"``, ``"transaction"`` or ``"off"``."""
         return self.config.notify
 
     @property
     def is_leader(self) -> bool:
-        """Whether this node leads its instance now: it stages, rescues, prunes and schedules for all nodes."""
+        """Whether this node leads its instance now. The leader stages, rescues, prunes and schedules for all nodes."""
         return self._node is not None and self._node.leadership.leads
 
     @property
     def loops(self) -> dict[str, bool]:
-        """The background loops by name, and whether each is alive; empty unless it is running. Asks nobody."""
+        """The background loops by name, and whether each is alive. Empty while the node does not run. Sends no SQL."""
         return {} if self._node is None else {loop.name: loop.is_alive for loop in self._node.loops}
 
     @property
     def pool(self) -> Pool:
-        """The engine's pool; commits on its connections wake this runtime."""
+        """The engine's pool. A commit on one of its connections wakes this node."""
         return self.engine.sync_engine.pool
 
     @property
     def schema(self) -> str | None:
-        """Where the tables live."""
+        """The schema of the tables; None for the connection's default."""
         return schema_of(self.engine.sync_engine)
 
     async def __aenter__(self) -> Oban:
@@ -153,11 +157,11 @@ class Oban:
         await self.stop()
 
     async def start(self) -> None:
-        """Connect, check the schema, and begin to work the queues.
+        """Connect, check the version of the tables, and start to run jobs.
 
-        :raises DatabaseUnavailable: when the database does not answer within ``start_timeout``.
-        :raises SchemaOutdated: when the tables are missing or older than this package; nothing is created.
-        :raises ObanError: when it has been started already.
+        :raises DatabaseUnavailable: if the database does not answer within ``start_timeout``.
+        :raises SchemaOutdated: if the tables are missing or older than this package needs. Nothing is created.
+        :raises ObanError: if this node is running already.
         """
         if self._node is not None:
             raise ObanError("this Oban is running already; stop it first, or make another one")
@@ -175,12 +179,13 @@ class Oban:
         logger.info("%s started on %s with queues %s", self.config.name, self.config.node, queues)
 
     async def stop(self) -> list[int]:
-        """Fetch no more, let running jobs end within ``shutdown_grace``, cancel the others, and disconnect.
+        """Stop fetching, wait up to ``shutdown_grace`` for running jobs, cancel the remaining ones, and disconnect.
 
-        What did not finish is available again at once, with its attempt given back.
+        A job that did not finish becomes ``available`` at once, and its attempt does not count.
 
-        :returns: the ids of jobs that could not be stopped: a thread can't be. They stay executing, and signs of life
-            go on, until they end, which counts as always, or the process does, when they are rescued.
+        :returns: the ids of jobs that could not be stopped because they run in threads. They stay ``executing`` and
+            keep their heartbeat. If the thread finishes, its result counts; if the process exits first, they are
+            rescued.
         """
         node, self._node = self._node, None
         if node is None:
@@ -191,11 +196,11 @@ class Oban:
         return [ack.id for ack in self._left]
 
     async def abandon(self) -> int:
-        """Give back the jobs that :meth:`stop` could not end. Only for the last act of a process that then leaves.
+        """Make the jobs that :meth:`stop` could not stop available again. Call it only when the process exits next.
 
-        While their threads run, other nodes would run the jobs a second time beside them.
+        While their threads still run, another node may run the same jobs a second time.
 
-        :returns: how many jobs are available again.
+        :returns: the number of jobs that are available again.
         """
         left, self._left = self._left, []
         if not left:
@@ -205,12 +210,16 @@ class Oban:
         return len(given)
 
     async def enqueue(self, specs: JobSpec | Iterable[JobSpec], *more: JobSpec) -> list[JobSpec]:
-        """Write jobs in a transaction of their own. See :func:`oban_sqla.enqueue`.
+        """Enqueue jobs in a separate transaction: ``await oban.enqueue(spec)``.
 
-        On a started runtime a few plain jobs take one round trip, and share the commit with others that are enqueued
-        at the same time.
+        On a started node a few plain jobs take one round trip, and share the commit with other jobs that are enqueued
+        at the same time. To enqueue in the transaction of your session, use ``session.add`` or
+        :func:`oban_sqla.enqueue`.
 
-        :returns: the specs, each with id, state and conflict.
+        :param specs: a spec, or any iterable of specs; an iterator is consumed in chunks of 5,000.
+        :param more: further specs.
+        :returns: the specs in the given order, with ``id``, ``state`` and ``conflict`` filled in.
+        :raises InvalidOption: for an object that is not a :class:`JobSpec`.
         """
         few = [specs, *more] if isinstance(specs, JobSpec) else specs
         if self._node is not None and self.notify == "auto" and isinstance(few, list) and are_plain(few):
@@ -220,122 +229,170 @@ class Oban:
             return await enqueue(session, specs, *more)
 
     async def cancel(self, target: Target, session: AsyncSession | None = None) -> int:
-        """Let jobs not run, or stop: at once where they have not started, else within a second wherever they run.
+        """Cancel jobs: waiting ones at once, running ones within a second on any node.
 
-        A coroutine is cancelled, a thread is told (:func:`oban_sqla.cancelled`); the job becomes ``cancelled``, with an
-        error that says so. One that ends in spite of it keeps how it ended, except that it does not run again.
+        A coroutine is cancelled; a plain function learns of it from :func:`oban_sqla.cancelled`. The job becomes
+        ``cancelled``, with an error that says so. A job that finishes anyway keeps its outcome; one that would be
+        retried is cancelled instead.
 
-        :param target: an id, a :class:`Job`, a spec that was flushed, a list of these, or ``select(Job)…``.
-        :param session: makes it part of this session's transaction. Default: a transaction of its own.
-        :returns: how many jobs were changed; finished ones are not.
+        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
+            Default: a separate transaction.
+        :returns: the number of jobs changed. Finished jobs are not changed.
+        :raises InvalidOption: for a target or session of another type.
         """
         return await self._jobs.cancel(target, session)
 
     async def retry(self, target: Target, session: AsyncSession | None = None) -> int:
-        """Let jobs run again, now, also finished ones; a job without an attempt left gets one more.
+        """Make jobs available now, finished ones too. A job without attempts left gets one more.
 
-        Parameters and result are those of :meth:`cancel`; what is available, executing or suspended stays as it is.
+        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
+            Default: a separate transaction.
+        :returns: the number of jobs changed. Available, executing and suspended jobs are not changed.
+        :raises InvalidOption: for a target or session of another type.
         """
         return await self._jobs.retry(target, session)
 
     async def delete(self, target: Target, session: AsyncSession | None = None) -> int:
-        """Delete jobs, except those that execute. Parameters and result are those of :meth:`cancel`."""
+        """Delete jobs, except running ones.
+
+        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
+            Default: a separate transaction.
+        :returns: the number of jobs deleted. Executing jobs are not deleted.
+        :raises InvalidOption: for a target or session of another type.
+        """
         return await self._jobs.delete(target, session)
 
     async def update(self, target: Target, session: AsyncSession | None = None, **changes: Unpack[Changes]) -> int:
-        """Change jobs that neither execute nor have finished: ``await oban.update(job, priority=0)``.
+        """Change options of jobs that neither run nor have finished: ``await oban.update(job, priority=0)``.
 
-        :param changes: as for :class:`JobSpec`: ``queue``, ``priority``, ``max_attempts`` (never less than was
-            attempted), ``tags``, ``meta`` and ``args`` (each replaced as a whole), ``scheduled_at`` or ``schedule_in``.
-            A unique job keeps the key with which it was inserted.
-        :returns: how many jobs were changed. The other parameters are those of :meth:`cancel`.
-        :raises InvalidOption: for a misspelt change or a value that it can't have.
-        :raises InvalidArgs: for args that don't fit the jobs' worker, or JSON can't carry.
+        A unique job keeps the key with which it was inserted.
+
+        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
+            Default: a separate transaction.
+        :param queue: the name of another queue.
+        :param priority: 0 (first) to 9 (last).
+        :param max_attempts: 1 to 32,767, but not less than the attempts already made.
+        :param tags: strings; they replace the present tags.
+        :param meta: a dict; it replaces the present meta.
+        :param args: a dict; it replaces the present args.
+        :param scheduled_at: an aware datetime before which the job does not run.
+        :param schedule_in: the same as seconds or a timedelta from now.
+        :returns: the number of jobs changed. Executing and finished jobs are not changed.
+        :raises InvalidOption: for a misspelt option, a value out of range, or a target or session of another type.
+        :raises InvalidArgs: for args that don't fit the jobs' worker, or args or meta that JSON can't represent.
         """
         return await self._jobs.update(target, session, changes)
 
     async def result(self, target: JobSpec | Job | int, timeout: float = 5.0, *, with_retries: bool = False) -> Any:
-        """Wait until a job has finished, on whichever node, and return what it recorded; None when that is nothing.
+        """Wait until a job has finished, on any node, and return the value that it recorded.
 
-        :param target: a committed job.
-        :param timeout: seconds. Default 5.
-        :param with_retries: go on waiting when an attempt fails. Default False.
-        :raises ResultTimeout: when it has not finished in time; it may still do so later.
-        :raises JobFailed: when an attempt fails while it is waited for, unless `with_retries`.
-        :raises JobDiscarded: when it failed for good.
-        :raises JobCancelled: when it was cancelled.
+        :param target: a committed job: its id, a :class:`Job`, or a flushed spec.
+        :param timeout: seconds to wait. Default 5.
+        :param with_retries: keep waiting when an attempt fails and the job will be retried. Default False.
+        :returns: the recorded value (``@job(recorded=True)`` or :class:`Record`); None if there is none.
+        :raises ResultTimeout: if it has not finished in time. The job is not affected.
+        :raises JobFailed: if an attempt fails during the wait, unless `with_retries`.
+        :raises JobDiscarded: if it failed and has no attempts left.
+        :raises JobCancelled: if it was cancelled.
+        :raises InvalidOption: for a target of another type.
         """
         return await result(self.engine, target, timeout, with_retries)
 
     async def why(self, target: JobSpec | Job | int) -> Why:
-        """Why a job is not running, or what it is doing: ``(await oban.why(42)).reason.text``.
+        """Explain why a job is not running, or what it is doing: ``(await oban.why(42)).reason.text``.
 
-        A few statements by an index, on a connection of the pool; nothing is changed. Needs no started runtime.
+        Runs a few indexed statements on a connection of the engine's pool, and changes nothing. The node need not be
+        started.
 
-        :param target: an id, a :class:`Job`, or a spec that was flushed.
-        :returns: its state, and the reasons, the decisive one first, each with the next step to take.
-        :raises InvalidOption: for anything else.
+        :param target: an id, a :class:`Job`, or a flushed spec.
+        :returns: the job's state and the reasons, the decisive one first, each with the next step to take.
+        :raises InvalidOption: for a target of another type.
         """
         return await why(self.engine, self.config, target)
 
     async def pause_queue(self, queue: str, *, node: str | None = None) -> None:
-        """Fetch no more jobs of `queue`; what runs goes on. Lasts, also over restarts, until :meth:`resume_queue`.
+        """Stop fetching jobs of a queue. Running jobs continue. Lasts until :meth:`resume_queue`, over restarts too.
 
-        :param node: only there. Default: on all nodes, whatever was asked of single ones before.
-        :raises InvalidOption: for a queue, or a node, that nobody has heard of.
+        :param queue: the name of the queue.
+        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
+        :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
         """
         await self._queues.ask("pause", queue, node, Asked(paused=True))
 
     async def resume_queue(self, queue: str, *, node: str | None = None) -> None:
-        """The end of :meth:`pause_queue`, whose parameters it has."""
+        """Fetch jobs of a paused queue again.
+
+        :param queue: the name of the queue.
+        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
+        :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
+        """
         await self._queues.ask("resume", queue, node, Asked(paused=False))
 
     async def scale_queue(self, queue: str, limit: int, *, node: str | None = None) -> None:
-        """Run at most `limit` jobs of `queue` at once on each node, from now on; what runs goes on.
+        """Change the limit of a queue on each node. Running jobs continue. Lasts over restarts.
 
-        The rest is as in :meth:`pause_queue`.
+        :param queue: the name of the queue.
+        :param limit: jobs at once on each node, 1 to 10,000.
+        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
+        :raises InvalidOption: for a limit out of range, or an unknown queue or node.
         """
         await self._queues.ask("scale", queue, node, Asked(limit=limit))
 
     async def start_queue(
         self, queue: str, limit: int | None = None, *, paused: bool = False, node: str | None = None
     ) -> None:
-        """Work `queue` on nodes that are not configured with it, too, or again after :meth:`stop_queue`. Lasts.
+        """Run a queue on nodes that are not configured with it, or again after :meth:`stop_queue`. Lasts over restarts.
 
-        :param limit: jobs at once on each node. Default: what was asked or configured before.
-        :param node: only there. Default: on all nodes.
-        :raises InvalidOption: for a limit out of range, or none for a new queue.
+        :param queue: the name of the queue; it may be a new one.
+        :param limit: jobs at once on each node, 1 to 10,000. Default: the limit that was set or configured before.
+        :param paused: start without fetching. Default False.
+        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
+        :raises InvalidOption: for a limit out of range, or a new queue without a limit.
         """
         await self._queues.ask("start", queue, node, Asked(started=True, paused=paused, limit=limit))
 
     async def stop_queue(self, queue: str, *, node: str | None = None) -> None:
-        """Work `queue` no more, until :meth:`start_queue`; its jobs have ``shutdown_grace`` to end, and are then given
-        back. Does not wait for that. The rest is as in :meth:`pause_queue`.
+        """Stop a queue until :meth:`start_queue`, over restarts too. Returns before its running jobs have finished.
+
+        They have ``shutdown_grace`` to finish; then they are cancelled and become available again.
+
+        :param queue: the name of the queue.
+        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
+        :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
         """
         await self._queues.ask("stop", queue, node, Asked(started=False))
 
     def check_queue(self, queue: str) -> QueueInfo | None:
-        """How `queue` is on this node; None where it does not run.
+        """The state of a queue on this node, from memory.
 
-        :raises InvalidOption: for a queue that this node has not heard of.
+        :param queue: the name of the queue.
+        :returns: its limit, running jobs and so on; None if it does not run here.
+        :raises InvalidOption: for a queue that this node does not know.
         """
         return check(self._node, queue, set(self.config.queues))
 
     def check_queues(self) -> list[QueueInfo]:
-        """How the queues are that run on this node."""
+        """The state of every queue that runs on this node, from memory."""
         return check_all(self._node)
 
     async def health(self) -> Health:
-        """How this node is, for a health check: ``.ok``, and the reasons. Takes three seconds at the most."""
+        """The state of this node, for a health check: ``.ok`` and the details. Takes at most three seconds."""
         return await health(self.engine, self.config, self._node)
 
     def inserted(self, queues: Iterable[str]) -> None:
-        """Jobs of `queues` were committed. May be called from any thread; does nothing when it isn't running."""
+        """Wake queues whose jobs were committed. Does nothing while the node is not running. Safe from any thread.
+
+        :param queues: the names of the queues.
+        """
         if (node := self._node) is not None:
             node.call(node.inserted, set(queues))
 
     def soon(self) -> None:
-        """A job will be due within seconds. May be called from any thread."""
+        """Announce that a job will be due within seconds. Safe from any thread."""
         if (node := self._node) is not None:
             node.call(node.soon)
 

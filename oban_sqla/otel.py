@@ -1,7 +1,7 @@
 """Traces by OpenTelemetry: ``oban_sqla.otel.instrument()``. Needs the extra ``otel``.
 
-Enqueueing is a producer span, every run of a job a consumer span, and the context travels in the job's meta, under
-``"otel"``: a job, and what it enqueues, belong to the trace of whoever enqueued it. Arguments are not recorded.
+Enqueueing is a producer span, every run of a job is a consumer span, and the context is stored in the job's meta, under
+``"otel"``: a job, and the jobs that it enqueues, belong to the trace that enqueued it. Arguments are not recorded.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _run: ContextVar[tuple[trace.Span, Token[context.Context]]] = ContextVar("oban_s
 
 
 def instrument(tracer_provider: trace.TracerProvider | None = None) -> None:
-    """Record spans from now on. Calling it again replaces the provider.
+    """Start to record spans. Calling it again replaces the provider.
 
-    :param tracer_provider: default: the global one.
+    :param tracer_provider: an OpenTelemetry ``TracerProvider``. Default: the global one.
     """
     tracer = trace.get_tracer("oban_sqla", tracer_provider=tracer_provider)
     inserts = _Inserts(tracer)
@@ -42,7 +42,7 @@ def instrument(tracer_provider: trace.TracerProvider | None = None) -> None:
 
 
 def uninstrument() -> None:
-    """The end of :func:`instrument`."""
+    """Stop recording spans. Does nothing if :func:`instrument` was not called."""
     telemetry.detach(_HANDLER)
 
 
@@ -127,3 +127,6 @@ def _sent_from() -> context.Context:
 def _fail(span: trace.Span, error: BaseException) -> None:
     span.record_exception(error)
     span.set_status(trace.Status(trace.StatusCode.ERROR, type(error).__name__))
+
+
+__all__ = ["instrument", "uninstrument"]

@@ -1,19 +1,19 @@
 """Metrics for Prometheus: ``metrics = oban_sqla.prometheus.instrument()``. Needs the extra ``prometheus``.
 
 =================================== =========== ===================== =================================================
-metric                              kind        labels                what
+metric                              kind        labels                meaning
 =================================== =========== ===================== =================================================
-``oban_jobs_total``                 counter     queue, worker, state  runs by what became of the job
+``oban_jobs_total``                 counter     queue, worker, state  runs by the state that the job got
 ``oban_job_duration_seconds``       histogram   queue, worker         how long runs took
 ``oban_job_queue_time_seconds``     histogram   queue                 how long jobs were due before they started
 ``oban_jobs_running``               gauge       queue                 jobs that run in this process
-``oban_fenced_total``               counter     queue                 runs whose job had been given to another one
+``oban_fenced_total``               counter     queue                 runs whose job had been given to another run
 ``oban_staged_total``               counter                           jobs that became available when they were due
 ``oban_rescued_total``              counter                           jobs of dead nodes
 ``oban_pruned_total``               counter                           finished jobs that were deleted
 ``oban_leader``                     gauge                             1 while this process leads
-``oban_queue_jobs``                 gauge       queue, state          unfinished jobs, when :meth:`Metrics.count` looked
-``oban_queue_oldest_seconds``       gauge       queue                 for how long the oldest available job was due then
+``oban_queue_jobs``                 gauge       queue, state          unfinished jobs, at the last :meth:`Metrics.count`
+``oban_queue_oldest_seconds``       gauge       queue                 how long the oldest available job was due then
 =================================== =========== ===================== =================================================
 
 All but the last two come from telemetry, and are about this process. The last two are about the database, the same
@@ -44,15 +44,20 @@ _COUNTED = {
 
 
 def instrument(registry: CollectorRegistry = REGISTRY) -> Metrics:
-    """Collect metrics in `registry` from now on. Once for a process.
+    """Start to collect metrics. Call it once per process.
 
-    :raises ValueError: from the client, when the registry has these metrics already.
+    :param registry: a registry of ``prometheus_client``. Default: its global one.
+    :returns: the metrics of this process.
+    :raises ValueError: if the registry has these metrics already; raised by the client.
     """
     return Metrics(registry)
 
 
 class Metrics:
-    """The metrics of this process; see :func:`instrument`."""
+    """The metrics of this process, made by :func:`instrument`.
+
+    :param registry: a registry of ``prometheus_client``.
+    """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._jobs = Counter("oban_jobs", "Runs of jobs.", ("queue", "worker", "state"), registry=registry)
@@ -78,11 +83,14 @@ class Metrics:
         telemetry.attach(_HANDLER, ("oban.fenced", "oban.leader.election.stop", *_COUNTED), self._on_other)
 
     def detach(self) -> None:
-        """Collect no more."""
+        """Stop collecting."""
         telemetry.detach(_HANDLER)
 
     async def count(self, engine: AsyncEngine) -> None:
-        """Count the unfinished jobs, by indexes. To be awaited by whatever serves ``/metrics``, or now and then."""
+        """Update the two metrics about the database. Await it before each answer to ``/metrics``, or periodically.
+
+        :param engine: an engine on the database. The unfinished jobs are counted with the help of partial indexes.
+        """
         async with engine.connect() as connection:
             rows = await connection.run_sync(lambda sync: census.execute(sync).all())
         self._queue_jobs.clear()
@@ -110,3 +118,6 @@ class Metrics:
         else:
             field, counter = self._counted[event]
             counter.inc(fields[field])
+
+
+__all__ = ["Metrics", "instrument"]

@@ -1,10 +1,10 @@
-"""Events about what the queue does, for metrics, traces and logs of your own. Names and fields are Oban's.
+"""Events about jobs and nodes, for metrics, traces and logs. Names and fields are Oban's.
 
 ============================ =========================================================================================
 event                        fields
 ============================ =========================================================================================
 ``oban.job.start``           ``job_id worker queue attempt max_attempts node``
-``oban.job.stop``            the same, ``state`` (what became of the job), ``duration`` and ``queue_time``
+``oban.job.stop``            the same, ``state`` (the job's new state), ``duration`` and ``queue_time``
 ``oban.job.exception``       the same, and ``error``, the exception
 ``oban.producer.get``        a span: ``queue demand``, then ``count``
 ``oban.producer.ack``        a span: ``count``
@@ -15,15 +15,16 @@ event                        fields
 ``oban.pruner.prune``        a span: ``pruned_count``
 ``oban.scheduler.evaluate``  a span: ``enqueued_count``
 ``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped; ids of the jobs that it gave up
-``oban.fenced``              ``job_id attempt queue``: a run finished after its job had been given to another one.
+``oban.fenced``              ``job_id attempt queue``: a run finished after its job had been given to another run.
                              ``oban.job.stop`` may follow, with the state ``"fenced"``
 ============================ =========================================================================================
 
-A span is two events: its name with ``.start``, then with ``.stop`` or, when it raised, ``.exception``, which have
-``duration`` too, and the latter ``error``. All times are seconds (oban-py's are nanoseconds).
+A span is two events: its name with ``.start``, then with ``.stop`` or, if it raised, ``.exception``. The second event
+also has ``duration``; ``.exception`` also has ``error``. All times are seconds (oban-py's are nanoseconds).
 
-Arguments of jobs are in none of them, except that ``specs`` are whole. A handler runs where the event happens, on the
-event loop or in the thread of a flush, so it must be quick; what it raises is logged, and the handler stays attached.
+No event contains arguments of jobs, except that ``specs`` are whole. A handler runs where the event happens, on the
+event loop or in the thread of a flush, so it must be quick. If it raises, the error is logged and the handler stays
+attached.
 """
 
 from __future__ import annotations
@@ -57,17 +58,18 @@ EVENTS = (
     "oban.queue.shutdown",
     "oban.fenced",
 )
-"""Every event there is."""
+"""The names of all events."""
 
 _DEFAULT_LOGGER = "oban_sqla.default_logger"
 _handlers: dict[str, tuple[tuple[str, Handler], ...]] = {}
 
 
 def attach(id: str, events: Iterable[str], handler: Handler) -> None:
-    """Call ``handler(event, fields)`` for each of `events`.
+    """Call a handler on events: ``attach("slow jobs", ["oban.job.stop"], warn_if_slow)``.
 
-    :param id: a name of yours, for :func:`detach`. What was attached to an event under the same name is replaced.
-    :param events: names, such as ``"oban.job.stop"`` or ``"oban.producer.get.stop"``.
+    :param id: a name for :func:`detach`. A handler that was attached to an event under the same name is replaced.
+    :param events: names of events, such as ``"oban.job.stop"`` or ``"oban.producer.get.stop"``.
+    :param handler: called as ``handler(event, fields)``, with the name of the event and a dict of its fields.
     """
     for event in events:
         others = (entry for entry in _handlers.get(event, ()) if entry[0] != id)
@@ -75,18 +77,28 @@ def attach(id: str, events: Iterable[str], handler: Handler) -> None:
 
 
 def detach(id: str) -> None:
-    """Stop calling the handlers that were attached under `id`."""
+    """Remove the handlers that were attached under a name. Does nothing if there are none.
+
+    :param id: the name given to :func:`attach`.
+    """
     for event, handlers in list(_handlers.items()):
         _handlers[event] = tuple(entry for entry in handlers if entry[0] != id)
 
 
 def listened(event: str) -> bool:
-    """Whether anybody wants `event`; saves the hot path from preparing it."""
+    """Whether an event has handlers; if not, its fields need not be prepared.
+
+    :param event: the name of the event.
+    """
     return bool(_handlers.get(event))
 
 
 def execute(event: str, **fields: Any) -> None:
-    """Call the handlers of `event`."""
+    """Call the handlers of an event.
+
+    :param event: the name of the event.
+    :param fields: its fields.
+    """
     for id, handler in _handlers.get(event, ()):
         try:
             handler(event, fields)
@@ -117,11 +129,11 @@ class Span:
 
 
 def span(name: str, **fields: Any) -> Span:
-    """Tell of the start and the end of what is done inside: ``with span("oban.stager.stage") as more: …``.
+    """Emit events at the start and the end of a block: ``with span("oban.stager.stage") as more: …``.
 
-    :param name: of the span; its events are named by it.
-    :param fields: of all its events.
-    :returns: gives a dict; what is put into it belongs to the last event too.
+    :param name: the name of the span, and the first part of the names of its events.
+    :param fields: the fields of all its events.
+    :returns: a context manager that gives a dict; its items are added to the fields of the last event.
     """
     return Span(name, fields)
 
@@ -129,16 +141,14 @@ def span(name: str, **fields: Any) -> Span:
 def attach_default_logger(
     level: int = logging.INFO, *, logger: logging.Logger = logger, events: Iterable[str] | None = None
 ) -> None:
-    """Log events as lines of JSON: those of jobs at `level`, failures of the runtime as errors, all else to debug.
+    """Log events as lines of JSON: events of jobs at `level`, failures of the runtime as errors, others as debug.
 
-    The lines have the fields of the event and its name. Arguments and meta of jobs are never among them; of an
-    exception there is the type, and its message for what the job itself raised.
+    A line has the name of the event and its fields. It never contains arguments or meta of jobs. Of an exception it has
+    the type, and the message if the job itself raised it. Calling this again replaces the default logger.
 
-    :param level: for the events of jobs. Default ``logging.INFO``.
-    :param logger: default: the package's, ``oban_sqla``. It is for you to configure: nothing here adds handlers.
-    :param events: default: all of :data:`EVENTS`.
-
-    As in Oban; attaching it again replaces it.
+    :param level: the level for events of jobs. Default ``logging.INFO``.
+    :param logger: the logger to use. Default: the package's, ``oban_sqla``. No handlers are added to it.
+    :param events: names of the events to log. Default: all.
     """
 
     def log(event: str, fields: Mapping[str, Any]) -> None:
@@ -153,7 +163,7 @@ def attach_default_logger(
 
 
 def detach_default_logger() -> None:
-    """The end of :func:`attach_default_logger`."""
+    """Stop logging events. Does nothing if :func:`attach_default_logger` was not called."""
     detach(_DEFAULT_LOGGER)
 
 
@@ -171,3 +181,6 @@ def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
         if "worker" in fields and not isinstance(error, InvalidArgs):
             plain["error_message"] = str(error)
     return plain
+
+
+__all__ = ["EVENTS", "Handler", "attach", "attach_default_logger", "detach", "detach_default_logger"]

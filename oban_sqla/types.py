@@ -29,7 +29,7 @@ _ZONE: ColumnElement[str] = literal_column("'UTC'")
 
 
 class JobState(enum.StrEnum):
-    """Where a job is in its life. The names and their order are Oban's."""
+    """The state of a job. The names and their order are Oban's."""
 
     AVAILABLE = "available"
     SCHEDULED = "scheduled"
@@ -42,7 +42,7 @@ class JobState(enum.StrEnum):
 
     @property
     def is_finished(self) -> bool:
-        """Whether a job in this state will not run again unless somebody asks for it."""
+        """Whether a job in this state will not run again unless it is retried."""
         return self in FINISHED
 
 

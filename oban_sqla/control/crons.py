@@ -24,9 +24,10 @@ T = TypeVar("T")
 
 
 class Crons:
-    """The entries of the cluster. What is changed here counts on all nodes, at once, and stays.
+    """The crontab of the cluster: ``oban.crons``.
 
-    Works on a runtime that has not been started, too. Every call is a transaction of its own.
+    A change applies on all nodes at once, and lasts over restarts. The ``Oban`` need not be started. Each call is a
+    separate transaction.
     """
 
     def __init__(self, engine: AsyncEngine) -> None:
@@ -42,48 +43,63 @@ class Crons:
         paused: bool = False,
         catch_up: bool = False,
     ) -> None:
-        """Add an entry, or replace the one of that name.
+        """Add an entry, or replace the entry of that name.
 
-        An entry from the code that is put belongs to run time from then on: no start of a node changes it again,
-        until it is deleted.
+        If the code declares an entry of that name, this one overrides it: no start of a node changes it again, until
+        it is deleted.
 
-        :param name: of the entry; the rest is as in :class:`Cron`.
-        :raises InvalidOption: as for :class:`Cron`.
+        :param name: the name of the entry.
+        :param expression: five fields as in crontab(5), such as ``"0 9 * * MON-FRI"``; or ``@hourly``, ``@daily``,
+            ``@midnight``, ``@weekly``, ``@monthly``, ``@yearly``, ``@annually`` or ``@reboot``.
+        :param spec: the job: a spec, or a worker that needs no arguments. Each tick enqueues a copy; ``schedule_in``
+            counts from the tick.
+        :param timezone: the time zone of the expression, an IANA name. Default ``"UTC"``.
+        :param paused: whether the entry is paused; an existing entry is paused or resumed. Default False.
+        :param catch_up: run the last tick that was missed while no node was running. Default False: a tick that is
+            more than a minute late is missed.
+        :raises InvalidOption: for an expression or time zone that is not valid, or a job that can't be copied.
         """
         cron = Cron(expression, spec, timezone, name, paused, catch_up)
         await self._transaction(lambda session: statements.put.execute(_told(session), **cron.row()))
 
     async def all(self) -> list[CronEntry]:
-        """The entries, by name; copies, to be read."""
+        """Read the entries.
+
+        :returns: the entries, sorted by name. Changing these objects changes nothing in the database.
+        """
         return await self._transaction(_all)
 
     async def delete(self, name: str) -> bool:
-        """Remove an entry. One that is in the code comes back at the next start of a node: pause it instead.
+        """Remove an entry. An entry of the code comes back at the next start of a node: pause it instead.
 
-        :returns: whether it was there.
+        :param name: the name of the entry.
+        :returns: whether there was such an entry.
         """
         removed = await self._transaction(lambda session: statements.remove.execute(_told(session), name=name).all())
         return bool(removed)
 
     async def pause(self, name: str) -> None:
-        """Let an entry rest, also over restarts, until it is resumed.
+        """Pause an entry until it is resumed, over restarts too.
 
-        :raises InvalidOption: when there is no such entry.
+        :param name: the name of the entry.
+        :raises InvalidOption: if there is no such entry.
         """
         await self._pause(name, paused=True)
 
     async def resume(self, name: str) -> None:
-        """The end of :meth:`pause`. What would have been due meanwhile is not made up for.
+        """Resume a paused entry. Ticks that were due while it was paused are not run.
 
-        :raises InvalidOption: when there is no such entry.
+        :param name: the name of the entry.
+        :raises InvalidOption: if there is no such entry.
         """
         await self._pause(name, paused=False)
 
     async def run_now(self, name: str) -> JobSpec:
-        """Enqueue the entry's job now, beside its ticks; a paused entry's too.
+        """Enqueue the job of an entry now, in addition to its ticks, even if the entry is paused.
 
-        :returns: the job's spec, with id, state and conflict (its ``unique`` counts).
-        :raises InvalidOption: when there is no such entry.
+        :param name: the name of the entry.
+        :returns: the job's spec, with ``id``, ``state`` and ``conflict``; the job's ``unique`` applies.
+        :raises InvalidOption: if there is no such entry.
         """
 
         def run(session: Session) -> JobSpec:

@@ -23,14 +23,14 @@ def enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], /, *more: JobS
 def enqueue(session: AsyncSession | Session, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec) -> Any:
     """Write jobs now, in the session's transaction: ``await enqueue(session, spec)``.
 
-    The session's other pending objects are flushed first, so that :func:`later` works. Jobs become visible, and run,
-    when the session commits.
+    The session's other pending objects are flushed first, so that :func:`later` works. The jobs can run when the
+    session commits.
 
     :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't).
     :param specs: a spec, or any iterable of specs; an iterator is consumed in chunks of 5,000.
     :param more: further specs.
-    :returns: the specs in the order given, each with id, state and conflict.
-    :raises InvalidOption: for anything that is no spec.
+    :returns: the specs in the given order, with ``id``, ``state`` and ``conflict`` filled in.
+    :raises InvalidOption: for an object that is not a :class:`JobSpec`, or a spec that is pending in another session.
     """
     if isinstance(session, AsyncSession):
         return session.run_sync(_enqueue, specs, more)

@@ -23,26 +23,33 @@ PATIENCE = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How a node is."""
+    """The state of a node, as :meth:`Oban.health` returns it.
+
+    :ivar ok: whether the node is started, all its loops are alive, and the database answers.
+    :ivar name: the name of the instance.
+    :ivar node: the name of the node.
+    :ivar started: whether the node is started.
+    :ivar database: seconds that the database took to answer; None if it did not.
+    :ivar loops: the background loops by name, and whether each is alive.
+    :ivar leader: the name of the node that leads the instance; None if no node leads, or the database does not answer.
+    :ivar is_leader: whether this node leads.
+    :ivar last_beat: the last heartbeat of this node, by the database's clock; None for a node without queues.
+    :ivar queues: a :class:`QueueInfo` for each queue that runs on this node.
+    """
 
     ok: bool
-    """It has been started, all its loops are alive, and the database answers."""
     name: str
     node: str
     started: bool
     database: float | None
-    """Seconds that the database took to answer; None when it did not."""
     loops: dict[str, bool]
-    """The background loops by name, and whether each is alive."""
     leader: str | None
-    """The node that leads the instance; None when nobody does, or the database does not answer."""
     is_leader: bool
     last_beat: datetime | None
-    """The last sign of life that this node gave, by the database's clock. None for a node without queues."""
     queues: tuple[QueueInfo, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict of plain values that JSON can carry."""
+        """The same as a dict that ``json.dumps`` accepts."""
         plain = asdict(self)
         plain["last_beat"] = None if self.last_beat is None else self.last_beat.isoformat()
         for queue in plain["queues"]:

@@ -13,16 +13,23 @@ from ..runtime.producer import Producer
 
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
-    """A queue on this node, at the moment when it was asked for."""
+    """The state of a queue on one node.
+
+    :ivar queue: the name of the queue.
+    :ivar node: the name of the node.
+    :ivar uuid: of its producer, new at each start; the second element of ``Job.attempted_by``.
+    :ivar limit: the number of jobs that run at once.
+    :ivar paused: whether it is paused.
+    :ivar running: the ids of the jobs that run now.
+    :ivar started_at: when it was started on this node.
+    """
 
     queue: str
     node: str
     uuid: UUID
-    """Of its producer; drawn for each start, and the second of a job's ``attempted_by``."""
     limit: int
     paused: bool
     running: tuple[int, ...]
-    """The ids of the jobs that run."""
     started_at: datetime
 
 

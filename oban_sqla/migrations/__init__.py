@@ -1,4 +1,4 @@
-"""The schema of the queue, in versions, callable from anybody's Alembic revision.
+"""The tables of oban_sqla, in versions, created and upgraded from your Alembic revisions.
 
 ::
 
@@ -11,8 +11,8 @@
     def downgrade():
         migrations.downgrade(op, version=0)
 
-Works online and with ``--sql``, in any schema. Nothing else in this package ever changes the schema. The form (a
-function with a version, called from the user's own chain) is Oban's.
+It works online and with ``--sql``, in any schema. Nothing else in this package changes the schema. The form (a function
+with a version, called from the application's own revisions) is Oban's.
 
 Belongs here: one module per version of the schema, which never changes after its release. Does not: the tables as
 Python uses them (see `models`).
@@ -50,12 +50,12 @@ _LOCK = 0x6F62616E  # "oban": only one `migrate` at a time in a database
 
 
 def upgrade(op: OperationsLike, version: int | None = None, schema: str | None = None) -> None:
-    """Create or upgrade the tables, from inside an Alembic revision. May be run again.
+    """Create or upgrade the tables, from an Alembic revision. It may be run again.
 
     :param op: ``alembic.op``.
-    :param version: the version to reach; default: the newest.
-    :param schema: where the tables live; it is created when it isn't there. Default: what `use_schema` said, or else
-        the connection's own default.
+    :param version: the version to reach. Default: the newest.
+    :param schema: the schema of the tables; it is created if it does not exist. Default: the one given to
+        :func:`oban_sqla.use_schema`, or else the connection's default.
     :raises InvalidOption: for a version that this package doesn't have.
     """
     for statement in up_statements(version, schema):
@@ -63,11 +63,12 @@ def upgrade(op: OperationsLike, version: int | None = None, schema: str | None =
 
 
 def downgrade(op: OperationsLike, version: int, schema: str | None = None) -> None:
-    """Go back to `version`, from inside an Alembic revision; 0 drops everything, the jobs too.
+    """Go back to a version, from an Alembic revision. Version 0 drops everything, the jobs too.
 
     :param op: ``alembic.op``.
     :param version: the version to go back to.
-    :param schema: as in :func:`upgrade`; the schema itself stays.
+    :param schema: the schema of the tables; the schema itself is not dropped. Default: the one given to
+        :func:`oban_sqla.use_schema`, or else the connection's default.
     :raises InvalidOption: for a version that this package doesn't have.
     """
     for statement in down_statements(version, schema):
@@ -75,13 +76,15 @@ def downgrade(op: OperationsLike, version: int, schema: str | None = None) -> No
 
 
 async def migrate(engine: AsyncEngine, schema: str | None = None, *, version: int | None = None) -> int:
-    """Bring the tables to a version, without Alembic; for scripts, tests and the command line. One at a time in a
-    database: another one waits, and then finds the work done.
+    """Bring the tables to a version without Alembic, for scripts, tests and the command line.
+
+    Only one call at a time works on a database. A second one waits, and then finds the tables up to date.
 
     :param engine: an engine whose role may create tables.
-    :param schema: as in :func:`upgrade`.
-    :param version: the version to reach, also an older one: 0 drops everything, the jobs too. Default: the newest.
-    :returns: the version that was there before, 0 for none. Tables that are newer than this package stay as they are.
+    :param schema: the schema of the tables; it is created if it does not exist. Default: the one given to
+        :func:`oban_sqla.use_schema`, or else the connection's default.
+    :param version: the version to reach; it may be an older one. 0 drops everything, the jobs too. Default: the newest.
+    :returns: the version before the call, 0 for none. Tables that are newer than this package are not changed.
     :raises InvalidOption: for a version that this package doesn't have.
     """
     target = _checked(CURRENT if version is None else version)
@@ -102,9 +105,12 @@ async def migrate(engine: AsyncEngine, schema: str | None = None, *, version: in
 
 
 async def version(engine: AsyncEngine, schema: str | None = None) -> int:
-    """The version of the tables in the database, 0 when there are none.
+    """Read the version of the tables in the database.
 
-    :param schema: as in :func:`upgrade`.
+    :param engine: an engine on the database.
+    :param schema: the schema of the tables. Default: the one given to :func:`oban_sqla.use_schema`, or else the
+        connection's default.
+    :returns: the version; 0 if there are no tables.
     """
     async with engine.connect() as connection:
         return await connection.run_sync(_version, schema)
@@ -117,17 +123,31 @@ def described(found: int, schema: str | None) -> str:
 
 
 def include_object(object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
-    """For ``context.configure(include_object=…)``: leaves the queue's tables to the queue.
+    """For ``context.configure(include_object=…)`` in ``env.py``: exclude the tables of oban_sqla from autogenerate.
 
-    With it, ``alembic revision --autogenerate`` and ``alembic check`` neither drop nor change them, whether their
-    metadata stands beside yours or not.
+    ``alembic revision --autogenerate`` and ``alembic check`` then neither drop nor change them, whether their metadata
+    is part of ``target_metadata`` or not. Alembic calls it with these arguments:
+
+    :param object: the table, column, index or constraint.
+    :param name: its name; None if it has none.
+    :param type_: ``"table"``, ``"column"``, ``"index"``, …
+    :param reflected: whether it was read from the database.
+    :param compare_to: the object that it is compared with; None if there is none.
+    :returns: False for what belongs to oban_sqla, else True.
     """
     table = object if type_ == "table" else getattr(object, "table", None)
     return table is None or table.name not in _TABLES
 
 
 def up_statements(version: int | None = None, schema: str | None = None) -> list[str]:
-    """The SQL that :func:`upgrade` runs, in order."""
+    """The SQL that :func:`upgrade` runs.
+
+    :param version: the version to reach. Default: the newest.
+    :param schema: the schema of the tables. Default: the one given to :func:`oban_sqla.use_schema`, or else the
+        connection's default.
+    :returns: the statements, in order.
+    :raises InvalidOption: for a version that this package doesn't have.
+    """
     target = _checked(CURRENT if version is None else version)
     prefix = _prefix(schema)
     statements = [_CREATE_SCHEMA.format(schema=prefix[:-1])] if prefix else []
@@ -138,7 +158,14 @@ def up_statements(version: int | None = None, schema: str | None = None) -> list
 
 
 def down_statements(version: int, schema: str | None = None) -> list[str]:
-    """The SQL that :func:`downgrade` runs, in order."""
+    """The SQL that :func:`downgrade` runs.
+
+    :param version: the version to go back to.
+    :param schema: the schema of the tables. Default: the one given to :func:`oban_sqla.use_schema`, or else the
+        connection's default.
+    :returns: the statements, in order.
+    :raises InvalidOption: for a version that this package doesn't have.
+    """
     target = _checked(version)
     prefix = _prefix(schema)
     statements: list[str] = []

@@ -35,13 +35,13 @@ _chosen: str | None = None
 
 
 def use_schema(schema: str) -> None:
-    """Say once, before the first statement, in which PostgreSQL schema the Oban tables live.
+    """Set the PostgreSQL schema of the tables. Call it once, before the first statement.
 
-    Sets the schema of every table of :data:`metadata`, so that queries, sessions, migrations and runtimes of this
-    process agree. One engine's `schema_translate_map` still overrides it.
+    It applies to all queries, sessions, migrations and nodes of this process. An engine's ``schema_translate_map``
+    overrides it.
 
-    :param schema: the name of the schema, such as ``"jobs"``. It is created by the migration, not here.
-    :raises InvalidOption: when the name is blank, or when another schema was chosen before.
+    :param schema: the name of the schema, such as ``"jobs"``. The migration creates it.
+    :raises InvalidOption: if the name is blank, or another schema was set before.
     """
     global _chosen
     if not isinstance(schema, str) or not schema.strip():

@@ -20,7 +20,13 @@ _UNLOGGED = {"prefixes": ["UNLOGGED"]}
 
 
 class Leader(ObanBase):
-    """Who leads an instance, and until when."""
+    """The leader of an instance: one row of ``oban_leaders``.
+
+    :ivar name: the name of the instance.
+    :ivar node: the name of the node that leads.
+    :ivar elected_at: when it was elected.
+    :ivar expires_at: when its lease ends unless it is renewed.
+    """
 
     __tablename__ = "oban_leaders"
     __table_args__ = _UNLOGGED
@@ -32,7 +38,16 @@ class Leader(ObanBase):
 
 
 class Producer(ObanBase):
-    """One queue on one node, from start to stop. ``updated_at`` is its last sign of life."""
+    """One queue on one node, from start to stop: one row of ``oban_producers``.
+
+    :ivar uuid: the primary key, new at each start; the second element of ``Job.attempted_by``.
+    :ivar name: the name of the instance.
+    :ivar node: the name of the node.
+    :ivar queue: the name of the queue.
+    :ivar meta: a dict: whether it is paused, its limit, …
+    :ivar started_at: when it was started.
+    :ivar updated_at: its last heartbeat.
+    """
 
     __tablename__ = "oban_producers"
     __table_args__ = _UNLOGGED

@@ -1,4 +1,4 @@
-"""The crontab: one row an entry."""
+"""The crontab: one row per entry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ from .job import NOW
 
 
 class CronEntry(ObanBase):
-    """A job that becomes due again and again. Change it through :attr:`Oban.crons`."""
+    """An entry of the crontab: one row of ``oban_crons``. Change it through :attr:`Oban.crons`.
+
+    :ivar name: the primary key.
+    :ivar expression: when it is due.
+    :ivar timezone: the time zone of the expression, an IANA name.
+    :ivar spec: the job as a dict: its worker, args and options. Each tick enqueues a copy.
+    :ivar paused: whether it is paused.
+    :ivar catch_up: whether the last missed tick is run late.
+    :ivar last_tick: the planned time of the last tick; None before the first. Only a later one can be run.
+    :ivar since: when it was written, changed or resumed; no tick before that is due.
+    :ivar declared_at: when a node last confirmed that its code has this entry; None for one that was put at run time.
+    """
 
     __tablename__ = "oban_crons"
 
@@ -24,18 +35,18 @@ class CronEntry(ObanBase):
     expression: Mapped[str] = mapped_column(Text)
     timezone: Mapped[str] = mapped_column(Text, server_default=text("'UTC'"))
     spec: Mapped[dict[str, Any]] = mapped_column(JSONB)
-    """The job: its worker, args and options; each tick makes a copy."""
     paused: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     catch_up: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     last_tick: UTCMapped[datetime | None] = utc_column()
-    """The planned time of the last job it made. Only a later one can be made."""
     since: UTCMapped[datetime] = utc_column(server_default=NOW)
-    """When it was written, changed or resumed: no tick before that is due."""
     declared_at: UTCMapped[datetime | None] = utc_column()
-    """When a node last said that its code has this entry; null for one that was put at run time."""
 
     def next(self, after: datetime) -> datetime | None:
-        """When it is due for the first time after the aware datetime `after`; None for ``@reboot``."""
+        """When it is due next.
+
+        :param after: an aware datetime.
+        :returns: the first time after it, in UTC; None for ``@reboot``.
+        """
         return schedule(self.expression, self.timezone).next(after)
 
     def __repr__(self) -> str:

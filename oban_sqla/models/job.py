@@ -94,14 +94,33 @@ INDEXES = (
 
 
 class Job(ObanBase):
-    """A job, past or present: what it runs, where it is in its life, and what happened to it.
+    """A job that was enqueued: one row of ``oban_jobs``. The names and types of the columns are Oban's.
 
-    Query it like any mapped class: ``select(Job).where(Job.worker == send_welcome, Job.state == "completed")``.
-    Enqueue with :class:`JobSpec`, not by adding a ``Job``.
+    Query it like any mapped class: ``select(Job).where(Job.worker == send_welcome, Job.state == "completed")``. To
+    enqueue a job, add a :class:`JobSpec`, not a ``Job``.
 
-    Timestamps are aware UTC datetimes. In SQL expressions let the column stand on the left:
+    :ivar id: the primary key.
+    :ivar state: a :class:`JobState`; a plain string for a state that this version does not know.
+    :ivar queue: the name of its queue.
+    :ivar worker: the name of its worker. Comparisons accept the worker, too.
+    :ivar attempt: how often it has started; 0 before the first run.
+    :ivar max_attempts: how often it may start before it is discarded.
+    :ivar priority: 0 (first) to 9 (last).
+    :ivar args: the arguments, a dict.
+    :ivar meta: a dict beside the args, with notes of the runtime: ``return``, ``snoozed``, ``rescued``, …
+    :ivar tags: strings.
+    :ivar errors: one dict per failed attempt: ``attempt``, ``at`` and ``error``.
+    :ivar attempted_by: the node and the uuid of the producer that ran it last.
+    :ivar inserted_at: when it was enqueued.
+    :ivar scheduled_at: when it is, or was, due.
+    :ivar attempted_at: when its last attempt started; None before the first.
+    :ivar cancelled_at: when it was cancelled; else None.
+    :ivar completed_at: when it was completed; else None.
+    :ivar discarded_at: when it was discarded; else None.
+
+    Timestamps are aware UTC datetimes. In SQL expressions put the column on the left:
     ``Job.completed_at > func.now() - timedelta(hours=1)`` is right under any session time zone, and
-    ``func.now() > Job.completed_at`` is not; ``Job.completed_at.utc()`` is a ``timestamptz`` for all other uses.
+    ``func.now() > Job.completed_at`` is not. ``Job.completed_at.utc()`` is a ``timestamptz`` for all other uses.
     """
 
     __tablename__ = "oban_jobs"
@@ -130,7 +149,7 @@ class Job(ObanBase):
 
     @hybrid_property
     def is_finished(self) -> bool:
-        """Whether the job will not run again unless somebody asks for it."""
+        """Whether the job is completed, cancelled or discarded, and will not run again unless it is retried."""
         return self.state in FINISHED
 
     @is_finished.inplace.expression
@@ -140,7 +159,7 @@ class Job(ObanBase):
 
     @hybrid_property
     def queue_time(self) -> timedelta | None:
-        """How long the job was due before its last attempt started; None before the first."""
+        """How long the job was due when its last attempt started; None before the first."""
         return None if self.attempted_at is None else self.attempted_at - self.scheduled_at
 
     @queue_time.inplace.expression
@@ -150,7 +169,7 @@ class Job(ObanBase):
 
     @hybrid_property
     def duration(self) -> timedelta | None:
-        """How long the last attempt ran, to its end or until now; None before the first."""
+        """How long the last attempt ran, until its end or until now; None before the first."""
         if self.attempted_at is None:
             return None
         end = self.completed_at or self.discarded_at or self.cancelled_at

@@ -58,28 +58,28 @@ class _MadeLate:
 
 
 class JobSpec(ObanBase):
-    """A job that is to be enqueued. Add it to a session like any other object; the flush writes it.
+    """A job to enqueue. Add it to a session like any other object; the flush writes it.
 
     ::
 
         session.add(JobSpec("app.mail.send_welcome", {"user_id": 7}, queue="mail"))
 
-    :param worker: the worker, or its name. A worker brings its own defaults for the options and its check of the args.
-    :param args: a dict that JSON can carry, at most :attr:`max_args_bytes` long. Default: empty.
-    :param queue: the queue's name. Default ``"default"``.
-    :param priority: 0 (first, the default) to 9 (last).
+    :param worker: the worker, or its name. A worker has its own defaults for the options, and validates the args.
+    :param args: a dict that JSON can represent, at most :attr:`max_args_bytes` long. Default: empty.
+    :param queue: the name of its queue. Default ``"default"``.
+    :param priority: 0 (first) to 9 (last). Default 0.
     :param max_attempts: how often it may run before it is discarded, 1 to 32,767. Default 20.
-    :param tags: strings for finding jobs by.
-    :param meta: a dict of your own beside the args; the queue adds its notes to it.
-    :param scheduled_at: an aware datetime before which it does not run.
-    :param schedule_in: the same as seconds or a timedelta from the flush on, by the database's clock.
-    :param unique: see :class:`Unique`. Default: none.
-    :raises InvalidOption: for a value outside these, or a misspelt option.
-    :raises InvalidArgs: for args or meta that JSON can't carry; names the path.
+    :param tags: strings for finding it by. Default: none.
+    :param meta: a dict that is stored with the job, beside its args; the runtime adds its own keys. Default: empty.
+    :param scheduled_at: an aware datetime before which it does not run. Default: none.
+    :param schedule_in: the same as seconds or a timedelta from the flush on, by the database's clock. Default: none.
+    :param unique: which jobs are duplicates, a :class:`Unique`. Default: none are.
+    :raises InvalidOption: for a value out of range, or a misspelt option.
+    :raises InvalidArgs: for args or meta that JSON can't represent; the message names the path.
 
     After the flush, and after the commit without a refresh, :attr:`id`, :attr:`state` and :attr:`conflict` are filled
-    in and the spec belongs to no session any more: adding it again enqueues another job. A spec is not a row: `merge`
-    and relationships refuse it (use :class:`Job`).
+    in, and the spec belongs to no session: adding it again enqueues another job. A spec is not a row: `merge` and
+    relationships refuse it; use :class:`Job` there.
     """
 
     __abstract__ = True  # for declarative: it is mapped below, in its own way
@@ -87,7 +87,7 @@ class JobSpec(ObanBase):
     _sa_instance_state = _MadeLate()
 
     max_args_bytes: ClassVar[int] = MAX_BYTES
-    """The longest args, in bytes of JSON. Set it once on the class to change it for the process."""
+    """The maximum size of the args, in bytes of JSON. Set it on the class to change it for the process."""
 
     worker: str
     queue: str
@@ -204,11 +204,19 @@ class JobSpec(ObanBase):
             self._store(filled(self._unfilled))
 
     def without_id(self, without: bool) -> None:
-        """While `without`, reading :attr:`id` raises: the flush has begun, and this job has no row yet."""
+        """For the flush: while it is under way and the job has no row yet, reading :attr:`id` raises.
+
+        :param without: whether the job has no id yet.
+        """
         self._being_flushed = without
 
     def written(self, id: int | None, state: str, conflict: bool) -> None:
-        """Take what the flush found out."""
+        """For the flush: fill in the results.
+
+        :param id: the id of the job; for a duplicate, that of the existing job.
+        :param state: its state.
+        :param conflict: whether it is a duplicate.
+        """
         self._id = id
         self.conflict = conflict
         self.state = _STATES.get(state, state)

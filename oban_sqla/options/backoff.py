@@ -16,13 +16,13 @@ MAX_EXPONENT = 20
 
 
 def default_backoff(attempt: int, max_attempts: int = 20) -> float:
-    """Seconds until the next attempt: ``15 + 2**attempt``, and up to 10 % more at random.
+    """Seconds until the next attempt: ``15 + 2**attempt``, plus up to 10 % at random.
 
-    With more than twenty attempts the exponent is scaled to twenty, so that a job with ``max_attempts=100`` waits no
-    longer in all than one with twenty.
+    If `max_attempts` is above 20, the attempt is scaled to 20, so that a job with ``max_attempts=100`` does not wait
+    longer in total than one with 20.
 
     :param attempt: the attempt that failed, from 1.
-    :param max_attempts: the job's limit.
+    :param max_attempts: the limit of the job. Default 20.
     """
     exponent = attempt if max_attempts <= MAX_EXPONENT else round(attempt / max_attempts * MAX_EXPONENT)
     return jittered(BACKOFF_BASE + 2.0 ** min(exponent, MAX_EXPONENT))
@@ -35,14 +35,14 @@ def jittered(delay: float, most: float = 0.1) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """A worker's own backoff: ``@job(backoff=Backoff("exponential", base=1, max=600))``.
+    """The wait before the next attempt: ``@job(backoff=Backoff("exponential", base=1, max=600))``.
 
     :param kind: ``"constant"`` (always `base`), ``"linear"`` (`base` × attempt) or ``"exponential"``
-        (`base` × 2\\ :sup:`attempt − 1`). Default exponential.
+        (`base` × 2\\ :sup:`attempt − 1`). Default ``"exponential"``.
     :param base: seconds, more than 0. Default 15.
-    :param max: the longest wait in seconds, before jitter. Default one day.
-    :param jitter: how much may be added at random, as a share of the wait, 0 to 1. Default 0.1.
-    :raises InvalidOption: for values outside these.
+    :param max: the longest wait in seconds, before jitter. Default: one day.
+    :param jitter: the largest random addition, as a fraction of the wait, 0 to 1. Default 0.1.
+    :raises InvalidOption: for a value out of range.
     """
 
     kind: Literal["constant", "linear", "exponential"] = "exponential"
@@ -60,7 +60,11 @@ class Backoff:
             raise InvalidOption(f"Backoff: jitter is a share from 0 to 1, got {self.jitter!r}")
 
     def delay(self, attempt: int) -> float:
-        """Seconds to wait after `attempt` (from 1) failed."""
+        """The wait after a failed attempt.
+
+        :param attempt: the attempt that failed, from 1.
+        :returns: seconds.
+        """
         match self.kind:
             case "constant":
                 wait = self.base

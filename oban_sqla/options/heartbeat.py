@@ -1,4 +1,4 @@
-"""How a node shows that it is alive, and when it is taken for dead."""
+"""How often a node writes its heartbeat, and when a node counts as dead."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .duration import seconds
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """How a node shows that it is alive.
+    """How often a node writes its heartbeat, and when a node counts as dead.
 
-    :param interval: seconds from one sign to the next, more than 0. Default 5.
-    :param stale_after: seconds without a sign after which a node is dead if its connection is gone, too. At least
-        twice the interval. Default 15.
-    :param dead_after: seconds without a sign after which a node is dead whatever its connection looks like; for
-        networks that never tell. At least twice the interval. Default 3600.
-    :raises InvalidOption: for values outside these.
+    :param interval: seconds between two heartbeats, more than 0. Default 5.
+    :param stale_after: seconds without a heartbeat after which a node is dead if its lock is free, that is, if its
+        connection has ended too. At least twice the interval. Default 15.
+    :param dead_after: seconds without a heartbeat after which a node is dead even if its lock is held; for networks
+        that do not report a lost connection. At least twice the interval. Default 3600.
+    :raises InvalidOption: for a value out of range.
     """
 
     interval: float = 5.0

@@ -31,11 +31,11 @@ def later(fn: Callable[[], T]) -> T:
         session.add(user)
         session.add(send_welcome.new(user_id=later(lambda: user.id)))
 
-    :param fn: called once, without arguments, after the session's other pending objects were written and before the
-        job is. What it returns is checked like any argument. It may not use the id of another spec of the same flush,
-        which has none yet.
-    :returns: a placeholder, typed as what `fn` returns. It may stand for a whole argument or inside lists and dicts.
-    :raises InvalidArgs: when `fn` can't be called.
+    :param fn: a function without parameters. It is called once, when the other pending objects of the session have been
+        written and the job has not. Its value is validated like any argument. It may not use the id of another spec of
+        the same flush.
+    :returns: a placeholder, typed as the value of `fn`, for a whole argument or for a place inside lists and dicts.
+    :raises InvalidArgs: if `fn` is not callable.
     """
     if not callable(fn):
         raise InvalidArgs(f"later: expected a function without parameters, got {fn!r}; write later(lambda: …)")

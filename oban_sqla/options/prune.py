@@ -1,4 +1,4 @@
-"""How long finished jobs are kept."""
+"""Which finished jobs are deleted, and when."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ Names = str | Sequence[str]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrunePolicy:
-    """What is kept of some of the finished jobs; ``Prune.Policy(…)``.
+    """How long some of the finished jobs are kept; also available as ``Prune.Policy(…)``.
 
-    :param state: of which jobs: ``"completed"``, ``"cancelled"``, ``"discarded"``, or several. Default: all three.
-    :param queue: of which queues, a name or several. Default: all.
-    :param worker: of which workers, each the worker or its name. Default: all.
-    :param max_age: seconds or timedelta: a job that finished longer ago goes. ``math.inf`` keeps them for good.
-    :param max_count: how many jobs to keep, of each state, the latest ones; the others go. To find them, the pruner
-        reads through the finished jobs from the latest on: keep such policies to jobs that are not rare.
-    :raises InvalidOption: for values outside these, or with neither `max_age` nor `max_count`.
+    :param state: applies to jobs in these states: ``"completed"``, ``"cancelled"``, ``"discarded"``, or several.
+        Default: all three.
+    :param queue: applies to jobs of this queue, or of several. Default: all.
+    :param worker: applies to jobs of this worker (or its name), or of several. Default: all.
+    :param max_age: seconds or a timedelta: jobs that finished longer ago are deleted. ``math.inf``: never.
+    :param max_count: the number of jobs to keep per state, the newest; others are deleted. The pruner finds them by
+        reading the finished jobs from the newest on, so use it only for jobs that are not rare.
+    :raises InvalidOption: for a value out of range, or if both `max_age` and `max_count` are missing.
     """
 
     state: Names | None = None
@@ -58,17 +59,17 @@ class PrunePolicy:
 
     @property
     def states(self) -> tuple[str, ...]:
-        """The states to which it applies."""
+        """The states to which the policy applies."""
         return self._names("state") or STATES
 
     @property
     def queues(self) -> tuple[str, ...]:
-        """The queues to which it applies; empty for all."""
+        """The queues to which the policy applies; empty for all."""
         return self._names("queue")
 
     @property
     def workers(self) -> tuple[str, ...]:
-        """The names of the workers to which it applies; empty for all."""
+        """The names of the workers to which the policy applies; empty for all."""
         return self._names("worker")
 
     @property
@@ -88,15 +89,16 @@ class PrunePolicy:
 class Prune:
     """When finished jobs are deleted: ``Prune(max_age=7 * 86400, policies=[Prune.Policy(queue="beat", max_age=60)])``.
 
-    For each job the first policy that applies to it decides, and no other; `max_age` is for those to which none does.
-    A job of a flow or a batch stays until all jobs of that flow or batch have finished. (The policies are those of
-    Oban Pro's DynamicPruner, in one list instead of three.)
+    The first policy that applies to a job decides, and no other; `max_age` is for jobs to which no policy applies. A
+    job of a flow or a batch is kept until all jobs of that flow or batch have finished. (The policies are those of Oban
+    Pro's DynamicPruner, in one list instead of three.)
 
-    :param max_age: seconds or timedelta. Default one day; ``math.inf`` keeps for good.
-    :param policies: see :class:`PrunePolicy`. Default: none.
-    :param interval: seconds between two rounds, more than 0. A round goes on while there is more. Default 60.
-    :param limit: how many jobs are deleted at once, 1 to 10,000. Default 10,000.
-    :raises InvalidOption: for values outside these.
+    :param max_age: seconds or a timedelta. Default: one day. ``math.inf``: never.
+    :param policies: a sequence of :class:`PrunePolicy`. Default: none.
+    :param interval: seconds between two rounds, more than 0. A round continues while there are jobs to delete. Default
+        60.
+    :param limit: the number of jobs that one statement deletes, 1 to 10,000. Default 10,000.
+    :raises InvalidOption: for a value out of range.
     """
 
     Policy: ClassVar[type[PrunePolicy]] = PrunePolicy

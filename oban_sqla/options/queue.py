@@ -9,15 +9,14 @@ from ..errors import InvalidOption
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue on a node.
+    """The options of a queue on a node.
 
-    :param limit: how many of its jobs this node runs at once, 1 to 10,000. Default 10.
+    :param limit: the number of its jobs that this node runs at once, 1 to 10,000. Default 10.
     :param paused: start without fetching. Default False.
-    :param prefetch: how many more jobs this node may claim before there is room for them, 0 to 10,000, where jobs are
-        shorter than the way to the database; it claims no more than run during one round trip, and gives back at once
-        what it can't start within half a second, or when the queue is paused or stopped. Claimed jobs are
-        ``executing``. Default 0: a job is claimed only when it can start.
-    :raises InvalidOption: for values outside these.
+    :param prefetch: jobs to fetch beyond `limit`, 0 to 10,000, so that short jobs don't wait for a round trip. Never
+        more than run during one round trip; returned if not started within 0.5 s, or if the queue is paused or
+        stopped. Fetched jobs are ``executing``. Default 0: a job is fetched only when it can start.
+    :raises InvalidOption: for a value out of range.
     """
 
     limit: int = 10

@@ -37,25 +37,25 @@ BITS = {state.value: 1 << index for index, state in enumerate(JobState)}
 
 @dataclass(frozen=True, slots=True)
 class Unique:
-    """Insert a job only when no other one like it is there.
+    """Insert a job only if there is no duplicate of it: ``@job(unique=Unique(period=60))``.
 
-    A duplicate is an answer, not an error: the spec gets the id and the state of the job that is there, and
+    A duplicate is an answer, not an error: the spec gets the id and the state of the existing job, and
     ``spec.conflict`` is True.
 
-    :param period: seconds or timedelta: jobs of the same bucket of this length are duplicates of each other. The
-        buckets lie on the clock, they don't slide: with ``period=3600``, jobs of 10:05 and 10:59 are duplicates, jobs
-        of 10:59 and 11:01 are not. Counted by the time a job is due, so that a job scheduled ahead protects its own
-        hour. None, the default: for as long as the other job is in one of `states`.
-    :param fields: which of ``worker``, ``queue``, ``args``, ``meta`` make two jobs the same. Default the first three.
-    :param keys: with ``args`` (or else ``meta``) among the fields: only these keys of it, and a missing key counts as
-        null. Default: all of it.
-    :param states: in which states a job counts, the new one and the one that is there: ``"incomplete"`` (default: not
-        finished), ``"successful"`` (those and completed), ``"scheduled"``, ``"all"``, or a sequence of states, of which
-        one has to be a state in which jobs begin.
-    :raises InvalidOption: for an unknown field or state, an empty choice, or a period not above 0.
+    :param period: seconds or a timedelta: jobs due in the same period are duplicates. Periods are fixed on the clock:
+        with ``period=3600``, jobs of 10:05 and 10:59 are duplicates, jobs of 10:59 and 11:01 are not. The time at which
+        a job is due counts, not the time at which it is enqueued. Default None: a job has duplicates for as long as it
+        is in one of `states`.
+    :param fields: which of ``worker``, ``queue``, ``args``, ``meta`` must be equal. Default: the first three.
+    :param keys: compare only these keys of ``args`` (or of ``meta``, if ``args`` is not among `fields`); a missing key
+        counts as null. Default: all keys.
+    :param states: the states in which a job counts, the new one and the existing one: ``"incomplete"`` (not finished;
+        the default), ``"successful"`` (those and completed), ``"scheduled"``, ``"all"``, or a sequence of states. One
+        of them must be a state in which a new job can be.
+    :raises InvalidOption: for an unknown field or state, an empty sequence, or a period that is not above 0.
 
-    Under concurrency: the loser of a race waits for the winner's transaction and then reports the conflict; it takes
-    no lock on the winner's row.
+    If two transactions insert the same job at once, the second waits for the first to end and then reports the
+    conflict. It takes no lock on the existing row.
     """
 
     period: float | timedelta | None = None
@@ -90,7 +90,7 @@ class Unique:
 
     @property
     def state_names(self) -> tuple[str, ...]:
-        """The states in which the other job counts."""
+        """The states in which a job counts."""
         return GROUPS[self.states] if isinstance(self.states, str) else tuple(str(state) for state in self.states)
 
     @property
@@ -99,13 +99,20 @@ class Unique:
         return sum(BITS[name] for name in set(self.state_names))
 
     def counts(self, state: str) -> bool:
-        """Whether a job in `state` has duplicates."""
+        """Whether a job in a state counts as a duplicate.
+
+        :param state: the state.
+        """
         return bool(self.mask & BITS[state])
 
     def key(self, worker: str, queue: str, args: Mapping[str, Any], meta: Mapping[str, Any], due: float) -> bytes:
-        """The digest of what makes a job the same: sixteen bytes, stored twice, so kept short.
+        """The digest of the compared fields: sixteen bytes. It is stored twice, so it is short.
 
-        :param due: when the job is due, in seconds since 1970; only its bucket counts.
+        :param worker: the name of the worker.
+        :param queue: the name of the queue.
+        :param args: the args.
+        :param meta: the meta.
+        :param due: when the job is due, in seconds since 1970; only its period counts.
         """
         parts: dict[str, Any] = {}
         keyed = "args" if "args" in self.fields else "meta"

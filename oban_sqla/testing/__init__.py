@@ -1,4 +1,4 @@
-"""Testing what enqueues, and what runs, inside your test's own transaction.
+"""Test code that enqueues jobs, and the jobs, in the transaction of the test.
 
 ::
 
@@ -10,9 +10,9 @@
         assert await drain(session) == {"completed": 1}
         assert user.welcomed_at is not None
 
-Everything works on the connection of the session it is given and never on another one, so a rolled-back transaction
-leaves nothing. Await the calls with an ``AsyncSession``, and don't with a ``Session``. The names are those of Oban's
-``Oban.Testing``; running jobs in the test's own transaction is what its sandbox does.
+Each function works on the connection of the given session and on no other one, so a rollback removes everything. Await
+the calls with an ``AsyncSession``, and don't with a ``Session``. The names are those of Oban's ``Oban.Testing``;
+running jobs in the test's own transaction is what its sandbox does.
 
 Belongs here: what a user's tests call. Does not: the tests of this package, and anything that a running node uses.
 """

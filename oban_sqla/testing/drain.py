@@ -63,36 +63,36 @@ def drain(
     with_safety: bool = True,
     limit: int | None = None,
 ) -> Any:
-    """Run what is queued, and what that enqueues, one job after the other: ``await drain(session)``.
+    """Run the enqueued jobs, and those that they enqueue, one after the other: ``await drain(session)``.
 
     ::
 
         assert await drain(session) == {"completed": 2, "retryable": 1}
 
-    Each job runs in a savepoint on the session's own connection, so that a rollback of your test leaves nothing. A
-    session that a job asks for is a new one, joined to that savepoint; its ``commit()`` is refused as in the runtime.
-    What a job that fails, cancels or discards has written on this connection is rolled back, the rest stays, and the
-    outcome is acknowledged by the runtime's own statements. A job runs at most once in one call: one that failed or
-    snoozed waits for the next. Afterwards the column values of the session's objects are read again, so that you see
+    Each job runs in a savepoint on the session's own connection, so that a rollback of the test removes everything. A
+    job with a session parameter gets a new session, joined to that savepoint; its ``commit()`` is refused as in
+    production. What a job that fails, cancels or discards has written on this connection is rolled back. The outcome is
+    acknowledged by the same statements as in production. A job runs at most once per call: one that failed or snoozed
+    waits for the next call. At the end the column values of the session's objects are reloaded, so that the test sees
     what the jobs have changed.
 
     :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't). It is flushed first.
-    :param queue: a queue, or several; default: all.
-    :param with_scheduled: also scheduled and retryable jobs that are not due yet: True for all, an aware datetime for
-        those due by then. Default False: what is due by the real clock, as the stager would see it.
-    :param with_recursion: also the jobs that are enqueued meanwhile. Default True.
-    :param with_safety: True, the default: what a job raises is recorded as the runtime records it. False: it is raised
-        here as well, after that, and nothing more runs; so is :class:`UnknownWorker`.
-    :param limit: the most jobs to run; default: no limit, so that jobs which enqueue each other never end.
-    :returns: how many jobs ended in each state; a ``Counter``, so that a state that is missing counts 0. A snoozed job
-        counts as scheduled, and so does a job of a worker that this process doesn't know.
-    :raises InvalidOption: for a session or a time of another kind, or a job that asks for an ``AsyncSession`` where
-        the test has a ``Session``.
-    :raises ObanError: when a coroutine is to run for a ``Session`` while an event loop runs in this thread; when a
-        timeout hit a coroutine inside of a statement, which makes the driver close the connection.
+    :param queue: the name of a queue, or several. Default: all queues.
+    :param with_scheduled: run scheduled and retryable jobs that are not due yet: True for all, an aware datetime for
+        those due by then. Default False: only jobs that are due by the real clock.
+    :param with_recursion: run the jobs that are enqueued during the call. Default True.
+    :param with_safety: True, the default: an exception is recorded as in production. False: it is recorded and then
+        raised here too, and no further job runs; :class:`UnknownWorker` as well.
+    :param limit: the maximum number of jobs to run. Default: no limit; jobs that enqueue each other never end then.
+    :returns: the number of jobs per resulting state, a ``Counter``: a state without jobs counts 0. A snoozed job counts
+        as scheduled, and so does a job of a worker that this process doesn't know.
+    :raises InvalidOption: for a session or time of another type, or if a job needs an ``AsyncSession`` and the test
+        has a ``Session``.
+    :raises ObanError: if a coroutine has to run for a ``Session`` while an event loop runs in this thread, or if a
+        timeout interrupted a coroutine in the middle of a statement and the driver closed the connection.
 
-    Coroutines run on the test's event loop (with a ``Session``: on one of their own), plain functions in the calling
-    thread, where they block the loop and must not start another. The name and the options are those of Oban's
+    Coroutines run on the test's event loop (with a ``Session``: on a new one). Plain functions run in the calling
+    thread: they block the event loop, and must not start another one. The name and the options are those of Oban's
     ``drain_queue``.
     """
     chosen = Choice(queues=_queues(queue), until=_until(with_scheduled))

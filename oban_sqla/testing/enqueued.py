@@ -28,25 +28,27 @@ def assert_enqueued(session: Session, *, count: int | None = None, **filters: Un
 def assert_enqueued(session: AsyncSession | Session, *, count: int | None = None, **filters: Unpack[Filters]) -> Any:
     """Assert that a job is enqueued: ``await assert_enqueued(session, worker=send_welcome, args={"user_id": 7})``.
 
-    The session is flushed first, so that jobs which were only added count too.
+    The session is flushed first, so that pending specs count too.
 
     :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't).
-    :param count: how many jobs must match, 1 or more. Default: at least one.
+    :param count: the number of jobs that must match, 1 or more. Default: at least one.
     :param worker: the worker, or its name.
-    :param queue: its queue.
-    :param args: a part of its args, as PostgreSQL's ``@>`` sees it: ``{"user": {"id": 7}}`` matches whatever else is
-        there. Values that aren't JSON (dates, UUIDs, enums, models) are compared as JSON carries them.
-    :param meta: a part of its meta.
-    :param tags: tags that it has, beside others.
-    :param priority: its priority.
-    :param state: one state or several. Default: ``available`` and ``scheduled``, which is what Oban's assertion looks
-        at, and ``suspended``: written, and not run yet. A job that failed is ``retryable``; ask for it by name.
-    :param scheduled_at: an aware datetime at which it is due.
-    :param delta: seconds or timedelta by which `scheduled_at` may be off. Default 5 s; a delay counts from the
-        transaction's beginning, by the database's clock.
+    :param queue: the name of its queue.
+    :param args: a part of its args, compared by PostgreSQL's ``@>``: ``{"user": {"id": 7}}`` also matches args with
+        further keys. Values that aren't JSON (dates, UUIDs, enums, models) are compared in the form they are stored in.
+    :param meta: a part of its meta, compared in the same way.
+    :param tags: tags that it has; it may have others.
+    :param priority: its priority, 0 to 9.
+    :param state: one state or several. Default: ``available``, ``scheduled`` and ``suspended``, which is written but
+        has not run. A job that failed is ``retryable``; name that state to find it.
+    :param scheduled_at: the aware datetime at which it is due.
+    :param delta: seconds or timedelta by which `scheduled_at` may differ. Default 5 s. A delay counts from the start
+        of the transaction, by the database's clock.
     :returns: the jobs that match, the newest last: ``[job] = await assert_enqueued(…)``.
-    :raises AssertionError: saying what is enqueued instead, the nearest first, and in what it differs.
-    :raises InvalidOption: for a misspelt filter ("did you mean …"), or a value that it can't have.
+    :raises AssertionError: if no job matches. The message lists the jobs that are enqueued, the nearest first, and how
+        each differs.
+    :raises InvalidOption: for a misspelt filter ("did you mean …"), or a value that is not valid.
+    :raises InvalidArgs: for args or meta that JSON can't represent.
 
     Works as Oban's ``assert_enqueued``.
     """
@@ -60,10 +62,26 @@ def refute_enqueued(session: AsyncSession, **filters: Unpack[Filters]) -> Awaita
 @overload
 def refute_enqueued(session: Session, **filters: Unpack[Filters]) -> None: ...
 def refute_enqueued(session: AsyncSession | Session, **filters: Unpack[Filters]) -> Any:
-    """Assert that no such job is enqueued: the opposite of :func:`assert_enqueued`, with the same filters.
+    """Assert that no job is enqueued that matches: ``await refute_enqueued(session, worker=send_welcome)``.
 
-    :raises AssertionError: listing the jobs that match.
-    :raises InvalidOption: for a misspelt filter, or a value that it can't have.
+    The session is flushed first, so that pending specs count too. Without filters no job at all may be enqueued.
+
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't).
+    :param worker: the worker, or its name.
+    :param queue: the name of its queue.
+    :param args: a part of its args, compared by PostgreSQL's ``@>``: ``{"user": {"id": 7}}`` also matches args with
+        further keys. Values that aren't JSON (dates, UUIDs, enums, models) are compared in the form they are stored in.
+    :param meta: a part of its meta, compared in the same way.
+    :param tags: tags that it has; it may have others.
+    :param priority: its priority, 0 to 9.
+    :param state: one state or several. Default: ``available``, ``scheduled`` and ``suspended``, which is written but
+        has not run. A job that failed is ``retryable``; name that state to find it.
+    :param scheduled_at: the aware datetime at which it is due.
+    :param delta: seconds or timedelta by which `scheduled_at` may differ. Default 5 s. A delay counts from the start
+        of the transaction, by the database's clock.
+    :raises AssertionError: if a job matches. The message lists the matching jobs.
+    :raises InvalidOption: for a misspelt filter, or a value that is not valid.
+    :raises InvalidArgs: for args or meta that JSON can't represent.
     """
     return in_session(session, "refute_enqueued", _refute, Wanted(filters, "refute_enqueued"))
 
@@ -73,9 +91,26 @@ def all_enqueued(session: AsyncSession, **filters: Unpack[Filters]) -> Awaitable
 @overload
 def all_enqueued(session: Session, **filters: Unpack[Filters]) -> list[Job]: ...
 def all_enqueued(session: AsyncSession | Session, **filters: Unpack[Filters]) -> Any:
-    """The jobs that are enqueued and match the filters of :func:`assert_enqueued`, the newest last.
+    """The jobs that are enqueued and match: ``await all_enqueued(session, queue="mail")``.
 
-    :raises InvalidOption: for a misspelt filter, or a value that it can't have.
+    The session is flushed first, so that pending specs count too.
+
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't).
+    :param worker: the worker, or its name.
+    :param queue: the name of its queue.
+    :param args: a part of its args, compared by PostgreSQL's ``@>``: ``{"user": {"id": 7}}`` also matches args with
+        further keys. Values that aren't JSON (dates, UUIDs, enums, models) are compared in the form they are stored in.
+    :param meta: a part of its meta, compared in the same way.
+    :param tags: tags that it has; it may have others.
+    :param priority: its priority, 0 to 9.
+    :param state: one state or several. Default: ``available``, ``scheduled`` and ``suspended``, which is written but
+        has not run. A job that failed is ``retryable``; name that state to find it.
+    :param scheduled_at: the aware datetime at which it is due.
+    :param delta: seconds or timedelta by which `scheduled_at` may differ. Default 5 s. A delay counts from the start
+        of the transaction, by the database's clock.
+    :returns: the jobs, the newest last; an empty list if none matches.
+    :raises InvalidOption: for a misspelt filter, or a value that is not valid.
+    :raises InvalidArgs: for args or meta that JSON can't represent.
     """
     return in_session(session, "all_enqueued", _find, Wanted(filters, "all_enqueued"))
 

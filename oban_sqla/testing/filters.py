@@ -1,4 +1,4 @@
-"""What an assertion asks of jobs, as SQL; and how a job that does not fit differs, as text."""
+"""The filters of an assertion as SQL, and the differences of a job that does not match as text."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..options.duration import seconds
 from ..types import JobState
 
 ENQUEUED = (JobState.AVAILABLE, JobState.SCHEDULED, JobState.SUSPENDED)
-"""What counts as enqueued unless a filter says otherwise: written, and not run yet."""
+"""The states that count as enqueued unless a filter names others: written, and not run yet."""
 
 DELTA = 5.0
 
 
 class Filters(TypedDict, total=False):
-    """What :func:`assert_enqueued` and its like can ask of a job."""
+    """The filters of the assertions."""
 
     worker: str | WorkerLike | type[Any]  # mypy knows a class worker only as the class
     queue: str

@@ -1,4 +1,4 @@
-"""Whether jobs run by themselves in a test."""
+"""Whether enqueued jobs run at once in a test."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Name = Literal["inline", "manual"]
 
 
 def mode(name: Name, *, with_safety: bool = True) -> Mode:
-    """Say, for a block, what becomes of the jobs that are enqueued in it: ``with mode("inline"): …``.
+    """Choose, for a block, whether enqueued jobs run: ``with mode("inline"): …``.
 
-    ``"manual"`` is what holds everywhere else: jobs are inserted, and nothing runs. With ``"inline"`` a job runs when
-    the flush that wrote it is over, as :func:`drain` would run it: in a savepoint on the same connection. Jobs that it
-    enqueues run after it. A job that is not due yet stays scheduled, and one that fails or snoozes stays for a
+    ``"manual"`` is the behaviour outside of any block: jobs are inserted and do not run. With ``"inline"`` a job runs
+    right after the flush that wrote it, as :func:`drain` would run it: in a savepoint on the same connection. Jobs that
+    it enqueues run after it. A job that is not due stays scheduled, and one that fails or snoozes waits for a
     :func:`drain`.
 
     ::
@@ -31,16 +31,16 @@ def mode(name: Name, *, with_safety: bool = True) -> Mode:
         assert mailbox == ["ann@example.com"]
 
     :param name: ``"inline"`` or ``"manual"``.
-    :param with_safety: True, the default: what a job raises is recorded and stays with the job, as in production.
-        False: it is raised out of the flush as well.
-    :returns: a context manager, for ``with`` and ``async with`` alike; the mode before is restored at its end.
+    :param with_safety: True, the default: an exception of a job is recorded in the job, as in production. False: the
+        flush raises it too.
+    :returns: a context manager, for ``with`` and ``async with``. At its end the previous mode is restored.
     :raises InvalidOption: for another name.
 
-    The mode is held in a context variable: it is seen by the block, by the tasks that it starts and by what it runs
-    with ``asyncio.to_thread``, and never by another test that runs beside it.
+    The mode is held in a context variable: it applies to the block, to the tasks that it starts and to what it runs
+    with ``asyncio.to_thread``, and never to another test that runs at the same time.
 
-    The jobs run inside of ``session.flush()``: they have sessions of their own, and the session that is flushed can't
-    be flushed by a job once more. Idea and names: Oban's testing modes.
+    The jobs run inside ``session.flush()``. They have sessions of their own, and can't flush the session that is being
+    flushed. Idea and names: Oban's testing modes.
     """
     if name not in ("inline", "manual"):
         raise InvalidOption(f"mode: expected 'inline' or 'manual', got {name!r}")

@@ -31,8 +31,8 @@ def perform(
 ) -> Any:
     """Run one job as the runtime would, without a queue and without a row, and return what it returns.
 
-    Await it where you would await the function itself: for a worker that runs on the event loop it gives an awaitable,
-    for a plain function the value. ::
+    Await it where you would await the function itself: for a worker that runs on the event loop it returns an
+    awaitable, for a plain function the value. ::
 
         assert await perform(send_welcome.new(user_id=7)) == "sent"
 
@@ -43,25 +43,25 @@ def perform(
         with pytest.raises(CardDeclined):
             await perform(charge.new(order_id=1), session=session)
 
-    The arguments are checked and go through JSON, a parameter annotated ``Job`` gets a job (id 0 unless the spec has
-    one), and the worker's timeout holds.
+    The arguments are validated and converted to JSON and back. A parameter annotated ``Job`` gets a job (with id 0
+    unless the spec has an id). The worker's timeout applies.
 
-    :param spec: a spec; or a worker (or its name) with `args`.
-    :param args: the args, when `spec` is a worker.
-    :param session: for a worker that asks for one: an ``AsyncSession`` or a ``Session`` of the test. The job gets this
-        very session. It may not commit it; what it did is flushed when it ends well, and rolled back to a savepoint
-        when it fails, cancels or discards. No other worker touches a database here.
-    :param attempt: which attempt this is, from 1, the default.
-    :returns: what the worker returned; a :class:`Snooze`, :class:`Cancel`, :class:`Discard` or :class:`Record` whether
-        it was returned or raised.
-    :raises Exception: what the worker raises, :class:`JobTimeout` included, with a note of what would become of the
-        job: its state, and when it would run again.
-    :raises InvalidArgs: when the args don't fit the worker; when it records what JSON can't carry.
-    :raises InvalidOption: when it asks for a session of a kind that wasn't passed, or for an attempt that the job
-        doesn't have.
-    :raises UnknownWorker: when no worker of this process has the name.
+    :param spec: a spec; or a worker, or the name of one, together with `args`.
+    :param args: a dict of arguments, if `spec` is a worker. Default: none.
+    :param session: an ``AsyncSession`` or a ``Session`` of the test, for a worker with a session parameter. The job
+        gets this session itself and may not commit it. Its changes are flushed if it succeeds, and rolled back to a
+        savepoint if it fails, cancels or discards. Default: none; other workers need no database here.
+    :param attempt: the number of the attempt, from 1. Default 1.
+    :returns: what the worker returned, or an awaitable of it; a :class:`Snooze`, :class:`Cancel`, :class:`Discard` or
+        :class:`Record` whether it was returned or raised.
+    :raises Exception: what the worker raises, :class:`JobTimeout` included. A note on the exception names the state
+        that the job would get, and when it would run again.
+    :raises InvalidArgs: for args that don't fit the worker, or a recorded value that JSON can't represent.
+    :raises InvalidOption: if the worker needs a session of a type that wasn't passed, or the job does not have that
+        attempt.
+    :raises UnknownWorker: if this process has no worker of that name.
 
-    As Oban's ``perform_job``.
+    Works as Oban's ``perform_job``.
     """
     spec = _spec(spec, args)
     worker = workers[spec.worker]

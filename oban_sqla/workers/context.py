@@ -1,4 +1,4 @@
-"""What a running job can ask about itself."""
+"""What code can ask about the job that it runs in."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ running: ContextVar[Running] = ContextVar("oban_sqla_running")
 
 
 def current_job() -> Job:
-    """The job that is running here, in a coroutine or in the thread of a plain function.
+    """The job that this code runs in, in a coroutine or in the thread of a plain function.
 
     :returns: the job as it was fetched; it belongs to no session.
-    :raises NotInJob: outside of a job.
+    :raises NotInJob: if it is called outside of a job.
     """
     return _current("current_job").job
 
 
 def cancelled() -> bool:
-    """Whether the job that is running here has been asked to stop: by its timeout, by somebody, or by its node's end.
+    """Whether this job was asked to stop: by its timeout, by :meth:`Oban.cancel`, or because its node stops.
 
-    A coroutine is cancelled the usual way; a plain function in a thread can't be, and asks here from time to time. When
-    somebody cancelled the job, a function that was told so here and returns nothing counts as stopped.
+    A coroutine is cancelled as usual. A plain function in a thread can't be interrupted, so a long one should call this
+    periodically and return early. If the job was cancelled by :meth:`Oban.cancel` and the function then returns None,
+    the job becomes ``cancelled``.
 
-    :raises NotInJob: outside of a job.
+    :returns: True if it should stop.
+    :raises NotInJob: if it is called outside of a job.
     """
     return _current("cancelled").cancelled()
 

@@ -28,19 +28,18 @@ class Cron:
 
     :param expression: five fields (minute, hour, day of the month, month, day of the week), each ``*``, a number, a
         range ``a-b``, a step ``*/n``, or a list of these; months and weekdays also by name (``JAN``, ``MON-FRI``). Or
-        ``@hourly``, ``@daily``, ``@midnight``, ``@weekly``, ``@monthly``, ``@yearly``, ``@annually``, or ``@reboot``:
-        when a node leads that was started after the entry last ran. As in crontab(5), a day matches when either
-        its number or its weekday does, if both are given; Oban wants both.
-    :param spec: the job, as a spec or as a worker that needs no arguments. It is copied at each tick; its
-        ``schedule_in`` counts from there. Left out in ``@job(cron=Cron(…))``.
-    :param timezone: of the expression's clock, an IANA name. Default ``"UTC"``. What happens when clocks change is in
-        :mod:`oban_sqla.options.schedule`.
-    :param name: of the entry, one each. Default: the worker's name.
-    :param paused: whether the entry rests when it is first written; afterwards :meth:`Crons.pause` and
+        ``@hourly``, ``@daily``, ``@midnight``, ``@weekly``, ``@monthly``, ``@yearly``, ``@annually``; or ``@reboot``:
+        due when a node becomes leader that was started after the entry last ran. As in crontab(5), a day matches if
+        either its number or its weekday does, if both are given; Oban requires both.
+    :param spec: the job: a spec, or a worker that needs no arguments. Each tick enqueues a copy; its ``schedule_in``
+        counts from the tick. Omitted in ``@job(cron=Cron(…))``.
+    :param timezone: the time zone of the expression, an IANA name. Default ``"UTC"``.
+    :param name: the name of the entry, unique in the cluster. Default: the worker's name.
+    :param paused: whether the entry is paused when it is first written. Later :meth:`Crons.pause` and
         :meth:`Crons.resume` decide. Default False.
-    :param catch_up: run the last tick that was missed while no node was up; one, however many there were. Default
+    :param catch_up: run the last tick that was missed while no node was running; one, however many were missed. Default
         False: a tick that is more than a minute late is missed.
-    :raises InvalidOption: for an expression or a time zone that can't be read, or a job that can't be copied.
+    :raises InvalidOption: for an expression or a time zone that is not valid, or a job that can't be copied.
     """
 
     expression: str
@@ -64,7 +63,9 @@ class Cron:
     def of_worker(cls, given: str | Cron, worker: WorkerLike) -> Cron:
         """The entry of ``@job(cron=given)``.
 
-        :raises InvalidOption: when the worker has required arguments, or `given` has a spec of its own.
+        :param given: an expression, or an entry without a job.
+        :param worker: the worker that is decorated; it becomes the job.
+        :raises InvalidOption: if the worker has required arguments, or `given` has a job already.
         """
         if not isinstance(given, str | Cron):
             raise InvalidOption(f"worker {worker.worker_name!r}: cron is an expression or Cron(…), got {given!r}")

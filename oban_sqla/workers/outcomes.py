@@ -1,6 +1,6 @@
-"""What a worker can say beside returning: snooze, cancel, discard, record.
+"""The outcomes that a worker can return or raise: snooze, cancel, discard, record.
 
-Each can be returned or raised. Raising is for code that is deep inside a call; the effect is the same.
+Returning and raising have the same effect; raising is for code deep inside a call.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from ..options.duration import seconds
 
 
 class Outcome(Exception):
-    """Base of what a worker may return or raise to decide its job's fate."""
+    """Base of the outcomes that a worker can return or raise."""
 
 
 class Snooze(Outcome):
-    """Run the job again later; the attempt is not counted.
+    """Run the job again later; the attempt does not count. Return or raise it.
 
-    :param delay: seconds (int or float), or a timedelta; at least 0.
-    :raises InvalidOption: for a negative delay or another type.
+    :param delay: seconds or a timedelta, 0 or more.
+    :raises InvalidOption: for a negative delay, or a value of another type.
 
-    As in Oban, ``meta["snoozed"]`` counts how often.
+    ``meta["snoozed"]`` counts the snoozes, as in Oban.
     """
 
     def __init__(self, delay: float | timedelta) -> None:
@@ -36,23 +36,23 @@ class _Reasoned(Outcome):
 
 
 class Cancel(_Reasoned):
-    """Stop for good, by decision: the job becomes ``cancelled`` and the reason is recorded among its errors.
+    """Cancel the job. It becomes ``cancelled``, with the reason among its errors. Return or raise it.
 
-    :param reason: anything with a ``str()``; default: none.
+    :param reason: stored as ``str(reason)``. Default: none.
     """
 
 
 class Discard(_Reasoned):
-    """Stop for good, by failure: the job becomes ``discarded`` and the reason is recorded among its errors.
+    """Fail without a retry. The job becomes ``discarded``, with the reason among its errors. Return or raise it.
 
-    :param reason: anything with a ``str()``; default: none.
+    :param reason: stored as ``str(reason)``. Default: none.
     """
 
 
 class Record(Outcome):
-    """Complete the job and keep `value` in ``meta["return"]``.
+    """Complete the job and keep a value in ``meta["return"]``. Return or raise it.
 
-    :param value: anything JSON can carry, up to 1 MiB as JSON; anything else makes the run a failure.
+    :param value: a value that JSON can represent, up to 1 MiB as JSON; with any other value the run fails.
     """
 
     def __init__(self, value: Any) -> None:

@@ -41,7 +41,7 @@ Seconds = float | timedelta
 
 
 class WorkerOptions(TypedDict, total=False):
-    """The options of ``@job`` and ``@worker``; see :func:`job`."""
+    """The options of ``@job`` and ``@worker``, which document them."""
 
     name: str | None
     aliases: Sequence[str]
@@ -61,7 +61,7 @@ class WorkerOptions(TypedDict, total=False):
 
 
 class SpecOptions(TypedDict, total=False):
-    """The options of one spec; see :class:`JobSpec`."""
+    """The options of one job, documented by :class:`JobSpec`."""
 
     queue: str
     priority: int
@@ -155,25 +155,49 @@ class JobFunction(Generic[P, C, R]):
 
     @property
     def spec_defaults(self) -> Mapping[str, Any]:
+        """The options of its jobs, unless a job has its own."""
         return self.worker.spec_defaults
 
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Validate args.
+
+        :param args: the args of a job.
+        :returns: the args in the form in which they are stored.
+        :raises InvalidArgs: for args that don't fit the function's parameters.
+        """
         return self.worker.checked_args(args)
 
     def check_known(self, args: Mapping[str, Any]) -> None:
+        """Validate args of which some are filled in at the flush.
+
+        :param args: the args of a job, with placeholders of :func:`later`.
+        :raises InvalidArgs: for args that don't fit the function's parameters.
+        """
         self.worker.check_known(args)
 
     def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec:
-        """A job that will call the function with these arguments.
+        """Make a job that calls the function with these arguments. Add it to a session, or enqueue it.
 
-        :raises InvalidArgs: when they don't fit its parameters, or JSON can't carry them.
+        :param args: the positional arguments of the function, without the parameters that are injected.
+        :param kwargs: its keyword arguments.
+        :returns: the spec of the job.
+        :raises InvalidArgs: for arguments that don't fit the function's parameters, or JSON can't represent.
         """
         return _spec(self.worker, args, kwargs, {})
 
     def options(self, **options: Unpack[SpecOptions]) -> WithOptions[P]:
-        """The function with other options for the jobs to come: ``fn.options(queue="slow").new(…)``.
+        """Change options for one job or some: ``fn.options(queue="slow").new(…)``. The function is not changed.
 
-        :raises InvalidOption: for a misspelt option, or a value that it can't have.
+        :param queue: the name of its queue. Default: the worker's.
+        :param priority: 0 (first) to 9 (last). Default: the worker's.
+        :param max_attempts: how often it may run before it is discarded, 1 to 32,767. Default: the worker's.
+        :param tags: strings for finding it by. Default: the worker's.
+        :param meta: a dict that is stored with the job, beside its args. Default: the worker's.
+        :param scheduled_at: an aware datetime before which it does not run.
+        :param schedule_in: the same as seconds or a timedelta from the flush on, by the database's clock.
+        :param unique: which jobs are duplicates, a :class:`Unique`. Default: the worker's.
+        :returns: an object whose ``new`` makes jobs with these options.
+        :raises InvalidOption: for a misspelt option, or a value that is not valid.
         """
         return WithOptions(self.worker, options)
 
@@ -191,9 +215,12 @@ class WithOptions(Generic[P]):
         self._given = options
 
     def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec:
-        """A job that will run with these arguments and the options given before.
+        """Make a job that calls the function with these arguments and runs with the options given before.
 
-        :raises InvalidArgs: when they don't fit the parameters, or JSON can't carry them.
+        :param args: the positional arguments of the function, without the parameters that are injected.
+        :param kwargs: its keyword arguments.
+        :returns: the spec of the job.
+        :raises InvalidArgs: for arguments that don't fit the function's parameters, or JSON can't represent.
         """
         return _spec(self._worker, args, kwargs, self._given)
 
@@ -220,12 +247,37 @@ class WorkerClass(Protocol[T_co]):
 
     def __call__(self) -> T_co: ...
 
-    def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]: ...
+    def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Validate args.
 
-    def check_known(self, args: Mapping[str, Any]) -> None: ...
+        :param args: the args of a job.
+        :returns: the args in the form in which they are stored.
+        """
+        ...
+
+    def check_known(self, args: Mapping[str, Any]) -> None:
+        """Validate args of which some are filled in at the flush.
+
+        :param args: the args of a job, with placeholders of :func:`later`.
+        """
+        ...
 
     def new(self, args: Mapping[str, Any] | None = None, /, **options: Unpack[SpecOptions]) -> JobSpec:
-        """A job with these args (a dict), run by the class's ``process``."""
+        """Make a job that the class's ``process`` runs.
+
+        :param args: a dict that JSON can represent. Default: empty.
+        :param queue: the name of its queue. Default: the worker's.
+        :param priority: 0 (first) to 9 (last). Default: the worker's.
+        :param max_attempts: how often it may run before it is discarded, 1 to 32,767. Default: the worker's.
+        :param tags: strings for finding it by. Default: the worker's.
+        :param meta: a dict that is stored with the job, beside its args. Default: the worker's.
+        :param scheduled_at: an aware datetime before which it does not run.
+        :param schedule_in: the same as seconds or a timedelta from the flush on, by the database's clock.
+        :param unique: which jobs are duplicates, a :class:`Unique`. Default: the worker's.
+        :returns: the spec of the job.
+        :raises InvalidOption: for a misspelt option, or a value that is not valid.
+        :raises InvalidArgs: for args or meta that JSON can't represent.
+        """
         ...
 
 
@@ -252,32 +304,35 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
         @job(queue="mail", max_attempts=5)
         async def send_welcome(user_id: int, greeting: str = "Hello") -> None: ...
 
-    A coroutine function runs on the event loop, a plain one in a thread. Parameters annotated ``Job``,
-    ``AsyncSession`` or ``Session`` are filled in by the runtime; put such a parameter first, and type checkers leave
-    it out of ``.new()``. A session's commit also completes the job: its effects happen exactly once.
+    A coroutine function runs on the event loop, a plain one in a thread. The runtime injects parameters annotated
+    ``Job``, ``AsyncSession`` or ``Session``. Put such a parameter first, and type checkers leave it out of ``.new()``.
+    A session's commit also completes the job: its effects happen exactly once.
 
-    :param name: under which its jobs are stored. Default: ``module.qualname``.
-    :param aliases: names of old, whose jobs it runs too.
-    :param queue: default ``"default"``.
-    :param priority: 0 (first, the default) to 9.
-    :param max_attempts: default 20.
-    :param tags: default none.
-    :param meta: default none.
-    :param unique: see :class:`Unique`; default none.
-    :param timeout: seconds or timedelta that one run may take: a coroutine is cancelled, a thread is told
-        (:meth:`Running.cancelled`) and its result refused; the run counts as failed. Default: no limit.
-    :param deadline: seconds or timedelta after the time for which it was scheduled: a job that could not start by
-        then is cancelled. Default: none.
-    :param backoff: :class:`Backoff`, seconds, a timedelta, or a function of the job that gives one of these. Default:
-        Oban's, ``15 + 2**attempt`` seconds.
-    :param cron: a cron expression, or :class:`Cron` without a job for its options: the function is enqueued at these
-        times, without arguments, once in the cluster, wherever an :class:`Oban` runs. Default: none.
-    :param hooks: objects with ``before(job)`` or ``after(job, state, error)`` around every run. Default: none.
-    :param recorded: keep what the function returns, as :class:`Record` does. Default False.
-    :param executor: ``"auto"`` (default), ``"async"`` or ``"thread"``; ``"async"`` for a plain function runs it on the
-        loop, where it must not block.
-    :raises InvalidOption: for a misspelt option, or a value that it can't have.
-    :raises WorkerConflict: when another function has the name.
+    :param fn: the function, if the decorator is used without parentheses.
+    :param name: the name under which its jobs are stored. Default: ``module.qualname``.
+    :param aliases: former names; the worker also runs jobs stored under these. Default: none.
+    :param queue: the name of its queue. Default ``"default"``.
+    :param priority: 0 (first) to 9 (last). Default 0.
+    :param max_attempts: how often a job may run before it is discarded, 1 to 32,767. Default 20.
+    :param tags: strings for finding its jobs by. Default: none.
+    :param meta: a dict that is stored with each job, beside its args. Default: none.
+    :param unique: which jobs are duplicates, a :class:`Unique`. Default: none are.
+    :param timeout: seconds or a timedelta that one run may take. Then a coroutine is cancelled; a thread can ask
+        :func:`cancelled`, and its result is refused. The run counts as failed. Default: no limit.
+    :param deadline: seconds or a timedelta after the job's scheduled time: a job that has not started by then is
+        cancelled. Default: none.
+    :param backoff: the wait before the next attempt: a :class:`Backoff`, seconds, a timedelta, or a function that takes
+        the job and returns seconds or a timedelta. Default: Oban's, ``15 + 2**attempt`` seconds.
+    :param cron: an expression, or a :class:`Cron` without a job for its options: a job without arguments is enqueued at
+        these times, once in the cluster. Default: none.
+    :param recorded: keep the value that it returns, as :class:`Record` does. Default False.
+    :param executor: ``"auto"`` (default): coroutines on the event loop, plain functions in threads; ``"async"`` or
+        ``"thread"``. With ``"async"`` a plain function runs on the event loop, where it must not block.
+    :param hooks: objects with ``before(job)`` or ``after(job, state, error)``, called around every run; see
+        :class:`Hook`. Default: none.
+    :returns: the worker: callable like the function, with ``new`` and ``options``.
+    :raises InvalidOption: for a misspelt option, or a value that is not valid.
+    :raises WorkerConflict: if another function has the name.
     """
     if fn is not None:
         return _function_worker(fn, {})
@@ -300,11 +355,33 @@ def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T]], WorkerClass[
 
         session.add(BuildReport.new({"id": 1}, schedule_in=60))
 
-    It is instantiated without arguments for each run. Optional methods ``backoff(self, job)`` and
-    ``timeout(self, job)`` give seconds or a timedelta. The options are those of :func:`job`.
+    The class is instantiated without arguments for each run. Its optional methods ``backoff(self, job)`` and
+    ``timeout(self, job)`` return seconds or a timedelta.
 
-    :raises InvalidOption: for a misspelt option, a value that it can't have, or a class without ``process``.
-    :raises WorkerConflict: when another class has the name.
+    :param name: the name under which its jobs are stored. Default: ``module.qualname``.
+    :param aliases: former names; the worker also runs jobs stored under these. Default: none.
+    :param queue: the name of its queue. Default ``"default"``.
+    :param priority: 0 (first) to 9 (last). Default 0.
+    :param max_attempts: how often a job may run before it is discarded, 1 to 32,767. Default 20.
+    :param tags: strings for finding its jobs by. Default: none.
+    :param meta: a dict that is stored with each job, beside its args. Default: none.
+    :param unique: which jobs are duplicates, a :class:`Unique`. Default: none are.
+    :param timeout: seconds or a timedelta that one run may take. Then a coroutine is cancelled; a thread can ask
+        :func:`cancelled`, and its result is refused. The run counts as failed. Default: no limit.
+    :param deadline: seconds or a timedelta after the job's scheduled time: a job that has not started by then is
+        cancelled. Default: none.
+    :param backoff: the wait before the next attempt: a :class:`Backoff`, seconds, a timedelta, or a function that takes
+        the job and returns seconds or a timedelta. Default: Oban's, ``15 + 2**attempt`` seconds.
+    :param cron: an expression, or a :class:`Cron` without a job for its options: a job without arguments is enqueued at
+        these times, once in the cluster. Default: none.
+    :param recorded: keep the value that it returns, as :class:`Record` does. Default False.
+    :param executor: ``"auto"`` (default): coroutines on the event loop, plain functions in threads; ``"async"`` or
+        ``"thread"``. With ``"async"`` a plain function runs on the event loop, where it must not block.
+    :param hooks: objects with ``before(job)`` or ``after(job, state, error)``, called around every run; see
+        :class:`Hook`. Default: none.
+    :returns: a decorator; the class gets a method ``new``.
+    :raises InvalidOption: for a misspelt option, a value that is not valid, or a class without ``process``.
+    :raises WorkerConflict: if another class has the name.
     """
     refuse_unknown(options, WorkerOptions.__annotations__, "@worker")
 

@@ -46,11 +46,16 @@ PATIENCE = 5_000
 
 
 async def examine(engine: AsyncEngine, heartbeat: Heartbeat | None = None) -> list[Finding]:
-    """What every check finds, at least one finding each, in the order of the checks.
+    """Run the checks of ``oban-sqla doctor``: ``findings = await examine(engine)``.
 
-    :param engine: whose statements find the tables, and whose role is examined.
-    :param heartbeat: that of the nodes; for those that don't say it themselves.
-    :raises sqlalchemy.exc.DBAPIError: when the connection is lost on the way.
+    It only reads, in one transaction, and never a large table from end to end. No statement takes longer than five
+    seconds, or waits longer than one second for a lock.
+
+    :param engine: an engine on the database; its role is the one that is examined.
+    :param heartbeat: the :class:`Heartbeat` of the nodes, for nodes that don't publish theirs. Default:
+        ``Heartbeat()``.
+    :returns: at least one :class:`Finding` per check, in the order of the checks.
+    :raises sqlalchemy.exc.DBAPIError: if the connection is lost.
     """
     pooled = await _pooled(engine)
     async with engine.connect() as connection:

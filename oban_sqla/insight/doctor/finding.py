@@ -10,13 +10,13 @@ Status = Literal["ok", "warning", "problem", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that a check found.
+    """The result of a check.
 
-    :ivar status: ``"ok"``; ``"warning"``: it works, and may soon work badly; ``"problem"``: something does not work, or
-        jobs may be lost or run twice; ``"skipped"``: it could not be looked at.
-    :ivar found: what there is, one sentence without a full stop.
-    :ivar why: why that matters; blank when all is well.
-    :ivar advice: what to do.
+    :ivar status: ``"ok"``; ``"warning"`` (it works now, but it may fail or get slow); ``"problem"`` (something does not
+        work, or jobs may be lost or run twice); ``"skipped"`` (the check could not be made).
+    :ivar found: what was found, one sentence without a full stop.
+    :ivar why: why that matters; blank if all is well.
+    :ivar advice: what to do; blank if all is well.
     :ivar check: the name of the check.
     """
 
@@ -27,7 +27,7 @@ class Finding:
     check: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict of plain values that JSON can carry."""
+        """The same as a dict that ``json.dumps`` accepts."""
         return asdict(self)
 
 

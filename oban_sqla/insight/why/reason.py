@@ -8,11 +8,11 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One thing that keeps a job where it is, or says what it does.
+    """One reason why a job is not running, or what it is doing.
 
-    :ivar code: for programs, one word or two: ``"paused"``, ``"no_node"``; listed in ``docs/command-line.md``.
-    :ivar text: for people, one sentence without a full stop.
-    :ivar advice: the next step to take; blank when there is none.
+    :ivar code: for programs: ``"paused"``, ``"no_node"``, …; the documentation of the command line lists them.
+    :ivar text: for people: one sentence without a full stop.
+    :ivar advice: the next step to take; blank if there is none.
     """
 
     code: str
@@ -22,11 +22,13 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """Why a job is not running, or what it is doing.
+    """Why a job is not running, or what it is doing, as :meth:`Oban.why` returns it.
 
-    :ivar id: of the job.
-    :ivar state: its state as text; None when there is no such job. The same holds for queue and worker.
-    :ivar reasons: at least one; the first is the decisive one, those after it would come next.
+    :ivar id: the id of the job.
+    :ivar state: its state as text; None if there is no such job.
+    :ivar queue: the name of its queue; None if there is no such job.
+    :ivar worker: the name of its worker; None if there is no such job.
+    :ivar reasons: a :class:`Reason` or more; the first is the decisive one.
     """
 
     id: int
@@ -37,9 +39,9 @@ class Why:
 
     @property
     def reason(self) -> Reason:
-        """The decisive one."""
+        """The decisive reason."""
         return self.reasons[0]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict of plain values that JSON can carry."""
+        """The same as a dict that ``json.dumps`` accepts."""
         return asdict(self)

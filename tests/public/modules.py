@@ -1,0 +1,13 @@
+"""The modules that users import."""
+
+MODULES = (
+    "oban_sqla",
+    "oban_sqla.doctor",
+    "oban_sqla.embedded",
+    "oban_sqla.healthcheck",
+    "oban_sqla.migrations",
+    "oban_sqla.otel",
+    "oban_sqla.prometheus",
+    "oban_sqla.telemetry",
+    "oban_sqla.testing",
+)
