@@ -3,10 +3,14 @@
 ``session.add(send_welcome.new(user_id=7))`` enqueues, an :class:`Oban` runs, ``select(Job)`` is the history.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from . import migrations, telemetry
+from .control.crons import Crons
 from .enqueueing.enqueue import enqueue
 from .errors import (
     DatabaseUnavailable,
+    EmbeddedError,
     Fenced,
     InvalidArgs,
     InvalidOption,
@@ -24,30 +28,40 @@ from .errors import (
 )
 from .insight.health import Health
 from .insight.queues import QueueInfo
-from .insight.why import Why
+from .insight.why import Reason, Why
 from .models import Job, JobSpec, Leader, Producer, metadata, use_schema
+from .models.cron import CronEntry
 from .oban import Oban
 from .options.backoff import Backoff
 from .options.heartbeat import Heartbeat
 from .options.later import later
-from .options.prune import Prune
+from .options.prune import Prune, PrunePolicy
 from .options.queue import Queue
 from .options.unique import Unique
 from .types import JobState
 from .workers.context import cancelled, current_job
 from .workers.cron import Cron
+from .workers.hooks import Hook
 from .workers.outcomes import Cancel, Discard, Record, Snooze
 from .workers.worker import job, worker
+
+if TYPE_CHECKING:
+    from .insight.doctor import Finding
 
 __all__ = [
     "Backoff",
     "Cancel",
     "Cron",
+    "CronEntry",
+    "Crons",
     "DatabaseUnavailable",
     "Discard",
+    "EmbeddedError",
     "Fenced",
+    "Finding",
     "Health",
     "Heartbeat",
+    "Hook",
     "InvalidArgs",
     "InvalidOption",
     "Job",
@@ -63,8 +77,10 @@ __all__ = [
     "ObanError",
     "Producer",
     "Prune",
+    "PrunePolicy",
     "Queue",
     "QueueInfo",
+    "Reason",
     "Record",
     "ResultTimeout",
     "SchemaOutdated",
@@ -85,3 +101,12 @@ __all__ = [
     "use_schema",
     "worker",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The checks of the doctor are loaded when they are asked for: most processes never do.
+    if name == "Finding":
+        from .insight.doctor import Finding
+
+        return Finding
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

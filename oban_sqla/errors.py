@@ -14,7 +14,8 @@
         * JobDiscarded: and it was the last one
     * JobCancelled: an awaited job was cancelled
     * Fenced: a run finished after its job had been given to another one; nothing was written
-    * NotInJob: what only a running job can do was asked for elsewhere
+    * NotInJob (also a RuntimeError): a function for running jobs was called outside of a job
+    * EmbeddedError (also a RuntimeError): the embedded PostgreSQL could not be found, started or used
 
 Every message says what was given, what was expected, and what to do.
 """
@@ -98,7 +99,11 @@ class Fenced(ObanError):
 
 
 class NotInJob(ObanError, RuntimeError):
-    """What only a running job can do was asked for elsewhere."""
+    """A function that only a running job can use was called outside of a job."""
+
+
+class EmbeddedError(ObanError, RuntimeError):
+    """The embedded PostgreSQL could not be found, started or used."""
 
 
 def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> None:

@@ -8,12 +8,11 @@ import asyncpg
 import click
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from ..embedded import EmbeddedError
 from ..errors import ObanError
 
 # SQLAlchemy 2.0 leaves what asyncpg raises while connecting as it is.
 OF_THE_DATABASE = (DBAPIError, asyncpg.PostgresError)
-EXPECTED = (ObanError, EmbeddedError, SQLAlchemyError, asyncpg.PostgresError, OSError)
+EXPECTED = (ObanError, SQLAlchemyError, asyncpg.PostgresError, OSError)
 
 
 class Commands(click.Group):
@@ -36,7 +35,7 @@ def line(error: BaseException) -> str:
     if isinstance(error, OF_THE_DATABASE):
         cause: object = error.orig if isinstance(error, DBAPIError) else error
         text = f"the database says: {_without_class(str(cause))}"
-    elif isinstance(error, ObanError | EmbeddedError | ArgumentError):
+    elif isinstance(error, ObanError | ArgumentError):
         text = str(error)
     elif isinstance(error, TimeoutError):
         text = str(error) or "the database did not answer in time"

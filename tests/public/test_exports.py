@@ -1,0 +1,85 @@
+"""The public face, name by name: a change of it is a change of this file.
+
+(After httpx's test of its exported members.)
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+from types import ModuleType
+
+import pytest
+
+import oban_sqla
+from oban_sqla import errors
+from tests.public.modules import MODULES
+
+FACE = {
+    "oban_sqla": """
+        Backoff Cancel Cron CronEntry Crons DatabaseUnavailable Discard EmbeddedError Fenced Finding Health Heartbeat
+        Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobSpec JobState JobTimeout Leader
+        NotInJob Oban ObanError Producer Prune PrunePolicy Queue QueueInfo Reason Record ResultTimeout SchemaOutdated
+        Snooze Unique UnknownWorker UnsupportedDatabase Why WorkerConflict cancelled current_job enqueue job later
+        metadata migrations telemetry use_schema worker
+    """,
+    "oban_sqla.doctor": "Finding examine",
+    "oban_sqla.embedded": "EmbeddedError Server start",
+    "oban_sqla.healthcheck": "HealthApp health_app",
+    "oban_sqla.migrations": "CURRENT downgrade include_object migrate up_statements upgrade version",
+    "oban_sqla.otel": "instrument uninstrument",
+    "oban_sqla.prometheus": "Metrics instrument",
+    "oban_sqla.telemetry": "EVENTS Handler attach attach_default_logger detach detach_default_logger",
+    "oban_sqla.testing": "all_enqueued assert_enqueued drain mode perform refute_enqueued",
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_exports_these_names_and_no_others(name: str) -> None:
+    assert import_module(name).__all__ == FACE[name].split()
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_exported_name_is_there(name: str) -> None:
+    module = import_module(name)
+    assert all(hasattr(module, exported) for exported in module.__all__)
+
+
+def test_the_package_has_no_public_name_that_it_does_not_export() -> None:
+    names = {name for name, value in vars(oban_sqla).items() if name[0] != "_" and not isinstance(value, ModuleType)}
+    assert names - {"TYPE_CHECKING", "Any"} <= set(oban_sqla.__all__)
+
+
+def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="module 'oban_sqla' has no attribute 'Obam'"):
+        oban_sqla.Obam  # noqa: B018
+
+
+def test_every_error_is_below_oban_error_exported_and_in_the_drawn_tree() -> None:
+    raised = {
+        name: value
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception) and value.__module__ == errors.__name__
+    }
+    assert all(issubclass(error, oban_sqla.ObanError) for error in raised.values())
+    assert set(raised) <= set(oban_sqla.__all__)
+    assert all(f"* {name}" in (errors.__doc__ or "") for name in raised)
+
+
+def test_the_error_of_the_embedded_server_can_be_caught_as_before() -> None:
+    from oban_sqla import embedded
+
+    assert embedded.EmbeddedError is oban_sqla.EmbeddedError
+    assert issubclass(embedded.EmbeddedError, oban_sqla.ObanError)
+    assert issubclass(embedded.EmbeddedError, RuntimeError)
+
+
+def test_importing_the_package_imports_no_migration_tool_no_server_and_no_command_line() -> None:
+    code = "import sys, oban_sqla; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    packages = {"alembic", "click", "rich", "uvloop", "psycopg", "opentelemetry", "prometheus_client", "pytest"}
+    wings = {"cli", "embedded", "testing", "doctor", "healthcheck", "otel", "prometheus"}
+    unwanted = packages | {f"oban_sqla.{wing}" for wing in wings}
+    assert not unwanted & set(run.stdout.split())
