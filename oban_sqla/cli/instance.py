@@ -15,12 +15,12 @@ DEFAULT = "Oban"
 
 
 def instance_option(command: F) -> F:
-    """``--instance``, what ``Oban(name=…)`` is in a program; else the environment, else the file of the settings."""
+    """``--instance``, which is ``Oban(name=…)`` in a program; else the environment, else the settings file."""
     return click.option(
         "--instance",
         metavar="NAME",
         envvar="OBAN_NAME",
         show_envvar=True,
         default=lambda: settings().value("name") or DEFAULT,
-        help=f"The instance, which is Oban(name=…) in a program. Default: {DEFAULT}.",
+        help=f"Name of the instance, Oban(name=…) in a program. Default: {DEFAULT}.",
     )(command)

@@ -1,34 +1,35 @@
-"""``oban-sqla queues``: how the queues of the cluster are, and asking for something else."""
+"""``oban-sqla queues``: show the queues of the cluster, and change them."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict
 from typing import Any, TypedDict, TypeVar
 
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
-from ..errors import InvalidOption, nearest
-from ..insight.overview import Overview, QueueNode, QueueOverview
+from ..errors import unknown
+from ..insight.overview import Overview, QueueOverview
 from ..insight.overview import read as read_overview
+from ..insight.queues import Member
+from ..insight.roster import nodes
 from ..insight.roster import read as read_roster
 from ..oban import Oban
-from ..options.heartbeat import Heartbeat
 from ..statements.census import census, census_of_all
 from ..statements.statement import Statement
 from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
 from .instance import instance_option
 from .output import json_option, print_json, print_table, span
+from .settings import heartbeat
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 COUNTED = ("available", "scheduled", "retryable", "executing")
 """The states that are always counted."""
 OTHERS = ("suspended", "completed", "cancelled", "discarded")
-"""Those that only ``--all`` counts."""
+"""The states that only ``--all`` counts."""
 
 
 class Where(TypedDict):
@@ -45,21 +46,21 @@ def _where(command: F) -> F:
 
 
 def _node_option(command: F) -> F:
-    return click.option("--node", metavar="NAME", help="Only on this node. Default: on all nodes.")(command)
+    return click.option("--node", metavar="NAME", help="Only on this node. Default: all nodes.")(command)
 
 
 _queue_argument = click.argument("queue", metavar="NAME")
 
 
-@click.group(cls=ListByDefault, short_help="See queues, and pause, scale, start or stop them.")
+@click.group(cls=ListByDefault, short_help="Show, pause, scale, start or stop queues.")
 def queues() -> None:
-    """See queues, and pause, scale, start or stop them, on all nodes or one.
+    """Show, pause, scale, start or stop queues, on all nodes or on one.
 
     \b
-    How they are; "queues list --help" explains the columns:
+    Show queues; "queues list --help" explains the columns:
       oban-sqla queues
       oban-sqla queues show media
-    What is asked counts at once, and lasts over restarts until the opposite:
+    Change queues; a change takes effect at once, and outlasts restarts:
       oban-sqla queues pause media
       oban-sqla queues resume media
       oban-sqla queues scale media 50 --node worker.1
@@ -68,13 +69,13 @@ def queues() -> None:
     """
 
 
-@queues.command("list", short_help="All queues (the default).")
+@queues.command("list", short_help="List all queues (the default).")
 @click.option(
-    "--all", "everything", is_flag=True, help="Count finished and suspended jobs, too: reads the whole table."
+    "--all", "everything", is_flag=True, help="Count finished and suspended jobs, too. Reads the whole table."
 )
 @_where
 def list_queues(everything: bool, **where: Unpack[Where]) -> None:
-    """List all queues that have jobs or nodes, or of which something was asked.
+    """List all queues that have jobs or nodes, or that were paused, scaled, started or stopped.
 
     \b
       oban-sqla queues
@@ -82,7 +83,7 @@ def list_queues(everything: bool, **where: Unpack[Where]) -> None:
 
     \b
     limit   how many jobs run at once, on all live nodes together
-    paused  whole: on all of its nodes; partly: on some of them
+    paused  whole: on all of its nodes; partly: on some of them; or no
     oldest  for how long the oldest available job has been due
     """
     found = _read(where, census_of_all if everything else census)
@@ -96,16 +97,16 @@ def list_queues(everything: bool, **where: Unpack[Where]) -> None:
             queue.queue,
             *(queue.jobs.get(state, 0) for state in states),
             queue.limit,
-            len(queue.nodes),
+            len(queue.members),
             queue.paused,
             _length(queue.oldest),
         )
         for queue in found.queues
     )
-    print_table(columns, rows, "no queue has a job or a node")
+    print_table(columns, rows, "there are no queues with jobs or nodes")
 
 
-@queues.command(short_help="One queue, node by node.")
+@queues.command(short_help="Show one queue, node by node.")
 @_queue_argument
 @_where
 def show(queue: str, **where: Unpack[Where]) -> None:
@@ -114,28 +115,27 @@ def show(queue: str, **where: Unpack[Where]) -> None:
     \b
       oban-sqla queues show media
     """
-    found = _read(where, census)
-    info = found.find(queue)
+    overview = _read(where, census)
+    info = overview.find(queue)
     if info is None:
-        names = [known.queue for known in found.queues]
-        raise InvalidOption(f"unknown queue {queue!r}: {nearest(queue, names)}")
+        raise unknown("queue", queue, [info.queue for info in overview.queues])
     if where["as_json"]:
         print_json(_as_dict(info, COUNTED))
         return
     counts = ", ".join(f"{info.jobs.get(state, 0)} {state}" for state in COUNTED)
     waits = "" if info.oldest is None else f"; the oldest has been due for {span(info.oldest)}"
     click.echo(f"{counts}{waits}")
-    columns = ("node", "uuid", "limit", "paused", "running", "started", "last beat")
-    rest = ", and it was paused on all nodes" if info.asked_to_pause else ""
-    print_table(columns, map(_row, info.nodes), f"no live node works it{rest}")
+    columns = ("node", "uuid", "limit", "paused", "running", "started", "last heartbeat")
+    paused = ", and it is paused on all nodes" if info.asked_to_pause else ""
+    print_table(columns, map(_row, info.members), f"no live node works this queue{paused}")
 
 
-@queues.command(short_help="Fetch no more of its jobs.")
+@queues.command(short_help="Pause a queue.")
 @_queue_argument
 @_node_option
 @_where
 def pause(queue: str, node: str | None, **where: Unpack[Where]) -> None:
-    """Fetch no more jobs of a queue; what runs goes on. Lasts until it is resumed.
+    """Pause a queue: fetch no more of its jobs until it is resumed. Running jobs go on.
 
     \b
       oban-sqla queues pause media
@@ -144,12 +144,12 @@ def pause(queue: str, node: str | None, **where: Unpack[Where]) -> None:
     _ask("pause", queue, node, None, lambda oban: oban.pause_queue(queue, node=node), **where)
 
 
-@queues.command(short_help="The end of a pause.")
+@queues.command(short_help="Resume a queue.")
 @_queue_argument
 @_node_option
 @_where
 def resume(queue: str, node: str | None, **where: Unpack[Where]) -> None:
-    """Fetch the jobs of a queue again.
+    """Resume a paused queue: fetch its jobs again.
 
     \b
       oban-sqla queues resume media
@@ -157,13 +157,13 @@ def resume(queue: str, node: str | None, **where: Unpack[Where]) -> None:
     _ask("resume", queue, node, None, lambda oban: oban.resume_queue(queue, node=node), **where)
 
 
-@queues.command(short_help="Run more or fewer jobs at once.")
+@queues.command(short_help="Change the limit of a queue.")
 @_queue_argument
 @click.argument("limit", type=click.IntRange(1, 10_000))
 @_node_option
 @_where
 def scale(queue: str, limit: int, node: str | None, **where: Unpack[Where]) -> None:
-    """Run at most LIMIT jobs of a queue at once on each node; what runs goes on.
+    """Run at most LIMIT jobs of a queue at once on each node. Running jobs go on.
 
     \b
       oban-sqla queues scale media 50
@@ -171,15 +171,17 @@ def scale(queue: str, limit: int, node: str | None, **where: Unpack[Where]) -> N
     _ask("scale", queue, node, limit, lambda oban: oban.scale_queue(queue, limit, node=node), **where)
 
 
-@queues.command(short_help="Work it on more nodes, or again.")
+@queues.command(short_help="Start a queue.")
 @_queue_argument
 @click.option(
-    "--limit", type=click.IntRange(1, 10_000), help="Jobs at once on each node. Default: as asked or configured before."
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    help="Jobs at once on each node. Default: its last limit, or the configured one.",
 )
 @_node_option
 @_where
 def start(queue: str, limit: int | None, node: str | None, **where: Unpack[Where]) -> None:
-    """Work a queue on nodes that are not configured with it, too, or again after a stop.
+    """Start a queue: on nodes that are not configured with it, or again after a stop.
 
     \b
       oban-sqla queues start late --limit 5
@@ -187,12 +189,12 @@ def start(queue: str, limit: int | None, node: str | None, **where: Unpack[Where
     _ask("start", queue, node, limit, lambda oban: oban.start_queue(queue, limit, node=node), **where)
 
 
-@queues.command(short_help="Work it no more.")
+@queues.command(short_help="Stop a queue.")
 @_queue_argument
 @_node_option
 @_where
 def stop(queue: str, node: str | None, **where: Unpack[Where]) -> None:
-    """Work a queue no more; its running jobs have the nodes' grace to end. Lasts until it is started.
+    """Stop a queue until it is started again. Its running jobs have the shutdown grace to end.
 
     \b
       oban-sqla queues stop late
@@ -208,31 +210,32 @@ def _ask(
     ask: Callable[[Oban], Awaitable[None]],
     **where: Unpack[Where],
 ) -> None:
-    """Ask, and say on how many live nodes that counts now."""
-    instance = where["instance"]
+    """Ask for a change, and print which live nodes it reaches now."""
+    instance, beat = where["instance"], heartbeat()
 
     async def work(engine: AsyncEngine) -> list[str]:
         async with engine.connect() as connection:
-            before = await connection.run_sync(read_roster, Heartbeat())
+            roster = await connection.run_sync(read_roster, beat)
         await ask(Oban(engine, name=instance))
-        concerned = before.alive if action == "start" else before.of(queue)
-        return sorted({member.node for member in concerned if member.name == instance and node in (None, member.node)})
+        members = roster.alive if action == "start" else roster.of(queue)
+        return sorted(nodes(one for one in members if one.instance == instance and node in (None, one.node)))
 
     live = on_database(where["url"], where["schema"], work)
     if where["as_json"]:
         print_json({"asked": action, "queue": queue, "limit": limit, "node": node, "live_nodes": live})
         return
     what = f"{action} queue {queue!r}{'' if limit is None else f' with limit {limit}'}"
-    whom = "all nodes" if node is None else f"node {node!r}"
-    count = f"{len(live)} live node{'s' if len(live) > 1 else ''}: {', '.join(live)}"
-    nobody = "no live node is concerned; it counts as soon as one is"
-    click.echo(f"asked: {what} on {whom}; {count if live else nobody}")
+    target = "all nodes" if node is None else f"node {node!r}"
+    reached = f"{len(live)} live node{'s' if len(live) > 1 else ''}: {', '.join(live)}"
+    click.echo(f"asked: {what} on {target}; {reached if live else 'no live node works it, so it takes effect later'}")
 
 
 def _read(where: Where, count: Statement) -> Overview:
+    instance, beat = where["instance"], heartbeat()
+
     async def work(engine: AsyncEngine) -> Overview:
         async with engine.connect() as connection:
-            return await connection.run_sync(read_overview, where["instance"], count)
+            return await connection.run_sync(read_overview, instance, beat, count)
 
     return on_database(where["url"], where["schema"], work)
 
@@ -245,20 +248,27 @@ def _as_dict(queue: QueueOverview, states: tuple[str, ...]) -> dict[str, Any]:
         "limit": queue.limit,
         "paused": queue.paused,
         "oldest_seconds": queue.oldest,
-        "nodes": [_node_as_dict(node) for node in queue.nodes],
+        "nodes": [_member_as_dict(member) for member in queue.members],
     }
 
 
-def _node_as_dict(node: QueueNode) -> dict[str, Any]:
-    values = asdict(node)
-    del values["queue"]
-    return values | {"silent_seconds": values.pop("silent")}
+def _member_as_dict(member: Member) -> dict[str, Any]:
+    return {
+        "node": member.node,
+        "uuid": str(member.uuid),
+        "limit": member.limit or None,
+        "paused": member.paused,
+        "running": len(member.running),
+        "started_at": member.started_at,
+        "last_beat": member.last_beat,
+        "silent_seconds": member.silent,
+    }
 
 
-def _row(node: QueueNode) -> tuple[object, ...]:
-    paused = "yes" if node.paused else "no"
-    beat = "" if node.silent is None else f"{span(max(node.silent, 0.0))} ago"
-    return (node.node, node.uuid, node.limit, paused, node.running, node.started_at, beat)
+def _row(member: Member) -> tuple[object, ...]:
+    paused = "yes" if member.paused else "no"
+    beat = "" if member.silent is None else f"{span(max(member.silent, 0.0))} ago"
+    return (member.node, member.uuid, member.limit or None, paused, len(member.running), member.started_at, beat)
 
 
 def _length(seconds: float | None) -> str:

@@ -1,4 +1,4 @@
-"""What ``oban-sqla top`` draws. Imported only there: it needs rich."""
+"""The screen of ``oban-sqla top``. Imported only there: it needs rich."""
 
 from __future__ import annotations
 
@@ -15,36 +15,40 @@ from ..insight.overview import Overview
 from ..insight.words import span
 
 STATES = {"available": "avail", "scheduled": "sched", "retryable": "retry", "executing": "exec"}
-"""Those that are counted, and how they are called where a line has 80 columns."""
+"""The states that are shown, and their short names for a line of 80 columns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What was found at one moment."""
+    """What is on the screen.
+
+    :ivar overview: the queues and nodes.
+    :ivar rates: how many jobs of each queue finished per second.
+    :ivar running: the jobs that have been running longest.
+    :ivar instance: whose nodes are meant.
+    """
 
     overview: Overview
     rates: dict[str, float]
-    """Jobs of each queue that finished, a second."""
     running: Sequence[Any]
-    """The oldest jobs that run."""
     instance: str
 
 
-def picture(look: Look, failure: str | None = None) -> RenderableType:
+def drawn(look: Look, failure: str | None = None) -> RenderableType:
     """The whole screen.
 
-    :param failure: why this is not how things are now.
+    :param failure: why it could not be updated. Default: it is up to date.
     """
     parts: list[RenderableType] = [_head(look)]
     if failure is not None:
-        parts.append(Text(f"what follows is old: {failure}", style="bold red"))
+        parts.append(Text(f"out of date: {failure}", style="bold red"))
     return Group(*parts, "", _queues(look), "", _running(look))
 
 
 def _head(look: Look) -> Text:
     roster = look.overview.roster
-    leaders = [lease.node for lease in roster.leaders if lease.name == f"oban_sqla:{look.instance}"]
-    strangers = [f"{lease.node} ({lease.name})" for lease in roster.strangers]
+    leaders = [lease.node for lease in roster.leaders if lease.instance == look.instance]
+    foreign = [f"{lease.node} ({lease.name})" for lease in roster.foreign_leaders]
     nodes = look.overview.nodes
     text = Text.assemble(
         (f"{datetime.now(UTC):%H:%M:%S} UTC", "dim"),
@@ -54,8 +58,8 @@ def _head(look: Look) -> Text:
         (leaders[0], "bold green") if leaders else ("none", "bold red"),
         f"; {sum(look.rates.values()):.1f} jobs/s",
     )
-    if strangers:
-        text.append(f"; another program leads, too: {', '.join(strangers)}", "yellow")
+    if foreign:
+        text.append(f"; another program leads, too: {', '.join(foreign)}", "yellow")
     return text
 
 
@@ -65,8 +69,8 @@ def _queues(look: Look) -> Table:
         counts = (str(queue.jobs.get(state, 0)) for state in STATES)
         rate = f"{look.rates.get(queue.queue, 0.0):.1f}"
         oldest = "" if queue.oldest is None else span(max(queue.oldest, 0.0))
-        cells = (queue.queue, *counts, rate, str(queue.limit), str(len(queue.nodes)), queue.paused, oldest)
-        _add(table, cells, "yellow" if queue.paused != "no" else "" if queue.nodes else "dim")
+        cells = (queue.queue, *counts, rate, str(queue.limit), str(len(queue.members)), queue.paused, oldest)
+        _add(table, cells, "yellow" if queue.paused != "no" else "" if queue.members else "dim")
     return table
 
 

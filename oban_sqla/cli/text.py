@@ -11,11 +11,11 @@ WIDEST = 100
 
 
 def echo_paragraph(text: str, first: str, *, mark: str = "") -> None:
-    """Print `text` after `first`, its further lines as far in as `first` is long.
+    """Print `text` after `first`, its further lines indented by the length of `first`.
 
-    Words are not cut, so that a command in it can be copied.
+    Words are not cut, so that a command in the text can be copied.
 
-    :param mark: with colours, stands in place of the first characters of `first`.
+    :param mark: text with colours that replaces the first characters of `first`. Default: none.
     """
     lines = textwrap.wrap(
         text,
@@ -25,5 +25,5 @@ def echo_paragraph(text: str, first: str, *, mark: str = "") -> None:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    said = "\n".join(lines)
-    click.echo(mark + said[len(click.unstyle(mark)) :])
+    paragraph = "\n".join(lines)
+    click.echo(mark + paragraph[len(click.unstyle(mark)) :])

@@ -1,4 +1,4 @@
-"""``oban-sqla top``: the queues and what runs, again and again."""
+"""``oban-sqla top``: the queues and the running jobs, updated every few seconds."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..insight import overview
+from ..options.heartbeat import Heartbeat
 from .database import database_option, on_database, schema_option
 from .instance import instance_option
 from .problems import EXPECTED, line
+from .settings import heartbeat
 
 if TYPE_CHECKING:
     import rich.console
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from .screen import Look
 
 PATIENCE = 10.0
-"""Seconds that the database may take for one look."""
+"""Seconds that the database may take for one update."""
 MOST_JOBS = 100
 """Running jobs that are read; a screen has room for fewer."""
 
@@ -34,63 +36,64 @@ MOST_JOBS = 100
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="From one look to the next.",
+    help="Time between two updates.",
 )
-@click.option("--once", is_flag=True, help="Print one picture, and end.")
+@click.option("--once", is_flag=True, help="Print once, and exit.")
 @database_option
 @schema_option
 @instance_option
 def top(interval: float, once: bool, url: str | None, schema: str | None, instance: str) -> None:
-    """Watch the queues, how much they get done, and the longest running jobs, until Ctrl-C.
+    """Watch the queues, their throughput, and the longest running jobs, until Ctrl-C.
 
     \b
       oban-sqla top
       oban-sqla top --interval 5
       oban-sqla top --once
 
-    Jobs a second are those that finished since the last look; of the first picture, within the last
-    interval. A look counts the unfinished jobs by their indexes. Where stdout is no terminal, one picture
-    is printed. Needs rich: pip install 'oban-sqla[cli]'
+    JOBS/S counts the jobs that finished since the last update; at first, within the last interval.
+    Unfinished jobs are counted by their indexes. If stdout is not a terminal, it prints once.
+    Needs rich: pip install 'oban-sqla[cli]'
     """
     try:
         from rich.console import Console
     except ImportError as error:
-        raise click.ClickException("top draws with rich: pip install 'oban-sqla[cli]'") from error
+        raise click.ClickException("top needs rich: pip install 'oban-sqla[cli]'") from error
     console = Console()
-    screen = _Screen(console, instance, interval)
+    screen = _Screen(console, instance, interval, heartbeat())
     try:
         on_database(url, schema, screen.once if once or not console.is_terminal else screen.watch)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        return  # that is how it is left
+        return  # the user has left it
 
 
 class _Screen:
-    """Looks, and draws."""
+    """Reads the database, and draws what it finds."""
 
-    def __init__(self, console: rich.console.Console, instance: str, interval: float) -> None:
+    def __init__(self, console: rich.console.Console, instance: str, interval: float, heartbeat: Heartbeat) -> None:
         self._console = console
         self._instance = instance
         self._interval = interval
+        self._heartbeat = heartbeat
         self._looked: float | None = None
 
     async def once(self, engine: AsyncEngine) -> None:
-        """Draw one picture."""
-        from .screen import picture
+        """Draw once."""
+        from .screen import drawn
 
-        self._console.print(picture(await self._look(engine)))
+        self._console.print(drawn(await self._look(engine)))
 
     async def watch(self, engine: AsyncEngine) -> None:
-        """Draw one after the other. A database that goes away is told, and waited for."""
+        """Draw again and again. When the database goes away, the screen says so, until it is back."""
         from rich.live import Live
 
-        from .screen import picture
+        from .screen import drawn
 
         watching = asyncio.current_task()
         assert watching is not None
         # As with Ctrl-C, the terminal is to be given back as it was.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, watching.cancel)
         look = await self._look(engine)
-        with Live(picture(look), console=self._console, screen=True, auto_refresh=False) as live:
+        with Live(drawn(look), console=self._console, screen=True, auto_refresh=False) as live:
             while True:
                 await asyncio.sleep(self._interval)
                 failure: str | None = None
@@ -98,7 +101,7 @@ class _Screen:
                     look = await self._look(engine)
                 except EXPECTED as error:
                     failure = line(error)
-                live.update(picture(look, failure), refresh=True)
+                live.update(drawn(look, failure), refresh=True)
 
     async def _look(self, engine: AsyncEngine) -> Look:
         async with asyncio.timeout(PATIENCE), engine.connect() as connection:
@@ -111,7 +114,7 @@ class _Screen:
 
         since = self._interval if self._looked is None else time.monotonic() - self._looked
         return Look(
-            overview.read(connection, self._instance),
+            overview.read(connection, self._instance, self._heartbeat),
             overview.rates(connection, since),
             overview.running(connection, MOST_JOBS),
             self._instance,

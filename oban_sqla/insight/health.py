@@ -1,4 +1,4 @@
-"""Whether a node is well, for the health check of a web application or an orchestrator."""
+"""Whether a node is healthy, for the health check of a web application or an orchestrator."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..runtime.config import Config
 from ..statements.control import pulse
 from .queues import QueueInfo, check_all
+from .roster import OURS
 
 if TYPE_CHECKING:
     from ..runtime.node import Node
@@ -58,19 +59,23 @@ class Health:
 
 
 async def health(engine: AsyncEngine, config: Config, node: Node | None) -> Health:
-    """See :meth:`Oban.health`."""
+    """The health of `node`; see :meth:`Oban.health`.
+
+    :param config: the options of the node.
+    :param node: the started node; None before its start and after its stop.
+    """
     began = time.monotonic()
     leader: str | None = None
     last_beat: datetime | None = None
     spent: float | None = None
     try:
         async with asyncio.timeout(PATIENCE), engine.connect() as connection:
-            given = {"lease": f"oban_sqla:{config.name}", "name": config.name, "node": config.node}
-            row = await connection.run_sync(lambda sync: pulse.execute(sync, **given).one())
+            names = {"lease": f"{OURS}{config.name}", "name": config.name, "node": config.node}
+            row = await connection.run_sync(lambda sync: pulse.execute(sync, **names).one())
         leader = None if row.holder is None else str(row.holder).rpartition("/")[0]
         last_beat = row.beat
         spent = time.monotonic() - began
-    except Exception:  # whatever it is, the database does not answer, and that is the answer
+    except Exception:  # the reason does not matter here: the database does not answer
         spent = None
     loops = {} if node is None else {loop.name: loop.is_alive for loop in node.loops}
     return Health(

@@ -1,4 +1,4 @@
-"""The queues that this node runs, read from its memory."""
+"""A queue on a node: as the node itself knows it, from its memory, or as the database shows it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class QueueInfo:
     :ivar queue: the name of the queue.
     :ivar node: the name of the node.
     :ivar uuid: of its producer, new at each start; the second element of ``Job.attempted_by``.
-    :ivar limit: the number of jobs that run at once.
+    :ivar limit: the number of jobs that run at once; 0 for a node of another program that does not say it.
     :ivar paused: whether it is paused.
     :ivar running: the ids of the jobs that run now.
     :ivar started_at: when it was started on this node.
@@ -33,15 +33,37 @@ class QueueInfo:
     started_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Member(QueueInfo):
+    """A queue on a node of the cluster, and whether that node is alive.
+
+    :ivar instance: the name of the instance to which the node belongs.
+    :ivar last_beat: its last heartbeat, by the database's clock; None for a time that Python does not have.
+    :ivar silent: seconds since then; None for an infinite time.
+    :ivar locked: whether its connection holds its lock.
+    :ivar is_alive: whether its heartbeat is fresh, or its connection is open.
+    :ivar is_late: whether its heartbeat is stale, even if its lock is held: it is blocked, stopped, cut off or dead.
+    :ivar is_ours: whether it is a node of this package.
+    """
+
+    instance: str
+    last_beat: datetime | None
+    silent: float | None
+    locked: bool
+    is_alive: bool
+    is_late: bool
+    is_ours: bool
+
+
 def check(node: Node | None, queue: str, configured: set[str]) -> QueueInfo | None:
     """How `queue` is on `node`; None where it does not run.
 
     :param configured: the queues of a node that has not been started.
-    :raises InvalidOption: for a queue that this node has not heard of.
+    :raises InvalidOption: for a queue that this node does not know.
     """
-    heard_of = configured if node is None else node.control.known
-    if queue not in heard_of:
-        raise unknown("queue", queue, heard_of)
+    names = configured if node is None else node.control.known
+    if queue not in names:
+        raise unknown("queue", queue, names)
     producer = None if node is None else node.producers.get(queue)
     return None if producer is None else _info(producer)
 

@@ -1,4 +1,4 @@
-"""Who works in the cluster, as anybody can read it in the database: nodes, their queues, and leaders.
+"""The nodes of the cluster, their queues, and the leaders, as the database shows them to everyone.
 
 It judges by the same rules as the lifeline, but at a glance: the lifeline believes what it sees only when it lasts.
 """
@@ -13,100 +13,93 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 from ..options.heartbeat import Heartbeat, stale_after
-from ..statements.cluster import look
 from ..statements.roster import leases, members
+from .queues import Member
 
 OURS = "oban_sqla:"
 """How the leases of this package begin; others are those of Oban and oban-py."""
 
 LONGEST_LEASE = 7_200.0
-"""Seconds; a lease that ends later is nobody's, see `elect`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One queue on one node."""
-
-    key: str
-    """The uuid of its producer."""
-    name: str
-    """Of its instance."""
-    node: str
-    queue: str
-    silent: float | None
-    """Seconds since its last sign of life; None for a time that nobody can have meant."""
-    locked: bool
-    """Whether its connection holds its lock."""
-    is_alive: bool
-    """Its sign is fresh, or its connection stands."""
-    is_late: bool
-    """Its sign is stale, whatever its lock says: blocked, stopped, cut off or dead."""
-    is_ours: bool
-    """Whether it is a node of this package."""
-    limit: int | None
-    """Jobs at once; None when it does not say."""
-    paused: bool
+"""Seconds; a lease that ends later is not valid, see `elect`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """Somebody's right to lead."""
+    """The right of a node to lead an instance.
+
+    :ivar name: of the lease.
+    :ivar holder: the node that holds it; for a lease of this package also which start of the node.
+    :ivar left: seconds until it ends, negative when it has; None for an infinite time.
+    """
 
     name: str
     holder: str
     left: float | None
-    """Seconds until it ends; negative when it has."""
 
     @property
     def is_valid(self) -> bool:
+        """Whether its holder leads."""
         return self.left is not None and 0 < self.left <= LONGEST_LEASE
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether it is a lease of this package."""
+        return self.name.startswith(OURS)
+
+    @property
+    def instance(self) -> str:
+        """The instance that its holder leads."""
+        return self.name.removeprefix(OURS)
 
     @property
     def node(self) -> str:
         """The node that holds it."""
-        return self.holder.rpartition("/")[0] or self.holder if self.name.startswith(OURS) else self.holder
+        return self.holder.rpartition("/")[0] or self.holder if self.is_ours else self.holder
 
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """Everybody."""
+    """The cluster at one moment.
+
+    :ivar members: the queues on nodes, dead ones too, by queue and node.
+    :ivar leases: all leases, also those that have ended.
+    """
 
     members: tuple[Member, ...]
     leases: tuple[Lease, ...]
 
     @property
     def alive(self) -> list[Member]:
+        """The members whose nodes are alive."""
         return [member for member in self.members if member.is_alive]
 
     @property
     def leaders(self) -> list[Lease]:
-        """Those of this package who lead now."""
-        return [lease for lease in self.leases if lease.name.startswith(OURS) and lease.is_valid]
+        """The leases of this package's leaders."""
+        return [lease for lease in self.leases if lease.is_ours and lease.is_valid]
 
     @property
-    def strangers(self) -> list[Lease]:
-        """Other programs that lead now: Oban's own row, held by none of our leaders."""
-        ours = {lease.holder for lease in self.leases if lease.name.startswith(OURS)}
-        others = (lease for lease in self.leases if not lease.name.startswith(OURS) and lease.is_valid)
-        return [lease for lease in others if lease.holder not in ours]
+    def foreign_leaders(self) -> list[Lease]:
+        """The leases of other programs that lead: Oban's own row, unless one of our leaders holds it."""
+        holders = {lease.holder for lease in self.leases if lease.is_ours}
+        others = (lease for lease in self.leases if not lease.is_ours and lease.is_valid)
+        return [lease for lease in others if lease.holder not in holders]
 
     def of(self, queue: str) -> list[Member]:
-        """Those who work `queue` and live."""
+        """The living members that work `queue`."""
         return [member for member in self.alive if member.queue == queue]
 
     def find(self, key: str) -> Member | None:
-        """The one with this uuid."""
-        return next((member for member in self.members if member.key == key), None)
+        """The member whose uuid, as text, is `key`."""
+        return next((member for member in self.members if str(member.uuid) == key), None)
 
 
 def read(connection: Connection, heartbeat: Heartbeat) -> Roster:
     """The roster of this moment.
 
-    :param heartbeat: when a node is stale that does not say so itself.
+    :param heartbeat: that of the nodes: when a node is stale that does not say so itself.
     """
-    looked: list[Any] = list(look.execute(connection))
-    seen = {key: (silent, bool(locked)) for key, _, silent, _, locked in looked}
-    rows = (_member(row, *seen.get(row.key, (0.0, False)), heartbeat) for row in members.execute(connection))
+    rows = (_member(row, heartbeat) for row in members.execute(connection))
     held = (Lease(row.name, row.holder, row.left) for row in leases.execute(connection))
     return Roster(tuple(sorted(rows, key=_place)), tuple(sorted(held, key=lambda lease: lease.name)))
 
@@ -117,24 +110,27 @@ def nodes(members: Iterable[Member]) -> set[str]:
 
 
 def _place(member: Member) -> tuple[str, str, str]:
-    return (member.queue, member.node, member.key)
+    return (member.queue, member.node, str(member.uuid))
 
 
-def _member(row: Any, silent: float | None, locked: bool, heartbeat: Heartbeat) -> Member:
-    said: object = json.loads(row.meta or "null")
-    meta = cast(dict[str, object], said) if isinstance(said, dict) else {}
+def _member(row: Any, heartbeat: Heartbeat) -> Member:
+    parsed: object = json.loads(row.meta or "null")
+    meta = cast(dict[str, object], parsed) if isinstance(parsed, dict) else {}
     limit = meta.get("local_limit")
-    late = silent is None or silent >= stale_after(row.meta, heartbeat.stale_after)
+    late = row.silent is None or row.silent >= stale_after(row.meta, heartbeat.stale_after)
     return Member(
-        key=row.key,
-        name=row.name,
-        node=row.node,
         queue=row.queue,
-        silent=silent,
-        locked=locked,
-        is_alive=not late or (locked and silent is not None and silent < heartbeat.dead_after),
+        node=row.node,
+        uuid=row.uuid,
+        limit=limit if isinstance(limit, int) and not isinstance(limit, bool) else 0,
+        paused=meta.get("paused") is True,
+        running=tuple(row.running),
+        started_at=row.started_at,
+        instance=row.name,
+        last_beat=row.last_beat,
+        silent=row.silent,
+        locked=bool(row.locked),
+        is_alive=not late or (bool(row.locked) and row.silent is not None and row.silent < heartbeat.dead_after),
         is_late=late,
         is_ours="stale_after" in meta,
-        limit=limit if isinstance(limit, int) and not isinstance(limit, bool) else None,
-        paused=meta.get("paused") is True,
     )

@@ -1,4 +1,4 @@
-"""Signs of life: the rows of a node's producers, and the locks that its listening connection holds for them."""
+"""The heartbeat: the rows of a node's producers, and the locks that its listening connection holds for them."""
 
 import uuid
 
@@ -86,27 +86,36 @@ _LOCKED = text("""
 """).columns(column("bits", Text))
 
 
+def silence() -> ColumnElement[float]:
+    """Seconds since a producer's last heartbeat; null for an infinite time, which another program wrote."""
+    # An infinite time can't be subtracted.
+    silent = case((func.isfinite(Producer.updated_at), func.extract("epoch", utc_now() - Producer.updated_at)))
+    return cast(silent, Float)
+
+
+def is_locked(key: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether the lock of the producer with this uuid, as text, is held. Locks are read and never tried: trying would
+    take them for a moment."""
+    return func.substr(func.replace(key, "-", ""), 1, 16).in_(_LOCKED)
+
+
 @statement
 def look() -> Executable:
     """Every producer that has a row or an executing job, and what speaks for its being alive.
 
-    One row each: its uuid as text (blank: jobs of nobody); its last sign as text, null when it has no row; for how
-    many seconds it gave none; its meta as text; whether its lock is held. Locks are read and never tried: trying
-    would take them for a moment.
+    One row each: its uuid as text (blank: jobs without a producer); its last heartbeat as text, null when it has no
+    row; for how many seconds it has been silent; its meta as text; whether its lock is held.
     """
     running = select(ran_by().label("key")).where(jobs.c.state == state("executing")).distinct().subquery("running")
     key = func.coalesce(_uuid(), running.c.key)
-    # An infinite time, which only a stranger can have written, can't be subtracted.
-    silent = case((func.isfinite(Producer.updated_at), func.extract("epoch", utc_now() - Producer.updated_at)))
-    locked = func.substr(func.replace(key, "-", ""), 1, 16).in_(_LOCKED)
     return select(
-        key, cast(Producer.updated_at, Text), cast(silent, Float), cast(Producer.meta, Text), locked
+        key, cast(Producer.updated_at, Text), silence(), cast(Producer.meta, Text), is_locked(key)
     ).select_from(Producer.__table__.join(running, _uuid() == running.c.key, full=True))
 
 
 @statement
 def bury() -> Executable:
-    """Remove the rows of the producers `dead` whose last sign is still `signs` and that have no executing job."""
+    """Remove the rows of the producers `dead` whose last heartbeat is still that of `signs`, if they run no jobs."""
     columns = (column("key", Text), column("sign", Text))
     given = func.unnest(array("dead"), array("signs")).table_valued(*columns).render_derived(name="given")
     rows = given.alias("given").c

@@ -118,7 +118,7 @@ def has_waiting() -> Executable:
 
 @statement
 def pulse() -> Executable:
-    """Who holds `lease`, and when the node last gave a sign of life. Null where there is none."""
+    """The holder of `lease`, and the last heartbeat of `node` in the instance `name`. Null where there is none."""
     holder = select(Leader.node).where(Leader.name == parameter("lease"), Leader.expires_at > utc_now())
     beat = select(func.max(Producer.updated_at, type_=UTCDateTime())).where(
         Producer.name == parameter("name"), Producer.node == parameter("node")

@@ -1,13 +1,12 @@
-"""What an operator looks at: how many jobs there are, which of them run, and how many ended lately."""
+"""Jobs and queues at a glance: what was asked of queues, which jobs run, and how many finished lately."""
 
 from typing import Any
 
 from sqlalchemy import ColumnElement, Executable, Float, Integer, Text, case, cast, func, or_, select
 
-from ..models import Producer, QueueSettings
+from ..models import QueueSettings
 from ..models.base import utc_now
 from ..models.job import jobs
-from .rescue import ran_by
 from .statement import parameter, seconds_from, state, statement
 
 
@@ -26,24 +25,6 @@ def asked_of_all() -> Executable:
     settings = (QueueSettings.queue, QueueSettings.started, QueueSettings.paused, QueueSettings.local_limit)
     everywhere = QueueSettings.node == parameter("everywhere")
     return select(*settings).where(QueueSettings.name == parameter("name"), everywhere)
-
-
-@statement
-def duties() -> Executable:
-    """Every producer's uuid as text, when it started, when it last gave a sign of life, and how many jobs it runs."""
-    key = cast(Producer.uuid, Text)
-    running = (
-        select(ran_by().label("key"), func.count().label("jobs"))
-        .where(jobs.c.state == state("executing"))
-        .group_by(ran_by())
-        .subquery("running")
-    )
-    return select(
-        key.label("key"),
-        Producer.started_at,
-        Producer.updated_at,
-        func.coalesce(running.c.jobs, 0).label("running"),
-    ).select_from(Producer.__table__.outerjoin(running, running.c.key == key))
 
 
 @statement

@@ -1,10 +1,27 @@
-"""Who is there: the nodes' rows, and the leases of those who lead."""
+"""The nodes and leaders of the cluster, as rows."""
 
-from sqlalchemy import Executable, Float, Integer, Text, case, cast, func, literal_column, select
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Executable,
+    Float,
+    Integer,
+    Text,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from ..models import Leader, Producer
 from ..models.base import utc_now
 from ..models.job import jobs
+from ..types import UTCDateTime
+from .cluster import is_locked, silence
 from .rescue import ran_by
 from .statement import parameter, seconds_from, state, statement
 
@@ -12,16 +29,47 @@ MOST = 10_000
 """Rows that are read of the producers, of which a large cluster has hundreds."""
 
 
+_FIRST: ColumnElement[Any] = literal_column("timestamp '0001-01-01'", UTCDateTime())
+_LAST: ColumnElement[Any] = literal_column("timestamp '9999-12-31'", UTCDateTime())
+
+
 @statement
 def members() -> Executable:
-    """Every producer that has a row: its uuid as text, its instance, node and queue, and its meta as text."""
-    columns = (Producer.name, Producer.node, Producer.queue, cast(Producer.meta, Text).label("meta"))
-    return select(cast(Producer.uuid, Text).label("key"), *columns).limit(MOST)
+    """Every producer that has a row.
+
+    One row each: its uuid, instance, node and queue; its meta as text; when it started, moved to a time that Python has
+    where another program wrote an infinite one; its last heartbeat, null for such a time; for how many seconds it has
+    been silent; whether its lock is held; and the ids of the jobs that execute under it.
+    """
+    key = cast(Producer.uuid, Text)
+    running = (
+        select(ran_by().label("key"), func.array_agg(aggregate_order_by(jobs.c.id, jobs.c.id)).label("ids"))
+        .where(jobs.c.state == state("executing"))
+        .group_by(ran_by())
+        .subquery("running")
+    )
+    started, beat = Producer.started_at, Producer.updated_at
+    return (
+        select(
+            Producer.uuid,
+            Producer.name,
+            Producer.node,
+            Producer.queue,
+            cast(Producer.meta, Text).label("meta"),
+            func.least(func.greatest(started, _FIRST), _LAST, type_=started.type).label("started_at"),
+            case((beat.between(_FIRST, _LAST), beat)).label("last_beat"),
+            silence().label("silent"),
+            is_locked(key).label("locked"),
+            func.coalesce(running.c.ids, cast(literal_column("'{}'"), ARRAY(BigInteger))).label("running"),
+        )
+        .select_from(Producer.__table__.outerjoin(running, running.c.key == key))
+        .limit(MOST)
+    )
 
 
 @statement
 def leases() -> Executable:
-    """Every lease: its name, who holds it, and for how many seconds more; null for an infinite time."""
+    """Every lease: its name, its holder, and for how many more seconds it is held; null for an infinite time."""
     left = case((func.isfinite(Leader.expires_at), func.extract("epoch", Leader.expires_at - utc_now())))
     return select(Leader.name, Leader.node.label("holder"), cast(left, Float).label("left")).limit(MOST)
 

@@ -19,8 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from oban_sqla import Job, JobSpec, Oban, Queue, migrations
 from oban_sqla.cli import main
 from oban_sqla.statements.census import census
-from oban_sqla.statements.overview import by_index, duties, finished
+from oban_sqla.statements.overview import by_index, finished
 from oban_sqla.statements.overview import running as runs
+from oban_sqla.statements.roster import members
 from oban_sqla.statements.statement import Statement
 from tests.cli.test_start import SHOP, add
 from tests.processes import ROOT, Process, running
@@ -64,7 +65,7 @@ async def filled(engine: AsyncEngine) -> None:
 
 
 async def test_without_anything_it_says_so(call: Call, engine: AsyncEngine) -> None:
-    assert (await call()).output == "no queue has a job or a node\n"
+    assert (await call()).output == "there are no queues with jobs or nodes\n"
     assert await as_json(call) == []
 
 
@@ -127,7 +128,7 @@ async def test_live_nodes_are_summed_up(call: Call, engine: AsyncEngine) -> None
         assert (await queue_of(call, "media", "--instance", "other"))["limit"] == 100
         shown = (await call("show", "media")).stdout.splitlines()
         assert shown[0] == "0 available, 0 scheduled, 0 retryable, 0 executing"
-        assert shown[1].split() == ["NODE", "UUID", "LIMIT", "PAUSED", "RUNNING", "STARTED", "LAST", "BEAT"]
+        assert shown[1].split() == ["NODE", "UUID", "LIMIT", "PAUSED", "RUNNING", "STARTED", "LAST", "HEARTBEAT"]
         assert shown[2].split()[0::2][:3] == ["a", "3", "0"]
         assert shown[2].endswith("ago")
         assert (await as_json(call, "show", "media"))["nodes"][0]["last_beat"].startswith("20")
@@ -143,7 +144,7 @@ async def test_a_node_that_is_dead_is_none(call: Call, engine: AsyncEngine) -> N
     await insert(engine, JobSpec("w", queue="media"))
     media = await queue_of(call, "media")
     assert (media["limit"], media["nodes"]) == (0, [])
-    assert "no live node works it" in (await call("show", "media")).stdout
+    assert "no live node works this queue" in (await call("show", "media")).stdout
 
 
 async def _producers(engine: AsyncEngine, count: int) -> bool:
@@ -176,9 +177,9 @@ async def test_what_is_asked_of_a_queue_says_whom_it_reaches(call: Call, engine:
 async def test_a_queue_can_be_paused_before_any_node_is_there(call: Call, engine: AsyncEngine) -> None:
     await call("start", "media", "--limit", "2")
     result = await call("pause", "media")
-    assert result.stdout.endswith("; no live node is concerned; it counts as soon as one is\n")
+    assert result.stdout.endswith("; no live node works it, so it takes effect later\n")
     assert (await queue_of(call, "media"))["paused"] == "whole"
-    assert "no live node works it, and it was paused" in (await call("show", "media")).stdout
+    assert "no live node works this queue, and it is paused on all nodes" in (await call("show", "media")).stdout
     async with Oban(engine, node="a") as a:
         assert [(info.queue, info.limit, info.paused) for info in a.check_queues()] == [("media", 2, True)]
 
@@ -272,7 +273,12 @@ async def test_finished_jobs_are_not_read(engine: AsyncEngine) -> None:
     )
     await execute(engine, "INSERT INTO oban_jobs (worker) SELECT 'w' FROM generate_series(1, 2000)")
     await execute(engine, "ANALYZE oban_jobs")
-    for statement, given in ((census, {}), (duties, {}), (runs, {"most": 10}), (finished, {"seconds": 0.0})):
+    for statement, given in (
+        (census, {}),
+        (members, {}),
+        (runs, {"most": 10}),
+        (finished, {"seconds": 0.0}),
+    ):
         plan = "\n".join(await plan_of(engine, statement, given))
         assert "Seq Scan on oban_jobs" not in plan, plan
         if statement is census:

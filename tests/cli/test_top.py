@@ -95,7 +95,7 @@ def test_without_rich_it_is_one_line(database_url: str) -> None:
     code = "import sys; sys.modules['rich'] = None; sys.modules['rich.console'] = None; import oban_sqla.cli as c; "
     done = finished(["-c", code + f"c.main(['top', '--once', '--database-url', {database_url!r}])"])
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "Error: top draws with rich: pip install 'oban-sqla[cli]'\n"
+    assert done.stderr == "Error: top needs rich: pip install 'oban-sqla[cli]'\n"
 
 
 @pytest.mark.parametrize("interval", ["0", "-1", "soon"])
@@ -176,7 +176,7 @@ async def test_a_database_that_goes_away_is_told_and_waited_for(engine: AsyncEng
         await draws(screen, "first")
         await execute(engine, f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         await execute(engine, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")
-        await draws(screen, "what follows is old")
+        await draws(screen, "out of date: ")
         await execute(engine, f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
         await insert(own, JobSpec("w", queue="second"))
         await own.dispose()

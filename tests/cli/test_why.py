@@ -30,7 +30,7 @@ def test_people_read_the_reasons_and_the_next_step(database_url: str, sync_engin
     assert (result.exit_code, result.output) == (
         0,
         f"job {job_id} (shop.send) of queue media is available\n"
-        "  no living node runs the queue 'media', nor any other\n"
+        "  no living node runs the queue 'media', or any other queue\n"
         "    -> oban-sqla start ... --queues media=10, or oban-sqla queues start media --limit 10\n",
     )
 
@@ -77,6 +77,15 @@ def test_what_the_settings_say_of_pruning_counts(
     assert "prunes it in 23h 58m" in why(job_id, url=database_url).output
     (tmp_path / "oban.toml").write_text("[prune]\nmax_age = 3600\n")
     assert "prunes it in 58m" in why(job_id, url=database_url).output
+
+
+def test_settings_that_turn_pruning_off_count(
+    database_url: str, sync_engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "oban.toml").write_text("prune = false\n")
+    job_id = insert(sync_engine, "state, completed_at", "'completed', timezone('UTC', now())")
+    assert "a node with these options prunes no jobs" in why(job_id, url=database_url).output
 
 
 @pytest.mark.parametrize("arguments", [[], ["x"], ["1", "2"]])

@@ -24,7 +24,7 @@ async def test_a_queue_that_nobody_runs(engine: AsyncEngine) -> None:
     finding = await one(engine, "backlog")
     assert finding.status == "problem"
     assert finding.found == (
-        "available jobs of the queue 'media' have been waiting for 5m, and no living node runs it; "
+        "available jobs of queue 'media' have been waiting for 5m, and no living node runs the queue; "
         "did you mean 'medias'?"
     )
     await producer(engine, ALIVE, "0 s", "media")
@@ -36,7 +36,7 @@ async def test_a_queue_that_does_not_keep_up(engine: AsyncEngine) -> None:
     await row(engine, scheduled_at=f"{NOW} - interval '20 m'")
     finding = await one(engine, "backlog")
     assert finding.status == "warning"
-    assert finding.found == "available jobs of the queue 'a' have been waiting for 20m"
+    assert finding.found == "available jobs of queue 'a' have been waiting for 20m"
 
 
 async def test_a_queue_that_was_paused_and_forgotten(engine: AsyncEngine) -> None:
@@ -45,7 +45,7 @@ async def test_a_queue_that_was_paused_and_forgotten(engine: AsyncEngine) -> Non
     assert (await one(engine, "backlog")).status == "ok"
     await row(engine, scheduled_at=f"{NOW} - interval '2 h'")
     finding = await one(engine, "backlog")
-    assert finding.found == "available jobs of the queue 'a' have been waiting for 2h, and it is paused"
+    assert finding.found == "available jobs of queue 'a' have been waiting for 2h, and it is paused"
     assert finding.advice == "oban-sqla queues resume a"
 
 
@@ -55,7 +55,7 @@ async def test_jobs_due_that_nobody_stages(engine: AsyncEngine) -> None:
     await row(engine, state="'retryable'", scheduled_at=f"{NOW} - interval '5 m'")
     finding = await one(engine, "overdue")
     assert finding.status == "problem"
-    assert finding.found == "a job of the queue 'a' has been due for 5m, and nobody has made it available"
+    assert finding.found == "a job of queue 'a' has been due for 5m, and no node has made it available"
     await producer(engine, ALIVE, "0 s", "a")
     assert (await one(engine, "overdue")).status == "warning"
     await row(engine, state="'scheduled'", scheduled_at="'-infinity'")
@@ -71,10 +71,10 @@ async def test_workers_that_no_node_knows(engine: AsyncEngine) -> None:
     assert finding.found == "1 job waits for a node that knows the worker: doctor.newer_version"
 
 
-@pytest.mark.parametrize("strange", ["'5'", "'[1]'", "'\"unknown_worker\"'", "'null'"])
-async def test_any_meta_is_borne(engine: AsyncEngine, strange: str) -> None:
-    await row(engine, state="'scheduled'", meta=strange, scheduled_at=NOW)
-    await diagnose(engine, "unknown_workers")
+@pytest.mark.parametrize("odd", ["5", "[1]", '"unknown_worker"', '["unknown_worker"]', "null"])
+async def test_meta_that_is_not_an_object_is_no_note_of_a_node(engine: AsyncEngine, odd: str) -> None:
+    await row(engine, state="'scheduled'", meta=f"'{odd}'", scheduled_at=NOW)
+    assert (await one(engine, "unknown_workers")).status == "ok"
 
 
 async def test_large_args_and_errors(engine: AsyncEngine) -> None:
@@ -103,15 +103,15 @@ async def test_every_queue_and_priority_is_visited_once(engine: AsyncEngine) -> 
         assert len((await connection.run_sync(lambda sync: heads.execute(sync, most=4))).all()) == 4
 
 
-async def test_nothing_reads_a_large_table_from_end_to_end(patient: AsyncEngine) -> None:
+async def test_nothing_reads_a_large_table_from_end_to_end(own_engine: AsyncEngine) -> None:
     await execute(
-        patient,
+        own_engine,
         "INSERT INTO oban_jobs (worker, queue, state, completed_at) "
         "SELECT 'x', 'a', 'completed', timezone('UTC', now()) FROM generate_series(1, 50000)",
     )
-    await execute(patient, "ANALYZE oban_jobs")
+    await execute(own_engine, "ANALYZE oban_jobs")
     counted = text("SELECT seq_scan, seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'oban_jobs'")
-    async with patient.connect() as connection:
+    async with own_engine.connect() as connection:
         # What this connection has not reported yet is in it, too.
         [[scans_before, read_before]] = await connection.execute(counted)
         await connection.rollback()

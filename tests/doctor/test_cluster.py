@@ -31,7 +31,7 @@ async def test_nodes_are_named(engine: AsyncEngine, one: One) -> None:
     assert (await one("living_nodes")).found == "1 node: gone"
     await producer(engine, FOREIGN, "20 s", "b")  # oban-py gives a sign every 15 s
     await execute(engine, "UPDATE oban_producers SET node = 'theirs' WHERE queue = 'b'")
-    assert (await one("living_nodes")).found == "2 nodes, 1 of them of another program: gone, theirs"
+    assert (await one("living_nodes")).found == "2 nodes, 1 of another program: gone, theirs"
 
 
 async def test_a_node_that_is_silent_and_connected(engine: AsyncEngine, one: One) -> None:
@@ -41,14 +41,15 @@ async def test_a_node_that_is_silent_and_connected(engine: AsyncEngine, one: One
         await execute(engine, "UPDATE oban_producers SET updated_at = updated_at - interval '5 m'")
         finding = await one("living_nodes")
         assert finding.status == "warning"
-        assert finding.found == "1 node (here) gave no sign of life for 5m, and their connections stand"
+        assert finding.found == "1 node (here) sent no heartbeat for 5m, but is still connected"
+        assert finding.why.endswith("its jobs are not rescued for 1h")
         assert (await one("dead_nodes")).status == "ok"
 
 
-async def test_a_sign_from_the_future(engine: AsyncEngine, one: One) -> None:
+async def test_a_heartbeat_from_the_future(engine: AsyncEngine, one: One) -> None:
     await producer(engine, ALIVE, "-1 h", "a")
     finding = await one("living_nodes")
-    assert (finding.status, finding.found) == ("warning", "1 node (gone) gave a sign of life in the future")
+    assert (finding.status, finding.found) == ("warning", "1 node (gone) sent a heartbeat from the future")
 
 
 async def test_nobody_leads(engine: AsyncEngine, one: One) -> None:
@@ -57,7 +58,9 @@ async def test_nobody_leads(engine: AsyncEngine, one: One) -> None:
     assert (await one("leader")).status == "ok"  # nor somebody of ours
     await producer(engine, ALIVE, "0 s", "a")
     finding = await one("leader")
-    assert (finding.status, finding.found) == ("problem", "nobody leads the instance 'Oban', though nodes of it live")
+    assert (finding.status, finding.found) == (
+        "problem", "no node leads the instance 'Oban', although nodes of it are alive"
+    )  # fmt: skip
     await lease_of_another(engine, seconds=-10)
     assert "a successor is elected within seconds" in (await one("leader")).found
     await execute(engine, "UPDATE oban_leaders SET expires_at = expires_at - interval '2 m'")
@@ -88,12 +91,12 @@ async def test_a_leader_of_ours_is_no_stranger(engine: AsyncEngine, one: One) ->
 
 async def test_the_dead(engine: AsyncEngine, one: One) -> None:
     await producer(engine, ALIVE, "90 s", "a")
-    assert (await one("dead_nodes")).found == "1 dead, to be looked after within a minute"
+    assert (await one("dead_nodes")).found == "1 node is dead; a leader rescues the jobs within a minute"
     await producer(engine, ALIVE, "10 m", "a")
     finding = await one("dead_nodes")
-    assert (finding.status, finding.found) == ("warning", "1 node (gone) died, and nobody leads")
+    assert (finding.status, finding.found) == ("warning", "1 node (gone) died, and no node leads")
     await lease_of_another(engine)
-    assert (await one("dead_nodes")).found == "1 node (gone) died, and the leader another has not cleaned up"
+    assert (await one("dead_nodes")).found == "1 node (gone) died, and the leader another has not removed the rows"
 
 
 async def test_jobs_of_nobody(engine: AsyncEngine, one: One) -> None:
@@ -105,8 +108,8 @@ async def test_jobs_of_nobody(engine: AsyncEngine, one: One) -> None:
     await executing(engine, None, attempted_at="'-infinity'")
     finding = await one("orphans")
     assert finding.status == "warning"
-    assert finding.found == "2 executing jobs belong to no node that is known, the oldest for 1h"
-    assert finding.advice == "start a node: nobody leads"
+    assert finding.found == "2 executing jobs belong to no known node, the oldest for 1h"
+    assert finding.advice == "start a node: no node leads"
 
 
 async def test_after_a_node_was_started_and_stopped_all_is_well(engine: AsyncEngine, one: One) -> None:
@@ -116,6 +119,6 @@ async def test_after_a_node_was_started_and_stopped_all_is_well(engine: AsyncEng
                 assert (await one(check)).status == "ok"
 
     async def gone() -> bool:
-        return (await one("living_nodes")).found == "no node runs"
+        return (await one("living_nodes")).found == "no node is running"
 
     await eventually(gone)

@@ -22,5 +22,5 @@ def test_every_check_is_documented() -> None:
 def test_every_code_is_documented() -> None:
     sources = (ROOT / "oban_sqla" / "insight" / "why").glob("*.py")
     text = "\n".join(path.read_text() for path in sources)
-    given = re.findall(r'(?:Reason|_rescued)\(\s*(?:known,\s*)?"(\w+)"', text)
+    given = re.findall(r'(?:Reason|_rescued)\(\s*(?:facts,\s*)?"(\w+)"', text)
     assert named("Why a job is not running") == set(given)

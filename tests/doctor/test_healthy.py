@@ -54,37 +54,37 @@ async def test_every_check_says_what_it_is_about() -> None:
     assert len(set(EVERY)) == len(EVERY)
 
 
-async def test_nodes_at_work(patient: AsyncEngine) -> None:
+async def test_nodes_at_work(own_engine: AsyncEngine) -> None:
     queues = {"a": 5, "b": Queue(limit=1)}
-    async with Oban(patient, queues=queues, node="one"), Oban(patient, queues=queues, node="two", name="Other"):
-        ids = await insert(patient, *(quick.new() for _ in range(200)))
-        [failed, snoozed] = await insert(patient, fails.new(), later.new())
+    async with Oban(own_engine, queues=queues, node="one"), Oban(own_engine, queues=queues, node="two", name="Other"):
+        ids = await insert(own_engine, *(quick.new() for _ in range(200)))
+        [failed, snoozed] = await insert(own_engine, fails.new(), later.new())
         for job_id, state in [(ids[-1], "completed"), (failed, "retryable"), (snoozed, "scheduled")]:
-            await until(patient, job_id, state)
-        found = await examine(patient)
+            await until(own_engine, job_id, state)
+        found = await examine(own_engine)
         assert not bad(found)
         said = {finding.check: finding.found for finding in found}
         assert said["living_nodes"] == "2 nodes: one, two"
         assert said["leader"] == "one leads Oban, two leads Other"
-    assert not bad(await examine(patient))
+    assert not bad(await examine(own_engine))
 
 
 async def test_a_full_and_analysed_table_is_not_called_bloated(
-    patient: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    own_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("oban_sqla.insight.doctor.storage.WASTE", 0)
     await execute(
-        patient,
+        own_engine,
         "INSERT INTO oban_jobs (worker, queue, args, state, completed_at, scheduled_at) "
         "SELECT 'some.worker', 'q' || i % 7, jsonb_build_object('n', i), CASE i % 4 WHEN 0 THEN 'completed' "
         "WHEN 1 THEN 'scheduled' WHEN 2 THEN 'cancelled' ELSE 'retryable' END::oban_job_state, now(), "
         "now() + interval '1 d' FROM generate_series(1, 40000) i",
     )
-    await execute(patient, "ANALYZE oban_jobs")
-    assert not bad(await examine(patient))
+    await execute(own_engine, "ANALYZE oban_jobs")
+    assert not bad(await examine(own_engine))
 
 
-async def test_it_writes_nothing(patient: AsyncEngine, empty_database: str) -> None:
+async def test_it_writes_nothing(own_engine: AsyncEngine, empty_database: str) -> None:
     """Also where nothing can be written: each statement is one that a read-only transaction allows."""
     settings = {"server_settings": {"default_transaction_read_only": "on"}}
     reading = create_async_engine(empty_database, connect_args=settings)
@@ -97,7 +97,7 @@ async def test_it_writes_nothing(patient: AsyncEngine, empty_database: str) -> N
 @needed
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_a_transaction_pooler_is_told_and_nothing_is_left_behind_it(
-    patient: AsyncEngine, empty_database: str, driver: str
+    own_engine: AsyncEngine, empty_database: str, driver: str
 ) -> None:
     async with pgbouncer(empty_database, pool_size=2) as address:
         address = address.set(drivername=f"postgresql+{driver}")
@@ -117,18 +117,18 @@ async def test_a_database_without_tables(empty_database: str) -> None:
     try:
         [finding] = bad(await examine(engine))
         assert (finding.check, finding.status) == ("schema_version", "problem")
-        assert finding.found == "there is no table oban_jobs"
+        assert finding.found == "no oban_sqla tables found: there is no oban_jobs"
     finally:
         await engine.dispose()
 
 
 async def test_what_can_t_be_looked_at_is_skipped_and_the_others_go_on(
-    patient: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    own_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("oban_sqla.insight.doctor.PATIENCE", 300)
-    async with patient.connect() as connection:
+    async with own_engine.connect() as connection:
         await connection.execute(text("LOCK TABLE oban_leaders IN ACCESS EXCLUSIVE MODE"))
-        found = await examine(patient)
+        found = await examine(own_engine)
     assert {finding.check for finding in found if finding.status == "skipped"} == {
         "living_nodes", "leader", "foreign_leader", "dead_nodes"
     }  # fmt: skip

@@ -19,7 +19,7 @@ from oban_sqla import embedded, migrations
 from oban_sqla.embedded import Server
 from oban_sqla.embedded.binaries import Account
 from oban_sqla.insight.doctor import examine, storage
-from tests.doctor.conftest import one
+from tests.doctor.conftest import assert_skipped, one
 from tests.runtime.helpers import execute
 from tests.support import eventually
 
@@ -99,9 +99,11 @@ async def test_a_standby_is_told_from_a_primary_and_what_it_holds_back(
     async with standby_of(primary, directory, "mirror") as standby:
         reader = create_async_engine(standby.url)
         try:
-            found = {finding.check: finding for finding in await examine(reader)}
+            findings = await examine(reader)
+            # The tables of leaders and producers are UNLOGGED; of the jobs, everything can be read.
+            assert_skipped(findings, ["living_nodes", "leader", "foreign_leader", "dead_nodes", "orphans"])
+            found = {finding.check: finding for finding in findings}
             assert found["standby"].status == "problem"
-            assert found["living_nodes"].status == "skipped"
             assert "cannot access temporary or unlogged relations during recovery" in found["living_nodes"].found
             assert found["schema_version"].status == "ok"
             async with reader.connect() as query:
@@ -111,7 +113,7 @@ async def test_a_standby_is_told_from_a_primary_and_what_it_holds_back(
                 async def held() -> bool:
                     await execute(engine, "SELECT txid_current()")
                     finding = await one(engine, "oldest_transaction")
-                    return finding.found.startswith("the replication slot mirror (active) holds rows back for ")
+                    return finding.found.startswith("the replication slot mirror (active) keeps the dead rows of ")
 
                 await eventually(held, 20)
         finally:
@@ -119,7 +121,7 @@ async def test_a_standby_is_told_from_a_primary_and_what_it_holds_back(
 
     async def inactive() -> bool:
         finding = await one(engine, "oldest_transaction")
-        return finding.advice == "drop it, if its standby is gone: SELECT pg_drop_replication_slot('mirror')"
+        return finding.advice == "drop it if its standby is gone: SELECT pg_drop_replication_slot('mirror')"
 
     await eventually(inactive, 20)
     await execute(engine, "SELECT pg_drop_replication_slot('mirror')")

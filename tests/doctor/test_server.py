@@ -15,29 +15,29 @@ from tests.runtime.helpers import execute
 
 @pytest.mark.parametrize(("oldest", "newest", "status"), [(99, 100, "problem"), (9, 10, "warning"), (9, 99, "ok")])
 async def test_versions(
-    patient: AsyncEngine, monkeypatch: pytest.MonkeyPatch, oldest: int, newest: int, status: str
+    own_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, oldest: int, newest: int, status: str
 ) -> None:
     monkeypatch.setattr("oban_sqla.insight.doctor.server.OLDEST", oldest)
     monkeypatch.setattr("oban_sqla.insight.doctor.server.NEWEST", newest)
-    finding = await one(patient, "server_version")
+    finding = await one(own_engine, "server_version")
     assert finding.status == status
     assert finding.found.startswith("PostgreSQL 1")
 
 
 @pytest.mark.parametrize(("ahead", "said"), [(-3.5, "3.5s behind"), (60.0, "1m ahead of")])
 async def test_a_clock_that_is_wrong(
-    patient: AsyncEngine, monkeypatch: pytest.MonkeyPatch, ahead: float, said: str
+    own_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, ahead: float, said: str
 ) -> None:
     monkeypatch.setattr("oban_sqla.insight.doctor.server.time", SimpleNamespace(time=lambda: time.time() + ahead))
-    finding = await one(patient, "clock")
+    finding = await one(own_engine, "clock")
     assert finding.status == "warning"
     assert finding.found == f"this machine's clock is {said} the server's"
 
 
-async def test_few_connections(patient: AsyncEngine) -> None:
-    [[name]] = await execute(patient, "SELECT current_database()")
-    await execute(patient, f'ALTER DATABASE "{name}" CONNECTION LIMIT 1')
-    finding = await one(patient, "connections")
+async def test_few_connections(own_engine: AsyncEngine) -> None:
+    [[name]] = await execute(own_engine, "SELECT current_database()")
+    await execute(own_engine, f'ALTER DATABASE "{name}" CONNECTION LIMIT 1')
+    finding = await one(own_engine, "connections")
     assert finding.status == "warning"
     assert finding.found.endswith("of 1 connections are in use (the limit of the database)")
 
@@ -52,9 +52,9 @@ async def test_few_connections(patient: AsyncEngine) -> None:
     ],
 )
 async def test_timeouts_that_end_what_the_runtime_does(
-    patient: AsyncEngine, empty_database: str, setting: str, value: str
+    own_engine: AsyncEngine, empty_database: str, setting: str, value: str
 ) -> None:
-    if not await execute(patient, f"SELECT 1 FROM pg_settings WHERE name = '{setting}'"):
+    if not await execute(own_engine, f"SELECT 1 FROM pg_settings WHERE name = '{setting}'"):
         pytest.skip(f"this server has no {setting} yet")
     hurried = create_async_engine(empty_database, connect_args={"server_settings": {setting: value}})
     try:
@@ -65,7 +65,7 @@ async def test_timeouts_that_end_what_the_runtime_does(
         await hurried.dispose()
 
 
-async def test_timeouts_that_are_long_enough(patient: AsyncEngine, empty_database: str) -> None:
+async def test_timeouts_that_are_long_enough(own_engine: AsyncEngine, empty_database: str) -> None:
     settings = {"statement_timeout": "30s", "idle_in_transaction_session_timeout": "10min"}
     engine = create_async_engine(empty_database, connect_args={"server_settings": settings})
     try:
@@ -74,7 +74,7 @@ async def test_timeouts_that_are_long_enough(patient: AsyncEngine, empty_databas
         await engine.dispose()
 
 
-async def test_an_isolation_in_which_enqueueing_may_fail(patient: AsyncEngine, empty_database: str) -> None:
+async def test_an_isolation_in_which_enqueueing_may_fail(own_engine: AsyncEngine, empty_database: str) -> None:
     settings = {"server_settings": {"default_transaction_isolation": "serializable"}}
     engine = create_async_engine(empty_database, connect_args=settings)
     try:
@@ -86,15 +86,15 @@ async def test_an_isolation_in_which_enqueueing_may_fail(patient: AsyncEngine, e
 
 @pytest.mark.parametrize(("status", "threshold"), [("warning", "FILLING"), ("problem", "FULL")])
 async def test_notifications_that_nobody_takes(
-    patient: AsyncEngine, monkeypatch: pytest.MonkeyPatch, status: str, threshold: str
+    own_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, status: str, threshold: str
 ) -> None:
-    async with patient.connect() as deaf:
+    async with own_engine.connect() as deaf:
         await deaf.execute(text("LISTEN nothing"))
         await deaf.commit()
         await deaf.execute(text("SELECT 1"))  # in a transaction, in which nothing is delivered
         for number in range(4):
-            await execute(patient, f"SELECT pg_notify('nothing', repeat('{number}', 7900))")
-        [[usage]] = await execute(patient, "SELECT pg_notification_queue_usage()")
+            await execute(own_engine, f"SELECT pg_notify('nothing', repeat('{number}', 7900))")
+        [[usage]] = await execute(own_engine, "SELECT pg_notification_queue_usage()")
         assert usage > 0
         monkeypatch.setattr(f"oban_sqla.insight.doctor.server.NOTIFICATIONS_{threshold}", usage / 2)
-        assert [finding.status for finding in await diagnose(patient, "notifications")] == [status]
+        assert [finding.status for finding in await diagnose(own_engine, "notifications")] == [status]

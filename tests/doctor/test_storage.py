@@ -37,66 +37,66 @@ async def outside(engine: AsyncEngine, sql: str) -> None:
         ("SET LOCAL jit = off", False),  # idle, without a snapshot: it keeps nothing
     ],
 )
-async def test_an_open_transaction(patient: AsyncEngine, at_once: None, begin: str, holds: bool) -> None:
-    async with patient.connect() as connection:
+async def test_an_open_transaction(own_engine: AsyncEngine, at_once: None, begin: str, holds: bool) -> None:
+    async with own_engine.connect() as connection:
         [[pid]] = (await connection.execute(text("SELECT pg_backend_pid()"))).all()
         await connection.rollback()
         for statement in begin.split("; "):
             await connection.execute(text(statement))
-        finding = await one(patient, "oldest_transaction")
+        finding = await one(own_engine, "oldest_transaction")
         assert finding.status == ("warning" if holds else "ok"), finding
         if holds:
             assert f"(process {pid} of the server, idle in transaction) has been open for " in finding.found
             assert finding.advice == f"commit it, or end it: SELECT pg_terminate_backend({pid})"
-    assert (await one(patient, "oldest_transaction")).status == "ok"
+    assert (await one(own_engine, "oldest_transaction")).status == "ok"
 
 
 async def test_a_transaction_that_is_open_for_very_long(
-    patient: AsyncEngine, at_once: None, monkeypatch: pytest.MonkeyPatch
+    own_engine: AsyncEngine, at_once: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(storage, "VERY_OLD", 0.0)
-    async with patient.connect() as connection:
+    async with own_engine.connect() as connection:
         await connection.execute(text("SELECT txid_current()"))
-        assert (await one(patient, "oldest_transaction")).status == "problem"
+        assert (await one(own_engine, "oldest_transaction")).status == "problem"
 
 
-async def test_dead_rows_that_nobody_removes(patient: AsyncEngine) -> None:
-    await execute(patient, "ALTER TABLE oban_jobs SET (autovacuum_enabled = off)")
-    await execute(patient, FILL)
-    await execute(patient, "DELETE FROM oban_jobs WHERE id % 10 < 9")
+async def test_dead_rows_that_nobody_removes(own_engine: AsyncEngine) -> None:
+    await execute(own_engine, "ALTER TABLE oban_jobs SET (autovacuum_enabled = off)")
+    await execute(own_engine, FILL)
+    await execute(own_engine, "DELETE FROM oban_jobs WHERE id % 10 < 9")
 
     async def counted() -> bool:
-        return (await one(patient, "vacuum")).status == "warning"
+        return (await one(own_engine, "vacuum")).status == "warning"
 
     await eventually(counted)
-    finding = await one(patient, "vacuum")
+    finding = await one(own_engine, "vacuum")
     assert finding.found == "27,000 dead rows beside 3,000 in the jobs table, never vacuumed"
-    await outside(patient, "VACUUM oban_jobs")
+    await outside(own_engine, "VACUUM oban_jobs")
 
     async def removed() -> bool:
-        finding = await one(patient, "vacuum")
+        finding = await one(own_engine, "vacuum")
         return finding.status == "ok" and ", last vacuumed " in finding.found
 
     await eventually(removed)
 
 
-async def test_room_that_is_empty(patient: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_room_that_is_empty(own_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "WASTE", 100_000)
-    await execute(patient, "ALTER TABLE oban_jobs SET (autovacuum_enabled = off)")
-    await execute(patient, FILL)
-    await execute(patient, "ANALYZE oban_jobs")
-    assert (await one(patient, "bloat")).status == "ok"
-    await execute(patient, "DELETE FROM oban_jobs WHERE id < 29900")
-    await outside(patient, "VACUUM ANALYZE oban_jobs")
-    found = await diagnose(patient, "bloat")
+    await execute(own_engine, "ALTER TABLE oban_jobs SET (autovacuum_enabled = off)")
+    await execute(own_engine, FILL)
+    await execute(own_engine, "ANALYZE oban_jobs")
+    assert (await one(own_engine, "bloat")).status == "ok"
+    await execute(own_engine, "DELETE FROM oban_jobs WHERE id < 29900")
+    await outside(own_engine, "VACUUM ANALYZE oban_jobs")
+    found = await diagnose(own_engine, "bloat")
     assert [finding.status for finding in found] == ["warning"] * 3
     said = "\n".join(finding.found for finding in found)
     for name in ("the jobs table takes ", "the index oban_jobs_pkey takes ", "the index oban_jobs_completed_at_index "):
         assert name in said
     for finding in found:
         if finding.advice.startswith("REINDEX"):
-            await outside(patient, finding.advice.partition(",")[0])
-    assert [finding.found.split(" takes ")[0] for finding in await diagnose(patient, "bloat")] == ["the jobs table"]
+            await outside(own_engine, finding.advice.partition(",")[0])
+    assert [finding.found.split(" takes ")[0] for finding in await diagnose(own_engine, "bloat")] == ["the jobs table"]
 
 
 def test_the_estimate_is_that_of_its_formula() -> None:

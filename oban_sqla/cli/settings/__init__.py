@@ -1,12 +1,12 @@
-"""What the command is told beside its arguments: a file, and the environment.
+"""The settings of the command line: a file, and the environment.
 
-:mod:`sources` finds them and says which counts, :mod:`keys` says what there is to be said; every error names the
-:class:`Place` where it was said.
+:mod:`sources` finds them and decides which counts, :mod:`keys` lists the settings; every error names the :class:`Place`
+of the setting. Belongs here: reading and checking settings. Does not: options of single commands.
 """
 
 from .keys import queues, queues_from
 from .place import Place, SettingsError
-from .sources import FILE, Settings, config_option, read, settings
+from .sources import FILE, Settings, config_option, heartbeat, read, settings
 
 __all__ = [
     "FILE",
@@ -14,6 +14,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "config_option",
+    "heartbeat",
     "queues",
     "queues_from",
     "read",

@@ -1,8 +1,7 @@
 """Where settings come from, and which of them counts.
 
 The file is ``oban.toml`` in the current directory, or else ``[tool.oban_sqla]`` of ``pyproject.toml`` there. The
-environment goes before the file, and arguments go before both. What a source does not say is unset there; defaults
-come after all of them.
+environment overrides the file, and arguments override both. Defaults apply to what none of them sets.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import click
 
 from ...errors import InvalidOption
+from ...options.heartbeat import Heartbeat
 from .keys import KEYS
 from .place import Place, SettingsError
 from .toml import parsed, table
@@ -26,7 +26,7 @@ FILE = "oban.toml"
 PROJECT = "pyproject.toml"
 PREFIX = "OBAN_"
 
-_CONFIG = "oban_sqla.runtime.config"
+_CONFIG = "oban_sqla.config"
 _SETTINGS = "oban_sqla.settings"
 
 
@@ -85,6 +85,16 @@ def settings() -> Settings:
         meta[_SETTINGS] = read(meta.get(_CONFIG), os.environ)
     found: Settings = meta[_SETTINGS]
     return found
+
+
+def heartbeat() -> Heartbeat:
+    """The heartbeat of the nodes: that of the settings, else the default.
+
+    Every command that judges which nodes are alive takes it from here. A node of this package writes in its row when it
+    is stale; the settings matter for other nodes, and for how long an open connection counts.
+    """
+    found: Heartbeat | None = settings().value("heartbeat")
+    return found or Heartbeat()
 
 
 def config_option(command: F) -> F:

@@ -1,4 +1,4 @@
-"""What is wrong with a database of jobs, or soon will be: one check a function, each on its own.
+"""What is wrong with a database of jobs, or soon will be: one function per check, each independent of the others.
 
 It only reads, in one transaction; no statement takes longer than five seconds, waits for a lock longer than one, or
 reads a large table from end to end. What a check can't look at, for lack of a privilege or of time, is skipped.
@@ -24,13 +24,13 @@ from ...statements.catalog import READ_ONLY
 from ...statements.why import bounds
 from .backlog import backlog, large_jobs, overdue, unknown_workers
 from .cluster import dead_nodes, foreign_leader, leader, living_nodes, orphans
+from .database import Database
 from .finding import Finding, Status, problem, skipped
-from .patient import Patient
 from .server import clock, connections, isolation, notifications, pooler, server_version, standby, timeouts
 from .storage import bloat, oldest_transaction, vacuum
 from .tables import indexes, privileges, schema_version, states, table_settings, triggers
 
-Check = Callable[[Patient], Iterator[Finding]]
+Check = Callable[[Database], Iterator[Finding]]
 
 OF_THE_SERVER: tuple[Check, ...] = (
     server_version, standby, pooler, clock, connections, timeouts, isolation, notifications, oldest_transaction,
@@ -69,40 +69,41 @@ async def _pooled(engine: AsyncEngine) -> bool | str:
     try:
         return await behind_transaction_pooler(engine)
     except (StatementFailed, DatabaseUnavailable) as error:
-        return f"it could not be found out whether a transaction pooler stands between: {error}"
+        return f"could not find out whether connections go through a transaction pooler: {error}"
 
 
 def _examine(connection: Connection, pooled: bool | str, heartbeat: Heartbeat) -> list[Finding]:
     connection.execute(READ_ONLY)
     bounds.execute(connection, limit=str(PATIENCE))
-    patient = Patient(connection, pooled, heartbeat)
-    found = [finding for check in OF_THE_SERVER for finding in _findings(check, patient)]
-    if patient.server.jobs is None:
+    database = Database(connection, pooled, heartbeat)
+    found = [finding for check in OF_THE_SERVER for finding in _findings(check, database)]
+    if database.server.jobs is None:
         missing = problem(
-            f"there is no table {patient.jobs}",
+            f"no oban_sqla tables found: there is no {database.jobs}",
             "no job can be enqueued or run",
-            "oban-sqla migrate, or oban_sqla.migrations.upgrade(op) from an Alembic revision; or the wrong database",
+            "run oban-sqla migrate, or oban_sqla.migrations.upgrade(op) in an Alembic revision; or check the "
+            "database URL",
         )
         return [*found, replace(missing, check="schema_version")]
-    return [*found, *(finding for check in OF_THE_TABLES for finding in _findings(check, patient))]
+    return [*found, *(finding for check in OF_THE_TABLES for finding in _findings(check, database))]
 
 
-def _findings(check: Check, patient: Patient) -> list[Finding]:
+def _findings(check: Check, database: Database) -> list[Finding]:
     """What a check finds. What fails in it is undone, so that the others go on."""
     try:
-        with patient.connection.begin_nested():
-            found = list(check(patient))
+        with database.connection.begin_nested():
+            found = list(check(database))
     except SQLAlchemyError as error:
-        if patient.connection.invalidated:
+        if database.connection.invalidated:
             raise
         found = [skipped(_reason(error))]
     return [replace(finding, check=check.__name__) for finding in found]
 
 
 def _reason(error: SQLAlchemyError) -> str:
-    said = str(getattr(error, "orig", None) or error)
-    said = said.partition(">: ")[2] if said.startswith("<class ") else said
-    return " ".join(said.split())
+    text = str(getattr(error, "orig", None) or error)
+    text = text.partition(">: ")[2] if text.startswith("<class ") else text
+    return " ".join(text.split())
 
 
 __all__ = ["Finding", "Status", "examine"]

@@ -1,4 +1,4 @@
-"""The tables: whether they are as the migration made them, and whether this role may use them."""
+"""The tables: whether they are as the migration made them, and whether this role has the privileges to use them."""
 
 from __future__ import annotations
 
@@ -16,121 +16,121 @@ from ...statements import catalog
 from ...statements.diagnosis import schema_version as newest
 from ...types import JobState
 from ..words import listed
+from .database import Database
 from .finding import Finding, ok, problem, warning
-from .patient import Patient
 
 PRIMARY_KEY = "oban_jobs_pkey"
 TRIGGER = "oban_jobs_release_unique"
-REPAIR = "run `oban-sqla sql` for this schema and let psql execute it: it may be run again, and makes what is missing"
+REPAIR = "pipe the output of `oban-sqla sql` for this schema into psql: it creates what is missing"
 
 TUNED = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_analyze_scale_factor": 0.02, "fillfactor": 85.0}
-"""Of the settings that the migration gives to the jobs table, those whose loss is felt."""
+"""The most important settings that the migration gives to the jobs table."""
 
 
-def schema_version(patient: Patient) -> Iterator[Finding]:
-    """Tables and columns, and which version they are of."""
-    found = newest.execute(patient.connection).scalar_one() or 0
+def schema_version(database: Database) -> Iterator[Finding]:
+    """The version of the tables, and whether all columns exist."""
+    found = newest.execute(database.connection).scalar_one() or 0
     if found > CURRENT:
         yield warning(
             f"the tables are of version {found}, and this package knows {CURRENT}",
-            "a newer package has migrated them; this one does not know what it relies on",
+            "a newer version of this package has migrated them, and this version does not know what it relies on",
             "upgrade this package on every node",
         )
     elif found < CURRENT:
         yield problem(
             f"the tables are of version {found}, and this package needs {CURRENT}",
-            "nodes of this version refuse to start",
-            "oban-sqla migrate, or oban_sqla.migrations.upgrade(op) from an Alembic revision",
+            "nodes of this version don't start",
+            "run oban-sqla migrate, or oban_sqla.migrations.upgrade(op) in an Alembic revision",
         )
     expected = {(table.name, column.name) for table in metadata.tables.values() for column in table.columns}
     names = [table.name for table in metadata.tables.values()]
-    missing = expected - {(row.table, row.column) for row in patient.rows(catalog.COLUMNS, tables=names)}
+    missing = expected - {(row.table, row.column) for row in database.rows(catalog.COLUMNS, tables=names)}
     if missing:
-        said = listed(f"{table}.{column}" for table, column in missing)
-        yield problem(f"columns are missing: {said}", "statements that name them fail", REPAIR)
+        names = [f"{table}.{column}" for table, column in missing]
+        yield problem(f"columns are missing: {listed(names)}", "statements that use them fail", REPAIR)
     elif found == CURRENT:
         yield ok(f"the tables are of version {found}")
 
 
-def indexes(patient: Patient) -> Iterator[Finding]:
+def indexes(database: Database) -> Iterator[Finding]:
     """The indexes of the jobs table against those that the migration makes."""
-    there = {row.name: row for row in patient.rows(catalog.INDEXES)}
+    there = {row.name: row for row in database.rows(catalog.INDEXES)}
     expected = {str(index.name): index for index in INDEXES}
-    bad = [finding for row in there.values() if not row.valid for finding in [_invalid(patient, row, expected)]]
+    bad = [finding for row in there.values() if not row.valid for finding in [_invalid(database, row, expected)]]
     for name, index in expected.items():
         if name not in there:
-            bad.append(_wrong(patient, index, f"the index {name} is missing", "create it"))
+            bad.append(_wrong(database, index, f"the index {name} is missing", "create it"))
         elif there[name].valid and not _is_as_made(there[name], index):
-            bad.append(_wrong(patient, index, f"the index {name} is not as the migration made it", "drop it, and"))
+            bad.append(_wrong(database, index, f"the index {name} is not as the migration made it", "drop it, and"))
     if PRIMARY_KEY not in there:
-        why = "jobs are found by their id with every statement"
+        why = "every statement finds jobs by their id, and has no index for that"
         bad.append(
             problem("the jobs table has no primary key", why, "restore it: ALTER TABLE ... ADD PRIMARY KEY (id)")
         )
-    others = len(there) - len(expected) - 1
-    yours = f", and {others} of yours, which every write of a job has to keep up" if others > 0 else ""
-    yield from bad or [ok(f"{len(expected) + 1} indexes are as the migration made them{yours}")]
+    number = len(there) - len(expected) - 1
+    others = f"; {number} more, which every write of a job has to update" if number > 0 else ""
+    yield from bad or [ok(f"{len(expected) + 1} indexes are as the migration made them{others}")]
 
 
-def triggers(patient: Patient) -> Iterator[Finding]:
+def triggers(database: Database) -> Iterator[Finding]:
     """The trigger that frees the key of a unique job."""
-    found = {row.name: row.enabled for row in patient.rows(catalog.TRIGGERS)}
-    why = "a unique job that has finished would keep its key for good, and every later one would be its duplicate"
+    found = {row.name: row.enabled for row in database.rows(catalog.TRIGGERS)}
+    why = "a finished unique job keeps its key, so that every later one counts as its duplicate"
     if TRIGGER not in found:
         yield problem(f"the trigger {TRIGGER} is missing", why, REPAIR)
     elif found[TRIGGER] not in ("O", "A"):
-        enable = f"ALTER TABLE {patient.jobs} ENABLE TRIGGER {TRIGGER}"
+        enable = f"ALTER TABLE {database.jobs} ENABLE TRIGGER {TRIGGER}"
         yield problem(f"the trigger {TRIGGER} is disabled", why, enable)
     else:
         others = len(found) - 1
-        yield ok(f"the trigger {TRIGGER} is there" + (f", and {others} of yours" if others else ""))
+        yield ok(f"the trigger {TRIGGER} exists" + (f", and {others} more" if others else ""))
 
 
-def states(patient: Patient) -> Iterator[Finding]:
+def states(database: Database) -> Iterator[Finding]:
     """The states that a job can have."""
-    found = [row.state for row in patient.rows(catalog.STATES)]
+    found = [row.state for row in database.rows(catalog.STATES)]
     if missing := {state.value for state in JobState} - set(found):
-        yield problem(f"oban_job_state lacks {listed(missing)}", "jobs can't get into such a state", REPAIR)
+        yield problem(f"oban_job_state lacks {listed(missing)}", "jobs can't be put into such a state", REPAIR)
     unknown = [state for state in found if state not in set(JobState)]
     if unknown:
-        common = {state for row in patient.rows(catalog.COMMON_STATES) for state in row.states or ()}
+        common = {state for row in database.rows(catalog.COMMON_STATES) for state in row.states or ()}
         used = f"; by the table's statistics jobs are {listed(common & set(unknown))}" if common & set(unknown) else ""
         yield warning(
             f"oban_job_state has states of a future version: {listed(unknown)}{used}",
-            "nothing here touches jobs in such a state",
-            "upgrade this package, when the newer one has come to stay",
+            "this version leaves jobs in such a state alone",
+            "upgrade this package to the version that added them",
         )
     if not (missing or unknown):
         yield ok(f"oban_job_state has the {len(found)} states of this version")
 
 
-def table_settings(patient: Patient) -> Iterator[Finding]:
-    """The settings by which the jobs table is vacuumed early, and often."""
-    [table] = patient.rows(catalog.TABLE)
+def table_settings(database: Database) -> Iterator[Finding]:
+    """The settings that have the jobs table vacuumed early and often."""
+    [table] = database.rows(catalog.TABLE)
     given = dict(option.split("=", 1) for option in table.options or ())
     names = ["autovacuum", "track_counts"]
     found: list[Finding] = []
-    off = [row.name for row in patient.rows(catalog.SETTINGS, names=names) if row.value == "off"]
+    off = [row.name for row in database.rows(catalog.SETTINGS, names=names) if row.value == "off"]
     if given.get("autovacuum_enabled", "true").lower() in ("false", "off", "no", "0"):
         off.append("autovacuum_enabled of the jobs table")
     if off:
-        why = "every fetch walks over the dead rows of the jobs before it, and the table grows without end"
+        why = "every fetch has to read past the dead rows of finished jobs, and the table grows without limit"
         found.append(problem(f"{listed(off)} is off", why, "turn it on again"))
     lost = [name for name, most in TUNED.items() if _number(given.get(name), 1e9) > most]
     if lost:
         options = ", ".join(f"{name} = {TUNED[name]:g}" for name in lost)
         found.append(
             warning(
-                f"the jobs table has lost settings of the migration, or has laxer ones: {listed(lost)}",
-                "with the server's defaults a fifth of the table is dead before anybody cleans it",
-                f"ALTER TABLE {patient.jobs} SET ({options})",
+                f"settings of the jobs table are missing, or laxer than the migration made them: {listed(lost)}",
+                "with the server's defaults a fifth of the table is dead before it is vacuumed",
+                f"ALTER TABLE {database.jobs} SET ({options})",
             )
         )
     yield from found or [ok("the jobs table is vacuumed early and often")]
 
 
-def privileges(patient: Patient) -> Iterator[Finding]:
-    """Whether this role may do what a node does."""
+def privileges(database: Database) -> Iterator[Finding]:
+    """Whether this role has the privileges that a node needs."""
     wanted = [
         (table.name, privilege)
         for table in metadata.tables.values()
@@ -138,10 +138,10 @@ def privileges(patient: Patient) -> Iterator[Finding]:
         if table is not SchemaVersion.__table__ or privilege == "SELECT"
     ]
     tables, kinds = [table for table, _ in wanted], [privilege for _, privilege in wanted]
-    rows = [row for row in patient.rows(catalog.PRIVILEGES, tables=tables, privileges=kinds) if not row.has]
-    role = patient.server.role
+    rows = [row for row in database.rows(catalog.PRIVILEGES, tables=tables, privileges=kinds) if not row.has]
+    role = database.server.role
     if not rows:
-        yield ok(f"the role {role} may do what a node does")
+        yield ok(f"the role {role} has the privileges that a node needs")
         return
     by_table: dict[str, list[str]] = {}
     for row in rows:
@@ -149,31 +149,31 @@ def privileges(patient: Patient) -> Iterator[Finding]:
     grants = "; ".join(
         f"GRANT {', '.join(sorted(kinds))} ON {table} TO {role}" for table, kinds in sorted(by_table.items())
     )
-    yield problem(f"the role {role} lacks privileges on {listed(by_table)}", "a node of this role can't work", grants)
+    yield problem(f"the role {role} lacks privileges on {listed(by_table)}", "a node with this role can't work", grants)
 
 
-def _invalid(patient: Patient, row: Any, expected: dict[str, Index]) -> Finding:
+def _invalid(database: Database, row: Any, expected: dict[str, Index]) -> Finding:
     found = f"the index {row.name} is invalid"
-    name = f"{patient.prefix}{row.name}"
+    name = f"{database.prefix}{row.name}"
     if row.under_way:
-        why = "an index is being built on the jobs table at this moment, which may be this one"
-        return warning(found, why, "look again when it is done")
+        why = "an index is being built on the jobs table at this moment, and this may be the one"
+        return warning(found, why, "look again when that has finished")
     if row.name in expected or row.name == PRIMARY_KEY:
-        why = "building it was interrupted; no statement can use it, so some read the whole table"
+        why = "building it was interrupted; no statement can use it, so some statements read the whole table"
         return problem(found, why, f"REINDEX INDEX CONCURRENTLY {name}")
-    why = "a build or rebuild was interrupted and left it; no statement uses it, and every write has to keep it up"
+    why = "an interrupted build left it behind; no statement uses it, and every write has to update it"
     return warning(found, why, f"DROP INDEX CONCURRENTLY {name}")
 
 
-def _wrong(patient: Patient, index: Index, found: str, first: str) -> Finding:
-    made = " ".join(str(CreateIndex(index).compile(dialect=patient.connection.dialect)).split())
-    made = re.sub(r" ON \S+ ", lambda _: f" ON {patient.jobs} ", made).replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
+def _wrong(database: Database, index: Index, found: str, first: str) -> Finding:
+    made = " ".join(str(CreateIndex(index).compile(dialect=database.connection.dialect)).split())
+    made = re.sub(r" ON \S+ ", lambda _: f" ON {database.jobs} ", made).replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
     why = "statements that rely on it read the whole table" if not index.unique else "unique jobs can't be enqueued"
     return problem(found, why, f"{first}: {made}")
 
 
 def _is_as_made(row: Any, index: Index) -> bool:
-    """By its columns, and by the states and columns that its condition names; PostgreSQL writes that in its own way."""
+    """By its columns, and by the states and columns that its condition names; PostgreSQL rewrites the condition."""
     options = index.dialect_options["postgresql"]
     keys = [column.name for column in index.columns]
     where = str(options["where"])

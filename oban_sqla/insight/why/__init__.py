@@ -1,6 +1,6 @@
-"""Why a job is not running, or what it is doing: for people who wait for it, with the next step to take.
+"""Why a job is not running, or what it is doing, with the next step to take.
 
-A few statements, each by an index and none counting far, in one transaction that is rolled back. Nothing is changed.
+It executes a few statements, each by an index and with bounded counts, in one transaction that is rolled back.
 
 Belongs here: one job, and what decides about it. Does not: the health of the database and of the cluster as a whole,
 which the doctor examines.
@@ -41,7 +41,10 @@ _STATES: Mapping[str, Callable[[Facts], list[Reason]]] = {
 
 
 async def why(engine: AsyncEngine, config: Config, target: Job | JobSpec | int) -> Why:
-    """See :meth:`Oban.why`."""
+    """Why the job `target` is not running, or what it is doing; see :meth:`Oban.why`.
+
+    :param config: the options of the nodes; the heartbeat and the pruning decide what happens next.
+    """
     job_id = target.id if isinstance(target, Job | JobSpec) else target
     if not isinstance(job_id, int) or isinstance(job_id, bool):
         raise InvalidOption(f"why: expected the id of a job, or one that was enqueued, got {target!r}")
@@ -58,37 +61,37 @@ def _explain(connection: Connection, config: Config, job_id: int) -> Why:
     if row is None:
         highest = newest.execute(connection).scalar_one()
         return Why(job_id, None, None, None, (_missing(job_id, highest),))
-    known = Facts(connection, config, row)
-    reasons = [*_STATES.get(row.state, _unknown)(known), *_remarks(known)]
+    facts = Facts(connection, config, row)
+    reasons = [*_STATES.get(row.state, _unknown)(facts), *_remarks(facts)]
     return Why(job_id, row.state, row.queue, row.worker, tuple(reasons))
 
 
 def _missing(job_id: int, highest: int | None) -> Reason:
     if highest is None or job_id > highest:
-        newest_is = "there is no job at all" if highest is None else f"the newest job is {highest}"
+        newest_is = "there are no jobs" if highest is None else f"the newest job is {highest}"
         text = (
-            f"there is no such job ({newest_is}): its transaction has not been committed, or never will be, because it "
-            "was rolled back; or the id is of another database or schema"
+            f"there is no such job ({newest_is}): its transaction has not been committed yet or was rolled back, or "
+            "the id belongs to another database or schema"
         )
         return Reason("missing", text, "commit the session that enqueued it, and look at the database you connect to")
     text = (
-        "there is no such job any more: it was pruned or deleted after it finished, or it never was, because the "
+        "there is no such job any more: it was pruned or deleted after it finished, or it never existed, because the "
         "transaction that enqueued it was rolled back or is still open"
     )
-    return Reason("missing", text, "finished jobs are kept for as long as Oban(prune=Prune(max_age=...)) says")
+    return Reason("missing", text, "Oban(prune=Prune(max_age=...)) sets how long finished jobs are kept")
 
 
-def _unknown(known: Facts) -> list[Reason]:
-    text = f"{known.job.state!r} is no state of this version; nothing here touches the job"
+def _unknown(facts: Facts) -> list[Reason]:
+    text = f"this version does not know the state {facts.job.state!r}, and leaves the job alone"
     return [Reason("unknown_state", text, "upgrade this package to the version that enqueued it, or retry the job")]
 
 
-def _remarks(known: Facts) -> list[Reason]:
-    priority = known.job.priority
-    if known.job.state in ("completed", "discarded", "cancelled") or 0 <= priority <= 9:
+def _remarks(facts: Facts) -> list[Reason]:
+    priority = facts.job.priority
+    if facts.job.state in ("completed", "discarded", "cancelled") or 0 <= priority <= 9:
         return []
     place = "before" if priority < 0 else "behind"
-    text = f"its priority {priority} is outside of 0 to 9: it runs {place} all jobs of its queue"
+    text = f"its priority {priority} is not between 0 and 9: it runs {place} all jobs of its queue"
     return [Reason("odd_priority", text, "change it with oban.update(job, priority=...)")]
 
 

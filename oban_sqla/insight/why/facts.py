@@ -1,4 +1,4 @@
-"""What is known about a job and the cluster around it, read when it is asked for."""
+"""The facts about a job and the cluster around it, each read when it is first needed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from ...runtime.config import Config
 from ...statements.why import crowd, holder, probe, settings_of
-from ..roster import Member, Roster, read
+from ..queues import Member
+from ..roster import Roster, read
 from ..words import span
 
 MOST = 10_000
@@ -21,7 +22,7 @@ MOST = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who has the job's row locked."""
+    """What has the job's row locked."""
 
     text: str
     advice: str
@@ -29,7 +30,7 @@ class Holder:
 
 @dataclass
 class Facts:
-    """A job's row, and around it what its state makes worth knowing.
+    """A job's row, and around it what matters in its state.
 
     :ivar job: what :data:`~oban_sqla.statements.why.row_of` says.
     """
@@ -48,7 +49,7 @@ class Facts:
 
     @cached_property
     def members(self) -> list[Member]:
-        """Those who work the job's queue and live."""
+        """The job's queue on each of the living nodes that work it."""
         return self.roster.of(self.job.queue)
 
     @cached_property
@@ -81,16 +82,16 @@ class Facts:
 
     @cached_property
     def holder(self) -> Holder | None:
-        """Who has the row locked, or is changing it; None for nobody.
+        """What has the row locked, or is changing it; None when nothing has.
 
-        Read from the row and ``pg_locks``. Only when these don't tell is the lock tried, and rolled back.
+        Read from the row and ``pg_locks``. Only when these are not enough, the lock is tried, and rolled back.
         """
         if self.job.xid == "0":
             return None
         row = holder.execute(self.connection, xid=self.job.xid).first()
         if row is not None:
-            return _said(row)
-        return Holder("several transactions, or one that can't be seen", _FIND) if self._is_locked() else None
+            return _holder(row)
+        return Holder("several transactions, or one that this role can't see", _FIND) if self._is_locked() else None
 
     def _is_locked(self) -> bool:
         point = self.connection.begin_nested()
@@ -118,12 +119,12 @@ _FIND = "commit or roll it back; `SELECT pid, state, xact_start FROM pg_stat_act
 
 
 def counted(number: int) -> str:
-    """`number` as text; what was counted only so far says so."""
+    """`number` as text; ``more than …`` where counting stopped."""
     return f"more than {MOST:,}" if number > MOST else f"{number:,}"
 
 
 def whole(text: str | None) -> int:
-    """A count in the meta of a job; 0 for what is none."""
+    """A count in the meta of a job; 0 for what is not a count."""
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
@@ -133,13 +134,13 @@ def last_line(error: str | None) -> str:
     return lines[-1].strip()[:300] if lines else ""
 
 
-def _said(row: Any) -> Holder:
+def _holder(row: Any) -> Holder:
     if row.pid is None:
         name = f" {row.gid!r}" if row.gid else ""
         end = f"COMMIT PREPARED or ROLLBACK PREPARED{name}"
-        return Holder(f"the prepared transaction{name}, which nobody ends by disconnecting", end)
+        return Holder(f"the prepared transaction{name}, which outlives its connection", end)
     application = f" ({row.application_name})" if row.application_name else ""
     state = f", {row.state}" if row.state else ""
     open_ = "" if row.open is None else f", open for {span(max(row.open, 0))}"
-    who = f"process {row.pid} of the server{application}{state}{open_}"
-    return Holder(who, f"let that transaction end, or end it: SELECT pg_terminate_backend({row.pid})")
+    process = f"process {row.pid} of the server{application}{state}{open_}"
+    return Holder(process, f"let that transaction end, or end it: SELECT pg_terminate_backend({row.pid})")

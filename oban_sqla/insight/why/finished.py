@@ -12,31 +12,31 @@ from .facts import Facts, last_line
 from .reason import Reason
 
 
-def completed(known: Facts) -> list[Reason]:
-    job = known.job
+def completed(facts: Facts) -> list[Reason]:
+    job = facts.job
     took = _took(job.attempted_at, job.completed_at)
-    text = f"it was completed {known.ago(job.completed_at)}{_by(job)}{took}"
-    return [Reason("completed", f"{text}; {_kept(known, job.completed_at)}")]
+    text = f"it was completed {facts.ago(job.completed_at)}{_by(job)}{took}"
+    return [Reason("completed", f"{text}; {_kept(facts, job.completed_at)}")]
 
 
-def discarded(known: Facts) -> list[Reason]:
-    job = known.job
+def discarded(facts: Facts) -> list[Reason]:
+    job = facts.job
     text = (
-        f"it was discarded {known.ago(job.discarded_at)}{_by(job)}, after attempt {job.attempt} of {job.max_attempts}"
+        f"it was discarded {facts.ago(job.discarded_at)}{_by(job)}, after attempt {job.attempt} of {job.max_attempts}"
     )
-    return [Reason("discarded", _with_error(text, job, known, job.discarded_at), _again(job))]
+    return [Reason("discarded", _with_error(text, job, facts, job.discarded_at), _again(job))]
 
 
-def cancelled(known: Facts) -> list[Reason]:
-    job = known.job
+def cancelled(facts: Facts) -> list[Reason]:
+    job = facts.job
     by = _by(job) if job.attempted_at is not None else ", before it ran"
-    text = f"it was cancelled {known.ago(job.cancelled_at)}{by}"
-    return [Reason("cancelled", _with_error(text, job, known, job.cancelled_at), _again(job))]
+    text = f"it was cancelled {facts.ago(job.cancelled_at)}{by}"
+    return [Reason("cancelled", _with_error(text, job, facts, job.cancelled_at), _again(job))]
 
 
-def _with_error(text: str, job: Any, known: Facts, finished_at: datetime | None) -> str:
+def _with_error(text: str, job: Any, facts: Facts, finished_at: datetime | None) -> str:
     error = last_line(job.error)
-    return f"{text}; {_kept(known, finished_at)}" + (f"; its last error: {error}" if error else "")
+    return f"{text}; {_kept(facts, finished_at)}" + (f"; its last error: {error}" if error else "")
 
 
 def _again(job: Any) -> str:
@@ -51,16 +51,16 @@ def _took(began: datetime | None, ended: datetime | None) -> str:
     return "" if began is None or ended is None else f", in {span(max((ended - began).total_seconds(), 0))}"
 
 
-def _kept(known: Facts, finished_at: datetime | None) -> str:
+def _kept(facts: Facts, finished_at: datetime | None) -> str:
     """When a pruner with this node's options deletes it."""
-    prune, job = known.config.prune, known.job
+    prune, job = facts.config.prune, facts.job
     if prune is None:
-        return "a node with these options prunes nothing"
+        return "a node with these options prunes no jobs"
     policy = _policy(prune.all_policies, job.state, job.queue, job.worker)
-    beyond = "" if policy.max_count is None else f", and sooner when {policy.max_count:,} newer ones are there"
+    beyond = "" if policy.max_count is None else f", or sooner when there are {policy.max_count:,} newer ones"
     if policy.age is None:
-        return f"it is kept for good{beyond}"
-    left = policy.age - (0.0 if finished_at is None else known.seconds(finished_at))
+        return f"it is kept forever{beyond}"
+    left = policy.age - (0.0 if finished_at is None else facts.seconds(finished_at))
     if left <= 0:
         return "it is due to be pruned, unless the nodes' Prune(...) differs from this one's"
     return f"a node with these options prunes it in {span(left)}{beyond}"

@@ -1,4 +1,4 @@
-"""What is answered: the reasons, the decisive one first."""
+"""The answer: the reasons, the decisive one first."""
 
 from __future__ import annotations
 

@@ -15,10 +15,11 @@ from ..roster import Roster, read
 
 
 @dataclass
-class Patient:
-    """A database, in one transaction that only reads.
+class Database:
+    """A database that is examined, in one transaction that only reads.
 
-    :ivar pooled: whether a transaction pooler stands before it; else why that could not be found out.
+    :ivar connection: on which the checks execute their statements.
+    :ivar pooled: whether connections to it go through a transaction pooler; else why that could not be found out.
     :ivar heartbeat: that of the nodes.
     """
 
@@ -45,6 +46,7 @@ class Patient:
 
     @cached_property
     def roster(self) -> Roster:
+        """The nodes and leaders at this moment."""
         return read(self.connection, self.heartbeat)
 
     def rows(self, statement: TextClause, **parameters: Any) -> list[Any]:
