@@ -12,6 +12,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.database import NoDatabase, TestServer, create_database, drop_database, open_server
+from tests.memory import use_memory
 
 SERVER = pytest.StashKey[TestServer]()
 
@@ -30,6 +31,10 @@ def server_of(config: pytest.Config) -> TestServer:
         except NoDatabase as reason:
             pytest.exit(str(reason), returncode=4)
     return config.stash[SERVER]
+
+
+def pytest_configure() -> None:
+    use_memory()
 
 
 @pytest.hookimpl(optionalhook=True)

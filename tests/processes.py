@@ -6,10 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
+from tests.forkserver import Program
 from tests.support import eventually
 
 ROOT = Path(__file__).parent.parent
@@ -21,13 +24,18 @@ class Process:
     :ivar log: the file with everything that it wrote.
     """
 
-    def __init__(self, popen: subprocess.Popen[bytes], log: Path) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes] | Program, log: Path) -> None:
         self.popen = popen
         self.log = log
 
     @property
     def text(self) -> str:
         return self.log.read_text()
+
+    @property
+    def returncode(self) -> int | None:
+        """What it ended with; None while it runs."""
+        return self.popen.poll()
 
     async def says(self, text: str, timeout: float = 20.0) -> str:
         """Wait until it has written `text`; returns everything that it wrote."""
@@ -48,45 +56,77 @@ class Process:
     async def ended(self, timeout: float = 20.0) -> int:
         """Wait for its end; returns its exit code."""
         await eventually(lambda: self.popen.poll() is not None, timeout)
-        return self.popen.returncode
+        return self.popen.wait()
 
 
 @contextmanager
 def running(
-    arguments: Sequence[str], log: Path, cwd: Path = ROOT, environment: Mapping[str, str] | None = None
+    arguments: Sequence[str],
+    log: Path,
+    cwd: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    fresh: bool = False,
 ) -> Iterator[Process]:
-    """Run ``python arguments…``; it is killed at the end if it hasn't ended by then."""
-    with (
-        log.open("wb") as file,
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            cwd=cwd,
-            env=clean_environment(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-        ) as popen,
-    ):
-        try:
-            yield Process(popen, log)
-        finally:
-            if popen.poll() is None:
-                popen.kill()
+    """Run ``python arguments…``; it is killed at the end if it hasn't ended by then.
+
+    :param fresh: in an interpreter that has imported nothing yet.
+    """
+    with log.open("wb") as file:
+        popen = _start(arguments, cwd, environment, fresh, file, file)
+    try:
+        yield Process(popen, log)
+    finally:
+        if popen.poll() is None:
+            popen.kill()
+        popen.wait()
 
 
 def finished(
-    arguments: Sequence[str], cwd: Path = ROOT, environment: Mapping[str, str] | None = None, timeout: float = 60.0
+    arguments: Sequence[str],
+    cwd: Path = ROOT,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 60.0,
+    fresh: bool = False,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``python arguments…`` to its end."""
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env=clean_environment(environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    """Run ``python arguments…`` to its end.
+
+    :param fresh: in an interpreter that has imported nothing yet.
+    """
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors:
+        popen = _start(arguments, cwd, environment, fresh, out, errors)
+        try:
+            code = popen.wait(timeout)
+        finally:
+            if popen.poll() is None:
+                popen.kill()
+            popen.wait()
+        for file in (out, errors):
+            file.seek(0)
+        return subprocess.CompletedProcess([*arguments], code, out.read().decode(), errors.read().decode())
+
+
+def _start(
+    arguments: Sequence[str],
+    cwd: Path,
+    environment: Mapping[str, str] | None,
+    fresh: bool,
+    out: IO[bytes],
+    errors: IO[bytes],
+) -> subprocess.Popen[bytes] | Program:
+    """A fork is enough for a module that is run, where an interpreter would read nothing else at its start."""
+    forks = sys.platform == "linux" and arguments[0] == "-m" and not fresh
+    with open(os.devnull, "rb") as nothing:
+        if forks and not any(name.startswith("PYTHON") for name in environment or ()):
+            program = Program(arguments[1], arguments[2:], cwd, clean_environment(environment))
+            return program.start([file.fileno() for file in (nothing, out, errors)])
+        return subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=cwd,
+            env=clean_environment(environment),
+            stdin=nothing,
+            stdout=out,
+            stderr=errors,
+        )
 
 
 def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

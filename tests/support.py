@@ -18,10 +18,11 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], timeout: float =
     true).
 
     :param timeout: seconds until it is given up.
-    :param interval: seconds between two calls.
+    :param interval: seconds between two calls at first. Later a twentieth of the time that it has waited: to ask often
+        costs the processor time that the condition waits for.
     :raises AssertionError: it did not hold in time; the message has the last value.
     """
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
     while True:
         last: object = None
         failure: AssertionError | None = None
@@ -33,7 +34,8 @@ async def eventually(condition: Callable[[], T | Awaitable[T]], timeout: float =
             last = value
         except AssertionError as error:
             failure = error
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > timeout:
             said = f"its last value was {last!r}" if failure is None else f"it last said: {failure}"
             raise AssertionError(f"the condition did not hold within {timeout} s; {said}") from failure
-        await asyncio.sleep(interval)
+        await asyncio.sleep(min(max(interval, waited / 20), timeout - waited + 0.001))

@@ -19,7 +19,7 @@ SUBCOMMANDS = {"jobs": ["list", "show", "cancel", "retry", "delete", "watch"]}
 
 @pytest.mark.parametrize("module", ["oban_sqla", "oban_sqla.cli"])
 def test_it_runs_as_a_module(module: str) -> None:
-    done = finished(["-m", module, "--version"])
+    done = finished(["-m", module, "--version"], fresh=True)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, f"oban-sqla {version('oban-sqla')}", "")
 
 

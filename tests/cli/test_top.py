@@ -7,8 +7,6 @@ import fcntl
 import os
 import signal
 import struct
-import subprocess
-import sys
 import termios
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import JobSpec, Oban, Queue, migrations
 from oban_sqla.cli import main
+from tests.forkserver import Program
 from tests.processes import ROOT, clean_environment, finished
 from tests.runtime.helpers import execute, insert
 from tests.support import eventually
@@ -114,7 +113,7 @@ async def draws(screen: Terminal, text: str) -> None:
 class Terminal:
     """A program on a terminal of its own."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], controller: int) -> None:
+    def __init__(self, popen: Program, controller: int) -> None:
         self.popen = popen
         self._controller = controller
         self._seen = b""
@@ -136,17 +135,14 @@ def on_a_terminal(*arguments: str) -> Iterator[Terminal]:
     os.set_blocking(controller, False)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = clean_environment({"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"})
-    with subprocess.Popen(
-        [sys.executable, "-m", "oban_sqla", "top", *arguments],
-        cwd=ROOT, env=environment, stdin=terminal, stdout=terminal, stderr=terminal,
-    ) as popen:  # fmt: skip
-        os.close(terminal)
-        try:
-            yield Terminal(popen, controller)
-        finally:
-            if popen.poll() is None:
-                popen.kill()
-            os.close(controller)
+    popen = Program("oban_sqla", ["top", *arguments], ROOT, environment).start([terminal] * 3)
+    os.close(terminal)
+    try:
+        yield Terminal(popen, controller)
+    finally:
+        popen.kill()
+        popen.wait()
+        os.close(controller)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

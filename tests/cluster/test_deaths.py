@@ -62,8 +62,8 @@ async def test_the_jobs_of_a_killed_node_run_again_elsewhere(
         await started(runs, 50)
         async with node(database_url, ALL, node="heir", **BRISK):
             victim = one if victim_leads else two
-            victim.kill()
-            await victim.wait()
+            victim.signal(signal.SIGKILL)
+            await victim.ended()
             jobs = await finished(runs, ids, timeout=30)
     for job in jobs:
         assert (job.attempt, job.attempted_by[0], job.meta["rescued"]) == (2, "heir", 1)
@@ -88,11 +88,11 @@ async def test_late_acks_of_a_stopped_node_change_nothing(runs: AsyncEngine, dat
         async with node(database_url, ALL, node="stopped", **short) as stopped:
             ids = await insert(runs, *(JobSpec("node.first_hangs", {"seconds": 1.0}) for _ in range(10)))
             await started(runs, 10)
-            stopped.send_signal(signal.SIGSTOP)
+            stopped.signal(signal.SIGSTOP)
             async with node(database_url, ALL, node="heir", **short):
                 await finished(runs, ids, timeout=30)
             rows = await execute(runs, "SELECT id, xmin::text FROM oban_jobs ORDER BY id")
-            stopped.send_signal(signal.SIGCONT)
+            stopped.signal(signal.SIGCONT)
             await started(runs, 10, attempt=0)  # they end there, too
         # The node has stopped, in peace: its acks were sent.
         assert stopped.returncode == 0
@@ -123,10 +123,10 @@ async def test_a_leader_that_stops_has_a_successor_within_a_second(runs: AsyncEn
             await insert(runs, JobSpec("node.started", {"seconds": 3.0}))
             await started(runs, 1)
             asked = time.monotonic()
-            first.terminate()
+            first.signal(signal.SIGTERM)
             assert await leading(runs, "second") - asked < 1.0
             assert first.returncode is None
-            await first.wait()
+            await first.ended()
 
 
 async def test_a_killed_leader_has_a_successor_when_its_lease_ends(runs: AsyncEngine, database_url: str) -> None:
@@ -134,7 +134,7 @@ async def test_a_killed_leader_has_a_successor_when_its_lease_ends(runs: AsyncEn
         await leading(runs, "first")
         async with node(database_url, NONE, node="second", **BRISK):
             killed = time.monotonic()
-            first.kill()
+            first.signal(signal.SIGKILL)
             assert await leading(runs, "second") - killed < BRISK["leader_ttl"] + 2.0
 
 
@@ -146,9 +146,9 @@ async def test_a_leader_that_slept_past_its_lease_changes_nothing_when_it_wakes(
         node(database_url, NONE, node="second", **BRISK | {"leader_ttl": 600.0}) as second,
     ):
         await leading(runs, "first")
-        first.send_signal(signal.SIGSTOP)
+        first.signal(signal.SIGSTOP)
         await leading(runs, "second")
-        second.send_signal(signal.SIGSTOP)
+        second.signal(signal.SIGSTOP)
         # Work for a leader: a job that is due, and one without attempts. Nobody may do it now.
         await execute(
             runs,
@@ -156,7 +156,7 @@ async def test_a_leader_that_slept_past_its_lease_changes_nothing_when_it_wakes(
             "VALUES ('a', 'q', 'scheduled', 0), ('a', 'q', 'available', 20)",
         )
         rows = await execute(runs, "SELECT id, xmin::text, state::text FROM oban_jobs ORDER BY id")
-        first.send_signal(signal.SIGCONT)
+        first.signal(signal.SIGCONT)
         for _ in range(3):
             await _beats(runs, "first")
         assert await execute(runs, "SELECT id, xmin::text, state::text FROM oban_jobs ORDER BY id") == rows

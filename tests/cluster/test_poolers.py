@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -175,7 +176,7 @@ async def test_two_processes_run_each_job_once_and_one_takes_over_from_the_other
                     return states == [(30,)]
 
                 await eventually(all_run)
-                one.kill()
+                one.signal(signal.SIGKILL)
                 taken = "SELECT count(*) FROM oban_jobs WHERE attempted_by[1] = 'one' AND state = 'executing'"
                 [[count]] = await execute(engine, taken)
                 assert count

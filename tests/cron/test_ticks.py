@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
-import sys
+import signal
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Cron, Oban, Unique, job
 from tests.cron.clock import Standing, database_time, grant, minute
+from tests.processes import Process, running
 from tests.runtime.helpers import execute
 from tests.support import eventually
 
@@ -59,23 +62,14 @@ async def put(engine: AsyncEngine, expression: str = "* * * * *", **options: Any
 
 
 @asynccontextmanager
-async def leader(url: str, base: datetime) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.cron.leader", url, base.isoformat(), str(SPEED), stdout=asyncio.subprocess.PIPE
-    )
-    assert process.stdout is not None
-    try:
-        assert await asyncio.wait_for(process.stdout.readline(), 30) == b"ready\n"
+async def leader(url: str, base: datetime, log: Path) -> AsyncIterator[Process]:
+    with running(["-m", "tests.cron.leader", url, base.isoformat(), str(SPEED)], log) as process:
+        await process.says("ready", 30)
         yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        process._transport.close()  # type: ignore[attr-defined]
 
 
 async def test_ten_minutes_under_two_leaders_that_are_killed_make_each_tick_once(
-    engine: AsyncEngine, database_url: str
+    engine: AsyncEngine, database_url: str, tmp_path: Path
 ) -> None:
     """The minutes last 2.4 s. After each full one, while the jobs of twenty entries are made, one leader is killed."""
     await grant(engine)
@@ -87,17 +81,18 @@ async def test_ten_minutes_under_two_leaders_that_are_killed_make_each_tick_once
     async with AsyncExitStack() as stack:
         base = await database_time(engine)
         first = minute(base, 4)
-        leaders = [await stack.enter_async_context(leader(database_url, base)) for _ in range(2)]
+        logs = (tmp_path / str(number) for number in itertools.count())
+        leaders = [await stack.enter_async_context(leader(database_url, base, next(logs))) for _ in range(2)]
         for n in range(MINUTES):
             tick = base + (minute(first, n) - base) / SPEED
             delay = (tick - await database_time(engine)).total_seconds() + random.uniform(0.0, 0.12)
             await asyncio.sleep(max(delay, 0.0))
             victim = leaders[n % 2]
             if victim.returncode is None:
-                victim.kill()
+                victim.signal(signal.SIGKILL)
                 kills += 1
             # A new one takes the place of the one that was killed before; only then the other may die.
-            leaders[n % 2] = await stack.enter_async_context(leader(database_url, base))
+            leaders[n % 2] = await stack.enter_async_context(leader(database_url, base, next(logs)))
         last = minute(first, MINUTES - 1).isoformat()
         every = minute(first, MINUTES - 1).minute % 2 == 0
         wanted = sum(every or expression.startswith("* *") for expression in names.values())

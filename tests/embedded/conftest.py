@@ -86,7 +86,7 @@ OwnerFactory = Callable[..., Owner]
 @pytest.fixture
 def place() -> Iterator[Path]:
     """A directory with a short path that everybody can enter; pytest's own are long and private."""
-    directory = Path(tempfile.mkdtemp(prefix="oban-test-", dir="/tmp"))
+    directory = Path(tempfile.mkdtemp(prefix="oban-test-"))
     directory.chmod(0o777)
     yield directory
     shutil.rmtree(directory)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.processes import finished
 
 INI = """
 [alembic]
@@ -76,20 +73,12 @@ class Project:
 
     def alembic(self, url: str, *arguments: str, left_out: bool = False) -> str:
         """What the command prints; fails with all of it when the command does."""
-        environment = {**os.environ, "DATABASE_URL": url, "PYTHONPATH": str(ROOT)}
+        environment = {"DATABASE_URL": url}
         if self.schema:
             environment["JOBS_SCHEMA"] = self.schema
         if left_out:
             environment["LEFT_OUT"] = "1"
-        ran = subprocess.run(
-            [sys.executable, "-c", "from alembic.config import main; main()", *arguments],
-            cwd=self.directory,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        ran = finished(["-m", "alembic", *arguments], self.directory, environment)
         assert ran.returncode == 0, ran.stdout + ran.stderr
         return ran.stdout
 

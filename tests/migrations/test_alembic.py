@@ -7,7 +7,8 @@ from sqlalchemy import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.migrations.catalog import described
-from tests.migrations.conftest import ROOT, Project
+from tests.migrations.conftest import Project
+from tests.processes import ROOT
 
 
 def psycopg(url: str) -> str:

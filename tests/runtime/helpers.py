@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import select, text
+from sqlalchemy import BigInteger, any_, literal, select, text
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Job, JobSpec, JobState, enqueue
@@ -42,13 +43,13 @@ async def until(engine: AsyncEngine, job_id: int, state: str | Callable[[Job], A
 async def finished(engine: AsyncEngine, ids: list[int], timeout: float = 20.0) -> list[Job]:
     """Wait for the jobs to be completed."""
 
+    among = Job.id == any_(literal(ids, ARRAY(BigInteger)))
+
     async def done() -> list[Job]:
         async with AsyncSession(engine) as session:
-            jobs = (await session.execute(select(Job).where(Job.id.in_(ids)).order_by(Job.id))).scalars().all()
-        assert all(job.state == JobState.COMPLETED for job in jobs), [job for job in jobs if job.state != "completed"][
-            :5
-        ]
-        return list(jobs)
+            left = (await session.scalars(select(Job).where(among, Job.state != JobState.COMPLETED).limit(5))).all()
+            assert not left, left
+            return list(await session.scalars(select(Job).where(among).order_by(Job.id)))
 
     return await eventually(done, timeout)
 

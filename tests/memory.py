@@ -1,0 +1,29 @@
+"""The tests' files in memory, where the machine has room for them.
+
+A file system on a disk spends more processor time on the files of a PostgreSQL than PostgreSQL does: to truncate our
+tables takes 37 ms on ext4, and 4 ms in memory.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+IN_MEMORY = Path("/dev/shm")
+ENOUGH = 3 * 2**30
+"""Bytes. A whole run has several servers at once, each with some hundred megabytes."""
+
+
+def use_memory() -> None:
+    """Make temporary files, of this process and its children, in memory. ``TMPDIR`` overrides it."""
+    if "TMPDIR" not in os.environ and _has_room():
+        os.environ["TMPDIR"] = str(IN_MEMORY)
+        tempfile.tempdir = None  # to be determined again
+
+
+def _has_room() -> bool:
+    if not os.access(IN_MEMORY, os.W_OK | os.X_OK) or os.statvfs(IN_MEMORY).f_flag & os.ST_NOEXEC:
+        return False  # not Linux, or programs can't be started from there
+    return shutil.disk_usage(IN_MEMORY).free >= ENOUGH
