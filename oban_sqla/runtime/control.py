@@ -19,11 +19,11 @@ from ..options.queue import Queue
 from ..statements.control import ask, orders
 from ..statements.wire import FOREIGN, ident
 from ..telemetry import logger
-from .attempt import Stop
 from .config import Config
 from .lanes.lane import Lane
 from .loop import Loop
 from .producer import Producer
+from .verdict import Stop
 
 LOOK_EVERY = 5.0
 """Seconds between two looks when no signal arrives."""

@@ -30,6 +30,8 @@ from .duties.lifeline import Lifeline
 from .duties.pruner import Pruner
 from .duties.scheduler import Scheduler
 from .duties.stager import Stager
+from .executors.executor import Executors
+from .executors.loop import OnLoop
 from .executors.thread import Threads
 from .inserts import Inserts
 from .lanes.lane import INSERT_ONCE, PLAN_ONCE, Lane, StatementFailed, mark_pooled, twin
@@ -40,6 +42,7 @@ from .notifier import Notifier
 from .producer import Producer
 from .row import Row
 from .sessions import Sessions
+from .verdict import given_back
 
 LAST_ACKS = 5.0
 """Seconds that stopping waits for the database to take the last acks."""
@@ -66,7 +69,8 @@ class Node:
         """For the duties that only a leader has; the others never open it."""
         self.inserts = Inserts(Lane(engine, "inserting", plans=INSERT_ONCE), self._written)
         self.threads = Threads(f"oban-{config.name}")
-        self.sessions = Sessions(config.sessionmaker)
+        self.executors: Executors = {"async": OnLoop(), "thread": self.threads}
+        self.sessions = Sessions(maker=config.sessionmaker, blocking=self.threads.do)
         self.acks = Acks(self.acking, self._settled)
         self.producers: dict[str, Producer] = {}
         self._by_key: dict[str, Producer] = {}
@@ -145,7 +149,7 @@ class Node:
             self._outlasting = asyncio.create_task(self._outlast(left), name="oban_sqla outlasting")
         else:
             await self._part()
-        return [attempt.ack("available", burned=False) for attempt in left]
+        return [given_back(attempt.row) for attempt in left]
 
     async def _outlast(self, left: Iterable[Attempt]) -> None:
         try:
@@ -170,8 +174,15 @@ class Node:
 
     async def _start_queues(self, queues: Mapping[str, Queue]) -> None:
         started = [
-            Producer(name, queue, self.config.node, self.fetching, self.acks, self._attempt)
-            for name, queue in queues.items()
+            Producer(
+                queue=name,
+                options=options,
+                node=self.config.node,
+                lane=self.fetching,
+                acks=self.acks,
+                attempt=self._attempt,
+            )
+            for name, options in queues.items()
         ]
         self.producers.update({producer.queue: producer for producer in started})
         self._by_key.update({producer.key: producer for producer in started})
@@ -282,8 +293,8 @@ class Node:
         if ack.delay is not None and ack.delay <= SOON and ack.state in ("scheduled", "retryable"):
             self.soon()
 
-    def _attempt(self, row: Row, producer: str) -> Attempt:
-        return Attempt(row, producer, self.threads, self.sessions, self.config.hooks)
+    def _attempt(self, row: Row) -> Attempt:
+        return Attempt(row=row, executors=self.executors, sessions=self.sessions, hooks=self.config.hooks)
 
 
 async def _finish(producer: Producer, grace: float) -> list[Attempt]:

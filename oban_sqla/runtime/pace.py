@@ -25,7 +25,8 @@ class Pace:
 
     def job(self, seconds: float) -> None:
         """A job ran for so long."""
-        self._job = _average(self._job, seconds)
+        if self._most:  # else it is not asked for
+            self._job = _average(self._job, seconds)
 
     def trip(self, seconds: float) -> None:
         """A fetch took so long."""

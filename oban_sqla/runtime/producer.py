@@ -12,16 +12,14 @@ from uuid import UUID, uuid4
 
 from .. import telemetry
 from ..options.queue import Queue
-from ..statements.fetch import fetch, fetch_onward
 from ..statements.rescue import reconcile
-from ..workers.registry import workers
 from .acks import Ack, Acks
-from .attempt import Attempt, Stop
-from .cursor import Cursor, Place
+from .attempt import Attempt
+from .fetcher import Fetcher
 from .lanes.lane import Lane, StatementFailed
 from .loop import Loop
-from .pace import Pace
 from .row import Row
+from .verdict import Stop, cancelled, given_back
 
 RECONCILE_EVERY = 60.0
 # A statement whose answer was lost may be committed by the server some time after we have noticed.
@@ -29,13 +27,13 @@ RECONCILE_AFTER_LOSS = (0.0, 1.0, 4.0, 15.0)
 LONGEST_CLAIM = 0.5
 """Seconds that a job claimed ahead waits for room; then the jobs before it are longer than they were, and another node
 may have room now."""
-FORGET_UNKNOWN_AFTER = 60.0
 
 
 class Producer(Loop):
     """Fetches and runs the jobs of one queue. Draws a new identity for each start.
 
-    :param queue: its name and options.
+    :param queue: the queue's name.
+    :param options: its options when it starts.
     :param node: the node's name; with the uuid it fences every ack.
     :param lane: the connection that fetches.
     :param acks: where outcomes go.
@@ -43,43 +41,39 @@ class Producer(Loop):
     """
 
     def __init__(
-        self,
-        queue: str,
-        options: Queue,
-        node: str,
-        lane: Lane,
-        acks: Acks,
-        attempt: Callable[[Row, str], Attempt],
+        self, *, queue: str, options: Queue, node: str, lane: Lane, acks: Acks, attempt: Callable[[Row], Attempt]
     ) -> None:
         super().__init__()
         self.name = f"producer of queue {queue!r}"
         self.queue = queue
         self.node = node
+        # Both written by adjust().
         self.limit = options.limit
         self.paused = options.paused
         self.uuid: UUID = uuid4()
         self.key = str(self.uuid)
         self.started_at = datetime.now(UTC)
+        # By the job's id: written by _start_claimed() and _see_through().
         self.running: dict[int, Attempt] = {}
-        self._claimed: deque[tuple[Row, float]] = deque()
-        self._unsettled: dict[int, int] = {}
-        self._attempted_by = [node, self.key]
+        # Given, and never written again.
+        self._fetcher = Fetcher(queue=queue, attempted_by=[node, self.key], lane=lane, prefetch=options.prefetch)
         self._lane = lane
         self._acks = acks
         self._attempt = attempt
-        self._more = True
-        self._cursor = Cursor()
-        self._pace = Pace(options.prefetch)
+        # Fetched jobs that wait for room, and since when: written by step(), _start_claimed() and cancel_claimed().
+        self._claimed: deque[tuple[Row, float]] = deque()
+        # How many acks of a job the database has not taken yet: written by _send() and settled().
+        self._unsettled: dict[int, int] = {}
+        # How often the lane had connected when it was last looked at: written by step().
         self._connections = 0
+        # When to reconcile, soonest first: written by doubt() and _reconcile_if_due().
         self._reconcile_at = [time.monotonic() + RECONCILE_EVERY]
+        # Whether jobs may have been fetched since: written by step(), doubt() and _reconcile_if_due().
         self._fetched = False
-        self._unknown: dict[str, float] = {}
-        self._registered = workers.version
 
     def notice(self) -> None:
         """There may be jobs to fetch."""
-        self._more = True
-        self._cursor.notice()
+        self._fetcher.notice()
         self.wake()
 
     def adjust(self, options: Queue) -> bool:
@@ -103,8 +97,7 @@ class Producer(Loop):
         now = time.monotonic()
         self._fetched = True
         self._reconcile_at = [now + delay for delay in RECONCILE_AFTER_LOSS] + [now + RECONCILE_EVERY]
-        self._more = True
-        self._cursor.forget()
+        self._fetcher.start_over()
 
     @property
     def room(self) -> int:
@@ -126,7 +119,7 @@ class Producer(Loop):
         """How many jobs to claim now."""
         if self.paused or self._stopping:
             return 0
-        ahead = self._pace.ahead(self.limit)
+        ahead = self._fetcher.ahead(self.limit)
         if len(self._claimed) > ahead // 2:
             return 0  # not one by one
         return self.room + ahead - len(self._claimed)
@@ -138,18 +131,18 @@ class Producer(Loop):
             self._connections = self._lane.connections
         self._start_claimed()
         await self._reconcile_if_due()
-        while self._more and (demand := self.demand):
-            # Before the fetch, because a notice may come while it is under way.
-            self._more = False
-            since = self._cursor.place
-            rows = await self._fetch(demand, since)
+        while self._fetcher.more and (demand := self.demand):
+            self._fetched = True
+            try:
+                rows = await self._fetcher.fetch(demand)
+            except StatementFailed as error:
+                if error.unknown:
+                    self.doubt()
+                raise
             self._progress()
             now = time.monotonic()
             self._claimed.extend((row, now) for row in rows)
             self._start_claimed()
-            # After a short batch from the front nothing is there until somebody says so; the poll is the net below.
-            if len(rows) >= demand or since is not None:
-                self._more = True
             if rows:
                 await asyncio.sleep(0)  # quick jobs end now, and make room for a whole batch
         now = time.monotonic()
@@ -186,32 +179,9 @@ class Producer(Loop):
         for claim in self._claimed:
             if (row := claim[0]).id == job_id:
                 self._claimed.remove(claim)
-                self._send(self._attempt(row, self.key).cancellation())
+                self._send(cancelled(row))
                 return True
         return False
-
-    async def _fetch(self, demand: int, since: Place | None) -> list[Row]:
-        began = time.monotonic()
-        self._fetched = True
-        given: dict[str, Any] = {"attempted_by": self._attempted_by, "unknown": self._known_unknown()}
-        if since is not None:
-            given |= {"priority": since[0], "scheduled_at": since[1], "id": since[2]}
-        with telemetry.span("oban.producer.get", queue=self.queue, demand=demand) as told:
-            try:
-                statement = fetch if since is None else fetch_onward
-                fetched = await self._lane.run_unshielded(statement, queue=self.queue, limit=demand, **given)
-            except StatementFailed as error:
-                self._more = True
-                if error.unknown:
-                    self.doubt()
-                raise
-            told["count"] = len(fetched)
-        rows = [Row(values, self.queue, self._attempted_by) for values in fetched]
-        if len(rows) > 1:
-            rows.sort(key=lambda row: row.order)  # RETURNING has no order
-        self._pace.trip(time.monotonic() - began)
-        self._cursor.read(since, rows[-1].order if len(rows) >= demand else None, began)
-        return rows
 
     def _start_claimed(self) -> None:
         """Run what there is room for, and give back what waits in vain."""
@@ -226,52 +196,42 @@ class Producer(Loop):
         oldest = time.monotonic() - LONGEST_CLAIM
         while claimed and claimed[0][1] < oldest:
             self._give_back(claimed.popleft()[0])
-            self._pace.job(LONGEST_CLAIM)
-        while claimed and self.room:
-            self._run_row(claimed.popleft()[0])
+            self._fetcher.ran(LONGEST_CLAIM)
+        running = self.running
+        while claimed and len(running) < self.limit:
+            row = claimed.popleft()[0]
+            running[row.id] = attempt = self._attempt(row)
+            attempt.task = asyncio.create_task(self._see_through(attempt))
 
     def _give_back(self, row: Row) -> None:
-        self._send(self._attempt(row, self.key).ack("available", burned=False))
-        self._more = True
+        self._send(given_back(row))
+        self._fetcher.more = True
 
     def _send(self, ack: Ack) -> None:
         self._unsettled[ack.id] = self._unsettled.get(ack.id, 0) + 1
         self._acks.add(ack)
 
-    def _run_row(self, row: Row) -> None:
-        attempt = self._attempt(row, self.key)
-        self.running[row.id] = attempt
-        attempt.task = asyncio.create_task(self._see_through(attempt))
-
     async def _see_through(self, attempt: Attempt) -> None:
         row = attempt.row
         try:
             # A cancellation that comes after the run has ended must not lose its ack.
-            ack = await attempt.run()
+            ack, _ = await attempt.run()
             if attempt.unknown:
-                self._unknown[row.worker] = time.monotonic()
-            if ack is not None:
+                self._fetcher.leave_out(row.worker)
+            if ack is None:
+                pass  # another run has the job
+            elif attempt.committed:
+                self._acks.committed(ack)
+            else:
                 self._send(ack)
-            elif attempt.committed is not None:
-                self._acks.committed(attempt.committed)
         finally:
             if self.running.get(row.id) is attempt:
                 del self.running[row.id]
-            self._pace.job(time.monotonic() - attempt.started)
+            if attempt.started:
+                self._fetcher.ran(time.monotonic() - attempt.started)
             self._start_claimed()
-            if self._more:
+            if self._fetcher.more:
                 self.wake()
-
-    def _known_unknown(self) -> list[str]:
-        """Workers that this node has met and doesn't know; left to others for a while."""
-        if not self._unknown:
-            return []
-        if self._registered != workers.version:
-            self._registered = workers.version
-            self._unknown = {name: since for name, since in self._unknown.items() if workers.get(name) is None}
-        oldest = time.monotonic() - FORGET_UNKNOWN_AFTER
-        self._unknown = {name: since for name, since in self._unknown.items() if since > oldest}
-        return list(self._unknown)
 
     async def _reconcile_if_due(self) -> None:
         now = time.monotonic()
@@ -287,5 +247,4 @@ class Producer(Loop):
         self._reconcile_at = doubts or [now + RECONCILE_EVERY]
         if rows:
             telemetry.logger.warning("%s: gave back %d jobs of a fetch whose answer was lost", self.name, len(rows))
-            self._more = True
-            self._cursor.forget()
+            self._fetcher.start_over()

@@ -57,6 +57,10 @@ class Row:
         self.attempted_by = attempted_by
         self._job: Job | None = None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # As it was fetched; the job is made anew from that.
+        return Row, ([getattr(self, name) for name in FETCHED], self.queue, self.attempted_by)
+
     @property
     def order(self) -> tuple[int, datetime, int]:
         """The place of the job in its queue."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeAlias
 
 from sqlalchemy import event, inspect
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -20,28 +19,29 @@ from sqlalchemy.orm import Session
 from ..errors import Fenced, InvalidOption, ObanError
 from ..models import Job
 from ..statements.ack import acknowledge, complete, still_ours, wait_for
-from ..workers.outcomes import Cancel, Discard, Record, Snooze
-from ..workers.worker import Worker
 from .acks import Ack, parameters
 from .config import SessionMaker
 
-if TYPE_CHECKING:
-    from .attempt import Attempt
+Blocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
+"""Calls a function where it may block, and waits for its end whatever happens."""
 
 _IN_JOB = "oban_sqla.job"
 
 
 class Sessions:
-    """Opens sessions for jobs.
+    """Opens sessions for jobs, and ends them by the verdict on the job.
 
     :param maker: what the user gave as ``Oban(sessionmaker=…)``.
+    :param blocking: where a plain ``Session`` commits and closes.
     """
 
-    def __init__(self, maker: SessionMaker | None) -> None:
+    def __init__(self, *, maker: SessionMaker | None, blocking: Blocking) -> None:
+        # Given, and never written again.
         self._maker = maker
+        self._blocking = blocking
 
-    def open(self, kind: type) -> AsyncSession | Session:
-        """A session of `kind` (``AsyncSession`` or ``Session``).
+    async def open(self, kind: type) -> AsyncSession | Session:
+        """A session of `kind` (``AsyncSession`` or ``Session``), whose ``commit()`` raises while the job has it.
 
         :raises InvalidOption: when the runtime has no sessionmaker of that kind.
         """
@@ -53,54 +53,25 @@ class Sessions:
                 f"give it one: Oban(engine, sessionmaker={expected}(…))"
             )
         assert isinstance(session, AsyncSession | Session)
+        refuse_commit(session)
         return session
 
-    async def run(
-        self,
-        session: AsyncSession | Session,
-        attempt: Attempt,
-        worker: Worker,
-        runner: Callable[[], Coroutine[Any, Any, Any]],
-    ) -> Any:
-        """Run the job; then acknowledge it and commit, in one transaction.
+    async def complete(self, session: AsyncSession | Session, ack: Ack) -> None:
+        """Acknowledge the job and commit what it has done, in one transaction.
 
-        :returns: a :class:`Committed`; or what is still to be acknowledged, after a rollback: a Cancel, a Discard, or
-            the value of a run that took too long.
         :raises Fenced: when the job was given to another run; everything was rolled back.
         """
-        sync = session.sync_session if isinstance(session, AsyncSession) else session
-        refuse_commit(sync)
-        try:
-            value = await decided(runner)
-            if attempt.timed_out or isinstance(value, Cancel | Discard):
-                return value
-            ack = attempt.outcome(value, worker)
-            if isinstance(session, AsyncSession):
-                await _to_its_end(session.run_sync(_finish, ack))
-            else:
-                await attempt.in_thread(lambda: _finish(session, ack))
-            attempt.committed = ack
-            return Committed(ack.state)
-        finally:
-            if isinstance(session, AsyncSession):
-                await _to_its_end(session.close())
-            else:
-                await attempt.in_thread(session.close)
+        if isinstance(session, AsyncSession):
+            await _to_its_end(session.run_sync(_finish, ack))
+        else:
+            await self._blocking(lambda: _finish(session, ack))
 
-
-async def decided(runner: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
-    """What the job returns; a Snooze or a Record also when it was raised, because its effects are to be kept."""
-    try:
-        return await runner()
-    except (Snooze, Record) as raised:
-        return raised
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """The job's transaction has acknowledged it with this state."""
-
-    state: str
+    async def close(self, session: AsyncSession | Session) -> None:
+        """The end of :meth:`open`. What was not completed is rolled back."""
+        if isinstance(session, AsyncSession):
+            await _to_its_end(session.close())
+        else:
+            await self._blocking(session.close)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
@@ -129,12 +100,13 @@ def _finish(session: Session, ack: Ack) -> None:
     session.commit()
 
 
-def refuse_commit(session: Session) -> None:
+def refuse_commit(session: AsyncSession | Session) -> None:
     """From now on a job has the session, and may commit only its own savepoints."""
-    session.info[_IN_JOB] = session.get_nested_transaction()
+    plain = session.sync_session if isinstance(session, AsyncSession) else session
+    plain.info[_IN_JOB] = plain.get_nested_transaction()
 
 
-def allow_commit(session: Session) -> None:
+def allow_commit(session: AsyncSession | Session) -> None:
     """The end of :func:`refuse_commit`."""
     session.info.pop(_IN_JOB, None)
 

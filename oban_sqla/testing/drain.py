@@ -192,7 +192,7 @@ class Drainer:
             telemetry.execute("oban.fenced", job_id=ack.id, attempt=ack.attempt, queue=ack.queue)
 
     def _raise_unless_safe(self, trial: Trial) -> None:
-        if trial.unknown:
+        if trial.attempt.unknown:
             message = f"no worker named {trial.row.worker!r} is registered in this process; import its module"
             if not self._with_safety:
                 raise UnknownWorker(message)

@@ -10,10 +10,11 @@ from uuid import uuid4
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from ..errors import InvalidOption
+from ..errors import InvalidOption, ObanError
 from ..models import JobSpec
 from ..models.spec import WorkerLike
 from ..runtime.acks import Ack
+from ..runtime.executors.call import Raised, Returned
 from ..runtime.row import Row
 from ..workers.outcomes import Outcome
 from ..workers.registry import workers
@@ -78,15 +79,21 @@ async def _performed(trial: Trial) -> Any:
 
 
 def _result(trial: Trial, ack: Ack | None) -> Any:
-    error = trial.error
-    if error is None:
-        return trial.returned
+    error, result = trial.error, trial.result
     if isinstance(error, Outcome):
         return error
-    if ack is not None:
-        again = "" if ack.delay is None else f", to run again in {ack.delay:.0f} s"
-        error.add_note(f"in attempt {ack.attempt} of {ack.max_attempts}: the job would be {ack.state}{again}")
-    raise error
+    if error is not None:
+        if ack is not None:
+            again = "" if ack.delay is None else f", to run again in {ack.delay:.0f} s"
+            error.add_note(f"in attempt {ack.attempt} of {ack.max_attempts}: the job would be {ack.state}{again}")
+        raise error
+    match result:
+        case Returned(value):
+            return value
+        case Raised(outcome):
+            return outcome  # a Snooze or a Record, which ends a job with a session well also when it is raised
+        case None:
+            raise ObanError(f"{trial.row.worker}: it was not run")
 
 
 def _spec(spec: JobSpec | WorkerLike | type[Any] | str, args: Mapping[str, Any] | None) -> JobSpec:

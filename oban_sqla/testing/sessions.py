@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, inspect
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_session
@@ -11,13 +11,10 @@ from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
 from ..models import Job
-from ..runtime.sessions import Sessions, allow_commit, decided, refuse_commit
-from ..workers.outcomes import Cancel, Discard
+from ..runtime.acks import Ack
+from ..runtime.executors.inline import Inline
+from ..runtime.sessions import Sessions, allow_commit, refuse_commit
 from .savepoint import Savepoint
-
-if TYPE_CHECKING:
-    from ..runtime.attempt import Attempt
-    from ..workers.worker import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,12 +52,17 @@ class Joined(Sessions):
     """
 
     def __init__(self, session: Session) -> None:
-        super().__init__(None)
+        super().__init__(maker=None, blocking=Inline().do)
         self._session = session
         self.refused: InvalidOption | None = None
         """Why a job could not have the session that it asked for: the test's mistake, not the job's."""
 
-    def open(self, kind: type) -> AsyncSession | Session:
+    async def open(self, kind: type) -> AsyncSession | Session:
+        opened = self._joined(kind)
+        refuse_commit(opened)
+        return opened
+
+    def _joined(self, kind: type) -> AsyncSession | Session:
         session = self._session
         connection = connection_of(session)
         options: dict[str, Any] = {
@@ -88,10 +90,11 @@ class Given(Sessions):
     """
 
     def __init__(self, session: AsyncSession | Session | None) -> None:
-        super().__init__(None)
+        super().__init__(maker=None, blocking=Inline().do)
         self._session = session
+        self._savepoint: Savepoint | None = None
 
-    def open(self, kind: type) -> AsyncSession | Session:
+    async def open(self, kind: type) -> AsyncSession | Session:
         session = self._session
         if session is None or not isinstance(session, kind):
             got = "none was given" if session is None else f"got a {type(session).__name__}"
@@ -99,26 +102,22 @@ class Given(Sessions):
                 f"perform: the job asks for {kind.__name__}, {got}; "
                 f"pass one: perform(spec, session=session), with an instance of {kind.__name__}"
             )
+        self._savepoint = await _do(session, Savepoint)
+        refuse_commit(session)
         return session
 
-    async def run(
-        self,
-        session: AsyncSession | Session,
-        attempt: Attempt,
-        worker: Worker,
-        runner: Callable[[], Coroutine[Any, Any, Any]],
-    ) -> Any:
-        async def do(fn: Callable[[Session], T]) -> T:
-            return await session.run_sync(fn) if isinstance(session, AsyncSession) else fn(session)
+    async def complete(self, session: AsyncSession | Session, ack: Ack) -> None:
+        await self._end(session, keep=True)
 
-        savepoint = await do(Savepoint)
-        kept = False
-        try:
-            await do(refuse_commit)
-            value = await decided(runner)
-            attempt.outcome(value, worker)  # raises where the run will count as failed
-            kept = not attempt.timed_out and not isinstance(value, Cancel | Discard)
-            return value
-        finally:
-            await do(allow_commit)
-            await do(lambda _: savepoint.end(kept))
+    async def close(self, session: AsyncSession | Session) -> None:
+        await self._end(session, keep=False)
+
+    async def _end(self, session: AsyncSession | Session, keep: bool) -> None:
+        allow_commit(session)
+        if (savepoint := self._savepoint) is not None:
+            self._savepoint = None
+            await _do(session, lambda _: savepoint.end(keep))
+
+
+async def _do(session: AsyncSession | Session, fn: Callable[[Session], T]) -> T:
+    return await session.run_sync(fn) if isinstance(session, AsyncSession) else fn(session)

@@ -3,44 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy.util import await_only
 
-from ..errors import InvalidArgs, JobTimeout, ObanError
+from ..errors import ObanError
 from ..runtime.acks import Ack
-from ..runtime.attempt import Attempt, Stop, Timer
-from ..runtime.executors.thread import Threads
+from ..runtime.attempt import Attempt
+from ..runtime.executors.call import Call, Result
+from ..runtime.executors.executor import Executor, Timer
+from ..runtime.executors.inline import Inline
+from ..runtime.executors.loop import OnLoop
 from ..runtime.row import Row
 from ..runtime.sessions import Sessions
-from ..workers.outcomes import Outcome
+from ..runtime.verdict import Stop
 from ..workers.registry import workers
-from ..workers.worker import Worker
-
-_threads = Threads("oban-sqla-testing")  # starts none: a trial's functions stay in the calling thread
 
 
-class Trial(Attempt):
+class Trial:
     """A run of the job in `row` as the runtime's, except that a plain function runs in the calling thread.
 
-    :ivar returned: what the worker returned.
-    :ivar error: what it raised, or what made the run a failure after that; None for a run that ended well.
+    :ivar attempt: the run itself.
+    :ivar error: what the worker raised, or what made the run a failure; None for a run that ended well,
+        or whose job another run has.
     """
 
     def __init__(self, row: Row, sessions: Sessions) -> None:
-        super().__init__(row, row.attempted_by[1], _threads, sessions)
-        self.returned: Any = None
-        self.error: BaseException | None = None
+        self._seen = {"async": _Seen(OnLoop()), "thread": _Seen(Inline())}
+        self.row = row
+        self.attempt = Attempt(row=row, executors=self._seen, sessions=sessions)
         self.worker = workers.get(row.worker)
+        self.error: BaseException | None = None
+
+    @property
+    def result(self) -> Result | None:
+        """What came of the worker's call; None when it was not called."""
+        return None if self.worker is None else self._seen[self.worker.executor].result
 
     def run_here(self, on_loop: bool) -> Ack | None:
-        """Run to the end, and say what is to be acknowledged.
+        """Run to the end, and say what is to be acknowledged; None when it was, or when another run has the job.
 
         :param on_loop: whether this is code that an event loop waits for, inside of `run_sync`.
         """
-        if not self.is_async:
+        if self.worker is None or not self.worker.is_async:
             return self.run_plain()
         if on_loop:
             return await_only(self.run_on_loop())
@@ -51,63 +57,44 @@ class Trial(Attempt):
             )
         return asyncio.run(self.run_on_loop())
 
-    @property
-    def is_async(self) -> bool:
-        return self.worker is not None and self.worker.is_async
-
     async def run_on_loop(self) -> Ack | None:
         """The run of a coroutine, as a task of its own, so that its timeout cancels nothing else."""
-        self.task = task = asyncio.ensure_future(self._noting())
+        self.attempt.task = task = asyncio.ensure_future(self.attempt.run())
         try:
             await asyncio.wait((task,))
         except asyncio.CancelledError:  # the test is being cancelled, not the job
-            self.ask_to_stop(Stop.SHUTDOWN)
+            self.attempt.ask_to_stop(Stop.SHUTDOWN)
             await asyncio.wait((task,))
             raise
-        task.result()
-        return self._ack
+        return self._ended(*task.result())
 
     def run_plain(self) -> Ack | None:
         """The run of a plain function. Nothing in it waits for a loop, so none is needed."""
         try:
-            self.run().send(None)
+            self.attempt.run().send(None)
         except StopIteration as end:
-            ack: Ack | None = end.value
-            return ack
+            return self._ended(*end.value)
         raise ObanError(f"{self.row.worker}: a plain function waited for an event loop")
 
-    async def _noting(self) -> None:
-        self._ack = await self.run()
+    def _ended(self, ack: Ack | None, error: BaseException | None) -> Ack | None:
+        self.error = None if ack is None else error
+        return None if self.attempt.committed else ack
 
-    async def in_thread(self, call: Callable[[], Any]) -> Any:
-        return call()
 
-    def timer(self, limit: float) -> Timer:
-        if self.is_async:
-            return super().timer(limit)
-        timer = threading.Timer(limit, self.ask_to_stop, (Stop.TIMEOUT,))
-        timer.daemon = True
-        timer.start()
-        return timer
+class _Seen:
+    """Runs calls where `executor` does, and keeps the last result."""
 
-    def outcome(self, value: Any, worker: Worker) -> Ack:
-        self.returned = value
-        return super().outcome(value, worker)
+    def __init__(self, executor: Executor) -> None:
+        self.interruptible = executor.interruptible
+        self.result: Result | None = None
+        self._executor = executor
 
-    def _raised(self, error: BaseException, worker: Worker | None) -> Ack:
-        self.error = error
-        return super()._raised(error, worker)
+    async def run(self, call: Call) -> Result:
+        self.result = await self._executor.run(call)
+        return self.result
 
-    def _timeout(self, worker: Worker) -> JobTimeout:
-        self.error = error = super()._timeout(worker)
-        return error
-
-    def _decided(self, outcome: Outcome) -> Ack:
-        try:
-            return super()._decided(outcome)
-        except InvalidArgs as invalid:
-            self.error = invalid
-            raise
+    def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
+        return self._executor.after(seconds, fn, *args)
 
 
 def _loop_is_running() -> bool:

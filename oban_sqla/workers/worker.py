@@ -89,12 +89,18 @@ class Worker:
     backoff: BackoffOption
     recorded: bool
     hooks: tuple[object, ...]
-    is_async: bool
+    executor: str
+    """Where its jobs run: ``"async"``, on the event loop, or ``"thread"``."""
     cron: str | Cron | None = None
 
     @property
     def worker_name(self) -> str:
         return self.name
+
+    @property
+    def is_async(self) -> bool:
+        """Whether its jobs run on the event loop."""
+        return self.executor == "async"
 
     @property
     def cron_entry(self) -> Cron | None:
@@ -437,7 +443,7 @@ def _register(target: Any, arguments: Arguments | None, options: WorkerOptions, 
         backoff=_checked_backoff(options.get("backoff"), f"{what}: backoff"),
         recorded=recorded,
         hooks=checked_hooks(options.get("hooks"), what),
-        is_async=coroutine or executor == "async",
+        executor="async" if coroutine or executor == "async" else "thread",
         cron=options.get("cron"),
     )
     _ = made.cron_entry  # checked while the decorator is on the traceback

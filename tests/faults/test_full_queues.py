@@ -9,8 +9,10 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import InvalidOption, Oban, Queue
+from oban_sqla.runtime.attempt import Attempt
 from oban_sqla.runtime.pace import Pace
 from oban_sqla.runtime.producer import Producer
+from oban_sqla.runtime.row import Row
 from tests.faults.jobs import gate, note, ran, wait
 from tests.runtime.helpers import execute, finished, insert, load, until
 from tests.support import eventually
@@ -29,7 +31,7 @@ async def states(engine: AsyncEngine) -> dict[str, int]:
 async def claim_ahead(engine: AsyncEngine, oban: Oban, ahead: int) -> list[int]:
     """Fill the queue with jobs that wait at a gate, and claim as many more; the ids of them all."""
     producer = producer_of(oban)
-    producer._pace._job, producer._pace._trip = 1e-9, 1.0  # as if jobs had been short
+    producer._fetcher._pace._job, producer._fetcher._pace._trip = 1e-9, 1.0  # as if jobs had been short
     ids = await insert(engine, *(wait.new("end") for _ in range(producer.limit + ahead)))
     await eventually(lambda: len(producer._claimed) == ahead)
     assert len(producer.running) == producer.limit
@@ -51,16 +53,17 @@ async def test_a_full_queue_is_paused_scaled_and_resumed_with_no_job_lost_and_it
         most = 0
         limit = 10
         over: list[int] = []
-        original = producer._run_row
+        original = producer._attempt
 
-        def watched(row: Any) -> None:
+        def watched(row: Row) -> Attempt:
             nonlocal most
-            original(row)
-            most = max(most, len(producer.running))
-            if len(producer.running) > producer.limit:
-                over.append(len(producer.running))
+            running = len(producer.running) + 1  # with this one
+            most = max(most, running)
+            if running > producer.limit:
+                over.append(running)
+            return original(row)
 
-        producer._run_row = watched  # type: ignore[method-assign]
+        producer._attempt = watched
         ids = await insert(any_engine, *(note.new(0.002) for _ in range(600)))
         for limit in (3, 20, 1, 8, 15):
             await eventually(lambda: len(ran) > 5)
@@ -150,11 +153,14 @@ async def test_a_claimed_job_can_be_cancelled_before_it_starts(engine: AsyncEngi
 async def test_what_waits_in_vain_is_given_back_for_other_nodes(engine: AsyncEngine) -> None:
     async with Oban(engine, queues={"default": Queue(limit=5, prefetch=20)}) as oban:
         producer = producer_of(oban)
-        producer._pace._job, producer._pace._trip = 0.01, 0.02  # the jobs were shorter than they are now
+        producer._fetcher._pace._job, producer._fetcher._pace._trip = (
+            0.01,
+            0.02,
+        )  # the jobs were shorter than they are now
         ids = await insert(engine, *(wait.new("end") for _ in range(15)))
         await eventually(lambda: len(producer._claimed) > 0)
         await eventually(lambda: _are(engine, {"executing": 5, "available": 10}), 2)
-        assert producer._pace.ahead(5) == 0, "and nothing more is claimed while jobs take so long"
+        assert producer._fetcher._pace.ahead(5) == 0, "and nothing more is claimed while jobs take so long"
         await execute(engine, "SELECT pg_sleep(0.3)")
         assert await states(engine) == {"executing": 5, "available": 10}
         gate("end").set()
@@ -179,7 +185,7 @@ async def test_claims_held_through_a_long_pause_of_the_process_are_not_started(e
         producer = producer_of(oban)
         ids = await insert(engine, *(wait.new("end") for _ in range(5)))
         await eventually(lambda: len(producer.running) == 5)
-        producer._pace._job, producer._pace._trip = 1e-9, 1.0
+        producer._fetcher._pace._job, producer._fetcher._pace._trip = 1e-9, 1.0
         late = await insert(engine, *(note.new() for _ in range(10)))
         await eventually(lambda: len(producer._claimed) == 10)
         # As if it had been stopped for a minute: in that time the jobs may have been rescued and run by another node.

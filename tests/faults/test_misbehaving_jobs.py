@@ -149,7 +149,7 @@ async def test_an_interrupt_is_nobodys_failure_and_passes(engine: AsyncEngine, k
             return await original(self)
         except kind as interruption:
             ended.append(interruption)
-            return None
+            return None, None
 
     Attempt.run = caught  # type: ignore[method-assign]
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import BigInteger, any_, literal, select, text
@@ -10,6 +11,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Job, JobSpec, JobState, enqueue
+from oban_sqla.runtime.row import Row
+from oban_sqla.statements.fetch import FETCHED
 from tests.support import eventually
 
 
@@ -59,3 +62,14 @@ async def execute(engine: AsyncEngine, sql: str, **parameters: Any) -> Any:
     async with engine.begin() as connection:
         result = await connection.execute(text(sql), parameters)
         return result.all() if result.returns_rows else None
+
+
+def fetched(worker: str, args: str = "{}", *, producer: str = "producer", **values: Any) -> Row:
+    """A row as a fetch returns it, in a first attempt that was due a second ago, without a database."""
+    at = datetime(2025, 1, 1, 12, 0, 1)
+    plain: dict[str, Any] = {
+        "id": 7, "worker": worker, "attempt": 1, "max_attempts": 20, "priority": 0,
+        "args": args, "meta": "{}", "errors": "[]", "tags": [],
+        "inserted_at": at - timedelta(seconds=1), "scheduled_at": at - timedelta(seconds=1), "attempted_at": at,
+    }  # fmt: skip
+    return Row([(plain | values).get(name) for name in FETCHED], "default", ["here", producer])

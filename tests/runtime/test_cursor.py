@@ -80,7 +80,7 @@ async def test_no_job_is_passed_over_for_more_than_a_second_in_a_queue_that_neve
     async with Oban(engine, queues={"default": 5}, poll_interval=60, notify="off") as oban:
         assert oban._node is not None
         producer = oban._node.producers["default"]
-        await eventually(lambda: producer._cursor.place is not None)
+        await eventually(lambda: producer._fetcher._cursor.place is not None)
         # Written by nobody that would tell: it stands before the cursor, behind which there is always more.
         urgent = await execute(
             engine,

@@ -1,19 +1,24 @@
 """Threads for plain functions: daemons, so that a job that hangs can't keep the process from ending.
 
-The standard library's pool joins its threads when the interpreter exits; this one leaves them. It is the runtime's
-own and never the event loop's default one, which the application may fill.
+The standard library's pool joins its threads when the interpreter exits; this one leaves them. It belongs to the
+runtime and is never the event loop's default one, which the application may fill.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
 import queue
 import threading
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
-_Work = tuple[Callable[[], Any], Context, "asyncio.Future[Any]", asyncio.AbstractEventLoop]
+from .call import ENDS_PROCESS, Call, Raised, Result, Returned
+from .executor import Timer
+
+_Work = tuple[Callable[[], Any], Context, "asyncio.Future[Result]", asyncio.AbstractEventLoop]
 
 
 class Threads:
@@ -22,20 +27,46 @@ class Threads:
     :param name: prefix of the threads' names.
     """
 
+    interruptible = False
+
     def __init__(self, name: str) -> None:
+        # Given, and never written again.
         self._name = name
-        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
+        # What is to be done, or None for a thread to end: written by _submit() and close(), taken by _serve().
+        self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        # Threads without work: written by _submit() and _serve(), under the lock.
         self._idle = 0
+        # Threads that were started: written by _submit().
         self._count = 0
 
-    def submit(self, fn: Callable[[], Any], context: Context) -> asyncio.Future[Any]:
-        """Run `fn` in a thread and in `context`. To be called on the event loop.
+    async def run(self, call: Call) -> Result:
+        result = await self._submit(call.begin)
+        if isinstance(result, Raised) and isinstance(result.error, ENDS_PROCESS):
+            raise result.error
+        return result
 
-        :returns: a future with what `fn` returns or raises, of any kind. Cancelling it does not stop the thread.
-        """
+    def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
+        return asyncio.get_running_loop().call_later(seconds, fn, *args)
+
+    async def do(self, fn: Callable[[], None]) -> None:
+        """Call `fn` in a thread, and wait for its end even while being cancelled. Raises what it raises."""
+        future = self._submit(fn)
+        while not future.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(future)
+        if isinstance(result := future.result(), Raised):
+            raise result.error
+
+    def close(self) -> None:
+        """Let the idle threads end; the busy ones end after their work."""
+        for _ in range(self._count):
+            self._work.put(None)
+
+    def _submit(self, fn: Callable[[], Any]) -> asyncio.Future[Result]:
+        """Call `fn` in a thread, in a copy of this context. Cancelling the future does not stop the thread."""
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Any] = loop.create_future()
+        future: asyncio.Future[Result] = loop.create_future()
         with self._lock:
             if self._idle > 0:
                 self._idle -= 1
@@ -43,40 +74,29 @@ class Threads:
             else:
                 self._count += 1
                 spawn = True
-        self._work.put((fn, context, future, loop))
+        self._work.put((fn, contextvars.copy_context(), future, loop))
         if spawn:
             threading.Thread(target=self._serve, name=f"{self._name}-{self._count}", daemon=True).start()
         return future
 
-    def close(self) -> None:
-        """Let the idle threads end; the busy ones end after their work."""
-        for _ in range(self._count):
-            self._work.put(None)
-
     def _serve(self) -> None:
         while (item := self._work.get()) is not None:
             fn, context, future, loop = item
-            result: Any = None
-            error: BaseException | None = None
+            result: Result
             try:
-                result = context.run(fn)
+                result = Returned(context.run(fn))
             except BaseException as raised:
-                error = raised
+                result = Raised(raised)
             with self._lock:
                 self._idle += 1
             del fn, context
             try:
-                loop.call_soon_threadsafe(_settle, future, result, error)
+                loop.call_soon_threadsafe(_settle, future, result)
             except RuntimeError:
-                return  # the loop is closed: nobody waits for this any more
-            del future, result, error, item
+                return  # the loop is closed, so no task waits for this any more
+            del future, result, item
 
 
-def _settle(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result((True, result))
-    else:
-        # In a pair, because a future refuses StopIteration, and would raise SystemExit in the loop.
-        future.set_result((False, error))
+def _settle(future: asyncio.Future[Result], result: Result) -> None:
+    if not future.done():  # it is when the event loop was ending
+        future.set_result(result)

@@ -1,0 +1,82 @@
+"""A run of a job as a value: what to call, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from ...models import Job
+from ...workers.registry import workers
+from ...workers.worker import Worker
+from ..row import Row
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+ENDS_PROCESS = (KeyboardInterrupt, GeneratorExit)
+"""What no executor turns into a result: it is not the job's failure, and passes."""
+
+
+class Call:
+    """One call of a worker for one job.
+
+    It can be pickled, as plain values and JSON text: the row as it was fetched, without `injected`. The other process
+    finds the worker by its name among those that it has registered, and fills in what the function asks for.
+
+    :param worker: what to call.
+    :param row: the job as it was fetched; its args are JSON text.
+    :param injected: by parameter, what `asked` names.
+    """
+
+    __slots__ = ("injected", "row", "worker")
+
+    def __init__(self, worker: Worker, row: Row, injected: Mapping[str, object] = NOTHING) -> None:
+        self.worker = worker
+        self.row = row
+        self.injected = injected
+
+    @property
+    def asked(self) -> Mapping[str, type]:
+        """What the function asks for beside its args and its job, by parameter: to be filled in before it begins."""
+        arguments = self.worker.arguments
+        if arguments is None or not arguments.injected:
+            return NOTHING
+        return {name: kind for name, kind in arguments.injected.items() if kind is not Job}
+
+    def begin(self) -> Any:
+        """Call the worker's function, or the ``process`` of a class.
+
+        :returns: its value; of a coroutine function, the coroutine.
+        :raises InvalidArgs: when the args don't fit the function's parameters.
+        """
+        worker, row = self.worker, self.row
+        if worker.arguments is None:
+            return worker.target().process(row.job)
+        arguments = worker.arguments.load_json(row.args)
+        for name, kind in worker.arguments.injected.items():
+            arguments[name] = row.job if kind is Job else self.injected[name]
+        return worker.target(**arguments)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _of, (self.row,)
+
+
+def _of(row: Row) -> Call:
+    return Call(workers[row.worker], row)
+
+
+@dataclass(slots=True)
+class Returned:
+    """The call returned this value, an :class:`Outcome` or any other."""
+
+    value: Any
+
+
+@dataclass(slots=True)
+class Raised:
+    """The call raised this error, or could not begin because of it."""
+
+    error: BaseException
+
+
+Result: TypeAlias = Returned | Raised

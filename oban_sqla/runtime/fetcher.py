@@ -1,0 +1,105 @@
+"""Fetching from a queue without limits across the cluster: from where to read, and how many jobs ahead."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .. import telemetry
+from ..statements.fetch import fetch, fetch_onward
+from ..workers.registry import workers
+from .cursor import Cursor
+from .lanes.lane import Lane, StatementFailed
+from .pace import Pace
+from .row import Row
+
+FORGET_UNKNOWN_AFTER = 60.0
+"""Seconds after which a worker that was left out of the fetches is fetched again."""
+
+
+class Fetcher:
+    """Makes jobs of one queue those of one producer.
+
+    :param queue: the queue's name.
+    :param attempted_by: the node's name and the producer's uuid; they become the jobs'.
+    :param lane: the connection that fetches.
+    :param prefetch: the most jobs to claim beyond those that there is room for.
+    """
+
+    def __init__(self, *, queue: str, attempted_by: list[str], lane: Lane, prefetch: int) -> None:
+        # Whether another fetch may find jobs: written here, and by the producer when it gives a job back.
+        self.more = True
+        # Given, and never written again.
+        self._queue = queue
+        self._attempted_by = attempted_by
+        self._lane = lane
+        # Where to read from: moved by fetch(), sent back by notice() and start_over().
+        self._cursor = Cursor()
+        # How long fetches and jobs take: written by fetch() and ran().
+        self._pace = Pace(prefetch)
+        # Workers that this process does not know, and since when: written by leave_out() and _left_out().
+        self._unknown: dict[str, float] = {}
+        # The registry's version when _unknown was last compared with it: written by _left_out().
+        self._registered = workers.version
+
+    def notice(self) -> None:
+        """There may be new jobs."""
+        self.more = True
+        self._cursor.notice()
+
+    def start_over(self) -> None:
+        """There may be jobs anywhere in the queue, also before the last one fetched."""
+        self.more = True
+        self._cursor.forget()
+
+    def ahead(self, limit: int) -> int:
+        """How many jobs, beyond the `limit` that may run, are worth claiming now."""
+        return self._pace.ahead(limit)
+
+    def ran(self, seconds: float) -> None:
+        """A job ran for so long."""
+        self._pace.job(seconds)
+
+    def leave_out(self, worker: str) -> None:
+        """Leave the jobs of this unknown worker to other nodes for a while."""
+        self._unknown[worker] = time.monotonic()
+
+    async def fetch(self, demand: int) -> list[Row]:
+        """Fetch up to `demand` jobs, in the order in which they are to run.
+
+        :raises StatementFailed: when the database did not answer; whether it has given jobs is not known then.
+        """
+        # Before the statement, because a notice may come while it is under way.
+        self.more = False
+        since = self._cursor.place
+        given: dict[str, Any] = {"attempted_by": self._attempted_by, "unknown": self._left_out()}
+        if since is not None:
+            given |= {"priority": since[0], "scheduled_at": since[1], "id": since[2]}
+        began = time.monotonic()
+        with telemetry.span("oban.producer.get", queue=self._queue, demand=demand) as told:
+            try:
+                statement = fetch if since is None else fetch_onward
+                fetched = await self._lane.run_unshielded(statement, queue=self._queue, limit=demand, **given)
+            except StatementFailed:
+                self.more = True
+                raise
+            told["count"] = len(fetched)
+        rows = [Row(values, self._queue, self._attempted_by) for values in fetched]
+        if len(rows) > 1:
+            rows.sort(key=lambda row: row.order)  # RETURNING has no order
+        self._pace.trip(time.monotonic() - began)
+        self._cursor.read(since, rows[-1].order if len(rows) >= demand else None, began)
+        # After a short batch from the front nothing is there until a notice says so; the poll is the net below.
+        if len(rows) >= demand or since is not None:
+            self.more = True
+        return rows
+
+    def _left_out(self) -> list[str]:
+        if not self._unknown:
+            return []
+        if self._registered != workers.version:
+            self._registered = workers.version
+            self._unknown = {name: since for name, since in self._unknown.items() if workers.get(name) is None}
+        oldest = time.monotonic() - FORGET_UNKNOWN_AFTER
+        self._unknown = {name: since for name, since in self._unknown.items() if since > oldest}
+        return list(self._unknown)

@@ -1,0 +1,187 @@
+"""What becomes of a job: retries, outcomes, timeouts, cancellations, shutdowns.
+
+Nothing here reads or changes anything but what it is given: it can be called in a test, or in another process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import json
+import traceback
+from typing import TypeAlias
+
+from ..errors import InvalidOption, JobTimeout
+from ..options.backoff import jittered
+from ..options.payload import encode_value
+from ..statements.ack import CANCELLED_BY_REQUEST
+from ..workers.outcomes import Cancel, Discard, Outcome, Record, Snooze
+from ..workers.worker import Worker
+from .acks import Ack, error_entry, failure
+from .executors.call import ENDS_PROCESS, Raised, Result, Returned
+from .row import Row
+
+FIRST_UNKNOWN_DELAY = 5.0
+LONGEST_UNKNOWN_DELAY = 300.0
+
+Verdict: TypeAlias = tuple[Ack, BaseException | None]
+"""What is to be written, and the error that led to it: what the job raised, or what made its run a failure."""
+
+
+class Stop(enum.Enum):
+    """Why a run was asked to stop."""
+
+    TIMEOUT = "timeout"
+    SHUTDOWN = "shutdown"
+    CANCEL = "cancel"
+
+
+def judge(row: Row, worker: Worker, result: Result, stop: Stop | None = None, told: bool = False) -> Verdict:
+    """What becomes of a job that was run.
+
+    :param row: the job as it was fetched.
+    :param worker: its worker, whose backoff, timeout and options count.
+    :param result: what the call returned or raised.
+    :param stop: why the run was asked to stop; None when it was not.
+    :param told: whether the job has asked, and been told so.
+    """
+    if isinstance(result, Raised):
+        return _judge_error(row, worker, result.error, stop)
+    value = result.value
+    if stop is Stop.TIMEOUT:
+        return _failed(row, worker, _timeout(worker))  # it swallowed the cancellation, or its thread came back too late
+    if isinstance(value, Outcome):
+        return _decided(row, worker, value)
+    if stop is Stop.CANCEL and told and value is None and not worker.is_async:
+        return cancelled(row), None  # a plain function that was told to stop and has no result: it stopped
+    if worker.recorded:
+        return _decided(row, worker, Record(value))
+    return _ack(row), None
+
+
+def keeps_effects(ack: Ack) -> bool:
+    """Whether what the job has written in its session is to be committed, together with `ack`."""
+    return ack.state in ("completed", "scheduled")
+
+
+def as_returned(result: Result) -> Result:
+    """`result` of a job with a session: a Snooze or a Record that was raised keeps its effects like a returned one."""
+    if isinstance(result, Raised) and isinstance(result.error, Snooze | Record):
+        return Returned(result.error)
+    return result
+
+
+def unknown_worker(row: Row) -> Ack:
+    """What becomes of a job whose worker this process does not know.
+
+    A newer or an older version of the program may: the job is left to a node that does, with growing delays.
+    """
+    times = _count(row, "unknown_worker")
+    delay = min(FIRST_UNKNOWN_DELAY * 2 ** min(times - 1, 10), LONGEST_UNKNOWN_DELAY)
+    meta = json.dumps({"unknown_worker": times})
+    return _ack(row, "scheduled", delay=jittered(delay), burned=False, meta=meta)
+
+
+def overdue(row: Row, worker: Worker) -> Ack | None:
+    """What becomes of a job that is past its deadline; None when it may run."""
+    if worker.deadline is None or (row.attempted_at - row.scheduled_at).total_seconds() <= worker.deadline:
+        return None
+    return _final(row, "cancelled", f"not started by its deadline, {worker.deadline:g} s after it was due")
+
+
+def unstarted(row: Row, stop: Stop) -> Ack:
+    """What becomes of a job that was asked to stop before it began."""
+    return cancelled(row) if stop is Stop.CANCEL else given_back(row)
+
+
+def given_back(row: Row) -> Ack:
+    """The job is available again at once, and the attempt is not counted."""
+    return _ack(row, "available", burned=False)
+
+
+def cancelled(row: Row) -> Ack:
+    """The job was cancelled from outside."""
+    return _final(row, "cancelled", CANCELLED_BY_REQUEST)
+
+
+def _judge_error(row: Row, worker: Worker, error: BaseException, stop: Stop | None) -> Verdict:
+    if isinstance(error, asyncio.CancelledError) and stop in (Stop.SHUTDOWN, Stop.CANCEL):
+        return unstarted(row, stop), error
+    if isinstance(error, Outcome):
+        ack, invalid = _decided(row, worker, error)
+        return ack, error if invalid is None else invalid
+    if stop is Stop.TIMEOUT and not isinstance(error, JobTimeout):
+        timeout = _timeout(worker)
+        timeout.__cause__ = None if isinstance(error, asyncio.CancelledError) else error
+        error = timeout
+    return _failed(row, worker, error)
+
+
+def _decided(row: Row, worker: Worker, outcome: Outcome) -> Verdict:
+    try:
+        match outcome:
+            case Snooze():
+                meta = json.dumps({"snoozed": _count(row, "snoozed")})
+                return _ack(row, "scheduled", delay=outcome.seconds, burned=False, meta=meta), None
+            case Record():
+                text = encode_value(outcome.value, "the recorded value")
+                return _ack(row, meta=f'{{"recorded":true,"return":{text}}}'), None
+            case Cancel() | Discard():
+                state = "cancelled" if isinstance(outcome, Cancel) else "discarded"
+                return _final(row, state, outcome.reason), None
+            case _:
+                raise InvalidOption(f"{type(outcome).__name__} is not a valid outcome of a job")
+    except ENDS_PROCESS:
+        raise
+    except BaseException as invalid:  # also what a value of the user's raises while it is encoded
+        return _failed(row, worker, invalid)
+
+
+def _failed(row: Row, worker: Worker, error: BaseException) -> Verdict:
+    message = _format(error)
+    try:
+        delay = worker.delay_for(lambda: row.job, row.attempt, row.max_attempts)
+    except Exception as broken:
+        delay = None
+        message += f"\n\nIts backoff raised as well, so the usual one is used:\n{_format(broken)}"
+    return failure(_ack(row), message, delay), error
+
+
+def _ack(
+    row: Row,
+    state: str = "completed",
+    *,
+    delay: float | None = None,
+    burned: bool = True,
+    error: str | None = None,
+    meta: str | None = None,
+) -> Ack:
+    return Ack(
+        row.id, row.attempt, row.attempted_by[1], row.attempted_at,
+        state, delay, burned, error, meta, row.queue, row.max_attempts,
+    )  # fmt: skip
+
+
+def _final(row: Row, state: str, reason: str) -> Ack:
+    return _ack(row, state, error=error_entry(row.attempt, reason))
+
+
+def _count(row: Row, key: str) -> int:
+    before = row.meta_object.get(key)
+    return (before if isinstance(before, int) else 0) + 1
+
+
+def _timeout(worker: Worker) -> JobTimeout:
+    limit = "" if worker.timeout is None else f" of {worker.timeout:g} s"  # a class may say another for each job
+    return JobTimeout(f"{worker.name}: ran longer than its timeout{limit}")
+
+
+def _format(error: BaseException) -> str:
+    """The traceback as text, from the job's own code on; always some text, whatever the exception does."""
+    try:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None and "oban_sqla" in trace.tb_frame.f_code.co_filename:
+            trace = trace.tb_next
+        return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
+    except BaseException as broken:
+        return f"{type(error).__name__} (its traceback could not be formatted: {type(broken).__name__})"
