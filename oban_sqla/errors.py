@@ -111,7 +111,12 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
     known = sorted(known)
     for name in given:
         if name not in known:
-            raise InvalidOption(f"unknown option {name!r} for {what}: {nearest(name, known)}")
+            raise unknown_option(name, known, what)
+
+
+def unknown_option(name: str, known: Iterable[str], what: str) -> InvalidOption:
+    """The error for an option `name` that `what` does not have; `known` are those that it has."""
+    return InvalidOption(f"unknown option {name!r} for {what}: {nearest(name, sorted(known))}")
 
 
 def nearest(name: str, known: Sequence[str], none: str = "(none)") -> str:

@@ -18,7 +18,9 @@ from ..enqueueing.writer import jobs_connection
 from ..errors import InvalidOption, refuse_unknown
 from ..models import Job, JobSpec
 from ..models.base import utc_now
-from ..models.spec import checked_options
+from ..models.columns import options_of
+from ..models.job import mapped
+from ..models.kind import OPTIONS, checked
 from ..options.payload import encode
 from ..runtime.config import Config
 from ..statements import change as statements
@@ -50,7 +52,7 @@ class Changes(TypedDict, total=False):
     schedule_in: float | timedelta
 
 
-CHANGES = tuple(Changes.__annotations__)
+CHANGES = (*(name for name, option in OPTIONS.items() if option.changes), "args")
 MOST_SIGNALS = 1_000
 """Nodes of other programs are told of so many cancelled jobs at once; ours look for themselves."""
 
@@ -79,10 +81,10 @@ class Operations:
         refuse_unknown(changes, CHANGES, "update")
         if not changes:
             raise InvalidOption(f"update: nothing to change was given; there are: {', '.join(CHANGES)}")
-        checked = checked_options({name: value for name, value in changes.items() if name != "args"}, "update")
+        values = checked({name: value for name, value in changes.items() if name != "args"}, "update")
         if "args" in changes:
-            checked["args"] = changes["args"]
-        return await self._run(session, lambda session, target: _update(session, target, checked), target)
+            values["args"] = changes["args"]
+        return await self._run(session, lambda session, target: _update(session, target, values), target)
 
     async def _run(self, session: AsyncSession | None, change: Callable[[Session, Target], int], target: Target) -> int:
         if session is not None:
@@ -197,18 +199,22 @@ def _loaded(session: Session, rows: Sequence[Row[Any]]) -> list[Job]:
 
 
 def _values(connection: Connection, targets: Targets, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """What is SET in the columns."""
-    values: dict[str, Any] = {name: changes[name] for name in ("queue", "priority", "max_attempts") if name in changes}
-    if "tags" in changes:
-        values["tags"] = list(changes["tags"])
-    if "meta_json" in changes:
-        values["meta"] = json.loads(changes["meta_json"])
+    """What is SET in the columns.
+
+    :param changes: as :func:`checked` returned them, and the args as they were given.
+    """
+    values = {
+        column.name: option.value(changes[option.name])
+        for column in mapped
+        for option in options_of(column)
+        if option.name in changes
+    }
+    if "schedule_in" in changes:
+        values["scheduled_at"] = utc_now() + seconds_from(literal(changes["schedule_in"]))
+    elif "scheduled_at" in changes:
+        values["scheduled_at"] = literal(changes["scheduled_at"], UTCDateTime())
     if "args" in changes:
         values["args"] = _args(connection, targets, changes["args"])
-    if changes.get("scheduled_at") is not None:
-        values["scheduled_at"] = literal(changes["scheduled_at"], UTCDateTime())
-    elif changes.get("schedule_in") is not None:
-        values["scheduled_at"] = utc_now() + seconds_from(literal(changes["schedule_in"]))
     return values
 
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..errors import InvalidOption, unknown
+from ..models.checks import check_name
 from ..models.queue import EVERY_NODE
-from ..models.spec import check_name
 from ..options.queue import Queue
 from ..runtime.config import Config
 from ..runtime.control import Asked

@@ -50,7 +50,7 @@ def _claim_pending(session: Session, context: UOWTransaction, objects: Sequence[
 def _admit(session: Session, state: InstanceState[Any]) -> None:
     if state.class_ is not JobSpec:
         return
-    if "worker" not in state.dict:  # a copy that merge made, past __init__
+    if "kind" not in state.dict:  # a copy that merge made, past __init__
         session.expunge(state.obj())
         raise InvalidOption("session.merge(spec): a spec is no row that could be merged; add it with session.add(spec)")
     # Outside of a flush there is no context, or one that is over and takes no notice.

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, Pool, inspect
 from sqlalchemy.orm import Session
 
 from ..models import Job, JobSpec
+from ..models.kind import Kind
 from ..statements.identify import Identity, identify, schema_of
 from ..statements.notify import notify
 from ..statements.wire import INSERTED, STAGED, channel
@@ -100,10 +101,13 @@ _TO_WAKE = "oban_sqla.to_wake"
 
 def note_wake_ups(specs: Iterable[JobSpec], queues: set[str], soon: set[str]) -> None:
     """Add to `queues` those that have new available jobs, and to `soon` those with jobs that are due in a moment."""
+    last: Kind = ()
     for spec in specs:
         if not spec.conflict:
             if spec.state == JobState.AVAILABLE:
-                queues.add(spec.queue)
+                if spec.kind is not last:  # thousands in a row share one
+                    queues.add(spec.queue)
+                    last = spec.kind
             elif _is_soon(spec):
                 soon.add(spec.queue)
 

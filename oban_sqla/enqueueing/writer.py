@@ -13,12 +13,18 @@ from sqlalchemy.orm import Session
 from .. import telemetry
 from ..errors import ObanError, UnsupportedDatabase
 from ..models import Job, JobSpec
+from ..models.kind import FIELDS, Kind
+from ..options.unique import Unique
 from ..statements.insert import CHUNK, insert_keyed, insert_one, insert_plain, winners
+from ..statements.sent import KIND
 from ..statements.statement import Statement
-from ..types import JobState, naive_utc
+from ..types import JobState
 from .wakeup import announce, note_wake_ups
 
 _MOST_ROUNDS = 10
+_UNIQUE = FIELDS.index("unique")
+_KIND = [(one.name, at, one.prepare) for at, one in enumerate(KIND)]
+_WITHOUT_KEY = [one for one in _KIND if one[1] != _UNIQUE]
 
 
 def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:
@@ -116,17 +122,10 @@ def insertion(specs: Sequence[JobSpec]) -> tuple[Statement, dict[str, Any]]:
         del parameters["uniq_mask"]
         return insert_plain, parameters
     [spec] = specs
-    return insert_one, {
-        "worker": spec.worker,
-        "queue": spec.queue,
-        "args": spec.args_json,
-        "meta": spec.meta_json,
-        "tags": _array(spec.tags),
-        "priority": spec.priority,
-        "max_attempts": spec.max_attempts,
-        "at": None if spec.scheduled_at is None else naive_utc(spec.scheduled_at),
-        "delay": spec.schedule_in,
-    }
+    kind = spec.kind
+    parameters = {name: kind[at] if prepare is None else prepare(kind[at]) for name, at, prepare in _WITHOUT_KEY}
+    parameters["args"] = spec.args_json
+    return insert_one, parameters
 
 
 def take_written(specs: Sequence[JobSpec], row: Sequence[Any]) -> None:
@@ -138,38 +137,20 @@ def take_written(specs: Sequence[JobSpec], row: Sequence[Any]) -> None:
 
 def _insert_parameters(specs: Sequence[JobSpec]) -> dict[str, Any]:
     """The arrays of the insert statements: each job's args, and the rest once for each kind of job."""
-    kinds: dict[tuple[Any, ...], int] = {}
-    kind = [
-        kinds.setdefault(
-            (
-                spec.worker,
-                spec.queue,
-                spec.meta_json,
-                spec.tags,
-                spec.priority,
-                spec.max_attempts,
-                spec.scheduled_at,
-                spec.schedule_in,
-                0 if spec.unique is None else spec.unique.mask,
-            ),
-            len(kinds) + 1,
-        )
-        for spec in specs
-    ]
-    workers, queues, metas, tags, priorities, max_attempts, times, delays, masks = zip(*kinds, strict=True)
-    return {
-        "kind": kind,
-        "args": [spec.args_json for spec in specs],
-        "worker": workers,
-        "queue": queues,
-        "meta": metas,
-        "tags": [_array(names) for names in tags],
-        "priority": priorities,
-        "max_attempts": max_attempts,
-        "at": [None if at is None else naive_utc(at) for at in times],
-        "delay": delays,
-        "uniq_mask": masks,
+    numbers: dict[Kind, int] = {}
+    kind = [numbers.setdefault(_masked(spec.kind), len(numbers) + 1) for spec in specs]
+    columns = [*zip(*numbers, strict=True)]
+    parameters: dict[str, Any] = {
+        name: columns[at] if prepare is None else [prepare(value) for value in columns[at]]
+        for name, at, prepare in _KIND
     }
+    return {"kind": kind, "args": [spec.args_json for spec in specs], **parameters}
+
+
+def _masked(kind: Kind) -> Kind:
+    """`kind` with the mask of its unique instead of the whole, which can't be hashed when it was made with lists."""
+    unique: Unique | None = kind[_UNIQUE]
+    return kind if unique is None else (*kind[:_UNIQUE], unique.mask, *kind[_UNIQUE + 1 :])
 
 
 def _find_winners(connection: Connection, lost: Sequence[JobSpec], keys: Mapping[int, bytes], round: int) -> None:
@@ -190,8 +171,3 @@ def _find_winners(connection: Connection, lost: Sequence[JobSpec], keys: Mapping
             "is something inserting and finishing them in a loop?"
         )
     _insert(connection, again, keys, round + 1)
-
-
-def _array(tags: Sequence[str]) -> str:
-    quoted = ('"' + tag.replace("\\", "\\\\").replace('"', '\\"') + '"' for tag in tags)
-    return "{" + ",".join(quoted) + "}"

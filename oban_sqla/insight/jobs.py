@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import InvalidOption
 from ..models import Job
-from ..models.job import jobs
+from ..models.job import jobs, names
 from ..statements import jobs as statements
 from ..statements.statement import in_states
 from ..types import JobState
@@ -25,10 +25,10 @@ from ..types import JobState
 STATES = tuple(state.value for state in JobState)
 """The states that a job can have."""
 
-DETAILS = (
+DETAILS = names((
     "id", "state", "queue", "worker", "priority", "attempt", "max_attempts", "tags", "attempted_by", "args", "meta",
     "errors", "inserted_at", "scheduled_at", "attempted_at", "completed_at", "cancelled_at", "discarded_at",
-)  # fmt: skip
+))  # fmt: skip
 """The columns of :func:`details`."""
 
 _MOMENTS: Mapping[str, str] = {

@@ -26,9 +26,9 @@ def utc_now() -> ColumnElement[Any]:
     return type_coerce(func.timezone(literal_column("'UTC'"), func.now()), UTCDateTime())
 
 
-def utc_column(server_default: TextClause | None = None) -> UTCMapped[Any]:
+def utc_column(server_default: TextClause | None = None, info: dict[str, Any] | None = None) -> UTCMapped[Any]:
     """A ``timestamp`` that holds UTC, aware in Python; its type says whether it may be null."""
-    return cast(UTCMapped[Any], mapped_column(UTCDateTime, server_default=server_default))
+    return cast(UTCMapped[Any], mapped_column(UTCDateTime, server_default=server_default, info=info))
 
 
 _chosen: str | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -10,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     ColumnElement,
+    Float,
     Identity,
     Index,
     Integer,
@@ -31,6 +34,17 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from ..types import FINISHED, JobState, JobStateType, UTCDateTime, UTCMapped, WorkerName
 from .base import ObanBase, utc_column, utc_now
+from .checks import (
+    check_delay,
+    check_name,
+    check_names,
+    check_object,
+    check_time,
+    check_unique,
+    integer,
+    unique_as_json,
+)
+from .columns import Option, brought
 
 NOW = text("timezone('UTC'::text, now())")
 
@@ -45,7 +59,13 @@ def _where(*states: JobState) -> TextClause:
 MACHINERY = (
     # Unique jobs: the key counts while it stands here; a trigger clears it when the state leaves the mask.
     Column("uniq_key", LargeBinary),
-    Column("uniq_mask", SmallInteger, nullable=False, server_default=text("0")),
+    Column(
+        "uniq_mask",
+        SmallInteger,
+        nullable=False,
+        server_default=text("0"),
+        info=brought(Option("unique", check_unique, value=unique_as_json, changes=False)),
+    ),
     # Limits by partition. Collation C, so that the client's cursor and the index agree on what comes next.
     Column("partition_key", Text(collation="C")),
     # Composition: the flow, how many dependencies are still open, the chain, the batch.
@@ -127,18 +147,44 @@ class Job(ObanBase):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
     state: Mapped[JobState] = mapped_column(JobStateType, server_default=text("'available'"))
-    queue: Mapped[str] = mapped_column(Text, server_default=text("'default'"))
-    worker: Mapped[str] = mapped_column(WorkerName)
     attempt: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    max_attempts: Mapped[int] = mapped_column(SmallInteger, server_default=text("20"))
-    priority: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
-    args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
-    meta: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"))
-    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("ARRAY[]::text[]"))
+
+    # What a spec brings, in the order of the insertion.
+    worker: Mapped[str] = mapped_column(WorkerName, info=brought())
+    queue: Mapped[str] = mapped_column(
+        Text, server_default=text("'default'"), info=brought(Option("queue", check_name, "default"))
+    )
+    args: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"), info=brought())
+    meta: Mapped[dict[str, Any]] = mapped_column(
+        JSONB,
+        server_default=text("'{}'"),
+        info=brought(Option("meta", check_object, "{}", attribute="meta_json", value=json.loads)),
+    )
+    tags: Mapped[list[str]] = mapped_column(
+        ARRAY(Text), server_default=text("ARRAY[]::text[]"), info=brought(Option("tags", check_names, (), value=list))
+    )
+    priority: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text("0"),
+        info=brought(Option("priority", integer(0, 9, "0 runs first"), 0)),
+    )
+    max_attempts: Mapped[int] = mapped_column(
+        SmallInteger,
+        server_default=text("20"),
+        info=brought(Option("max_attempts", integer(1, 32_767, "how often the job may run"), 20)),
+    )
+    # What its attempts leave.
     errors: Mapped[list[dict[str, Any]]] = mapped_column(JSONB, server_default=text("'[]'"))
     attempted_by: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("ARRAY[]::text[]"))
+
     inserted_at: UTCMapped[datetime] = utc_column(server_default=NOW)
-    scheduled_at: UTCMapped[datetime] = utc_column(server_default=NOW)
+    scheduled_at: UTCMapped[datetime] = utc_column(
+        server_default=NOW,
+        info=brought(
+            Option("scheduled_at", check_time, parameter="at", of_worker=False),
+            Option("schedule_in", check_delay, parameter="delay", type=Float(), of_worker=False),
+        ),
+    )
     attempted_at: UTCMapped[datetime | None] = utc_column()
     cancelled_at: UTCMapped[datetime | None] = utc_column()
     completed_at: UTCMapped[datetime | None] = utc_column()
@@ -196,3 +242,15 @@ class Job(ObanBase):
 
 
 jobs = cast(Table, Job.__table__)
+
+_machinery = {column.name for column in MACHINERY}
+mapped = tuple(column for column in jobs.c if column.name not in _machinery)
+"""The columns that are attributes of :class:`Job`."""
+
+
+def names(first: Sequence[str], without: Sequence[str] = ()) -> tuple[str, ...]:
+    """The names of the columns that are attributes of :class:`Job`: `first` these, and all others after them.
+
+    :param without: those that are left out.
+    """
+    return (*first, *(column.name for column in mapped if column.name not in (*first, *without)))

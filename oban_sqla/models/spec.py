@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from types import MappingProxyType
-from typing import Any, ClassVar, Never, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from sqlalchemy import event
 from sqlalchemy.orm import ClassManager, InstanceState, Mapper, class_mapper
+from typing_extensions import TypedDict, Unpack
 
-from ..errors import InvalidArgs, InvalidOption, refuse_unknown
-from ..options.duration import seconds
+from ..errors import InvalidArgs, InvalidOption
 from ..options.later import filled, has_later
 from ..options.payload import MAX_BYTES, encode
 from ..options.unique import Unique
 from ..types import JobState
 from .base import ObanBase
 from .job import jobs
+from .kind import FIELDS, OPTIONS, Kind, kind_of, with_options
 
-OPTIONS = ("queue", "priority", "max_attempts", "tags", "meta", "scheduled_at", "schedule_in", "unique")
 
-MAX_NAME = 255
+class CommonOptions(TypedDict, total=False):
+    """The options that a spec has, or a worker for all of its specs, as type checkers know them. What they mean, and
+    every check, is in the columns of :class:`Job`; a test compares the two."""
+
+    queue: str | None
+    priority: int | None
+    max_attempts: int | None
+    tags: Sequence[str] | None
+    meta: Mapping[str, Any] | None
+    unique: Unique | None
+
+
+class SpecOptions(CommonOptions, total=False):
+    """The options of one spec; see :class:`JobSpec`."""
+
+    scheduled_at: datetime | None
+    schedule_in: float | timedelta | None
 
 
 class WorkerLike(Protocol):
@@ -33,8 +50,8 @@ class WorkerLike(Protocol):
     def worker_name(self) -> str: ...
 
     @property
-    def spec_defaults(self) -> Mapping[str, Any]:
-        """Checked options that a spec of this worker has unless it says otherwise."""
+    def spec_kind(self) -> Kind:
+        """The worker's name, and the options that a spec has unless it says otherwise."""
         ...
 
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -89,15 +106,19 @@ class JobSpec(ObanBase):
     max_args_bytes: ClassVar[int] = MAX_BYTES
     """The maximum size of the args, in bytes of JSON. Set it on the class to change it for the process."""
 
+    # Kept in `kind`.
     worker: str
     queue: str
+    meta_json: str
+    tags: tuple[str, ...]
     priority: int
     max_attempts: int
-    tags: tuple[str, ...]
     scheduled_at: datetime | None
     schedule_in: float | None
     unique: Unique | None
-    meta_json: str
+
+    kind: Kind
+    """What it has in common with other jobs of its worker."""
     args_json: str
     state: JobState | str | None
     conflict: bool
@@ -109,60 +130,34 @@ class JobSpec(ObanBase):
         self,
         worker: str | WorkerLike,
         args: Mapping[str, Any] | None = None,
-        *,
-        queue: str | None = None,
-        priority: int | None = None,
-        max_attempts: int | None = None,
-        tags: Sequence[str] | None = None,
-        meta: Mapping[str, Any] | None = None,
-        scheduled_at: datetime | None = None,
-        schedule_in: float | timedelta | None = None,
-        unique: Unique | None = None,
-        **unknown: Never,
+        **options: Unpack[SpecOptions],
     ) -> None:
-        if unknown:
-            refuse_unknown(unknown, OPTIONS, "JobSpec")
         if isinstance(worker, str):
-            self.worker = check_name("worker", worker)
+            kind = kind_of(worker)
             self._worker: WorkerLike | None = None
-            base = DEFAULTS
-        elif isinstance(name := getattr(worker, "worker_name", None), str):
-            self.worker = name
+        elif isinstance(getattr(worker, "spec_kind", None), tuple):
+            kind = worker.spec_kind
             self._worker = worker
-            base = {**DEFAULTS, **worker.spec_defaults}
         else:
             raise InvalidOption(f"worker: expected a worker or its name, got {worker!r}")
-        # One by one: this is done for every job, and a dict of options costs as much again.
-        self.queue = base["queue"] if queue is None else check_name("queue", queue)
-        self.priority = base["priority"] if priority is None else _check_priority("priority", priority)
-        self.max_attempts = (
-            base["max_attempts"] if max_attempts is None else _check_max_attempts("max_attempts", max_attempts)
-        )
-        self.tags = base["tags"] if tags is None else check_names("tags", tags)
-        self.meta_json = base["meta_json"] if meta is None else _check_meta("meta", meta)
-        self.unique = base["unique"] if unique is None else _check_unique("unique", unique)
-        if scheduled_at is None and schedule_in is None:
-            self.scheduled_at, self.schedule_in = base["scheduled_at"], base["schedule_in"]
-        else:  # replaces that of the worker, whichever of the two it has
-            times = {"scheduled_at": scheduled_at, "schedule_in": schedule_in}
-            due = checked_options({name: value for name, value in times.items() if value is not None})
-            self.scheduled_at, self.schedule_in = due.get("scheduled_at"), due.get("schedule_in")
+        self.kind = with_options(kind, options, "JobSpec") if options else kind
         # What the flush fills in, too: an attribute that comes late costs each spec a dict with keys of its own.
         self.state = None
         self.conflict = False
         self._id: int | None = None
-        self._args: Mapping[str, Any] = {} if args is None else args
-        self.args_json = ""
+        if args is None:
+            args = {}
         try:
-            self._store(self._args)
+            self._store(args)
         except Exception:
             # A placeholder is the one value that may be refused here, by whatever a validator of the user's makes of
             # it. Looked for only now, because few specs have one.
             if not has_later(args):
                 raise
-            self._args = self._unfilled = cast(Mapping[str, Any], args)
+            self._args = self._unfilled = args
+            self.args_json = ""
             if self._worker is not None:
-                self._worker.check_known(self._args)
+                self._worker.check_known(args)
 
     def _store(self, args: Mapping[str, Any]) -> None:
         self._args = args if self._worker is None else self._worker.checked_args(args)
@@ -225,110 +220,38 @@ class JobSpec(ObanBase):
         return f"<JobSpec worker={self.worker!r} queue={self.queue!r} id={self._id}>"
 
 
-DEFAULTS: Mapping[str, Any] = {
-    "queue": "default",
-    "priority": 0,
-    "max_attempts": 20,
-    "tags": (),
-    "meta_json": "{}",
-    "scheduled_at": None,
-    "schedule_in": None,
-    "unique": None,
-}
 _STATES: dict[str, JobState] = {state.value: state for state in JobState}
 
 
-def checked_options(given: Mapping[str, Any], what: str = "JobSpec") -> dict[str, Any]:
-    """`given` options of a spec, each checked, under the name and in the form in which a spec keeps it.
+def _in_kind(at: int) -> property:
+    """The attribute that stands at this place of the spec's kind."""
 
-    :raises InvalidOption: naming the option, what was given and what is expected.
-    """
-    options: dict[str, Any] = {}
-    for name, value in given.items():
-        options[name] = _CHECKS[name](name, value)
-    if options.get("scheduled_at") is not None and options.get("schedule_in") is not None:
-        raise InvalidOption(f"{what}: both scheduled_at and schedule_in were given; choose one")
-    if "meta" in options:
-        options["meta_json"] = options.pop("meta")
-    return options
+    def read(spec: JobSpec) -> Any:
+        return spec.kind[at]
+
+    def write(spec: JobSpec, value: object) -> None:
+        spec.kind = (*spec.kind[:at], value, *spec.kind[at + 1 :])
+
+    return property(read, write)
 
 
-def check_name(name: str, value: object) -> str:
-    """`value` as a name that PostgreSQL can store.
-
-    :param name: of the option, for the message.
-    :raises InvalidOption: when it is blank, too long or no text.
-    """
-    if type(value) is str and value in _GOOD_NAMES:  # the same few again and again
-        return value
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidOption(f"{name}: expected a name, got {value!r}")
-    if len(value) > MAX_NAME:
-        raise InvalidOption(f"{name}: at most {MAX_NAME} characters, got {len(value):,}: {value[:40]!r}…")
-    if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
-        raise InvalidOption(f"{name}: a NUL or a lone surrogate, which PostgreSQL can't store as text, in {value!r}")
-    if len(_GOOD_NAMES) < 1_000:
-        _GOOD_NAMES.add(value)
-    return value
+for _at, _name in enumerate(FIELDS):
+    setattr(JobSpec, _name, _in_kind(_at))
 
 
-_GOOD_NAMES: set[str] = set()
+def _signature() -> inspect.Signature:
+    """The parameters of a spec by name, for readers: type checkers have :class:`SpecOptions`."""
+    given = inspect.signature(JobSpec.__init__)
+    positional = [one for one in given.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    hints = SpecOptions.__annotations__
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints.get(name, Any))
+        for name in OPTIONS
+    ]
+    return given.replace(parameters=[*positional, *options])
 
 
-def _integer(least: int, most: int, meaning: str) -> Callable[[str, object], int]:
-    def check(name: str, value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise InvalidOption(f"{name}: expected {least} to {most:,} ({meaning}), got {value!r}")
-        return value
-
-    return check
-
-
-def check_names(name: str, value: object) -> tuple[str, ...]:
-    """`value` as a sequence of names; see :func:`check_name`."""
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        raise InvalidOption(f"{name}: expected a sequence of strings, got {value!r}")
-    return tuple(check_name(f"one of {name}", item) for item in cast(Sequence[object], value))
-
-
-def _check_meta(name: str, value: Mapping[str, Any]) -> str:
-    return encode(value, name)
-
-
-def _check_time(name: str, value: object) -> datetime:
-    if not isinstance(value, datetime):
-        raise InvalidOption(f"{name}: expected an aware datetime, got {value!r}")
-    if value.tzinfo is None or value.utcoffset() is None:
-        raise InvalidOption(
-            f"{name}: {value.isoformat()} has no time zone, so it names no instant; "
-            "give an aware datetime, such as datetime.now(timezone.utc) + timedelta(hours=1)"
-        )
-    return value
-
-
-def _check_delay(name: str, value: object) -> float:
-    return seconds(value, name)
-
-
-def _check_unique(name: str, value: object) -> Unique:
-    if not isinstance(value, Unique):
-        raise InvalidOption(f"{name}: expected Unique(…), got {value!r}")
-    return value
-
-
-_check_priority = _integer(0, 9, "0 runs first")
-_check_max_attempts = _integer(1, 32_767, "how often the job may run")
-
-_CHECKS: Mapping[str, Callable[[str, Any], object]] = {
-    "queue": check_name,
-    "priority": _check_priority,
-    "max_attempts": _check_max_attempts,
-    "tags": check_names,
-    "meta": _check_meta,
-    "scheduled_at": _check_time,
-    "schedule_in": _check_delay,
-    "unique": _check_unique,
-}
+JobSpec.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
 
 # Mapped so that a session takes it, but by its primary key alone: everything else is plain attributes, which cost a
 # third of what mapped ones do. The flush hook takes specs out before the mapper would write them. The mapper's wrapper

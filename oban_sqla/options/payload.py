@@ -28,9 +28,12 @@ def encode(value: Mapping[str, Any], what: str, limit: int = MAX_BYTES) -> str:
     :param limit: the longest text in bytes.
     :raises InvalidArgs: for the first value that JSON or ``jsonb`` can't carry, with its path; for more than `limit`.
     """
-    if not isinstance(value, Mapping):
+    if type(value) is dict:  # asked first, because the next question costs as much as the encoding
+        plain = cast(dict[str, Any], value)
+    elif isinstance(value, Mapping):
+        plain = dict(value)
+    else:
         raise InvalidArgs(f"{what}: expected a dict with string keys, got {_kind(value)}")
-    plain = cast(dict[str, Any], value) if type(value) is dict else dict(value)
     if not plain:
         return "{}"
     for key, item in plain.items():

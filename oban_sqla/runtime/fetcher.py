@@ -11,7 +11,7 @@ from ..workers.registry import workers
 from .cursor import Cursor
 from .lanes.lane import Lane, StatementFailed
 from .pace import Pace
-from .row import Row
+from .row import Row, row_of
 
 FORGET_UNKNOWN_AFTER = 60.0
 """Seconds after which a worker that was left out of the fetches is fetched again."""
@@ -84,7 +84,7 @@ class Fetcher:
                 self.more = True
                 raise
             told["count"] = len(fetched)
-        rows = [Row(values, self._queue, self._attempted_by) for values in fetched]
+        rows = [row_of(*values, self._queue, self._attempted_by) for values in fetched]
         if len(rows) > 1:
             rows.sort(key=lambda row: row.order)  # RETURNING has no order
         self._pace.trip(time.monotonic() - began)

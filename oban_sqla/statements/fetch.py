@@ -4,10 +4,15 @@ The rows are found and locked by an ordered scan of the fetch index and then upd
 repeat the state: that would invite a second scan. What another transaction has locked is skipped.
 """
 
-from typing import Any
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
     DateTime,
     Executable,
@@ -24,31 +29,50 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from ..models.base import utc_now
-from ..models.job import jobs
+from ..models.job import jobs, names
+from ..types import UTCDateTime, WorkerName
 from .statement import array, ids, parameter, state, statement
 
-FETCHED = (
-    "id",
-    "worker",
-    "attempt",
-    "max_attempts",
-    "priority",
-    "args",
-    "meta",
-    "errors",
-    "tags",
-    "inserted_at",
-    "scheduled_at",
-    "attempted_at",
-    "cancelled_at",
-    "completed_at",
-    "discarded_at",
-)
-"""What a fetch returns of each job, in this order."""
+_KNOWN = ("state", "queue", "attempted_by")
+"""Columns of a job whose values follow from the fetch itself."""
+
+F = TypeVar("F")
+
+
+def _with_every_column(row: type[F]) -> type[F]:
+    """Add the columns of :class:`Job` that only its table names."""
+    declared = row.__annotations__
+    row.__annotations__ = {name: declared.get(name, "Any") for name in names([*declared], without=_KNOWN)}
+    return row
+
+
+@dataclass(slots=True, eq=False, repr=False)
+@_with_every_column
+class Fetched:
+    """What a fetch returns of each job, in this order. JSON stays text."""
+
+    id: int
+    worker: str
+    attempt: int
+    max_attempts: int
+    priority: int
+    args: str
+    meta: str
+    errors: str
+    tags: list[str]
+    inserted_at: datetime
+    scheduled_at: datetime
+    attempted_at: datetime
+    cancelled_at: datetime | None
+    completed_at: datetime | None
+    discarded_at: datetime | None
+
+
+FETCHED = tuple(field.name for field in fields(Fetched))
 
 
 def taking(free: Select[Any]) -> ReturningUpdate[Any]:
@@ -59,28 +83,38 @@ def taking(free: Select[Any]) -> ReturningUpdate[Any]:
         jobs.c.attempted_at: utc_now(),
         jobs.c.attempted_by: array("attempted_by"),
     }
-    texts = {name: cast(jobs.c[name], Text).label(name) for name in ("args", "meta", "errors")}
-    times = {name: _time(name).label(name) for name in FETCHED if name.endswith("_at")}
-    plain = {name: type_coerce(jobs.c[name], Text).label(name) for name in ("worker",)}
-    columns = [(texts | times | plain).get(name, jobs.c[name]) for name in FETCHED]
-    return update(jobs).where(jobs.c.id == func.any(ids(free))).values(taken).returning(*columns)
+    returned = [_returned(jobs.c[name]) for name in FETCHED]
+    return update(jobs).where(jobs.c.id == func.any(ids(free))).values(taken).returning(*returned)
+
+
+def _returned(column: Column[Any]) -> ColumnElement[Any]:
+    match column.type:
+        case JSONB():
+            return cast(column, Text).label(column.name)
+        case UTCDateTime():
+            return _time(column).label(column.name)
+        case WorkerName():
+            return type_coerce(column, Text).label(column.name)
+        case _:
+            return column
 
 
 _FIRST: ColumnElement[Any] = literal_column("timestamp '0001-01-01'")
 _LAST: ColumnElement[Any] = literal_column("timestamp '9999-12-31'")
-_MAY_BE_NULL = ("cancelled_at", "completed_at", "discarded_at")
 
 
-def _time(name: str) -> ColumnElement[Any]:
+def _time(column: Column[Any]) -> ColumnElement[Any]:
     """The column where Python has such a time.
 
     PostgreSQL knows infinity, and years before 1 and after 9999. A driver that meets one fails when the fetch is
     already committed, and would again with every fetch.
     """
-    value = type_coerce(jobs.c[name], DateTime())
-    if name in _MAY_BE_NULL:
+    value = type_coerce(column, DateTime())
+    if column is jobs.c.attempted_at:  # set by this very statement
+        return value
+    if column.nullable:
         return case((value.between(_FIRST, _LAST), value))
-    return value if name == "attempted_at" else func.greatest(func.least(value, _LAST), _FIRST, type_=DateTime())
+    return func.greatest(func.least(value, _LAST), _FIRST, type_=DateTime())
 
 
 def _free() -> Select[Any]:

@@ -10,13 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import (
-    ColumnClause,
+    Column,
     ColumnElement,
     Executable,
-    Float,
-    Integer,
     LargeBinary,
-    SmallInteger,
     TableValuedAlias,
     Text,
     case,
@@ -26,41 +23,33 @@ from sqlalchemy import (
     insert,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from ..models.base import utc_now
-from ..models.job import jobs
+from ..models.columns import is_brought, options_of
+from ..models.job import jobs, mapped
 from ..types import JobStateType
 from .notify import notify, notify_at_once
+from .sent import KEY, KIND, KIND_WITHOUT_KEYS, ROW, Sent
 from .statement import array, parameter, seconds_from, state, statement
 
 CHUNK = 5_000
 
-# What tells jobs apart is sent a row; what many have in common, once a kind. A thousand jobs of one worker differ in
-# nothing but their args, and encoding nine arrays for them costs the client more than the server's insert.
-_ROW = (column("kind", Integer), column("args", Text))
-_KIND = (
-    column("worker", Text),
-    column("queue", Text),
-    column("meta", Text),
-    column("tags", Text),
-    column("priority", SmallInteger),
-    column("max_attempts", SmallInteger),
-    column("at", TIMESTAMP(timezone=False)),
-    column("delay", Float),
-)
-_INSERTED = ("worker", "queue", "args", "meta", "tags", "priority", "max_attempts", "scheduled_at", "state")
+
+_BROUGHT = tuple(one for one in mapped if is_brought(one))
+_INSERTED = (*(one.name for one in _BROUGHT), "state")
 
 
-def _unnested(name: str, place: str, columns: Sequence[ColumnClause[Any]]) -> TableValuedAlias:
-    given = func.unnest(*(array(c.name, c.type) for c in columns))
+def _unnested(name: str, place: str, sent: Sequence[Sent]) -> TableValuedAlias:
+    given = func.unnest(*(array(one.name, one.type) for one in sent))
+    columns = [column(one.name, one.type) for one in sent]
     return given.table_valued(*columns, with_ordinality=place).render_derived(name=name).alias(name)
 
 
 def _insert(keyed: bool) -> Executable:
-    rows = _unnested("given", "place", (*_ROW, column("uniq_key", LargeBinary)) if keyed else _ROW)
-    kinds = _unnested("kinds", "kind", (*_KIND, column("uniq_mask", SmallInteger)) if keyed else _KIND)
+    rows = _unnested("given", "place", (*ROW, KEY) if keyed else ROW)
+    kinds = _unnested("kinds", "kind", KIND if keyed else KIND_WITHOUT_KEYS)
     r, k = rows.c, kinds.c
     values = _values(r.args, k)
     source = rows.join(kinds, k.kind == r.kind)
@@ -79,20 +68,22 @@ def _insert(keyed: bool) -> Executable:
     )
 
 
-def _values(args: ColumnElement[Any], kind: Any) -> list[Any]:
-    """What goes into the columns of :data:`_INSERTED`."""
+def _values(args: ColumnElement[Any], kind: Any) -> list[ColumnElement[Any]]:
+    """What goes into the columns of :data:`_INSERTED`.
+
+    :param kind: the parameters of :data:`KIND` by name.
+    """
     due = func.coalesce(kind.at, utc_now() + seconds_from(kind.delay), utc_now())
-    return [
-        kind.worker,
-        kind.queue,
-        cast(args, JSONB),
-        cast(kind.meta, JSONB),
-        cast(kind.tags, ARRAY(Text)),
-        kind.priority,
-        kind.max_attempts,
-        due,
-        cast(case((due > utc_now(), state("scheduled")), else_=state("available")), JobStateType),
-    ]
+    special: dict[str, ColumnElement[Any]] = {"worker": kind.worker, "args": cast(args, JSONB), "scheduled_at": due}
+    values = [special[one.name] if one.name in special else _value(kind, one) for one in _BROUGHT]
+    return [*values, cast(case((due > utc_now(), state("scheduled")), else_=state("available")), JobStateType)]
+
+
+def _value(kind: Any, of: Column[Any]) -> ColumnElement[Any]:
+    [option] = options_of(of)
+    sent: ColumnElement[Any] = getattr(kind, option.parameter)
+    travels_as_text = isinstance(of.type, JSONB | ARRAY)
+    return cast(sent, of.type) if travels_as_text else sent
 
 
 def _returned() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
@@ -105,7 +96,7 @@ def insert_one() -> Executable:
 
     Arrays of one, and their join, cost the client and the server as much again as the row does.
     """
-    kind = SimpleNamespace(**{c.name: parameter(c.name, c.type) for c in _KIND})
+    kind = SimpleNamespace(**{one.name: parameter(one.name, one.type) for one in KIND_WITHOUT_KEYS})
     made = select(*_values(parameter("args"), kind))
     return insert(jobs).from_select(_INSERTED, made, include_defaults=False).returning(*_returned())
 

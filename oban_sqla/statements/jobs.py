@@ -4,13 +4,14 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Executable, Select, func, select
 
-from ..models.job import jobs
+from ..models.job import jobs, names
 from .statement import array, statement
 
-COLUMNS = (
+_FIRST = (
     "id", "state", "queue", "worker", "attempt", "max_attempts", "priority", "tags",
     "inserted_at", "scheduled_at", "attempted_at", "completed_at", "cancelled_at", "discarded_at",
 )  # fmt: skip
+COLUMNS = names(_FIRST, without=("args", "meta", "errors", "attempted_by"))
 """Of the jobs table, in this order; ``error`` comes after them."""
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import InstanceState, Session
 from .. import telemetry
 from ..errors import InvalidOption, ObanError, UnknownWorker
 from ..runtime.acks import Ack, parameters
-from ..runtime.row import Row
+from ..runtime.row import Row, row_of
 from ..statements.ack import acknowledge, complete
 from ..statements.drain import runnable, state_of, take
 from ..types import naive_utc
@@ -157,7 +157,7 @@ class Drainer:
             ran=self.ran,
             attempted_by=self._attempted_by,
         ).one_or_none()
-        return None if found is None else Row(found[:-1], found[-1], self._attempted_by)
+        return None if found is None else row_of(*found, self._attempted_by)
 
     def _see_through(self, trial: Trial) -> None:
         savepoint = Savepoint(self._session)

@@ -12,10 +12,12 @@ from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption, ObanError
 from ..models import JobSpec
+from ..models.kind import by_column
 from ..models.spec import WorkerLike
 from ..runtime.acks import Ack
 from ..runtime.executors.call import Raised, Returned
-from ..runtime.row import Row
+from ..runtime.row import Row, row_of
+from ..statements.fetch import FETCHED
 from ..workers.outcomes import Outcome
 from ..workers.registry import workers
 from .drain import NODE
@@ -107,21 +109,7 @@ def _spec(spec: JobSpec | WorkerLike | type[Any] | str, args: Mapping[str, Any] 
 
 def _row(spec: JobSpec, attempt: int) -> Row:
     now = datetime.now(UTC).replace(tzinfo=None)
-    values = (
-        spec.id or 0,
-        spec.worker,
-        attempt,
-        spec.max_attempts,
-        spec.priority,
-        spec.args_json,
-        spec.meta_json,
-        "[]",
-        list(spec.tags),
-        now,
-        now,
-        now,
-        None,
-        None,
-        None,
-    )
-    return Row(values, spec.queue, [NODE, str(uuid4())])
+    values = dict.fromkeys(FETCHED) | by_column(spec.kind)
+    values |= {"id": spec.id or 0, "attempt": attempt, "args": spec.args_json, "errors": "[]"}
+    values |= dict.fromkeys(("inserted_at", "scheduled_at", "attempted_at"), now)
+    return row_of(*(values[name] for name in FETCHED), spec.queue, [NODE, str(uuid4())])

@@ -15,11 +15,10 @@ from typing import Any, cast
 
 from ..errors import InvalidArgs, InvalidOption
 from ..models import JobSpec
-from ..models.spec import OPTIONS, WorkerLike
+from ..models.kind import OPTIONS
+from ..models.spec import WorkerLike
 from ..options.schedule import schedule
 from ..options.unique import Unique
-
-_COPIED = ("worker", *(option for option in OPTIONS if option not in ("meta", "unique", "scheduled_at")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,17 +114,9 @@ def packed(job: JobSpec | WorkerLike) -> str:
             f"a cron entry of {spec.worker!r}: scheduled_at is one instant, an entry has many; "
             "drop it, or use schedule_in"
         )
-    stored: dict[str, Any] = {name: getattr(spec, name) for name in _COPIED if getattr(spec, name) is not None}
-    stored |= {"args": json.loads(spec.args_json), "meta": spec.meta}
-    if (unique := spec.unique) is not None:
-        period = unique.period.total_seconds() if isinstance(unique.period, timedelta) else unique.period
-        stored["unique"] = {
-            "period": period,
-            "fields": list(unique.fields),
-            "keys": list(unique.keys),
-            "states": list(unique.state_names),
-        }
-    return json.dumps(stored)
+    kept = {name: (option, getattr(spec, option.attribute)) for name, option in OPTIONS.items()}
+    stored = {name: option.value(value) for name, (option, value) in kept.items() if value is not None}
+    return json.dumps({"worker": spec.worker, "args": json.loads(spec.args_json), **stored})
 
 
 def copied(stored: Mapping[str, Any], notes: Mapping[str, Any], at: datetime | None = None) -> JobSpec:

@@ -7,26 +7,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, overload
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import Unpack
 
 from ..errors import InvalidOption, refuse_unknown
 from ..models import Job, JobSpec
-from ..models.spec import OPTIONS as SPEC_OPTIONS
-from ..models.spec import check_name, check_names, checked_options
+from ..models.checks import check_name, check_names
+from ..models.kind import FIELDS, OPTIONS, Kind, kind_of, with_options
+from ..models.spec import CommonOptions, SpecOptions, WorkerLike
 from ..options.backoff import Backoff, BackoffOption, default_backoff
 from ..options.duration import seconds
-from ..options.unique import Unique
 from .arguments import Arguments
 from .cron import Cron
 from .hooks import checked_hooks
 from .registry import default_name, origin_of, workers
-
-if TYPE_CHECKING:
-    from datetime import datetime
 
 P = ParamSpec("P")
 C = ParamSpec("C")
@@ -40,17 +37,11 @@ EXECUTORS = ("auto", "async", "thread")
 Seconds = float | timedelta
 
 
-class WorkerOptions(TypedDict, total=False):
+class WorkerOptions(CommonOptions, total=False):
     """The options of ``@job`` and ``@worker``, which document them."""
 
     name: str | None
     aliases: Sequence[str]
-    queue: str
-    priority: int
-    max_attempts: int
-    tags: Sequence[str]
-    meta: Mapping[str, Any] | None
-    unique: Unique | None
     timeout: Seconds | None
     deadline: Seconds | None
     backoff: BackoffOption
@@ -60,17 +51,8 @@ class WorkerOptions(TypedDict, total=False):
     hooks: Sequence[object]
 
 
-class SpecOptions(TypedDict, total=False):
-    """The options of one job, documented by :class:`JobSpec`."""
-
-    queue: str
-    priority: int
-    max_attempts: int
-    tags: Sequence[str]
-    meta: Mapping[str, Any] | None
-    scheduled_at: datetime | None
-    schedule_in: float | timedelta | None
-    unique: Unique | None
+_OF_ITS_SPECS = tuple(name for name, option in OPTIONS.items() if option.of_worker)
+WORKER_OPTIONS = tuple({**WorkerOptions.__annotations__, **dict.fromkeys(_OF_ITS_SPECS)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +65,8 @@ class Worker:
     target: Callable[..., Any]
     arguments: Arguments | None
     """The parameters of a function; None for a class, whose ``process`` takes the job."""
-    spec_defaults: Mapping[str, Any]
+    spec_kind: Kind
+    """What its specs have unless they say otherwise."""
     timeout: float | None
     deadline: float | None
     backoff: BackoffOption
@@ -101,6 +84,12 @@ class Worker:
     def is_async(self) -> bool:
         """Whether its jobs run on the event loop."""
         return self.executor == "async"
+
+    @property
+    def spec_defaults(self) -> Mapping[str, Any]:
+        """The options in which its specs differ from those of a worker without any."""
+        own = zip(FIELDS, self.spec_kind, kind_of(self.name), strict=True)
+        return {name: value for name, value, usual in own if value != usual}
 
     @property
     def cron_entry(self) -> Cron | None:
@@ -160,9 +149,9 @@ class JobFunction(Generic[P, C, R]):
         return self.worker.name
 
     @property
-    def spec_defaults(self) -> Mapping[str, Any]:
+    def spec_kind(self) -> Kind:
         """The options of its jobs, unless a job has its own."""
-        return self.worker.spec_defaults
+        return self.worker.spec_kind
 
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         """Validate args.
@@ -189,7 +178,7 @@ class JobFunction(Generic[P, C, R]):
         :returns: the spec of the job.
         :raises InvalidArgs: for arguments that don't fit the function's parameters, or JSON can't represent.
         """
-        return _spec(self.worker, args, kwargs, {})
+        return _spec(self.worker, self.worker, args, kwargs)
 
     def options(self, **options: Unpack[SpecOptions]) -> WithOptions[P]:
         """Change options for one job or some: ``fn.options(queue="slow").new(…)``. The function is not changed.
@@ -215,10 +204,18 @@ class WithOptions(Generic[P]):
     """A worker together with options for its next jobs."""
 
     def __init__(self, worker: Worker, options: SpecOptions) -> None:
-        refuse_unknown(options, SPEC_OPTIONS, f"{worker.name}.options()")
-        self._worker = worker
-        self._options = checked_options({key: value for key, value in options.items() if value is not None})
-        self._given = options
+        self.worker = worker
+        self.spec_kind = with_options(worker.spec_kind, options, f"{worker.name}.options()")
+
+    @property
+    def worker_name(self) -> str:
+        return self.worker.name
+
+    def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self.worker.checked_args(args)
+
+    def check_known(self, args: Mapping[str, Any]) -> None:
+        self.worker.check_known(args)
 
     def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec:
         """Make a job that calls the function with these arguments and runs with the options given before.
@@ -228,20 +225,17 @@ class WithOptions(Generic[P]):
         :returns: the spec of the job.
         :raises InvalidArgs: for arguments that don't fit the function's parameters, or JSON can't represent.
         """
-        return _spec(self._worker, args, kwargs, self._given)
+        return _spec(self.worker, self, args, kwargs)
 
 
-def _spec(worker: Worker, args: tuple[Any, ...], kwargs: dict[str, Any], options: SpecOptions) -> JobSpec:
+def _spec(worker: Worker, like: WorkerLike, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobSpec:
+    """A spec of `worker`, with the options of `like`."""
     if worker.arguments is not None:
-        return _make_spec(worker, worker.arguments.bind(args, kwargs), **options)
+        return JobSpec(like, worker.arguments.bind(args, kwargs))
     if len(args) > 1:
         raise InvalidOption(f"{worker.name}.new(): expected one dict of args, then options by name, got {args!r}")
-    refuse_unknown(kwargs, SPEC_OPTIONS, f"{worker.name}.new()")
-    return _make_spec(worker, *args, **{**options, **kwargs})
-
-
-# Its **unknown: Never makes type checkers find misspelt options, and refuse any ** of a dict.
-_make_spec = cast(Callable[..., JobSpec], JobSpec)
+    refuse_unknown(kwargs, OPTIONS, f"{worker.name}.new()")
+    return JobSpec(like, *args, **cast(SpecOptions, kwargs))
 
 
 class WorkerClass(Protocol[T_co]):
@@ -249,7 +243,7 @@ class WorkerClass(Protocol[T_co]):
 
     worker: Worker
     worker_name: str
-    spec_defaults: Mapping[str, Any]
+    spec_kind: Kind
 
     def __call__(self) -> T_co: ...
 
@@ -342,7 +336,7 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
     """
     if fn is not None:
         return _function_worker(fn, {})
-    refuse_unknown(options, WorkerOptions.__annotations__, "@job")
+    refuse_unknown(options, WORKER_OPTIONS, "@job")
 
     def decorate(decorated: Callable[..., Any]) -> JobFunction[..., ..., Any]:
         return _function_worker(decorated, options)
@@ -389,7 +383,7 @@ def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T]], WorkerClass[
     :raises InvalidOption: for a misspelt option, a value that is not valid, or a class without ``process``.
     :raises WorkerConflict: if another class has the name.
     """
-    refuse_unknown(options, WorkerOptions.__annotations__, "@worker")
+    refuse_unknown(options, WORKER_OPTIONS, "@worker")
 
     def decorate(cls: type[T]) -> WorkerClass[T]:
         process = getattr(cls, "process", None)
@@ -399,10 +393,10 @@ def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T]], WorkerClass[
         for name, value in {
             "worker": made,
             "worker_name": made.name,
-            "spec_defaults": made.spec_defaults,
+            "spec_kind": made.spec_kind,
             "checked_args": staticmethod(made.checked_args),
             "check_known": staticmethod(made.check_known),
-            "new": staticmethod(lambda *args, **kwargs: _spec(made, args, kwargs, {})),  # pyright: ignore
+            "new": staticmethod(lambda *args, **kwargs: _spec(made, made, args, kwargs)),  # pyright: ignore
         }.items():
             setattr(cls, name, value)
         return cast(WorkerClass[T], cls)
@@ -430,14 +424,15 @@ def _register(target: Any, arguments: Arguments | None, options: WorkerOptions, 
         raise InvalidOption(f"{what}: a coroutine function runs on the event loop, not in a thread; drop executor=")
     if not isinstance(recorded := options.get("recorded", False), bool):
         raise InvalidOption(f"{what}: recorded is True or False, got {recorded!r}")
-    given = {key: value for key, value in options.items() if key in SPEC_OPTIONS and value is not None}
+    given: Mapping[str, Any] = cast(Any, options)
+    of_specs = {option: given[option] for option in _OF_ITS_SPECS if option in given}
     made = Worker(
         name=name,
         aliases=check_names("aliases", options.get("aliases", ())),
         origin=origin_of(target),
         target=target,
         arguments=arguments,
-        spec_defaults=checked_options(given),
+        spec_kind=with_options(kind_of(name), of_specs, what),
         timeout=_limit(options.get("timeout"), f"{what}: timeout"),
         deadline=_limit(options.get("deadline"), f"{what}: deadline"),
         backoff=_checked_backoff(options.get("backoff"), f"{what}: backoff"),

@@ -106,7 +106,7 @@ assert_type(JobSpec("app.mail.send", {"id": 1}), JobSpec)
 assert_type(spec.id, int | None)
 assert_type(spec.state, JobState | str | None)
 assert_type(spec.conflict, bool)
-JobSpec(bare, prioriy=1)  # type: ignore[arg-type]
+JobSpec(bare, prioriy=1)  # type: ignore[call-arg]
 JobSpec(7)  # type: ignore[arg-type]
 
 

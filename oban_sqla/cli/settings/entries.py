@@ -9,7 +9,7 @@ from typing import Any
 
 from ...errors import InvalidArgs, InvalidOption
 from ...models import JobSpec
-from ...models.spec import OPTIONS
+from ...models.kind import OPTIONS
 from ...options.unique import Unique
 from ...workers.cron import Cron, packed
 from ...workers.registry import workers

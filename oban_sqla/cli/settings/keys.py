@@ -12,7 +12,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from ...errors import InvalidOption
-from ...models.spec import check_name
+from ...models.checks import check_name
 from ...options.heartbeat import Heartbeat
 from ...options.prune import Prune, PrunePolicy
 from ...options.queue import Queue, as_queue

@@ -1,0 +1,102 @@
+"""What many jobs have in common: their worker and their options, in the order of the table.
+
+Specs of one worker that say nothing else share one kind, which is a plain tuple. A spec without options costs nothing
+for them, and a bulk insertion sends each kind once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import InvalidOption, unknown_option
+from .checks import check_name
+from .columns import Option, options_of
+from .job import jobs, mapped
+
+Kind = tuple[Any, ...]
+"""A worker's name, and after it the value of each of :data:`OPTIONS`, as its check returned it."""
+
+OPTIONS: Mapping[str, Option] = {option.name: option for column in jobs.c for option in options_of(column)}
+"""The options of a spec, by name."""
+
+FIELDS = ("worker", *(option.attribute for option in OPTIONS.values()))
+"""The attributes of a spec that a kind holds, in its order."""
+
+
+_DEFAULTS: Kind = tuple(option.default for option in OPTIONS.values())
+_RIVALS: Mapping[str, tuple[str, ...]] = {
+    option.name: tuple(other.name for other in options_of(column) if other is not option)
+    for column in jobs.c
+    for option in options_of(column)
+}
+"""By option, the others that fill the same column, of which one can have a value."""
+
+_PLACES = {name: FIELDS.index(option.attribute) for name, option in OPTIONS.items()}
+_STEPS = {name: (_PLACES[name], option.check, _RIVALS[name]) for name, option in OPTIONS.items()}
+_named: dict[str, Kind] = {}
+
+
+def kind_of(worker: str) -> Kind:
+    """The kind of the jobs of a worker of which only the name is known.
+
+    :raises InvalidOption: for what can't be a name.
+    """
+    if (kind := _named.get(worker)) is None:
+        kind = (check_name("worker", worker), *_DEFAULTS)
+        if type(worker) is str and len(_named) < 1_000:  # the same few again and again
+            _named[worker] = kind
+    return kind
+
+
+def with_options(kind: Kind, given: Mapping[str, Any], what: str) -> Kind:
+    """`kind` with the options that are `given`; None leaves one as it is.
+
+    :param what: takes them, for messages.
+    :raises InvalidOption: for an unknown option, a value that it can't have, or two options of one column.
+    :raises InvalidArgs: for a dict that JSON can't carry.
+    """
+    values = [*kind]
+    for name, value in given.items():
+        try:
+            place, check, rivals = _STEPS[name]
+        except KeyError:
+            raise unknown_option(name, OPTIONS, what) from None
+        if value is not None:
+            values[place] = check(name, value)
+            if rivals:
+                _replace(values, name, rivals, given, what)
+    return tuple(values)
+
+
+def checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:
+    """The `given` options, each as its check returned it.
+
+    :param what: takes them, for messages.
+    :raises InvalidOption: for a value that an option can't have, None included, or two options of one column.
+    :raises InvalidArgs: for a dict that JSON can't carry.
+    """
+    for name in given:
+        _refuse_both(name, _RIVALS[name], given, what)
+    return {name: OPTIONS[name].check(name, value) for name, value in given.items()}
+
+
+def by_column(kind: Kind) -> dict[str, Any]:
+    """What `kind` says of the columns of a job, by their names; of a column with several options, the first."""
+    values = dict(zip(FIELDS, kind, strict=True))
+    named = {column.name: options[0] for column in mapped if (options := options_of(column))}
+    return {"worker": values["worker"]} | {name: values[option.attribute] for name, option in named.items()}
+
+
+def _replace(values: list[Any], name: str, rivals: Sequence[str], given: Mapping[str, Any], what: str) -> None:
+    """Reset the `rivals` of the option `name`: a worker may have given one."""
+    _refuse_both(name, rivals, given, what)
+    for rival in rivals:
+        values[_PLACES[rival]] = OPTIONS[rival].default
+
+
+def _refuse_both(name: str, rivals: Sequence[str], given: Mapping[str, Any], what: str) -> None:
+    for rival in rivals:
+        if given.get(rival) is not None:
+            first, second = (one for one in OPTIONS if one in (name, rival))
+            raise InvalidOption(f"{what}: both {first} and {second} were given; choose one")
