@@ -79,7 +79,8 @@ class Attempt:
     async def run(self) -> tuple[Ack | None, BaseException | None]:
         """Run the job and say what becomes of it: a :data:`Verdict`, without an ack where another run has the job.
 
-        Raises only what ends the process (KeyboardInterrupt, GeneratorExit).
+        Raises only what ends the process (KeyboardInterrupt, GeneratorExit), and a cancellation by the end of the event
+        loop while the call goes on in a thread.
         """
         row = self.row
         if self.stop is not None:
@@ -108,6 +109,8 @@ class Attempt:
                 except ENDS_PROCESS:
                     raise
                 except BaseException as raised:  # by a hook or the session, or because the call could not begin
+                    if not self._interruptible:
+                        raise  # the event loop ends, and the call goes on elsewhere: what becomes of it is not known
                     ack, error = judge(row, worker, Raised(raised), self.stop)
         finally:
             running.reset(token)
@@ -124,11 +127,12 @@ class Attempt:
         timer = None if limit is None else executor.after(limit, self.ask_to_stop, Stop.TIMEOUT)
         self._interruptible = executor.interruptible
         try:
-            return await executor.run(call)
+            result = await executor.run(call)
         finally:
-            self._interruptible = True
             if timer is not None:
                 timer.cancel()
+        self._interruptible = True
+        return result
 
     async def _run_in_session(self, call: Call, asked: Mapping[str, type]) -> tuple[Ack | None, BaseException | None]:
         session = await self._sessions.open(next(iter(asked.values())))
@@ -145,7 +149,8 @@ class Attempt:
                 self.committed = True
             return ack, error
         finally:
-            await self._close(session)
+            if self._interruptible:  # else the call still uses it
+                await self._close(session)
 
     async def _close(self, session: AsyncSession | Session) -> None:
         try:

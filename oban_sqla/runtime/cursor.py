@@ -29,10 +29,14 @@ class Cursor:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        # Given, and never written again.
         self._clock = clock
+        # The last job fetched: written by read(), forgotten by place and forget().
         self._place: Place | None = None
+        # When the front was last read, and for how many seconds: written by read().
         self._front_at = 0.0
         self._front_cost = 0.0
+        # When the place is to be forgotten, by the clock: written by read() and notice().
         self._until = 0.0
 
     @property

@@ -19,7 +19,9 @@ class Pace:
     """
 
     def __init__(self, most: int) -> None:
+        # Given, and never written again.
         self._most = most
+        # Moving averages in seconds, None before the first: written by job() and trip().
         self._job: float | None = None
         self._trip: float | None = None
 

@@ -15,12 +15,14 @@ FENCED = "fenced"
 
 
 def report_start(row: Row) -> None:
+    """A run of the job begins."""
     if telemetry.listened("oban.job.start"):
         telemetry.execute("oban.job.start", **_fields(row))
 
 
 def report_end(row: Row, state: str, error: BaseException | None, started: float) -> None:
-    """
+    """A run of the job has ended.
+
     :param state: what became of the job, or :data:`FENCED`.
     :param error: what the verdict was found on; None for a run that ended well.
     :param started: when the run began, in monotonic seconds.
@@ -42,6 +44,7 @@ def report_end(row: Row, state: str, error: BaseException | None, started: float
 
 
 def report_fenced(row: Row, error: Fenced) -> None:
+    """A run ended after its job had been given to another one."""
     telemetry.logger.warning("%s", error)
     telemetry.execute("oban.fenced", job_id=row.id, attempt=row.attempt, queue=row.queue)
 

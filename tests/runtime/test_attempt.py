@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from oban_sqla.runtime.acks import Ack
 from oban_sqla.runtime.attempt import Attempt
 from oban_sqla.runtime.executors.inline import Inline
 from oban_sqla.runtime.executors.loop import OnLoop
+from oban_sqla.runtime.executors.thread import Threads
 from oban_sqla.runtime.producer import Producer
 from oban_sqla.runtime.sessions import Sessions
 from oban_sqla.runtime.verdict import Stop
@@ -50,6 +52,15 @@ async def hangs() -> None:
 @job(name="attempt.asks_itself", recorded=True)
 def asks_itself() -> int:
     return current_job().id
+
+
+entered, release = threading.Event(), threading.Event()
+
+
+@job(name="attempt.waits")
+def waits(session: Session) -> None:
+    entered.set()
+    release.wait(20)
 
 
 class Opened(Sessions):
@@ -162,6 +173,24 @@ async def test_telemetry_gets_the_timeout_not_the_cancellation_that_it_caused() 
         telemetry.detach("attempt")
     [fields] = heard
     assert isinstance(fields["error"], JobTimeout)
+
+
+async def test_a_run_that_goes_on_in_its_thread_when_the_loop_ends_is_not_acknowledged() -> None:
+    threads, sessions = Threads("attempt"), Opened()
+    attempt = Attempt(row=fetched("attempt.waits"), executors={"thread": threads}, sessions=sessions)
+    attempt.task = task = asyncio.ensure_future(attempt.run())
+    try:
+        assert await asyncio.to_thread(entered.wait, 10)
+        attempt.ask_to_stop(Stop.SHUTDOWN)
+        await asyncio.sleep(0)
+        assert not task.done(), "a request to stop waits for the thread"
+        task.cancel()  # as asyncio.run does at its end
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert sessions.calls == ["open Session"], "the thread still uses its session"
+    finally:
+        release.set()
+        threads.close()
 
 
 def test_a_plain_function_runs_in_place_without_a_loop() -> None:
