@@ -33,7 +33,7 @@ class Row(Fetched):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # As it was fetched; the job is made anew from that.
-        return Row, ([getattr(self, name) for name in FETCHED], self.queue, self.attempted_by)
+        return Row, (*_values(self), self.queue, self.attempted_by)
 
     @property
     def order(self) -> tuple[int, datetime, int]:

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Job, JobSpec, JobState, enqueue
-from oban_sqla.runtime.row import Row
+from oban_sqla.runtime.row import Row, row_of
 from oban_sqla.statements.fetch import FETCHED
 from tests.support import eventually
 
@@ -72,4 +72,4 @@ def fetched(worker: str, args: str = "{}", *, producer: str = "producer", **valu
         "args": args, "meta": "{}", "errors": "[]", "tags": [],
         "inserted_at": at - timedelta(seconds=1), "scheduled_at": at - timedelta(seconds=1), "attempted_at": at,
     }  # fmt: skip
-    return Row([(plain | values).get(name) for name in FETCHED], "default", ["here", producer])
+    return row_of(*((plain | values).get(name) for name in FETCHED), "default", ["here", producer])
