@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar, cast
 
 from ..errors import InvalidArgs
@@ -20,6 +21,20 @@ class Later:
 
     def __repr__(self) -> str:
         return f"later({getattr(self.fn, '__qualname__', self.fn)!s})"
+
+    def __str__(self) -> str:
+        raise self._not_yet("text")
+
+    def __format__(self, _: str) -> str:
+        raise self._not_yet("text")
+
+    def __bool__(self) -> bool:
+        raise self._not_yet("true or false")
+
+    def _not_yet(self, what: str) -> InvalidArgs:
+        return InvalidArgs(
+            f"{self!r} has no value before the flush, so it can't be made {what}; do that inside of the function"
+        )
 
 
 def later(fn: Callable[[], T]) -> T:
@@ -44,11 +59,26 @@ def later(fn: Callable[[], T]) -> T:
 
 def has_later(value: object) -> bool:
     """Whether a placeholder stands at `value` or inside it."""
-    if isinstance(value, Later):
-        return True
     if isinstance(value, dict):
-        return any(has_later(item) for item in cast(dict[object, object], value).values())
-    return isinstance(value, list | tuple) and any(has_later(item) for item in cast(list[object], value))
+        inside = cast(Collection[object], cast(dict[object, object], value).values())
+    elif isinstance(value, list | tuple | set | frozenset):
+        inside = cast(Collection[object], value)
+    else:
+        return type(value) is Later
+    # Most are of plain values, and every spec is asked.
+    return not _ATOMS.issuperset(map(type, inside)) and any(map(has_later, inside))
+
+
+def kept(value: Any) -> Any:
+    """A copy of `value` that has the same placeholders: what its owner changes later is not in it."""
+    if isinstance(value, dict):
+        return {key: kept(item) for key, item in cast(dict[object, object], value).items()}
+    if isinstance(value, list | tuple):
+        return [kept(item) for item in cast(list[object], value)]
+    return set(cast(set[object], value)) if isinstance(value, set) else value
+
+
+_ATOMS = frozenset((str, int, bool, float, type(None)))
 
 
 def filled(value: Any, path: str = "args") -> Any:
@@ -58,12 +88,18 @@ def filled(value: Any, path: str = "args") -> Any:
     """
     if isinstance(value, Later):
         try:
-            return value.fn()
+            found = value.fn()
         except Exception as error:
             raise InvalidArgs(f"{path}: {value!r} raised {type(error).__name__}: {error}") from error
+        if inspect.iscoroutine(found):
+            found.close()
+            raise InvalidArgs(f"{path}: {value!r} gave a coroutine, and a flush awaits nothing; give a plain function")
+        return found
     if isinstance(value, dict):
         items = cast(dict[str, Any], value).items()
         return {key: filled(item, f"{path}.{key}") for key, item in items}
     if isinstance(value, list | tuple):
         return [filled(item, f"{path}[{index}]") for index, item in enumerate(cast(list[Any], value))]
+    if isinstance(value, set | frozenset):
+        return {filled(item, path) for item in cast(set[Any], value)}
     return value

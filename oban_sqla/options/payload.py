@@ -7,6 +7,7 @@ that are no strings). Here the first such value is named with its path, before a
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,6 +17,11 @@ from ..errors import InvalidArgs
 
 MAX_BYTES = 1_048_576
 
+MOST_DIGITS = 4_300
+"""Of an integer. Python reads no longer ones, and neither does pydantic: the job could never run."""
+
+_TOO_LARGE = 10**MOST_DIGITS
+_MANY_DIGITS = re.compile(rb"[0-9]{%d}" % (MOST_DIGITS + 1))
 _ATOMS = (str, int, float, bool, type(None))
 _ANY_VALUE = frozenset((str, int, bool, type(None)))
 """Types of which every value is one that JSON has, or that the encoder refuses."""
@@ -46,7 +52,7 @@ def encode(value: Mapping[str, Any], what: str, limit: int = MAX_BYTES) -> str:
     except (TypeError, ValueError, RecursionError):
         _check(plain, what)
         raise InvalidArgs(f"{what}: JSON can't carry this value") from None
-    if b"\\u0000" in text:
+    if b"\\u0000" in text or (len(text) > MOST_DIGITS and _MANY_DIGITS.search(text)):
         _check(plain, what)
     if len(text) > limit:
         raise InvalidArgs(
@@ -87,6 +93,9 @@ def _check(value: object, path: str, depth: int = 0) -> None:
                 value.encode()
             except UnicodeEncodeError as error:
                 raise InvalidArgs(f"{path}: a lone surrogate at position {error.start}, which is no text") from None
+    elif isinstance(value, int):
+        if abs(value) >= _TOO_LARGE:
+            raise InvalidArgs(f"{path}: an integer of more than {MOST_DIGITS:,} digits, which Python can't read again")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidArgs(f"{path}: {value!r}, for which JSON has no number")

@@ -6,19 +6,24 @@ parameter while jobs of the old version are still queued.
 
 from __future__ import annotations
 
+import collections.abc
+import difflib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
-from pydantic_core import ErrorDetails, PydanticSerializationError, to_jsonable_python
+from pydantic_core import ErrorDetails, to_json
 from typing_extensions import TypedDict
 
 from ..errors import InvalidArgs, InvalidOption
+from ..models.kind import OPTIONS as SPEC_OPTIONS
 from ..options.later import has_later
+from .ordering import in_order
+from .roundtrip import Parameter, Travel, difference, refuse_foreign
 
 _MISSING = inspect.Parameter.empty
 # Type checkers know only the form with literals.
@@ -29,12 +34,14 @@ class Arguments:
     """The parameters of one function.
 
     :param fn: the function.
-    :param injected: the types whose parameters the runtime fills in; they are no part of a job's args.
+    :param injected: the types whose parameters the runtime fills in; they are not part of a job's args.
+    :param options: the names of the options of a worker, for messages.
     :raises InvalidOption: for parameters that can't be given by name.
     """
 
-    def __init__(self, fn: Callable[..., Any], injected: Sequence[type]) -> None:
+    def __init__(self, fn: Callable[..., Any], injected: Sequence[type], options: Container[str] = ()) -> None:
         self._fn = fn
+        self._options = options
         self._injected_types = tuple(injected)
         self._name = fn.__qualname__.replace("<locals>.", "")
         self._parameters = dict(inspect.signature(fn).parameters)
@@ -63,16 +70,75 @@ class Arguments:
     def check(self, args: Mapping[str, Any]) -> dict[str, Any]:
         """`args` validated, in the form in which JSON carries them.
 
-        :raises InvalidArgs: naming the parameter.
+        :raises InvalidArgs: naming the parameter: what does not fit it, and what would not come back from the database
+            as it was given.
         """
+        travel = self._travel
         try:
-            valid = self._strict.validate_python(args)
+            valid: dict[str, Any] = travel.adapter.validate_python(args)
         except ValidationError as error:
             raise self._invalid(error.errors()) from None
+        if travel.is_open:
+            for name in valid.keys() - travel.parameters.keys():
+                refuse_foreign(valid[name], f"{self._name}: {name}")
+        for parameter in travel.untyped:
+            if parameter.name in valid:
+                refuse_foreign(valid[parameter.name], f"{self._name}: {parameter.name}")
+        stored = self._dumped(valid) if travel.is_converted else valid
+        for parameter in travel.with_sets:
+            if (name := parameter.name) in valid and name in stored:
+                stored[name] = in_order(stored[name], self._dump({name: valid[name]}, "python").get(name))
+        for name, value in args.items():
+            if type(value) in travel.unordered and name in stored:
+                stored[name] = in_order(stored[name], value)
+        if travel.read_again:
+            self._refuse_changed(valid, stored, travel.read_again)
+        return stored
+
+    def _dumped(self, valid: dict[str, Any]) -> dict[str, Any]:
         try:
-            return typing.cast(dict[str, Any], self._strict.dump_python(valid, mode="json", warnings=False))
-        except PydanticSerializationError as error:
-            raise InvalidArgs(f"{self._name}: {_unserializable(valid) or error}") from None
+            return self._dump(valid, "json")
+        except Exception:  # whatever a serializer of the user's raises
+            for name, value in valid.items():
+                try:
+                    self._dump({name: value}, "json")
+                except UnicodeDecodeError:
+                    raise InvalidArgs(
+                        f"{self._name}: {name}: bytes that are not UTF-8, which JSON can't carry; encode them as text, "
+                        "for example with base64"
+                    ) from None
+                except Exception:
+                    raise InvalidArgs(
+                        f"{self._name}: {name}: {type(value).__name__}, which JSON can't carry; pass what identifies it"
+                    ) from None
+            raise
+
+    def _dump(self, valid: dict[str, Any], mode: typing.Literal["json", "python"]) -> dict[str, Any]:
+        dumped: Any = self._strict.dump_python(valid, mode=mode, by_alias=True, round_trip=True, warnings=False)
+        return typing.cast(dict[str, Any], dumped)
+
+    def _refuse_changed(
+        self, valid: Mapping[str, Any], stored: dict[str, Any], parameters: Iterable[Parameter]
+    ) -> None:
+        try:
+            text = to_json(stored)
+        except Exception:
+            return  # where the text is made for good, a message says why it can't be
+        try:
+            back: dict[str, Any] = self._lenient.validate_json(text)
+        except ValidationError as error:
+            raise InvalidArgs(
+                f"{self._name}: {'; '.join(map(self._sentence, error.errors()))}: as it would be stored, it could not "
+                "be read again; annotate the parameter with a type that reads the JSON that it writes"
+            ) from None
+        for parameter in parameters:
+            name = parameter.name
+            if name in valid and (change := difference(valid[name], back.get(name), parameter.holds_any)) is not None:
+                path, how = change
+                raise InvalidArgs(
+                    f"{self._name}: {'.'.join((name, *path))}: {how}; pass what identifies it, or annotate the "
+                    "parameter with a type that reads the JSON that it writes"
+                )
 
     def check_known(self, args: Mapping[str, Any]) -> None:
         """Check what can be before the flush: the names, and the arguments in which no `later` stands.
@@ -134,19 +200,24 @@ class Arguments:
     def _lenient(self) -> TypeAdapter[Any]:
         return self._adapter("ignore")
 
+    @cached_property
+    def _travel(self) -> Travel:
+        return Travel(self._strict, self._is_open)
+
+    @property
+    def _is_open(self) -> bool:
+        return any(parameter.kind is parameter.VAR_KEYWORD for parameter in self._parameters.values())
+
     def _adapter(self, extra: typing.Literal["forbid", "ignore"]) -> TypeAdapter[Any]:
         fields: dict[str, Any] = {}
-        open_ended = False
         for name, parameter in self._parameters.items():
-            if name in self.injected:
-                continue
-            if parameter.kind is parameter.VAR_KEYWORD:
-                open_ended = True
-                continue
-            hint = self._hints[name]
-            fields[name] = hint if parameter.default is _MISSING else typing.NotRequired[hint]
+            if name not in self.injected and parameter.kind is not parameter.VAR_KEYWORD:
+                hint = _several(self._hints[name])
+                fields[name] = hint if parameter.default is _MISSING else typing.NotRequired[hint]
         schema: Any = _typed_dict(self._name, fields)
-        schema.__pydantic_config__ = ConfigDict(extra="allow" if open_ended else extra, arbitrary_types_allowed=True)
+        schema.__pydantic_config__ = ConfigDict(
+            extra="allow" if self._is_open else extra, arbitrary_types_allowed=True, populate_by_name=True
+        )
         try:
             return TypeAdapter(schema)
         except PydanticSchemaGenerationError as error:
@@ -154,27 +225,39 @@ class Arguments:
 
     def _invalid(self, details: Iterable[ErrorDetails]) -> InvalidArgs:
         # Without the values: they may be secret, and messages travel to logs.
-        return InvalidArgs(f"{self._name}: " + "; ".join(map(_sentence, details)))
+        return InvalidArgs(f"{self._name}: " + "; ".join(map(self._sentence, details)))
+
+    def _sentence(self, detail: ErrorDetails) -> str:
+        where = ".".join(str(part) for part in detail["loc"]) or "args"
+        match detail["type"]:
+            case "missing":
+                return f"the argument {where!r} is missing"
+            case "extra_forbidden" if len(detail["loc"]) == 1:
+                return f"there is no parameter {where!r}{self._instead(where)}"
+            case "extra_forbidden":
+                return f"there is no field {where!r}"
+            case _:
+                text = f"{where}: {detail['msg']} (got {type(detail['input']).__name__})"
+                return text + _UNFLUSHED if detail["input"] is None else text
+
+    def _instead(self, name: str) -> str:
+        """What was meant by the `name` of a parameter that there is not."""
+        if name in SPEC_OPTIONS:
+            return f", it is an option: .options({name}=…).new(…)"
+        if name in self._options:
+            return f", it is an option of the worker: @job({name}=…)"
+        near = difflib.get_close_matches(name, [one for one in self._parameters if one not in self.injected], n=1)
+        return f", did you mean {near[0]!r}?" if near else ""
 
 
-def _sentence(detail: ErrorDetails) -> str:
-    where = ".".join(str(part) for part in detail["loc"]) or "args"
-    match detail["type"]:
-        case "missing":
-            return f"the argument {where!r} is missing"
-        case "extra_forbidden":
-            return f"there is no parameter {where!r}"
-        case _:
-            return f"{where}: {detail['msg']} (got {type(detail['input']).__name__})"
+_UNFLUSHED = "; for what the flush will know, such as the key of a new object, pass later(lambda: …)"
 
 
-def _unserializable(valid: Mapping[str, object]) -> str | None:
-    for name, value in valid.items():
-        try:
-            to_jsonable_python(value)
-        except PydanticSerializationError:
-            return f"{name}: {type(value).__name__}, which JSON can't carry; pass what identifies it"
-    return None
+def _several(hint: Any) -> Any:
+    """A list where any iterable will do: pydantic makes an iterator of it, which ends after its first use."""
+    if typing.get_origin(hint) is collections.abc.Iterable:
+        return types.GenericAlias(list, typing.get_args(hint))
+    return hint
 
 
 def _plain(hint: Any) -> Any:

@@ -409,7 +409,7 @@ def _function_worker(fn: Callable[..., Any], options: WorkerOptions) -> JobFunct
         raise InvalidOption(f"@job: expected a function, got {fn!r}; options are given by name: @job(queue=…)")
     if inspect.isasyncgenfunction(fn) or inspect.isgeneratorfunction(fn):
         raise InvalidOption(f"@job {fn.__qualname__}: a generator can't be a job; write a function that returns")
-    arguments = Arguments(fn, (Job, AsyncSession, Session))
+    arguments = Arguments(fn, (Job, AsyncSession, Session), WorkerOptions.__annotations__)
     return JobFunction(fn, _register(fn, arguments, options, inspect.iscoroutinefunction(fn)))
 
 

@@ -1,0 +1,54 @@
+"""What runs when a function is called, seen through its decorators: a plain body, a coroutine, or a generator.
+
+A decorator that hides a coroutine or a generator behind a plain function is how a job is "completed" whose body never
+ran. ``functools.wraps`` leaves a trace of what it wraps, and so do partials, static and bound methods.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, cast
+
+Shape = Literal["plain", "coroutine", "generator", "context manager"]
+
+
+def shape(fn: Callable[..., Any]) -> Shape:
+    """What a call of `fn` itself gives: "plain" for anything that a decorator hides."""
+    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(getattr(type(fn), "__call__", None)):  # noqa: B004
+        return "coroutine"
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        return "generator"
+    code: Any = getattr(fn, "__code__", None)
+    if code is not None and code.co_filename == contextlib.__file__ and code.co_name == "helper":
+        return "context manager"
+    return "plain"
+
+
+def hidden(fn: Callable[..., Any]) -> Shape:
+    """The shape of the outermost layer below `fn` that is not a plain function; "plain" when there is none."""
+    for layer in _below(fn):
+        if (found := shape(layer)) != "plain":
+            return found
+    return "plain"
+
+
+def innermost(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that was written, without its decorators."""
+    return [fn, *_below(fn)][-1]
+
+
+def _below(fn: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    seen = {id(fn)}
+    inner: object = fn
+    while True:
+        if isinstance(inner, functools.partial | functools.partialmethod):
+            inner = cast(object, inner.func)  # pyright: ignore[reportUnknownMemberType]
+        else:
+            inner = getattr(inner, "__wrapped__", None) or getattr(inner, "__func__", None)
+        if not callable(inner) or id(inner) in seen:
+            return
+        seen.add(id(inner))
+        yield inner
