@@ -148,7 +148,7 @@ def _insert_parameters(specs: Sequence[JobSpec]) -> dict[str, Any]:
 
 
 def _masked(kind: Kind) -> Kind:
-    """`kind` with the mask of its unique instead of the whole, which can't be hashed when it was made with lists."""
+    """`kind` with the mask of its unique, which is what a row holds of it."""
     unique: Unique | None = kind[_UNIQUE]
     return kind if unique is None else (*kind[:_UNIQUE], unique.mask, *kind[_UNIQUE + 1 :])
 

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, Self, cast
 
 from sqlalchemy import event
 from sqlalchemy.orm import ClassManager, InstanceState, Mapper, class_mapper
 from typing_extensions import TypedDict, Unpack
 
 from ..errors import InvalidArgs, InvalidOption
-from ..options.later import filled, has_later
+from ..options.later import filled, has_later, kept
 from ..options.payload import MAX_BYTES, encode
 from ..options.unique import Unique
 from ..types import JobState
@@ -145,28 +145,27 @@ class JobSpec(ObanBase):
         self.state = None
         self.conflict = False
         self._id: int | None = None
+        self.args_json = ""
         if args is None:
             args = {}
-        try:
-            self._store(args)
-        except Exception:
-            # A placeholder is the one value that may be refused here, by whatever a validator of the user's makes of
-            # it. Looked for only now, because few specs have one.
-            if not has_later(args):
-                raise
-            self._args = self._unfilled = args
-            self.args_json = ""
+        # Before any validator sees a placeholder: one that accepts anything would make an argument of it.
+        if args and has_later(args):
+            self._unfilled = cast(Mapping[str, Any], kept(args))
             if self._worker is not None:
-                self._worker.check_known(args)
+                self._worker.check_known(self._unfilled)
+        else:
+            self._store(args)
 
     def _store(self, args: Mapping[str, Any]) -> None:
-        self._args = args if self._worker is None else self._worker.checked_args(args)
-        self.args_json = encode(self._args, "args", self.max_args_bytes)
+        checked = args if self._worker is None else self._worker.checked_args(args)
+        # Text, and no reference to what was given: that may change before the flush.
+        self.args_json = encode(checked, "args", self.max_args_bytes)
 
     @property
     def args(self) -> Mapping[str, Any]:
         """The arguments as they will be stored; read-only."""
-        return MappingProxyType(cast(dict[str, Any], self._args))
+        known = json.loads(self.args_json) if self.args_json else self._unfilled
+        return MappingProxyType(cast(dict[str, Any], known))
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -215,6 +214,21 @@ class JobSpec(ObanBase):
         self._id = id
         self.conflict = conflict
         self.state = _STATES.get(state, state)
+
+    def __copy__(self) -> Self:
+        """Another job of the same kind, not enqueued yet."""
+        copy = type(self).__new__(type(self))
+        vars(copy).update(self.__getstate__(), state=None, conflict=False, _id=None)
+        return copy
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Self:
+        return self.__copy__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What a session knows of an object is of that object alone: shared, it would take two for one. The worker is
+        # asked again only for what the flush fills in, and can't be pickled.
+        state = {name: value for name, value in vars(self).items() if name != "_sa_instance_state"}
+        return state if self.waits else state | {"_worker": None}
 
     def __repr__(self) -> str:
         return f"<JobSpec worker={self.worker!r} queue={self.queue!r} id={self._id}>"

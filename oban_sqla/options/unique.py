@@ -88,6 +88,11 @@ class Unique:
                 f"unique, got {self.states!r}"
             )
 
+        # As they are now: lists could change after the key of a job was made, and can't be hashed.
+        for choice in ("fields", "keys", "states"):
+            if not isinstance(chosen := getattr(self, choice), str):
+                object.__setattr__(self, choice, tuple(chosen))
+
     @property
     def state_names(self) -> tuple[str, ...]:
         """The states in which a job counts."""
