@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Heartbeat, Oban, telemetry
+from oban_sqla.options import heartbeat
 from oban_sqla.runtime.duties import lifeline
 from tests.cluster.helpers import QUICK, executing, producer
 from tests.runtime.helpers import execute, load, until
@@ -28,8 +29,9 @@ async def leader(engine: AsyncEngine, **options: Any) -> AsyncIterator[Oban]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Producers that are not ours are dead after a second, too."""
-    monkeypatch.setattr(lifeline, "FOREIGN_STALE_AFTER", 1.0)
-    monkeypatch.setattr(lifeline, "PATIENCE", 2)
+    for module in (heartbeat, lifeline):
+        monkeypatch.setattr(module, "FOREIGN_STALE_AFTER", 1.0)
+        monkeypatch.setattr(module, "PATIENCE", 2)
 
 
 async def looks(oban: Oban, count: int = 6) -> None:

@@ -1,12 +1,13 @@
 """A node of oban-py 0.7 on the same database: a process in an environment of its own.
 
-``OBAN_PY_PYTHON`` names an interpreter that has it. Without, one is made in pytest's cache, by a Python of 3.12 or
-newer from this machine and pip.
+``OBAN_PY_PYTHON`` names an interpreter that has it. Without, one is made once in the user's cache, by a Python of 3.12
+or newer from this machine and pip.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import shutil
@@ -22,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import JobSpec, Oban, job
 from oban_sqla.insight.doctor import examine
-from oban_sqla.runtime.duties import lifeline
+from oban_sqla.options import heartbeat
 from tests.cluster.helpers import QUICK
 from tests.runtime.helpers import insert, load, until
 from tests.support import eventually
@@ -37,7 +38,7 @@ async def ours() -> None: ...
 
 
 @pytest.fixture(scope="session")
-def oban_py(pytestconfig: pytest.Config) -> str:
+def oban_py() -> str:
     """An interpreter that has oban-py."""
     if given := os.environ.get("OBAN_PY_PYTHON"):
         return given
@@ -46,8 +47,15 @@ def oban_py(pytestconfig: pytest.Config) -> str:
     )
     if base is None:
         pytest.skip("oban-py needs Python 3.12 or newer, and there is none on this machine")
-    cache: Any = pytestconfig.cache
-    home = Path(cache.mkdir(f"oban-py-{VERSION}")) / f"venv-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "oban-sqla"
+    home = cache / f"oban-py-{VERSION}"
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # other workers, and other checkouts, wait for the first
+        return _installed(base, home / "venv")
+
+
+def _installed(base: str, home: Path) -> str:
     python = str(home / "bin" / "python")
     if not _says(python, "import oban, psycopg_pool; print(True)"):
         shutil.rmtree(home, ignore_errors=True)
@@ -136,7 +144,7 @@ async def test_its_living_jobs_are_never_rescued(engine: AsyncEngine, foreign: F
 async def test_the_jobs_of_a_dead_one_are(
     engine: AsyncEngine, foreign: Foreign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifeline, "FOREIGN_STALE_AFTER", 2.0)
+    monkeypatch.setattr(heartbeat, "FOREIGN_STALE_AFTER", 2.0)
     async with Oban(engine, **QUICK):
         [job_id] = await insert(engine, JobSpec("oban_py_node.Theirs", {"seconds": 600}, queue="theirs"))
         await until(engine, job_id, "executing")
@@ -161,7 +169,7 @@ async def test_the_doctor_warns_when_it_leads(engine: AsyncEngine, foreign: Fore
         # Its lease is its own until it ends; ours is beside it.
         said = {finding.check: finding for finding in await examine(engine)}
         assert (said["foreign_leader"].status, said["leader"].status) == ("warning", "ok")
-        assert "1 of them of another program" in said["living_nodes"].found
+        assert "1 of another program" in said["living_nodes"].found
         foreign.process.kill()
         await eventually(lambda: _none_leads(engine), 60, interval=0.5)
 
