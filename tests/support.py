@@ -6,12 +6,22 @@ import asyncio
 import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import TypeVar, overload
 
 T = TypeVar("T")
 
 
-async def eventually(condition: Callable[[], T | Awaitable[T]], timeout: float = 10.0, interval: float = 0.01) -> T:
+@overload
+async def eventually(
+    condition: Callable[[], Awaitable[T | None]], timeout: float = ..., interval: float = ...
+) -> T: ...
+
+
+@overload
+async def eventually(condition: Callable[[], T | None], timeout: float = ..., interval: float = ...) -> T: ...
+
+
+async def eventually(condition: Callable[[], object], timeout: float = 10.0, interval: float = 0.01) -> object:
     """Call a condition, plain or async, until what it returns is truthy, and return that.
 
     An AssertionError it raises counts as "not yet", so that it may consist of asserts (and then has to return something

@@ -57,11 +57,11 @@ async def finished(engine: AsyncEngine, ids: list[int], timeout: float = 20.0) -
     return await eventually(done, timeout)
 
 
-async def execute(engine: AsyncEngine, sql: str, **parameters: Any) -> Any:
-    """One statement in a transaction of its own; its rows."""
+async def execute(engine: AsyncEngine, sql: str, **parameters: Any) -> list[Any]:
+    """One statement in a transaction of its own; its rows, none for one that returns no rows."""
     async with engine.begin() as connection:
         result = await connection.execute(text(sql), parameters)
-        return result.all() if result.returns_rows else None
+        return [*result] if result.returns_rows else []
 
 
 def fetched(worker: str, args: str = "{}", *, producer: str = "producer", **values: Any) -> Row:
