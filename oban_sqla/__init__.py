@@ -1,4 +1,4 @@
-"""Oban for SQLAlchemy: background jobs in the transaction of your own session.
+"""Oban for SQLAlchemy: background jobs in the transaction of your session.
 
 ``session.add(send_welcome.new(user_id=7))`` enqueues, an :class:`Oban` runs, ``select(Job)`` is the history.
 """

@@ -23,7 +23,7 @@ Every message says what was given, what was expected, and what to do.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 
 class ObanError(Exception):
@@ -119,12 +119,18 @@ def unknown_option(name: str, known: Iterable[str], what: str) -> InvalidOption:
     return InvalidOption(f"unknown option {name!r} for {what}: {nearest(name, sorted(known))}")
 
 
-def nearest(name: str, known: Sequence[str], none: str = "(none)") -> str:
-    """What a message says after a `name` that is not `known`: the one that was meant, or all that there are."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(known) or none}"
+def closest(name: str, known: Iterable[str]) -> str | None:
+    """The one of `known` that is most like `name`; None if none is like it."""
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), None)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What a message says after a `name` that is not `known`: the closest one, or all that there are."""
+    known = sorted(known)
+    near = closest(name, known)
+    return f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or '(none)'}"
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InvalidOption:
     """The error for the `name` of a queue, node or the like that is not `known`."""
-    return InvalidOption(f"unknown {what} {name!r}: {nearest(name, sorted(known))}")
+    return InvalidOption(f"unknown {what} {name!r}: {nearest(name, known)}")

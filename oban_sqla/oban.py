@@ -49,7 +49,7 @@ class Oban:
         async with Oban(engine, queues={"default": 10, "media": Queue(limit=5)}):
             ...
 
-    :param engine: an ``AsyncEngine`` on PostgreSQL, with asyncpg or psycopg. The node opens connections of its own,
+    :param engine: an ``AsyncEngine`` on PostgreSQL, with asyncpg or psycopg. The node opens its own connections,
         with the engine's settings; it does not take them from the engine's pool.
     :param queues: the names of the queues to run, each with a limit (the number of jobs at once) or a :class:`Queue`.
         Default: none. A node without queues can still enqueue, wake other nodes and lead.

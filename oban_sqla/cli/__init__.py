@@ -1,7 +1,7 @@
 """The ``oban-sqla`` command. One file per concern: what runs, on which database, how it ends, what it prints.
 
-Nothing here is needed by a program that starts an :class:`~oban_sqla.Oban` itself, and only here are signals handled,
-logging configured, and modules imported by name.
+A program that starts an :class:`~oban_sqla.Oban` itself needs nothing of it. Only here are signals handled, logging
+configured, and modules imported by name.
 
 Belongs here: options, output and exit codes of commands; signals, logging, and importing modules by name. Does not:
 what a command shows (see `insight`) or changes (see `control`): a dashboard needs both, and no command.
@@ -27,18 +27,18 @@ from .why import why
 @config_option
 @click.version_option(package_name="oban-sqla", message="oban-sqla %(version)s")
 def main() -> None:
-    """Background jobs as rows of PostgreSQL, for SQLAlchemy.
+    """Background jobs for SQLAlchemy and PostgreSQL.
 
     \b
     The first five minutes:
-      oban-sqla demo                 # see it, on a PostgreSQL of its own
+      oban-sqla demo                 # see jobs run, on a temporary PostgreSQL
       export DATABASE_URL=postgresql://localhost/app
       oban-sqla migrate              # create the tables, once
       oban-sqla start app.jobs       # import app/jobs.py and run its jobs until Ctrl-C
-      oban-sqla jobs list            # what there is, and how it went
+      oban-sqla jobs list            # list the jobs
 
-    `oban-sqla COMMAND --help` explains each command. The database, the module and all options may
-    stand in oban.toml, in pyproject.toml or in the environment; `start --help` says how.
+    `oban-sqla COMMAND --help` explains each command. The database, the module and all options can
+    be set in oban.toml, in pyproject.toml or in the environment; `start --help` explains how.
     """
 
 

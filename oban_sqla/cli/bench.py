@@ -1,4 +1,4 @@
-"""``oban-sqla bench``: what a database and this machine can do."""
+"""``oban-sqla bench``: how fast a database and this machine are."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ MOST_LATENCIES = 200
     type=click.IntRange(10, 1_000_000),
     default=20_000,
     show_default=True,
-    help="How many to enqueue in bulk, and to run.",
+    help="Jobs to enqueue in bulk, and to run.",
 )
 @click.option(
     "--concurrency",
     type=click.IntRange(1, 1_000),
     multiple=True,
     metavar="N",
-    help="Jobs at once. May be given several times. Default: 10, 50 and 100.",
+    help="Jobs to run at once. May be repeated. Default: 10, 50 and 100.",
 )
 @json_option
 def bench(url: str | None, jobs: int, concurrency: tuple[int, ...], as_json: bool) -> None:
-    """Measure how many jobs a second can be enqueued and run, and how soon one starts.
+    """Measure how many jobs per second can be enqueued and run, and how soon a job starts.
 
     \b
-      oban-sqla bench                # on a PostgreSQL of its own
+      oban-sqla bench                # on a temporary PostgreSQL
       oban-sqla bench --database-url postgresql://localhost/app
       oban-sqla bench --jobs 100000 --concurrency 50 --json
 
-    Jobs do nothing, so that what is left is the queue itself. It takes about half a minute, all
-    the database's time and that of one processor. On a database of yours, which has to be named
-    here (neither the environment nor oban.toml counts), it works in the schema oban_bench, which
-    must not be there, and drops that again.
+    The jobs do nothing, so it measures the queue itself. It takes about half a minute, and keeps
+    the database and one processor busy. To use your database, name it with --database-url (the
+    environment and oban.toml don't count). It works in the schema oban_bench, which must not
+    exist, and drops it at the end.
     """
     with _progress() as progress:
         figures = on_scratch(url, SCHEMA, lambda scratch: _measure(scratch, jobs, concurrency or CONCURRENCY, progress))
@@ -87,7 +87,7 @@ class Figures:
 
 
 Progress = Callable[[str, float], None]
-"""Told what is being done, and how much of it is done, from 0 to 1."""
+"""Called with what is being done, and how much of it is done, from 0 to 1."""
 
 
 async def _measure(scratch: Scratch, jobs: int, concurrency: tuple[int, ...], progress: Progress) -> Figures:

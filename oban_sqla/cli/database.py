@@ -39,7 +39,7 @@ def database_option(command: F) -> F:
         envvar=ENVIRONMENT,
         show_envvar=True,
         default=lambda: settings().value("database_url"),
-        help="The PostgreSQL database, as postgresql://user:password@host/name.",
+        help="The PostgreSQL database: postgresql://user:password@host/name.",
     )(command)
 
 
@@ -51,7 +51,7 @@ def schema_option(command: F) -> F:
         envvar="OBAN_SCHEMA",
         show_envvar=True,
         default=lambda: settings().value("schema"),
-        help="The PostgreSQL schema of the tables. Default: the search path's first.",
+        help="PostgreSQL schema of the tables. Default: the first of the search path.",
     )(config_option(command))
 
 
@@ -62,13 +62,13 @@ def engine_for(url: str | None) -> AsyncEngine:
     """
     if not url:
         raise click.UsageError(
-            f"no database: give --database-url, or set {' or '.join(ENVIRONMENT)}, or database_url in {FILE}"
+            f"no database given; use --database-url, or set {' or '.join(ENVIRONMENT)}, or database_url in {FILE}"
         )
     return create_async_engine(_checked(url), pool_pre_ping=True)
 
 
 def brief_engine_for(url: str | None) -> AsyncEngine:
-    """The same for a command's few statements: none is prepared by a name, so that a pooler may stand in between."""
+    """The same for a command's few statements. None is prepared by name, so it works through a transaction pooler."""
     engine = engine_for(url)
     return create_async_engine(engine.url, connect_args=_UNNAMED[engine.dialect.driver])
 
@@ -134,11 +134,11 @@ def _checked(given: str) -> URL:
         ) from error
     dialect, _, driver = url.drivername.partition("+")
     if dialect not in ("postgresql", "postgres"):
-        raise click.UsageError(f"jobs need PostgreSQL, and the database URL says {url.drivername!r}")
+        raise click.UsageError(f"jobs need PostgreSQL, but the database URL starts with {url.drivername!r}")
     if driver and driver not in ASYNC_DRIVERS:
         raise click.UsageError(
-            f"the driver {driver!r} is a synchronous one; write postgresql:// (which means asyncpg here), "
-            "or postgresql+psycopg://"
+            f"the driver {driver!r} is synchronous; write postgresql:// for asyncpg, or postgresql+psycopg:// for "
+            "psycopg 3"
         )
     driver = driver or "asyncpg"
     url = url.set(drivername=f"postgresql+{driver}")
@@ -146,11 +146,11 @@ def _checked(given: str) -> URL:
 
 
 def _for_asyncpg(url: URL) -> URL:
-    """libpq's ``sslmode`` under asyncpg's name; anything else that asyncpg doesn't know is refused by name."""
+    """libpq's ``sslmode`` under asyncpg's name; other parameters that asyncpg doesn't know are refused."""
     query = {("ssl" if name == "sslmode" else name): value for name, value in url.query.items()}
     if unknown := sorted(set(query) - _OF_ASYNCPG):
         raise click.UsageError(
             f"asyncpg does not know {', '.join(unknown)} in the database URL; "
-            "leave that out, or write postgresql+psycopg:// to use psycopg"
+            "remove it, or write postgresql+psycopg:// to use psycopg"
         )
     return url.set(query=query)

@@ -1,4 +1,4 @@
-"""What ``oban-sqla demo`` tells. Imported only there: it registers workers.
+"""The steps of ``oban-sqla demo``. Imported only there: it registers workers.
 
 The code that it prints is the source of the functions that it calls.
 """
@@ -33,7 +33,7 @@ from .text import echo_paragraph
 Sessions = async_sessionmaker[AsyncSession]
 
 PATIENCE = 30.0
-"""Seconds that one step of the story may take; none takes a tenth of that."""
+"""Seconds that one step may take; none takes a tenth of that."""
 EVENTS = ("oban.job.stop", "oban.job.exception")
 
 
@@ -41,7 +41,7 @@ class Base(DeclarativeBase): ...
 
 
 class User(Base):
-    """The application's own."""
+    """A user of the application."""
 
     __tablename__ = "users"
 
@@ -92,8 +92,11 @@ async def remind_in_two_seconds(sessions: Sessions) -> JobSpec:
 async def report() -> None: ...
 
 
-class Story:
-    """Steps, each with its code and with what became of it."""
+class Demo:
+    """Steps, each with its code and its outcome.
+
+    :param scratch: the database to run on.
+    """
 
     def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
@@ -103,15 +106,15 @@ class Story:
         self._begun = 0.0
         self._failed: int | None = None
 
-    async def tell(self) -> None:
-        """From the first job to what to do next."""
-        async with self._told():
+    async def run(self) -> None:
+        """Run all steps, and print what to do next."""
+        async with self._steps():
             pass
         _next()
 
-    async def tell_and_stay(self) -> None:
-        """The same; then go on until the task is cancelled, which is how it is left."""
-        async with self._told():
+    async def run_and_stay(self) -> None:
+        """The same; but keep the node running until the task is cancelled, as Ctrl-C does."""
+        async with self._steps():
             self._invite()
             task = asyncio.current_task()
             assert task is not None
@@ -123,14 +126,14 @@ class Story:
         _next()
 
     @asynccontextmanager
-    async def _told(self) -> AsyncGenerator[None, None]:
-        """The story; the node that it starts runs on inside."""
+    async def _steps(self) -> AsyncGenerator[None, None]:
+        """Run the steps; the node keeps running inside."""
         async with self._scratch.engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)
             version = await connection.scalar(select(func.current_setting("server_version")))
-        where = "in a temporary directory" if self._scratch.schema is None else f"in a schema {self._scratch.schema}"
-        click.echo(f"On PostgreSQL {version}, {where} that goes when this ends.")
-        logger.setLevel(logging.ERROR)  # that a job has failed is told below
+        where = "in a temporary directory" if self._scratch.schema is None else f"in the schema {self._scratch.schema}"
+        click.echo(f"On PostgreSQL {version}, {where}, which is removed at the end.")
+        logger.setLevel(logging.ERROR)  # a step prints that a job has failed
         attach("oban_sqla.cli.demo", EVENTS, lambda _, fields: self._events.put_nowait(fields))
         try:
             first = await self._enqueue()
@@ -146,12 +149,12 @@ class Story:
             detach("oban_sqla.cli.demo")
 
     async def _enqueue(self) -> JobSpec:
-        _step("A worker is a function. This one asks for a session, whose commit also completes its job.")
+        _step("A worker is a function. This one takes a session, whose commit also completes its job.")
         _code(welcome)
-        _step("A job is added to a session, beside your own rows.")
+        _step("Add a job to a session, together with your own rows.")
         _code(sign_up)
         user, spec = await sign_up(self._sessions, "ada@example.org")
-        _outcome(f"user {user.id} and job {spec.id} were committed by one transaction; the job is {spec.state}")
+        _outcome(f"one transaction committed user {user.id} and job {spec.id}; the job is {spec.state}")
         _step("A rollback leaves no job.")
         _code(sign_up_and_fail)
         try:
@@ -163,7 +166,7 @@ class Story:
         return spec
 
     async def _run(self, first: JobSpec) -> None:
-        _step("A node runs what is due: in a program of yours, or by `oban-sqla start`.")
+        _step("A node runs the jobs that are due: in your program, or with `oban-sqla start`.")
         _text('async with Oban(engine, queues={"default": 10}, sessionmaker=sessions): ...')
         await self._follow(first)
         async with self._sessions() as session:
@@ -171,7 +174,7 @@ class Story:
         _outcome(f"{user.email} is welcomed: {user.welcomed}, in the transaction that completed the job")
 
     async def _retry(self) -> None:
-        _step("What fails is tried again; here after a second.")
+        _step("A job that fails is retried; here after one second.")
         _code(tell_crm)
         self._begun = time.monotonic()
         async with self._sessions.begin() as session:
@@ -180,7 +183,7 @@ class Story:
         await self._follow(spec)
 
     async def _schedule(self) -> None:
-        _step("A job can wait for its time. A duplicate of a unique one is an answer, not an exception.")
+        _step("A job can be scheduled. For a duplicate of a unique job, spec.conflict is true.")
         _code(remind, remind_in_two_seconds)
         self._begun = time.monotonic()
         first = await remind_in_two_seconds(self._sessions)
@@ -190,7 +193,7 @@ class Story:
         await self._follow(first)
 
     async def _cron(self) -> None:
-        _step("Jobs that recur are inserted by the node that leads; here by hand, because nine o'clock is far.")
+        _step("The leader enqueues the jobs of cron entries; here we do, instead of waiting for nine o'clock.")
         _code(report)
         click.echo()
         _text("spec = await oban.crons.run_now(report.worker_name)")
@@ -199,7 +202,7 @@ class Story:
         await self._follow(spec)
 
     async def _history(self) -> None:
-        _step("The history is a query.")
+        _step("Query the history like any table.")
         _text("await session.scalars(select(Job).order_by(Job.id))")
         async with self._sessions() as session:
             jobs = (await session.scalars(select(Job).order_by(Job.id))).all()
@@ -210,7 +213,7 @@ class Story:
         print_table(columns, rows, "")
 
     async def _follow(self, spec: JobSpec) -> None:
-        """Print what becomes of jobs until that one is completed, in the database, too."""
+        """Print what happens to jobs until this one is completed, in the database, too."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 fields = await self._events.get()
@@ -225,11 +228,11 @@ class Story:
         _outcome(f"after {time.monotonic() - self._begun:.2f} s: {what}, {fields['state']}{error}")
 
     def _invite(self) -> None:
-        """How to look at it from outside."""
+        """Print commands for another terminal."""
         click.echo()
         schema = self._scratch.schema
         where = "" if schema is None else f", with --schema {schema} and the same --database-url"
-        echo_paragraph(f"It goes on until Ctrl-C. In another terminal{where}:", "")
+        echo_paragraph(f"The node runs until Ctrl-C. Try in another terminal{where}:", "")
         if schema is None:
             click.echo(f"  export OBAN_DATABASE_URL='{self._scratch.url}'")
         for command in ("jobs list", f"jobs show {self._failed}", "top", f"cron run {report.worker_name}"):
@@ -262,7 +265,7 @@ def _short(worker: str) -> str:
 
 def _next() -> None:
     click.echo()
-    click.echo("Next, in an application of yours, with @job functions in app/jobs.py:")
+    click.echo("Next, in your application, with @job functions in app/jobs.py:")
     click.echo("  export DATABASE_URL=postgresql://localhost/app")
     click.echo("  oban-sqla migrate              # create the tables, once; Alembic: migrations.upgrade(op)")
     click.echo("  oban-sqla start app.jobs       # run its jobs until Ctrl-C")

@@ -1,4 +1,4 @@
-"""``oban-sqla start --health``: the little of HTTP that an orchestrator's probes need, and no more."""
+"""``oban-sqla start --health``: as much HTTP as the probes of an orchestrator need."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ CLIENT_TIMEOUT = 5.0
 LONGEST_REQUEST = 8192
 """Bytes, with all headers."""
 MOST_CLIENTS = 50
-"""Connections at once; more are closed unheard."""
+"""Connections at once; further ones are closed without an answer."""
 
 _JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to listen. Port 0 is any free one; the log says which."""
+    """Where to listen. Port 0 means any free port; the log says which."""
 
     host: str
     port: int
@@ -55,23 +55,24 @@ class AddressType(click.ParamType[Address]):
                 f"{value!r}: expected a port, or a host and a port such as 127.0.0.1:8080 or [::]:8080", param, ctx
             )
         if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
-            self.fail(f"{value!r}: a port is a number from 0 to 65,535, got {port!r}", param, ctx)
+            self.fail(f"{value!r}: expected a port from 0 to 65,535, got {port!r}", param, ctx)
         return Address(bare or EVERYWHERE, int(port))
 
 
 @asynccontextmanager
 async def answering(oban: Oban, address: Address | None) -> AsyncGenerator[None, None]:
-    """Answer probes at `address` meanwhile; None: don't.
+    """Answer health checks at `address` meanwhile. There is no authentication: don't expose the port.
 
     ``/`` and ``/ready``
-        200 while the node is well, and 503 with the reasons while it starts, stops, or can't reach the database.
+        200 while the node is healthy, and 503 with the reasons while it starts, stops, or can't reach the database.
     ``/live``
-        503 when one of its background loops has ended; asks nobody else, so that an outage of the database restarts
-        no node.
+        503 when one of its background loops has ended. It does not ask the database, so an outage of the database
+        restarts no node.
     ``/metrics``
-        Prometheus's, where the extra is installed.
+        Metrics for Prometheus, if prometheus-client is installed.
 
-    :raises click.ClickException: when nobody can listen there.
+    :param address: where to listen; None answers nothing.
+    :raises click.ClickException: when it can't listen there.
     """
     if address is None:
         yield
@@ -83,7 +84,7 @@ async def answering(oban: Oban, address: Address | None) -> AsyncGenerator[None,
         raise click.ClickException(f"--health: can't listen on {address}: {reason}") from error
     for socket in server.sockets:
         host, port = socket.getsockname()[:2]
-        logger.info("health checks are answered at http://%s", Address(host, port))
+        logger.info("answering health checks at http://%s", Address(host, port))
     try:
         yield
     finally:
@@ -91,7 +92,7 @@ async def answering(oban: Oban, address: Address | None) -> AsyncGenerator[None,
 
 
 class _Clients:
-    """Whoever asks: one request a connection, within bounds of time, size and number."""
+    """The clients: one request per connection, with limits of time, size and number."""
 
     def __init__(self, oban: Oban) -> None:
         self._pages = _Pages(oban)
@@ -135,7 +136,7 @@ class _Pages:
     async def answer(self, method: str, path: str) -> bytes:
         """The answer to a request, as bytes."""
         if (page := self._pages.get(path.partition("?")[0])) is None:
-            return _failed(HTTPStatus.NOT_FOUND, method, f"there are: {', '.join(self._pages)}")
+            return _failed(HTTPStatus.NOT_FOUND, method, f"not found; the pages are {', '.join(self._pages)}")
         if method not in METHODS:
             return _failed(HTTPStatus.METHOD_NOT_ALLOWED, method, "only GET and HEAD are answered")
         status, kind, body = await page()
@@ -172,7 +173,7 @@ def _metrics_of(oban: Oban) -> Callable[[], Awaitable[tuple[int, str, bytes]]] |
                 async with asyncio.timeout(PATIENCE), one_at_a_time:
                     await metrics.count(oban.engine)
             except Exception as error:  # the rest of the metrics is wanted most during an outage
-                logger.debug("the jobs could not be counted: %s: %s", type(error).__name__, error)
+                logger.debug("could not count the jobs: %s: %s", type(error).__name__, error)
         return 200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY)
 
     return page

@@ -1,4 +1,4 @@
-"""What the command says while it runs: one line an event, on stderr."""
+"""The log of a running command: one line per event, on stderr."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ LEVELS = ("debug", "info", "warning", "error")
 
 
 def configure(level: str) -> None:
-    """Log to stderr from `level` on. With ``debug`` each job that ends gets a line, without its arguments."""
+    """Log messages of `level` and above to stderr. ``debug`` logs each job that ends, without its arguments."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s", "%H:%M:%S"))
     logging.basicConfig(level=level.upper(), handlers=[handler])
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     if level == "debug":
-        attach("oban_sqla.cli", ["oban.job.stop", "oban.job.exception"], _tell)
+        attach("oban_sqla.cli", ["oban.job.stop", "oban.job.exception"], _log_job)
 
 
-def _tell(event: str, job: Mapping[str, Any]) -> None:
+def _log_job(event: str, job: Mapping[str, Any]) -> None:
     logger.debug(
         "job %d (%s) of queue %s is %s after attempt %d, %.0f ms",
         job["job_id"], job["worker"], job["queue"], job["state"], job["attempt"], job["duration"] * 1000,

@@ -1,4 +1,4 @@
-"""What ``oban-sqla bench`` measures, one function a figure. Imported only there: it registers workers."""
+"""What ``oban-sqla bench`` measures, one function per figure. Imported only there: it registers workers."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .scratch import Scratch
 
 QUEUE = "bench"
 ELSEWHERE = "bench_elsewhere"
-"""A queue that nobody works."""
-REST = 0.02
+"""A queue that no node works."""
+PAUSE = 0.02
 """Seconds between two jobs whose latency is measured: the queue is idle, and no notification is held back."""
 WARM_UP = 10
-"""First values of a series, which count for nothing."""
+"""First values of a series, which don't count."""
 
 Report = Callable[[float], None]
-"""Told how much is done, from 0 to 1."""
+"""Called with how much is done, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ async def latency(
 ) -> Spread:
     """From before the COMMIT to the first line of the job, one job after the other, on an idle queue.
 
-    :param runtime: who works the queue, :func:`same_process` or :func:`by_notification`.
+    :param runtime: what works the queue, :func:`same_process` or :func:`by_notification`.
     """
     taken: list[float] = []
     async with runtime(scratch.engine):
@@ -148,21 +148,20 @@ async def latency(
                 await session.commit()
             taken.append(await _seen.stamped - begun)
             report(number / jobs)
-            await asyncio.sleep(REST)
+            await asyncio.sleep(PAUSE)
     return Spread.of(taken[WARM_UP:])
 
 
 @asynccontextmanager
 async def same_process(engine: AsyncEngine) -> AsyncGenerator[None, None]:
-    """The process that commits works the queue itself."""
+    """The process that commits also works the queue."""
     async with Oban(engine, queues={QUEUE: 10}):
         yield
 
 
 @asynccontextmanager
 async def by_notification(engine: AsyncEngine) -> AsyncGenerator[None, None]:
-    """The queue's runtime hears of the commit by NOTIFY, as one of another process would; the runtime that sends it
-    has no queues."""
+    """The node that works the queue hears of the commit by NOTIFY, as a node in another process would."""
     async with Oban(engine, queues={QUEUE: 10}) as working:
         unserve(working)
         async with Oban(engine):

@@ -1,4 +1,4 @@
-"""What commands print: columns for people, JSON for programs; never both, and the answer alone on stdout."""
+"""What commands print: columns for people or JSON for programs; on stdout nothing but the answer."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ def json_option(command: F) -> F:
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as indented JSON; times as ISO 8601, whatever else JSON has no form for as text."""
+    """Print `value` as indented JSON; times as ISO 8601, and anything else that JSON does not have as text."""
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
     """Print `rows` under `columns`, aligned; numbers to the right, states in their colours on a terminal.
 
-    :param empty: what is said instead when there is no row.
+    :param empty: what is printed instead when there are no rows.
     """
-    given = [list(row) for row in rows]
-    if not given:
+    lines = [list(row) for row in rows]
+    if not lines:
         click.echo(empty)
         return
-    cells = [[_cell(value) for value in row] for row in given]
+    cells = [[_cell(value) for value in row] for row in lines]
     widths = [max(len(name), *(len(row[at]) for row in cells)) for at, name in enumerate(columns)]
-    right = [all(isinstance(row[at], int | float | None) for row in given) for at in range(len(columns))]
+    right = [all(isinstance(row[at], int | float | None) for row in lines) for at in range(len(columns))]
     for line in ([name.upper() for name in columns], *cells):
         padded = (
             text.rjust(width) if is_number else text.ljust(width)
@@ -61,8 +61,8 @@ def ago(moment: datetime | None, now: datetime | None = None) -> str:
     if moment is None:
         return ""
     seconds = ((datetime.now(UTC) if now is None else now) - moment).total_seconds()
-    said = span(abs(seconds))
-    return f"{said} ago" if seconds >= 0 else f"in {said}"
+    length = span(abs(seconds))
+    return f"{length} ago" if seconds >= 0 else f"in {length}"
 
 
 def _cell(value: object) -> str:

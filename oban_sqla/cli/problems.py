@@ -16,16 +16,16 @@ EXPECTED = (ObanError, SQLAlchemyError, asyncpg.PostgresError, OSError)
 
 
 class Commands(click.Group):
-    """A group whose commands report what they expect to go wrong in one line, with exit code 1.
+    """A group whose commands report expected errors in one line, with exit code 1.
 
-    Usage errors are click's own, with exit code 2. What nobody expected keeps its traceback: it is a bug.
+    Usage errors are click's, with exit code 2. Unexpected errors keep their traceback: they are bugs.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # the reader has had enough (`oban-sqla jobs list | head`): click ends the command without a word
+            raise  # the reader has closed the pipe (`oban-sqla jobs list | head`): click exits silently
         except EXPECTED as error:
             raise click.ClickException(line(error)) from error
 
@@ -34,7 +34,7 @@ def line(error: BaseException) -> str:
     """`error` as one line."""
     if isinstance(error, OF_THE_DATABASE):
         cause: object = error.orig if isinstance(error, DBAPIError) else error
-        text = f"the database says: {_without_class(str(cause))}"
+        text = f"database error: {_without_class(str(cause))}"
     elif isinstance(error, ObanError | ArgumentError):
         text = str(error)
     elif isinstance(error, TimeoutError):

@@ -21,18 +21,18 @@ from .problems import line
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LAST_WORDS = 5.0
-"""Seconds that exit hooks and foreign threads have after the runtime has stopped."""
+"""Seconds that exit hooks and other threads have after the node has stopped."""
 
 
 def run(oban: Oban, health: Address | None = None) -> int:
     """Run `oban` until the process is asked to stop.
 
-    Does not return when a job's thread is still running then: its job is given back as the last act, and the process
-    leaves without waiting for the thread.
+    If threads of jobs are still running then, it does not return: it gives these jobs back, and the process exits
+    without waiting for the threads.
 
-    :param health: where probes are answered meanwhile; None: nowhere.
+    :param health: the address at which health checks are answered meanwhile. Default: none.
     :returns: the exit code.
-    :raises click.ClickException: when nobody can listen there.
+    :raises click.ClickException: when it can't listen at that address.
     """
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         left = runner.run(_serve(oban, health))
@@ -72,7 +72,7 @@ async def _work(oban: Oban, signalled: asyncio.Future[str]) -> list[int]:
         return []
     starting.result()
     name = await signalled
-    logger.info("%s: fetching no more; running jobs have %g s to end", name, oban.config.shutdown_grace)
+    logger.info("%s: fetching no more jobs; running jobs have %g s to finish", name, oban.config.shutdown_grace)
     return await oban.stop()
 
 
@@ -85,7 +85,7 @@ def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:
         # A plain handler rather than the loop's own: it comes even while a job blocks the loop.
         name = signal.Signals(number).name
         if seen:
-            os.write(2, f"{name} again: leaving at once; running jobs will be rescued\n".encode())
+            os.write(2, f"{name} again: exiting at once; other nodes will rescue the running jobs\n".encode())
             _leave(128 + number)
         seen.append(number)
         loop.call_soon_threadsafe(first.set_result, name)
@@ -99,9 +99,11 @@ async def _abandon(oban: Oban, left: int) -> int:
     try:
         given = await oban.abandon()
     except Exception as error:
-        logger.error("%d jobs in threads could not be given back, and will be rescued: %s", left, line(error))
+        logger.error("could not give back %d jobs in threads, which other nodes will rescue: %s", left, line(error))
         return 1
-    logger.warning("%d jobs in threads did not end: %d given back, leaving without their threads", left, given)
+    logger.warning(
+        "%d jobs in threads did not finish; gave back %d, exiting without waiting for the threads", left, given
+    )
     return 0
 
 
@@ -124,7 +126,7 @@ def _leave_anyway() -> None:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop's where it is installed. Only a command may choose: a library has to take the loop it is given."""
+    """That of uvloop if it is installed. Only a command may choose: a library has to use the loop of its caller."""
     try:
         import uvloop
     except ImportError:

@@ -1,4 +1,4 @@
-"""A database that a command has to itself: a server that is thrown away, or a schema that is dropped again."""
+"""A temporary database of a command: an embedded server, or a schema that is dropped at the end."""
 
 from __future__ import annotations
 
@@ -24,17 +24,21 @@ T = TypeVar("T")
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 POOL = 10
-"""Connections; few enough for a server's default of 100, beside what a runtime holds."""
+"""Connections; together with those of a node, few enough for a server's default of 100."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scratch:
-    """A database with the tables of the queue, all of which are the command's own."""
+    """A temporary database with the tables of the queue.
+
+    :ivar url: of the database.
+    :ivar engine: on it.
+    :ivar schema: of the tables; None for an embedded server.
+    """
 
     url: str
     engine: AsyncEngine
     schema: str | None
-    """None: the whole server is ours."""
 
     @property
     def sessions(self) -> async_sessionmaker[AsyncSession]:
@@ -47,20 +51,20 @@ class Scratch:
 
 
 def scratch_option(command: F) -> F:
-    """``--database-url``, and nothing else: a database that nobody has named is left alone."""
+    """``--database-url``, and nothing else: a database that is only in the environment or a file is left alone."""
     return click.option(
         "--database-url",
         "url",
         metavar="URL",
-        help="A PostgreSQL database, where a schema is made and dropped again. Default: a server of its own.",
+        help="A PostgreSQL database for a temporary schema. Default: a temporary server.",
     )(command)
 
 
 def on_scratch(url: str | None, schema: str, work: Callable[[Scratch], Awaitable[T]]) -> T:
-    """What `work` returns for a database of its own, which is gone afterwards, also after SIGINT or SIGTERM.
+    """What `work` returns for a temporary database, which is removed afterwards, also after SIGINT or SIGTERM.
 
     :param url: where `schema` is created and dropped; None for an embedded server in a temporary directory.
-    :raises click.ClickException: when the schema is there already, or no server can be started.
+    :raises click.ClickException: when the schema exists already, or no server can be started.
     :raises click.Abort: when a signal ended it.
     :raises DatabaseUnavailable: when nothing answers.
     """
@@ -117,14 +121,13 @@ async def _scratch(url: str, schema: str | None) -> AsyncGenerator[Scratch, None
 
 
 async def _create(engine: AsyncEngine, schema: str | None) -> None:
-    """Create the schema, which must not be there: whatever is in it will be dropped."""
+    """Create the schema, which must not exist: everything in it will be dropped."""
     if schema is None:
         return
     async with engine.begin() as connection:
         if await connection.run_sync(lambda sync: inspect(sync).has_schema(schema)):
             raise click.ClickException(
-                f"the database has a schema {schema} already; if another run has left it there: "
-                f"DROP SCHEMA {schema} CASCADE"
+                f"the schema {schema} exists already; if another run has left it behind: DROP SCHEMA {schema} CASCADE"
             )
         await connection.execute(CreateSchema(schema))
 
@@ -137,5 +140,5 @@ async def _drop(engine: AsyncEngine, schema: str | None) -> None:
             await connection.execute(text("SET LOCAL lock_timeout = '10s'"))
             await connection.execute(DropSchema(schema, cascade=True))
     except BaseException:
-        click.echo(f"the schema {schema} is still there; to drop it: DROP SCHEMA {schema} CASCADE", err=True)
+        click.echo(f"could not drop the schema {schema}; to drop it: DROP SCHEMA {schema} CASCADE", err=True)
         raise

@@ -26,7 +26,7 @@ from .target import Found, TargetError, load
 
 
 class Queues(click.ParamType[dict[str, Queue]]):
-    """``default=10,media=5``; a name alone has the default limit."""
+    """``default=10,media=5``; a name without a limit has the default limit."""
 
     name = "NAME=LIMIT[,…]"
 
@@ -37,26 +37,26 @@ class Queues(click.ParamType[dict[str, Queue]]):
             self.fail(str(error), param, ctx)
 
 
-@click.command(short_help="Run the jobs of a module until it is stopped.")
+@click.command(short_help="Run the jobs of a module until stopped.")
 @click.argument("targets", metavar="[MODULE[:ATTRIBUTE]]...", nargs=-1)
 @click.option(
-    "--queues", type=Queues(), help="The queues to work, and how many jobs of each to run at once. Default: default=10."
+    "--queues", type=Queues(), help="Queues to work, each with how many jobs to run at once. Default: default=10."
 )
 @database_option
 @schema_option
-@click.option("--node", metavar="NAME", help="This process's name in the history. Default: its host and process id.")
+@click.option("--node", metavar="NAME", help="Name of this node. Default: host name and process id.")
 @click.option(
     "--shutdown-grace",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="How long running jobs may take to end when the process is stopped. Default: 15.",
+    help="How long running jobs may take to finish when the process is stopped. Default: 15.",
 )
 @click.option(
     "--health",
     type=AddressType(),
-    help="Answer health checks over HTTP there: /ready, /live and, with Prometheus's client, /metrics.",
+    help="Answer health checks over HTTP at this address: /ready, /live and, with prometheus-client, /metrics.",
 )
-@click.option("--log-level", type=click.Choice(logs.LEVELS), help="Default: info.")
+@click.option("--log-level", type=click.Choice(logs.LEVELS), help="What to log, on stderr. Default: info.")
 def start(
     targets: tuple[str, ...],
     queues: dict[str, Queue] | None,
@@ -70,52 +70,52 @@ def start(
     """Import MODULE and run the jobs of its workers until SIGTERM or Ctrl-C.
 
     \b
-    A module whose functions carry @job; the database comes from the URL:
+    A module with @job functions; the database comes from the URL:
       oban-sqla start app.jobs --queues default=10,media=5
-    An AsyncEngine or an async_sessionmaker of your own:
+    Your AsyncEngine or async_sessionmaker:
       oban-sqla start app.db:Session --queues default=10
-    An Oban, with the queues and options that it was made with:
+    Your Oban, with its queues and options:
       oban-sqla start app.main:oban
-    What oban.toml says, or [tool.oban_sqla] in pyproject.toml:
+    The module in oban.toml, or in [tool.oban_sqla] of pyproject.toml:
       oban-sqla start
 
-    Every option may stand in that file, or in the environment as OBAN_QUEUES, OBAN_NODE and so
-    on; the environment goes before the file, and what is given here before both. An Oban of your
-    own has its options where it is made: it takes none from here, and a file or an environment
-    that says something else of them is an error.
+    Every option can be set in that file, or in the environment as OBAN_QUEUES, OBAN_NODE and so on.
+    The environment overrides the file, and the command line overrides both. Your Oban keeps the
+    options that it was made with: it takes none from the command line, and a file or environment
+    that sets one of them to another value is an error.
 
-    Only workers that MODULE imports can run; jobs of others are left to other nodes. With
-    --log-level debug each job that ends is logged, without its arguments.
+    A node runs only jobs of workers that MODULE imports; it leaves other jobs to other nodes. With
+    --log-level debug it logs each job that ends, without its arguments.
 
-    Stopping: the first signal lets running jobs end within the grace; what has not ended by then
-    is available again for other nodes, with its attempt given back. A second signal ends at once,
-    and leaves the running jobs to be rescued by other nodes.
+    At the first signal, running jobs have the shutdown grace to finish. Those that have not
+    finished by then become available to other nodes, with their attempt given back. At a second
+    signal the process exits at once, and other nodes rescue its jobs.
     """
-    told = settings()
-    logs.configure(log_level or told.value("log_level") or "info")
-    targets = targets or told.value("module") or ()
+    file = settings()
+    logs.configure(log_level or file.value("log_level") or "info")
+    targets = targets or file.value("module") or ()
     if not targets:
         raise click.UsageError(
-            "what is to run? Name the module whose functions carry @job, as in `oban-sqla start app.jobs`, "
+            "no module given; name the module with your @job functions, as in `oban-sqla start app.jobs`, "
             f'or write module = "app.jobs" in {FILE}'
         )
     if schema is not None:
         use_schema(schema)
     found, title = load_all(targets)
     if found is not None and click.get_current_context().get_parameter_source("url") is _COMMANDLINE:
-        raise click.UsageError(f"--database-url can't be given with {title}, which has a database of its own")
+        raise click.UsageError(f"--database-url can't be used with {title}, which has its own database")
     own = {"queues": queues, "node": node, "shutdown_grace": shutdown_grace}
     given = {name: value for name, value in own.items() if value is not None}
     if isinstance(found, Oban):
-        _refuse_options(found, title, given, told)
+        _refuse_options(found, title, given, file)
         oban = found
     else:
-        oban = _made(found, url, {"queues": {"default": Queue()}, **_options(told), **given})
+        oban = _made(found, url, {"queues": {"default": Queue()}, **_options(file), **given})
     if oban.config.queues and not list(workers):
         if found is None:
-            raise TargetError(f"{title} registers no worker; name the module whose functions carry @job")
-        logger.warning("no worker is registered, so no job can run here; import their modules from %s", title)
-    sys.exit(run(oban, health or told.value("health")))
+            raise TargetError(f"{title} registers no workers; name the module with your @job functions")
+        logger.warning("no workers are registered, so this node can run no jobs; import their modules in %s", title)
+    sys.exit(run(oban, health or file.value("health")))
 
 
 def load_all(targets: Sequence[str]) -> tuple[Found, str]:
@@ -125,14 +125,14 @@ def load_all(targets: Sequence[str]) -> tuple[Found, str]:
     """
     found = [(one, target) for target in targets if (one := load(target)) is not None]
     if len(found) > 1:
-        raise click.UsageError(f"{found[0][1]} and {found[1][1]}: one process runs one of them")
+        raise click.UsageError(f"{found[0][1]} and {found[1][1]}: a process can run only one of them")
     return found[0] if found else (None, ", ".join(targets))
 
 
-def _options(told: Settings) -> dict[str, Any]:
-    """The options that the file and the environment say, with the workers of the crontab."""
-    options = {name: setting.value for name, setting in told.of_runtime().items()}
-    if (crontab := told.get("crontab")) is not None:
+def _options(file: Settings) -> dict[str, Any]:
+    """The options in the file and the environment, with the workers of the crontab."""
+    options = {name: setting.value for name, setting in file.of_runtime().items()}
+    if (crontab := file.get("crontab")) is not None:
         options["crontab"] = [entry.with_worker() for entry in crontab.value]
         try:
             by_name((), options["crontab"])
@@ -141,16 +141,16 @@ def _options(told: Settings) -> dict[str, Any]:
     return options
 
 
-def _refuse_options(oban: Oban, title: str, given: Iterable[str], told: Settings) -> None:
-    """An Oban that was made elsewhere has its options; what says the same of them is no error."""
+def _refuse_options(oban: Oban, title: str, given: Iterable[str], file: Settings) -> None:
+    """The user's Oban has its options already; settings with other values are an error."""
     for name in given:
         option = f"--{name.replace('_', '-')}"
-        raise click.UsageError(f"{option} can't be given with {title}: the Oban there has options of its own")
-    for name, setting in told.of_runtime().items():
+        raise click.UsageError(f"{option} can't be used with {title}: that Oban has its options already")
+    for name, setting in file.of_runtime().items():
         if getattr(oban.config, name) != setting.value:
             raise SettingsError(
-                f"{setting.source}: {title} is an Oban with options of its own, and its {name} is another; "
-                "drop it here, or start a module"
+                f"{setting.source}: {title} is an Oban that was made with another value of {name}; "
+                "remove the setting, or start a module"
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import os
@@ -17,6 +16,7 @@ from typing import Any
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
+from ..errors import closest
 from ..oban import Oban
 
 Found = Oban | AsyncEngine | async_sessionmaker[Any] | None
@@ -35,7 +35,7 @@ def load(target: str) -> Found:
     :raises TargetError: naming the nearest reason.
     """
     if not _DOTTED.fullmatch(target):
-        raise TargetError(f"{target!r} is no module: {_instead(target)}")
+        raise TargetError(f"{target!r} is not a valid module name: {_instead(target)}")
     name, _, attribute = target.partition(":")
     here = os.getcwd()
     if here not in sys.path:
@@ -57,29 +57,29 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise TargetError(f"{name} could not be imported: {_reason(error)}") from error
+        raise TargetError(f"can't import {name}: {_reason(error)}") from error
 
 
 def _require_parents(name: str) -> None:
-    """Find out which part of `name` is missing before it is imported, so that a module that imports a missing one
-    is told apart from a missing module."""
+    """Find out which part of `name` is missing before it is imported: a missing module is another error than a
+    module that imports a missing one."""
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
         part = ".".join(parts[:end])
         try:
             found = importlib.util.find_spec(part)
         except Exception as error:  # finding app.jobs imports app
-            raise TargetError(f"{parts[0]} could not be imported: {_reason(error)}") from error
+            raise TargetError(f"can't import {parts[0]}: {_reason(error)}") from error
         if found is None:
             parent = ".".join(parts[: end - 1])
-            near = difflib.get_close_matches(parts[end - 1], _modules(parent), n=1)
+            near = closest(parts[end - 1], _modules(parent))
             where = f"in {parent}" if parent else f"in {os.getcwd()}, nor installed"
-            hint = f"; did you mean {'.'.join([*parts[: end - 1], near[0]])}?" if near else ""
+            hint = f"; did you mean {'.'.join([*parts[: end - 1], near])}?" if near else ""
             raise TargetError(f"there is no module {parts[end - 1]!r} {where}{hint}")
         if end < len(parts) and found.submodule_search_locations is None:
             raise TargetError(
-                f"{part} is a module and no package, so there is no {name}; "
-                f"did you mean {part}:{'.'.join(parts[end:])}?"
+                f"{part} is a module, not a package, so there is no {name}; did you mean "
+                f"{part}:{'.'.join(parts[end:])}?"
             )
 
 
@@ -111,8 +111,8 @@ def _attribute(module: ModuleType, path: str) -> Found:
     found: object = module
     for name in path.split("."):
         if not hasattr(found, name):
-            near = difflib.get_close_matches(name, dir(found), n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            near = closest(name, dir(found))
+            hint = f"; did you mean {near!r}?" if near else ""
             raise TargetError(f"{module.__name__} has no {path!r}{hint}")
         found = getattr(found, name)
     if isinstance(found, ModuleType):
@@ -120,6 +120,6 @@ def _attribute(module: ModuleType, path: str) -> Found:
     if isinstance(found, Oban | AsyncEngine | async_sessionmaker):
         return found  # pyright: ignore[reportUnknownVariableType]
     raise TargetError(
-        f"{module.__name__}:{path} is of type {type(found).__name__}; "
-        "expected an Oban, an AsyncEngine or an async_sessionmaker"
+        f"{module.__name__}:{path}: expected an Oban, an AsyncEngine or an async_sessionmaker, "
+        f"got {type(found).__name__}"
     )

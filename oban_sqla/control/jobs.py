@@ -1,4 +1,4 @@
-"""Changing jobs from outside: cancel, retry, delete and update, in the caller's transaction or one of their own."""
+"""Changing jobs from outside: cancel, retry, delete and update, in the caller's transaction or in a new one."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Queues:
     async def ask(self, action: str, queue: str, node: str | None, asked: Asked) -> None:
         """Write down what is asked of `queue`, tell the nodes, and do it here.
 
-        :raises InvalidOption: for a limit out of range, and a queue or a node that nobody has heard of.
+        :raises InvalidOption: for a limit out of range, and for an unknown queue or node.
         """
         if asked.limit is not None:
             Queue(limit=asked.limit)

@@ -1,4 +1,4 @@
-"""Waiting for what a job returns. (Oban Pro's relay, without a queue of its own.)
+"""Waiting for what a job returns. (Oban Pro's relay, without a separate queue.)
 
 It looks at the job's row again and again, at first every 10 ms and then less and less often, twice a second in the end.
 A notification for each awaited job would come sooner after a long wait, but would cost every job that is acknowledged
@@ -60,7 +60,7 @@ async def _look(engine: AsyncEngine, job_id: int) -> tuple[JobState | str, dict[
         row = (await connection.execute(select(Job.state, Job.meta, Job.errors).where(Job.id == job_id))).one_or_none()
     if row is None:
         return None
-    # What strangers wrote may be of any type.
+    # What other programs wrote may be of any type.
     return row.state, _object(row.meta), [_object(entry) for entry in _array(row.errors)]
 
 

@@ -2,7 +2,7 @@
 
 `Guard` is the owner's half. The other half is this same file run as a script by `python -I -S`, which is why it imports
 nothing but the standard library. The script is the *parent* of PostgreSQL: a sibling could not tell a dead server from
-a zombie nobody reaps.
+a zombie that no process reaps.
 
 The two talk over a pair of pipes, one JSON document a line:
 
@@ -54,7 +54,7 @@ class Guard:
     """The owner's half: starts the guard process and asks it to run commands.
 
     :ivar base: the directory that the guard has made, and removes at the end; only we write there.
-    :ivar private: a directory in it that belongs to the account and is open to nobody else.
+    :ivar private: a directory in it that belongs to the account and is open to no other account.
     :param parent: where the guard makes `base`.
     :param account: user and group ids that commands run as, or None for the owner's own.
     :param gently: end the server by a fast shutdown (kept data) instead of an immediate one (data that is thrown away).

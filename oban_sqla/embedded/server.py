@@ -1,4 +1,4 @@
-"""Starting and stopping a PostgreSQL of our own.
+"""Starting and stopping an embedded PostgreSQL.
 
 Everything temporary lies in one private directory that the guard process makes and removes; it also holds the socket,
 so its path is short.
@@ -154,8 +154,8 @@ class KeptData:
         path = path.expanduser().absolute()
         if not path.parent.is_dir():
             raise EmbeddedError(
-                f"The data directory {str(path)!r} can't be created: {str(path.parent)!r} is no directory. Create that "
-                "first."
+                f"The data directory {str(path)!r} can't be created: {str(path.parent)!r} is not a directory. Create "
+                "that first."
             )
         created, lock = False, None
         try:
@@ -299,8 +299,8 @@ def _options(settings: Mapping[str, str | int | float | bool], reserved: Iterabl
     for name, value in settings.items():
         if not SETTING.fullmatch(name):
             raise EmbeddedError(
-                f"{name!r} is no name of a PostgreSQL setting. Expected letters, digits and underscores, as in "
-                "'work_mem'."
+                f"{name!r} is not a valid name of a PostgreSQL setting. Expected letters, digits and underscores, as "
+                "in 'work_mem'."
             )
         if name.lower() in reserved:
             raise EmbeddedError(

@@ -32,7 +32,7 @@ from .writer import write
 Watcher = Callable[[Session, list[JobSpec]], None]
 
 watcher: ContextVar[Watcher | None] = ContextVar("oban_sqla_watcher", default=None)
-"""Told of the specs that were written, when their flush is over; how tests run jobs inline."""
+"""Called with the specs that were written, when their flush is over. Tests run jobs inline with it."""
 
 _FLUSH, _WRITTEN = "oban_sqla.flush", "oban_sqla.written"
 
@@ -52,7 +52,9 @@ def _admit(session: Session, state: InstanceState[Any]) -> None:
         return
     if "kind" not in state.dict:  # a copy that merge made, past __init__
         session.expunge(state.obj())
-        raise InvalidOption("session.merge(spec): a spec is no row that could be merged; add it with session.add(spec)")
+        raise InvalidOption(
+            "session.merge(spec): a spec is not a row, so it can't be merged; add it with session.add(spec)"
+        )
     # Outside of a flush there is no context, or one that is over and takes no notice.
     if (flush := session.info.get(_FLUSH)) is not None and (context := flush()) is not None:
         _claim(context, state)

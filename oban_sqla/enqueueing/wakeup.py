@@ -1,8 +1,8 @@
-"""Who has to be told that jobs were committed: the runtimes of this process, by database and schema.
+"""Which nodes hear that jobs were committed: the runtimes of this process, by database and schema.
 
 NOTIFY inside a transaction takes a lock on the whole database while the commit is flushed, which costs busy writers
 four to seven times their throughput. Where a runtime of this process serves the same database and schema, the commit
-tells it directly, and it tells the other nodes from a connection of its own. Elsewhere the transaction notifies.
+tells it directly, and it tells the other nodes on another connection. Elsewhere the transaction notifies.
 """
 
 from __future__ import annotations

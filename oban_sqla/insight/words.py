@@ -1,9 +1,10 @@
-"""How things are said to people: lengths of time, and lists of names."""
+"""Parts of sentences: lengths of time, and lists of names."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
+
+from ..errors import closest
 
 _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
@@ -34,5 +35,5 @@ def listed(names: Iterable[str], most: int = 5) -> str:
 
 def meant(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'media'?`` when one of `known` is like `name`, else nothing."""
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near and near[0] != name else ""
+    near = closest(name, known)
+    return f"; did you mean {near!r}?" if near and near != name else ""

@@ -15,7 +15,7 @@ metadata = MetaData()
 
 
 class ObanBase(DeclarativeBase):
-    """Base of the mapped classes of this package. It has a MetaData of its own, apart from the application's."""
+    """Base of the mapped classes of this package. Its MetaData is separate from the application's."""
 
     metadata = metadata
 

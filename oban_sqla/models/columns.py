@@ -54,8 +54,8 @@ class Option:
 def brought(*options: Option) -> dict[str, Any]:
     """The ``info`` of a column whose value a spec brings.
 
-    :param options: that fill it; one of them, where there are several. None for what is no option: the worker, the
-        args.
+    :param options: that fill it; one of them, where there are several. None for columns that are not options: the
+        worker and the args.
     """
     return {_KEY: options}
 

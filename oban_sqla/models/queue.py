@@ -12,14 +12,14 @@ from .base import ObanBase, utc_column
 from .job import NOW
 
 EVERY_NODE = ""
-"""What stands for the node in a row that is for all of them."""
+"""The value of the column ``node`` in a row that is for all nodes."""
 
 
 class QueueSettings(ObanBase):
     """How a queue differs from what its nodes were configured with. What is null stays as it was configured.
 
     Written by :meth:`Oban.pause_queue` and its siblings, read by every node at its start and ever after. A row of a
-    node goes before the row of all nodes, column by column.
+    node overrides the row of all nodes, column by column.
     """
 
     __tablename__ = "oban_queues"

@@ -59,13 +59,13 @@ class WorkerLike(Protocol):
         ...
 
     def check_known(self, args: Mapping[str, Any]) -> None:
-        """Check as much of `args` as can be while `later` stands in them."""
+        """Check as much of `args` as possible while they contain placeholders of `later`."""
         ...
 
 
 class _MadeLate:
     """The state that a session needs of an object, made when it first asks: it costs nothing to specs that `enqueue`
-    writes. Once made it stands in the object's own dict, which goes before this."""
+    writes. Once made it is in the object's own dict, which overrides this."""
 
     def __get__(self, spec: JobSpec | None, owner: type[JobSpec]) -> InstanceState[JobSpec]:
         if spec is None:
@@ -285,5 +285,5 @@ def _refuse_relationships(mapper: Mapper[Any], class_: type[Any]) -> None:
     for prop in mapper.relationships:
         if prop.mapper.class_ is JobSpec:
             raise InvalidOption(
-                f"{class_.__name__}.{prop.key}: a relationship to JobSpec, which is no row; relate to Job instead"
+                f"{class_.__name__}.{prop.key}: a relationship to JobSpec, which is not a row; relate to Job instead"
             )

@@ -34,7 +34,7 @@ class Heartbeat:
             if getattr(self, option) < 2 * self.interval:
                 raise InvalidOption(
                     f"Heartbeat: {option} is at least twice the interval ({2 * self.interval:g} s), so that one late "
-                    f"sign is no death; got {getattr(self, option)!r}"
+                    f"heartbeat does not count as a death; got {getattr(self, option)!r}"
                 )
 
 
@@ -43,7 +43,7 @@ PATIENCE = 4
 
 
 FOREIGN_STALE_AFTER = 60.0
-"""Seconds, at least, for a producer that is not of this package: oban-py gives a sign every 15 s."""
+"""Seconds, at least, for a producer that is not of this package: oban-py sends a heartbeat every 15 s."""
 
 
 def stale_after(meta: str | None, ours: float) -> float:

@@ -1,7 +1,7 @@
 """What a job's args and meta may hold: a JSON object that PostgreSQL can store as ``jsonb``.
 
 Python's encoder lets through what the database refuses later (NaN, NUL, lone surrogates) or changes in silence (keys
-that are no strings). Here the first such value is named with its path, before anything is sent.
+that are not strings). Here the first such value is named with its path, before anything is sent.
 """
 
 from __future__ import annotations
@@ -92,7 +92,9 @@ def _check(value: object, path: str, depth: int = 0) -> None:
             try:
                 value.encode()
             except UnicodeEncodeError as error:
-                raise InvalidArgs(f"{path}: a lone surrogate at position {error.start}, which is no text") from None
+                raise InvalidArgs(
+                    f"{path}: a lone surrogate at position {error.start}, which PostgreSQL can't store as text"
+                ) from None
     elif isinstance(value, int):
         if abs(value) >= _TOO_LARGE:
             raise InvalidArgs(f"{path}: an integer of more than {MOST_DIGITS:,} digits, which Python can't read again")

@@ -31,7 +31,7 @@ class Queue:
 
 
 def as_queue(name: object, given: object) -> Queue:
-    """What stands in ``queues={name: …}`` as a :class:`Queue`; a number is its limit.
+    """A value of ``queues={name: …}`` as a :class:`Queue`; a number is its limit.
 
     :raises InvalidOption: for a blank name, or a limit below 1.
     """

@@ -14,7 +14,6 @@ plain lists of numbers and local times without a zone, so that its versions can'
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from croniter import CroniterBadDateError, croniter  # type: ignore[import-untyped]  # pyright: ignore
 
-from ..errors import InvalidOption, nearest
+from ..errors import InvalidOption, closest, nearest
 
 NICKNAMES = {
     "@hourly": "0 * * * *",
@@ -187,8 +186,8 @@ def _zone(name: str) -> tzinfo:
     known = available_timezones()
     if not known:
         raise InvalidOption(f"time zone {name!r}: this machine has no time zone database; pip install tzdata")
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "expected a name such as 'UTC' or 'Europe/Paris'"
+    near = closest(name, known)
+    hint = f"did you mean {near!r}?" if near else "expected a name such as 'UTC' or 'Europe/Paris'"
     raise InvalidOption(f"time zone {name!r} is not known: {hint}")
 
 

@@ -1,6 +1,6 @@
 """Unique jobs: what makes two jobs the same, and for how long.
 
-The key of a job is a digest of the chosen fields. It stands in a plain column under a unique index for as long as the
+The key of a job is a digest of the chosen fields. It is in a plain column under a unique index for as long as the
 job is in one of the chosen states; a trigger clears it when the job leaves them, and nothing ever puts it back. So no
 retry, rescue or staging can collide with a newer job. (River's way of keeping uniqueness in an index, with the key
 given up for good on leaving.)

@@ -143,7 +143,7 @@ def _failed(row: Row, worker: Worker, error: BaseException) -> Verdict:
         delay = worker.delay_for(lambda: row.job, row.attempt, row.max_attempts)
     except Exception as broken:
         delay = None
-        message += f"\n\nIts backoff raised as well, so the usual one is used:\n{_format(broken)}"
+        message += f"\n\nThe worker's backoff raised too, so the default one is used:\n{_format(broken)}"
     return failure(_ack(row), message, delay), error
 
 

@@ -97,7 +97,7 @@ def acknowledge() -> Executable:
     """Jobs with any outcome. Returns the ids that were changed.
 
     `delay` is seconds until the job is due again (null: leave its time), `burned` is 0 when the attempt is given back,
-    `error` and `meta` are JSON texts to add, or null. A job that would run again although somebody asked for its end
+    `error` and `meta` are JSON texts to add, or null. A job that would run again although it was asked to stop
     while it ran is cancelled: the request may have come after the run's own end.
     """
     outcome = _given(*_FENCE, *_OUTCOME)
@@ -108,7 +108,7 @@ def acknowledge() -> Executable:
     def stamp(name: str, when: str) -> ColumnElement[Any]:
         return case((new_state == when, utc_now()), else_=jobs.c[name])
 
-    # What strangers wrote into a row may be of any type; nothing they did may make this statement raise.
+    # What other programs wrote into a row may be of any type; nothing of it may make this statement raise.
     meta = case((func.jsonb_typeof(jobs.c.meta) == "object", jobs.c.meta), else_=cast("{}", JSONB))
     errors = case((func.jsonb_typeof(jobs.c.errors) == "array", jobs.c.errors), else_=cast("[]", JSONB))
     added = func.coalesce(cast(o.error, JSONB), cast("[]", JSONB))

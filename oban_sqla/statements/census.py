@@ -42,7 +42,7 @@ def _by_state(oldest: ColumnElement[Any]) -> Select[Any, Any, Any, Any]:
 
 
 def _age() -> ColumnElement[Any]:
-    # An infinite time, which only a stranger can have written, can't be subtracted.
+    # An infinite time, which only another program writes, can't be subtracted.
     due = case((func.isfinite(jobs.c.scheduled_at), utc_now() - jobs.c.scheduled_at))
     return func.extract("epoch", due)
 

@@ -1,7 +1,7 @@
 """Changing jobs from outside: cancel, retry, delete, update.
 
 The rows are locked in the order of their ids, so that two such statements can't deadlock, and they wait for locks:
-whoever asks for a change wants to know that it happened. Fetches and acks skip what is locked here. What changed while
+the caller wants to know that the change happened. Fetches and acks skip what is locked here. What changed while
 it was waited for is judged by what it has become.
 """
 

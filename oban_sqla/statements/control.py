@@ -63,7 +63,7 @@ def orders() -> Executable:
 def ask() -> Executable:
     """Keep what is asked of `queue`; what is null stays as it was. A blank `node` is all of them.
 
-    What is asked of all nodes replaces what was asked of single ones before: whoever pauses a queue everywhere means
+    What is asked of all nodes replaces what was asked of single ones before: pausing a queue everywhere means
     everywhere.
     """
     # Cast, because psycopg leaves the type of a null open.

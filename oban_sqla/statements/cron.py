@@ -83,7 +83,7 @@ def declare() -> Executable:
 
 @statement
 def keep_declared() -> Executable:
-    """Say again that the code has the entries `names`, unless somebody said so within the last `every` seconds."""
+    """Say again that the code has the entries `names`, unless a node said so within the last `every` seconds."""
     long_ago = CronEntry.declared_at <= utc_now() - seconds_from(parameter("every", Float))
     declared = (CronEntry.name == func.any(array("names"))) & long_ago
     return update(CronEntry).where(declared).values(declared_at=utc_now()).returning(CronEntry.name)

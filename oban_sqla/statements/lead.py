@@ -1,4 +1,4 @@
-"""Leases: who leads, by the database's clock."""
+"""Leases: which node leads, by the database's clock."""
 
 from typing import Any
 
@@ -36,10 +36,10 @@ def holds_lease() -> ColumnElement[bool]:
 
 @statement
 def elect() -> Executable:
-    """Take or renew `lease` for `holder` and `ttl` seconds; whoever holds it competes for Oban's own row `oban`, too.
+    """Take or renew `lease` for `holder` and `ttl` seconds; its holder competes for Oban's own row `oban`, too.
 
-    One row: whether the lease is held, whether Oban's row is, and for how many seconds more somebody had the lease
-    before (null: nobody).
+    One row: whether the lease is held, whether Oban's row is, and for how many more seconds another holder had the
+    lease before (null: none had).
     """
     until = utc_now() + seconds_from(parameter("ttl", Float))
     lease = select(parameter("lease"), parameter("holder"), utc_now(), until)
@@ -70,7 +70,7 @@ def _taken(wanted: Any) -> Any:
 
 
 def _is_free() -> ColumnElement[bool]:
-    """Nobody takes a lease for longer than an hour: one that ends later is a stranger's, or the clock was set back."""
+    """A lease lasts an hour at most: one that ends later is of another program, or the clock was set back."""
     return or_(Leader.expires_at <= utc_now(), Leader.expires_at > utc_now() + literal_column("interval '2 hours'"))
 
 

@@ -1,4 +1,4 @@
-"""Notifying: how a commit, or a statement of its own, tells the other nodes."""
+"""Notifying: how a commit, or a separate statement, tells the other nodes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def notify() -> Executable:
 
 @statement
 def notify_at_once() -> Executable:
-    """The same, for a transaction of its own, which is committed without waiting for the disk.
+    """The same, for a separate transaction, which is committed without waiting for the disk.
 
     A notification writes a commit record like any other change. One that a crash of the server loses was a hint about
     jobs that are found without it.

@@ -1,7 +1,7 @@
 """Pruning: finished jobs are deleted, a batch at a time.
 
 One statement a policy and state, so that each walks the small index of that state from its old end, and stops at what
-is young. Rows that somebody has locked are passed over, and whoever is not the leader any more deletes nothing.
+is young. Locked rows are passed over, and a node that leads no more deletes nothing.
 """
 
 from collections.abc import Sequence

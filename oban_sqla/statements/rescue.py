@@ -1,4 +1,4 @@
-"""Giving back: jobs that nobody runs become available again."""
+"""Giving back: jobs that no node runs become available again."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ from .statement import array, ids, parameter, seconds_from, state, statement
 
 
 def ran_by() -> ColumnElement[str]:
-    """Under which producer a job runs; blank where a stranger left that out."""
+    """Under which producer a job runs; blank where another program left that out."""
     return func.coalesce(func.lower(jobs.c.attempted_by[PRODUCER]), literal_column("''"))
 
 
@@ -68,9 +68,9 @@ def rescue() -> Executable:
     """Up to `limit` executing jobs of the producers `dead` find a new state.
 
     ``cancelled`` when that was asked for, ``discarded`` when no attempt is left, else ``available``; a job that was
-    rescued before is ``retryable`` with the usual backoff, because it may be what kills the nodes. Jobs of nobody (a
-    blank in `dead`) must have begun `patience` seconds ago. One row each: its id, queue and state. Nothing that a
-    stranger may have written into a row makes this raise.
+    rescued before is ``retryable`` with the usual backoff, because it may be what kills the nodes. Jobs without a
+    producer (a blank in `dead`) must have begun `patience` seconds ago. One row each: its id, queue and state. Nothing
+    that another program may have written into a row makes this raise.
     """
     began = func.coalesce(jobs.c.attempted_at, jobs.c.inserted_at)
     old = began <= utc_now() - seconds_from(parameter("patience", Float))

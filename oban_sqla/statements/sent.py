@@ -70,12 +70,12 @@ def _as_mask(mask: int | None) -> int:
 # nothing but their args, and encoding nine arrays for them costs the client more than the server's insert.
 ROW = (Sent("kind", Integer()), _for_column("args", jobs.c.args))
 KEY = Sent("uniq_key", LargeBinary())
-"""Sent a row, where some of the jobs have one."""
+"""Sent once per row, where some of the jobs have one."""
 
 KIND = (
     _for_column("worker", jobs.c.worker),
     *(_for_option(option, column) for column in jobs.c for option in options_of(column)),
 )
-"""What is sent a kind, in the order of :data:`~oban_sqla.models.kind.FIELDS`."""
+"""What is sent once per kind, in the order of :data:`~oban_sqla.models.kind.FIELDS`."""
 
 KIND_WITHOUT_KEYS = tuple(one for one in KIND if one.name != "uniq_mask")

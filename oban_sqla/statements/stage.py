@@ -56,7 +56,7 @@ def _stage(which: ColumnElement[bool]) -> Executable:
     queues = _queues()
     staged = select(moved.c.queue, func.count()).group_by(moved.c.queue)
     polled = select(queues.c.name, literal_column("0", Integer)).where(_has_available(queues.c.name))
-    # An infinite time, which only a stranger can have written, can't be subtracted.
+    # An infinite time, which only another program writes, can't be subtracted.
     next_due = select(func.min(jobs.c.scheduled_at)).where(
         _waits(), jobs.c.scheduled_at > utc_now(), func.isfinite(jobs.c.scheduled_at)
     )
@@ -86,7 +86,7 @@ def poll() -> Executable:
     """Look after `queues`, in one statement for all of them: the net below all notifications.
 
     One row for each that has available jobs, and one without a name when some of their jobs have been due for `grace`
-    seconds: then nobody is staging.
+    seconds: then no leader is staging.
     """
     queues = _queues()
     # In order, or the planner expects many and reads the whole table to find that there are none.

@@ -50,7 +50,7 @@ def _meta(key: str) -> ColumnElement[Any]:
 
 @statement
 def row_of() -> Executable:
-    """The job `id`. Whatever a stranger wrote into it, this reads it.
+    """The job `id`, whatever another program wrote into it.
 
     Times that Python does not have are null; `never` says that its time never comes. `xid` is the transaction that
     locked or changed the row last, as text: ``"0"`` for none.
@@ -123,7 +123,7 @@ def crowd() -> Executable:
 
 @statement
 def holder() -> Executable:
-    """Who has the transaction `xid` open; no row when it has ended.
+    """What has the transaction `xid` open; no row when it has ended.
 
     One row each: the backend's process id (null for a prepared transaction), its role, application and state, for how
     many seconds the transaction is open, and the name under which it was prepared. What is null may only be hidden.
@@ -141,7 +141,7 @@ def holder() -> Executable:
 
 @statement
 def probe() -> Executable:
-    """Lock the job `id` as a fetch would, for the caller to roll back: no row when somebody else has locked it."""
+    """Lock the job `id` as a fetch would, for the caller to roll back: no row when it is locked already."""
     return select(true()).where(jobs.c.id == parameter("id", BigInteger)).with_for_update(skip_locked=True)
 
 

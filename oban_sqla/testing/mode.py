@@ -39,7 +39,7 @@ def mode(name: Name, *, with_safety: bool = True) -> Mode:
     The mode is held in a context variable: it applies to the block, to the tasks that it starts and to what it runs
     with ``asyncio.to_thread``, and never to another test that runs at the same time.
 
-    The jobs run inside ``session.flush()``. They have sessions of their own, and can't flush the session that is being
+    The jobs run inside ``session.flush()``. They have other sessions, and can't flush the session that is being
     flushed. Idea and names: Oban's testing modes.
     """
     if name not in ("inline", "manual"):
@@ -70,7 +70,7 @@ class Mode:
 
 
 class Inline:
-    """Runs what was written. On each connection one job after the other, whoever enqueues them."""
+    """Runs what was written. On each connection one job after the other, from whichever session they come."""
 
     def __init__(self, with_safety: bool) -> None:
         self._with_safety = with_safety

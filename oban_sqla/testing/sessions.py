@@ -45,7 +45,7 @@ def connection_of(session: Session) -> Connection:
 
 
 class Joined(Sessions):
-    """Gives each job a new session on the connection of the test's one, in a savepoint of its own.
+    """Gives each job a new session on the connection of the test's one, in its own savepoint.
 
     Its commit releases that savepoint and its rollback rolls back to it; the transaction stays the test's. It is of
     the test's session's class, with the same `autoflush` and `expire_on_commit`.

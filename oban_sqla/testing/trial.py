@@ -58,7 +58,7 @@ class Trial:
         return asyncio.run(self.run_on_loop())
 
     async def run_on_loop(self) -> Ack | None:
-        """The run of a coroutine, as a task of its own, so that its timeout cancels nothing else."""
+        """The run of a coroutine, as a separate task, so that its timeout cancels nothing else."""
         self.attempt.task = task = asyncio.ensure_future(self.attempt.run())
         try:
             await asyncio.wait((task,))

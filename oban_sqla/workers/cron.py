@@ -72,7 +72,7 @@ class Cron:
         if cron.spec is not None:
             raise InvalidOption(
                 f"worker {worker.worker_name!r}: @job(cron=Cron(…)) takes no spec, the job is the worker's own; "
-                "entries with arguments stand in Oban(crontab=[…])"
+                "give entries with arguments in Oban(crontab=[…])"
             )
         return cls(cron.expression, worker, cron.timezone, cron.name, cron.paused, cron.catch_up)
 
@@ -104,7 +104,7 @@ class Cron:
 def packed(job: JobSpec | WorkerLike) -> str:
     """`job` as JSON text, from which :func:`copied` makes specs.
 
-    :raises InvalidOption: for what is no job, a worker with required arguments, or a spec that means one instant.
+    :raises InvalidOption: for what is not a job, a worker with required arguments, or a spec that means one instant.
     """
     spec = job if isinstance(job, JobSpec) else _spec_of(job)
     if spec.waits:
@@ -123,7 +123,7 @@ def copied(stored: Mapping[str, Any], notes: Mapping[str, Any], at: datetime | N
     """A new spec of what :func:`packed` stored, with `notes` in its meta.
 
     :param at: the tick; None for now.
-    :raises InvalidOption: when it is not what `packed` stores: somebody else wrote it.
+    :raises InvalidOption: when it is not what `packed` stores, because another program wrote it.
     """
     try:
         options = dict(stored)
@@ -170,6 +170,6 @@ def _spec_of(worker: object) -> JobSpec:
         return JobSpec(cast(WorkerLike, worker))
     except InvalidArgs as error:
         raise InvalidOption(
-            f"a cron entry of {name!r}: nobody gives it arguments: {error}; "
-            "give them defaults, or use Oban(crontab=[Cron(expression, worker.new(…))])"
+            f"cron: {name!r} needs arguments, and a cron entry has none: {error}; "
+            "give the parameters defaults, or use Oban(crontab=[Cron(expression, worker.new(…))])"
         ) from error

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 
 def in_order(stored: object, given: object) -> Any:
-    """`stored` with the lists sorted that stand where sets stood in `given`.
+    """`stored` with its lists sorted where `given` has sets.
 
     :param stored: JSON values.
     :param given: what `stored` was made of, in the same shape; where the shapes differ, `stored` stays as it is.

@@ -152,7 +152,7 @@ def difference(given: object, back: object, exact: bool) -> Change | None:
     """How `back`, which was read from the text that will be stored, is another value than was `given`.
 
     Objects are compared by their types and attributes, because how they compare themselves may leave some out. Private
-    attributes of models are left out: they are no data.
+    attributes of models are left out: they are not data.
 
     :param exact: whether a list is another value than a tuple. It is, unless the type asks for any sequence.
     :returns: None when both are the same.

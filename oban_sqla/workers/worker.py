@@ -101,7 +101,7 @@ class Worker:
         return args if self.arguments is None else self.arguments.check(args)
 
     def check_known(self, args: Mapping[str, Any]) -> None:
-        """Check as much of `args` as can be while `later` stands in them."""
+        """Check as much of `args` as possible while they contain placeholders of `later`."""
         if self.arguments is not None:
             self.arguments.check_known(args)
 

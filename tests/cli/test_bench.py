@@ -79,7 +79,7 @@ def test_a_schema_that_is_there_is_refused_and_left_alone(empty_database: str) -
     execute(empty_database, "CREATE SCHEMA oban_bench")
     done = finished([*BENCH, "--database-url", empty_database])
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error: the database has a schema oban_bench already; ")
+    assert done.stderr.startswith("Error: the schema oban_bench exists already; ")
     assert asyncio.run(schemas(empty_database)) == ["oban_bench"]
 
 
@@ -91,7 +91,7 @@ def test_a_role_that_may_not_create_a_schema_is_told(empty_database: str) -> Non
             pytest.skip("the server's roles need passwords")
         done = finished([*BENCH, "--database-url", url])
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-        assert done.stderr.startswith("Error: the database says: permission denied for database ")
+        assert done.stderr.startswith("Error: database error: permission denied for database ")
     finally:
         execute(empty_database, "DROP ROLE oban_bench_guest")
 

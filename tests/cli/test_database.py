@@ -33,13 +33,13 @@ def test_libpq_s_sslmode_is_given_to_asyncpg_under_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (None, "no database: give --database-url, or set OBAN_DATABASE_URL or DATABASE_URL"),
+        (None, "no database given; use --database-url, or set OBAN_DATABASE_URL or DATABASE_URL"),
         ("", "no database"),
         ("nonsense", "can't be parsed; expected postgresql://"),
         ("postgresql://h:port/d", "can't be parsed"),
-        ("mysql://h/d", "jobs need PostgreSQL, and the database URL says 'mysql'"),
+        ("mysql://h/d", "jobs need PostgreSQL, but the database URL starts with 'mysql'"),
         ("sqlite+aiosqlite:///x", "jobs need PostgreSQL"),
-        ("postgresql+psycopg2://h/d", "the driver 'psycopg2' is a synchronous one; write postgresql://"),
+        ("postgresql+psycopg2://h/d", "the driver 'psycopg2' is synchronous; write postgresql:// for asyncpg"),
         ("postgresql://h/d?channel_binding=require", "asyncpg does not know channel_binding"),
     ],
 )

@@ -46,7 +46,7 @@ def is_whole(text: str) -> None:
     assert numbers == list(range(1, 9))
     for said in (
         "session.add_all([user, spec])",
-        "user 1 and job 1 were committed by one transaction; the job is available",
+        "one transaction committed user 1 and job 1; the job is available",
         "the card was declined: there is still 1 job",
         "ada@example.org is welcomed: True",
         "attempt 1, retryable (the CRM does not answer)",
@@ -102,7 +102,7 @@ def test_on_a_database_it_touches_nothing_that_is_there(empty_database: str, dri
     done = finished([*DEMO, "--database-url", empty_database.replace("asyncpg", driver)], environment=NOWHERE)
     assert (done.returncode, done.stderr) == (0, "")
     is_whole(done.stdout)
-    assert "in a schema oban_demo that goes when this ends" in done.stdout
+    assert "in the schema oban_demo, which is removed at the end" in done.stdout
     assert not asyncio.run(schemas(empty_database))
     untouched = (
         "EXISTS (SELECT FROM oban_jobs WHERE state = 'available' AND attempt = 0) AND (SELECT id FROM users) = 7"
@@ -115,8 +115,7 @@ def test_a_schema_that_is_there_is_refused_and_left_alone(empty_database: str) -
     done = finished([*DEMO, "--database-url", empty_database])
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == (
-        "Error: the database has a schema oban_demo already; if another run has left it there: "
-        "DROP SCHEMA oban_demo CASCADE\n"
+        "Error: the schema oban_demo exists already; if another run has left it behind: DROP SCHEMA oban_demo CASCADE\n"
     )
     assert ("oban_demo", "oban_precious") in [tuple(row) for row in execute(empty_database, "SELECT 1")]
 

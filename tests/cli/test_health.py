@@ -143,8 +143,8 @@ def start(tmp_path: Path, database_url: str, clean_tables: None) -> Start:
 
 
 async def address_of(process: Process) -> str:
-    await process.says("health checks are answered at")
-    found = re.search(r"answered at (http://\S+)", process.text)
+    await process.says("answering health checks at")
+    found = re.search(r"answering health checks at (http://\S+)", process.text)
     assert found is not None
     return found[1].replace("0.0.0.0", "127.0.0.1")
 
@@ -164,7 +164,7 @@ async def test_probes_are_answered_until_the_process_ends(start: Start, engine: 
             assert (await http.post("/ready")).status_code == 405
             missing = await http.get("/nothing")
             assert missing.status_code == 404
-            assert missing.json()["error"].startswith("there are: /, /ready, /live")
+            assert missing.json()["error"].startswith("not found; the pages are /, /ready, /live")
 
             await add(engine, [JobSpec("shop.slow", {"seconds": 300})])
             await process.says("slow\n")

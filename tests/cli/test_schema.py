@@ -42,17 +42,17 @@ def tables(url: str) -> list[str]:
 
 def test_migrate_creates_the_tables_and_may_be_run_again(empty_database: str) -> None:
     first = oban_sqla("migrate", "--database-url", empty_database)
-    assert (first.exit_code, first.output) == (0, f"the tables went from version 0 to {NEWEST}\n")
+    assert (first.exit_code, first.output) == (0, f"the tables were changed from version 0 to {NEWEST}\n")
     assert "public.oban_jobs" in tables(empty_database)
     again = oban_sqla("migrate", "--database-url", empty_database)
-    assert (again.exit_code, again.output) == (0, f"the tables are of version {NEWEST} already\n")
+    assert (again.exit_code, again.output) == (0, f"the tables have version {NEWEST} already\n")
 
 
 def test_migrate_creates_a_schema_too(empty_database: str) -> None:
     result = oban_sqla("migrate", "--database-url", empty_database, "--schema", "jobs")
     assert (result.exit_code, result.output) == (
         0,
-        f"the tables in the schema 'jobs' went from version 0 to {NEWEST}\n",
+        f"the tables in the schema 'jobs' were changed from version 0 to {NEWEST}\n",
     )
     assert {name.split(".")[0] for name in tables(empty_database)} == {"jobs"}
 
@@ -63,10 +63,10 @@ def test_going_back_asks_first(empty_database: str) -> None:
     for answer in ("n\n", ""):
         refused = oban_sqla(*back, answer=answer)
         assert refused.exit_code == 1
-        assert "this drops the tables and every job in them" in refused.output
+        assert "this drops the tables and all jobs" in refused.output
         assert tables(empty_database)
     done = oban_sqla(*back, "--yes")
-    assert (done.exit_code, done.output) == (0, f"the tables went from version {NEWEST} to 0\n")
+    assert (done.exit_code, done.output) == (0, f"the tables were changed from version {NEWEST} to 0\n")
     assert not tables(empty_database)
 
 
@@ -75,7 +75,7 @@ def test_a_version_that_there_is_not_is_refused(empty_database: str, version: st
     result = oban_sqla("migrate", "--database-url", empty_database, "--to", version)
     assert (result.exit_code, result.output) == (
         1,
-        f"Error: --to: this package has versions 0 (none) to {NEWEST}, got {version}\n",
+        f"Error: --to: expected a version from 0 (no tables) to {NEWEST}, got {version}\n",
     )
 
 
@@ -83,7 +83,7 @@ def test_tables_of_a_newer_package_are_left_alone(empty_database: str) -> None:
     oban_sqla("migrate", "--database-url", empty_database)
     execute(empty_database, "INSERT INTO oban_schema (version) VALUES (999)")
     result = oban_sqla("migrate", "--database-url", empty_database, "--to", "0", "--yes")
-    assert "of version 999, newer than this package knows; nothing was done" in result.output
+    assert "have version 999, which is newer than this package; nothing was changed" in result.output
     assert tables(empty_database)
 
 
@@ -116,6 +116,6 @@ def test_the_printed_sql_is_what_migrate_runs(empty_database: str, schema: list[
     execute(empty_database, up.output)
     assert tables(empty_database)
     result = oban_sqla("migrate", "--database-url", empty_database, *schema)
-    assert f"of version {NEWEST} already" in result.output
+    assert f"have version {NEWEST} already" in result.output
     execute(empty_database, oban_sqla("sql", "--down", *schema).output)
     assert not tables(empty_database)

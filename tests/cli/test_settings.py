@@ -135,16 +135,16 @@ def test_tables_may_be_written_as_toml_allows() -> None:
 def test_a_pyproject_of_others_says_nothing() -> None:
     Path("pyproject.toml").write_text("[tool.black]\nline-length = 1")
     assert values() == {}
-    with pytest.raises(SettingsError, match=r"pyproject.toml: there is no \[tool.oban_sqla\] in it"):
+    with pytest.raises(SettingsError, match=r"pyproject.toml: it has no table \[tool.oban_sqla\]"):
         read(Path("pyproject.toml"), NOWHERE)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("leader_tll = 5", "oban.toml: leader_tll: unknown; did you mean leader_ttl?"),
+        ("leader_tll = 5", "oban.toml: leader_tll: unknown; did you mean 'leader_ttl'?"),
         ("colour = 'red'", "oban.toml: colour: unknown; there are: crontab, database_url, health, heartbeat, leader_"),
-        ("queues.media.limti = 5", "oban.toml: [queues] media.limti: unknown; did you mean limit?"),
+        ("queues.media.limti = 5", "oban.toml: [queues] media.limti: unknown; did you mean 'limit'?"),
         ("queues.media = '5'", "oban.toml: [queues] media: queue 'media': expected a limit of 1 or more, or Queue(…)"),
         ("queues.media.limit = 0", "oban.toml: [queues] media: Queue: limit is a number of jobs from 1 to 10,000"),
         ("queues.media.paused = 'no'", "oban.toml: [queues] media.paused: expected true or false, got 'no'"),
@@ -155,10 +155,10 @@ def test_a_pyproject_of_others_says_nothing() -> None:
         ("node = ''", "oban.toml: node: node is a name, got ''"),
         ("schema = 5", "oban.toml: schema: expected a name, got 5"),
         ("log_level = 'loud'", "oban.toml: log_level: expected one of debug, info, warning, error, got 'loud'"),
-        ("health = 'here'", "oban.toml: health: 'here': a port is a number from 0 to 65,535, got 'here'"),
+        ("health = 'here'", "oban.toml: health: 'here': expected a port from 0 to 65,535, got 'here'"),
         ("module = []", "oban.toml: module: expected a module such as 'app.jobs', or a list of them, got []"),
         ("module = ['a', 5]", "oban.toml: module: a module: expected a name, got 5"),
-        ("heartbeat.intervall = 5", "oban.toml: [heartbeat] intervall: unknown; did you mean interval?"),
+        ("heartbeat.intervall = 5", "oban.toml: [heartbeat] intervall: unknown; did you mean 'interval'?"),
         ("heartbeat.interval = 9", "oban.toml: [heartbeat] Heartbeat: stale_after is at least twice the interval"),
         ("prune = 'never'", "oban.toml: prune: expected a table, with entries such as max_age = 604800; got 'never'"),
         ("prune.max_age = 'day'", "oban.toml: [prune] Prune(max_age): expected seconds"),
@@ -167,17 +167,17 @@ def test_a_pyproject_of_others_says_nothing() -> None:
         ("prune.policies = [{queue = 'a'}]", "oban.toml: [[prune.policies]] 1: Prune.Policy: max_age or max_count is"),
         (
             "prune.policies = [{max_age = 1}, {max_agee = 1}]",
-            "oban.toml: [[prune.policies]] 2: max_agee: unknown; did you mean max_age?",
+            "oban.toml: [[prune.policies]] 2: max_agee: unknown; did you mean 'max_age'?",
         ),
         ("crontab = 5", "oban.toml: crontab: expected tables [[crontab]], each with an expression and a worker"),
         ("crontab = [5]", "oban.toml: [[crontab]] 1: expected a table with an expression and a worker, got 5"),
         ("[[crontab]]\nworker = 'a'", "oban.toml: [[crontab]] 1: expression is missing"),
         ("[[crontab]]\nexpression = '@daily'", "oban.toml: [[crontab]] 1: worker is missing"),
-        ("[[crontab]]\nwroker = 'a'", "oban.toml: [[crontab]] 1: wroker: unknown; did you mean worker?"),
+        ("[[crontab]]\nwroker = 'a'", "oban.toml: [[crontab]] 1: wroker: unknown; did you mean 'worker'?"),
         ("[[crontab]]\nworker = 'a'\nexpression = 'at noon'", "oban.toml: [[crontab]] 1: "),
         (f"{ENTRY}priority = 10", "[[crontab]] 1: priority: expected 0 to 9"),
         (f"{ENTRY}args = [1]", "[[crontab]] 1: args: expected a table"),
-        (f"{ENTRY}unique = {{perod = 5}}", "did you mean period?"),
+        (f"{ENTRY}unique = {{perod = 5}}", "did you mean 'period'?"),
         (f"{ENTRY}unique = {{keys = 5}}", "1: Unique(keys): expected a seq"),
         (f"{ENTRY}unique = 5", "1: unique: expected true, or a table"),
         ("[[crontab]]\nexpression = 5", "oban.toml: [[crontab]] 1: expression: expected text, got 5"),
@@ -191,7 +191,7 @@ def test_a_pyproject_of_others_says_nothing() -> None:
         (f"{ENTRY}scheduled_at = 2026-01-01T00:00:00Z", "scheduled_at is one instant, an entry has many"),
         (f"{ENTRY}unique = {{states = 5}}", "[[crontab]] 1: Unique(states): expected some of"),
         (f"{ENTRY}unique = {{fields = [[1]]}}", "[[crontab]] 1: Unique(fields): expected some of"),
-        ("node = ", "oban.toml is no TOML: "),
+        ("node = ", "oban.toml is not valid TOML: "),
     ],
 )
 def test_what_can_t_be_is_refused_with_its_place(text: str, said: str) -> None:
@@ -205,7 +205,7 @@ def test_what_can_t_be_is_refused_with_its_place(text: str, said: str) -> None:
     [
         ("OBAN_SHUTDOWN_GRACE", "long", "OBAN_SHUTDOWN_GRACE: expected seconds, such as 15 or 0.5, got 'long'"),
         ("OBAN_LEADER_TTL", "nan", "OBAN_LEADER_TTL: Oban(leader_ttl): expected seconds (0 or more)"),
-        ("OBAN_QUEUES", "a=0", "OBAN_QUEUES: queue 'a': a limit is 1 to 10,000 jobs at once, got '0'"),
+        ("OBAN_QUEUES", "a=0", "OBAN_QUEUES: queue 'a': expected a limit from 1 to 10,000 jobs, got '0'"),
         ("OBAN_NOTIFY", "loud", "OBAN_NOTIFY: notify must be"),
     ],
 )
@@ -228,7 +228,7 @@ def test_a_section_of_pyproject_is_named_in_full() -> None:
 
 def test_a_file_that_is_no_text_is_one_line() -> None:
     Path("oban.toml").write_bytes(b"node = '\xff'")
-    with pytest.raises(SettingsError, match="oban.toml is no TOML: 'utf-8' codec"):
+    with pytest.raises(SettingsError, match="oban.toml is not valid TOML: 'utf-8' codec"):
         read(None, NOWHERE)
 
 
@@ -291,4 +291,4 @@ def test_the_schema_and_the_database_of_every_command_come_from_there(directory:
 def test_help_does_not_depend_on_a_good_file() -> None:
     Path("oban.toml").write_text("nonsense")
     assert CliRunner().invoke(main, ["migrate", "--help"]).exit_code == 0
-    assert CliRunner().invoke(main, ["sql"]).output.startswith("Error: oban.toml is no TOML")
+    assert CliRunner().invoke(main, ["sql"]).output.startswith("Error: oban.toml is not valid TOML")

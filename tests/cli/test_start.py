@@ -100,7 +100,7 @@ async def test_a_module_s_workers_run_until_sigterm(start: Start, engine: AsyncE
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
     assert "started on me with queues default, media" in process.text
-    assert "SIGTERM: fetching no more; running jobs have 15 s to end" in process.text
+    assert "SIGTERM: fetching no more jobs; running jobs have 15 s to finish" in process.text
     assert "stopped on me" in process.text
     assert "Traceback" not in process.text
 
@@ -173,7 +173,7 @@ async def test_a_job_in_a_thread_is_given_back_as_the_process_leaves(start: Star
         await completed(engine, "quick")
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
-    assert "1 jobs in threads did not end: 1 given back" in process.text
+    assert "1 jobs in threads did not finish; gave back 1" in process.text
     assert (await states(engine))["stubborn"] == ("available", 0)
 
 
@@ -198,7 +198,7 @@ async def test_a_second_signal_ends_at_once(start: Start, engine: AsyncEngine, w
             await process.says("fetching no more")
         process.signal(signal.SIGINT)
         assert await process.ended(5) == 128 + signal.SIGINT
-    assert "SIGINT again: leaving at once; running jobs will be rescued" in process.text
+    assert "SIGINT again: exiting at once; other nodes will rescue the running jobs" in process.text
 
 
 async def test_a_signal_ends_the_wait_for_a_database(start: Start) -> None:
@@ -238,7 +238,7 @@ def test_missing_tables_name_the_command(tmp_path: Path, empty_database: str) ->
 
 
 def test_a_module_without_workers_is_an_error(tmp_path: Path) -> None:
-    assert refused(tmp_path, "json") == (1, "json registers no worker; name the module whose functions carry @job\n")
+    assert refused(tmp_path, "json") == (1, "json registers no workers; name the module with your @job functions\n")
 
 
 def test_a_module_that_there_is_not_is_one_line(tmp_path: Path) -> None:
@@ -250,17 +250,17 @@ def test_a_module_that_there_is_not_is_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["shop", "--queues", "default=0"], "queue 'default': a limit is 1 to 10,000 jobs at once, got '0'"),
-        (["shop", "--queues", "default=ten"], "queue 'default': a limit is 1 to 10,000 jobs at once, got 'ten'"),
+        (["shop", "--queues", "default=0"], "queue 'default': expected a limit from 1 to 10,000 jobs, got '0'"),
+        (["shop", "--queues", "default=ten"], "queue 'default': expected a limit from 1 to 10,000 jobs, got 'ten'"),
         (["shop", "--queues", "=5"], "expected names and limits, such as default=10,media=5"),
         (["shop", "--queues", "a=1,,b=2"], "expected names and limits, such as default=10,media=5"),
-        (["shop", "--queues", "a=1,a=2"], "the queue 'a' is named twice"),
+        (["shop", "--queues", "a=1,a=2"], "queue 'a' is given twice"),
         (["shop", "--shutdown-grace", "-1"], "-1.0 is not in the range x>=0"),
         (["shop", "--log-level", "loud"], "'loud' is not one of 'debug', 'info', 'warning', 'error'"),
-        (["shop:oban", "--queues", "a=1"], "--queues can't be given with shop:oban: the Oban there has options"),
-        (["shop:oban", "--node", "a"], "--node can't be given with shop:oban"),
-        (["shop:oban", "--database-url", "postgresql://h/d"], "--database-url can't be given with shop:oban"),
-        (["shop:engine", "--database-url", "postgresql://h/d"], "--database-url can't be given with shop:engine"),
+        (["shop:oban", "--queues", "a=1"], "--queues can't be used with shop:oban: that Oban has its options already"),
+        (["shop:oban", "--node", "a"], "--node can't be used with shop:oban"),
+        (["shop:oban", "--database-url", "postgresql://h/d"], "--database-url can't be used with shop:oban"),
+        (["shop:engine", "--database-url", "postgresql://h/d"], "--database-url can't be used with shop:engine"),
     ],
 )
 def test_options_that_can_t_be_used_are_usage_errors(tmp_path: Path, arguments: list[str], said: str) -> None:
@@ -273,22 +273,22 @@ def test_without_a_module_it_says_what_to_do(tmp_path: Path) -> None:
     code, said = refused(tmp_path)
     assert code == 2
     assert said.startswith(
-        "what is to run? Name the module whose functions carry @job, as in `oban-sqla start app.jobs`"
+        "no module given; name the module with your @job functions, as in `oban-sqla start app.jobs`"
     )
     assert 'write module = "app.jobs" in oban.toml' in said
 
 
 def test_one_process_runs_one_object(tmp_path: Path) -> None:
     assert refused(tmp_path, "shop:oban", "shop:engine") == (
-        2, "shop:oban and shop:engine: one process runs one of them\n"
+        2, "shop:oban and shop:engine: a process can run only one of them\n"
     )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("node = 'other'", "oban.toml: node: shop:oban is an Oban with options of its own, and its node is another"),
-        ("queues.late = 5", "oban.toml: [queues]: shop:oban is an Oban with options of its own"),
+        ("node = 'other'", "oban.toml: node: shop:oban is an Oban that was made with another value of node"),
+        ("queues.late = 5", "oban.toml: [queues]: shop:oban is an Oban that was made with another value of queues"),
         ("[[crontab]]\nworker = 'shop.quick'\nexpression = '@daily'", "oban.toml: crontab: shop:oban is an Oban"),
     ],
 )
@@ -302,7 +302,10 @@ def test_an_oban_s_own_options_are_not_contradicted_by_the_file(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ("worker = 'shop.quik'", "oban.toml: [[crontab]] 1: worker: no worker 'shop.quik' is registered by what is st"),
+        (
+            "worker = 'shop.quik'",
+            "oban.toml: [[crontab]] 1: worker: unknown worker 'shop.quik'; did you mean 'shop.quick'?",
+        ),
         ("worker = 'shop.slow'", "oban.toml: [[crontab]] 1: "),
         ("worker = 'shop.slow'\nargs = {second = 1}", "oban.toml: [[crontab]] 1: "),
         ("worker = 'shop.quick'\n[[crontab]]\nworker = 'shop.quick'\nexpression = '@daily'", "oban.toml: crontab: "),

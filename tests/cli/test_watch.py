@@ -94,7 +94,7 @@ async def test_a_process_that_a_file_configures_runs_a_job_that_is_watched(
             process.signal(signal.SIGTERM)
             assert await process.ended() == 0
     assert "started on of the file with queues default, late" in process.text
-    assert "running jobs have 0.5 s to end" in process.text
+    assert "running jobs have 0.5 s to finish" in process.text
     seen = [json.loads(line) for line in watched.text.splitlines()]
     assert [(row["id"], row["state"], row["attempt"]) for row in seen] == [
         (id, "available", 0), (id, "executing", 1), (id, "completed", 1)

@@ -64,7 +64,7 @@ def test_the_name_is_the_workers_unless_it_is_given() -> None:
         (lambda: job(cron="@dialy")(_plain), "did you mean '@daily'"),
         (lambda: job(cron=Cron("@daily", report))(_plain), "takes no spec"),
         (lambda: job(cron=60)(_plain), "an expression or Cron"),  # type: ignore[call-overload]
-        (lambda: job(cron="@daily")(_needy), "nobody gives it arguments"),
+        (lambda: job(cron="@daily")(_needy), "needs arguments, and a cron entry has none"),
     ],
 )
 def test_what_can_not_work_is_refused_where_it_is_written(make: Any, says: str) -> None:

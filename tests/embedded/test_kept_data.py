@@ -111,7 +111,7 @@ def test_file_instead_of_a_directory_is_refused(place: Path) -> None:
 
 
 def test_missing_parent_directory_is_named(place: Path) -> None:
-    with pytest.raises(embedded.EmbeddedError, match=r"missing' is no directory. Create that first"):
+    with pytest.raises(embedded.EmbeddedError, match=r"missing' is not a directory. Create that first"):
         embedded.start(place / "missing" / "data")
     assert list(place.iterdir()) == []
 

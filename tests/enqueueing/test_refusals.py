@@ -82,7 +82,10 @@ ARGS: dict[str, tuple[Any, str]] = {
     "NUL": ({"name": "a\x00b"}, r"args\.name: a NUL character, which PostgreSQL can't store"),
     "NUL inside": ({"a": {"b": ["\x00"]}}, r"args\.a\.b\[0\]: a NUL character"),
     "NUL in a key": ({"a\x00": 1}, r"args key 'a\\x00': a NUL character"),
-    "lone surrogate": ({"name": "ab\ud800"}, r"args\.name: a lone surrogate at position 2, which is no text"),
+    "lone surrogate": (
+        {"name": "ab\ud800"},
+        r"args\.name: a lone surrogate at position 2, which PostgreSQL can't store as text",
+    ),
     "lone surrogate inside": ({"a": ["\udfff"]}, r"args\.a\[0\]: a lone surrogate"),
     "object": ({"user": object()}, r"args\.user: object, which JSON can't carry; pass what identifies it"),
     "object inside": ({"a": [{"when": AWARE}]}, r"args\.a\[0\]\.when: datetime, which JSON can't carry"),

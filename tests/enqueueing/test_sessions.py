@@ -1,4 +1,4 @@
-"""Sessions of other kinds, and what a spec refuses because it is no row."""
+"""Sessions of other kinds, and what a spec refuses because it is not a row."""
 
 from __future__ import annotations
 
@@ -72,7 +72,9 @@ def test_database_that_is_not_postgresql_is_refused() -> None:
 
 def test_merge_is_refused(run_once: Run) -> None:
     def scenario(session: Session) -> None:
-        with pytest.raises(InvalidOption, match=r"a spec is no row that could be merged; add it with session\.add"):
+        with pytest.raises(
+            InvalidOption, match=r"a spec is not a row, so it can't be merged; add it with session\.add"
+        ):
             session.merge(JobSpec("welcome"))
         session.add(JobSpec("after"))
         session.commit()
@@ -93,7 +95,7 @@ def test_relationship_is_refused() -> None:
 
     try:
         with pytest.raises(
-            InvalidOption, match=r"Order\.job: a relationship to JobSpec, which is no row; relate to Job"
+            InvalidOption, match=r"Order\.job: a relationship to JobSpec, which is not a row; relate to Job"
         ):
             Order()
     finally:

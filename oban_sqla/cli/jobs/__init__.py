@@ -1,4 +1,8 @@
-"""``oban-sqla jobs``: jobs are shown, changed and followed."""
+"""``oban-sqla jobs``: show, change and follow jobs.
+
+Belongs here: one module per kind of command, with its options and output. Does not: queries (see `insight.jobs`), and
+which jobs a change applies to (see `control.changes`).
+"""
 
 from __future__ import annotations
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import InvalidArgs, InvalidOption
+from ...errors import InvalidArgs, InvalidOption, closest
 from ...models import JobSpec
 from ...models.kind import OPTIONS
 from ...options.unique import Unique
@@ -25,8 +24,8 @@ _OF_UNIQUE = ("period", "fields", "keys", "states")
 class Entry:
     """One table ``[[crontab]]``.
 
-    :param place: where it stands.
-    :param cron: what it says of the times, without a job.
+    :param place: of the table.
+    :param cron: its times, without a job.
     :param worker: the name of its worker.
     :param args: of its job.
     :param options: of its job, as :class:`JobSpec` takes them.
@@ -44,11 +43,9 @@ class Entry:
         :raises SettingsError: for a worker that isn't, or a job that can't be made.
         """
         if (worker := workers.get(self.worker)) is None:
-            near = difflib.get_close_matches(self.worker, list(workers), n=1)
-            hint = f"did you mean {near[0]}?" if near else "name its module, too, or import it there"
-            raise SettingsError(
-                f"{self.place.key('worker')}: no worker {self.worker!r} is registered by what is started; {hint}"
-            )
+            near = closest(self.worker, workers)
+            hint = f"did you mean {near!r}?" if near else "start its module, too, or import it"
+            raise SettingsError(f"{self.place.key('worker')}: unknown worker {self.worker!r}; {hint}")
         cron = self.cron
         try:
             spec = JobSpec(worker, self.args, **self.options)

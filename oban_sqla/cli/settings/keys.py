@@ -1,6 +1,6 @@
-"""The settings that there are, and what each may be: in TOML, and as the text of a variable of the environment.
+"""The settings, and what each may be: in TOML, and as text in the environment.
 
-A value is checked by the class that checks it in Python; what is added here is the place where it stands.
+The class that checks a value in Python checks it here, too; errors name the place of the setting in addition.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Key:
 
 
 def queues_from(text: str) -> dict[str, Any]:
-    """``default=10,media=5`` as TOML would say it; a name alone has the default limit.
+    """``default=10,media=5`` as TOML has it; a name without a limit has the default limit.
 
     :raises InvalidOption: for anything else.
     """
@@ -52,9 +52,9 @@ def queues_from(text: str) -> dict[str, Any]:
         if not name:
             raise InvalidOption(f"{text!r}: expected names and limits, such as default=10,media=5")
         if name in queues:
-            raise InvalidOption(f"the queue {name!r} is named twice")
+            raise InvalidOption(f"queue {name!r} is given twice")
         if equals and not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 10_000):
-            raise InvalidOption(f"queue {name!r}: a limit is 1 to 10,000 jobs at once, got {limit!r}")
+            raise InvalidOption(f"queue {name!r}: expected a limit from 1 to 10,000 jobs, got {limit!r}")
         queues[name] = int(limit) if equals else {}
     return queues
 

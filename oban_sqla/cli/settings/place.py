@@ -1,16 +1,17 @@
-"""Where a setting stands, so that an error can name it."""
+"""The place of a setting, so that an error can name it."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import click
 
+from ...errors import nearest
+
 
 class SettingsError(click.ClickException):
-    """A file or a variable of the environment says what can't be. Names both, and never shows a database URL."""
+    """A setting in a file or in the environment is not valid. The message names it, and never shows a database URL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +43,9 @@ class Place:
     def refuse_unknown(self, given: Iterable[str], known: Iterable[str], within: str = "") -> None:
         """Raise :class:`SettingsError` for the first name of `given` that is not in `known`, with the nearest one.
 
-        :param within: stands before the name, as in ``media.limti``.
+        :param within: what precedes the name, as in ``media.limti``.
         """
         known = sorted(known)
         for name in given:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(known)}"
-                raise SettingsError(f"{self.key(within + name)}: unknown; {hint}")
+                raise SettingsError(f"{self.key(within + name)}: unknown; {nearest(name, known)}")

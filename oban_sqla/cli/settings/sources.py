@@ -1,4 +1,4 @@
-"""Where settings come from, and which of them counts.
+"""The sources of settings, and which of them counts.
 
 The file is ``oban.toml`` in the current directory, or else ``[tool.oban_sqla]`` of ``pyproject.toml`` there. The
 environment overrides the file, and arguments override both. Defaults apply to what none of them sets.
@@ -32,17 +32,17 @@ _SETTINGS = "oban_sqla.settings"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value, and where it was said: ``oban.toml: [queues]``, ``OBAN_NODE``, ``--node``."""
+    """A value, and its source: ``oban.toml: [queues]``, ``OBAN_NODE``, ``--node``."""
 
     value: Any
     source: str
 
 
 class Settings:
-    """What the file says, and before it the environment.
+    """The settings of the environment, and of the file where the environment has none.
 
-    :param file: what the file says, already checked.
-    :param environment: names and values; those of settings are checked when they are asked for.
+    :param file: the settings in the file, already checked.
+    :param environment: names and values; those of settings are checked when they are used.
     """
 
     def __init__(self, file: Mapping[str, Setting], environment: Mapping[str, str]) -> None:
@@ -50,9 +50,9 @@ class Settings:
         self._environment = environment
 
     def get(self, name: str) -> Setting | None:
-        """A setting; None when it was not said.
+        """A setting; None when it is not set.
 
-        :raises SettingsError: when the environment says what it can't be.
+        :raises SettingsError: for a value in the environment that is not valid.
         """
         variable = PREFIX + name.upper()
         parse = KEYS[name].parse
@@ -65,18 +65,18 @@ class Settings:
             raise SettingsError(f"{variable}: {_said(error, name)}") from error
 
     def value(self, name: str) -> Any:
-        """The value of a setting; None when it was not said."""
+        """The value of a setting; None when it is not set."""
         setting = self.get(name)
         return None if setting is None else setting.value
 
     def of_runtime(self) -> dict[str, Setting]:
-        """The options of :class:`~oban_sqla.Oban` that were said."""
+        """The options of :class:`~oban_sqla.Oban` that are set."""
         names = (name for name, key in KEYS.items() if key.of_runtime)
         return {name: setting for name in names if (setting := self.get(name)) is not None}
 
 
 def settings() -> Settings:
-    """Those of the running command, which are read when something first asks for them.
+    """The settings of the running command, which are read when they are first needed.
 
     :raises SettingsError: for a file that can't be used.
     """
@@ -98,7 +98,7 @@ def heartbeat() -> Heartbeat:
 
 
 def config_option(command: F) -> F:
-    """``--config``; it may stand before or after the command's name."""
+    """``--config``; before or after the command's name."""
 
     def remember(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
         if value is not None:
@@ -111,14 +111,14 @@ def config_option(command: F) -> F:
         is_eager=True,
         expose_value=False,
         callback=remember,
-        help=f"Read settings from this file. Default: {FILE}, or [tool.oban_sqla] in {PROJECT}.",
+        help=f"Settings file. Default: {FILE}, or [tool.oban_sqla] in {PROJECT}.",
     )(command)
 
 
 def read(config: Path | None, environment: Mapping[str, str]) -> Settings:
     """The settings of a file, and of the environment.
 
-    :param config: the file; None for those of the current directory, where there need not be any.
+    :param config: the file; None for that of the current directory, if there is one.
     :raises SettingsError: for a file that can't be read, or an unknown key or a bad value in it.
     """
     path = next((path for path in (Path(FILE), Path(PROJECT)) if path.is_file()), None) if config is None else config
@@ -129,7 +129,7 @@ def read(config: Path | None, environment: Mapping[str, str]) -> Settings:
     if path.name == PROJECT:
         if (section := _section(given, place)) is None:
             if config is not None:
-                raise SettingsError(f"{path}: there is no [tool.oban_sqla] in it")
+                raise SettingsError(f"{path}: it has no table [tool.oban_sqla]")
             return Settings({}, environment)
         given, place = section, place.table("tool").table("oban_sqla")
     place.refuse_unknown(given, KEYS)

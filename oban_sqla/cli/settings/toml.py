@@ -12,14 +12,14 @@ from .place import SettingsError
 def parsed(path: Path) -> dict[str, Any]:
     """The tables of a file.
 
-    :raises SettingsError: for a file that can't be read, or is no TOML.
+    :raises SettingsError: for a file that can't be read, or is not valid TOML.
     """
     try:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{path} can't be read: {error.strerror}") from error
     except ValueError as error:  # of TOML, or of UTF-8
-        raise SettingsError(f"{path} is no TOML: {error}") from error
+        raise SettingsError(f"{path} is not valid TOML: {error}") from error
 
 
 def table(value: Any) -> dict[str, Any] | None:

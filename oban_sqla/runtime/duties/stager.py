@@ -2,8 +2,8 @@
 
 The leader stages for all queues. It sleeps until the next job is due, and tells the nodes of the queues that it staged.
 The other nodes poll: one statement for all their queues, which finds available jobs whose notification was lost. Both
-look every `poll_interval` at least; where notifications come, five seconds are enough: whatever will be due within five
-seconds is told when it is written, so a job is on time whoever wrote it, unless a stranger wrote it shortly before.
+look every `poll_interval` at least; where notifications come, five seconds are enough: a job that will be due within
+five seconds is announced when it is written, so it is on time, unless another program wrote it shortly before.
 
 A node that finds its jobs overdue when it polls, because there is no leader, or it hangs, or can't be reached, stages
 for its own queues until that is over.
