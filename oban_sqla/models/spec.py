@@ -237,7 +237,7 @@ class JobSpec(ObanBase):
 _STATES: dict[str, JobState] = {state.value: state for state in JobState}
 
 
-def _in_kind(at: int) -> property:
+def _in_kind(at: int, name: str) -> property:
     """The attribute that stands at this place of the spec's kind."""
 
     def read(spec: JobSpec) -> Any:
@@ -246,11 +246,11 @@ def _in_kind(at: int) -> property:
     def write(spec: JobSpec, value: object) -> None:
         spec.kind = (*spec.kind[:at], value, *spec.kind[at + 1 :])
 
-    return property(read, write)
+    return property(read, write, doc=f"The job's {name}, as it will be stored.")
 
 
 for _at, _name in enumerate(FIELDS):
-    setattr(JobSpec, _name, _in_kind(_at))
+    setattr(JobSpec, _name, _in_kind(_at, _name))
 
 
 def _signature() -> inspect.Signature:

@@ -209,12 +209,24 @@ class WithOptions(Generic[P]):
 
     @property
     def worker_name(self) -> str:
+        """The name under which its jobs are stored."""
         return self.worker.name
 
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Validate args.
+
+        :param args: the args of a job.
+        :returns: the args in the form in which they are stored.
+        :raises InvalidArgs: for args that don't fit the function's parameters.
+        """
         return self.worker.checked_args(args)
 
     def check_known(self, args: Mapping[str, Any]) -> None:
+        """Validate args of which some are filled in at the flush.
+
+        :param args: the args of a job, with placeholders of :func:`later`.
+        :raises InvalidArgs: for args that don't fit the function's parameters.
+        """
         self.worker.check_known(args)
 
     def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec:
