@@ -4,29 +4,50 @@ from __future__ import annotations
 
 import re
 from functools import reduce
-from importlib import import_module
 
 import pytest
 
+from oban_sqla.control import results
+from oban_sqla.runtime import announcer, control, loop, producer, verdict
 from oban_sqla.runtime.config import Config
+from oban_sqla.runtime.duties import scheduler
+from oban_sqla.runtime.lanes import lane
 from tests.processes import ROOT
 
 CONFIGURATION = (ROOT / "docs/configuration.md").read_text()
-ROWS = re.findall(r"^\|[^|]+\| `([\w.]+)` \| ([\d.]+) s \|", CONFIGURATION, re.MULTILINE)
+OPTIONS = re.findall(r"^\|[^|]+\| `([\w.]+)` \| ([\d.]+) s \|", CONFIGURATION, re.MULTILINE)
+FIXED = dict(re.findall(r"^\| ([^|`]+) \| ([\d.]+) s \|$", CONFIGURATION, re.MULTILINE))
+
+# What users read has the meaning of a time, and not where it is in the code.
+MEANINGS = {
+    "a statement of the runtime may take": lane.STATEMENT_TIMEOUT,
+    "connecting may take": lane.CONNECT_TIMEOUT,
+    "first wait after an error, doubled each time": loop.FIRST_RETRY,
+    "longest wait after errors": loop.LONGEST_RETRY,
+    "shortest time between two notifications to other nodes about new jobs": announcer.DEBOUNCE,
+    "longest time between two reads of the crontab": scheduler.REREAD,
+    "a tick may be late by": scheduler.LATE,
+    "between two confirmations that the code has a cron entry": scheduler.CONFIRM_EVERY,
+    "a cron entry that no node confirms is inactive after": scheduler.LIFETIME,
+    "longest time between two reads of the settings of queues and of cancellations": control.LOOK_EVERY,
+    "longest time between two polls for a result": results.LONGEST_WAIT,
+    "between two searches for jobs whose fetch was interrupted": producer.RECONCILE_EVERY,
+    "first wait for a node that knows the worker, doubled each time": verdict.FIRST_UNKNOWN_DELAY,
+    "longest wait for a node that knows the worker": verdict.LONGEST_UNKNOWN_DELAY,
+}
 
 
-@pytest.mark.parametrize(("name", "documented"), ROWS)
+@pytest.mark.parametrize(("name", "documented"), OPTIONS)
 def test_a_documented_time_is_the_default(name: str, documented: str) -> None:
-    if name.startswith("oban_sqla."):
-        module, _, constant = name.rpartition(".")
-        value = getattr(import_module(module), constant)
-    else:
-        value = reduce(getattr, name.split("."), Config(node="me"))
-    assert value == float(documented)
+    assert reduce(getattr, name.split("."), Config(node="me")) == float(documented)
 
 
 def test_every_time_that_can_be_chosen_is_documented() -> None:
     config = Config(node="me")
     times = {name for name in Config.__slots__ if isinstance(getattr(config, name), float)}
     times |= {f"heartbeat.{name}" for name in type(config.heartbeat).__slots__}
-    assert times <= {name for name, _ in ROWS}
+    assert times <= {name for name, _ in OPTIONS}
+
+
+def test_every_documented_fixed_time_is_that_of_the_code() -> None:
+    assert {meaning: float(seconds) for meaning, seconds in FIXED.items()} == MEANINGS
