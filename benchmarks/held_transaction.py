@@ -19,7 +19,7 @@ import asyncpg
 from benchmarks.loop import connect
 from benchmarks.setting import Setting, median, setting
 from oban_sqla.runtime.cursor import Cursor, Place
-from oban_sqla.runtime.lanes.lane import SETTINGS
+from oban_sqla.runtime.lanes.settings import SETTINGS
 from oban_sqla.statements.fetch import fetch, fetch_onward
 from oban_sqla.statements.statement import Compiled
 

@@ -14,7 +14,8 @@ from benchmarks import setting as shared
 from benchmarks.setting import Setting, median, setting
 from oban_sqla import Oban, Prune, telemetry
 from oban_sqla.runtime.duties.pruner import Pruner
-from oban_sqla.runtime.lanes.lane import Lane, twin
+from oban_sqla.runtime.lanes.lane import Lane
+from oban_sqla.runtime.lanes.line import Line
 
 GOAL = 0.8
 CONCURRENCY = 50
@@ -57,7 +58,8 @@ async def _prune(oban: Oban) -> int:
     telemetry.attach("bench", ["oban.pruner.prune.stop"], lambda _, fields: counts.append(fields["pruned_count"]))
     node = oban._node
     assert node is not None
-    await Pruner(Lane(twin(oban.engine), "pruning"), node.leadership, Prune(max_age=3600)).step()
+    lane = Lane(Line(oban.engine, pooled=False), "pruning")
+    await Pruner(lane=lane, leadership=node.leadership, prune=Prune(max_age=3600)).step()
     telemetry.detach("bench")
     return sum(counts)
 

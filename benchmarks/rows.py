@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from sqlalchemy.ext.asyncio import create_async_engine
+
 from benchmarks import loop
 from benchmarks import setting as shared
 from benchmarks.setting import Setting, median, noop, timed
@@ -221,17 +223,16 @@ async def latency(setting: Setting, jobs: int = 200, other_process: bool = False
 
 @asynccontextmanager
 async def _runtime(setting: Setting, other_process: bool) -> AsyncIterator[None]:
-    from oban_sqla.enqueueing.wakeup import unserve
-
-    async with Oban(setting.engine, queues={"bench": 10}) as working:
-        if other_process:
-            # The commit tells only a runtime without queues, which notifies; the one that works hears of it as a
-            # runtime of another process would.
-            unserve(working)
-            async with Oban(setting.engine):
-                yield
-        else:
+    if not other_process:
+        async with Oban(setting.engine, queues={"bench": 10}):
             yield
+        return
+    # The commit tells the runtime whose pool it used, which has no queues and notifies; the one that works hears of it
+    # as a runtime of another process would.
+    apart = create_async_engine(setting.url)
+    async with Oban(apart, queues={"bench": 10}), Oban(setting.engine):
+        yield
+    await apart.dispose()
 
 
 async def _latencies(jobs: int, insert: Callable[[], Awaitable[float]]) -> float:

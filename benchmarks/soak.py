@@ -46,7 +46,8 @@ async def soak(place: Setting, jobs: int) -> bool:
         for done in range(STEP, jobs + 1, STEP):
             began = time.perf_counter()
             await place.raw.execute(INSERT, STEP)
-            oban.inserted(["bench"])
+            assert oban._node is not None
+            oban._node.inserted(["bench"])
             while bench.count < done:
                 await asyncio.sleep(0.05)
             while await place.raw.fetchval(EXECUTING):

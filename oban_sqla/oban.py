@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Never
 
-from sqlalchemy import Engine, Pool
+from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import sessionmaker
 from typing_extensions import Unpack
@@ -17,12 +17,12 @@ from .control.jobs import Changes, Operations, Target
 from .control.queues import Queues
 from .control.results import result
 from .enqueueing.enqueue import enqueue
-from .enqueueing.wakeup import Notify, serve, unserve
+from .enqueueing.wakeup import Notify
 from .errors import DatabaseUnavailable, InvalidOption, ObanError, SchemaOutdated, UnsupportedDatabase, refuse_unknown
 from .insight.health import Health, health
 from .insight.queues import QueueInfo, check, check_all
 from .insight.why import Why, why
-from .migrations import CURRENT, described, version
+from .migrations import CURRENT, described
 from .models import Job, JobSpec
 from .options.heartbeat import Heartbeat
 from .options.prune import Prune
@@ -31,10 +31,9 @@ from .runtime.acks import Ack, parameters
 from .runtime.config import OPTIONS, Config
 from .runtime.control import Asked
 from .runtime.inserts import are_plain
-from .runtime.lanes.lane import StatementFailed
+from .runtime.lanes.failure import StatementFailed
 from .runtime.node import Node
 from .statements.ack import acknowledge
-from .statements.identify import Identity, schema_of
 from .telemetry import logger
 from .workers.cron import Cron
 
@@ -118,10 +117,12 @@ class Oban:
         )
         self.crons = Crons(self.engine)
         """The crontab of the cluster: a :class:`Crons`, to read and edit it."""
-        self.identity: Identity = ("", "")
+        # The running node: written by start() and stop().
         self._node: Node | None = None
+        # Given, and never written again.
         self._queues = Queues(self.engine, self.config, lambda: self._node)
         self._jobs = Operations(self.engine, self.config, lambda: self._node)
+        # What gives those jobs back that stop() could not end: written by stop(), taken by abandon().
         self._left: list[Ack] = []
 
     @property
@@ -139,16 +140,6 @@ class Oban:
         """The background loops by name, and whether each is alive. Empty while the node does not run. Sends no SQL."""
         return {} if self._node is None else {loop.name: loop.is_alive for loop in self._node.loops}
 
-    @property
-    def pool(self) -> Pool:
-        """The engine's pool. A commit on one of its connections wakes this node."""
-        return self.engine.sync_engine.pool
-
-    @property
-    def schema(self) -> str | None:
-        """The schema of the tables; None for the connection's default."""
-        return schema_of(self.engine.sync_engine)
-
     async def __aenter__(self) -> Oban:
         await self.start()
         return self
@@ -165,16 +156,15 @@ class Oban:
         """
         if self._node is not None:
             raise ObanError("this Oban is running already; stop it first, or make another one")
-        node = Node(self.engine, self.config, self.schema)
+        node = Node(engine=self.engine, config=self.config)
         try:
-            self.identity = await self._reach(node)
-            await self._check_schema()
+            await self._reach(node)
+            await self._check_schema(node)
             await node.start()
         except BaseException:
             await node.close()
             raise
         self._node = node
-        serve(self)
         queues = ", ".join(self.config.queues) or "(none)"
         logger.info("%s started on %s with queues %s", self.config.name, self.config.node, queues)
 
@@ -190,7 +180,6 @@ class Oban:
         node, self._node = self._node, None
         if node is None:
             return []
-        unserve(self)
         self._left = await node.stop(self.config.shutdown_grace)
         logger.info("%s stopped on %s", self.config.name, self.config.node)
         return [ack.id for ack in self._left]
@@ -383,20 +372,7 @@ class Oban:
         """The state of this node, for a health check: ``.ok`` and the details. Takes at most three seconds."""
         return await health(self.engine, self.config, self._node)
 
-    def inserted(self, queues: Iterable[str]) -> None:
-        """Wake queues whose jobs were committed. Does nothing while the node is not running. Safe from any thread.
-
-        :param queues: the names of the queues.
-        """
-        if (node := self._node) is not None:
-            node.call(node.inserted, set(queues))
-
-    def soon(self) -> None:
-        """Announce that a job will be due within seconds. Safe from any thread."""
-        if (node := self._node) is not None:
-            node.call(node.soon)
-
-    async def _reach(self, node: Node) -> Identity:
+    async def _reach(self, node: Node) -> None:
         deadline = time.monotonic() + self.config.start_timeout
         while True:
             try:
@@ -411,11 +387,11 @@ class Oban:
                     ) from error
                 await asyncio.sleep(0.2)
 
-    async def _check_schema(self) -> None:
-        found = await version(self.engine, self.schema)
+    async def _check_schema(self, node: Node) -> None:
+        found = await node.version()
         if found < CURRENT:
             raise SchemaOutdated(
-                f"{described(found, self.schema)}, version {CURRENT} is needed; run `oban-sqla migrate`, "
+                f"{described(found, node.schema)}, version {CURRENT} is needed; run `oban-sqla migrate`, "
                 "or call oban_sqla.migrations.upgrade(op) from an Alembic revision"
             )
 

@@ -14,9 +14,9 @@ from sqlalchemy import exists, func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..enqueueing.enqueue import enqueue
-from ..enqueueing.wakeup import unserve
 from ..models import Job
 from ..oban import Oban
+from ..runtime.lanes.line import Line
 from ..workers.worker import job
 from .scratch import Scratch
 
@@ -162,10 +162,12 @@ async def same_process(engine: AsyncEngine) -> AsyncGenerator[None, None]:
 @asynccontextmanager
 async def by_notification(engine: AsyncEngine) -> AsyncGenerator[None, None]:
     """The node that works the queue hears of the commit by NOTIFY, as a node in another process would."""
-    async with Oban(engine, queues={QUEUE: 10}) as working:
-        unserve(working)
-        async with Oban(engine):
+    apart = Line(engine)  # a commit wakes the runtime whose pool it used
+    try:
+        async with Oban(apart.engine, queues={QUEUE: 10}), Oban(engine):
             yield
+    finally:
+        await apart.close()
 
 
 class _Seen:

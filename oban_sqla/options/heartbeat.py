@@ -46,12 +46,20 @@ FOREIGN_STALE_AFTER = 60.0
 """Seconds, at least, for a producer that is not of this package: oban-py sends a heartbeat every 15 s."""
 
 
+def patience(ours: float) -> float:
+    """Seconds without a heartbeat after which a producer is stale that says nothing of its own limits, or has no lock.
+
+    :param ours: `stale_after` of the node that judges.
+    """
+    return max(PATIENCE * ours, FOREIGN_STALE_AFTER)
+
+
 def stale_after(meta: str | None, ours: float) -> float:
     """After how many seconds a producer with this meta is stale; the nodes of a cluster may have different options."""
     read: object = json.loads(meta or "null")
     said = cast(dict[str, object], read) if isinstance(read, dict) else {}
     theirs = said.get("stale_after")
     if not isinstance(theirs, int | float) or isinstance(theirs, bool):
-        return max(PATIENCE * ours, FOREIGN_STALE_AFTER)
+        return patience(ours)
     longest = max(ours, theirs)
     return longest if said.get("locked") is True else PATIENCE * longest

@@ -19,7 +19,8 @@ from ..options.payload import storable
 from ..statements.ack import acknowledge, complete, still_ours
 from ..statements.statement import Statement
 from ..telemetry import logger
-from .lanes.lane import Lane, StatementFailed
+from .lanes.failure import StatementFailed
+from .lanes.lane import Lane
 from .loop import Loop
 
 LARGEST_BATCH = 1_000
@@ -67,13 +68,19 @@ class Acks(Loop):
 
     name = "acks"
 
-    def __init__(self, lane: Lane, settled: Callable[[Ack], None]) -> None:
+    def __init__(self, *, lane: Lane, settled: Callable[[Ack], None]) -> None:
         super().__init__()
+        # Given, and never written again.
         self._lane = lane
         self._settled = settled
+        # Acks for the next batch: written by add(), step() and _take_what_is_due().
         self._fresh: list[Ack] = []
+        # The batch that is under way: written by step().
         self._sending: list[Ack] = []
+        # Acks that are tried again, each with its time: written by _keep(), taken by _take_what_is_due().
         self._later: list[tuple[float, Ack]] = []
+        # The identities of acks of the batch that are still to be sent, and of those that a statement without an
+        # answer may have written: written by step(), _keep() and _settle().
         self._open: set[int] = set()
         self._doubtful: set[int] = set()
 

@@ -28,11 +28,13 @@ class Announcer(Loop):
 
     name = "announcer"
 
-    def __init__(self, lane: Lane, schema: str | None, origin: str) -> None:
+    def __init__(self, *, lane: Lane, schema: str | None, origin: str) -> None:
         super().__init__()
+        # Given, and never written again.
         self._lane = lane
         self._schema = schema
         self._origin = origin
+        # Channel and queue of what is to be announced: written by inserted() and soon(), taken by step().
         self._pending: set[tuple[str, str]] = set()
 
     def inserted(self, queues: Iterable[str]) -> None:

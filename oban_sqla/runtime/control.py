@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,6 +23,7 @@ from .config import Config
 from .lanes.lane import Lane
 from .loop import Loop
 from .producer import Producer
+from .producers import Producers
 from .verdict import Stop
 
 LOOK_EVERY = 5.0
@@ -63,9 +64,7 @@ class Control(Loop):
 
     :param lane: the connection to look on.
     :param config: names the instance and the node, and the queues that run unless something else was asked.
-    :param producers: those of the node, by queue.
-    :param start: starts producers of these queues.
-    :param end: lets a producer finish what runs, and takes it away.
+    :param producers: those of the node, which are started, changed and ended here.
     :param beat: tells the cluster how the producers are now.
     :param listens: whether notifications reach this node.
     """
@@ -74,27 +73,31 @@ class Control(Loop):
 
     def __init__(
         self,
+        *,
         lane: Lane,
         config: Config,
-        producers: Mapping[str, Producer],
-        start: Callable[[Mapping[str, Queue]], Awaitable[None]],
-        end: Callable[[Producer], Awaitable[None]],
+        producers: Producers,
         beat: Callable[[], None],
         listens: Callable[[], bool],
     ) -> None:
         super().__init__()
+        # Given, and never written again.
         self._lane = lane
         self._config = config
         self._producers = producers
-        self._start = start
-        self._end = end
         self._beat = beat
         self._listens = listens
+        # What was asked of each queue: written by read().
         self._asked: dict[str, Asked] = {}
+        # The producers that finish what runs: written by look(), _see_end() and stop().
         self._ending: dict[str, asyncio.Task[None]] = {}
+        # Signals of other programs that are still to be kept: written by hear(), taken by step().
         self._foreign: list[dict[str, Any]] = []
+        # Held by look(), which the loop and operations call.
         self._looking = asyncio.Lock()
+        # Whether to look at the next step whatever the time: set by wake(), cleared by look().
         self._hurry = True
+        # When, by the monotonic clock, it last looked: written by look().
         self._looked = 0.0
 
     @property
@@ -152,7 +155,7 @@ class Control(Loop):
                     self._beat()
             missing = {queue: options for queue, options in wanted.items() if queue not in self._producers}
             if missing:
-                await self._start(missing)
+                await self._producers.start_queues(missing)
 
     async def step(self) -> float | None:
         while self._foreign:
@@ -185,7 +188,7 @@ class Control(Loop):
     async def _see_end(self, producer: Producer) -> None:
         logger.info("queue %r is stopping on this node", producer.queue)
         try:
-            await self._end(producer)
+            await self._producers.end_queue(producer)
         except Exception as error:
             logger.warning("stopping queue %r failed: %s: %s", producer.queue, type(error).__name__, error)
         self._ending.pop(producer.queue, None)

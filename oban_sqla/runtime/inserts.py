@@ -14,7 +14,8 @@ from ..enqueueing.unit_of_work import watcher
 from ..enqueueing.writer import insertion, take_written
 from ..errors import DatabaseUnavailable, ObanError
 from ..models import JobSpec
-from .lanes.lane import Lane, StatementFailed
+from .lanes.failure import StatementFailed
+from .lanes.lane import Lane
 
 LARGEST_BATCH = 1_000
 
@@ -30,10 +31,13 @@ class Inserts:
     :param written: called with the jobs that were committed.
     """
 
-    def __init__(self, lane: Lane, written: Callable[[Sequence[JobSpec]], None]) -> None:
+    def __init__(self, *, lane: Lane, written: Callable[[Sequence[JobSpec]], None]) -> None:
+        # Given, and never written again.
         self.lane = lane
         self._written = written
+        # Jobs that wait for the batch under way: written by insert(), taken by _write_waiting().
         self._waiting: list[_Waiting] = []
+        # The task that writes while there is something to write: written by insert() and at its own end.
         self._writing: asyncio.Task[None] | None = None
 
     async def insert(self, specs: Sequence[JobSpec]) -> None:

@@ -23,21 +23,24 @@ class Liveness(Loop):
     :param lane: the listening connection; its session holds the locks.
     :param name: of the instance.
     :param node: the node's name.
+    :param heartbeat: how often, and after what time without it the node counts as dead.
     :param producers: gives the producers that run now.
     """
 
     name = "heartbeat"
 
     def __init__(
-        self, lane: Lane, name: str, node: str, producers: Callable[[], Sequence[Producer]], heartbeat: Heartbeat
+        self, *, lane: Lane, name: str, node: str, heartbeat: Heartbeat, producers: Callable[[], Sequence[Producer]]
     ) -> None:
         super().__init__()
         self.longest_retry = heartbeat.interval / 2  # back soon after an outage, or it would look like a death
+        # Given, and never written again.
         self._lane = lane
         self._instance = name
         self._node = node
-        self._producers = producers
         self._heartbeat = heartbeat
+        self._producers = producers
+        # The keys of the producers that are locked, and on which connection: written by _lock().
         self._connection = 0
         self._locked: set[str] = set()
 

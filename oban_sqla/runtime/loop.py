@@ -26,10 +26,16 @@ class Loop(ABC):
     """Seconds between two tries of a step that keeps failing."""
 
     def __init__(self) -> None:
+        # Set by start(), taken away by stop().
         self._task: asyncio.Task[None] | None = None
+        # Set by whatever calls wake(), and by stop(); cleared before each step.
         self._awake = asyncio.Event()
+        # Set by stop(), cleared by start().
         self._stopped = asyncio.Event()
+        # How often the step has failed since it last succeeded: written by _run() and _progress().
         self._failures = 0
+        # Seconds that start() waits before the first step: written by first().
+        self._delay: float | None = 0.0
 
     @property
     def is_alive(self) -> bool:
@@ -47,8 +53,13 @@ class Loop(ABC):
         :returns: seconds until the next step unless the loop is woken before; None to wait for that.
         """
 
+    async def first(self) -> None:
+        """Take the first step now, before :meth:`start`, so that its failure is the caller's."""
+        self._awake.clear()
+        self._delay = await self.step()
+
     def start(self) -> None:
-        """Begin; the first step comes at once."""
+        """Begin. The first step comes at once; after :meth:`first` the next one, when it is due."""
         self._stopped.clear()
         self._task = asyncio.create_task(self._run(), name=f"oban_sqla {self.name}")
 
@@ -69,6 +80,8 @@ class Loop(ABC):
         self._failures = 0
 
     async def _run(self) -> None:
+        if self._delay != 0.0:
+            await self._sleep(self._delay)
         while not self._stopping:
             self._awake.clear()
             try:
@@ -82,7 +95,7 @@ class Loop(ABC):
                     "%s: %s: %s; trying again in %.1f s", self.name, type(error).__name__, error, delay,
                     exc_info=not isinstance(error, OSError),
                 )  # fmt: skip
-                # Not hurried by a wake-up: whoever wakes it can't know that it is failing.
+                # Not hurried by a wake-up, which says nothing about what is failing.
                 await self._until_stopped(delay)
                 continue
             if not self._stopping:

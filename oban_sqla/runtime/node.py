@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import uuid4
 
+from sqlalchemy import Pool
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from .. import telemetry
-from ..enqueueing.wakeup import SOON, note_wake_ups
+from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
 from ..models import JobSpec
-from ..options.queue import Queue
-from ..statements.identify import Identity, identify
+from ..statements.identify import Identity, identify, schema_of
+from ..statements.version import tables_version
 from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
 from ..telemetry import logger
 from ..workers.cron import Cron, by_name
@@ -24,7 +24,9 @@ from .acks import Ack, Acks
 from .announcer import Announcer
 from .attempt import Attempt
 from .config import Config
+from .connections import Connections, connect
 from .control import Control
+from .duties.duty import Duty
 from .duties.leader import Leadership
 from .duties.lifeline import Lifeline
 from .duties.pruner import Pruner
@@ -34,12 +36,12 @@ from .executors.executor import Executors
 from .executors.loop import OnLoop
 from .executors.thread import Threads
 from .inserts import Inserts
-from .lanes.lane import INSERT_ONCE, PLAN_ONCE, Lane, StatementFailed, mark_pooled, twin
-from .lanes.pooler import behind_transaction_pooler
+from .lanes.failure import StatementFailed
+from .lanes.pooler import find_pooler
 from .liveness import Liveness
 from .loop import Loop
 from .notifier import Notifier
-from .producer import Producer
+from .producers import Producers
 from .row import Row
 from .sessions import Sessions
 from .verdict import given_back
@@ -47,105 +49,162 @@ from .verdict import given_back
 LAST_ACKS = 5.0
 """Seconds that stopping waits for the database to take the last acks."""
 
+_NO_TABLE = "42P01"
+
 
 class Node:
-    """The loops and lanes of one started runtime.
+    """The loops and connections of one started runtime; also the :class:`Runtime` that sessions of the process wake.
 
     :param engine: the user's engine; the node connects like it, apart from its pool.
     :param config: the runtime's options.
-    :param schema: where the tables live.
     """
 
-    def __init__(self, engine: AsyncEngine, config: Config, schema: str | None) -> None:
+    def __init__(self, *, engine: AsyncEngine, config: Config) -> None:
         self.config = config
-        self.loop = asyncio.get_running_loop()
-        self.thread = threading.get_ident()
-        self.origin = uuid4().hex[:12]
-        self.engine = engine = twin(engine)
-        # Fetching and acknowledging overlap, which is worth half as much again; what is slow at times has its own lane.
-        self.fetching, self.acking = (Lane(engine, name, plans=PLAN_ONCE) for name in ("fetching", "acking"))
-        self.upkeep = Lane(engine, "upkeep")
-        self.leading = Lane(engine, "leading")
-        """For the duties that only a leader has; the others never open it."""
-        self.inserts = Inserts(Lane(engine, "inserting", plans=INSERT_ONCE), self._written)
+        self.notify: Notify = config.notify
+        self.pool: Pool = engine.sync_engine.pool
+        self.schema = schema = schema_of(engine.sync_engine)
+        self.identity: Identity = ("", "")
+        """Of the database; known after :meth:`reach`."""
+        # What stays of the node while threads outlast it: written by stop().
+        self._outlasting: asyncio.Task[None] | None = None
+        # Where the node was made, and its name on the wire: never written again.
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._origin = origin = uuid4().hex[:12]
+        self._channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER, CRON)}
+        self._channels[signal_channel(schema)] = SIGNAL
+
+        self.connections = at = Connections(engine)
         self.threads = Threads(f"oban-{config.name}")
         self.executors: Executors = {"async": OnLoop(), "thread": self.threads}
         self.sessions = Sessions(maker=config.sessionmaker, blocking=self.threads.do)
-        self.acks = Acks(self.acking, self._settled)
-        self.producers: dict[str, Producer] = {}
-        self._by_key: dict[str, Producer] = {}
-        self._is_started = False
-        self.channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER, CRON)}
-        self.channels[signal_channel(schema)] = SIGNAL
-        self.notifier = Notifier(engine, list(self.channels), self._heard, self._connected)
-        self.announcer = Announcer(self.upkeep, schema, self.origin)
-        self.leadership = Leadership(
-            self.upkeep, schema, config.name, config.node, self.origin, config.leader_ttl, self._elected
+        self.inserts = Inserts(lane=at.inserting, written=self._written)
+        self.acks = Acks(lane=at.acking, settled=self._settled)
+        self.notifier = Notifier(
+            lane=at.listening,
+            driver=engine.dialect.driver,
+            channels=list(self._channels),
+            heard=self._heard,
+            connected=self._connected,
         )
-        self.stager = Stager(
-            self.upkeep, self.leadership, lambda: self.producers, self._notice, self.announcer.inserted,
-            self._listens, config.poll_interval,
-        )  # fmt: skip
-        self.lifeline = Lifeline(
-            self.leading, self.leadership, config.heartbeat, config.lifeline_interval, self.inserted
-        )
-        self.scheduler = Scheduler(engine, self.upkeep, self.leadership, self._crontab)
-        self.pruning = Lane(engine, "pruning")
-        pruners = () if config.prune is None else (Pruner(self.pruning, self.leadership, config.prune),)
-        self.duties: tuple[Loop, ...] = (self.stager, self.lifeline, self.scheduler, *pruners)
-        """What also, or only, a leader does; woken when this node is elected."""
+        self.announcer = Announcer(lane=at.upkeep, schema=schema, origin=origin)
         self.liveness = Liveness(
-            self.notifier.lane, config.name, config.node, lambda: list(self.producers.values()), config.heartbeat
+            lane=at.listening,
+            name=config.name,
+            node=config.node,
+            heartbeat=config.heartbeat,
+            producers=lambda: list(self.producers.values()),
+        )
+        self.producers = Producers(
+            config=config,
+            fetching=at.fetching,
+            acking=at.acking,
+            acks=self.acks,
+            liveness=self.liveness,
+            attempt=self._attempt,
         )
         self.control = Control(
-            self.upkeep, config, self.producers, self._start_queues, self._end_queue, self.liveness.wake, self._listens
+            lane=at.upkeep, config=config, producers=self.producers, beat=self.liveness.wake, listens=self._listens
         )
+        self.leadership = leadership = Leadership(
+            lane=at.upkeep,
+            schema=schema,
+            name=config.name,
+            node=config.node,
+            origin=origin,
+            ttl=config.leader_ttl,
+            elected=self._elected,
+        )
+        self.stager = Stager(
+            lane=at.upkeep,
+            leadership=leadership,
+            poll_interval=config.poll_interval,
+            queues=lambda: self.producers,
+            noticed=self.producers.notice,
+            staged=self.announcer.inserted,
+            listens=self._listens,
+        )
+        self.lifeline = Lifeline(
+            lane=at.leading,
+            leadership=leadership,
+            heartbeat=config.heartbeat,
+            interval=config.lifeline_interval,
+            available=self._available,
+        )
+        self.scheduler = Scheduler(lane=at.upkeep, leadership=leadership, engine=at.line.engine, own=self._crontab)
+        self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler]
+        """Woken when this node is elected."""
+        if config.prune is not None:
+            self.duties.append(Pruner(lane=at.pruning, leadership=leadership, prune=config.prune))
 
-    async def reach(self) -> Identity:
-        """Meet the database for the first time, and say which it is.
+    @property
+    def loops(self) -> list[Loop]:
+        """Everything that runs in the background."""
+        listening = [self.notifier] if self.connections.line.pooled is False else []
+        cluster = [self.liveness, self.leadership, self.control, *self.duties]
+        return [*listening, self.acks, self.announcer, *cluster, *self.producers.values()]
+
+    async def reach(self) -> None:
+        """Connect for the first time, and find out what the database is.
 
         :raises StatementFailed: when it does not answer.
+        :raises DatabaseUnavailable: when the engine's settings do not work behind a transaction pooler.
         """
-        if await behind_transaction_pooler(self.engine):
-            mark_pooled(self.engine)
+        at = self.connections
+        lanes = [at.upkeep, at.listening, *((at.fetching, at.acking) if self.config.queues else ())]
+        await connect(lanes)
+        if at.line.pooled is None and await find_pooler(at.line, at.upkeep):
             logger.warning(
                 "this node connects through a transaction pooler: notifications can't reach it, it polls every %g s, "
                 "and a dead node is noticed only by its missing heartbeats (see docs/poolers.md)",
                 self.config.poll_interval,
             )
-        [(server, database)] = await self.upkeep.run(identify)
-        return (server, database)
+        await connect(lanes)  # set up for what is known of the line now; it listens before it asks who leads
+        [(server, database)] = await at.upkeep.run(identify)
+        self.identity = (server, database)
+
+    async def version(self) -> int:
+        """The version of the tables in the database, 0 when there are none.
+
+        :raises StatementFailed: when it can't be read.
+        """
+        try:
+            [(found,)] = await self.connections.upkeep.run(tables_version)
+        except StatementFailed as error:
+            if error.sqlstate == _NO_TABLE:
+                return 0
+            raise
+        return int(found)
 
     async def start(self) -> None:
-        await self.notifier.lane.connect()
+        """Begin to work the queues, and let commits of this process wake this node."""
         await self.control.look()
-        await self.leadership.step()  # whoever is alone leads from its start
+        await self.leadership.first()  # a node that is alone leads from its start
         await self.scheduler.prepare()
-        self._is_started = True
+        self.producers.start()
         for loop in self.loops:
-            loop.start()
-
-    @property
-    def loops(self) -> list[Loop]:
-        """Everything that runs in the background."""
-        listening = () if self.notifier.lane.pooled else (self.notifier,)
-        cluster = (self.liveness, self.leadership, self.control, *self.duties)
-        return [*listening, self.acks, self.announcer, *cluster, *self.producers.values()]
+            if not loop.is_alive:
+                loop.start()
+        serve(self)
 
     async def stop(self, grace: float) -> list[Ack]:
+        """Stop fetching, let running jobs end, cancel the others, hand over, and disconnect.
+
+        :param grace: seconds that running jobs may take to end.
+        :returns: what gives those jobs back that could not be stopped.
+        """
+        unserve(self)
         await self.control.stop()
-        producers = list(self.producers.values())
-        await _all([*(producer.stop_fetching() for producer in producers), self._hand_over()])
-        left: list[Attempt] = []
-        for rest in await asyncio.gather(*(_finish(producer, grace) for producer in producers)):
-            left += rest
+        await _all([*(producer.stop_fetching() for producer in self.producers.values()), self._hand_over()])
+        left = await self.producers.finish(grace)
         await self._send_last_acks()
         await self.inserts.stop()
         await _all(loop.stop() for loop in (*self.duties, self.announcer, self.notifier))
         for attempt in left:
             logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
         if left:
-            # Their jobs must not be run beside them: the node gives signs of life until they have ended, too.
+            # Their jobs must not be run beside them: the node keeps its heartbeat until they have ended, too.
             self._outlasting = asyncio.create_task(self._outlast(left), name="oban_sqla outlasting")
         else:
             await self._part()
@@ -161,7 +220,7 @@ class Node:
     async def _part(self) -> None:
         await _all(loop.stop() for loop in (self.liveness, self.acks))
         try:
-            await self.liveness.retire([producer for producer in self.producers.values() if not producer.running])
+            await self.producers.retire()
         except StatementFailed as error:
             logger.warning("could not delete the rows of the stopped producers, which stay until stale: %s", error)
         await self.close()
@@ -172,66 +231,37 @@ class Node:
             self.acks.wake()
             await asyncio.sleep(0.01)
 
-    async def _start_queues(self, queues: Mapping[str, Queue]) -> None:
-        started = [
-            Producer(
-                queue=name,
-                options=options,
-                node=self.config.node,
-                lane=self.fetching,
-                acks=self.acks,
-                attempt=self._attempt,
-            )
-            for name, options in queues.items()
-        ]
-        self.producers.update({producer.queue: producer for producer in started})
-        self._by_key.update({producer.key: producer for producer in started})
-        try:
-            await self.liveness.step()  # their rows and locks stand before the first job is fetched
-        except BaseException:
-            for producer in started:
-                self._forget(producer)
-            raise
-        if self._is_started:
-            for producer in started:
-                producer.start()
-
-    async def _end_queue(self, producer: Producer) -> None:
-        """Let a producer end as with the whole node; what can't be stopped keeps it alive until it has ended."""
-        await producer.stop_fetching()
-        await _finish(producer, self.config.shutdown_grace)
-        while not producer.idle:  # noqa: ASYNC110 (threads and acks, which have no event in common)
-            await asyncio.sleep(0.05)
-        self._forget(producer)
-        await self.liveness.retire([producer])
-
-    def _forget(self, producer: Producer) -> None:
-        del self.producers[producer.queue], self._by_key[producer.key]
-
     async def _hand_over(self) -> None:
         """A successor leads from now on, not when the last job here has ended."""
         await self.leadership.stop()
         await self.leadership.resign()
 
     async def close(self) -> None:
+        """Disconnect."""
         self.threads.close()
-        lanes = (self.fetching, self.acking, self.upkeep, self.leading, self.pruning, self.inserts.lane)
-        await _all(lane.close() for lane in (*lanes, self.notifier.lane))
-        await self.engine.dispose()
+        _log(await self.connections.close())
 
-    def call(self, fn: Callable[..., object], *args: object) -> None:
-        """Call `fn` on the loop's thread: at once when this is it."""
-        if threading.get_ident() == self.thread:
-            fn(*args)
-        elif not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(fn, *args)
-
-    def inserted(self, queues: set[str]) -> None:
-        for queue in queues:
-            self._notice(queue)
-        self.announcer.inserted(queues)
+    def inserted(self, queues: Iterable[str]) -> None:
+        """Jobs of `queues` were committed. May be called from any thread."""
+        self._call(self._available, set(queues))
 
     def soon(self) -> None:
+        """A job will be due within seconds. May be called from any thread."""
+        self._call(self._due_soon)
+
+    def _call(self, fn: Callable[..., object], *args: object) -> None:
+        """Call `fn` on the loop's thread: at once when this is it."""
+        if threading.get_ident() == self._thread:
+            fn(*args)
+        elif not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(fn, *args)
+
+    def _available(self, queues: set[str]) -> None:
+        for queue in queues:
+            self.producers.notice(queue)
+        self.announcer.inserted(queues)
+
+    def _due_soon(self) -> None:
         if self.leadership.leads:
             self.stager.wake()
         self.announcer.soon()
@@ -241,20 +271,16 @@ class Node:
         soon: set[str] = set()
         note_wake_ups(specs, queues, soon)
         if queues:
-            self.inserted(queues)
+            self._available(queues)
         if soon:
-            self.soon()
-
-    def _notice(self, queue: str) -> None:
-        if (producer := self.producers.get(queue)) is not None:
-            producer.notice()
+            self._due_soon()
 
     def _heard(self, name: str, payload: dict[str, Any]) -> None:
-        if payload.get("from") == self.origin:
+        if payload.get("from") == self._origin:
             return
-        match self.channels.get(name):
+        match self._channels.get(name):
             case "insert":
-                self._notice(str(payload.get("queue")))
+                self.producers.notice(str(payload.get("queue")))
             case "stage":
                 if self.leadership.leads:
                     self.stager.wake()
@@ -273,7 +299,7 @@ class Node:
         return by_name((cron for cron in decorated if cron is not None), self.config.crontab)
 
     def _listens(self) -> bool:
-        return self.config.notify != "off" and not self.notifier.lane.pooled
+        return self.notify != "off" and self.connections.line.pooled is False
 
     def _elected(self) -> None:
         for loop in self.duties:
@@ -286,27 +312,21 @@ class Node:
             producer.notice()
 
     def _settled(self, ack: Ack) -> None:
-        if (producer := self._by_key.get(ack.producer)) is not None:
-            producer.settled(ack)
+        self.producers.settled(ack)
         if ack.state == "available":
-            self.inserted({ack.queue})  # a job that was given back waits like a new one, here or elsewhere
+            self._available({ack.queue})  # a job that was given back waits like a new one, here or elsewhere
         if ack.delay is not None and ack.delay <= SOON and ack.state in ("scheduled", "retryable"):
-            self.soon()
+            self._due_soon()
 
     def _attempt(self, row: Row) -> Attempt:
         return Attempt(row=row, executors=self.executors, sessions=self.sessions, hooks=self.config.hooks)
 
 
-async def _finish(producer: Producer, grace: float) -> list[Attempt]:
-    began = time.monotonic()
-    left = await producer.finish(grace)
-    orphaned = [attempt.row.id for attempt in left]
-    elapsed = time.monotonic() - began
-    telemetry.execute("oban.queue.shutdown", queue=producer.queue, elapsed=elapsed, orphaned=orphaned)
-    return left
-
-
 async def _all(work: Iterable[Any]) -> None:
-    for result in await asyncio.gather(*work, return_exceptions=True):
-        if isinstance(result, BaseException):
-            logger.warning("error while stopping: %s: %s", type(result).__name__, result)
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    _log(outcome for outcome in outcomes if isinstance(outcome, BaseException))
+
+
+def _log(errors: Iterable[BaseException]) -> None:
+    for error in errors:
+        logger.warning("error while stopping: %s: %s", type(error).__name__, error)

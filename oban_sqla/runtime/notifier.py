@@ -7,18 +7,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from ..statements.ping import ping
 from ..statements.wire import unpacked
 from ..telemetry import logger
 from .lanes.lane import Lane
 from .loop import Loop
 
-CHECK_EVERY = 2.5
+CHECK_EVERY = 2.25
 TIMEOUT = 2.0
 """Seconds. A listening connection says nothing when its peer is gone; with this it is noticed within five."""
 PSYCOPG_SLICE = 1.0
+"""Seconds, at most, for which psycopg is asked for notifications; statements on this connection wait meanwhile."""
 
 Heard = Callable[[str, dict[str, Any]], None]
 
@@ -26,20 +25,26 @@ Heard = Callable[[str, dict[str, Any]], None]
 class Notifier(Loop):
     """Hears notifications, and connects again when the connection is lost.
 
+    :param lane: the connection to listen on, with a short timeout.
+    :param driver: the driver's name; psycopg has to be asked for notifications.
     :param channels: the channels' names.
     :param heard: called with the channel and the payload.
-    :param connected: called after each new LISTEN; what was sent in between is lost, so look for yourself.
+    :param connected: called after each new LISTEN: what was sent in between is lost and has to be looked for.
     """
 
     name = "notifier"
 
-    def __init__(self, engine: AsyncEngine, channels: list[str], heard: Heard, connected: Callable[[], None]) -> None:
+    def __init__(
+        self, *, lane: Lane, driver: str, channels: list[str], heard: Heard, connected: Callable[[], None]
+    ) -> None:
         super().__init__()
-        self.lane = Lane(engine, "listening", self._listen, timeout=TIMEOUT)
+        # Given, and never written again.
+        self.lane = lane
+        self._is_psycopg = driver == "psycopg"
         self._channels = channels
         self._heard = heard
         self._connected = connected
-        self._is_psycopg = engine.dialect.driver == "psycopg"
+        lane.prepare = self._listen
 
     async def step(self) -> float | None:
         await self.lane.connect()
@@ -47,9 +52,10 @@ class Notifier(Loop):
         if unheard >= CHECK_EVERY:
             await self.lane.run(ping)
             unheard = 0.0
+        rest = CHECK_EVERY - unheard
         if not self._is_psycopg:  # the driver calls back by itself
-            return CHECK_EVERY - unheard
-        await self.lane.guarded(self._hear_for_a_while)
+            return rest
+        await self.lane.guarded(lambda driver: self._hear(driver, min(rest, PSYCOPG_SLICE)))
         return 0.0
 
     async def _listen(self, driver: Any) -> None:
@@ -62,8 +68,8 @@ class Notifier(Loop):
             driver.add_termination_listener(self._on_termination)
         self._connected()
 
-    async def _hear_for_a_while(self, driver: Any) -> None:
-        async for notice in driver.notifies(timeout=PSYCOPG_SLICE):
+    async def _hear(self, driver: Any, seconds: float) -> None:
+        async for notice in driver.notifies(timeout=seconds):
             self._on(notice.channel, notice.payload)
 
     def _on_termination(self, _connection: object) -> None:

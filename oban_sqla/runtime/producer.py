@@ -16,7 +16,8 @@ from ..statements.rescue import reconcile
 from .acks import Ack, Acks
 from .attempt import Attempt
 from .fetcher import Fetcher
-from .lanes.lane import Lane, StatementFailed
+from .lanes.failure import StatementFailed
+from .lanes.lane import Lane
 from .loop import Loop
 from .row import Row
 from .verdict import Stop, cancelled, given_back

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import InvalidOption, Oban, telemetry
-from oban_sqla.runtime.lanes.lane import StatementFailed
+from oban_sqla.runtime.lanes.failure import StatementFailed
 from tests.cluster.helpers import lease_of_another
 from tests.runtime.helpers import execute
 from tests.support import eventually

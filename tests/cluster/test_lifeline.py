@@ -29,9 +29,8 @@ async def leader(engine: AsyncEngine, **options: Any) -> AsyncIterator[Oban]:
 @pytest.fixture
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Producers that are not ours are dead after a second, too."""
-    for module in (heartbeat, lifeline):
-        monkeypatch.setattr(module, "FOREIGN_STALE_AFTER", 1.0)
-        monkeypatch.setattr(module, "PATIENCE", 2)
+    monkeypatch.setattr(heartbeat, "FOREIGN_STALE_AFTER", 1.0)
+    monkeypatch.setattr(heartbeat, "PATIENCE", 2)
 
 
 async def looks(oban: Oban, count: int = 6) -> None:
@@ -299,9 +298,9 @@ async def test_a_leader_that_has_lost_its_lease_changes_nothing(engine: AsyncEng
 
         token = node.leadership.token
         [[sign]] = await execute(engine, f"SELECT updated_at::text FROM oban_producers WHERE uuid = '{uuid}'")
-        assert await node.leading.run(rescue, dead=[uuid], patience=0.0, limit=10, **token) == []
-        assert await node.leading.run(discard_exhausted, limit=10, **token) == []
-        assert await node.leading.run(bury, dead=[uuid], signs=[sign], **token) == []
-        assert [row[0] for row in await node.leading.run(stage_all, queues=[], limit=10, **token)] == [None]
+        assert await node.connections.leading.run(rescue, dead=[uuid], patience=0.0, limit=10, **token) == []
+        assert await node.connections.leading.run(discard_exhausted, limit=10, **token) == []
+        assert await node.connections.leading.run(bury, dead=[uuid], signs=[sign], **token) == []
+        assert [row[0] for row in await node.connections.leading.run(stage_all, queues=[], limit=10, **token)] == [None]
     for id_, state in ((job_id, "executing"), (stuck, "available"), (due, "scheduled")):
         assert (await load(engine, id_)).state == state

@@ -25,12 +25,12 @@ async def noop() -> None: ...
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, str]]:
-    """How often each engine's lanes ran each statement."""
+    """How often each node's lanes ran each statement."""
     counted: Counter[tuple[int, str]] = Counter()
     run = Lane.run
 
     async def counting(lane: Lane, statement: Any, /, **parameters: Any) -> Any:
-        counted[id(lane._engine), statement.name] += 1
+        counted[id(lane._line), statement.name] += 1
         return await run(lane, statement, **parameters)
 
     monkeypatch.setattr(Lane, "run", counting)
@@ -39,7 +39,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[int, str]]:
 
 def of(oban: Oban, statements: Counter[tuple[int, str]]) -> Counter[str]:
     assert oban._node is not None
-    return Counter({name: n for (engine, name), n in statements.items() if engine == id(oban._node.engine)})
+    return Counter({name: n for (line, name), n in statements.items() if line == id(oban._node.connections.line)})
 
 
 @pytest.mark.parametrize("queues", [{"a": 1}, MANY], ids=["one queue", "fifty queues"])

@@ -14,7 +14,7 @@ from oban_sqla import InvalidOption, Job, JobSpec, Oban, Unique, enqueue
 from tests.control import jobs
 from tests.control.conftest import Place, with_psycopg
 from tests.control.jobs import asks, deaf, fails_when_cancelled, noop, stubborn, waits, writes
-from tests.runtime.helpers import execute, insert, load, until
+from tests.runtime.helpers import execute, insert, load, until, wake
 from tests.support import eventually
 
 BY_REQUEST = ["cancelled by request"]
@@ -31,7 +31,7 @@ def said(job: Job) -> list[str]:
 
 async def started(place: Place, oban: Oban, *specs: JobSpec) -> list[int]:
     ids = await insert(place.engine, *specs)
-    oban.inserted(["default"])
+    wake(oban, "default")
     await eventually(lambda: jobs.events.count("started") == len(specs))
     return ids
 

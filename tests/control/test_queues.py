@@ -13,7 +13,7 @@ from oban_sqla import InvalidOption, Oban, Queue, QueueInfo
 from tests.control import jobs
 from tests.control.conftest import Place, with_psycopg
 from tests.control.jobs import noop, waits
-from tests.runtime.helpers import execute, finished, insert, load, until
+from tests.runtime.helpers import execute, finished, insert, load, until, wake
 from tests.support import eventually
 
 SOON = 1.5
@@ -37,7 +37,7 @@ async def test_a_paused_queue_fetches_nothing_and_a_resumed_one_goes_on(place: P
         await place.operator.pause_queue("default")
         await eventually(lambda: info(oban).paused, SOON)
         [job_id] = await insert(place.engine, noop.new())
-        oban.inserted(["default"])
+        wake(oban, "default")
         assert (await until(place.engine, job_id, "available")).attempt == 0
         await place.operator.resume_queue("default")
         await finished(place.engine, [job_id])
@@ -46,7 +46,7 @@ async def test_a_paused_queue_fetches_nothing_and_a_resumed_one_goes_on(place: P
 async def test_what_runs_goes_on_when_a_full_queue_is_paused(place: Place) -> None:
     async with place.node(queues={"default": 2}) as oban:
         ids = await insert(place.engine, *(waits.new() for _ in range(4)))
-        oban.inserted(["default"])
+        wake(oban, "default")
         await eventually(lambda: jobs.events == ["started"] * 2)
         await oban.pause_queue("default")
         assert len(info(oban).running) == 2
@@ -60,7 +60,7 @@ async def test_what_runs_goes_on_when_a_full_queue_is_paused(place: Place) -> No
 async def test_scaling_up_starts_more_and_scaling_down_lets_the_surplus_end(place: Place) -> None:
     async with place.node(queues={"default": 1}) as oban:
         ids = await insert(place.engine, *(waits.new() for _ in range(6)))
-        oban.inserted(["default"])
+        wake(oban, "default")
         await eventually(lambda: len(info(oban).running) == 1)
         await place.operator.scale_queue("default", limit=4)
         await eventually(lambda: len(info(oban).running) == 4, SOON)
@@ -78,7 +78,7 @@ async def test_a_queue_starts_where_it_was_not_configured_and_stops_again(place:
         await eventually(lambda: "late" in {queue.queue for queue in oban.check_queues()}, SOON)
         assert info(oban, "late").limit == 3
         [job_id] = await insert(place.engine, noop.options(queue="late").new())
-        oban.inserted(["late"])
+        wake(oban, "late")
         await finished(place.engine, [job_id])
         rows = await execute(place.engine, "SELECT queue FROM oban_producers ORDER BY 1")
         assert rows == [("default",), ("late",)]
@@ -94,7 +94,7 @@ async def test_a_queue_starts_where_it_was_not_configured_and_stops_again(place:
 async def test_a_stopping_queue_gives_its_jobs_the_grace_and_then_gives_them_back(place: Place) -> None:
     async with place.node() as oban:
         [job_id] = await insert(place.engine, waits.new())
-        oban.inserted(["default"])
+        wake(oban, "default")
         await eventually(lambda: jobs.events == ["started"])
         await oban.stop_queue("default")
         back = await until(place.engine, job_id, "available")
@@ -226,13 +226,13 @@ async def test_an_idle_node_that_does_not_listen_looks_every_five_seconds(engine
     operator = Oban(engine, node="operator", notify="off")
     async with Oban(engine, {"default": 3}, notify="off", poll_interval=0.1) as oban:
         sent = Counter[str]()
-        run = oban._node.upkeep.run  # type: ignore[union-attr]
+        run = oban._node.connections.upkeep.run  # type: ignore[union-attr]
 
         async def counted(statement: Any, /, **parameters: Any) -> Any:
             sent[statement.name] += 1
             return await run(statement, **parameters)
 
-        oban._node.upkeep.run = counted  # type: ignore[union-attr,method-assign]
+        oban._node.connections.upkeep.run = counted  # type: ignore[union-attr,method-assign]
         await operator.pause_queue("default")
         await eventually(lambda: info(oban).paused, 5.5)
         assert sent["orders"] == 1

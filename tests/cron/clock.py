@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla.runtime.duties.scheduler import Entry, Scheduler
-from oban_sqla.runtime.lanes.lane import Lane, twin
+from oban_sqla.runtime.lanes.lane import Lane
+from oban_sqla.runtime.lanes.line import Line
 from tests.runtime.helpers import execute
 
 LEASE = {"lease": "oban_sqla:forced", "holder": "forced"}
@@ -45,7 +46,8 @@ class Standing(Scheduler):
 
     def __init__(self, engine: AsyncEngine, own: dict[str, Any] | None = None) -> None:
         self.time: datetime | None = None
-        super().__init__(engine, Lane(twin(engine), "standing"), Leader(), lambda: own or {})  # type: ignore[arg-type]
+        lane = Lane(Line(engine, pooled=False), "standing")
+        super().__init__(lane=lane, leadership=Leader(), engine=engine, own=lambda: own or {})  # type: ignore[arg-type]
 
     async def read(self) -> tuple[datetime, list[Entry]]:
         now, entries = await super().read()

@@ -9,6 +9,7 @@ from datetime import datetime
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from oban_sqla.runtime.lanes.lane import Lane
+from oban_sqla.runtime.lanes.line import Line
 from tests.cron.clock import Leader, Racing
 
 
@@ -16,7 +17,8 @@ async def main(url: str, base: str, speed: str) -> None:
     Racing.base = Racing.shows = datetime.fromisoformat(base)
     Racing.speed = float(speed)
     engine = create_async_engine(url)
-    scheduler = Racing(engine, Lane(engine, "reading"), Leader(), dict)  # type: ignore[arg-type]
+    lane = Lane(Line(engine, pooled=False), "reading")
+    scheduler = Racing(lane=lane, leadership=Leader(), engine=engine, own=dict)  # type: ignore[arg-type]
     scheduler.start()
     print("ready", flush=True)
     await asyncio.Event().wait()

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import JobSpec, Oban, Queue, enqueue, job
-from tests.runtime.helpers import execute
+from tests.runtime.helpers import execute, wake
 from tests.support import eventually
 
 MEBIBYTE = 1_048_576
@@ -40,13 +40,13 @@ CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_dat
 async def test_thirty_thousand_jobs_leave_nothing_behind(engine: AsyncEngine) -> None:
     async with Oban(engine, queues={"default": Queue(limit=100, prefetch=200)}) as oban:
         await _many(engine, 5_000)
-        oban.inserted(["default"])
+        wake(oban, "default")
         await eventually(lambda: _drained(engine), 60, interval=0.1)
         connections = await execute(engine, CONNECTIONS)
         gc.collect()
         before = sys.getallocatedblocks()
         await _many(engine, 25_000)
-        oban.inserted(["default"])
+        wake(oban, "default")
         await eventually(lambda: _drained(engine), 90, interval=0.1)
         gc.collect()
         grown = sys.getallocatedblocks() - before

@@ -11,7 +11,9 @@ from sqlalchemy import Executable, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, telemetry
-from oban_sqla.runtime.lanes.lane import Lane, StatementFailed, twin
+from oban_sqla.runtime.lanes.failure import StatementFailed
+from oban_sqla.runtime.lanes.lane import Lane
+from oban_sqla.runtime.lanes.line import Line
 from oban_sqla.runtime.lanes.watchdog import Watchdog
 from oban_sqla.statements.ping import ping
 from oban_sqla.statements.statement import statement
@@ -116,7 +118,7 @@ async def test_a_fetch_that_stalls_counts_as_unknown_and_what_it_commits_later_s
         async with oban:
             await eventually(lambda: any(FETCH in sql for sql in between.executed), 5)
             assert oban._node is not None
-            lane = oban._node.fetching
+            lane = oban._node.connections.fetching
             await eventually(lambda: not lane._lock.locked())
             monkeypatch.setattr(lane, "_watchdog", Watchdog(0.3, lane._watchdog._end))
             between.stall()
@@ -137,7 +139,7 @@ def sleep_for_a_while() -> Executable:
 
 
 async def test_a_statement_timeout_is_an_unknown_outcome_and_closes_the_connection(any_engine: AsyncEngine) -> None:
-    own = twin(any_engine)
+    own = Line(any_engine)
     lane = Lane(own, "test", timeout=0.1)
     await lane.connect()
     with pytest.raises(StatementFailed) as raised:
@@ -147,11 +149,11 @@ async def test_a_statement_timeout_is_an_unknown_outcome_and_closes_the_connecti
     await lane.run(ping)
     assert lane.connections == 2
     await lane.close()
-    await own.dispose()
+    await own.close()
 
 
 async def test_a_statement_goes_on_when_its_caller_is_cancelled(any_engine: AsyncEngine) -> None:
-    own = twin(any_engine)
+    own = Line(any_engine)
     lane = Lane(own, "test")
     await lane.connect()
     caller = asyncio.create_task(lane.run(sleep_for_a_while))
@@ -166,7 +168,7 @@ async def test_a_statement_goes_on_when_its_caller_is_cancelled(any_engine: Asyn
     assert (await lane.run(ping))[0][0] == 1
     assert lane.connections == 1
     await lane.close()
-    await own.dispose()
+    await own.close()
 
 
 async def _rows(engine: AsyncEngine, sql: str) -> Any:
@@ -177,7 +179,7 @@ async def _rows(engine: AsyncEngine, sql: str) -> Any:
 async def test_a_connection_that_stalls_while_it_is_made_is_given_up_in_time(
     proxied: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    own = twin(proxied)
+    own = Line(proxied)
     lane = Lane(own, "test")
     between.stall_after(after)  # statements of the connecting itself
     began = time.monotonic()
@@ -188,16 +190,16 @@ async def test_a_connection_that_stalls_while_it_is_made_is_given_up_in_time(
     between.flow()
     assert (await lane.run(ping))[0][0] == 1
     await lane.close()
-    await own.dispose()
+    await own.close()
 
 
 async def test_callers_that_waited_for_a_connection_share_its_refusal(engine: AsyncEngine, between: Proxy) -> None:
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    own = twin(create_async_engine(between.url))
+    own = Line(create_async_engine(between.url))
     lane = Lane(own, "test")
     between.stall()  # the connection is accepted, and nothing is said
-    from oban_sqla.runtime.lanes.lane import lane as lanes
+    from oban_sqla.runtime.lanes import lane as lanes
 
     before, lanes.CONNECT_TIMEOUT = lanes.CONNECT_TIMEOUT, 0.3
     try:
@@ -210,4 +212,4 @@ async def test_callers_that_waited_for_a_connection_share_its_refusal(engine: As
         between.flow()
     assert (await lane.run(ping))[0][0] == 1
     await lane.close()
-    await own.dispose()
+    await own.close()

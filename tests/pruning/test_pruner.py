@@ -15,7 +15,9 @@ from oban_sqla import Oban, Prune, telemetry
 from oban_sqla.models.job import jobs
 from oban_sqla.options.prune import STATES
 from oban_sqla.runtime.duties.pruner import SMALLEST_BATCH, Pruner
-from oban_sqla.runtime.lanes.lane import Lane, StatementFailed, twin
+from oban_sqla.runtime.lanes.failure import StatementFailed
+from oban_sqla.runtime.lanes.lane import Lane
+from oban_sqla.runtime.lanes.line import Line
 from oban_sqla.statements.prune import stamp, statements
 from tests.cron.clock import LEASE, Leader, grant
 from tests.runtime.helpers import execute
@@ -28,8 +30,8 @@ HOUR = 3600
 async def pruner(engine: AsyncEngine, prune: Prune) -> AsyncIterator[Pruner]:
     """A leader that prunes when it is asked to."""
     await grant(engine)
-    lane = Lane(twin(engine), "pruning")
-    pruner = Pruner(lane, Leader(), prune)  # type: ignore[arg-type]
+    lane = Lane(Line(engine, pooled=False), "pruning")
+    pruner = Pruner(lane=lane, leadership=Leader(), prune=prune)  # type: ignore[arg-type]
     try:
         yield pruner
     finally:

@@ -10,7 +10,7 @@ from sqlalchemy import BigInteger, any_, literal, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Job, JobSpec, JobState, enqueue
+from oban_sqla import Job, JobSpec, JobState, Oban, enqueue
 from oban_sqla.runtime.row import Row, row_of
 from oban_sqla.statements.fetch import FETCHED
 from tests.support import eventually
@@ -27,6 +27,12 @@ async def load(engine: AsyncEngine, job_id: int) -> Job:
     """The job as it is now."""
     async with AsyncSession(engine) as session:
         return (await session.execute(select(Job).where(Job.id == job_id))).scalar_one()
+
+
+def wake(oban: Oban, *queues: str) -> None:
+    """Let the node look for jobs of these queues now, as a commit of its process does."""
+    assert oban._node is not None
+    oban._node.inserted(queues)
 
 
 async def until(engine: AsyncEngine, job_id: int, state: str | Callable[[Job], Any], timeout: float = 10.0) -> Job:

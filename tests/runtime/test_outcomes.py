@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Backoff, Cancel, Discard, Job, JobSpec, Oban, Record, Snooze, current_job, job, worker
-from tests.runtime.helpers import execute, insert, load, until
+from tests.runtime.helpers import execute, insert, load, until, wake
 
 
 @job
@@ -258,7 +258,7 @@ async def test_a_job_of_an_unknown_worker_is_given_back_to_a_node_that_knows_it(
         @job(name="app.of.tomorrow")
         async def arrived() -> None: ...
 
-        oban.inserted(["default"])
+        wake(oban, "default")
         await until(engine, stays, "completed")
         await execute(engine, "UPDATE oban_jobs SET scheduled_at = now() AT TIME ZONE 'UTC' WHERE id = :id", id=first)
         assert (await until(engine, first, "completed")).attempt == 1

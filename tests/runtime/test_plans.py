@@ -19,7 +19,7 @@ from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import Oban, migrations
-from oban_sqla.runtime.lanes.lane import INSERT_ONCE, PLAN_ONCE, SETTINGS
+from oban_sqla.runtime.lanes.settings import INSERT_ONCE, PLAN_ONCE, SETTINGS
 from oban_sqla.statements.ack import acknowledge, complete, still_ours
 from oban_sqla.statements.fetch import fetch, fetch_onward
 from oban_sqla.statements.insert import insert_plain
@@ -244,11 +244,11 @@ def test_plans_that_were_made_once_are_right_for_a_table_that_has_filled_since(
 
 async def test_each_lane_plans_as_its_statements_need(engine: AsyncEngine) -> None:
     async with Oban(engine) as oban:
-        node = oban._node
-        assert node is not None
+        assert oban._node is not None
+        at = oban._node.connections
         modes = {
             lane.name: await lane.guarded(lambda driver: driver.fetchval("SHOW plan_cache_mode"))
-            for lane in (node.fetching, node.acking, node.inserts.lane, node.upkeep, node.leading, node.pruning)
+            for lane in (at.fetching, at.acking, at.inserting, at.upkeep, at.leading, at.pruning)
         }
     once, always = "force_generic_plan", "force_custom_plan"
     assert modes == {

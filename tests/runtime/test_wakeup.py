@@ -70,10 +70,11 @@ async def test_a_commit_of_a_process_without_runtime_notifies(any_engine: AsyncE
     async with runtime(any_engine) as oban:
         from oban_sqla.enqueueing.wakeup import serve, unserve
 
-        unserve(oban)  # as in another process
+        assert oban._node is not None
+        unserve(oban._node)  # as in another process
         [job_id] = await insert(engine, noop.new())
         await until(any_engine, job_id, "completed")
-        serve(oban)
+        serve(oban._node)
 
 
 async def test_the_notifier_tells_other_nodes(any_engine: AsyncEngine) -> None:
@@ -83,7 +84,8 @@ async def test_the_notifier_tells_other_nodes(any_engine: AsyncEngine) -> None:
         async with Oban(any_engine, poll_interval=ASLEEP), runtime(other, node="other") as second:
             from oban_sqla.enqueueing.wakeup import unserve
 
-            unserve(second)
+            assert second._node is not None
+            unserve(second._node)
             [job_id] = await insert(any_engine, noop.new())
             assert (await until(any_engine, job_id, "completed")).attempted_by[0] == "other"
     finally:
@@ -93,7 +95,7 @@ async def test_the_notifier_tells_other_nodes(any_engine: AsyncEngine) -> None:
 async def test_a_rolled_back_job_neither_runs_nor_wakes(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     async with runtime(engine) as oban:
         woken: list[Any] = []
-        monkeypatch.setattr(oban, "inserted", woken.append)
+        monkeypatch.setattr(oban._node, "inserted", woken.append)
         async with AsyncSession(engine) as session:
             session.add(noop.new())
             await session.flush()
@@ -146,7 +148,7 @@ async def test_two_schemas_of_one_database_do_not_hear_each_other(engine: AsyncE
             rows = await _eventually_completed(engine, "apart", job_id)
             assert rows == [("completed",)]
             assert heard == []
-            assert oban_apart.schema == "apart"
+            assert oban_apart._node.schema == "apart"  # type: ignore[union-attr]
             assert await execute(engine, "SELECT id FROM public.oban_jobs") == []
     finally:
         await execute(engine, "DROP SCHEMA apart CASCADE")

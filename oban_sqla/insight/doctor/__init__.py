@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...errors import DatabaseUnavailable
 from ...options.heartbeat import Heartbeat
-from ...runtime.lanes.lane import StatementFailed
+from ...runtime.lanes.failure import StatementFailed
 from ...runtime.lanes.pooler import behind_transaction_pooler
 from ...statements.catalog import READ_ONLY
 from ...statements.why import bounds

@@ -19,7 +19,8 @@ from ... import telemetry
 from ...statements.lead import elect, resign
 from ...statements.wire import LEADER, channel
 from ...telemetry import logger
-from ..lanes.lane import Lane, StatementFailed
+from ..lanes.failure import StatementFailed
+from ..lanes.lane import Lane
 from ..loop import Loop
 
 RENEWALS = 3
@@ -45,6 +46,7 @@ class Leadership(Loop):
 
     def __init__(
         self,
+        *,
         lane: Lane,
         schema: str | None,
         name: str,
@@ -56,13 +58,16 @@ class Leadership(Loop):
         super().__init__()
         self.lease = f"oban_sqla:{name}"
         self.holder = f"{node}/{origin}"
+        # Given, and never written again.
         self._oban = name
         self._channel = channel(LEADER, schema)
         self._resignation = json.dumps({"action": "resign", "name": name, "node": node, "from": origin})
         self._lane = lane
         self._ttl = ttl
         self._elected = elected
+        # Until when this node leads, by its own clock: written by step() and resign().
         self._until = 0.0
+        # When it began to lead: written by step(), at an election.
         self._since = 0.0
 
     @property

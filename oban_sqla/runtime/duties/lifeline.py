@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ... import telemetry
-from ...options.heartbeat import FOREIGN_STALE_AFTER, PATIENCE, Heartbeat, stale_after
+from ...options.heartbeat import Heartbeat, patience, stale_after
 from ...statements.cluster import bury, look
 from ...statements.rescue import discard_exhausted, rescue
 from ..lanes.lane import Lane
-from ..loop import Loop
+from .duty import Duty
 from .leader import Leadership
 
 BATCH = 500
@@ -44,10 +44,10 @@ class Watch:
     unlocked_since: float | None
 
 
-class Lifeline(Loop):
-    """Rescues while its node leads.
+class Lifeline(Duty):
+    """Rescues the jobs of dead producers. Holds its connection only while its node leads.
 
-    :param lane: the connection for duties that only a leader has.
+    :param lane: a connection for this alone.
     :param leadership: says whether, and since when, this node leads.
     :param heartbeat: after what time a silent producer is dead.
     :param interval: seconds between two looks.
@@ -58,27 +58,27 @@ class Lifeline(Loop):
 
     def __init__(
         self,
+        *,
         lane: Lane,
         leadership: Leadership,
         heartbeat: Heartbeat,
         interval: float,
         available: Callable[[set[str]], None],
     ) -> None:
-        super().__init__()
-        self._lane = lane
-        self._leadership = leadership
+        super().__init__(lane=lane, leadership=leadership)
+        # Given, and never written again.
         self._heartbeat = heartbeat
         self._interval = interval
         self._available = available
-        self._connection: int = 0
+        # The number of the connection on which the cluster is seen, and since when: written by _dead().
+        self._connection = 0
         self._connected_since = 0.0
+        # What was seen of each producer: written by _dead() and follow().
         self._watched: dict[str, Watch] = {}
+        # When what no node would touch is mended next: written by _repair_if_due().
         self._repair_at = 0.0
 
-    async def step(self) -> float | None:
-        if not self._leadership.leads:
-            self._watched = {}
-            return None  # until it is elected
+    async def lead(self) -> float | None:
         dead = self._dead(await self._lane.run(look))
         if dead:
             with telemetry.span("oban.lifeline.rescue") as told:
@@ -89,6 +89,11 @@ class Lifeline(Loop):
         blind = self._heartbeat.stale_after - self._sight
         return min(self._interval, blind + 0.01) if blind > 0 else self._interval
 
+    async def follow(self) -> float | None:
+        self._watched = {}
+        await self._lane.close()
+        return None  # until it is elected
+
     @property
     def _sight(self) -> float:
         """For how long this node has seen the cluster without a break."""
@@ -96,7 +101,7 @@ class Lifeline(Loop):
 
     @property
     def _patience(self) -> float:
-        return max(PATIENCE * self._heartbeat.stale_after, FOREIGN_STALE_AFTER)
+        return patience(self._heartbeat.stale_after)
 
     def _dead(self, rows: Sequence[Any]) -> dict[str, str | None]:
         """Of what :func:`look` answered, the dead, each with its last sign."""

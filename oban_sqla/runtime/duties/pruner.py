@@ -16,8 +16,9 @@ from typing import Any
 from ... import telemetry
 from ...options.prune import Prune
 from ...statements.prune import stamp, statements
-from ..lanes.lane import Lane, StatementFailed
-from ..loop import Loop
+from ..lanes.failure import StatementFailed
+from ..lanes.lane import Lane
+from .duty import Duty
 from .leader import Leadership
 
 SMALLEST_BATCH = 100
@@ -26,8 +27,8 @@ REST = 3.0
 """How many times longer than a full batch the pause after it is."""
 
 
-class Pruner(Loop):
-    """Prunes while its node leads.
+class Pruner(Duty):
+    """Prunes by policies.
 
     :param lane: a connection for this alone; it is closed after each round.
     :param leadership: says whether this node leads.
@@ -36,18 +37,17 @@ class Pruner(Loop):
 
     name = "pruner"
 
-    def __init__(self, lane: Lane, leadership: Leadership, prune: Prune) -> None:
-        super().__init__()
-        self._lane = lane
-        self._leadership = leadership
+    def __init__(self, *, lane: Lane, leadership: Leadership, prune: Prune) -> None:
+        super().__init__(lane=lane, leadership=leadership)
+        # Given, and never written again.
         self._prune = prune
-        self._limit = prune.limit
         self._statements = statements(prune.all_policies)
+        # How many jobs a batch has: written by _round(), by what the server could do.
+        self._limit = prune.limit
+        # When the next round comes: written by lead().
         self._round_at = 0.0
 
-    async def step(self) -> float | None:
-        if not self._leadership.leads:
-            return None
+    async def lead(self) -> float | None:
         # An election wakes it as well, and elections may come often.
         if (wait := self._round_at - time.monotonic()) > 0:
             return wait

@@ -36,7 +36,7 @@ from ...statements.cron import declare, entries, keep_declared, take
 from ...types import naive_utc
 from ...workers.cron import Cron, copied, notes
 from ..lanes.lane import STATEMENT_TIMEOUT, Lane
-from ..loop import Loop
+from .duty import Duty
 from .leader import Leadership
 
 REREAD = 5.0
@@ -82,28 +82,30 @@ class Entry:
         return schedule(self.expression, self.timezone).next(max(now, _instant(self.settled)))
 
 
-class Scheduler(Loop):
-    """Takes the ticks while this node leads, and keeps the entries of its code declared.
+class Scheduler(Duty):
+    """Takes the ticks as the leader, and keeps the entries of its code declared as any node.
 
-    :param engine: to insert jobs with.
     :param lane: to read on.
     :param leadership: says whether this node leads.
+    :param engine: to insert jobs with; its pool is emptied after each round of ticks.
     :param own: gives the entries that this node has in its code, by name.
     """
 
     name = "scheduler"
 
     def __init__(
-        self, engine: AsyncEngine, lane: Lane, leadership: Leadership, own: Callable[[], Mapping[str, Cron]]
+        self, *, lane: Lane, leadership: Leadership, engine: AsyncEngine, own: Callable[[], Mapping[str, Cron]]
     ) -> None:
-        super().__init__()
+        super().__init__(lane=lane, leadership=leadership)
+        # Given, and never written again.
         self._engine = engine
-        self._lane = lane
-        self._leadership = leadership
         self._own = own
+        # The names of the entries that were declared, and when they are to be confirmed: written by _declare().
         self._declared: frozenset[str] = frozenset()
         self._confirm_at = 0.0
+        # When this node was started, by the database's clock: written by prepare().
         self._started: datetime | None = None
+        # Entries that were left out and logged: written by _due().
         self._unreadable: set[Entry] = set()
 
     async def prepare(self) -> datetime:
@@ -114,14 +116,23 @@ class Scheduler(Loop):
         return self._started
 
     async def step(self) -> float | None:
-        started = self._started or await self.prepare()
+        if self._started is None:
+            await self.prepare()
         await self._declare()
-        if not self._leadership.leads:
-            return max(self._confirm_at - time.monotonic(), 0.0) if self._declared else None
+        return await super().step()
+
+    async def follow(self) -> float | None:
+        return max(self._confirm_at - time.monotonic(), 0.0) if self._declared else None
+
+    async def lead(self) -> float | None:
+        started = self._started or await self.prepare()
         now, found = await self.read()
         if due := [*self._due(now, started, found)]:
-            with telemetry.span("oban.scheduler.evaluate", enqueued_count=0) as told:
-                await self._take_all(due, told)
+            try:
+                with telemetry.span("oban.scheduler.evaluate", enqueued_count=0) as told:
+                    await self._take_all(due, told)
+            finally:
+                await self._engine.dispose()
         nexts = [tick for entry in found if (tick := self._next(entry, now)) is not None]
         return min(REREAD, max((min(nexts) - now).total_seconds(), 0.001)) if nexts else REREAD
 

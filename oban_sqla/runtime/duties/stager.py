@@ -21,7 +21,7 @@ from ... import telemetry
 from ...enqueueing.wakeup import SOON
 from ...statements.stage import poll, stage_all, stage_own
 from ..lanes.lane import Lane
-from ..loop import Loop
+from .duty import Duty
 from .leader import Leadership
 
 LARGEST_BATCH = 5_000
@@ -33,45 +33,51 @@ ALONE_FOR = 15.0
 """Seconds for which it then stages for its own queues."""
 
 
-class Stager(Loop):
-    """Stages, or polls.
+class Stager(Duty):
+    """Stages as the leader, and polls as any other node.
 
+    :param lane: the connection to stage and poll on.
+    :param leadership: says whether this node leads.
+    :param poll_interval: the longest sleep, in seconds; up to five times as long where notifications come.
     :param queues: gives the names of this node's queues.
     :param noticed: called with each of them that has available jobs.
     :param staged: called with the queues in which jobs were staged, to tell the other nodes.
     :param listens: says whether notifications reach this node.
-    :param poll_interval: the longest sleep, in seconds; up to five times as long where notifications come.
     """
 
     name = "stager"
 
     def __init__(
         self,
+        *,
         lane: Lane,
         leadership: Leadership,
+        poll_interval: float,
         queues: Callable[[], Iterable[str]],
         noticed: Callable[[str], None],
         staged: Callable[[set[str]], None],
         listens: Callable[[], bool],
-        poll_interval: float,
     ) -> None:
-        super().__init__()
-        self._lane = lane
-        self._leadership = leadership
+        super().__init__(lane=lane, leadership=leadership)
+        # Given, and never written again.
+        self._poll_interval = poll_interval
         self._queues = queues
         self._noticed = noticed
         self._staged = staged
         self._listens = listens
-        self._poll_interval = poll_interval
+        # Until when this node stages for its own queues: written by lead() and _poll().
         self._alone_until = 0.0
 
-    async def step(self) -> float | None:
+    async def lead(self) -> float | None:
+        self._alone_until = 0.0
+        with telemetry.span("oban.stager.stage") as told:
+            rows = await self._lane.run(
+                stage_all, queues=list(self._queues()), limit=LARGEST_BATCH, **self._leadership.token
+            )
+            return self._outcome(rows, told)
+
+    async def follow(self) -> float | None:
         queues = list(self._queues())
-        if self._leadership.leads:
-            self._alone_until = 0.0
-            with telemetry.span("oban.stager.stage") as told:
-                rows = await self._lane.run(stage_all, queues=queues, limit=LARGEST_BATCH, **self._leadership.token)
-                return self._outcome(rows, told)
         if not queues:
             return None  # until it is elected
         if time.monotonic() < self._alone_until:

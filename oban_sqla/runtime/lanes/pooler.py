@@ -1,9 +1,11 @@
 """Finding out whether a node connects through a transaction pooler.
 
 Behind one, each transaction of a connection may be run by another backend: what a session holds (LISTEN, advisory
-locks, SET, prepared statements) is lost, or worse, found by another client. Nothing announces it. But a backend serves
-one client of a direct connection, or of a session pooler, for as long as that is open; so two connections that are open
-at once and meet the same backend, or one that meets two, prove it.
+locks, SET, prepared statements) is lost, or worse, found by another client. Nothing announces it. But a server names
+the backend of a connection when it is made, for cancelling, and a pooler names a number that it draws: where the
+backend that answers is the one that was named, there is no pooler. Where it is not, there may be one in session mode. A
+backend then serves one client for as long as that is connected; so two connections that are open at once and meet the
+same backend, or one that meets two, prove a transaction pooler.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...errors import DatabaseUnavailable
 from ...statements.backend import backend
-from .lane import Lane, StatementFailed, mark_pooled, twin
+from .failure import StatementFailed
+from .lane import Lane
+from .line import Line
 
 ROUNDS = 3
 
@@ -22,15 +26,43 @@ _NAMES_CLASH = {"42P05", "26000", "08P01"}
 """A prepared statement that exists already, or not at all; parameters that the pooler does not know."""
 
 
-async def behind_transaction_pooler(engine: AsyncEngine) -> bool:
-    """Whether connections of `engine` share backends. Opens two connections for a moment.
+async def find_pooler(line: Line, lane: Lane) -> bool:
+    """Find out whether a transaction pooler lies on `line`, and note it there.
 
+    :param lane: one of the line; it is connected. The question costs it one statement where there is no pooler.
+    :returns: whether there is one.
     :raises StatementFailed: when the database does not answer.
     :raises DatabaseUnavailable: when the engine's settings do not work behind a pooler, naming those that do.
     """
-    probe = twin(engine)
-    mark_pooled(probe)  # what works there works everywhere
-    lanes = [Lane(probe, f"probing {number}") for number in (1, 2)]
+    try:
+        line.pooled = await _pid(lane) != await lane.promised_backend() and await _share_backends(line.engine)
+    except StatementFailed as error:
+        if error.sqlstate in _NAMES_CLASH:
+            raise DatabaseUnavailable(
+                f"{error}; this looks like a transaction pooler and an engine that prepares statements by name: "
+                "see docs/poolers.md for the settings that work"
+            ) from error
+        raise
+    return line.pooled
+
+
+async def behind_transaction_pooler(engine: AsyncEngine) -> bool:
+    """Whether connections of `engine` pass through a transaction pooler. Connects for a moment.
+
+    :raises: as :func:`find_pooler`.
+    """
+    line = Line(engine)
+    lane = Lane(line, "probing")
+    try:
+        return await find_pooler(line, lane)
+    finally:
+        await lane.close()
+        await line.close()
+
+
+async def _share_backends(engine: AsyncEngine) -> bool:
+    line = Line(engine, pooled=True)
+    lanes = [Lane(line, f"probing {number}") for number in (1, 2)]
     met: list[set[int]] = [set(), set()]
     try:
         for at_once in (False, True) * ROUNDS:
@@ -44,17 +76,10 @@ async def behind_transaction_pooler(engine: AsyncEngine) -> bool:
             if len(met[0]) > 1 or len(met[1]) > 1 or met[0] & met[1]:
                 return True
         return False
-    except StatementFailed as error:
-        if error.sqlstate in _NAMES_CLASH:
-            raise DatabaseUnavailable(
-                f"{error}; this looks like a transaction pooler and an engine that prepares statements by name: "
-                "see docs/poolers.md for the settings that work"
-            ) from error
-        raise
     finally:
         for lane in lanes:
             await lane.close()
-        await probe.dispose()
+        await line.close()
 
 
 async def _pid(lane: Lane) -> int:

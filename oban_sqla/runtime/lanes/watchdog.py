@@ -1,13 +1,19 @@
-"""Ends statements that take too long, with one timer for all of them.
+"""Ends what takes too long: statements by one timer for all of them, and other work by one each.
 
-A timer for each, as drivers set it, is a tenth of what a short statement costs the client.
+A timer for each statement, as drivers set it, is a tenth of what a short one costs the client.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+LAST_MOMENT = 0.5
+"""Seconds that a driver gets to notice that its line was cut."""
 
 
 class Watchdog:
@@ -17,12 +23,14 @@ class Watchdog:
     :param end: called when one has taken longer; to make it fail.
     """
 
-    def __init__(self, seconds: float, end: Callable[[], None]) -> None:
+    def __init__(self, seconds: float, end: Callable[[], object]) -> None:
         self.seconds = seconds
         self.has_bitten = False
         """Whether it has ended the statement that began last."""
         self._end = end
+        # When the statement under way has to be answered: set by begin(), None again by done() and close().
         self._deadline: float | None = None
+        # The one timer: set by begin() and _look(), ended by close().
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
@@ -55,3 +63,37 @@ class Watchdog:
         else:
             self.has_bitten = True
             self._end()
+
+
+def too_late(seconds: float) -> TimeoutError:
+    """The error of what was ended after so many seconds."""
+    return TimeoutError(f"no answer within {seconds:g} s")
+
+
+async def within(seconds: float, work: Awaitable[T], end: Callable[[], bool]) -> T:
+    """What `work` returns, unless it takes longer.
+
+    Drivers answer a cancellation by asking the server to cancel, or by closing politely, and wait for its answer, which
+    may never come. So the line is cut first, and what waits on it fails by itself; what does not end even then is left
+    to itself.
+
+    :param end: cuts the line; returns whether there is one.
+    :raises TimeoutError: when it took longer.
+    """
+    task = asyncio.ensure_future(work)
+    await asyncio.wait([task], timeout=seconds)
+    if task.done():
+        return task.result()
+    task.add_done_callback(take_exception)
+    if end():
+        await asyncio.wait([task], timeout=LAST_MOMENT)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=LAST_MOMENT)
+    raise too_late(seconds)
+
+
+def take_exception(task: asyncio.Task[Any]) -> None:
+    """Take the exception of a task that nothing waits for any more, or asyncio would log it."""
+    if not task.cancelled():
+        task.exception()

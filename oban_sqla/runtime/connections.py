@@ -1,0 +1,64 @@
+"""The connections of a node: how many there are, and what each is for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from .lanes.lane import Lane
+from .lanes.line import Line
+from .lanes.settings import INSERT_ONCE, PLAN_ONCE
+from .notifier import TIMEOUT
+
+CONNECTIONS = (
+    "A node holds four connections beside the pool of its engine, or two where it runs no queue. A leader holds one "
+    "more, and opens up to two for a moment, while it prunes or takes ticks of the crontab. The first `oban.enqueue()` "
+    "opens one more, which stays."
+)
+"""What has to be said about their number; the docs and the doctor say it in these words."""
+
+
+class Connections:
+    """The lanes of a node, each with its own connection, which is made when it is first used.
+
+    :param engine: the user's; lanes connect like it, apart from its pool.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self.line = Line(engine)
+        self.upkeep = Lane(self.line, "upkeep")
+        """For the lease, staging or polling, what operators ask for, and telling the other nodes."""
+        self.listening = Lane(self.line, "listening", timeout=TIMEOUT)
+        """Hears notifications; its session holds the locks of the producers."""
+        # Fetching and acknowledging overlap, which is worth half as much again.
+        self.fetching = Lane(self.line, "fetching", plans=PLAN_ONCE)
+        """From the first queue on."""
+        self.acking = Lane(self.line, "acking", plans=PLAN_ONCE)
+        """From the first queue on."""
+        self.leading = Lane(self.line, "leading")
+        """For what only a leader does and may take a while; closed by nodes that do not lead."""
+        self.pruning = Lane(self.line, "pruning")
+        """Closed after each round."""
+        self.inserting = Lane(self.line, "inserting", plans=INSERT_ONCE)
+        """From the first `oban.enqueue()` on."""
+
+    async def close(self) -> list[BaseException]:
+        """Close all of them. Returns what went wrong on the way."""
+        lanes = (
+            self.fetching, self.acking, self.leading, self.pruning, self.inserting, self.upkeep, self.listening,
+        )  # fmt: skip
+        outcomes = await asyncio.gather(*(lane.close() for lane in lanes), return_exceptions=True)
+        await self.line.close()
+        return [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+
+
+async def connect(lanes: Iterable[Lane]) -> None:
+    """Connect `lanes` at the same time.
+
+    :raises StatementFailed: when one can't be connected; after all have tried.
+    """
+    for outcome in await asyncio.gather(*(lane.connect() for lane in lanes), return_exceptions=True):
+        if isinstance(outcome, BaseException):
+            raise outcome

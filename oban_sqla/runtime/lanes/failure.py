@@ -1,0 +1,60 @@
+"""Failures of statements: what the server said, and whether the connection can be used after it."""
+
+from __future__ import annotations
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+
+# SQLSTATE classes that speak of the server or the connection, not of what was sent.
+_LOST = ("08", "57P", "25P03")
+_UNSUITABLE = ("21", "22", "23", "54", "P0")
+"""A value that is wrong, too large, against a constraint, or that a trigger of the user's refuses."""
+_UNENCODABLE = "22000"
+
+
+class StatementFailed(OSError):
+    """A statement failed on a lane.
+
+    :ivar sqlstate: what PostgreSQL said; None when it did not get to say anything.
+    :ivar unknown: the connection was lost on the way: the statement may or may not have been committed.
+    """
+
+    def __init__(self, statement: str, cause: BaseException, sqlstate: str | None, unknown: bool) -> None:
+        said = cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else cause  # not the whole SQL
+        super().__init__(f"{statement}: {type(said).__name__}: {said}")
+        self.sqlstate = sqlstate
+        self.unknown = unknown
+
+    @property
+    def is_data_error(self) -> bool:
+        """Whether it is some value's fault, so that trying the same again can't help."""
+        return self.sqlstate is not None and self.sqlstate.startswith(_UNSUITABLE)
+
+
+def statement_failed(statement: str, error: Exception) -> StatementFailed:
+    """The failure of a statement that was sent; `unknown` unless the server answered on a connection that stands."""
+    sqlstate = _UNENCODABLE if is_unsent(error) else sqlstate_of(error)
+    return StatementFailed(statement, error, sqlstate, unknown=sqlstate is None or sqlstate.startswith(_LOST))
+
+
+def connecting_failed(lane: str, error: Exception) -> StatementFailed:
+    """The failure to connect: nothing was sent."""
+    return StatementFailed(f"connecting ({lane})", error, sqlstate_of(error), unknown=False)
+
+
+def is_answered(error: BaseException) -> bool:
+    """Whether the connection can take the next command: the server refused the statement, or never got it."""
+    return sqlstate_of(error) is not None or is_unsent(error)
+
+
+def sqlstate_of(error: BaseException) -> str | None:
+    """What PostgreSQL said, by either driver; None when it said nothing."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    value = getattr(cause, "sqlstate", None) or getattr(getattr(cause, "__cause__", None), "sqlstate", None)
+    return value if isinstance(value, str) else None
+
+
+def is_unsent(error: BaseException) -> bool:
+    """Whether the driver could not encode a parameter, so that nothing reached the server."""
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    return sqlstate_of(error) is None and isinstance(cause, UnicodeError | OverflowError | asyncpg.DataError)

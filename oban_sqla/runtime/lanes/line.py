@@ -1,0 +1,25 @@
+"""The way to the database that the lanes of a node share."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+
+class Line:
+    """An engine that connects like the user's, with a pool apart, and what is known of the way to the server.
+
+    :param engine: whose pool is copied, so that `creator`, ``do_connect`` hooks and TLS settings apply.
+    :param pooled: whether a transaction pooler lies on the way. None, the default: not known yet; until it is,
+        lanes send what works with and without one.
+    """
+
+    def __init__(self, engine: AsyncEngine, pooled: bool | None = None) -> None:
+        sync = engine.sync_engine
+        copy = Engine(sync.pool.recreate(), sync.dialect, sync.url, hide_parameters=True)
+        self.engine = AsyncEngine(copy).execution_options(**sync.get_execution_options())
+        self.pooled = pooled
+
+    async def close(self) -> None:
+        """Close the connections that are in the pool. Those of the lanes are not."""
+        await self.engine.dispose()

@@ -1,0 +1,145 @@
+"""The producers of a node: starting queues, ending them, and waking them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from .. import telemetry
+from ..options.queue import Queue
+from .acks import Ack, Acks
+from .attempt import Attempt
+from .config import Config
+from .connections import connect
+from .lanes.lane import Lane
+from .liveness import Liveness
+from .producer import Producer
+from .row import Row
+
+
+class Producers(Mapping[str, Producer]):
+    """The producers that run now, by queue.
+
+    :param config: names the node, and how long its jobs may take to end.
+    :param fetching: the connection that fetches.
+    :param acking: the connection that acknowledges.
+    :param acks: where outcomes go.
+    :param liveness: keeps their rows and locks.
+    :param attempt: makes a run of a row.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        fetching: Lane,
+        acking: Lane,
+        acks: Acks,
+        liveness: Liveness,
+        attempt: Callable[[Row], Attempt],
+    ) -> None:
+        # Given, and never written again.
+        self._config = config
+        self._fetching = fetching
+        self._acking = acking
+        self._acks = acks
+        self._liveness = liveness
+        self._attempt = attempt
+        # The producers by queue and by key: written by start_queues() and _forget().
+        self._by_queue: dict[str, Producer] = {}
+        self._by_key: dict[str, Producer] = {}
+        # Whether a new producer begins at once: set by start().
+        self._are_started = False
+
+    def __getitem__(self, queue: str) -> Producer:
+        return self._by_queue[queue]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_queue)
+
+    def __len__(self) -> int:
+        return len(self._by_queue)
+
+    def start(self) -> None:
+        """Begin to fetch; from now on a new producer begins at once."""
+        self._are_started = True
+        for producer in self._by_queue.values():
+            producer.start()
+
+    async def start_queues(self, queues: Mapping[str, Queue]) -> None:
+        """Make producers of these queues. Their connections, rows and locks stand before the first job is fetched.
+
+        :raises StatementFailed: when they can't be made; then there are none.
+        """
+        started = [
+            Producer(
+                queue=name,
+                options=options,
+                node=self._config.node,
+                lane=self._fetching,
+                acks=self._acks,
+                attempt=self._attempt,
+            )
+            for name, options in queues.items()
+        ]
+        self._by_queue.update({producer.queue: producer for producer in started})
+        self._by_key.update({producer.key: producer for producer in started})
+        try:
+            await connect((self._fetching, self._acking))
+            await (self._liveness.step() if self._are_started else self._liveness.first())
+        except BaseException:
+            for producer in started:
+                self._forget(producer)
+            raise
+        if self._are_started:
+            for producer in started:
+                producer.start()
+
+    async def end_queue(self, producer: Producer) -> None:
+        """Let a producer end as with the whole node; what can't be stopped keeps it alive until it has ended."""
+        await producer.stop_fetching()
+        await self._finish(producer, self._config.shutdown_grace)
+        while not producer.idle:  # noqa: ASYNC110 (threads and acks, which have no event in common)
+            await asyncio.sleep(0.05)
+        self._forget(producer)
+        await self._liveness.retire([producer])
+
+    async def finish(self, grace: float) -> list[Attempt]:
+        """Let the jobs of all queues end.
+
+        :param grace: seconds that they may take.
+        :returns: the runs that have not ended.
+        """
+        left: list[Attempt] = []
+        for some in await asyncio.gather(*(self._finish(producer, grace) for producer in self._by_queue.values())):
+            left += some
+        return left
+
+    async def retire(self) -> None:
+        """Remove the rows of those that run nothing any more.
+
+        :raises StatementFailed: when that fails.
+        """
+        await self._liveness.retire([producer for producer in self._by_queue.values() if not producer.running])
+
+    def notice(self, queue: str) -> None:
+        """There may be jobs of `queue` to fetch."""
+        if (producer := self._by_queue.get(queue)) is not None:
+            producer.notice()
+
+    def settled(self, ack: Ack) -> None:
+        """The database has taken the ack, or refused it for good."""
+        if (producer := self._by_key.get(ack.producer)) is not None:
+            producer.settled(ack)
+
+    def _forget(self, producer: Producer) -> None:
+        del self._by_queue[producer.queue], self._by_key[producer.key]
+
+    async def _finish(self, producer: Producer, grace: float) -> list[Attempt]:
+        began = time.monotonic()
+        left = await producer.finish(grace)
+        orphaned = [attempt.row.id for attempt in left]
+        elapsed = time.monotonic() - began
+        telemetry.execute("oban.queue.shutdown", queue=producer.queue, elapsed=elapsed, orphaned=orphaned)
+        return left
