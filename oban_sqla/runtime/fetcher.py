@@ -9,7 +9,8 @@ from .. import telemetry
 from ..statements.fetch import fetch, fetch_onward
 from ..workers.registry import workers
 from .cursor import Cursor
-from .lanes.lane import Lane, StatementFailed
+from .lanes.failure import StatementFailed
+from .lanes.lane import Lane
 from .pace import Pace
 from .row import Row, row_of
 

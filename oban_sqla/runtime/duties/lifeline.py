@@ -71,7 +71,7 @@ class Lifeline(Duty):
         self._interval = interval
         self._available = available
         # The number of the connection on which the cluster is seen, and since when: written by _dead().
-        self._connection = 0
+        self._connection: int = 0
         self._connected_since = 0.0
         # What was seen of each producer: written by _dead() and follow().
         self._watched: dict[str, Watch] = {}
