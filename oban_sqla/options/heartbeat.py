@@ -47,7 +47,7 @@ FOREIGN_STALE_AFTER = 60.0
 
 
 def patience(ours: float) -> float:
-    """Seconds without a heartbeat after which a producer is stale that says nothing of its own limits, or has no lock.
+    """Seconds without a heartbeat after which a producer is stale that names no limits, or has no lock.
 
     :param ours: `stale_after` of the node that judges.
     """
