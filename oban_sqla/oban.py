@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Never
 
-from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import sessionmaker
 from typing_extensions import Unpack
@@ -18,7 +17,7 @@ from .control.queues import Queues
 from .control.results import result
 from .enqueueing.enqueue import enqueue
 from .enqueueing.wakeup import Notify
-from .errors import DatabaseUnavailable, InvalidOption, ObanError, SchemaOutdated, UnsupportedDatabase, refuse_unknown
+from .errors import DatabaseUnavailable, ObanError, SchemaOutdated, refuse_unknown
 from .insight.health import Health, health
 from .insight.queues import QueueInfo, check, check_all
 from .insight.why import Why, why
@@ -28,7 +27,7 @@ from .options.heartbeat import Heartbeat
 from .options.prune import Prune
 from .options.queue import Queue
 from .runtime.acks import Ack, parameters
-from .runtime.config import OPTIONS, Config
+from .runtime.config import OPTIONS, Config, checked_engine
 from .runtime.control import Asked
 from .runtime.inserts import are_plain
 from .runtime.lanes.failure import StatementFailed
@@ -98,7 +97,7 @@ class Oban:
         **unknown: Never,
     ) -> None:
         refuse_unknown(unknown, OPTIONS, "Oban")
-        self.engine = _checked_engine(engine)
+        self.engine = checked_engine(engine)
         self.config = Config.checked(
             queues=queues,
             sessionmaker=sessionmaker,
@@ -394,16 +393,3 @@ class Oban:
                 f"{described(found, node.schema)}, version {CURRENT} is needed; run `oban-sqla migrate`, "
                 "or call oban_sqla.migrations.upgrade(op) from an Alembic revision"
             )
-
-
-def _checked_engine(engine: object) -> AsyncEngine:
-    if isinstance(engine, Engine):
-        raise InvalidOption(
-            "Oban: the engine is a synchronous one, and the runtime is asynchronous; "
-            f"make it with create_async_engine({engine.url.set(drivername='postgresql+asyncpg')!s})"
-        )
-    if not isinstance(engine, AsyncEngine):
-        raise InvalidOption(f"Oban: expected an AsyncEngine, got {engine!r}")
-    if engine.dialect.name != "postgresql":
-        raise UnsupportedDatabase(f"Oban: jobs need PostgreSQL, this engine speaks to {engine.dialect.name}")
-    return engine

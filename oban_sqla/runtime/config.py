@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
-from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import sessionmaker
 
 from ..enqueueing.wakeup import Notify
-from ..errors import InvalidOption
+from ..errors import InvalidOption, UnsupportedDatabase
 from ..options.duration import seconds
 from ..options.heartbeat import Heartbeat
 from ..options.prune import Prune
@@ -92,3 +93,21 @@ class Config:
 
 
 OPTIONS = tuple(option.name for option in fields(Config))
+
+
+def checked_engine(engine: object) -> AsyncEngine:
+    """`engine`, as a node needs it.
+
+    :raises InvalidOption: for anything but an ``AsyncEngine``.
+    :raises UnsupportedDatabase: for an engine on another database.
+    """
+    if isinstance(engine, Engine):
+        raise InvalidOption(
+            "Oban: the engine is a synchronous one, and the runtime is asynchronous; "
+            f"make it with create_async_engine({engine.url.set(drivername='postgresql+asyncpg')!s})"
+        )
+    if not isinstance(engine, AsyncEngine):
+        raise InvalidOption(f"Oban: expected an AsyncEngine, got {engine!r}")
+    if engine.dialect.name != "postgresql":
+        raise UnsupportedDatabase(f"Oban: jobs need PostgreSQL, this engine speaks to {engine.dialect.name}")
+    return engine
