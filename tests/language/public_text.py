@@ -72,6 +72,22 @@ def _is_private(statement: ast.stmt | None) -> bool:
     return name.startswith("_") and not name.endswith("__")
 
 
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+"""What users and contributors read. The documents of the design may keep their wit."""
+
+
+def of_pages() -> Iterator[Text]:
+    """The paragraphs, rows and blocks of code of every page."""
+    for path in PAGES:
+        line = 1
+        for block in path.read_text().split("\n\n"):
+            yield Text(f"{path.relative_to(ROOT)}:{line}", " ".join(block.split()))
+            line += block.count("\n") + 2
+
+
 def of_commands(command: click.Command, path: str = "oban-sqla") -> Iterator[Text]:
     """The help of a command, and of all commands inside it, as it is printed."""
     yield Text(f"{path} --help", " ".join(command.get_help(click.Context(command, info_name=path)).split()))

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from oban_sqla.cli import main
-from tests.language.public_text import Text, of_commands, of_module, of_package
+from tests.language.public_text import Text, of_commands, of_module, of_package, of_pages
 
 WORDS = {
     "is not a valid …": r"(?<!there )\b(?:is|are) no (?!longer\b|more than\b|such\b)[a-z]+",
@@ -43,6 +43,10 @@ def test_docstrings_and_messages() -> None:
 
 def test_the_help_of_every_command() -> None:
     assert not complaints(list(of_commands(main)))
+
+
+def test_the_readme_and_every_page_of_the_documentation() -> None:
+    assert not complaints(list(of_pages()))
 
 
 @pytest.mark.parametrize(
