@@ -390,6 +390,6 @@ class Oban:
         found = await node.version()
         if found < CURRENT:
             raise SchemaOutdated(
-                f"{described(found, node.schema)}, version {CURRENT} is needed; run `oban-sqla migrate`, "
+                f"{described(found, node.schema)}, and version {CURRENT} is needed; run `oban-sqla migrate`, "
                 "or call oban_sqla.migrations.upgrade(op) from an Alembic revision"
             )

@@ -33,7 +33,7 @@ from .statements.census import census
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
 except ImportError as error:
-    raise ImportError("oban_sqla.prometheus needs its client: pip install 'oban-sqla[prometheus]'") from error
+    raise ImportError("oban_sqla.prometheus needs prometheus-client: pip install 'oban-sqla[prometheus]'") from error
 
 _HANDLER = "oban_sqla.prometheus"
 _COUNTED = {
@@ -67,9 +67,14 @@ class Metrics:
         self._queue_time = Histogram(
             "oban_job_queue_time_seconds", "How long jobs were due before they started.", ("queue",), registry=registry
         )
-        self._running = Gauge("oban_jobs_running", "Jobs that run in this process.", ("queue",), registry=registry)
+        self._running = Gauge(
+            "oban_jobs_running", "Jobs that are running in this process.", ("queue",), registry=registry
+        )
         self._fenced = Counter(
-            "oban_fenced", "Runs whose job had been given to another one.", ("queue",), registry=registry
+            "oban_fenced",
+            "Runs that ended after their job had been given to another run.",
+            ("queue",),
+            registry=registry,
         )
         self._counted = {
             event: (field, Counter(name, text, registry=registry)) for event, (field, name, text) in _COUNTED.items()

@@ -100,7 +100,7 @@ def naive_utc(value: object) -> datetime:
     :raises InvalidOption: for a naive one, which names no instant, and for anything else.
     """
     if not isinstance(value, datetime):
-        raise InvalidOption(f"the time of a job: expected an aware datetime, got {value!r}")
+        raise InvalidOption(f"time of a job: expected an aware datetime, got {value!r}")
     if value.utcoffset() is None:
         raise InvalidOption(
             f"naive datetime {value.isoformat()}: times of jobs are instants; "

@@ -80,7 +80,7 @@ class Operations:
     async def update(self, target: Target, session: AsyncSession | None, changes: Mapping[str, Any]) -> int:
         refuse_unknown(changes, CHANGES, "update")
         if not changes:
-            raise InvalidOption(f"update: nothing to change was given; there are: {', '.join(CHANGES)}")
+            raise InvalidOption(f"update: no changes were given; expected some of {', '.join(CHANGES)}")
         values = checked({name: value for name, value in changes.items() if name != "args"}, "update")
         if "args" in changes:
             values["args"] = changes["args"]

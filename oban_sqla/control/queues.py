@@ -62,7 +62,9 @@ class Queues:
             if node is not None and node not in nodes:
                 raise unknown("node", node, nodes)
         elif asked.limit is None and queue not in queues:
-            raise InvalidOption(f"queue {queue!r}: no node has it configured, so it needs a limit: limit=10")
+            raise InvalidOption(
+                f"queue {queue!r}: no node is configured with it, so it needs a limit, such as limit=10"
+            )
         ask.execute(
             connection,
             name=config.name,

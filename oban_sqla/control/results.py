@@ -46,10 +46,12 @@ async def result(engine: AsyncEngine, target: JobSpec | Job | int, timeout: floa
             # A failure may have been retried already between two looks.
             failures = len(errors) if failures is None else failures
             if not with_retries and (state == JobState.RETRYABLE or len(errors) > failures):
-                raise JobFailed(f"an attempt of job {job_id} failed, it will be retried{_because(last)}", job_id, last)
+                raise JobFailed(
+                    f"an attempt of job {job_id} failed, and the job will be retried{_because(last)}", job_id, last
+                )
         left = deadline - time.monotonic()
         if left <= 0:
-            what = "no such job is committed" if found is None else f"it is {found[0]}"
+            what = "no committed job has this id" if found is None else f"it is {found[0]}"
             raise ResultTimeout(f"job {job_id} had not finished within {timeout:g} s: {what}")
         await asyncio.sleep(min(wait, left))
         wait = min(wait * 1.5, LONGEST_WAIT)

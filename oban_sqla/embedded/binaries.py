@@ -166,8 +166,8 @@ def find(
         binaries = _given(Path(bindir), account, by)
         if major is not None and binaries.major != major:
             raise EmbeddedError(
-                f"The data directory is of PostgreSQL {major}, and given were the binaries of {binaries}. Give those "
-                f"of {major}."
+                f"The data directory belongs to PostgreSQL {major}, but the given binaries are {binaries}. Give the "
+                f"binaries of PostgreSQL {major}."
             )
         return binaries
     others: list[str] = []
@@ -177,7 +177,7 @@ def find(
         others.append(str(binaries))
     if others:
         raise EmbeddedError(
-            f"The data directory is of PostgreSQL {major}, and the binaries found here are: {'; '.join(others)}. "
+            f"The data directory belongs to PostgreSQL {major}, but the binaries found here are: {'; '.join(others)}. "
             f"Install PostgreSQL {major} or pass its directory as `bindir`, or move the data by pg_dump into a new "
             "directory."
         )

@@ -174,7 +174,8 @@ class KeptData:
                     path.rmdir()
             if isinstance(error, NotADirectoryError):
                 raise EmbeddedError(
-                    f"The data directory {str(path)!r} is a file. Give a directory that is empty, or one yet to be."
+                    f"The data directory {str(path)!r} is a file. Give an empty directory, or one that does not exist "
+                    "yet."
                 ) from error
             if isinstance(error, OSError):
                 raise EmbeddedError(
@@ -243,7 +244,7 @@ class KeptData:
         except (FileNotFoundError, ValueError):
             raise EmbeddedError(
                 f"The data directory {str(self.path)!r} is neither empty nor a PostgreSQL data directory (it has no "
-                "PG_VERSION). Give an empty directory, or one yet to be created."
+                "PG_VERSION). Give an empty directory, or one that does not exist yet."
             ) from None
 
 
@@ -309,8 +310,8 @@ def _options(settings: Mapping[str, str | int | float | bool], reserved: Iterabl
         text = ("on" if value else "off") if isinstance(value, bool) else str(value)
         if "\0" in text:
             raise EmbeddedError(
-                f"The value {value!r} of the setting {name!r} contains a NUL character, which PostgreSQL has no use "
-                "for."
+                f"The value {value!r} of the setting {name!r} contains a NUL character, which PostgreSQL does not "
+                "allow."
             )
         arguments += ["-c", f"{name}={text}"]
     return arguments

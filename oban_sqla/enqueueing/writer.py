@@ -167,7 +167,7 @@ def _find_winners(connection: Connection, lost: Sequence[JobSpec], keys: Mapping
         return
     if round >= _MOST_ROUNDS:
         raise ObanError(
-            f"{len(again)} unique jobs (the first: {again[0]!r}) met another job {round} times, which then was gone; "
-            "is something inserting and finishing them in a loop?"
+            f"{len(again)} unique jobs (the first: {again[0]!r}) conflicted {round} times with jobs that were gone "
+            "then; does a program insert and finish them in a loop?"
         )
     _insert(connection, again, keys, round + 1)

@@ -119,7 +119,7 @@ async def version(engine: AsyncEngine, schema: str | None = None) -> int:
 def described(found: int, schema: str | None) -> str:
     """The version that was `found`, as the beginning of a message."""
     where = "" if schema is None else f" in the schema {schema!r}"
-    return ("there are no tables of the queue" if found == 0 else f"the tables are of version {found}") + where
+    return ("no oban_sqla tables found" if found == 0 else f"the tables have version {found}") + where
 
 
 def include_object(object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
@@ -182,7 +182,7 @@ _TABLES = frozenset(table.name for table in metadata.tables.values())
 
 def _checked(version: int) -> int:
     if not isinstance(version, int) or not 0 <= version <= CURRENT:
-        raise InvalidOption(f"version: this package has versions 0 (none) to {CURRENT}, got {version!r}")
+        raise InvalidOption(f"version: expected 0 (no tables) to {CURRENT}, got {version!r}")
     return version
 
 
@@ -191,7 +191,7 @@ def _prefix(schema: str | None) -> str:
     if name is None:
         return ""
     if set(name) & set("\"'{}"):
-        raise InvalidOption(f"schema: a name without quotes and braces is expected, got {name!r}")
+        raise InvalidOption(f"schema: expected a name without quotes and braces, got {name!r}")
     return _quote(name) + "."
 
 

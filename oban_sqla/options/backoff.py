@@ -55,9 +55,9 @@ class Backoff:
             raise InvalidOption(f"Backoff: kind must be constant, linear or exponential, got {self.kind!r}")
         for name, value in (("base", self.base), ("max", self.max)):
             if not _is_number(value) or not 0 < value < math.inf:
-                raise InvalidOption(f"Backoff: {name} is a number of seconds above 0, got {value!r}")
+                raise InvalidOption(f"Backoff: {name} must be a number of seconds above 0, got {value!r}")
         if not _is_number(self.jitter) or not 0 <= self.jitter <= 1:
-            raise InvalidOption(f"Backoff: jitter is a share from 0 to 1, got {self.jitter!r}")
+            raise InvalidOption(f"Backoff: jitter must be a share from 0 to 1, got {self.jitter!r}")
 
     def delay(self, attempt: int) -> float:
         """The wait after a failed attempt.

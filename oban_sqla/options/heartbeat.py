@@ -29,12 +29,12 @@ class Heartbeat:
     def __post_init__(self) -> None:
         for option in ("interval", "stale_after", "dead_after"):
             if not seconds(getattr(self, option), f"Heartbeat({option})") > 0:
-                raise InvalidOption(f"Heartbeat: {option} is seconds above 0, got {getattr(self, option)!r}")
+                raise InvalidOption(f"Heartbeat: {option} must be seconds above 0, got {getattr(self, option)!r}")
         for option in ("stale_after", "dead_after"):
             if getattr(self, option) < 2 * self.interval:
                 raise InvalidOption(
-                    f"Heartbeat: {option} is at least twice the interval ({2 * self.interval:g} s), so that one late "
-                    f"heartbeat does not count as a death; got {getattr(self, option)!r}"
+                    f"Heartbeat: {option} must be at least twice the interval ({2 * self.interval:g} s), so that one "
+                    f"late heartbeat does not count as a death; got {getattr(self, option)!r}"
                 )
 
 

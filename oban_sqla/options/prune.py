@@ -46,16 +46,16 @@ class PrunePolicy:
                 if not isinstance(name, str) or not name.strip():
                     raise InvalidOption(f"Prune.Policy({option}): expected a name or several, got {name!r}")
         if bad := [state for state in self.states if state not in STATES]:
-            raise InvalidOption(f"Prune.Policy(state): one of {', '.join(STATES)} expected, got {bad[0]!r}")
+            raise InvalidOption(f"Prune.Policy(state): expected one of {', '.join(STATES)}, got {bad[0]!r}")
         if self.max_age is None and self.max_count is None:
             raise InvalidOption(
-                "Prune.Policy: max_age or max_count is missing; to keep these jobs for good, say max_age=math.inf"
+                "Prune.Policy: max_age or max_count is missing; to keep these jobs forever, give max_age=math.inf"
             )
         _age(self.max_age, "Prune.Policy(max_age)")
         if self.max_count is not None and (isinstance(self.max_count, bool) or not isinstance(self.max_count, int)):
-            raise InvalidOption(f"Prune.Policy: max_count is a number of jobs, got {self.max_count!r}")
+            raise InvalidOption(f"Prune.Policy: max_count must be a number of jobs, got {self.max_count!r}")
         if self.max_count is not None and self.max_count < 0:
-            raise InvalidOption(f"Prune.Policy: max_count is 0 or more, got {self.max_count!r}")
+            raise InvalidOption(f"Prune.Policy: max_count must be 0 or more, got {self.max_count!r}")
 
     @property
     def states(self) -> tuple[str, ...]:
@@ -110,15 +110,17 @@ class Prune:
 
     def __post_init__(self) -> None:
         if cast(object, self.max_age) is None:
-            raise InvalidOption("Prune: max_age is seconds or a timedelta; Oban(prune=None) turns pruning off")
+            raise InvalidOption("Prune: max_age must be seconds or a timedelta; Oban(prune=None) turns pruning off")
         _age(self.max_age, "Prune(max_age)")
         for policy in self.policies:
             if not isinstance(policy, PrunePolicy):
-                raise InvalidOption(f"Prune: policies are Prune.Policy(…), got {policy!r}")
+                raise InvalidOption(f"Prune: policies must be Prune.Policy(…), got {policy!r}")
         if not seconds(self.interval, "Prune(interval)") > 0:
-            raise InvalidOption(f"Prune: the interval is seconds above 0, got {self.interval!r}")
+            raise InvalidOption(f"Prune: interval must be seconds above 0, got {self.interval!r}")
         if not isinstance(self.limit, int) or isinstance(self.limit, bool) or not 1 <= self.limit <= LARGEST_BATCH:
-            raise InvalidOption(f"Prune: limit is a number of jobs from 1 to {LARGEST_BATCH:,}, got {self.limit!r}")
+            raise InvalidOption(
+                f"Prune: limit must be a number of jobs from 1 to {LARGEST_BATCH:,}, got {self.limit!r}"
+            )
 
     @property
     def all_policies(self) -> tuple[PrunePolicy, ...]:

@@ -25,9 +25,9 @@ class Queue:
 
     def __post_init__(self) -> None:
         if not isinstance(self.limit, int) or isinstance(self.limit, bool) or not 1 <= self.limit <= 10_000:  # pyright: ignore
-            raise InvalidOption(f"Queue: limit is a number of jobs from 1 to 10,000, got {self.limit!r}")
+            raise InvalidOption(f"Queue: limit must be a number of jobs from 1 to 10,000, got {self.limit!r}")
         if not isinstance(self.prefetch, int) or isinstance(self.prefetch, bool) or not 0 <= self.prefetch <= 10_000:
-            raise InvalidOption(f"Queue: prefetch is a number of jobs from 0 to 10,000, got {self.prefetch!r}")
+            raise InvalidOption(f"Queue: prefetch must be a number of jobs from 0 to 10,000, got {self.prefetch!r}")
 
 
 def as_queue(name: object, given: object) -> Queue:

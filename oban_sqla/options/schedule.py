@@ -168,7 +168,7 @@ def schedule(expression: str, timezone: str = "UTC") -> Schedule:
 def _schedule(expression: str, timezone: str) -> Schedule:
     made = Schedule(expression, _zone(timezone))
     if not made.reboot and made.next(datetime(2000, 1, 1, tzinfo=UTC)) is None:
-        raise InvalidOption(f"cron expression {expression!r}: there is no such day, it would never be due")
+        raise InvalidOption(f"cron expression {expression!r}: no such day exists, so it would never be due")
     return made
 
 
@@ -218,7 +218,7 @@ def _numbers(text: str, field: _Field, expression: str) -> str:
             raise _bad(expression, field, part, "expected *, a number, a range a-b, a step */n, or a list of these")
         low, high, step = match["low"], match["high"], match["step"]
         if step is not None and int(step) < 1:
-            raise _bad(expression, field, part, "a step is 1 or more")
+            raise _bad(expression, field, part, "a step must be 1 or more")
         first = field.least if low is None else _number(low, field, expression)
         # "5/15" is 5-59/15; Sunday, which has two numbers, is met as 0.
         end = 6 if field.names is _WEEKDAYS else field.most

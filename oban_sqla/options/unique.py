@@ -74,7 +74,7 @@ class Unique:
             raise InvalidOption(f"Unique(keys): expected a sequence of names, got {self.keys!r}")
         if self.keys and not {"args", "meta"} & set(self.fields):
             raise InvalidOption(
-                f"Unique(keys): keys of args or meta expected, but neither is among the fields {list(self.fields)!r}"
+                f"Unique(keys): keys choose from args or meta, but neither is among the fields {list(self.fields)!r}"
             )
         if isinstance(self.states, str) and self.states not in GROUPS:
             raise InvalidOption(

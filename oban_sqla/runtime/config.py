@@ -57,7 +57,7 @@ class Config:
     ) -> Config:
         """A config of options as users write them."""
         if isinstance(crontab, Mapping | str | Cron):
-            raise InvalidOption(f"Oban: crontab is a list of Cron(…), got {crontab!r}")
+            raise InvalidOption(f"Oban: crontab must be a list of Cron(…), got {crontab!r}")
         options["hooks"] = checked_hooks(options.get("hooks"), "Oban")
         options["crontab"] = tuple(crontab or ())
         named = {name: as_queue(name, given) for name, given in (queues or {}).items()}
@@ -67,29 +67,29 @@ class Config:
         for option in ("name", "node"):
             value: object = getattr(self, option)
             if not isinstance(value, str) or not value.strip():
-                raise InvalidOption(f"Oban: {option} is a name, got {value!r}")
+                raise InvalidOption(f"Oban: {option} must be a name, got {value!r}")
         if self.notify not in ("auto", "transaction", "off"):
             raise InvalidOption(f'Oban: notify must be "auto", "transaction" or "off", got {self.notify!r}')
         for option in ("shutdown_grace", "start_timeout", "poll_interval"):
             seconds(getattr(self, option), f"Oban({option})")
         if not 0.01 <= self.poll_interval <= 3600:
-            raise InvalidOption(f"Oban: poll_interval is 0.01 to 3600 seconds, got {self.poll_interval!r}")
+            raise InvalidOption(f"Oban: poll_interval must be 0.01 to 3600 seconds, got {self.poll_interval!r}")
         for option in ("leader_ttl", "lifeline_interval"):
             if not 0.1 <= seconds(getattr(self, option), f"Oban({option})") <= 3600:
-                raise InvalidOption(f"Oban: {option} is 0.1 to 3600 seconds, got {getattr(self, option)!r}")
+                raise InvalidOption(f"Oban: {option} must be 0.1 to 3600 seconds, got {getattr(self, option)!r}")
         heartbeat: object = self.heartbeat
         if not isinstance(heartbeat, Heartbeat):
-            raise InvalidOption(f"Oban: heartbeat=Heartbeat(…) expected, got {heartbeat!r}")
+            raise InvalidOption(f"Oban: heartbeat must be Heartbeat(…), got {heartbeat!r}")
         prune: object = self.prune
         if not (prune is None or isinstance(prune, Prune)):
-            raise InvalidOption(f"Oban: prune=Prune(…), or None to turn it off, expected; got {prune!r}")
+            raise InvalidOption(f"Oban: prune must be Prune(…), or None to turn it off, got {prune!r}")
         for cron in cast(tuple[object, ...], self.crontab):
             if not isinstance(cron, Cron):
-                raise InvalidOption(f"Oban: crontab is a list of Cron(…), with {cron!r} in it")
+                raise InvalidOption(f"Oban: crontab must be a list of Cron(…), got {cron!r} in it")
         by_name((), self.crontab)
         maker: object = self.sessionmaker
         if maker is not None and not isinstance(maker, async_sessionmaker | sessionmaker):
-            raise InvalidOption(f"Oban: sessionmaker= takes an async_sessionmaker or a sessionmaker, got {maker!r}")
+            raise InvalidOption(f"Oban: sessionmaker must be an async_sessionmaker or a sessionmaker, got {maker!r}")
 
 
 OPTIONS = tuple(option.name for option in fields(Config))
@@ -103,7 +103,7 @@ def checked_engine(engine: object) -> AsyncEngine:
     """
     if isinstance(engine, Engine):
         raise InvalidOption(
-            "Oban: the engine is a synchronous one, and the runtime is asynchronous; "
+            "Oban: the engine is synchronous, and a node needs an asynchronous one; "
             f"make it with create_async_engine({engine.url.set(drivername='postgresql+asyncpg')!s})"
         )
     if not isinstance(engine, AsyncEngine):

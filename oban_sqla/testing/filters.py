@@ -56,7 +56,7 @@ class Wanted:
         self._given = list(self.values)
         self.values.setdefault("state", list(ENQUEUED))
         if "delta" in filters and "scheduled_at" not in filters:
-            raise InvalidOption(f"{what}: delta goes with scheduled_at")
+            raise InvalidOption(f"{what}: delta needs scheduled_at")
 
     @property
     def conditions(self) -> dict[str, ColumnElement[bool]]:

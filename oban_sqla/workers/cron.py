@@ -51,10 +51,10 @@ class Cron:
     def __post_init__(self) -> None:
         schedule(self.expression, self.timezone)
         if self.name is not None and (not isinstance(self.name, str) or not self.name.strip()):
-            raise InvalidOption(f"Cron: name is a string, got {self.name!r}")
+            raise InvalidOption(f"Cron: name must be a string, got {self.name!r}")
         for option in ("paused", "catch_up"):
             if not isinstance(getattr(self, option), bool):
-                raise InvalidOption(f"Cron: {option} is True or False, got {getattr(self, option)!r}")
+                raise InvalidOption(f"Cron: {option} must be True or False, got {getattr(self, option)!r}")
         if self.spec is not None:
             packed(self.spec)
 
@@ -67,7 +67,7 @@ class Cron:
         :raises InvalidOption: if the worker has required arguments, or `given` has a job already.
         """
         if not isinstance(given, str | Cron):
-            raise InvalidOption(f"worker {worker.worker_name!r}: cron is an expression or Cron(…), got {given!r}")
+            raise InvalidOption(f"worker {worker.worker_name!r}: cron must be an expression or Cron(…), got {given!r}")
         cron = cls(given) if isinstance(given, str) else given
         if cron.spec is not None:
             raise InvalidOption(
@@ -83,7 +83,7 @@ class Cron:
         :raises InvalidOption: for an entry without a job.
         """
         if self.spec is None:
-            raise InvalidOption(f"Cron({self.expression!r}): which job? Cron(expression, worker.new(…)) is expected")
+            raise InvalidOption(f"Cron({self.expression!r}): it has no job; give one: Cron(expression, worker.new(…))")
         return self.name or (self.spec.worker if isinstance(self.spec, JobSpec) else self.spec.worker_name)
 
     def row(self) -> dict[str, Any]:
@@ -108,11 +108,13 @@ def packed(job: JobSpec | WorkerLike) -> str:
     """
     spec = job if isinstance(job, JobSpec) else _spec_of(job)
     if spec.waits:
-        raise InvalidOption(f"a cron entry of {spec.worker!r}: later(…) has no flush to wait for; give the value")
+        raise InvalidOption(
+            f"a cron entry of {spec.worker!r}: later(…) can't be used, because there is no flush; give the value"
+        )
     if spec.scheduled_at is not None:
         raise InvalidOption(
-            f"a cron entry of {spec.worker!r}: scheduled_at is one instant, an entry has many; "
-            "drop it, or use schedule_in"
+            f"a cron entry of {spec.worker!r}: scheduled_at is one instant, but an entry has many; "
+            "remove it, or use schedule_in"
         )
     kept = {name: (option, getattr(spec, option.attribute)) for name, option in OPTIONS.items()}
     stored = {name: option.value(value) for name, (option, value) in kept.items() if value is not None}
@@ -165,7 +167,7 @@ def by_name(decorated: Iterable[Cron], crontab: Iterable[Cron]) -> dict[str, Cro
 def _spec_of(worker: object) -> JobSpec:
     name = getattr(worker, "worker_name", None)
     if not isinstance(name, str):
-        raise InvalidOption(f"Cron: a spec (worker.new(…)) or a worker is expected, got {worker!r}")
+        raise InvalidOption(f"Cron: expected a spec (worker.new(…)) or a worker, got {worker!r}")
     try:
         return JobSpec(cast(WorkerLike, worker))
     except InvalidArgs as error:

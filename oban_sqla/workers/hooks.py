@@ -90,13 +90,17 @@ def checked_hooks(given: object, what: str) -> tuple[object, ...]:
     if given is None:
         return ()
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise InvalidOption(f"{what}: hooks is a list of objects, got {given!r}")
+        raise InvalidOption(f"{what}: hooks must be a list of objects, got {given!r}")
     hooks = tuple(cast(Iterable[object], given))
     for hook in hooks:
         if isinstance(hook, type):
-            raise InvalidOption(f"{what}: a hook is an object: {hook.__name__}() instead of {hook.__name__}")
+            raise InvalidOption(
+                f"{what}: a hook must be an object, not a class: give {hook.__name__}() instead of {hook.__name__}"
+            )
         if not any(callable(getattr(hook, method, None)) for method in METHODS):
-            raise InvalidOption(f"{what}: a hook has a method before(job) or after(job, state, error), got {hook!r}")
+            raise InvalidOption(
+                f"{what}: a hook must have a method before(job) or after(job, state, error), got {hook!r}"
+            )
     return hooks
 
 

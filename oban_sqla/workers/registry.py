@@ -34,7 +34,7 @@ class Registry:
                 if other is not None and other.origin != worker.origin:
                     raise WorkerConflict(
                         f"two workers named {name!r}: {other.origin} and {worker.origin}; "
-                        "give one of them another name=, or drop the alias"
+                        "give one of them another name=, or remove the alias"
                     )
             for name in (worker.name, *worker.aliases):
                 self._by_name[name] = worker

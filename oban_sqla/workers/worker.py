@@ -400,7 +400,7 @@ def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T]], WorkerClass[
     def decorate(cls: type[T]) -> WorkerClass[T]:
         process = getattr(cls, "process", None)
         if not callable(process):
-            raise InvalidOption(f"@worker {cls.__qualname__}: a method process(self, job) is expected")
+            raise InvalidOption(f"@worker {cls.__qualname__}: it has no method process(self, job); add one")
         made = _register(cls, None, options, inspect.iscoroutinefunction(process))
         for name, value in {
             "worker": made,
@@ -433,9 +433,9 @@ def _register(target: Any, arguments: Arguments | None, options: WorkerOptions, 
     if executor not in EXECUTORS:
         raise InvalidOption(f"{what}: executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
     if executor == "thread" and coroutine:
-        raise InvalidOption(f"{what}: a coroutine function runs on the event loop, not in a thread; drop executor=")
+        raise InvalidOption(f"{what}: a coroutine function runs on the event loop, not in a thread; remove executor=")
     if not isinstance(recorded := options.get("recorded", False), bool):
-        raise InvalidOption(f"{what}: recorded is True or False, got {recorded!r}")
+        raise InvalidOption(f"{what}: recorded must be True or False, got {recorded!r}")
     given: Mapping[str, Any] = cast(Any, options)
     of_specs = {option: given[option] for option in _OF_ITS_SPECS if option in given}
     made = Worker(

@@ -198,7 +198,7 @@ async def test_another_instance_is_not_reached(call: Call, engine: AsyncEngine) 
         (["show", "meida"], "unknown queue 'meida': did you mean 'media'?"),
         (["show", "zzz"], "unknown queue 'zzz': there are: late, media"),
         (["scale", "media", "5", "--node", "nobody"], "unknown node 'nobody': there are: "),
-        (["start", "new"], "queue 'new': no node has it configured, so it needs a limit: limit=10"),
+        (["start", "new"], "queue 'new': no node is configured with it, so it needs a limit, such as limit=10"),
         (["pause", " "], "queue"),
     ],
 )

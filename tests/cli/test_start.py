@@ -233,7 +233,7 @@ def test_missing_tables_name_the_command(tmp_path: Path, empty_database: str) ->
     assert "run `oban-sqla migrate`" in said
     assert said.count("\n") == 1
     assert refused(tmp_path, "shop", "--schema", "jobs", url=empty_database)[1].startswith(
-        "there are no tables of the queue in the schema 'jobs'"
+        "no oban_sqla tables found in the schema 'jobs'"
     )
 
 

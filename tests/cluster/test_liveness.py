@@ -138,8 +138,8 @@ async def test_a_beat_inserts_what_is_missing_under_the_same_uuid(engine: AsyncE
     [
         ({"stale_after": 0}, "stale_after"),
         ({"dead_after": "never"}, "dead_after"),
-        ({"interval": 10.0}, "stale_after is at least twice the interval .20 s."),
-        ({"dead_after": 9.0}, "dead_after is at least twice the interval .10 s."),
+        ({"interval": 10.0}, "stale_after must be at least twice the interval .20 s."),
+        ({"dead_after": 9.0}, "dead_after must be at least twice the interval .10 s."),
     ],
 )
 def test_a_heartbeat_that_would_kill_the_living_is_refused(options: dict[str, Any], message: str) -> None:

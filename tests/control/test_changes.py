@@ -177,7 +177,7 @@ async def test_never_fewer_attempts_than_were_made(engine: AsyncEngine) -> None:
     [
         ({"prioritty": 1}, InvalidOption, "'prioritty' for update: did you mean 'priority'"),
         ({"state": "completed"}, InvalidOption, "unknown option 'state'"),
-        ({}, InvalidOption, "nothing to change"),
+        ({}, InvalidOption, "no changes were given; expected some of queue, "),
         ({"priority": 10}, InvalidOption, "priority: expected 0 to 9"),
         ({"queue": " "}, InvalidOption, "queue"),
         ({"queue": None}, InvalidOption, "queue"),

@@ -115,7 +115,7 @@ async def test_a_discarded_job_is_told(engine: AsyncEngine) -> None:
 async def test_a_job_that_is_not_committed_is_waited_for(engine: AsyncEngine) -> None:
     async with Oban(engine, {"default": 2}) as oban, AsyncSession(engine) as session:
         [spec] = await enqueue(session, adds.new(1))
-        with pytest.raises(ResultTimeout, match="no such job is committed"):
+        with pytest.raises(ResultTimeout, match="no committed job has this id"):
             await oban.result(spec, timeout=0.05)
         waiting = asyncio.create_task(oban.result(spec))
         await session.commit()

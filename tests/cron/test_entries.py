@@ -55,12 +55,12 @@ def test_the_name_is_the_workers_unless_it_is_given() -> None:
         (lambda: Cron("@reboots", report), "did you mean '@reboot'"),
         (lambda: Cron("@daily", report, timezone="Europe/Pari"), "did you mean 'Europe/Paris'"),
         (lambda: Cron("@daily", needy), "'user_id' is missing"),
-        (lambda: Cron("@daily", "entries.report"), "a spec .* or a worker is expected"),  # type: ignore[arg-type]
+        (lambda: Cron("@daily", "entries.report"), "expected a spec .* or a worker"),  # type: ignore[arg-type]
         (lambda: Cron("@daily", report.options(scheduled_at=datetime.now(UTC)).new()), "one instant"),
         (lambda: Cron("@daily", needy.new(user_id=later(lambda: 1))), "no flush"),
-        (lambda: Cron("@daily", report, name=" "), "name is a string"),
-        (lambda: Cron("@daily", report, paused=1), "paused is True or False"),  # type: ignore[arg-type]
-        (lambda: Cron("@daily").row(), "which job"),
+        (lambda: Cron("@daily", report, name=" "), "name must be a string"),
+        (lambda: Cron("@daily", report, paused=1), "paused must be True or False"),  # type: ignore[arg-type]
+        (lambda: Cron("@daily").row(), "it has no job; give one"),
         (lambda: job(cron="@dialy")(_plain), "did you mean '@daily'"),
         (lambda: job(cron=Cron("@daily", report))(_plain), "takes no spec"),
         (lambda: job(cron=60)(_plain), "an expression or Cron"),  # type: ignore[call-overload]
@@ -88,8 +88,8 @@ def test_a_refused_cron_leaves_no_worker_behind() -> None:
     ("crontab", "says"),
     [
         ([Cron("@daily", report), Cron("@hourly", report.new("x"))], "two entries are named 'entries.report'"),
-        ([Cron("@daily")], "which job"),
-        (["@daily"], "with '@daily' in it"),
+        ([Cron("@daily")], "it has no job; give one"),
+        (["@daily"], "got '@daily' in it"),
         (Cron("@daily", report), "a list of Cron"),
         ({"@daily": report}, "a list of Cron"),
     ],

@@ -30,11 +30,11 @@ async def test_tables_of_another_version(own_engine: AsyncEngine) -> None:
     await execute(own_engine, "INSERT INTO oban_schema (version) VALUES (999)")
     finding = await one(own_engine, "schema_version")
     assert finding.status == "warning"
-    assert finding.found.startswith("the tables are of version 999")
+    assert finding.found.startswith("the tables have version 999")
     await execute(own_engine, "TRUNCATE oban_schema")
     finding = await one(own_engine, "schema_version")
     assert finding.status == "problem"
-    assert finding.found.startswith("the tables are of version 0, and this package needs ")
+    assert finding.found.startswith("the tables have version 0, and this package needs ")
 
 
 async def test_a_missing_column(own_engine: AsyncEngine) -> None:

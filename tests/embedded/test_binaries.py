@@ -77,7 +77,7 @@ def test_data_directory_chooses_among_the_versions(bare: Path) -> None:
     assert find(major=15).version == "15.2"
     assert find(major=17).version == "17beta1"
     with pytest.raises(
-        EmbeddedError, match=r"of PostgreSQL 16, and the binaries found here are: PostgreSQL 17beta1 in"
+        EmbeddedError, match=r"belongs to PostgreSQL 16, but the binaries found here are: PostgreSQL 17beta1 in"
     ):
         find(major=16)
 

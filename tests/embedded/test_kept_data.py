@@ -87,13 +87,13 @@ def test_directory_with_something_else_in_it_is_refused(place: Path) -> None:
 
 def test_cluster_of_a_version_without_binaries_is_refused(place: Path) -> None:
     (place / "PG_VERSION").write_text("9.6\n")
-    with pytest.raises(embedded.EmbeddedError, match="is of PostgreSQL 9, and the binaries found here are"):
+    with pytest.raises(embedded.EmbeddedError, match="belongs to PostgreSQL 9, but the binaries found here are"):
         embedded.start(place)
 
 
 def test_binaries_of_another_version_are_refused(place: Path, bindir: Path) -> None:
     (place / "PG_VERSION").write_text("9.6\n")
-    with pytest.raises(embedded.EmbeddedError, match=r"is of PostgreSQL 9, and given were the binaries of PostgreSQL"):
+    with pytest.raises(embedded.EmbeddedError, match=r"belongs to PostgreSQL 9, but the given binaries are PostgreSQL"):
         embedded.start(place, bindir=bindir)
 
 

@@ -191,7 +191,7 @@ UNIQUE: dict[str, tuple[dict[str, Any], str]] = {
     "number as key": ({"keys": [1]}, r"Unique\(keys\): expected a sequence of names, got \[1\]"),
     "keys of nothing": (
         {"keys": ["id"], "fields": ["worker"]},
-        r"Unique\(keys\): keys of args or meta expected, but neither is among the fields \['worker'\]",
+        r"Unique\(keys\): keys choose from args or meta, but neither is among the fields \['worker'\]",
     ),
     "unknown group": ({"states": "alive"}, r"Unique\(states\): expected one of all, incomplete.*, got 'alive'"),
     "unknown state": (

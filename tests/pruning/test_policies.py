@@ -44,12 +44,12 @@ def test_the_forms_in_which_a_policy_can_be_written() -> None:
         (lambda: Prune.Policy(max_count=1.5), "a number of jobs"),  # type: ignore[arg-type]
         (lambda: Prune(max_age=None), "turns pruning off"),  # type: ignore[arg-type]
         (lambda: Prune(max_age="1 day"), r"Prune\(max_age\)"),  # type: ignore[arg-type]
-        (lambda: Prune(policies=[{"queue": "a"}]), "are Prune.Policy"),  # type: ignore[list-item]
+        (lambda: Prune(policies=[{"queue": "a"}]), "must be Prune.Policy"),  # type: ignore[list-item]
         (lambda: Prune(interval=0), "above 0"),
         (lambda: Prune(limit=10_001), "from 1 to 10,000"),
         (lambda: Prune(limit=0), "from 1 to 10,000"),
-        (lambda: _oban(prune=True), "prune=Prune"),
-        (lambda: _oban(prune=3600), "prune=Prune"),
+        (lambda: _oban(prune=True), "prune must be Prune"),
+        (lambda: _oban(prune=3600), "prune must be Prune"),
         (lambda: _oban(prun=Prune()), "did you mean 'prune'"),
     ],
 )

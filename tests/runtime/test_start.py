@@ -26,7 +26,7 @@ from oban_sqla import (
 async def test_a_missing_schema_is_said_and_nothing_is_created(empty_database: str) -> None:
     engine = create_async_engine(empty_database)
     try:
-        with pytest.raises(SchemaOutdated, match="no tables of the queue.*oban-sqla migrate"):
+        with pytest.raises(SchemaOutdated, match="no oban_sqla tables found.*oban-sqla migrate"):
             await Oban(engine, queues={"default": 1}).start()
         async with engine.connect() as connection:
             tables = await connection.execute(text("SELECT tablename FROM pg_tables WHERE tablename LIKE 'oban%'"))
@@ -41,7 +41,7 @@ async def test_a_schema_that_is_too_old_is_said(empty_database: str, monkeypatch
         await migrations.migrate(engine)
         monkeypatch.setattr("oban_sqla.oban.CURRENT", migrations.CURRENT + 1)
         with pytest.raises(
-            SchemaOutdated, match=f"of version {migrations.CURRENT}.*{migrations.CURRENT + 1} is needed"
+            SchemaOutdated, match=f"have version {migrations.CURRENT}, and version {migrations.CURRENT + 1} is needed"
         ):
             await Oban(engine, queues={"default": 1}).start()
         assert await migrations.version(engine) == migrations.CURRENT

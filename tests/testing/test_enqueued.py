@@ -182,7 +182,7 @@ class TestMistakes:
             ({"args": [1]}, r"args: expected a dict, got \[1\]"),
             ({"tags": "a"}, "tags: expected a sequence of strings, got 'a'"),
             ({"scheduled_at": datetime(2024, 1, 1)}, "scheduled_at: expected an aware datetime"),
-            ({"delta": 3}, "delta goes with scheduled_at"),
+            ({"delta": 3}, "delta needs scheduled_at"),
             ({"count": 0}, "count must be 1 or more, got 0; use refute_enqueued for none"),
         ],
     )

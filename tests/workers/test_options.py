@@ -56,7 +56,7 @@ JOB: dict[str, tuple[dict[str, Any], str]] = {
     "backoff": ({"backoff": "exponential"}, r"backoff: expected seconds .*, got 'exponential'"),
     "executor": ({"executor": "process"}, r"executor must be one of auto, async, thread, got 'process'"),
     "coroutine in a thread": ({"executor": "thread"}, r"a coroutine function runs on the event loop, not in a thread"),
-    "recorded": ({"recorded": "yes"}, r"recorded is True or False, got 'yes'"),
+    "recorded": ({"recorded": "yes"}, r"recorded must be True or False, got 'yes'"),
 }
 
 
@@ -85,7 +85,7 @@ WORKERS: dict[str, tuple[Callable[[], Any], str]] = {
     "generator": (lambda: job(generator), r"@job generator: a generator can't be a job"),
     "positional only": (lambda: job(positional), r"positional: the parameter user_id.* can't be given by name"),
     "any number": (lambda: job(several), r"several: the parameter \*user_ids.* can't be given by name"),
-    "no process": (lambda: worker()(object), r"@worker object: a method process\(self, job\) is expected"),
+    "no process": (lambda: worker()(object), r"@worker object: it has no method process\(self, job\); add one"),
 }
 
 
@@ -98,12 +98,12 @@ def test_what_cannot_be_a_worker_is_refused(case: str) -> None:
 
 BACKOFF: dict[str, tuple[dict[str, Any], str]] = {
     "kind": ({"kind": "quadratic"}, r"Backoff: kind must be constant, linear or exponential, got 'quadratic'"),
-    "base": ({"base": 0}, r"Backoff: base is a number of seconds above 0, got 0"),
-    "text as base": ({"base": "1"}, r"Backoff: base is a number of seconds above 0, got '1'"),
-    "NaN as base": ({"base": math.nan}, r"Backoff: base is a number of seconds above 0, got nan"),
-    "max": ({"max": -1}, r"Backoff: max is a number of seconds above 0, got -1"),
-    "jitter": ({"jitter": 1.5}, r"Backoff: jitter is a share from 0 to 1, got 1.5"),
-    "text as jitter": ({"jitter": "x"}, r"Backoff: jitter is a share from 0 to 1, got 'x'"),
+    "base": ({"base": 0}, r"Backoff: base must be a number of seconds above 0, got 0"),
+    "text as base": ({"base": "1"}, r"Backoff: base must be a number of seconds above 0, got '1'"),
+    "NaN as base": ({"base": math.nan}, r"Backoff: base must be a number of seconds above 0, got nan"),
+    "max": ({"max": -1}, r"Backoff: max must be a number of seconds above 0, got -1"),
+    "jitter": ({"jitter": 1.5}, r"Backoff: jitter must be a share from 0 to 1, got 1.5"),
+    "text as jitter": ({"jitter": "x"}, r"Backoff: jitter must be a share from 0 to 1, got 'x'"),
 }
 
 

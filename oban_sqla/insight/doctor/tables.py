@@ -32,13 +32,13 @@ def schema_version(database: Database) -> Iterator[Finding]:
     found = newest.execute(database.connection).scalar_one() or 0
     if found > CURRENT:
         yield warning(
-            f"the tables are of version {found}, and this package knows {CURRENT}",
+            f"the tables have version {found}, and this package knows {CURRENT}",
             "a newer version of this package has migrated them, and this version does not know what it relies on",
             "upgrade this package on every node",
         )
     elif found < CURRENT:
         yield problem(
-            f"the tables are of version {found}, and this package needs {CURRENT}",
+            f"the tables have version {found}, and this package needs {CURRENT}",
             "nodes of this version don't start",
             "run oban-sqla migrate, or oban_sqla.migrations.upgrade(op) in an Alembic revision",
         )
@@ -49,7 +49,7 @@ def schema_version(database: Database) -> Iterator[Finding]:
         names = [f"{table}.{column}" for table, column in missing]
         yield problem(f"columns are missing: {listed(names)}", "statements that use them fail", REPAIR)
     elif found == CURRENT:
-        yield ok(f"the tables are of version {found}")
+        yield ok(f"the tables have version {found}")
 
 
 def indexes(database: Database) -> Iterator[Finding]:
