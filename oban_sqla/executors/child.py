@@ -1,0 +1,248 @@
+"""One child process, as its node sees it: start, calls, and every kind of end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ChildDied, InvalidOption
+from . import wire
+
+WARNING = 0.5
+"""Seconds between "stop" and SIGKILL."""
+
+_SERVE = Path(__file__).with_name("serve.py")
+# By its path: naming the package would import all of it before the child can even say what went wrong.
+_BOOT = (
+    "import importlib.util as u, sys; s = u.spec_from_file_location('_oban_sqla_serve', sys.argv[1]); "
+    "m = u.module_from_spec(s); s.loader.exec_module(m); m.main(int(sys.argv[2]), int(sys.argv[3]))"
+)
+Heard = Callable[[int, dict[str, Any]], None]
+"""Called with each message of a child that is not the answer to a call: its kind, and its fields."""
+
+
+class Child:
+    """A process that runs one call at a time.
+
+    :param setup: what the child is told first; see :class:`oban_sqla.executors.setup.Setup`.
+    :param heard: called on the event loop with what the child reports while it works.
+    """
+
+    def __init__(self, setup: Mapping[str, Any], heard: Heard) -> None:
+        self.calls = 0
+        """Calls that it has ended. Written by `run`."""
+        self.memory = 0
+        """Bytes of resident memory after the last call. Written by `_read`."""
+        self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """How it ended, in words. Set by `_ended`."""
+        self._setup = setup
+        self._heard = heard
+        self._process: subprocess.Popen[bytes] | None = None
+        """Set by `start`."""
+        self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Its start's error, empty for none. Set by `_read`."""
+        self._done: asyncio.Future[bytes] | None = None
+        """The result of the call that it runs. Made by `run`, set by `_read`."""
+        self._killing: asyncio.TimerHandle | None = None
+        """When SIGKILL follows. Set by `kill`."""
+        self._reading: asyncio.Task[None] | None = None
+        """Reads what the child sends. Made by `start`."""
+        self._life = -1
+        """The pipe whose closing ends the child. Written by `start` and `_ended`."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id; 0 before it was started."""
+        return 0 if self._process is None else self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        return not self.died.done()
+
+    async def start(self, timeout: float) -> None:
+        """Start the process, and wait until it has imported the workers.
+
+        :param timeout: seconds.
+        :raises InvalidOption: when its imports raise, with the child's own words.
+        :raises ChildDied: when it ends, or is not ready in time.
+        """
+        ours, theirs = socket.socketpair()
+        life, self._life = os.pipe()
+        arguments = [sys.executable, *_interpreter_flags(), "-c", _BOOT]
+        try:
+            # From the loop's thread: the kernel ends a child when the *thread* that has started it ends.
+            self._process = subprocess.Popen(
+                [*arguments, str(_SERVE), str(theirs.fileno()), str(life)],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=(theirs.fileno(), life),
+            )
+        finally:
+            theirs.close()
+            os.close(life)
+        self._watch(self._process)
+        self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 26)
+        self._reading = asyncio.create_task(self._read(), name="oban_sqla child")
+        self._writer.write(wire.message(wire.SETUP, **self._setup))
+        await asyncio.wait((self._ready, self.died), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        if self._ready.done():
+            if error := self._ready.result():
+                self.end()
+                raise InvalidOption(error)
+            return
+        if self.died.done():
+            raise ChildDied(f"a child process ended before it was ready: {self.died.result()}")
+        self.end()
+        raise ChildDied(f"a child process was not ready within {timeout:g} s; its imports may take longer")
+
+    async def run(self, payload: bytes) -> bytes:
+        """Run one call.
+
+        :returns: what the child answers.
+        :raises ChildDied: when the child ends before it has answered.
+        """
+        self._done = asyncio.get_running_loop().create_future()
+        self._writer.write(wire.frame(wire.CALL, payload))
+        try:
+            await asyncio.wait((self._done, self.died), return_when=asyncio.FIRST_COMPLETED)
+            if self._done.done():
+                self.calls += 1
+                if self._killing is not None:  # it ended within the warning, and may go on
+                    self._killing.cancel()
+                    self._killing = None
+                return self._done.result()
+            raise ChildDied(self.died.result())
+        finally:
+            self._done = None
+
+    def kill(self) -> None:
+        """Ask the call to stop, and kill the process half a second later if it has not ended by then."""
+        if self.is_alive and self._killing is None:
+            self._send(wire.frame(wire.STOP, b""))
+            self._killing = asyncio.get_running_loop().call_later(WARNING, self.end)
+
+    def answer(self, **fields: Any) -> None:
+        """Answer a question of the child."""
+        self._send(wire.message(wire.ANSWER, **fields))
+
+    def end(self) -> None:
+        """Kill the process, and everything in its group, at once."""
+        if self._process is not None and self.is_alive:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def leave(self, patience: float = 2.0) -> None:
+        """Let an idle child end by itself, or kill it after `patience` seconds."""
+        if self._process is None:
+            return
+        with contextlib.suppress(OSError, RuntimeError):
+            self._writer.close()
+        await asyncio.wait((self.died,), timeout=patience)
+        self.end()
+        await asyncio.wait((self.died,), timeout=patience)
+        if self._reading is not None:
+            self._reading.cancel()
+
+    def _send(self, frame: bytes) -> None:
+        with contextlib.suppress(OSError, RuntimeError):
+            self._writer.write(frame)
+
+    async def _read(self) -> None:
+        try:
+            while True:
+                length, kind = wire.HEAD.unpack(await self._reader.readexactly(wire.HEAD.size))
+                body = await self._reader.readexactly(length)
+                if kind == wire.DONE:
+                    self.memory = int.from_bytes(body[:8], "big")
+                    if self._done is not None and not self._done.done():
+                        self._done.set_result(body[8:])
+                elif kind == wire.READY:
+                    self._ready.set_result(str(wire.fields(body)["error"]))
+                else:
+                    self._heard(kind, wire.fields(body))
+        except (asyncio.IncompleteReadError, OSError):
+            pass  # it has ended, or is about to: the process itself is watched
+
+    def _watch(self, process: subprocess.Popen[bytes]) -> None:
+        loop = asyncio.get_running_loop()
+        if hasattr(os, "pidfd_open"):
+            descriptor = os.pidfd_open(process.pid)
+
+            def readable() -> None:
+                loop.remove_reader(descriptor)
+                os.close(descriptor)
+                self._ended(process, _status(process.pid))
+
+            loop.add_reader(descriptor, readable)
+            return
+
+        def wait() -> None:
+            status = _status(process.pid)
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                loop.call_soon_threadsafe(self._ended, process, status)
+
+        threading.Thread(target=wait, name="oban-sqla child", daemon=True).start()
+
+    def _ended(self, process: subprocess.Popen[bytes], how: str) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it has left behind
+        process.poll()
+        os.close(self._life)
+        if self._killing is not None:
+            self._killing.cancel()
+        if not self.died.done():
+            self.died.set_result(how)
+
+
+def supervise(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:
+    """Run `work` in the background, and keep its task in `tasks` until it has ended."""
+    task = asyncio.create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+
+
+def _status(pid: int) -> str:
+    """How the process ended, in words; waits for its end, and leaves the process to be reaped."""
+    before = _out_of_memory()
+    try:
+        info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        return "the child process ended, and the program hides how (it ignores SIGCHLD)"
+    if info is None or info.si_code == os.CLD_EXITED:
+        return f"the child process exited with status {0 if info is None else info.si_status}"
+    name = _signal_name(info.si_status)
+    if info.si_status != signal.SIGKILL:
+        return f"the child process was killed by {name}"
+    grown = _out_of_memory() > before
+    return f"the child process was killed by {name}{', out of memory' if grown else ', perhaps out of memory'}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _out_of_memory() -> int:
+    """How many processes of this control group the kernel has killed for memory; 0 where that can't be read."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/sys/fs/cgroup/memory.events").read_text().splitlines():
+            if line.startswith("oom_kill "):
+                return int(line.split()[1])
+    return 0
+
+
+def _interpreter_flags() -> list[str]:
+    """The flags with which this interpreter was started (``-X``, ``-W``, ``-O`` …)."""
+    flags: Callable[[], list[str]] | None = getattr(subprocess, "_args_from_interpreter_flags", None)
+    return [] if flags is None else flags()

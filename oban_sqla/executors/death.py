@@ -1,0 +1,76 @@
+"""How a child leaves: with its node, and with everything that it has started.
+
+On Linux the kernel does it. A pipe that only the node could write to becomes readable when the node is gone, whatever
+ended it; the kernel then sends SIGKILL to the child's whole process group, also while the child is in a loop of C that
+holds the interpreter's lock. Elsewhere a thread waits for the same pipe.
+
+The standard library alone: a child needs it before it imports anything.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import sys
+import threading
+
+_PR_SET_PDEATHSIG = 1
+
+
+def leave_with(pipe: int) -> None:
+    """From now on this process, and its process group, end when the other end of `pipe` is closed.
+
+    :param pipe: a file descriptor to read from, to which nothing is ever written.
+    """
+    if sys.platform == "linux":
+        _ask_kernel(pipe)
+        # For a node that has forked: the copy of the pipe's end lives on in its child, the node itself does not.
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    else:
+        threading.Thread(target=_wait, args=(pipe,), name="oban-sqla life", daemon=True).start()
+    # The node may have gone before: then nothing is signalled any more.
+    if select.select([pipe], [], [], 0)[0]:
+        end()
+
+
+def end() -> None:
+    """End this process and everything in its group, at once."""
+    with contextlib.suppress(OSError):
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def ignore_signals() -> None:
+    """Leave the signals that are sent to a whole service to the node, which ends its children by itself.
+
+    Handlers that do nothing, not SIG_IGN, which programs that a job starts would inherit.
+    """
+    for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(name, _nothing)
+
+
+def offer_to_kernel() -> None:
+    """Let the kernel take this process rather than the node when memory runs out."""
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")
+
+
+def _ask_kernel(pipe: int) -> None:
+    import fcntl
+
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(pipe, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC | os.O_NONBLOCK)
+
+
+def _wait(pipe: int) -> None:
+    os.read(pipe, 1)
+    end()
+
+
+def _nothing(_signal: int, _frame: object) -> None:
+    pass

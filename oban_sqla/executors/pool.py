@@ -1,0 +1,214 @@
+"""Children for jobs: how many there are, who waits for one, and when one is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ChildDied, ObanError
+from ..options.processes import Processes
+from ..telemetry import logger
+from .child import Child, Heard, supervise
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+
+
+class Pool:
+    """Children that run one call each, started as jobs come, and started again when they die.
+
+    :param setup: what each child is told first.
+    :param options: when a child is replaced, and how long its start may take.
+    :param size: most children.
+    :param heard: called with what a child reports while it works; first the child.
+    """
+
+    def __init__(
+        self,
+        *,
+        setup: Mapping[str, Any],
+        options: Processes,
+        size: int,
+        heard: Callable[[Child, int, dict[str, Any]], None],
+    ) -> None:
+        self.size = size
+        self._setup = setup
+        self._options = options
+        self._heard = heard
+        self._idle: list[Child] = []
+        """Children that wait for a call. Written by `_offer`, `_take` and `_watch`."""
+        self._all: set[Child] = set()
+        """Every child that runs or starts. Written by `_grow` and `_watch`."""
+        self._waiting: deque[asyncio.Future[Child]] = deque()
+        """Calls that wait for a child, the oldest first. Written by `_take`, emptied by `_offer`."""
+        self._deaths = 0
+        """Children that died since a call last ended well. Written by `run` and `_watch`."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        """What goes on in the background: starts, watches, farewells."""
+        self._stopping = False
+        """Set by `stop`."""
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a child."""
+        return sum(not future.done() for future in self._waiting)
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the children."""
+        return sorted(child.pid for child in self._all)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether its children live, or at least one does."""
+        return self._deaths < 3 or any(child.is_alive for child in self._all)
+
+    async def start(self) -> None:
+        """Start the first child.
+
+        :raises ObanError: when it can't import the workers, with its own words.
+        """
+        child = self._new()
+        try:
+            await child.start(self._options.start_timeout)
+        except BaseException:
+            self._all.discard(child)
+            raise
+        self._admit(child)
+
+    async def run(self, payload: bytes, begun: Callable[[Child], None]) -> bytes:
+        """Run a call in a child, as soon as one is free.
+
+        :param begun: called when a child takes it.
+        :returns: what the child answers.
+        :raises ChildDied: when the child ends before it has answered.
+        """
+        child = await self._take()
+        begun(child)
+        try:
+            answer = await asyncio.shield(running := asyncio.ensure_future(child.run(payload)))
+        except asyncio.CancelledError:
+            child.kill()
+            supervise(self._see_off(child, running), self._tasks)
+            raise
+        self._deaths = 0
+        self._give_back(child)
+        return answer
+
+    async def stop(self) -> None:
+        """End every child, at once where it is busy."""
+        self._stopping = True
+        for future in self._waiting:
+            future.cancel()
+        await asyncio.gather(*(child.leave() for child in list(self._all)))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _see_off(self, child: Child, running: asyncio.Future[bytes]) -> None:
+        """After a call was cancelled: take the child back when the call ends in time. Its death is seen by `_watch`."""
+        with contextlib.suppress(ChildDied):
+            await running
+            self._give_back(child)
+
+    async def _take(self) -> Child:
+        while self._idle:
+            child = self._idle.pop()
+            if child.is_alive:
+                return child
+        if len(self._all) < self.size:
+            self._grow()
+        future: asyncio.Future[Child] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._offer(future.result())
+            raise
+
+    def _give_back(self, child: Child) -> None:
+        options = self._options
+        worn = options.max_jobs is not None and child.calls >= options.max_jobs
+        fat = options.max_memory is not None and child.memory > options.max_memory
+        if (worn or fat) and not self._stopping:
+            # The replacement starts before the old one leaves, so that there is no gap.
+            supervise(self._replace(child), self._tasks)
+        else:
+            self._offer(child)
+
+    def _offer(self, child: Child) -> None:
+        if not child.is_alive:
+            return
+        while self._waiting:
+            future = self._waiting.popleft()
+            if not future.done():
+                future.set_result(child)
+                return
+        self._idle.append(child)
+
+    async def _replace(self, old: Child) -> None:
+        self._all.discard(old)
+        await self._start_one(self._new())
+        await old.leave()
+
+    def _grow(self) -> None:
+        supervise(self._start_one(self._new(), self._pause()), self._tasks)
+
+    def _new(self) -> Child:
+        heard: Heard = lambda kind, fields: self._heard(child, kind, fields)  # noqa: E731 (a method has no child)
+        child = Child(self._setup, heard)
+        self._all.add(child)
+        return child
+
+    async def _start_one(self, child: Child, pause: float = 0.0) -> None:
+        try:
+            await asyncio.sleep(pause)
+            await child.start(self._options.start_timeout)
+        except ObanError as error:
+            self._all.discard(child)
+            self._deaths += 1
+            logger.error("a child process could not start: %s", error)
+            if not self._stopping and self._waiting:
+                self._grow()
+            return
+        self._admit(child)
+
+    def _admit(self, child: Child) -> None:
+        supervise(self._watch(child), self._tasks)
+        self._offer(child)
+
+    async def _watch(self, child: Child) -> None:
+        """Replace the child when it dies."""
+        how = await asyncio.shield(child.died)
+        known = child in self._all
+        self._all.discard(child)
+        if child in self._idle:
+            self._idle.remove(child)
+        if self._stopping or not known:
+            return
+        self._deaths += 1
+        logger.warning("%s; another one is being started", how)
+        if len(self._all) < self.size:
+            self._grow()
+
+    def _pause(self) -> float:
+        """Seconds to wait before a start: none after the first death, then more with each."""
+        return 0.0 if self._deaths < 2 else min(FIRST_PAUSE * 2 ** (self._deaths - 2), LONGEST_PAUSE)
+
+
+def usable_processors() -> int:
+    """How many processors this process may use: its affinity, and the quota of its control group."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    usable = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            usable = min(usable, math.ceil(int(quota) / int(period)))
+    return max(usable, 1)
