@@ -35,6 +35,7 @@ from .oban import Oban
 from .options.backoff import Backoff
 from .options.heartbeat import Heartbeat
 from .options.later import later
+from .options.processes import Processes
 from .options.prune import Prune, PrunePolicy
 from .options.queue import Queue
 from .options.unique import Unique
@@ -75,6 +76,7 @@ __all__ = [
     "NotInJob",
     "Oban",
     "ObanError",
+    "Processes",
     "Producer",
     "Prune",
     "PrunePolicy",

@@ -18,12 +18,15 @@ from .control.results import result
 from .enqueueing.enqueue import enqueue
 from .enqueueing.wakeup import Notify
 from .errors import DatabaseUnavailable, ObanError, SchemaOutdated, refuse_unknown
+from .executors.executor import Executor
+from .executors.places import Places
 from .insight.health import Health, health
 from .insight.queues import QueueInfo, check, check_all
 from .insight.why import Why, why
 from .migrations import CURRENT, described
 from .models import Job, JobSpec
 from .options.heartbeat import Heartbeat
+from .options.processes import Processes
 from .options.prune import Prune
 from .options.queue import Queue
 from .runtime.acks import Ack, parameters
@@ -34,6 +37,7 @@ from .runtime.lanes.failure import StatementFailed
 from .runtime.node import Node
 from .statements.ack import acknowledge
 from .telemetry import logger
+from .workers import context
 from .workers.cron import Cron
 
 DEFAULT_PRUNE = Prune()
@@ -69,6 +73,10 @@ class Oban:
     :param crontab: a sequence of :class:`Cron` entries, in addition to those of ``@job(cron=…)``. Default: none.
     :param hooks: objects with ``before(job)`` or ``after(job, state, error)``, called around every run on this node;
         see :class:`Hook`. Default: none.
+    :param processes: child processes for workers with ``executor="process"``, see :class:`Processes`. Default:
+        ``Processes()``; children are started only where such a worker is registered.
+    :param executors: where else jobs may run, by the name that ``@job(executor=…)`` gives; see
+        :class:`oban_sqla.executors.Executor`. Default: none.
     :param start_timeout: seconds that :meth:`start` waits for a database that does not answer. Default 10.
     :raises InvalidOption: if a value is out of range, an option is misspelt, or the engine is not an ``AsyncEngine``.
     :raises UnsupportedDatabase: if the engine's database is not PostgreSQL.
@@ -94,6 +102,8 @@ class Oban:
         crontab: Sequence[Cron] = (),
         hooks: Sequence[object] = (),
         start_timeout: float = 10.0,
+        processes: Processes | None = None,
+        executors: Mapping[str, Executor] | None = None,
         **unknown: Never,
     ) -> None:
         refuse_unknown(unknown, OPTIONS, "Oban")
@@ -113,11 +123,15 @@ class Oban:
             crontab=crontab,
             hooks=hooks,
             start_timeout=start_timeout,
+            processes=Processes() if processes is None else processes,
+            executors={} if executors is None else executors,
         )
         self.crons = Crons(self.engine)
         """The crontab of the cluster: a :class:`Crons`, to read and edit it."""
         # The running node: written by start() and stop().
         self._node: Node | None = None
+        # Its children and other executors: written by start().
+        self._places: Places | None = None
         # Given, and never written again.
         self._queues = Queues(self.engine, self.config, lambda: self._node)
         self._jobs = Operations(self.engine, self.config, lambda: self._node)
@@ -155,15 +169,24 @@ class Oban:
         """
         if self._node is not None:
             raise ObanError("this Oban is running already; stop it first, or make another one")
+        if context.in_child:
+            raise ObanError(
+                "this is a child process of a node, which imports the program's modules: put the start of the program "
+                'under if __name__ == "__main__":'
+            )
         node = Node(engine=self.engine, config=self.config)
+        places = Places(self.config, node.schema, woke=node.woke, settled=node.settled)
+        node.remotes = places.remotes
         try:
             await self._reach(node)
             await self._check_schema(node)
+            await places.start(node.identity)
             await node.start()
         except BaseException:
+            await places.stop()
             await node.close()
             raise
-        self._node = node
+        self._node, self._places = node, places
         queues = ", ".join(self.config.queues) or "(none)"
         logger.info("%s started on %s with queues %s", self.config.name, self.config.node, queues)
 
@@ -180,6 +203,8 @@ class Oban:
         if node is None:
             return []
         self._left = await node.stop(self.config.shutdown_grace)
+        if self._places is not None:
+            await self._places.stop()
         logger.info("%s stopped on %s", self.config.name, self.config.node)
         return [ack.id for ack in self._left]
 

@@ -56,6 +56,9 @@ class Child:
         """When SIGKILL follows. Set by `kill`."""
         self._reading: asyncio.Task[None] | None = None
         """Reads what the child sends. Made by `start`."""
+        self._reader: asyncio.StreamReader | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        """The socket to the child. Made by `start`, closed by `_ended`."""
         self._life = -1
         """The pipe whose closing ends the child. Written by `start` and `_ended`."""
 
@@ -80,7 +83,7 @@ class Child:
         arguments = [sys.executable, *_interpreter_flags(), "-c", _BOOT]
         try:
             # From the loop's thread: the kernel ends a child when the *thread* that has started it ends.
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: ASYNC220 (half a millisecond)
                 [*arguments, str(_SERVE), str(theirs.fileno()), str(life)],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -91,8 +94,8 @@ class Child:
             os.close(life)
         self._watch(self._process)
         self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 26)
-        self._reading = asyncio.create_task(self._read(), name="oban_sqla child")
-        self._writer.write(wire.message(wire.SETUP, **self._setup))
+        self._reading = asyncio.create_task(self._read(self._reader), name="oban_sqla child")
+        self._send(wire.message(wire.SETUP, **self._setup))
         await asyncio.wait((self._ready, self.died), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if self._ready.done():
             if error := self._ready.result():
@@ -111,7 +114,7 @@ class Child:
         :raises ChildDied: when the child ends before it has answered.
         """
         self._done = asyncio.get_running_loop().create_future()
-        self._writer.write(wire.frame(wire.CALL, payload))
+        self._send(wire.frame(wire.CALL, payload))
         try:
             await asyncio.wait((self._done, self.died), return_when=asyncio.FIRST_COMPLETED)
             if self._done.done():
@@ -124,10 +127,13 @@ class Child:
         finally:
             self._done = None
 
-    def kill(self) -> None:
-        """Ask the call to stop, and kill the process half a second later if it has not ended by then."""
+    def kill(self, reason: str) -> None:
+        """Ask the call to stop, and kill the process half a second later if it has not ended by then.
+
+        :param reason: the value of a :class:`Stop`.
+        """
         if self.is_alive and self._killing is None:
-            self._send(wire.frame(wire.STOP, b""))
+            self._send(wire.frame(wire.STOP, reason.encode()))
             self._killing = asyncio.get_running_loop().call_later(WARNING, self.end)
 
     def answer(self, **fields: Any) -> None:
@@ -144,7 +150,7 @@ class Child:
         """Let an idle child end by itself, or kill it after `patience` seconds."""
         if self._process is None:
             return
-        with contextlib.suppress(OSError, RuntimeError):
+        if self._writer is not None:
             self._writer.close()
         await asyncio.wait((self.died,), timeout=patience)
         self.end()
@@ -153,14 +159,14 @@ class Child:
             self._reading.cancel()
 
     def _send(self, frame: bytes) -> None:
-        with contextlib.suppress(OSError, RuntimeError):
+        if self._writer is not None and not self._writer.is_closing():
             self._writer.write(frame)
 
-    async def _read(self) -> None:
+    async def _read(self, reader: asyncio.StreamReader) -> None:
         try:
             while True:
-                length, kind = wire.HEAD.unpack(await self._reader.readexactly(wire.HEAD.size))
-                body = await self._reader.readexactly(length)
+                length, kind = wire.HEAD.unpack(await reader.readexactly(wire.HEAD.size))
+                body = await reader.readexactly(length)
                 if kind == wire.DONE:
                     self.memory = int.from_bytes(body[:8], "big")
                     if self._done is not None and not self._done.done():
@@ -199,6 +205,8 @@ class Child:
         os.close(self._life)
         if self._killing is not None:
             self._killing.cancel()
+        if self._writer is not None:
+            self._writer.close()
         if not self.died.done():
             self.died.set_result(how)
 

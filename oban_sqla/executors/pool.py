@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ChildDied, ObanError
+from ..errors import ObanError
 from ..options.processes import Processes
 from ..telemetry import logger
 from .child import Child, Heard, supervise
@@ -23,7 +23,7 @@ LONGEST_PAUSE = 30.0
 class Pool:
     """Children that run one call each, started as jobs come, and started again when they die.
 
-    :param setup: what each child is told first.
+    :param setup: makes what a child is told first, of the workers that are registered then.
     :param options: when a child is replaced, and how long its start may take.
     :param size: most children.
     :param heard: called with what a child reports while it works; first the child.
@@ -32,7 +32,7 @@ class Pool:
     def __init__(
         self,
         *,
-        setup: Mapping[str, Any],
+        setup: Callable[[], Mapping[str, Any]],
         options: Processes,
         size: int,
         heard: Callable[[Child, int, dict[str, Any]], None],
@@ -42,13 +42,13 @@ class Pool:
         self._options = options
         self._heard = heard
         self._idle: list[Child] = []
-        """Children that wait for a call. Written by `_offer`, `_take` and `_watch`."""
+        """Children that wait for a call. Written by `_offer`, `take` and `_watch`."""
         self._all: set[Child] = set()
         """Every child that runs or starts. Written by `_grow` and `_watch`."""
         self._waiting: deque[asyncio.Future[Child]] = deque()
-        """Calls that wait for a child, the oldest first. Written by `_take`, emptied by `_offer`."""
+        """Calls that wait for a child, the oldest first. Written by `take`, emptied by `_offer`."""
         self._deaths = 0
-        """Children that died since a call last ended well. Written by `run` and `_watch`."""
+        """Children that died since a call last ended. Written by `give_back` and `_watch`."""
         self._tasks: set[asyncio.Task[None]] = set()
         """What goes on in the background: starts, watches, farewells."""
         self._stopping = False
@@ -82,42 +82,11 @@ class Pool:
             raise
         self._admit(child)
 
-    async def run(self, payload: bytes, begun: Callable[[Child], None]) -> bytes:
-        """Run a call in a child, as soon as one is free.
+    async def take(self) -> Child:
+        """A child that is free, as soon as there is one. To be given back.
 
-        :param begun: called when a child takes it.
-        :returns: what the child answers.
-        :raises ChildDied: when the child ends before it has answered.
+        :raises asyncio.CancelledError: when the pool stops.
         """
-        child = await self._take()
-        begun(child)
-        try:
-            answer = await asyncio.shield(running := asyncio.ensure_future(child.run(payload)))
-        except asyncio.CancelledError:
-            child.kill()
-            supervise(self._see_off(child, running), self._tasks)
-            raise
-        self._deaths = 0
-        self._give_back(child)
-        return answer
-
-    async def stop(self) -> None:
-        """End every child, at once where it is busy."""
-        self._stopping = True
-        for future in self._waiting:
-            future.cancel()
-        await asyncio.gather(*(child.leave() for child in list(self._all)))
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _see_off(self, child: Child, running: asyncio.Future[bytes]) -> None:
-        """After a call was cancelled: take the child back when the call ends in time. Its death is seen by `_watch`."""
-        with contextlib.suppress(ChildDied):
-            await running
-            self._give_back(child)
-
-    async def _take(self) -> Child:
         while self._idle:
             child = self._idle.pop()
             if child.is_alive:
@@ -133,7 +102,11 @@ class Pool:
                 self._offer(future.result())
             raise
 
-    def _give_back(self, child: Child) -> None:
+    def give_back(self, child: Child) -> None:
+        """Take a child back whose call has ended. One that has died is replaced already."""
+        if not child.is_alive:
+            return
+        self._deaths = 0
         options = self._options
         worn = options.max_jobs is not None and child.calls >= options.max_jobs
         fat = options.max_memory is not None and child.memory > options.max_memory
@@ -142,6 +115,16 @@ class Pool:
             supervise(self._replace(child), self._tasks)
         else:
             self._offer(child)
+
+    async def stop(self) -> None:
+        """End every child, at once where it is busy."""
+        self._stopping = True
+        for future in self._waiting:
+            future.cancel()
+        await asyncio.gather(*(child.leave() for child in list(self._all)))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _offer(self, child: Child) -> None:
         if not child.is_alive:
@@ -163,7 +146,7 @@ class Pool:
 
     def _new(self) -> Child:
         heard: Heard = lambda kind, fields: self._heard(child, kind, fields)  # noqa: E731 (a method has no child)
-        child = Child(self._setup, heard)
+        child = Child(self._setup(), heard)
         self._all.add(child)
         return child
 

@@ -4,6 +4,7 @@ which workers it is to know.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -37,9 +38,10 @@ def main(calls: int, life: int) -> NoReturn:
     if first is None:
         os._exit(0)
     setup = json.loads(first[1])
+    home: Any = None
+    error = ""
     try:
         home = _settle(setup, connection)
-        error = ""
     except BaseException:
         error = traceback.format_exc()
     # Kind 10 is READY; the module that names it may be what could not be imported.
@@ -87,7 +89,7 @@ def _serve(home: Any, connection: socket.socket, end: Callable[[], None]) -> Non
             if kind == wire.CALL:
                 calls.put(body)
             elif kind == wire.STOP:
-                home.stop()
+                home.stop(body.decode())
             elif kind == wire.ANSWER:
                 home.answered(wire.fields(body))
         if home.is_busy:
@@ -103,10 +105,8 @@ def _serve(home: Any, connection: socket.socket, end: Callable[[], None]) -> Non
 
 def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError, ValueError, AttributeError):  # the job has closed it
             stream.flush()
-        except (OSError, ValueError, AttributeError):
-            pass  # the job has closed it
 
 
 def _load(path: str) -> Any:

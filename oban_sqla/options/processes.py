@@ -44,4 +44,4 @@ class Processes:
             raise InvalidOption(f"Processes: start_timeout is more than 0 seconds, got {self.start_timeout!r}")
         name: object = self.sessionmaker
         if name is not None and (not isinstance(name, str) or not all(name.partition(":"))):
-            raise InvalidOption(f'Processes: sessionmaker is "module:name", such as "app.database:Session", got {name!r}')
+            raise InvalidOption(f'Processes: sessionmaker is "module:name", such as "app.db:Session", got {name!r}')

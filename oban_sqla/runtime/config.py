@@ -16,6 +16,7 @@ from ..enqueueing.wakeup import Notify
 from ..errors import InvalidOption, UnsupportedDatabase
 from ..options.duration import seconds
 from ..options.heartbeat import Heartbeat
+from ..options.processes import Processes
 from ..options.prune import Prune
 from ..options.queue import Queue, as_queue
 from ..workers.cron import Cron, by_name
@@ -45,6 +46,8 @@ class Config:
     crontab: tuple[Cron, ...] = ()
     hooks: tuple[object, ...] = ()
     start_timeout: float = 10.0
+    processes: Processes = field(default_factory=Processes)
+    executors: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @classmethod
     def checked(
@@ -87,11 +90,30 @@ class Config:
             if not isinstance(cron, Cron):
                 raise InvalidOption(f"Oban: crontab must be a list of Cron(…), got {cron!r} in it")
         by_name((), self.crontab)
+        processes: object = self.processes
+        if not isinstance(processes, Processes):
+            raise InvalidOption(f"Oban: processes=Processes(…) expected, got {processes!r}")
+        _check_executors(self.executors)
         maker: object = self.sessionmaker
         if maker is not None and not isinstance(maker, async_sessionmaker | sessionmaker):
             raise InvalidOption(f"Oban: sessionmaker must be an async_sessionmaker or a sessionmaker, got {maker!r}")
 
 
+def _check_executors(given: object) -> None:
+    if not isinstance(given, Mapping):
+        raise InvalidOption(f'Oban: executors is a mapping such as {{"gpu": MyExecutor()}}, got {given!r}')
+    for name, executor in cast(Mapping[object, object], given).items():
+        if not isinstance(name, str) or not name.strip():
+            raise InvalidOption(f"Oban: the name of an executor is text, got {name!r}")
+        if name in RESERVED:
+            raise InvalidOption(f"Oban: every runtime has an executor {name!r}; give yours another name")
+        missing = [each for each in ("start", "submit", "kill", "stop") if not callable(getattr(executor, each, None))]
+        if isinstance(executor, type) or missing:
+            what = f"has no {', '.join(missing)}" if missing else "is a class; give an object"
+            raise InvalidOption(f"Oban: the executor {name!r} {what}; see oban_sqla.executors.Executor")
+
+
+RESERVED = ("auto", "async", "thread", "process")
 OPTIONS = tuple(option.name for option in fields(Config))
 
 

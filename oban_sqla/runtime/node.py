@@ -14,13 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
 from ..models import JobSpec
+from ..statements.ack import still_ours
 from ..statements.identify import Identity, identify, schema_of
 from ..statements.version import tables_version
 from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
 from ..telemetry import logger
 from ..workers.cron import Cron, by_name
 from ..workers.registry import workers
-from .acks import Ack, Acks
+from .acks import Ack, Acks, parameters
 from .announcer import Announcer
 from .attempt import Attempt
 from .config import Config
@@ -32,7 +33,7 @@ from .duties.lifeline import Lifeline
 from .duties.pruner import Pruner
 from .duties.scheduler import Scheduler
 from .duties.stager import Stager
-from .executors.executor import Executors
+from .executors.executor import Executors, Remotes
 from .executors.loop import OnLoop
 from .executors.thread import Threads
 from .inserts import Inserts
@@ -78,6 +79,8 @@ class Node:
         self.connections = at = Connections(engine)
         self.threads = Threads(f"oban-{config.name}")
         self.executors: Executors = {"async": OnLoop(), "thread": self.threads}
+        self.remotes: Remotes = {}
+        """Where jobs run outside this process. Written by `Oban` before the start."""
         self.sessions = Sessions(maker=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)
         self.acks = Acks(lane=at.acking, settled=self._settled)
@@ -245,6 +248,18 @@ class Node:
         """Jobs of `queues` were committed. May be called from any thread."""
         self._call(self._available, set(queues))
 
+    def woke(self, queues: Iterable[str], soon: bool) -> None:
+        """A child has committed jobs of `queues`, and perhaps one that is due soon."""
+        if names := set(queues):
+            self.inserted(names)
+        if soon:
+            self.soon()
+
+    async def settled(self, row: Row) -> bool:
+        """Whether the job of `row` no longer belongs to the run that fetched it."""
+        fence = Ack(row.id, row.attempt, row.attempted_by[1], row.attempted_at)
+        return not await self.connections.upkeep.run(still_ours, **parameters(still_ours, [fence]))
+
     def soon(self) -> None:
         """A job will be due within seconds. May be called from any thread."""
         self._call(self._due_soon)
@@ -319,7 +334,13 @@ class Node:
             self._due_soon()
 
     def _attempt(self, row: Row) -> Attempt:
-        return Attempt(row=row, executors=self.executors, sessions=self.sessions, hooks=self.config.hooks)
+        return Attempt(
+            row=row,
+            executors=self.executors,
+            sessions=self.sessions,
+            hooks=self.config.hooks,
+            remotes=self.remotes,
+        )
 
 
 async def _all(work: Iterable[Any]) -> None:

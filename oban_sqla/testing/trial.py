@@ -30,16 +30,18 @@ class Trial:
     """
 
     def __init__(self, row: Row, sessions: Sessions) -> None:
-        self._seen = {"async": _Seen(OnLoop()), "thread": _Seen(Inline())}
+        self.worker = worker = workers.get(row.worker)
+        self._seen = _Seen(OnLoop() if worker is not None and worker.is_async else Inline())
         self.row = row
-        self.attempt = Attempt(row=row, executors=self._seen, sessions=sessions)
-        self.worker = workers.get(row.worker)
+        # In place, whichever executor it names.
+        executors = {} if worker is None else {worker.executor: self._seen}
+        self.attempt = Attempt(row=row, executors=executors, sessions=sessions)
         self.error: BaseException | None = None
 
     @property
     def result(self) -> Result | None:
         """What came of the worker's call; None when it was not called."""
-        return None if self.worker is None else self._seen[self.worker.executor].result
+        return self._seen.result
 
     def run_here(self, on_loop: bool) -> Ack | None:
         """Run to the end, and say what is to be acknowledged; None when it was, or when another run has the job.

@@ -18,6 +18,9 @@ class Running(Protocol):
     def cancelled(self) -> bool: ...
 
 
+in_child = False
+"""Whether this process is a child of a node. Written once, when a child starts."""
+
 running: ContextVar[Running] = ContextVar("oban_sqla_running")
 
 

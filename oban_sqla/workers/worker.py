@@ -32,8 +32,9 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 Injected = TypeVar("Injected", Job, AsyncSession, Session)
 
-Executor = Literal["auto", "async", "thread"]
-EXECUTORS = ("auto", "async", "thread")
+Executor = Literal["auto", "async", "thread", "process"] | str
+IN_PROCESS = ("auto", "async", "thread")
+"""Executors that every node has; any other name is looked for when the job is to run."""
 Seconds = float | timedelta
 
 
@@ -72,8 +73,10 @@ class Worker:
     backoff: BackoffOption
     recorded: bool
     hooks: tuple[object, ...]
+    coroutine: bool
+    """Whether it is a coroutine function."""
     executor: str
-    """Where its jobs run: ``"async"``, on the event loop, or ``"thread"``."""
+    """Where its jobs run: ``"async"``, on the event loop, ``"thread"``, ``"process"``, or a name of the user's."""
     cron: str | Cron | None = None
 
     @property
@@ -82,8 +85,14 @@ class Worker:
 
     @property
     def is_async(self) -> bool:
-        """Whether its jobs run on the event loop."""
-        return self.executor == "async"
+        """Whether it runs on an event loop, here or wherever its executor is."""
+        return self.coroutine or self.executor == "async"
+
+    @property
+    def asks_for_session(self) -> bool:
+        """Whether the runtime opens a session for it."""
+        injected = {} if self.arguments is None else self.arguments.injected
+        return any(issubclass(kind, AsyncSession | Session) for kind in injected.values())
 
     @property
     def spec_defaults(self) -> Mapping[str, Any]:
@@ -430,8 +439,7 @@ def _register(target: Any, arguments: Arguments | None, options: WorkerOptions, 
     name = default_name(target) if name is None else check_name("name", name)
     what = f"worker {name!r}"
     executor = options.get("executor", "auto")
-    if executor not in EXECUTORS:
-        raise InvalidOption(f"{what}: executor must be one of {', '.join(EXECUTORS)}, got {executor!r}")
+    check_name(f"{what}: executor", executor)
     if executor == "thread" and coroutine:
         raise InvalidOption(f"{what}: a coroutine function runs on the event loop, not in a thread; remove executor=")
     if not isinstance(recorded := options.get("recorded", False), bool):
@@ -450,12 +458,17 @@ def _register(target: Any, arguments: Arguments | None, options: WorkerOptions, 
         backoff=_checked_backoff(options.get("backoff"), f"{what}: backoff"),
         recorded=recorded,
         hooks=checked_hooks(options.get("hooks"), what),
-        executor="async" if coroutine or executor == "async" else "thread",
+        coroutine=coroutine,
+        executor=_in_process(coroutine) if executor == "auto" else executor,
         cron=options.get("cron"),
     )
     _ = made.cron_entry  # checked while the decorator is on the traceback
     workers.add(made)
     return made
+
+
+def _in_process(coroutine: bool) -> str:
+    return "async" if coroutine else "thread"
 
 
 def _limit(value: object, what: str) -> float | None:

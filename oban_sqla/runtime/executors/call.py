@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 from ...models import Job
 from ...workers.registry import workers
 from ...workers.worker import Worker
+from ..acks import Ack
 from ..row import Row
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -77,6 +78,20 @@ class Raised:
     """The call raised this error, or could not begin because of it."""
 
     error: BaseException
+
+
+@dataclass(slots=True)
+class Judged:
+    """The call ran in another process, which has judged it there, where the error itself is.
+
+    :param ack: what is to be written; None when another run has the job.
+    :param error: what the verdict was found on.
+    :param committed: whether the job's own transaction has written the ack.
+    """
+
+    ack: Ack | None
+    error: BaseException | None
+    committed: bool
 
 
 Result: TypeAlias = Returned | Raised

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
-from .call import Call, Result
+from ..verdict import Stop
+from .call import Call, Judged, Result
 
 
 class Timer(Protocol):
@@ -36,5 +37,33 @@ class Executor(Protocol):
         ...
 
 
+class Stoppable(Protocol):
+    """A run that may have been asked to stop."""
+
+    @property
+    def stop(self) -> Stop | None:
+        """Why it was; None when it was not."""
+        ...
+
+
+class Remote(Protocol):
+    """Runs calls outside this process: in children, or on other machines."""
+
+    async def run(self, call: Call, attempt: Stoppable, begin: Callable[[], None]) -> Result | Judged:
+        """Run `call` to its end. Cancelling this asks the call to stop; it still ends only when the call has ended.
+
+        :param attempt: the run, for what it has been asked.
+        :param begin: called when the call begins, which may be long after it was given.
+        """
+        ...
+
+    def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
+        """Call ``fn(*args)`` after so many seconds."""
+        ...
+
+
 Executors: TypeAlias = Mapping[str, Executor]
 """By the name that workers ask for: ``"async"``, ``"thread"``."""
+
+Remotes: TypeAlias = Mapping[str, Remote]
+"""By the name that workers ask for: ``"process"``, or a name of the user's."""

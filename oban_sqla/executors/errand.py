@@ -1,0 +1,143 @@
+"""A call as bytes, and its answer as bytes: JSON in both directions, so that either side may be another machine."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from ..errors import Fenced, InvalidOption, ObanError
+from ..options.payload import storable
+from ..runtime.acks import LONGEST_ERROR, Ack
+from ..runtime.executors.call import Call, Judged, Raised
+from ..runtime.row import Row
+from ..statements.fetch import FETCHED
+from ..workers.registry import default_name
+from ..workers.worker import Worker
+
+VERSION = 1
+_TIMES = frozenset(name for name in FETCHED if name.endswith("_at"))
+
+
+class ChildError(ObanError):
+    """What a job has raised in another process, as far as it can travel.
+
+    :ivar kind: the name of its type.
+    :ivar message: its message.
+    :ivar trace: its traceback, as text.
+    """
+
+    def __init__(self, kind: str, message: str, trace: str) -> None:
+        super().__init__(f"{kind}: {message}" if message else kind)
+        self.kind = kind
+        self.message = message
+        self.trace = trace
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A call that was sent here."""
+
+    row: Row
+    module: str
+    """Where the node has registered its worker; imported when this process does not know the worker."""
+    trace: dict[str, str]
+    """The trace of which it is a part, in the form in which it travels; empty for none."""
+
+
+def module_of(worker: Worker) -> str:
+    """The module to import for `worker`, by where this process has registered it; never by what a row says."""
+    target: Any = worker.target
+    name = str(target.__module__)
+    return name if name not in ("__main__", "__mp_main__") else default_name(target).rpartition(".")[0]
+
+
+def payload(call: Call, trace: dict[str, str]) -> bytes:
+    """`call` as bytes. Its arguments stay the JSON text that they are."""
+    row = call.row
+    values = {name: _plain(getattr(row, name)) for name in FETCHED}
+    body = {
+        "version": VERSION,
+        "row": values,
+        "queue": row.queue,
+        "attempted_by": row.attempted_by,
+        "module": module_of(call.worker),
+        "trace": trace,
+    }
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def errand(payload: bytes) -> Errand:
+    """The call that `payload` carries.
+
+    :raises InvalidOption: for the payload of another version of this package.
+    """
+    body = cast(dict[str, Any], json.loads(payload))
+    if body.get("version") != VERSION:
+        raise InvalidOption(
+            f"a job for another process has the form {body.get('version')!r}, this process reads {VERSION}; "
+            "both sides need the same version of oban-sqla"
+        )
+    values = [_loaded(name, body["row"][name]) for name in FETCHED]
+    return Errand(Row(values, body["queue"], body["attempted_by"]), body["module"], body["trace"])
+
+
+def answer(ack: Ack | None, error: BaseException | None, *, committed: bool) -> bytes:
+    """A verdict as bytes.
+
+    :param ack: None when another run has the job.
+    :param committed: whether the job's own transaction has written the ack.
+    """
+    body = {
+        "ack": None if ack is None else {name: getattr(ack, name) for name in _OUTCOME},
+        "error": None if error is None else _described(error),
+        "committed": committed,
+    }
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def unjudged(error: ChildError) -> bytes:
+    """The answer where the other process could not even begin."""
+    body = {"unjudged": {"kind": error.kind, "message": error.message, "trace": error.trace}}
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def judged(answer: bytes, row: Row) -> Raised | Judged:
+    """What `answer` says of the job in `row`."""
+    body = cast(dict[str, Any], json.loads(answer))
+    if "unjudged" in body:
+        return Raised(ChildError(**body["unjudged"]))
+    given = body["ack"]
+    if given is None:
+        fenced = Fenced(f"job {row.id}, attempt {row.attempt}: it was given to another run; its effects were undone")
+        return Judged(None, fenced, False)
+    error: BaseException | None = None if body["error"] is None else ChildError(**body["error"])
+    fence = (row.id, row.attempt, row.attempted_by[1], row.attempted_at)
+    ack = Ack(*fence, **given, queue=row.queue, max_attempts=row.max_attempts)
+    return Judged(ack, error, body["committed"])
+
+
+_OUTCOME = ("state", "delay", "burned", "error", "meta")
+
+
+def _described(error: BaseException) -> dict[str, str]:
+    try:
+        message = str(error)
+    except Exception:
+        message = "(its message could not be formatted)"
+    trace = "".join(traceback.format_exception(error)) if not isinstance(error, ObanError) else ""
+    return {
+        "kind": type(error).__name__,
+        "message": storable(message, LONGEST_ERROR),
+        "trace": storable(trace, LONGEST_ERROR),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def _loaded(name: str, value: Any) -> Any:
+    return datetime.fromisoformat(value) if name in _TIMES and value is not None else value

@@ -1,0 +1,162 @@
+"""What makes a child feel at home: the node's logging, wake-ups and sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+import traceback
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import Pool
+from sqlalchemy.pool import NullPool
+
+from ..enqueueing.wakeup import Notify, serve
+from ..errors import InvalidOption
+from ..models.base import use_schema
+from ..runtime.config import SessionMaker
+from ..runtime.verdict import Stop
+from ..statements.identify import Identity
+from ..workers import context
+from ..workers.registry import workers
+from . import wire
+from .perform import Performer
+from .setup import load_sessionmaker
+from .traces import attached
+
+
+class Home:
+    """The child's side of its node.
+
+    :param setup: what the node has told it first.
+    :param connection: the socket to the node.
+    """
+
+    def __init__(self, setup: dict[str, Any], connection: socket.socket) -> None:
+        self._setup = setup
+        self._connection = connection
+        self._sending = threading.Lock()
+        """Held to write a frame whole."""
+        self._runner = asyncio.Runner()
+        """One event loop for the child's life, because an engine belongs to its loop."""
+        self._maker: SessionMaker | None = None
+        """The sessionmaker. Written by `_sessionmaker`."""
+        self._performer = Performer(driver=self._runner.run, maker=self._sessionmaker, traced=attached)
+        self._handler = _Forwarding(self)
+
+    def prepare(self) -> None:
+        """Take over what has to stand before the program's modules are imported."""
+        context.in_child = True
+        root = logging.getLogger()
+        root.addHandler(self._handler)
+        for name, level in self._setup["levels"].items():
+            logging.getLogger(name).setLevel(level)
+        if (schema := self._setup["default_schema"]) is not None:
+            use_schema(schema)
+        serve(_Node(self, tuple(self._setup["identity"]), self._setup["schema"]))
+
+    def check(self) -> None:
+        """Check that the imports have brought every worker.
+
+        :raises InvalidOption: naming the one that is missing, or is another one.
+        """
+        for name, origin in self._setup["workers"].items():
+            worker = workers.get(name)
+            if worker is None or worker.origin != origin:
+                found = "is not registered" if worker is None else f"is {worker.origin}"
+                raise InvalidOption(
+                    f"in a child process the worker {name!r} {found}, in its node it is {origin}; "
+                    "register it whenever its module is imported, not under a condition"
+                )
+        # A program that has configured logging itself does so in the child, too.
+        root = logging.getLogger()
+        if any(handler is not self._handler for handler in root.handlers):
+            root.removeHandler(self._handler)
+
+    @property
+    def is_busy(self) -> bool:
+        return self._performer.is_busy
+
+    def perform(self, payload: bytes) -> bytes:
+        """Run a call."""
+        return self._performer.perform(payload)
+
+    def stop(self, reason: str) -> None:
+        """Ask the call under way to stop."""
+        self._performer.stop(Stop(reason))
+
+    def answered(self, fields: dict[str, Any]) -> None:
+        """The node has answered a question."""
+
+    def send(self, frame: bytes) -> None:
+        """Send a frame; waits while the node is slow to read."""
+        with self._sending:
+            self._connection.sendall(frame)
+
+    def memory(self) -> int:
+        """Bytes of resident memory now; 0 where that can't be read."""
+        try:
+            with open("/proc/self/statm", "rb") as file:
+                return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError, IndexError):
+            return 0
+
+    def _sessionmaker(self, kind: type) -> SessionMaker | None:
+        if self._maker is None and self._setup["sessions"] is not None:
+            self._maker = load_sessionmaker(self._setup["sessions"])
+        return self._maker
+
+
+class _Node:
+    """The runtime that commits of this child wake: the node's, by way of it."""
+
+    def __init__(self, home: Home, identity: Identity, schema: str | None) -> None:
+        self.identity = identity
+        self.schema = schema
+        self.notify: Notify = "auto"
+        self.pool: Pool = NullPool(lambda: None)  # type: ignore[arg-type,return-value]
+        self._home = home
+
+    def inserted(self, queues: Iterable[str]) -> None:
+        self._home.send(wire.message(wire.WOKE, queues=sorted(queues), soon=False))
+
+    def soon(self) -> None:
+        self._home.send(wire.message(wire.WOKE, queues=[], soon=True))
+
+
+class _Forwarding(logging.Handler):
+    """Sends records to the node, which logs them as its own."""
+
+    def __init__(self, home: Home) -> None:
+        super().__init__()
+        self._home = home
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            trace = "" if not record.exc_info else "".join(traceback.format_exception(*record.exc_info))
+            extra = {name: value for name, value in vars(record).items() if name not in _USUAL and _is_plain(value)}
+            message = wire.message(
+                wire.LOG,
+                name=record.name,
+                level=record.levelno,
+                message=record.getMessage(),
+                created=record.created,
+                path=record.pathname,
+                line=record.lineno,
+                function=record.funcName,
+                trace=trace or record.exc_text or "",
+                extra=extra,
+            )
+            self._home.send(message)
+        except Exception:
+            self.handleError(record)
+
+
+_USUAL = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int | float | bool | None)

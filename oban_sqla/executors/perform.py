@@ -1,0 +1,180 @@
+"""The other end of an executor: bytes in, the job's run, bytes out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import threading
+import traceback
+from collections.abc import Callable, Coroutine
+from contextlib import AbstractContextManager
+from typing import Any
+
+from ..errors import InvalidOption
+from ..runtime.acks import Ack
+from ..runtime.config import SessionMaker
+from ..runtime.executors.call import Call, Raised
+from ..runtime.executors.executor import Executor
+from ..runtime.executors.inline import Inline
+from ..runtime.executors.loop import OnLoop
+from ..runtime.row import Row
+from ..runtime.run import Run
+from ..runtime.sessions import Sessions
+from ..runtime.verdict import Stop, judge
+from ..workers.context import running
+from ..workers.registry import workers
+from ..workers.worker import Worker
+from .errand import ChildError, answer, errand, unjudged
+
+Carried = tuple[Ack | None, BaseException | None]
+Driver = Callable[[Coroutine[Any, Any, Any]], Any]
+"""Runs a coroutine to its end on an event loop that no other code uses."""
+
+
+def perform(payload: bytes) -> bytes:
+    """Run a job that a node has sent here, and say what becomes of it. It never raises.
+
+    For executors of your own: their other end calls it, in any process and in any thread where no event loop runs.
+
+    :param payload: what :meth:`Executor.submit` was given.
+    :returns: what its run has to give back to the node.
+    """
+    return Performer(driver=asyncio.run).perform(payload)
+
+
+class Performer:
+    """Runs calls that a node has sent here, one at a time.
+
+    :param driver: runs a coroutine; it may use one event loop again and again.
+    :param maker: makes the sessions of jobs that ask for one; None where there is none.
+    :param traced: makes what it is given the current trace. Default: nothing does.
+    """
+
+    def __init__(
+        self,
+        *,
+        driver: Driver,
+        maker: Callable[[type], SessionMaker | None] = lambda kind: None,
+        traced: Callable[[dict[str, str]], AbstractContextManager[object]] = lambda trace: contextlib.nullcontext(),
+    ) -> None:
+        # Given, and never written again.
+        self._driver = driver
+        self._maker = maker
+        self._traced = traced
+        # The run that is under way, with its event loop if it has one. Written by perform(), read by stop().
+        self._run: Run | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call is under way."""
+        return self._run is not None
+
+    def stop(self, reason: Stop) -> None:
+        """Ask the call under way to stop. May be called from any thread."""
+        with self._lock:
+            if self._run is None:
+                return
+            if self._loop is None:
+                self._run.stop = reason
+            else:
+                with contextlib.suppress(RuntimeError):  # the call has just ended
+                    self._loop.call_soon_threadsafe(self._run.ask_to_stop, reason)
+
+    def perform(self, payload: bytes) -> bytes:
+        """See :func:`perform`."""
+        try:
+            sent = errand(payload)
+            worker = _worker(sent.row.worker, sent.module)
+            with self._traced(sent.trace):
+                return self._carry_out(sent.row, worker)
+        except BaseException as error:
+            return _failure(error)
+
+    def _carry_out(self, row: Row, worker: Worker) -> bytes:
+        call = Call(worker, row)
+        kind = next(iter(call.asked.values()), None)
+        sessions = Sessions(maker=None if kind is None else self._maker(kind), blocking=_at_once)
+        place: Executor = _OnLoop() if worker.is_async else _Here()
+        run = Run(row=row, executors={worker.executor: place}, sessions=sessions)
+        with self._lock:
+            self._run = run
+        token = running.set(run)
+        try:
+            if worker.is_async:
+                ack, error = self._driver(self._on_loop(run, call))
+            else:
+                ack, error = _without_loop(_carried_out(run, call))
+        finally:
+            running.reset(token)
+            with self._lock:
+                self._run = self._loop = None
+        return answer(ack, error, committed=run.committed)
+
+    async def _on_loop(self, run: Run, call: Call) -> Carried:
+        task = asyncio.ensure_future(_carried_out(run, call))
+        with self._lock:
+            run.task, self._loop = task, asyncio.get_running_loop()
+            if run.stop is not None:
+                task.cancel()
+        await asyncio.wait((task,))
+        if task.cancelled():  # before its first line
+            return judge(run.row, call.worker, Raised(asyncio.CancelledError()), run.stop)
+        return task.result()
+
+
+async def _carried_out(run: Run, call: Call) -> Carried:
+    try:
+        return await run.carry_out(call)
+    except BaseException as raised:  # by the session, or because the call could not begin
+        return judge(run.row, call.worker, Raised(raised), run.stop)
+
+
+def _without_loop(work: Coroutine[Any, Any, Carried]) -> Carried:
+    """Run what waits for nothing, so that the job may use an event loop of its own."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        result: Carried = end.value
+        return result
+    raise InvalidOption("a plain function waited for an event loop")
+
+
+class _NoTimer:
+    def cancel(self) -> None:
+        pass
+
+
+class _Here(Inline):
+    """Plain functions, in the thread that serves the calls. Timeouts are the node's."""
+
+    def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> _NoTimer:
+        return _NoTimer()
+
+
+class _OnLoop(OnLoop):
+    """Coroutines, on the loop of the driver. Timeouts are the node's."""
+
+    def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> _NoTimer:
+        return _NoTimer()
+
+
+async def _at_once(fn: Callable[[], None]) -> None:
+    fn()
+
+
+def _worker(name: str, module: str) -> Worker:
+    if workers.get(name) is None:
+        importlib.import_module(module)  # where the node has registered it; no name found in a row
+    return workers[name]
+
+
+def _failure(error: BaseException) -> bytes:
+    """The answer where not even the job could be made of the payload."""
+    described = ChildError(type(error).__name__, str(error), "".join(traceback.format_exception(error)))
+    return unjudged(described)
+
+
+__all__ = ["Performer", "perform"]

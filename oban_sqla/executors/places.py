@@ -1,0 +1,84 @@
+"""Everything outside a node in which its workers may run: its children, and the executors that the user gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..runtime.config import Config
+from ..runtime.executors.executor import Remote
+from ..statements.identify import Identity
+from ..workers.registry import workers
+from .child import Child
+from .errand import module_of
+from .pool import Pool, usable_processors
+from .remote import InChildren, Outside, Settled, relay
+from .setup import PROCESS, process_workers, sessionmaker_name, setup
+
+
+class Places:
+    """The remotes of one runtime.
+
+    :param config: the runtime's options.
+    :param schema: where the tables live.
+    :param woke: called with the queues for which a child has committed jobs, and whether one is due soon.
+    :param settled: whether the job of a row no longer belongs to its run.
+    """
+
+    def __init__(
+        self, config: Config, schema: str | None, *, woke: Callable[[Sequence[str], bool], None], settled: Settled
+    ) -> None:
+        self._config = config
+        self._schema = schema
+        self._woke = woke
+        self._identity: Identity = ("", "")
+        """Of the database. Written by `start`."""
+        options = config.processes
+        limits = sum(queue.limit for queue in config.queues.values())
+        size = min(usable_processors(), max(limits, 1)) if options.size is None else options.size
+        self._pool = Pool(setup=self._setup, options=options, size=size, heard=self._heard)
+        crashes = options.max_crashes
+        self.remotes: dict[str, Remote] = {PROCESS: InChildren(self._pool, max_crashes=crashes, settled=settled)}
+        """By the name that workers ask for."""
+        for name, executor in config.executors.items():
+            self.remotes[name] = Outside(executor, max_crashes=crashes, settled=settled)
+        self._started: list[str] = []
+        """The executors of the user that were started. Written by `start`."""
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the children."""
+        return self._pool.pids
+
+    @property
+    def is_well(self) -> bool:
+        """Whether the children can be started."""
+        return self._pool.is_well
+
+    async def start(self, identity: Identity) -> None:
+        """Start the executors, and one child where a worker needs it.
+
+        :param identity: of the database.
+        :raises InvalidOption: for a worker that no child can import, with the child's own words where it tried.
+        """
+        self._identity = identity
+        for name, executor in self._config.executors.items():
+            modules = {module_of(worker) for each in workers if (worker := workers[each]).executor == name}
+            await executor.start(sorted(modules))
+            self._started.append(name)
+        if self._config.queues and process_workers():
+            await self._pool.start()
+
+    async def stop(self) -> None:
+        """End the children, and stop the executors that were started."""
+        await self._pool.stop()
+        while self._started:
+            await self._config.executors[self._started.pop()].stop()
+
+    def _setup(self) -> dict[str, Any]:
+        known = process_workers()
+        sessions = sessionmaker_name(self._config.sessionmaker, self._config.processes.sessionmaker, known)
+        return setup(known, sessions, self._identity, self._schema)
+
+    def _heard(self, child: Child, kind: int, fields: dict[str, Any]) -> None:
+        relay(child, kind, fields, woke=self._woke)

@@ -1,0 +1,172 @@
+"""Runs calls outside the node: in its own children, or by an executor of the user's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ..errors import ChildDied
+from ..runtime.acks import error_entry
+from ..runtime.executors.call import Call, Judged, Raised, Result
+from ..runtime.executors.executor import Stoppable, Timer
+from ..runtime.row import Row
+from ..runtime.verdict import Stop, judge
+from . import wire
+from .child import Child
+from .errand import judged, payload
+from .executor import Executor
+from .pool import Pool
+from .traces import carrier
+
+Settled = Callable[[Row], Awaitable[bool]]
+"""Whether the job of a row no longer belongs to its run: its own transaction has committed, or another run has it."""
+
+
+class _Remote:
+    """What both kinds have in common: a run that was lost.
+
+    :param max_crashes: lost runs after which a job is discarded.
+    :param settled: asked about a job with a session whose run was lost.
+    """
+
+    def __init__(self, *, max_crashes: int, settled: Settled) -> None:
+        self._max_crashes = max_crashes
+        self._settled = settled
+
+    def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
+        """Call ``fn(*args)`` after so many seconds."""
+        return asyncio.get_running_loop().call_later(seconds, fn, *args)
+
+    async def _lost(self, call: Call, error: ChildDied) -> Judged:
+        """The verdict on a run whose process has ended."""
+        row = call.row
+        if call.asked and await self._settled(row):
+            # It was lost between its COMMIT and its answer: nothing is left to be written.
+            ack, _ = judge(row, call.worker, Raised(error))
+            return Judged(replace(ack, state="completed", delay=None, error=None), None, True)
+        before = row.meta_object.get("crashes")
+        crashes = (before if isinstance(before, int) else 0) + 1
+        ack, _ = judge(row, call.worker, Raised(error))
+        ack = replace(ack, meta=json.dumps({"crashes": crashes}))
+        if crashes >= self._max_crashes and ack.state != "discarded":
+            reason = f"poison: {crashes} processes ended while they ran this job; the last time {error}"
+            ack = replace(ack, state="discarded", delay=None, error=error_entry(row.attempt, reason))
+        return Judged(ack, error, False)
+
+
+class InChildren(_Remote):
+    """Runs calls in the child processes of this node.
+
+    :param pool: the children.
+    :param max_crashes: deaths under one job after which it is discarded.
+    :param settled: asked about a job with a session whose child has died.
+    """
+
+    def __init__(self, pool: Pool, *, max_crashes: int, settled: Settled) -> None:
+        super().__init__(max_crashes=max_crashes, settled=settled)
+        self._pool = pool
+
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for a child."""
+        return self._pool.waiting
+
+    @property
+    def size(self) -> int:
+        """Most children."""
+        return self._pool.size
+
+    async def run(self, call: Call, attempt: Stoppable, begin: Callable[[], None]) -> Result | Judged:
+        """Run `call` in a child. Cancelling this stops the call, and kills its child half a second later."""
+        try:
+            child = await self._pool.take()
+        except asyncio.CancelledError as cancelled:
+            return Raised(cancelled)
+        try:
+            begin()
+            running = asyncio.ensure_future(child.run(payload(call, carrier())))
+            await _until_done(running, lambda: child.kill((attempt.stop or Stop.SHUTDOWN).value))
+            answer = running.result()
+        except ChildDied as error:
+            if attempt.stop is not None:
+                return Raised(asyncio.CancelledError())
+            return await self._lost(call, error)
+        finally:
+            self._pool.give_back(child)
+        return judged(answer, call.row)
+
+
+class Outside(_Remote):
+    """Runs calls by an executor of the user's.
+
+    :param executor: what the user gave.
+    :param max_crashes: lost runs after which a job is discarded.
+    :param settled: asked about a job with a session whose run was lost.
+    """
+
+    waiting = 0
+
+    def __init__(self, executor: Executor, *, max_crashes: int, settled: Settled) -> None:
+        super().__init__(max_crashes=max_crashes, settled=settled)
+        self._executor = executor
+
+    async def run(self, call: Call, attempt: Stoppable, begin: Callable[[], None]) -> Result | Judged:
+        """Run `call` there. Cancelling this asks the executor to kill it, and waits for its end."""
+        begin()
+        killing: set[asyncio.Task[bool]] = set()
+        try:
+            run = self._executor.submit(payload(call, carrier()))
+            running = asyncio.ensure_future(run)
+
+            def kill() -> None:
+                killing.add(asyncio.ensure_future(self._executor.kill(run)))
+
+            await _until_done(running, kill)
+            answer = running.result()
+        except asyncio.CancelledError as cancelled:
+            return Raised(cancelled)
+        except ChildDied as error:
+            if attempt.stop is not None:
+                return Raised(asyncio.CancelledError())
+            return await self._lost(call, error)
+        finally:
+            await asyncio.gather(*killing, return_exceptions=True)
+        return judged(answer, call.row)
+
+
+async def _until_done(running: asyncio.Future[bytes], kill: Callable[[], None]) -> None:
+    """Wait for the end of a run; the first cancellation kills it, and the wait goes on."""
+    killed = False
+    while not running.done():
+        try:
+            await asyncio.wait((running,))
+        except asyncio.CancelledError:
+            if not killed:
+                killed = True
+                kill()
+
+
+def relay(child: Child, kind: int, fields: dict[str, Any], *, woke: Callable[[Sequence[str], bool], None]) -> None:
+    """Do at home what a child reports.
+
+    :param woke: called with the queues for which the child has committed jobs, and whether one is due soon.
+    """
+    if kind == wire.WOKE:
+        woke(fields["queues"], fields["soon"])
+    elif kind == wire.LOG:
+        logger = logging.getLogger(fields["name"])
+        if logger.isEnabledFor(fields["level"]):
+            trace = f"\n{fields['trace']}" if fields["trace"] else ""
+            record = logging.LogRecord(
+                fields["name"], fields["level"], fields["path"], fields["line"], f"{fields['message']}{trace}",
+                None, None, fields["function"],
+            )  # fmt: skip
+            record.created = fields["created"]
+            record.process = child.pid
+            for name, value in fields["extra"].items():
+                setattr(record, name, value)
+            logger.handle(record)

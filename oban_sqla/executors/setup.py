@@ -1,0 +1,143 @@
+"""What a child is told before its first call: how its node looks, and which modules to import."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any, cast
+
+from sqlalchemy.ext.asyncio import async_sessionmaker
+from sqlalchemy.orm import sessionmaker
+
+from ..errors import InvalidOption
+from ..models.base import metadata
+from ..runtime.config import SessionMaker
+from ..statements.identify import Identity
+from ..workers.registry import workers
+from ..workers.worker import Worker
+from .errand import module_of
+
+PROCESS = "process"
+"""The executor's name."""
+
+
+def process_workers() -> list[Worker]:
+    """The registered workers that run in child processes."""
+    found = {worker.name: worker for each in workers if (worker := workers[each]).executor == PROCESS}
+    return list(found.values())
+
+
+def setup(of: Iterable[Worker], sessions: str | None, identity: Identity, schema: str | None) -> dict[str, Any]:
+    """What a child is told first.
+
+    :param of: the workers that it has to know.
+    :param sessions: ``"module:name"`` of the sessionmaker; None where no worker asks for a session.
+    :param identity: of the database that its node serves.
+    :param schema: where the tables live.
+    :raises InvalidOption: for a worker that no other process can import.
+    """
+    known = list(of)
+    for worker in known:
+        _check_importable(worker)
+    main = _main() if any(_is_in_main(worker) for worker in known) else None
+    return {
+        "argv": sys.argv,
+        "path": sys.path,
+        "directory": os.getcwd(),
+        "main": main,
+        "modules": sorted({module_of(worker) for worker in known if not _is_in_main(worker)}),
+        "workers": {worker.name: worker.origin for worker in known},
+        "sessions": sessions,
+        "identity": list(identity),
+        "schema": schema,
+        "default_schema": metadata.schema,
+        "levels": _levels(),
+    }
+
+
+def sessionmaker_name(maker: SessionMaker | None, given: str | None, of: Iterable[Worker]) -> str | None:
+    """By which name a child finds the sessionmaker.
+
+    :param maker: what the runtime has.
+    :param given: ``Processes(sessionmaker=…)``.
+    :param of: the workers that run in children.
+    :raises InvalidOption: when a worker asks for a session, and there is no such name.
+    """
+    asking = [worker.name for worker in of if worker.asks_for_session]
+    if not asking:
+        return None
+    if given is not None:
+        return given
+    if maker is not None and (found := _attribute_that_is(maker)) is not None:
+        return found
+    raise InvalidOption(
+        f"the process worker {asking[0]!r} asks for a session, and a child process can't find the sessionmaker by "
+        'name; give it as Processes(sessionmaker="module:name"), or make Oban(sessionmaker=…) an attribute of a module'
+    )
+
+
+def load_sessionmaker(name: str) -> SessionMaker:
+    """The sessionmaker that ``"module:name"`` names.
+
+    :raises InvalidOption: when there is none.
+    """
+    module, _, attribute = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not isinstance(found, async_sessionmaker | sessionmaker):
+        raise InvalidOption(f"{name!r}: expected the name of a sessionmaker or async_sessionmaker, it is {found!r}")
+    return cast(SessionMaker, found)
+
+
+def _attribute_that_is(maker: SessionMaker) -> str | None:
+    for module_name, module in list(sys.modules.items()):
+        if module_name in ("__main__", "__mp_main__") or module_name.startswith("oban_sqla"):
+            continue
+        names: dict[str, object] = getattr(module, "__dict__", {})
+        for name, value in list(names.items()):
+            if value is maker:
+                return f"{module_name}:{name}"
+    return None
+
+
+def _is_in_main(worker: Worker) -> bool:
+    return str(worker.target.__module__) in ("__main__", "__mp_main__")
+
+
+def _check_importable(worker: Worker) -> None:
+    what = f"the process worker {worker.name!r}"
+    if "<locals>" in worker.target.__qualname__:
+        raise InvalidOption(f"{what} is defined inside a function, where a child process can't import it; move it out")
+    if _is_in_main(worker):
+        main = sys.modules["__main__"]
+        file = getattr(main, "__file__", None)
+        if file is None or not os.path.exists(file):
+            raise InvalidOption(
+                f"{what} is defined in a notebook, with python -c or at a prompt, where a child process can't import "
+                "it; move it into a module"
+            )
+        spec = getattr(main, "__spec__", None)
+        if spec is not None and spec.name.rpartition(".")[2] == "__main__":
+            raise InvalidOption(f"{what} is defined in {spec.name}, which a child process can't import; move it out")
+
+
+def _main() -> tuple[str, str]:
+    """How a child imports the program's main module."""
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name is not None:
+        return "name", str(spec.name)
+    return "path", os.path.abspath(str(main.__file__))
+
+
+def _levels() -> dict[str, int]:
+    """The levels of the program's loggers."""
+    levels = {"": logging.getLogger().level}
+    for name, logger in list(logging.Logger.manager.loggerDict.items()):
+        if isinstance(logger, logging.Logger) and logger.level:
+            levels[name] = logger.level
+    return levels

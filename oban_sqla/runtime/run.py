@@ -1,0 +1,105 @@
+"""The run of a call, and of its session, to a verdict: in a node, in a child process, on another machine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from ..errors import Fenced
+from ..models import Job
+from ..telemetry import logger
+from .acks import Ack
+from .executors.call import Call, Result
+from .executors.executor import Executors
+from .row import Row
+from .sessions import Sessions
+from .verdict import Stop, as_returned, judge, keeps_effects
+
+
+class Run:
+    """One call of the worker of `row`, with the session that it asks for.
+
+    :param row: the job as it was fetched.
+    :param executors: where it may run, by the name that its worker asks for.
+    :param sessions: opens and ends the session of a job that asks for one.
+    """
+
+    __slots__ = ("_executors", "_interruptible", "_sessions", "committed", "row", "stop", "task", "told")
+
+    def __init__(self, *, row: Row, executors: Executors, sessions: Sessions) -> None:
+        self.row = row
+        # Written by the caller that makes a task of the run, which need not be one.
+        self.task: asyncio.Task[Any] | None = None
+        # The first reason to stop: written by ask_to_stop().
+        self.stop: Stop | None = None
+        # Whether the job's own transaction has written the ack: written by _run_in_session().
+        self.committed = False
+        # Whether the job knows that it is to stop: written by cancelled(), in the job's thread.
+        self.told = False
+        # Given, and never written again.
+        self._executors = executors
+        self._sessions = sessions
+        # False while the call runs where no cancellation reaches it: written by _run_call().
+        self._interruptible = True
+
+    @property
+    def job(self) -> Job:
+        return self.row.job
+
+    def cancelled(self) -> bool:
+        self.told = self.stop is not None
+        return self.told
+
+    def ask_to_stop(self, reason: Stop) -> None:
+        """Cancel what can be cancelled, and tell the rest. The first reason counts."""
+        if self.stop is None:
+            self.stop = reason
+        if self.task is not None and self._interruptible:
+            self.task.cancel()
+
+    async def carry_out(self, call: Call) -> tuple[Ack | None, BaseException | None]:
+        """Run `call` and say what becomes of the job: without an ack where another run has the job."""
+        if asked := call.asked:
+            return await self._run_in_session(call, asked)
+        return judge(self.row, call.worker, await self._run_call(call), self.stop, self.told)
+
+    async def _run_call(self, call: Call) -> Result:
+        worker = call.worker
+        executor = self._executors[worker.executor]
+        limit = worker.timeout if worker.arguments is not None else worker.timeout_for(self.row.job)
+        timer = None if limit is None else executor.after(limit, self.ask_to_stop, Stop.TIMEOUT)
+        self._interruptible = executor.interruptible
+        try:
+            result = await executor.run(call)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        self._interruptible = True
+        return result
+
+    async def _run_in_session(self, call: Call, asked: Mapping[str, type]) -> tuple[Ack | None, BaseException | None]:
+        session = await self._sessions.open(next(iter(asked.values())))
+        call.injected = dict.fromkeys(asked, session)
+        try:
+            result = as_returned(await self._run_call(call))
+            ack, error = judge(self.row, call.worker, result, self.stop, self.told)
+            if keeps_effects(ack):
+                try:
+                    await self._sessions.complete(session, ack)
+                except Fenced as fenced:
+                    return None, fenced
+                self.committed = True
+            return ack, error
+        finally:
+            if self._interruptible:  # else the call still uses it
+                await self._close(session)
+
+    async def _close(self, session: AsyncSession | Session) -> None:
+        try:
+            await self._sessions.close(session)
+        except Exception as error:  # the verdict stands, whatever becomes of the connection
+            logger.warning("job %d: closing its session failed: %s", self.row.id, type(error).__name__)

@@ -1,0 +1,122 @@
+"""Workers that run in child processes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+
+from oban_sqla import Cancel, Discard, Job, Record, Snooze, cancelled, job, worker
+
+URL = os.environ.get("OBAN_TEST_CHILD_URL", "postgresql+asyncpg://nowhere")
+Session = async_sessionmaker(create_async_engine(URL), expire_on_commit=False)
+"""The sessionmaker that the children find by its name; each makes its own engine when it imports this module."""
+
+
+@job(executor="process", recorded=True)
+def square(number: int) -> dict[str, int]:
+    return {"square": number * number, "pid": os.getpid()}
+
+
+@job(executor="process", recorded=True)
+async def square_later(number: int) -> dict[str, int]:
+    await asyncio.sleep(0)
+    return {"square": number * number, "pid": os.getpid()}
+
+
+@worker(executor="process")
+class Classic:
+    def process(self, job: Job) -> Record:
+        return Record([job.id, job.args["name"], job.attempt])
+
+
+@job(executor="process")
+def decide(what: str) -> object:
+    match what:
+        case "snooze":
+            return Snooze(60)
+        case "cancel":
+            raise Cancel("enough")
+        case "discard":
+            return Discard("never")
+        case _:
+            raise ValueError(what)
+
+
+@job(executor="process", max_attempts=20)
+def die(how: str) -> None:
+    match how:
+        case "exit":
+            os._exit(3)
+        case "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "abort":
+            os.abort()
+        case _:
+            raise ValueError(how)
+
+
+@job(executor="process", timeout=1)
+def spin() -> None:
+    """Holds the interpreter's lock in a loop of C, and looks at no signal."""
+    sum(itertools.repeat(0))
+
+
+@job(executor="process", timeout=1, recorded=True)
+async def dawdle(file: str) -> None:
+    try:
+        await asyncio.sleep(60)
+    finally:
+        Path(file).write_text("cleaned up")  # noqa: ASYNC240
+
+
+@job(executor="process")
+def hold(file: str) -> None:
+    """Starts a program, says which processes there are, and sleeps."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    Path(file).write_text(json.dumps([os.getpid(), child.pid]))
+    time.sleep(600)
+
+
+@job(executor="process", recorded=True)
+def patient() -> str | None:
+    while not cancelled():
+        time.sleep(0.01)
+    return None
+
+
+@job(executor="process")
+def burn(seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        pass
+
+
+@job(executor="process")
+def talk(word: str) -> None:
+    logging.getLogger("tests.executors").warning("the job says %s", word, extra={"word": word})
+
+
+@job(executor="process")
+async def add(session: AsyncSession, amount: int) -> None:
+    await session.execute(text("UPDATE child_sums SET total = total + :amount"), {"amount": amount})
+    await asyncio.sleep(0.005)
+
+
+@job(executor="process")
+async def enqueue_more(session: AsyncSession) -> None:
+    session.add(square.new(9))
+
+
+@job(executor="nowhere")
+def stranded() -> None: ...

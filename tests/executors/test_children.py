@@ -1,0 +1,214 @@
+"""Jobs in child processes: what they return, how they end, and what becomes of their children."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+
+from oban_sqla import Oban, Processes
+from tests.executors import jobs
+from tests.runtime.helpers import execute, finished, insert, load, until
+from tests.support import eventually
+
+
+@pytest.fixture
+async def oban(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Oban]:
+    """A node with two children at most."""
+    monkeypatch.setenv("OBAN_TEST_CHILD_URL", engine.url.render_as_string(hide_password=False))
+    processes = Processes(size=2, sessionmaker="tests.executors.jobs:Session")
+    maker = async_sessionmaker(engine, expire_on_commit=False)
+    async with Oban(engine, queues={"default": 10}, sessionmaker=maker, processes=processes, shutdown_grace=1) as oban:
+        yield oban
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:1]
+    except OSError:
+        return False
+
+
+async def test_functions_and_coroutines_and_classes_run_in_other_processes(oban: Oban, engine: AsyncEngine) -> None:
+    ids = await insert(engine, jobs.square.new(3), jobs.square_later.new(4), jobs.Classic.new({"name": "é"}))
+    plain, later, classic = await finished(engine, ids)
+    assert plain.meta["return"]["square"] == 9
+    assert later.meta["return"]["square"] == 16
+    assert classic.meta["return"] == [ids[2], "é", 1]
+    assert os.getpid() not in (plain.meta["return"]["pid"], later.meta["return"]["pid"])
+
+
+async def test_what_a_job_decides_in_a_child_counts_as_at_home(oban: Oban, engine: AsyncEngine) -> None:
+    snooze, cancel, discard, fail = await insert(
+        engine, *(jobs.decide.new(w) for w in ("snooze", "cancel", "discard", "x"))
+    )
+    assert (await until(engine, snooze, "scheduled")).meta["snoozed"] == 1
+    assert (await until(engine, cancel, "cancelled")).errors[0]["error"] == "enough"
+    assert (await until(engine, discard, "discarded")).errors[0]["error"] == "never"
+    error = (await until(engine, fail, "retryable")).errors[0]["error"]
+    assert "ValueError: x" in error
+    assert "tests/executors/jobs.py" in error
+
+
+@pytest.mark.parametrize(("how", "word"), [("exit", "status 3"), ("kill", "SIGKILL"), ("abort", "SIGABRT")])
+async def test_a_child_that_dies_costs_its_job_one_attempt_and_no_other_job_anything(
+    oban: Oban, engine: AsyncEngine, how: str, word: str
+) -> None:
+    [dying, *others] = await insert(engine, jobs.die.new(how), *(jobs.burn.new(0.05) for _ in range(10)))
+    job = await until(engine, dying, "retryable")
+    assert word in job.errors[0]["error"]
+    assert (job.attempt, job.meta["crashes"]) == (1, 1)
+    assert all(other.attempt == 1 for other in await finished(engine, others))
+
+
+async def test_the_pool_is_whole_two_seconds_after_a_child_was_killed(oban: Oban, engine: AsyncEngine) -> None:
+    await finished(engine, await insert(engine, *(jobs.burn.new(0.05) for _ in range(10))))
+    before = await eventually(lambda: len(children(oban)) == 2 and children(oban))
+    os.kill(before[0], signal.SIGKILL)
+    killed = time.monotonic()
+    await eventually(lambda: len(children(oban)) == 2 and before[0] not in children(oban) and ready(oban) == 2)
+    assert time.monotonic() - killed < 4.0  # the promise is 2 s on a machine of its own; the benchmark measures it
+
+
+async def test_a_job_that_kills_its_child_three_times_is_discarded_as_poison(oban: Oban, engine: AsyncEngine) -> None:
+    [poison] = await insert(engine, jobs.die.new("kill"))
+    for crashes in (1, 2):
+        await until(engine, poison, lambda job, n=crashes: job.meta.get("crashes") == n and job.state == "retryable")
+        await oban.retry(poison)
+    job = await until(engine, poison, "discarded")
+    assert "poison: 3 processes ended" in job.errors[-1]["error"]
+
+
+async def test_a_loop_in_c_is_killed_by_its_timeout(oban: Oban, engine: AsyncEngine) -> None:
+    began = time.monotonic()
+    [stuck] = await insert(engine, jobs.spin.new())
+    job = await until(engine, stuck, "retryable")
+    assert "longer than its timeout of 1 s" in job.errors[0]["error"]
+    assert time.monotonic() - began < 10
+    await finished(engine, await insert(engine, jobs.square.new(2)))  # the pool goes on
+
+
+async def test_a_coroutine_that_takes_too_long_may_clean_up(oban: Oban, engine: AsyncEngine, tmp_path: Path) -> None:
+    [slow] = await insert(engine, jobs.dawdle.new(str(tmp_path / "file")))
+    job = await until(engine, slow, "retryable")
+    assert "longer than its timeout of 1 s" in job.errors[0]["error"]
+    assert (tmp_path / "file").read_text() == "cleaned up"
+
+
+async def test_a_cancelled_job_is_told_or_killed(oban: Oban, engine: AsyncEngine, tmp_path: Path) -> None:
+    told, killed = await insert(engine, jobs.patient.new(), jobs.hold.new(str(tmp_path / "pids")))
+    pids = json.loads(await eventually(lambda: _read(tmp_path / "pids")))
+    await until(engine, told, "executing")
+    assert await oban.cancel([told, killed]) == 2
+    for cancelled in (told, killed):
+        assert "cancelled by request" in (await until(engine, cancelled, "cancelled")).errors[-1]["error"]
+    await eventually(lambda: not any(is_alive(pid) for pid in pids))  # with what the job had started
+
+
+async def test_a_stop_gives_the_jobs_back_and_leaves_no_process(
+    oban: Oban, engine: AsyncEngine, tmp_path: Path
+) -> None:
+    ids = await insert(engine, *(jobs.hold.new(str(tmp_path / str(n))) for n in range(4)))  # two of them wait
+    running = [json.loads(await eventually(lambda n=n: _read(tmp_path / str(n)))) for n in range(2)]
+    pids = children(oban)
+    assert await oban.stop() == []
+    for job_id in ids:
+        job = await load(engine, job_id)
+        assert (job.state, job.attempt) == ("available", 0)
+    assert not any(is_alive(pid) for pid in [*pids, *running[0], *running[1]])
+
+
+async def test_what_a_job_logs_in_a_child_is_logged_by_its_node(
+    oban: Oban, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        await finished(engine, await insert(engine, jobs.talk.new("hello")))
+        [record] = [record for record in caplog.records if record.name == "tests.executors"]
+    assert record.getMessage() == "the job says hello"
+    assert record.__dict__["word"] == "hello"
+    assert record.process != os.getpid()
+
+
+async def test_effects_in_a_child_happen_once_though_children_are_killed(oban: Oban, engine: AsyncEngine) -> None:
+    await execute(engine, "CREATE TABLE IF NOT EXISTS child_sums (total bigint NOT NULL)")
+    try:
+        await execute(engine, "INSERT INTO child_sums VALUES (0)")
+        ids = await insert(engine, *(jobs.add.options(max_attempts=30).new(amount=n) for n in range(200)))
+        await until(engine, ids[0], "completed")
+
+        async def all_done() -> bool:
+            await oban.retry(ids_of_retryable)
+            return not await unfinished(engine)
+
+        ids_of_retryable: Any = _retryable()
+        killing = asyncio.create_task(_kill_now_and_then(oban))
+        try:
+            await eventually(all_done, timeout=60, interval=0.2)
+        finally:
+            killing.cancel()
+        [[total]] = await execute(engine, "SELECT total FROM child_sums")
+        assert total == sum(range(200))
+    finally:
+        await execute(engine, "DROP TABLE child_sums")
+
+
+async def test_what_a_child_commits_wakes_its_node_at_once(oban: Oban, engine: AsyncEngine) -> None:
+    [asking] = await insert(engine, jobs.enqueue_more.new())
+    await until(engine, asking, "completed")
+    began = time.monotonic()
+    await until(engine, asking + 1, "completed")
+    assert time.monotonic() - began < 0.9  # not by the poll, which looks every second
+
+
+async def test_a_job_whose_executor_no_node_has_waits_for_one(oban: Oban, engine: AsyncEngine) -> None:
+    [stranded] = await insert(engine, jobs.stranded.new())
+    job = await until(engine, stranded, "scheduled")
+    assert (job.attempt, job.errors) == (0, [])
+
+
+async def _kill_now_and_then(oban: Oban) -> None:
+    """Kill a child at work, again and again; one that is only starting is left alone."""
+    assert oban._places is not None
+    while True:
+        await asyncio.sleep(random.uniform(0.2, 0.6))
+        if busy := [child for child in oban._places._pool._all if child._done is not None]:
+            os.kill(random.choice(busy).pid, signal.SIGKILL)
+
+
+def _retryable() -> Any:
+    from sqlalchemy import select
+
+    from oban_sqla import Job
+
+    return select(Job).where(Job.state == "retryable")
+
+
+async def unfinished(engine: AsyncEngine) -> int:
+    [[count]] = await execute(engine, "SELECT count(*) FROM oban_jobs WHERE state <> 'completed'")
+    return int(count)
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def children(oban: Oban) -> list[int]:
+    """The process ids of the node's children that live."""
+    assert oban._places is not None
+    return [pid for pid in oban._places.pids if pid and is_alive(pid)]
+
+
+def ready(oban: Oban) -> int:
+    """How many children wait for a call."""
+    assert oban._places is not None
+    return len(oban._places._pool._idle)
