@@ -12,7 +12,7 @@ from ..errors import Fenced, InvalidOption, ObanError
 from ..options.payload import storable
 from ..runtime.acks import LONGEST_ERROR, Ack
 from ..runtime.executors.call import Call, Judged, Raised
-from ..runtime.row import Row
+from ..runtime.row import Row, row_of
 from ..statements.fetch import FETCHED
 from ..workers.registry import default_name
 from ..workers.worker import Worker
@@ -81,7 +81,7 @@ def errand(payload: bytes) -> Errand:
             "both sides need the same version of oban-sqla"
         )
     values = [_loaded(name, body["row"][name]) for name in FETCHED]
-    return Errand(Row(values, body["queue"], body["attempted_by"]), body["module"], body["trace"])
+    return Errand(row_of(*values, body["queue"], body["attempted_by"]), body["module"], body["trace"])
 
 
 def answer(ack: Ack | None, error: BaseException | None, *, committed: bool) -> bytes:

@@ -117,7 +117,7 @@ class _Node:
         self.identity = identity
         self.schema = schema
         self.notify: Notify = "auto"
-        self.pool: Pool = NullPool(lambda: None)  # type: ignore[arg-type,return-value]
+        self.pool: Pool = NullPool(lambda: None)  # type: ignore[arg-type]
         self._home = home
 
     def inserted(self, queues: Iterable[str]) -> None:

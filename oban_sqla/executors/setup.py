@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
 from sqlalchemy.orm import sessionmaker
@@ -90,7 +90,7 @@ def load_sessionmaker(name: str) -> SessionMaker:
         found = getattr(found, part, None)
     if not isinstance(found, async_sessionmaker | sessionmaker):
         raise InvalidOption(f"{name!r}: expected the name of a sessionmaker or async_sessionmaker, it is {found!r}")
-    return cast(SessionMaker, found)
+    return found
 
 
 def _attribute_that_is(maker: SessionMaker) -> str | None:
