@@ -90,7 +90,8 @@ def load_sessionmaker(name: str) -> SessionMaker:
         found = getattr(found, part, None)
     if not isinstance(found, async_sessionmaker | sessionmaker):
         raise InvalidOption(f"{name!r}: expected the name of a sessionmaker or async_sessionmaker, it is {found!r}")
-    return found
+    maker: SessionMaker = found  # pyright: ignore[reportUnknownVariableType] (its type parameter can't be known)
+    return maker
 
 
 def _attribute_that_is(maker: SessionMaker) -> str | None:
