@@ -71,12 +71,7 @@ class InChildren(_Remote):
         self._pool = pool
 
     @property
-    def waiting(self) -> int:
-        """How many calls wait for a child."""
-        return self._pool.waiting
-
-    @property
-    def size(self) -> int:
+    def places(self) -> int:
         """Most children."""
         return self._pool.size
 
@@ -108,7 +103,7 @@ class Outside(_Remote):
     :param settled: asked about a job with a session whose run was lost.
     """
 
-    waiting = 0
+    places = 0
 
     def __init__(self, executor: Executor, *, max_crashes: int, settled: Settled) -> None:
         super().__init__(max_crashes=max_crashes, settled=settled)

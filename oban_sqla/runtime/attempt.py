@@ -31,7 +31,7 @@ class Attempt(Run):
     :param remotes: where it may run outside this process, by the name that its worker asks for.
     """
 
-    __slots__ = ("_hooks", "_remotes", "begun", "started", "unknown")
+    __slots__ = ("_hooks", "_places", "_remotes", "begun", "started", "unknown")
 
     def __init__(
         self,
@@ -49,9 +49,16 @@ class Attempt(Run):
         self.started = 0.0
         # False while it waits for a child: written by run() and _begin().
         self.begun = True
+        # How many calls its remote runs at once: written by run().
+        self._places = 0
         # Given, and never written again.
         self._hooks = hooks
         self._remotes = remotes
+
+    @property
+    def places(self) -> int:
+        """Of a run that waits for a child: how many children there are. 0 of any other."""
+        return 0 if self.begun else self._places
 
     def ask_to_stop(self, reason: Stop) -> None:
         """Cancel what can be cancelled, and tell the rest. The first reason counts."""
@@ -81,7 +88,7 @@ class Attempt(Run):
             if remote is None:
                 report_start(row)
             else:
-                self.begun = False
+                self.begun, self._places = False, remote.places
             if worker is None or (remote is None and worker.executor not in self._executors):
                 self.unknown = True  # the worker, or the executor that it names
                 ack = unknown_worker(row)

@@ -82,6 +82,7 @@ class Producer(Loop):
         if (options.limit, options.paused) == (self.limit, self.paused):
             return False
         self.limit, self.paused = options.limit, options.paused
+        self._give_back_unbegun()
         self.notice()
         return True
 
@@ -118,7 +119,7 @@ class Producer(Loop):
     @property
     def demand(self) -> int:
         """How many jobs to claim now."""
-        if self.paused or self._stopping:
+        if self.paused or self._stopping or self._enough_wait():
             return 0
         ahead = self._fetcher.ahead(self.limit)
         if len(self._claimed) > ahead // 2:
@@ -156,6 +157,7 @@ class Producer(Loop):
         """Fetch no more; what runs goes on, and what was only claimed is given back."""
         await self.stop()
         self._start_claimed()
+        self._give_back_unbegun()
 
     async def finish(self, grace: float, patience: float = 2.0) -> list[Attempt]:
         """Let the running jobs end.
@@ -169,6 +171,23 @@ class Producer(Loop):
             attempt.ask_to_stop(Stop.SHUTDOWN)
         await self._wait(patience)
         return list(self.running.values())
+
+    def _enough_wait(self) -> bool:
+        """Whether as many jobs wait for a child as there are children: more would only wait here instead of elsewhere.
+
+        Then jobs are fetched in batches, and not one whenever another has ended.
+        """
+        waiting = [places for attempt in self.running.values() if (places := attempt.places)]
+        return bool(waiting) and len(waiting) >= waiting[0]
+
+    def _give_back_unbegun(self) -> None:
+        """Give back jobs that wait for a child: all where the queue is paused or stops, else those beyond its limit."""
+        waiting = [attempt for attempt in self.running.values() if attempt.places]
+        if not (self.paused or self._stopping):
+            beyond = len(self.running) - self.limit
+            waiting = waiting[len(waiting) - beyond :] if 0 < beyond < len(waiting) else waiting if beyond > 0 else []
+        for attempt in waiting:
+            attempt.ask_to_stop(Stop.SHUTDOWN)
 
     async def _wait(self, seconds: float) -> None:
         tasks = [attempt.task for attempt in self.running.values() if attempt.task is not None]

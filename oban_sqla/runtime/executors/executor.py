@@ -49,6 +49,11 @@ class Stoppable(Protocol):
 class Remote(Protocol):
     """Runs calls outside this process: in children, or on other machines."""
 
+    @property
+    def places(self) -> int:
+        """How many calls it runs at once, as far as that is known; 0 for any number."""
+        ...
+
     async def run(self, call: Call, attempt: Stoppable, begin: Callable[[], None]) -> Result | Judged:
         """Run `call` to its end. Cancelling this asks the call to stop; it still ends only when the call has ended.
 

@@ -1,0 +1,8 @@
+"""Jobs on a Dask cluster that is there already: ``Oban(…, executors={"dask": DaskExecutor(client)})``.
+
+Needs the extra ``dask``. A worker names it: ``@job(executor="dask")``, for plain functions that ask for no session.
+"""
+
+from .executor import DaskExecutor
+
+__all__ = ["DaskExecutor"]

@@ -1,0 +1,70 @@
+"""Jobs on a Dask cluster of two real processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import dask as typed_in_part
+import distributed as typed_in_part_too
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import InvalidOption, Oban
+from oban_sqla.dask import DaskExecutor
+from tests.executors import dask_jobs as jobs
+from tests.runtime.helpers import finished, insert, until
+
+dask: Any = typed_in_part
+distributed: Any = typed_in_part_too
+
+# Dask's own processes and sockets are closed when it likes.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def started(failures: int) -> Any:
+    settings = {"distributed.scheduler.allowed-failures": failures, "distributed.worker.daemon": True}
+    with dask.config.set(settings):
+        return distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1")
+
+
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    cluster = started(0)
+    yield cluster.scheduler_address
+    cluster.close()
+
+
+async def test_jobs_run_on_the_cluster(engine: AsyncEngine, scheduler: str) -> None:
+    async with Oban(engine, queues={"default": 5}, executors={"dask": DaskExecutor(scheduler)}):
+        ids = await insert(engine, *(jobs.triple.new(n) for n in range(8)), jobs.refuse.new())
+        done = await finished(engine, ids[:-1], timeout=60)
+        assert [job.meta["return"][0] for job in done] == [3 * n for n in range(8)]
+        assert os.getpid() not in {job.meta["return"][1] for job in done}
+        assert "ValueError: no" in (await until(engine, ids[-1], "retryable")).errors[0]["error"]
+
+
+async def test_the_job_of_a_lost_worker_is_a_failed_attempt_and_the_others_complete(
+    engine: AsyncEngine, scheduler: str
+) -> None:
+    async with Oban(engine, queues={"default": 5}, executors={"dask": DaskExecutor(scheduler)}):
+        [lost, *others] = await insert(engine, jobs.leave.new(), *(jobs.triple.new(n) for n in range(8)))
+        job = await until(engine, lost, "retryable", timeout=60)
+        assert job.attempt == 1
+        assert "the Dask worker that ran the job was lost" in job.errors[0]["error"]
+        await finished(engine, others, timeout=60)
+
+
+async def test_a_scheduler_that_reruns_lost_calls_is_refused_at_the_start(engine: AsyncEngine) -> None:
+    cluster = started(3)
+    try:
+        with pytest.raises(InvalidOption, match="allowed-failures = 3"):
+            await Oban(engine, executors={"dask": DaskExecutor(cluster.scheduler_address)}).start()
+    finally:
+        cluster.close()
+
+
+def test_what_is_not_a_client_is_refused() -> None:
+    with pytest.raises(InvalidOption, match=r"expected a distributed\.Client or an address"):
+        DaskExecutor(7)
