@@ -9,6 +9,7 @@ from . import migrations, telemetry
 from .control.crons import Crons
 from .enqueueing.enqueue import enqueue
 from .errors import (
+    ChildDied,
     DatabaseUnavailable,
     EmbeddedError,
     Fenced,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Backoff",
     "Cancel",
+    "ChildDied",
     "Cron",
     "CronEntry",
     "Crons",

@@ -31,8 +31,9 @@ class Executor(Protocol):
         ...
 
     async def kill(self, run: Any) -> bool:
-        """End a run that ``submit`` has returned.
+        """End a run.
 
+        :param run: what ``submit`` has returned.
         :returns: whether it is certain that the call runs no longer, or will not for long. False: it may go on, and
             the node waits for its end, as it does for threads.
         """

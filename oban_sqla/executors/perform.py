@@ -35,7 +35,7 @@ Driver = Callable[[Coroutine[Any, Any, Any]], Any]
 def perform(payload: bytes) -> bytes:
     """Run a job that a node has sent here, and say what becomes of it. It never raises.
 
-    For executors of your own: their other end calls it, in any process and in any thread where no event loop runs.
+    The other end of an executor calls it, in any process and in any thread where no event loop runs.
 
     :param payload: what :meth:`Executor.submit` was given.
     :returns: what its run has to give back to the node.

@@ -66,7 +66,7 @@ class Places:
             modules = {module_of(worker) for each in workers if (worker := workers[each]).executor == name}
             await executor.start(sorted(modules))
             self._started.append(name)
-        if self._config.queues and process_workers():
+        if process_workers(self._config.queues):
             await self._pool.start()
 
     async def stop(self) -> None:
@@ -76,7 +76,7 @@ class Places:
             await self._config.executors[self._started.pop()].stop()
 
     def _setup(self) -> dict[str, Any]:
-        known = process_workers()
+        known = process_workers(self._config.queues)
         sessions = sessionmaker_name(self._config.sessionmaker, self._config.processes.sessionmaker, known)
         return setup(known, sessions, self._identity, self._schema)
 

@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
@@ -24,10 +24,13 @@ PROCESS = "process"
 """The executor's name."""
 
 
-def process_workers() -> list[Worker]:
-    """The registered workers that run in child processes."""
+def process_workers(queues: Container[str]) -> list[Worker]:
+    """The registered workers that run in child processes.
+
+    :param queues: those that the node works. A worker of another queue is imported when a job of it comes.
+    """
     found = {worker.name: worker for each in workers if (worker := workers[each]).executor == PROCESS}
-    return list(found.values())
+    return [worker for worker in found.values() if worker.spec_defaults.get("queue", "default") in queues]
 
 
 def setup(of: Iterable[Worker], sessions: str | None, identity: Identity, schema: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The children in which a node runs jobs that need a process of their own."""
+"""The child processes in which a node runs CPU-bound jobs."""
 
 from __future__ import annotations
 

@@ -9,22 +9,22 @@ from pathlib import Path
 from oban_sqla import job
 
 
-@job(executor="dask", recorded=True)
+@job(executor="dask", queue="dask", recorded=True)
 def triple(number: int) -> list[int]:
     return [3 * number, os.getpid()]
 
 
-@job(executor="dask")
+@job(executor="dask", queue="dask")
 def leave() -> None:
     os._exit(1)
 
 
-@job(executor="dask")
+@job(executor="dask", queue="dask")
 def tarry(file: str, seconds: float) -> None:
     Path(file).write_text("running")
     time.sleep(seconds)
 
 
-@job(executor="dask", queue="default")
+@job(executor="dask", queue="dask")
 def refuse() -> None:
     raise ValueError("no")

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pyte
 def started(failures: int) -> Any:
     settings = {"distributed.scheduler.allowed-failures": failures, "distributed.worker.daemon": True}
     with dask.config.set(settings):
-        return distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1")
+        return distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def scheduler() -> Iterator[str]:
 
 
 async def test_jobs_run_on_the_cluster(engine: AsyncEngine, scheduler: str) -> None:
-    async with Oban(engine, queues={"default": 5}, executors={"dask": DaskExecutor(scheduler)}):
+    async with Oban(engine, queues={"dask": 5}, executors={"dask": DaskExecutor(scheduler)}):
         ids = await insert(engine, *(jobs.triple.new(n) for n in range(8)), jobs.refuse.new())
         done = await finished(engine, ids[:-1], timeout=60)
         assert [job.meta["return"][0] for job in done] == [3 * n for n in range(8)]
@@ -48,7 +48,7 @@ async def test_jobs_run_on_the_cluster(engine: AsyncEngine, scheduler: str) -> N
 async def test_the_job_of_a_lost_worker_is_a_failed_attempt_and_the_others_complete(
     engine: AsyncEngine, scheduler: str
 ) -> None:
-    async with Oban(engine, queues={"default": 5}, executors={"dask": DaskExecutor(scheduler)}):
+    async with Oban(engine, queues={"dask": 5}, executors={"dask": DaskExecutor(scheduler)}):
         [lost, *others] = await insert(engine, jobs.leave.new(), *(jobs.triple.new(n) for n in range(8)))
         job = await until(engine, lost, "retryable", timeout=60)
         assert job.attempt == 1

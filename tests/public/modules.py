@@ -2,8 +2,10 @@
 
 MODULES = (
     "oban_sqla",
+    "oban_sqla.dask",
     "oban_sqla.doctor",
     "oban_sqla.embedded",
+    "oban_sqla.executors",
     "oban_sqla.healthcheck",
     "oban_sqla.migrations",
     "oban_sqla.otel",

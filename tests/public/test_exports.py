@@ -18,14 +18,16 @@ from tests.public.modules import MODULES
 
 FACE = {
     "oban_sqla": """
-        Backoff Cancel Cron CronEntry Crons DatabaseUnavailable Discard EmbeddedError Fenced Finding Health Heartbeat
-        Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobSpec JobState JobTimeout Leader
-        NotInJob Oban ObanError Producer Prune PrunePolicy Queue QueueInfo Reason Record ResultTimeout SchemaOutdated
-        Snooze Unique UnknownWorker UnsupportedDatabase Why WorkerConflict cancelled current_job enqueue job later
+        Backoff Cancel ChildDied Cron CronEntry Crons DatabaseUnavailable Discard EmbeddedError Fenced Finding Health
+        Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobSpec JobState JobTimeout Leader
+        NotInJob Oban ObanError Processes Producer Prune PrunePolicy Queue QueueInfo Reason Record ResultTimeout
+        SchemaOutdated Snooze Unique UnknownWorker UnsupportedDatabase Why WorkerConflict cancelled current_job enqueue job later
         metadata migrations telemetry use_schema worker
     """,
     "oban_sqla.doctor": "Finding examine",
+    "oban_sqla.dask": "DaskExecutor",
     "oban_sqla.embedded": "EmbeddedError Server start",
+    "oban_sqla.executors": "ChildDied Executor perform",
     "oban_sqla.healthcheck": "HealthApp health_app",
     "oban_sqla.migrations": "CURRENT downgrade include_object migrate up_statements upgrade version",
     "oban_sqla.otel": "instrument uninstrument",
