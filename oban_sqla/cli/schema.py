@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .. import migrations
 from ..errors import InvalidOption
+from ..migrations.statements import Which, down_statements
 from .database import brief_engine_for, database_option, reached, schema_option
 
 
@@ -25,6 +26,9 @@ def migrate(url: str | None, schema: str | None, version: int | None, yes: bool)
       oban-sqla migrate --schema jobs      # creates the schema too
       oban-sqla migrate --to 0             # drops tables and jobs, after asking
 
+    It may run while jobs are inserted and run: it locks the jobs table for milliseconds, and builds indexes
+    CONCURRENTLY, which waits for open transactions. It also builds indexes that are missing or invalid.
+
     With Alembic, call oban_sqla.migrations.upgrade(op) in a revision instead. Nothing else changes
     the schema: neither `oban-sqla start` nor an Oban in a program.
     """
@@ -34,13 +38,32 @@ def migrate(url: str | None, schema: str | None, version: int | None, yes: bool)
 @click.command(short_help="Print the SQL of the tables.")
 @schema_option
 @click.option("--down", is_flag=True, help="Print the SQL that drops the tables.")
-def sql(schema: str | None, down: bool) -> None:
+@click.option(
+    "--from",
+    "since",
+    type=click.IntRange(0, migrations.CURRENT - 1),
+    default=0,
+    metavar="VERSION",
+    help="The version that the tables have. Default: 0 (no tables).",
+)
+@click.option("--part", type=click.Choice(["tables", "indexes"]), help="Print only this part. Default: both.")
+def sql(schema: str | None, down: bool, since: int, part: Which | None) -> None:
     """Print the SQL that `migrate` runs, to read it, or to run it with another database role.
 
     \b
       oban-sqla sql --schema jobs | psql app
+      oban-sqla sql --from 1 | psql app    # upgrades tables that are in use
+
+    Run each statement outside of a transaction, as psql does: the indexes are built CONCURRENTLY, which
+    no transaction can do. `--part tables` prints only what a transaction can run.
     """
-    statements = migrations.down_statements(0, schema) if down else migrations.up_statements(None, schema)
+    if down:
+        statements = down_statements(0, schema)
+    else:
+        parts: list[Which] = [part] if part else ["tables", "indexes"]
+        statements = [
+            statement for half in parts for statement in migrations.up_statements(None, schema, part=half, since=since)
+        ]
     click.echo(";\n\n".join(statement.strip() for statement in statements) + ";")
 
 
@@ -53,7 +76,8 @@ async def _migrate(engine: AsyncEngine, schema: str | None, version: int | None,
         where = "" if schema is None else f" in the schema {schema!r}"
         if before > migrations.CURRENT:
             return f"the tables{where} have version {before}, which is newer than this package; nothing was changed"
-        if target == before:
+        lacking = await migrations.missing_indexes(engine, schema) if target == before else []
+        if target == before and not lacking:
             return f"the tables{where} have version {before} already"
         if target < before:
             lost = "this drops the tables and all jobs" if target == 0 else "this drops newer columns"
@@ -61,6 +85,8 @@ async def _migrate(engine: AsyncEngine, schema: str | None, version: int | None,
                 click.confirm(f"downgrade{where} from version {before} to {target}: {lost}. Continue?", abort=True)
         # Another run may have been faster; the lock is taken only now, so that none waits for an answer.
         found = await migrations.migrate(engine, schema, version=target)
+        if lacking:
+            return f"built these indexes of the jobs table{where}: {', '.join(lacking)}"
         if found == target:
             return f"the tables{where} have version {found} already"
         return f"the tables{where} were changed from version {found} to {target}"

@@ -14,21 +14,51 @@
 It works online and with ``--sql``, in any schema. Nothing else in this package changes the schema. The form (a function
 with a version, called from the application's own revisions) is Oban's.
 
-Belongs here: one module per version of the schema, which never changes after its release. Does not: the tables as
-Python uses them (see `models`).
+**A live table.** An upgrade alters the jobs table under a lock that it asks for 50 ms at a time, and holds it until the
+transaction ends: some milliseconds when the revision does nothing else. Where the table has more than 1,000 pages (8
+MB), the indexes need a revision of their own, which builds them CONCURRENTLY::
+
+    def upgrade():
+        migrations.upgrade(op, version=2, part="tables")     # one revision
+
+    def upgrade():
+        migrations.upgrade(op, version=2, part="indexes")    # the next one
+
+Each half may be run again; an index that was left behind invalid is dropped and built again. With Alembic, set
+``transaction_per_migration=True`` in ``env.py``: else the first half keeps its lock until the second one begins.
+:func:`migrate` and ``oban-sqla migrate`` do both halves by themselves.
+
+**Rights.** The role that migrates owns the tables. A role that only enqueues needs INSERT and SELECT on ``oban_jobs``
+and SELECT on ``oban_partitions``; a node needs SELECT, INSERT, UPDATE and DELETE on all tables (SELECT on
+``oban_schema``). An upgrade gives the roles that have rights on ``oban_jobs`` the same rights on new tables.
+
+Belongs here: one module or folder per version of the schema, which never changes after its release. Does not: the
+tables as Python uses them (see `models`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, TextClause, text
-from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 
-from ..errors import InvalidOption
+from ..errors import InvalidOption, SchemaOutdated
 from ..models import metadata
-from . import v1
+from .live import SMALL_PAGES, TOO_LARGE, build, missing
+from .statements import (
+    CURRENT,
+    Which,
+    checked,
+    checked_part,
+    down_statements,
+    indexes_of,
+    prefix_of,
+    unless_there,
+    up_statements,
+)
 
 if TYPE_CHECKING:
     from alembic.operations import Operations
@@ -36,30 +66,50 @@ if TYPE_CHECKING:
 
     OperationsLike = Operations | Any  # the module `alembic.op` stands for the current Operations
 
-VERSIONS = (v1,)
-CURRENT = len(VERSIONS)
-
-# CREATE SCHEMA IF NOT EXISTS would ask for the right to create one where it is there already.
-_CREATE_SCHEMA = """DO $$ BEGIN
-  IF to_regnamespace('{schema}') IS NULL THEN
-    CREATE SCHEMA {schema};
-  END IF;
-END $$"""
-
 _LOCK = 0x6F62616E  # "oban": only one `migrate` at a time in a database
+_BUILDING = _LOCK + 1
+"""Held for as long as indexes are built, too; asked for without waiting, because a build waits for who waits."""
 
 
-def upgrade(op: OperationsLike, version: int | None = None, schema: str | None = None) -> None:
+def upgrade(
+    op: OperationsLike, version: int | None = None, schema: str | None = None, part: Which | None = None
+) -> None:
     """Create or upgrade the tables, from an Alembic revision. It may be run again.
 
     :param op: ``alembic.op``.
     :param version: the version to reach. Default: the newest.
     :param schema: the schema of the tables; it is created if it does not exist. Default: the one given to
         :func:`oban_sqla.use_schema`, or else the connection's default.
-    :raises InvalidOption: for a version that this package doesn't have.
+    :param part: ``"tables"``: tables, columns, functions and triggers. ``"indexes"``: the indexes of the jobs table,
+        built CONCURRENTLY outside of a transaction; Alembic commits what came before. None, the default: both in the
+        transaction of the revision, where the jobs table has at most 1,000 pages (8 MB) or lacks no index.
+    :raises InvalidOption: for a version or part that this package doesn't have, and for both parts at once on a larger
+        table; the message names the two calls.
+    :raises SchemaOutdated: for ``"indexes"`` before ``"tables"``.
     """
-    for statement in up_statements(version, schema):
-        op.execute(_text(statement))
+    target, half, context = checked(CURRENT if version is None else version), checked_part(part), op.get_context()
+    if context.as_sql:
+        statements = up_statements(target, schema, part=half)
+        statements = statements if half == "indexes" else unless_there(statements, schema)
+    else:
+        statements = _needed(op.get_bind(), target, schema, half)
+    if half != "indexes":
+        for statement in statements:
+            op.execute(_text(statement))
+    elif statements:
+        try:
+            block = context.autocommit_block()
+            block.__enter__()
+        except AssertionError as error:
+            raise InvalidOption(
+                'migrations.upgrade(op, part="indexes"): env.py gave Alembic a connection that is in a transaction, in '
+                "which no index can be built CONCURRENTLY; connect with engine.connect() instead of engine.begin()"
+            ) from error
+        try:
+            for statement in statements:
+                op.execute(_text(statement))
+        finally:
+            block.__exit__(None, None, None)
 
 
 def downgrade(op: OperationsLike, version: int, schema: str | None = None) -> None:
@@ -78,30 +128,27 @@ def downgrade(op: OperationsLike, version: int, schema: str | None = None) -> No
 async def migrate(engine: AsyncEngine, schema: str | None = None, *, version: int | None = None) -> int:
     """Bring the tables to a version without Alembic, for scripts, tests and the command line.
 
-    Only one call at a time works on a database. A second one waits, and then finds the tables up to date.
+    On a jobs table that is in use, no insert, fetch or ack waits for it. Indexes that are missing or invalid are built
+    CONCURRENTLY, which waits for the transactions that are open. Only one call at a time works on a database. A second
+    one waits, and then finds the tables up to date.
 
-    :param engine: an engine whose role may create tables.
+    :param engine: an engine whose role may create tables. Two of its connections are used at the same time.
     :param schema: the schema of the tables; it is created if it does not exist. Default: the one given to
         :func:`oban_sqla.use_schema`, or else the connection's default.
     :param version: the version to reach; it may be an older one. 0 drops everything, the jobs too. Default: the newest.
     :returns: the version before the call, 0 for none. Tables that are newer than this package are not changed.
     :raises InvalidOption: for a version that this package doesn't have.
     """
-    target = _checked(CURRENT if version is None else version)
-
-    def run(connection: Connection) -> int:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        before = _version(connection, schema)
-        if before < target:
-            statements = up_statements(target, schema)
-        else:
-            statements = down_statements(target, schema) if target < before <= CURRENT else []
-        for statement in statements:
-            connection.execute(_text(statement))
-        return before
-
-    async with engine.begin() as connection:
-        return await connection.run_sync(run)
+    target = checked(CURRENT if version is None else version)
+    async with _alone(engine):
+        async with engine.begin() as connection:
+            before, indexes = await connection.run_sync(_migrated, target, schema)
+        if indexes:
+            async with engine.connect() as connection:
+                await connection.execution_options(isolation_level="AUTOCOMMIT")
+                for statement in build(prefix_of(schema), indexes, concurrently=True):
+                    await connection.execute(_text(statement))
+    return before
 
 
 async def version(engine: AsyncEngine, schema: str | None = None) -> int:
@@ -114,6 +161,19 @@ async def version(engine: AsyncEngine, schema: str | None = None) -> int:
     """
     async with engine.connect() as connection:
         return await connection.run_sync(_version, schema)
+
+
+async def missing_indexes(engine: AsyncEngine, schema: str | None = None) -> list[str]:
+    """Find the indexes of the jobs table that :func:`migrate` would build.
+
+    :param engine: an engine on the database.
+    :param schema: the schema of the tables. Default: the one given to :func:`oban_sqla.use_schema`, or else the
+        connection's default.
+    :returns: the names of those that are missing or invalid.
+    """
+    async with engine.connect() as connection:
+        _, names = await connection.run_sync(_missing, indexes_of(CURRENT), schema)
+    return list(names)
 
 
 def described(found: int, schema: str | None) -> str:
@@ -139,64 +199,72 @@ def include_object(object: Any, name: str | None, type_: str, reflected: bool, c
     return table is None or table.name not in _TABLES
 
 
-def up_statements(version: int | None = None, schema: str | None = None) -> list[str]:
-    """The SQL that :func:`upgrade` runs.
-
-    :param version: the version to reach. Default: the newest.
-    :param schema: the schema of the tables. Default: the one given to :func:`oban_sqla.use_schema`, or else the
-        connection's default.
-    :returns: the statements, in order.
-    :raises InvalidOption: for a version that this package doesn't have.
-    """
-    target = _checked(CURRENT if version is None else version)
-    prefix = _prefix(schema)
-    statements = [_CREATE_SCHEMA.format(schema=prefix[:-1])] if prefix else []
-    for number, module in enumerate(VERSIONS[:target], 1):
-        statements += [_render(statement, prefix) for statement in module.UP]
-        statements.append(f"INSERT INTO {prefix}oban_schema (version) VALUES ({number}) ON CONFLICT DO NOTHING")
-    return statements
-
-
-def down_statements(version: int, schema: str | None = None) -> list[str]:
-    """The SQL that :func:`downgrade` runs.
-
-    :param version: the version to go back to.
-    :param schema: the schema of the tables. Default: the one given to :func:`oban_sqla.use_schema`, or else the
-        connection's default.
-    :returns: the statements, in order.
-    :raises InvalidOption: for a version that this package doesn't have.
-    """
-    target = _checked(version)
-    prefix = _prefix(schema)
-    statements: list[str] = []
-    for number in range(CURRENT, target, -1):
-        if number > 1:
-            statements.append(f"DELETE FROM {prefix}oban_schema WHERE version = {number}")
-        statements += [_render(statement, prefix) for statement in VERSIONS[number - 1].DOWN]
-    return statements
-
-
-_quote: Callable[[str], str] = cast(Any, postgresql_dialect)().identifier_preparer.quote
 _TABLES = frozenset(table.name for table in metadata.tables.values())
 
 
-def _checked(version: int) -> int:
-    if not isinstance(version, int) or not 0 <= version <= CURRENT:
-        raise InvalidOption(f"version: expected 0 (no tables) to {CURRENT}, got {version!r}")
-    return version
+def _needed(connection: Connection, target: int, schema: str | None, part: Which | None) -> list[str]:
+    """The statements that bring what is there to `target`."""
+    found = min(_version(connection, schema), target)
+    if part == "tables":
+        return up_statements(target, schema, part=part, since=found) if found < target else []
+    pages, lacking = _missing(connection, indexes_of(target), schema)
+    if part == "indexes":
+        if found < target:
+            raise SchemaOutdated(
+                f'{described(found, schema)}; call migrations.upgrade(op, version={target}, part="tables") in a '
+                'revision before the one with part="indexes"'
+            )
+        return build(prefix_of(schema), lacking, concurrently=True)
+    if lacking and pages > SMALL_PAGES:
+        raise InvalidOption(f"migrations.upgrade(op): {TOO_LARGE}")
+    if found < target:
+        return up_statements(target, schema, since=found)
+    return build(prefix_of(schema), lacking, concurrently=False)
 
 
-def _prefix(schema: str | None) -> str:
-    name = schema or metadata.schema
-    if name is None:
-        return ""
-    if set(name) & set("\"'{}"):
-        raise InvalidOption(f"schema: expected a name without quotes and braces, got {name!r}")
-    return _quote(name) + "."
+def _migrated(connection: Connection, target: int, schema: str | None) -> tuple[int, dict[str, str]]:
+    """Bring the tables to `target`. Returns the version before, and the indexes that are still to be built."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    before = _version(connection, schema)
+    if before < target:
+        pages, lacking = _missing(connection, indexes_of(target), schema)
+        is_small = pages <= SMALL_PAGES
+        statements = up_statements(target, schema, part=None if is_small else "tables", since=before)
+        indexes = {} if is_small else lacking
+    elif target < before <= CURRENT:
+        statements, indexes = down_statements(target, schema, since=before), {}
+    else:
+        statements = []
+        indexes = _missing(connection, indexes_of(target), schema)[1] if before == target else {}
+    for statement in statements:
+        connection.execute(_text(statement))
+    return before, indexes
 
 
-def _render(statement: str, prefix: str) -> str:
-    return statement.strip().format(schema=prefix)
+@asynccontextmanager
+async def _alone(engine: AsyncEngine) -> AsyncGenerator[None]:
+    """While no other process migrates this database.
+
+    A transaction that waits for a lock has a snapshot, and an index that is built CONCURRENTLY waits for that; so the
+    lock is tried for, and held by a transaction that does nothing.
+    """
+    while True:
+        async with engine.begin() as connection:
+            got = await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _BUILDING})
+            # Last, because the portal of a query keeps its snapshot until the next statement.
+            await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            if got:
+                yield
+                return
+        await asyncio.sleep(0.2)
+
+
+def _missing(connection: Connection, indexes: dict[str, str], schema: str | None) -> tuple[int, dict[str, str]]:
+    """The pages of the jobs table, and those of `indexes` that are missing or invalid."""
+    if not indexes:
+        return 0, {}
+    pages, names = connection.execute(_text(missing(prefix_of(schema), indexes))).one()
+    return int(pages), {name: indexes[name] for name in indexes if name in names}
 
 
 def _text(statement: str) -> TextClause:
@@ -204,7 +272,7 @@ def _text(statement: str) -> TextClause:
 
 
 def _version(connection: Connection, schema: str | None) -> int:
-    prefix = _prefix(schema)
+    prefix = prefix_of(schema)
     there = connection.execute(text("SELECT to_regclass(:name) IS NOT NULL"), {"name": f"{prefix}oban_schema"})
     if not there.scalar_one():
         return 0

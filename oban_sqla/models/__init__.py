@@ -8,6 +8,7 @@ from .base import ObanBase, metadata, use_schema
 from .cluster import Leader, Producer, SchemaVersion
 from .cron import CronEntry
 from .job import Job
+from .limits import QueuePartition, RateUsage
 from .queue import QueueSettings
 from .spec import JobSpec
 
@@ -18,7 +19,9 @@ __all__ = [
     "Leader",
     "ObanBase",
     "Producer",
+    "QueuePartition",
     "QueueSettings",
+    "RateUsage",
     "SchemaVersion",
     "metadata",
     "use_schema",

@@ -66,13 +66,17 @@ MACHINERY = (
         server_default=text("0"),
         info=brought(Option("unique", check_unique, value=unique_as_json, changes=False)),
     ),
-    # Limits by partition. Collation C, so that the client's cursor and the index agree on what comes next.
-    Column("partition_key", Text(collation="C")),
+    # Limits by partition: '?' marks what a program has written that knows no partitions. Collation C, so that the
+    # client's cursor and the index agree on what comes next.
+    Column("partition_key", Text(collation="C"), server_default=text("'?'")),
     # Composition: the flow, how many dependencies are still open, the chain, the batch.
     Column("workflow_id", BigInteger),
     Column("remaining", Integer),
     Column("chain_key", Text(collation="C")),
     Column("batch_id", BigInteger),
+    # What the job is called in its flow, and with which others it runs in one call.
+    Column("node_name", Text),
+    Column("chunk_key", Text(collation="C")),
     # When somebody asked an executing job to stop: the mark outlives a lost notification.
     Column("cancel_at", UTCDateTime),
 )
@@ -90,6 +94,9 @@ _FETCH = ("queue", "priority", "scheduled_at", "id")
 _WAITING = _where(JobState.SCHEDULED, JobState.RETRYABLE)
 _UNFINISHED = "state NOT IN ('completed', 'cancelled', 'discarded')"
 _EXHAUSTED = "state = 'available' AND attempt >= max_attempts"
+# As the migration has to write it; the planner knows that `state = 'suspended'` implies it.
+_SUSPENDED = "state NOT IN ({})".format(", ".join(repr(s.value) for s in JobState if s is not JobState.SUSPENDED))
+_ACTIVE = "state IN ('available', 'scheduled', 'retryable', 'executing')"
 INDEXES = (
     Index("oban_jobs_fetch_index", *_FETCH, postgresql_where=_where(JobState.AVAILABLE)),
     Index("oban_jobs_staging_index", "scheduled_at", "id", postgresql_include=["queue"], postgresql_where=_WAITING),
@@ -110,6 +117,44 @@ INDEXES = (
         for of in ("workflow", "batch")
     ),
     Index("oban_jobs_unique_index", "uniq_key", unique=True, postgresql_where=text("uniq_key IS NOT NULL")),
+    # Partitions. The priority first: keys take turns within it.
+    Index(
+        "oban_jobs_ring_index",
+        *("queue", "priority", "partition_key", "scheduled_at", "id"),
+        postgresql_where=text("state = 'available' AND partition_key IS NOT NULL"),
+    ),
+    Index(
+        "oban_jobs_ring_executing_index",
+        *("queue", "partition_key"),
+        postgresql_where=text("state = 'executing' AND partition_key IS NOT NULL"),
+    ),
+    # Composition.
+    *(
+        Index(f"oban_jobs_{of}_index", f"{of}_id", postgresql_where=text(f"{of}_id IS NOT NULL"))
+        for of in ("workflow", "batch")
+    ),
+    Index(
+        "oban_jobs_chain_waiting_index",
+        *("chain_key", "id"),
+        postgresql_where=text(f"chain_key IS NOT NULL AND {_SUSPENDED}"),
+    ),
+    Index(
+        "oban_jobs_chain_active_index",
+        "chain_key",
+        postgresql_where=text(f"chain_key IS NOT NULL AND {_ACTIVE}"),
+    ),
+    Index(
+        "oban_jobs_chunk_index",
+        *("queue", "chunk_key", "priority", "scheduled_at", "id"),
+        postgresql_where=text("state = 'available' AND chunk_key IS NOT NULL"),
+    ),
+    # For lists: the runs of a cron entry, and what waits to be released.
+    Index(
+        "oban_jobs_cron_index",
+        *(text("(meta ->> 'cron_name')"), "id"),
+        postgresql_where=text("meta ? 'cron_name'"),
+    ),
+    Index("oban_jobs_suspended_index", "id", postgresql_where=text(_SUSPENDED)),
 )
 
 

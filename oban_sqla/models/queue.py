@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Boolean, Integer, Text, text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from ..types import UTCMapped
@@ -33,4 +35,7 @@ class QueueSettings(ObanBase):
     """True: runs also where it is not configured; false: was stopped."""
     paused: Mapped[bool | None] = mapped_column(Boolean)
     local_limit: Mapped[int | None] = mapped_column(Integer)
+    limits: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    """Limits of the whole cluster, in the row of all nodes: ``global_limit``, ``rate_limit`` and ``partition``. What is
+    missing stays as it was configured; what is null was lifted."""
     updated_at: UTCMapped[datetime] = utc_column(server_default=NOW)

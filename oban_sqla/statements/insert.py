@@ -3,6 +3,9 @@
 Rows without a key go without ON CONFLICT, which would cost them a WAL record each. Rows with a key come sorted by it,
 so that two transactions with overlapping keys can't deadlock; what conflicts is left out of the answer, and
 :data:`winners` finds the jobs that were there, in a new snapshot, without locking them.
+
+The process that enqueues need not know how a queue is partitioned: each statement looks, and writes the key, or null.
+The default of the column is another value, so rows of programs that don't know it are marked by that alone.
 """
 
 from collections.abc import Sequence
@@ -21,6 +24,7 @@ from sqlalchemy import (
     column,
     func,
     insert,
+    literal_column,
     select,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -29,7 +33,9 @@ from sqlalchemy.dialects.postgresql import insert as insert_or
 from ..models.base import utc_now
 from ..models.columns import is_brought, options_of
 from ..models.job import jobs, mapped
+from ..models.limits import partitions
 from ..types import JobStateType
+from .functions import PartitionKey
 from .notify import notify, notify_at_once
 from .sent import KEY, KIND, KIND_WITHOUT_KEYS, ROW, Sent
 from .statement import array, parameter, seconds_from, state, statement
@@ -38,7 +44,7 @@ CHUNK = 5_000
 
 
 _BROUGHT = tuple(one for one in mapped if is_brought(one))
-_INSERTED = (*(one.name for one in _BROUGHT), "state")
+_INSERTED = (*(one.name for one in _BROUGHT), "state", "partition_key")
 
 
 def _unnested(name: str, place: str, sent: Sequence[Sent]) -> TableValuedAlias:
@@ -51,8 +57,8 @@ def _insert(keyed: bool) -> Executable:
     rows = _unnested("given", "place", (*ROW, KEY) if keyed else ROW)
     kinds = _unnested("kinds", "kind", KIND if keyed else KIND_WITHOUT_KEYS)
     r, k = rows.c, kinds.c
-    values = _values(r.args, k)
-    source = rows.join(kinds, k.kind == r.kind)
+    values = [*_values(r.args, k), _partition_key(r.args, k)]
+    source = rows.join(kinds, k.kind == r.kind).outerjoin(partitions, partitions.c.queue == k.queue)
     if not keyed:
         chosen = select(*values).select_from(source).order_by(r.place)
         made = insert(jobs).from_select(_INSERTED, chosen, include_defaults=False).returning(*_returned()).cte("made")
@@ -69,7 +75,7 @@ def _insert(keyed: bool) -> Executable:
 
 
 def _values(args: ColumnElement[Any], kind: Any) -> list[ColumnElement[Any]]:
-    """What goes into the columns of :data:`_INSERTED`.
+    """What goes into the columns of :data:`_INSERTED`, but for the last.
 
     :param kind: the parameters of :data:`KIND` by name.
     """
@@ -86,6 +92,13 @@ def _value(kind: Any, of: Column[Any]) -> ColumnElement[Any]:
     return cast(sent, of.type) if travels_as_text else sent
 
 
+def _partition_key(args: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+    """The key of a job in its queue's present partition; null where it has none."""
+    fields = (kind.worker, cast(args, JSONB), cast(kind.meta, JSONB))
+    key = PartitionKey(partitions.c.epoch, partitions.c.by, *fields)
+    return case((partitions.c.by != literal_column("'{}'"), key))
+
+
 def _returned() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
     return (jobs.c.id, (jobs.c.state == state("scheduled")).label("waits"))
 
@@ -97,7 +110,8 @@ def insert_one() -> Executable:
     Arrays of one, and their join, cost the client and the server as much again as the row does.
     """
     kind = SimpleNamespace(**{one.name: parameter(one.name, one.type) for one in KIND_WITHOUT_KEYS})
-    made = select(*_values(parameter("args"), kind))
+    key = select(_partition_key(parameter("args"), kind)).where(partitions.c.queue == kind.queue)
+    made = select(*_values(parameter("args"), kind), key.scalar_subquery())
     return insert(jobs).from_select(_INSERTED, made, include_defaults=False).returning(*_returned())
 
 

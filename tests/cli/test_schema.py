@@ -21,12 +21,13 @@ def oban_sqla(*arguments: str, answer: str | None = None) -> Result:
 
 
 def execute(url: str, sql: str) -> list[asyncpg.Record]:
-    """Run a script; returns the tables of ours, with their schemas."""
+    """Run a script as psql does; returns the tables of ours, with their schemas."""
 
     async def run() -> list[asyncpg.Record]:
         connection = await asyncpg.connect(make_url(url).set(drivername="postgresql").render_as_string(False))
         try:
-            await connection.execute(sql)
+            for statement in sql.split(";\n\n"):
+                await connection.execute(statement)
             return await connection.fetch(
                 r"SELECT schemaname, tablename FROM pg_tables WHERE tablename LIKE 'oban\_%' ORDER BY 1, 2"
             )
@@ -119,3 +120,23 @@ def test_the_printed_sql_is_what_migrate_runs(empty_database: str, schema: list[
     assert f"have version {NEWEST} already" in result.output
     execute(empty_database, oban_sqla("sql", "--down", *schema).output)
     assert not tables(empty_database)
+
+
+def test_an_index_that_is_missing_is_built_again(empty_database: str) -> None:
+    oban_sqla("migrate", "--database-url", empty_database)
+    execute(empty_database, "DROP INDEX oban_jobs_ring_index")
+    result = oban_sqla("migrate", "--database-url", empty_database)
+    assert (result.exit_code, result.output) == (0, "built these indexes of the jobs table: oban_jobs_ring_index\n")
+    assert "already" in oban_sqla("migrate", "--database-url", empty_database).output
+
+
+def test_the_sql_of_an_upgrade_is_printed_alone(empty_database: str) -> None:
+    oban_sqla("migrate", "--database-url", empty_database, "--to", "1")
+    printed = oban_sqla("sql", "--from", "1").output
+    assert "CREATE TABLE IF NOT EXISTS oban_jobs" not in printed
+    assert printed.index("LOCK TABLE") > printed.index("INSERT INTO oban_schema")
+    halves = [oban_sqla("sql", "--from", "1", "--part", part).output for part in ("tables", "indexes")]
+    assert "CONCURRENTLY" not in halves[0]
+    assert printed == f"{halves[0][:-1]}\n\n{halves[1]}"
+    execute(empty_database, printed)
+    assert "already" in oban_sqla("migrate", "--database-url", empty_database).output

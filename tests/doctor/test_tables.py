@@ -108,15 +108,17 @@ async def test_a_missing_primary_key_and_an_index_of_yours(own_engine: AsyncEngi
     assert (await one(own_engine, "indexes")).found == "the jobs table has no primary key"
 
 
-async def test_the_trigger(own_engine: AsyncEngine) -> None:
-    await execute(own_engine, "ALTER TABLE oban_jobs DISABLE TRIGGER ALL")
+@pytest.mark.parametrize("name", ["oban_jobs_release_unique", "oban_jobs_mark_partition"])
+async def test_a_trigger_that_is_disabled_or_missing(own_engine: AsyncEngine, name: str) -> None:
+    assert (await one(own_engine, "triggers")).found == "the 2 triggers of the migration exist"
+    await execute(own_engine, f"ALTER TABLE oban_jobs DISABLE TRIGGER {name}")
     finding = await one(own_engine, "triggers")
-    assert finding.found == "the trigger oban_jobs_release_unique is disabled"
+    assert finding.found == f"the trigger {name} is disabled"
     await execute(own_engine, finding.advice)
     assert (await one(own_engine, "triggers")).status == "ok"
-    await execute(own_engine, "DROP TRIGGER oban_jobs_release_unique ON oban_jobs")
+    await execute(own_engine, f"DROP TRIGGER {name} ON oban_jobs")
     finding = await one(own_engine, "triggers")
-    assert (finding.status, finding.found) == ("problem", "the trigger oban_jobs_release_unique is missing")
+    assert (finding.status, finding.found) == ("problem", f"the trigger {name} is missing")
 
 
 async def test_states_of_a_future_version(own_engine: AsyncEngine) -> None:
@@ -156,6 +158,7 @@ async def test_privileges_that_are_missing_are_granted_by_the_advice(
     try:
         await execute(own_engine, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
         await execute(own_engine, f"GRANT INSERT, UPDATE, DELETE ON oban_leaders, oban_producers, oban_crons TO {role}")
+        await execute(own_engine, f"GRANT INSERT, UPDATE, DELETE ON oban_partitions, oban_rates TO {role}")
         await execute(own_engine, f"GRANT pg_read_all_stats TO {role}")
         finding = await one(limited, "privileges")
         assert (finding.status, finding.found) == (

@@ -17,7 +17,7 @@ QUERIES = {
           LEFT JOIN pg_attrdef ON adrelid = c.oid AND adnum = attnum
           LEFT JOIN pg_collation l ON l.oid = attcollation
          WHERE relnamespace = to_regnamespace(quote_ident(:schema)) AND relname LIKE 'oban%' AND relkind = 'r'
-           AND attnum > 0""",
+           AND attnum > 0 AND NOT attisdropped""",
     "constraints": """
         SELECT conname, contype::text, pg_get_constraintdef(oid) FROM pg_constraint
          WHERE connamespace = to_regnamespace(quote_ident(:schema)) AND conrelid::regclass::text LIKE '%oban%'""",

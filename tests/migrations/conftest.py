@@ -62,6 +62,31 @@ revision, down_revision = "b", "a"
 def upgrade(): migrations.upgrade(op, version=1, schema=os.environ.get("JOBS_SCHEMA"))
 def downgrade(): migrations.downgrade(op, version=0, schema=os.environ.get("JOBS_SCHEMA"))
 """
+TABLES = """
+import os
+from alembic import op
+from oban_sqla import migrations
+revision, down_revision = "c", "b"
+def upgrade(): migrations.upgrade(op, version=2, schema=os.environ.get("JOBS_SCHEMA"), part="tables")
+def downgrade(): migrations.downgrade(op, version=1, schema=os.environ.get("JOBS_SCHEMA"))
+"""
+INDEXES = """
+import os
+from alembic import op
+from oban_sqla import migrations
+revision, down_revision = "d", "c"
+def upgrade(): migrations.upgrade(op, version=2, schema=os.environ.get("JOBS_SCHEMA"), part="indexes")
+def downgrade(): pass
+"""
+ALL = """
+import os
+from alembic import op
+from oban_sqla import migrations
+revision, down_revision = "b", "a"
+def upgrade(): migrations.upgrade(op, schema=os.environ.get("JOBS_SCHEMA"))
+def downgrade(): migrations.downgrade(op, version=0, schema=os.environ.get("JOBS_SCHEMA"))
+"""
+CHAINS = {"one revision": {"b_jobs.py": ALL}, "halves": {"b_jobs.py": JOBS, "c.py": TABLES, "d.py": INDEXES}}
 
 
 @dataclass
@@ -83,13 +108,28 @@ class Project:
         return ran.stdout
 
 
+@pytest.fixture(params=CHAINS.values(), ids=CHAINS)
+def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
+    """A chain that reaches the newest version in one revision, or half by half."""
+    return made(tmp_path, request.param)
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    revisions = tmp_path / "revisions"
+def halves(tmp_path: Path) -> Project:
+    """A chain with a revision for version 1, and two for version 2."""
+    return made(tmp_path, CHAINS["halves"])
+
+
+@pytest.fixture
+def one_revision(tmp_path: Path) -> Project:
+    """A chain with one revision, which calls for the newest version."""
+    return made(tmp_path, CHAINS["one revision"])
+
+
+def made(directory: Path, jobs: dict[str, str]) -> Project:
+    revisions = directory / "revisions"
     (revisions / "versions").mkdir(parents=True)
-    (tmp_path / "alembic.ini").write_text(INI)
-    (revisions / "env.py").write_text(ENV)
-    (revisions / "script.py.mako").write_text("")
-    (revisions / "versions" / "a_users.py").write_text(USERS)
-    (revisions / "versions" / "b_jobs.py").write_text(JOBS)
-    return Project(tmp_path)
+    files = {"../../alembic.ini": INI, "../env.py": ENV, "../script.py.mako": "", "a_users.py": USERS, **jobs}
+    for name, content in files.items():
+        (revisions / "versions" / name).write_text(content)
+    return Project(directory)

@@ -46,12 +46,14 @@ async def test_printed_sql_makes_the_same_schema(
 
 
 async def execute(url: str, script: str) -> None:
-    """Run a script as `psql` does."""
+    """Run a script as `psql` does, one statement after the other."""
     engine = create_async_engine(url, isolation_level="AUTOCOMMIT")
     async with engine.connect() as connection:
         driver = (await connection.get_raw_connection()).driver_connection
         assert driver is not None
-        await driver.execute(script)
+        for statement in script.split(";\n\n"):
+            if statement.strip():
+                await driver.execute(statement)
     await engine.dispose()
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from oban_sqla import InvalidOption, Job, JobSpec, Unique, migrations, use_schema
+from oban_sqla.migrations.statements import down_statements
 from oban_sqla.models import metadata
 from tests.migrations.catalog import described
 from tests.support import eventually
@@ -164,10 +165,10 @@ async def test_a_version_that_there_is_not_and_newer_tables_are_left_alone(empty
 async def test_downgrade_leaves_nothing_even_twice(empty: AsyncEngine, empty_database: str) -> None:
     nothing = described(empty_database)
     await migrations.migrate(empty)
-    await run(empty, *migrations.down_statements(0))
+    await run(empty, *down_statements(0))
     assert described(empty_database) == nothing
     assert await migrations.version(empty) == 0
-    await run(empty, *migrations.down_statements(0))
+    await run(empty, *down_statements(0))
 
 
 async def test_tables_of_oban_py_become_ours_and_stay_theirs(
@@ -196,7 +197,7 @@ async def test_two_schemas_live_in_one_database(empty: AsyncEngine, empty_databa
     await migrations.migrate(empty, schema="other")
     assert await migrations.version(empty, schema="third") == 0
     assert described(empty_database, "other") == described(empty_database) == described(database_url)
-    await run(empty, *migrations.down_statements(0, schema="other"))
+    await run(empty, *down_statements(0, schema="other"))
     assert described(empty_database, "other")["tables"] == []
     assert described(empty_database) == described(database_url)
 
@@ -218,7 +219,7 @@ def test_version_that_is_not_there_is_refused(version: object) -> None:
     with pytest.raises(InvalidOption, match=message):
         migrations.up_statements(version)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match=message):
-        migrations.down_statements(version)  # type: ignore[arg-type]
+        down_statements(version)  # type: ignore[arg-type]
 
 
 def test_schema_with_quotes_is_refused() -> None:

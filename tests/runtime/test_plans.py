@@ -269,7 +269,7 @@ def test_a_thousand_kinds_of_jobs_are_not_looked_through_for_each(filled: Connec
             filled.execute(command.replace("SET ", "SET LOCAL ").encode())
         tree = plan(filled, insert_plain, {name: [] for name in arrays}, schema)
     joins = [node["Node Type"] for node in nodes(tree) if "Join" in node["Node Type"] or "Loop" in node["Node Type"]]
-    assert joins == ["Hash Join"]
+    assert set(joins) == {"Hash Join"}  # with the kinds, and with the few queues that are partitioned
 
 
 def test_a_check_that_finds_nothing_would_be_no_check(filled: Connection[Any], schema: str | None) -> None:

@@ -20,7 +20,11 @@ from .database import Database
 from .finding import Finding, ok, problem, warning
 
 PRIMARY_KEY = "oban_jobs_pkey"
-TRIGGER = "oban_jobs_release_unique"
+TRIGGERS = {
+    "oban_jobs_release_unique": "a finished unique job keeps its key, so that every later one counts as its duplicate",
+    "oban_jobs_mark_partition": "a job whose queue or arguments change counts in the limits of its old partition",
+}
+"""Each with what goes wrong without it."""
 REPAIR = "pipe the output of `oban-sqla sql` for this schema into psql: it creates what is missing"
 
 TUNED = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_analyze_scale_factor": 0.02, "fillfactor": 85.0}
@@ -73,17 +77,18 @@ def indexes(database: Database) -> Iterator[Finding]:
 
 
 def triggers(database: Database) -> Iterator[Finding]:
-    """The trigger that frees the key of a unique job."""
+    """The triggers that the migration creates on the jobs table."""
     found = {row.name: row.enabled for row in database.rows(catalog.TRIGGERS)}
-    why = "a finished unique job keeps its key, so that every later one counts as its duplicate"
-    if TRIGGER not in found:
-        yield problem(f"the trigger {TRIGGER} is missing", why, REPAIR)
-    elif found[TRIGGER] not in ("O", "A"):
-        enable = f"ALTER TABLE {database.jobs} ENABLE TRIGGER {TRIGGER}"
-        yield problem(f"the trigger {TRIGGER} is disabled", why, enable)
-    else:
-        others = len(found) - 1
-        yield ok(f"the trigger {TRIGGER} exists" + (f", and {others} more" if others else ""))
+    bad: list[Finding] = []
+    for name, why in TRIGGERS.items():
+        if name not in found:
+            bad.append(problem(f"the trigger {name} is missing", why, REPAIR))
+        elif found[name] not in ("O", "A"):
+            enable = f"ALTER TABLE {database.jobs} ENABLE TRIGGER {name}"
+            bad.append(problem(f"the trigger {name} is disabled", why, enable))
+    number = len(found) - len(TRIGGERS)
+    others = f", and {number} more" if number > 0 else ""
+    yield from bad or [ok(f"the {len(TRIGGERS)} triggers of the migration exist{others}")]
 
 
 def states(database: Database) -> Iterator[Finding]:
@@ -175,18 +180,23 @@ def _wrong(database: Database, index: Index, found: str, first: str) -> Finding:
 def _is_as_made(row: Any, index: Index) -> bool:
     """By its columns, and by the states and columns that its condition names; PostgreSQL rewrites the condition."""
     options = index.dialect_options["postgresql"]
-    keys = [column.name for column in index.columns]
+    keys = [_plain(getattr(key, "name", None) or str(key)) for key in index.expressions]
     where = str(options["where"])
     return (
-        [name.strip('"') for name in row.columns] == [*keys, *(options["include"] or ())]
+        [_plain(name) for name in row.columns] == [*keys, *(options["include"] or ())]
         and row.keys == len(keys)
         and row.unique == bool(index.unique)
         and _named(row.predicate or "") == _named(where)
     )
 
 
-def _named(condition: str) -> tuple[list[str], bool]:
-    return sorted(re.findall(r"'(\w+)'", condition)), "max_attempts" in condition
+def _plain(key: str) -> str:
+    return re.sub(r'::text|[" ()]', "", key)
+
+
+def _named(condition: str) -> tuple[list[str], list[str], bool]:
+    columns = re.findall(r"(\w+) IS NOT NULL", condition)
+    return sorted(re.findall(r"'(\w+)'", condition)), sorted(columns), "max_attempts" in condition
 
 
 def _number(text: str | None, default: float) -> float:

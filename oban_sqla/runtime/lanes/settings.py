@@ -18,6 +18,7 @@ PLAN_ALWAYS = ("SET plan_cache_mode = force_custom_plan",)
 PLAN_ONCE = (
     "SET plan_cache_mode = force_generic_plan",
     "SET enable_sort = off",
+    "SET enable_incremental_sort = off",  # of another index that begins with the same columns
     "SET enable_bitmapscan = off",
     "SET enable_mergejoin = off",
 )

@@ -1,0 +1,134 @@
+"""The SQL of the versions, in order, for a schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Literal, cast
+
+from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
+
+from ..errors import InvalidOption
+from ..models import metadata
+from . import v1, v2
+from .live import build, refuse_large, under_lock
+from .part import Part
+
+Which = Literal["tables", "indexes"]
+
+VERSIONS: tuple[Part, ...] = (Part(tables=v1.UP, down=v1.DOWN), v2.VERSION)
+CURRENT = len(VERSIONS)
+
+# CREATE SCHEMA IF NOT EXISTS would ask for the right to create one where it is there already.
+_CREATE_SCHEMA = """DO $$ BEGIN
+  IF to_regnamespace('{schema}') IS NULL THEN
+    CREATE SCHEMA {schema};
+  END IF;
+END $$"""
+
+_UNLESS_THERE = """DO $oban$ BEGIN
+  IF to_regclass('{prefix}oban_schema') IS NULL THEN
+{statements}
+  END IF;
+END $oban$"""
+
+
+def up_statements(
+    version: int | None = None, schema: str | None = None, *, part: Which | None = None, since: int = 0
+) -> list[str]:
+    """The SQL of an upgrade, in order.
+
+    :param version: the version to reach. Default: the newest.
+    :param schema: where the tables live. Default: that of ``use_schema``, or else what the search path finds.
+    :param part: ``"tables"``: all but indexes, for one transaction. ``"indexes"``: each statement for itself, outside
+        of a transaction. None: all of it for one transaction, which fails where the jobs table is too large for that.
+    :param since: the version that is there already. Default 0: all of it, which may be run again.
+    :raises InvalidOption: for a version or part that there is not.
+    """
+    target, prefix = checked(CURRENT if version is None else version), prefix_of(schema)
+    indexes = indexes_of(target)
+    if checked_part(part) == "indexes":
+        return build(prefix, indexes, concurrently=True)
+    statements = [_CREATE_SCHEMA.format(schema=prefix[:-1])] if prefix else []
+    for number, of in enumerate(VERSIONS[:target], 1):
+        if number > since:
+            statements += [_rendered(statement, prefix) for statement in of.tables]
+            statements.append(f"INSERT INTO {prefix}oban_schema (version) VALUES ({number}) ON CONFLICT DO NOTHING")
+    if part is None and indexes:
+        statements.append(refuse_large(prefix, indexes))
+    # Last, so that the lock on the jobs is held for as short a time as can be.
+    locked = [_rendered(statement, prefix) for of in VERSIONS[since:target] for statement in of.locked]
+    if locked:
+        statements.append(under_lock(prefix, locked))
+    return statements if part else statements + build(prefix, indexes, concurrently=False)
+
+
+def down_statements(version: int, schema: str | None = None, *, since: int = CURRENT) -> list[str]:
+    """The SQL of a downgrade to `version`, in order, for one transaction. Parameters as in :func:`up_statements`."""
+    target, prefix = checked(version), prefix_of(schema)
+    statements: list[str] = []
+    for number in range(since, target, -1):
+        of = VERSIONS[number - 1]
+        if number > 1:
+            forget = f"DELETE FROM {prefix}oban_schema WHERE version = {number}"
+            statements.append(
+                under_lock(prefix, [forget, *(_rendered(statement, prefix) for statement in of.unlocked)])
+            )
+        statements += [_rendered(statement, prefix) for statement in of.down]
+    return statements
+
+
+def unless_there(statements: list[str], schema: str | None) -> list[str]:
+    """Those that :func:`up_statements` gives for version 1 as one that does nothing where that is there.
+
+    For SQL that is printed: version 1 locks the jobs table without patience, so it must not run on a live one again.
+    """
+    prefix = prefix_of(schema)
+    own = {_rendered(statement, prefix) for statement in v1.UP}
+    first = [statement for statement in statements if statement in own]
+    if not first:
+        return statements
+    wrapped = "\n".join(f"    EXECUTE $v1${statement}$v1$;" for statement in first)
+    at = statements.index(first[0])
+    return [
+        *statements[:at],
+        _UNLESS_THERE.format(prefix=prefix, statements=wrapped),
+        *(statement for statement in statements[at:] if statement not in own),
+    ]
+
+
+def indexes_of(version: int) -> dict[str, str]:
+    """The indexes that versions up to this one build apart from their tables."""
+    return {name: definition for of in VERSIONS[:version] for name, definition in of.indexes.items()}
+
+
+def checked(version: object) -> int:
+    """`version`, if this package has it."""
+    if not isinstance(version, int) or not 0 <= version <= CURRENT:
+        raise InvalidOption(f"version: expected 0 (no tables) to {CURRENT}, got {version!r}")
+    return version
+
+
+def checked_part(part: object) -> Which | None:
+    """`part`, if it is one."""
+    if part not in (None, "tables", "indexes"):
+        raise InvalidOption(f'part: expected "tables", "indexes", or None for both, got {part!r}')
+    return part
+
+
+def prefix_of(schema: str | None) -> str:
+    """What stands before the name of a table: the schema, quoted, and a dot; blank for the search path."""
+    name = schema or metadata.schema
+    if name is None:
+        return ""
+    if set(name) & set("\"'{}"):
+        raise InvalidOption(f"schema: expected a name without quotes and braces, got {name!r}")
+    return _quote(name) + "."
+
+
+_quote: Callable[[str], str] = cast(Any, postgresql_dialect)().identifier_preparer.quote
+
+
+def _rendered(statement: str, prefix: str) -> str:
+    # Without blank lines, so that printed statements can be told apart by them.
+    return re.sub(r"\n\n+", "\n", statement.strip()).format(schema=prefix)
