@@ -3,7 +3,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-PYTEST_ARGS ?= -n auto --maxprocesses 4
+# More processes than cores: half of the time a test waits, for a timer or for another process.
+PYTEST_ARGS ?= -n 4 --dist worksteal
 
 BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed

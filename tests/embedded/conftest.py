@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,63 +15,42 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from oban_sqla.embedded import EmbeddedError
 from oban_sqla.embedded.binaries import Account, find
+from tests.forkserver import Program
 
 REPOSITORY = Path(__file__).parents[2]
-
-# Starts a server, says so, and does what it is told until its stdin ends.
-OWNER = """
-import json, os, signal, sys, time
-from oban_sqla import embedded
-
-options = json.loads(sys.argv[1])
-signal.signal(signal.SIGINT, lambda *_: None)
-stray = os.open("/dev/null", os.O_RDONLY)
-os.set_inheritable(stray, True)
-print("starting", flush=True)
-server = embedded.start(options["data"], options["settings"], options["bindir"])
-print(json.dumps({"url": server.url, "data": str(server.data)}), flush=True)
-for line in sys.stdin:
-    if line == "fork\\n" and (child := os.fork()) == 0:
-        os.close(0), os.close(1)
-        time.sleep(60)
-        os._exit(0)
-    if line == "stop\\n":
-        server.stop()
-    if line == "leave\\n":
-        break
-    print(json.dumps(child if line == "fork\\n" else None), flush=True)
-"""
 
 
 @dataclass
 class Owner:
     """A process with a server."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes] | Program
+    orders: IO[str]
+    answers: IO[str]
     url: str = ""
     data: Path = Path()
 
     def started(self) -> Owner:
         """Wait for the server."""
-        answer = json.loads(self._line())
+        answer = json.loads(self.line())
         self.url, self.data = answer["url"], Path(answer["data"])
         return self
 
     def tell(self, word: str) -> object:
         """Have it do something, and return its answer."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(f"{word}\n")
-        self.process.stdin.flush()
-        return None if word == "leave" else json.loads(self._line())
+        self.orders.write(f"{word}\n")
+        self.orders.flush()
+        return None if word == "leave" else json.loads(self.line())
 
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
+    def line(self) -> str:
+        """The next that it says."""
+        line = self.answers.readline()
         assert line, f"the owner ended: {self.process.wait()}"
         return line
 
@@ -108,29 +88,37 @@ def owner(place: Path) -> Iterator[OwnerFactory]:
 
     def start(data: Path | None = None, user: Account | None = None, bindir: Path | None = None) -> Owner:
         options = {"data": data and str(data), "settings": {"fsync": "off"}, "bindir": bindir and str(bindir)}
-        process = subprocess.Popen(
-            [sys.executable if user is None else python_of(user), "-c", OWNER, json.dumps(options)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd="/",
-            env=environment() | {"TMPDIR": str(place)},
-            start_new_session=True,
-            user=None if user is None else user.uid,
-            group=None if user is None else user.gid,
-            extra_groups=None if user is None else [],
-        )
-        owners.append(Owner(process))
-        assert owners[-1]._line() == "starting\n"
+        surroundings = environment() | {"TMPDIR": str(place)}
+        orders, ours = os.pipe()
+        answers, theirs = os.pipe()
+        process = _started(json.dumps(options), user, surroundings, orders, theirs)
+        os.close(orders)
+        os.close(theirs)
+        owners.append(Owner(process, os.fdopen(ours, "w"), os.fdopen(answers)))
+        assert owners[-1].line() == "starting\n"
         return owners[-1]
 
     yield start
     for one in owners:
         one.process.send_signal(signal.SIGKILL)
-        one.process.communicate()
+        one.process.wait()
+        with contextlib.suppress(BrokenPipeError):
+            one.orders.close()
+        one.answers.close()
     deadline = time.monotonic() + 10  # for their guards to end, before `place` goes
     while list(place.glob("oban-pg-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
+
+
+def _started(
+    options: str, user: Account | None, environment: dict[str, str], stdin: int, stdout: int
+) -> subprocess.Popen[bytes] | Program:
+    if user is None:
+        return Program("tests.embedded.owner", [options], Path("/"), environment).start([stdin, stdout, 2])
+    command = [python_of(user), "-m", "tests.embedded.owner", options]
+    return subprocess.Popen(
+        command, stdin=stdin, stdout=stdout, cwd="/", env=environment, user=user.uid, group=user.gid, extra_groups=[]
+    )
 
 
 def environment() -> dict[str, str]:

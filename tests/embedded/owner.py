@@ -1,0 +1,43 @@
+"""A process that starts a server, says so, and does what it is told until its stdin ends.
+
+``python -m tests.embedded.owner OPTIONS``, a JSON object with `data`, `settings` and `bindir`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+
+from oban_sqla import embedded
+
+
+def main(options: dict[str, str]) -> None:
+    os.setsid()
+    signal.signal(signal.SIGINT, lambda *_: None)
+    stray = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(stray, True)
+    print("starting", flush=True)
+    server = embedded.start(options["data"], options["settings"], options["bindir"])
+    print(json.dumps({"url": server.url, "data": str(server.data)}), flush=True)
+    for line in sys.stdin:
+        answer = None
+        match line.strip():
+            case "fork":
+                answer = os.fork()
+                if answer == 0:
+                    os.close(0)
+                    os.close(1)
+                    time.sleep(60)
+                    os._exit(0)
+            case "stop":
+                server.stop()
+            case _:
+                return
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
