@@ -12,7 +12,7 @@ from sqlalchemy.orm import sessionmaker
 from typing_extensions import Unpack
 
 from .control.crons import Crons
-from .control.jobs import Changes, Operations, Target
+from .control.jobs import Changes, JobChanges, Target
 from .control.queues import Queues
 from .control.results import result
 from .enqueueing.enqueue import enqueue
@@ -134,7 +134,7 @@ class Oban:
         self._places: Places | None = None
         # Given, and never written again.
         self._queues = Queues(self.engine, self.config, lambda: self._node)
-        self._jobs = Operations(self.engine, self.config, lambda: self._node)
+        self._jobs = JobChanges(self.engine, self.config, lambda: self._node)
         # What gives those jobs back that stop() could not end: written by stop(), taken by abandon().
         self._left: list[Ack] = []
 

@@ -107,9 +107,9 @@ async def _measure(scratch: Scratch, jobs: int, concurrency: tuple[int, ...], pr
         drains[number] = await measures.drain(scratch, number, jobs, report(f"running {number} at once"))
     latencies = {
         name: await measures.latency(
-            scratch, runtime, min(jobs, MOST_LATENCIES), report(f"from commit to start, {said}")
+            scratch, runtime, min(jobs, MOST_LATENCIES), report(f"from commit to start, {title}")
         )
-        for name, said, runtime in (
+        for name, title, runtime in (
             ("same_process", "same process", measures.same_process),
             ("by_notification", "by notification", measures.by_notification),
         )

@@ -95,9 +95,9 @@ def on_database(url: str | None, schema: str | None, work: Callable[[AsyncEngine
 
     async def run() -> T:
         try:
-            if (found := await reached(engine, schema)) < migrations.CURRENT:
+            if (version := await reached(engine, schema)) < migrations.CURRENT:
                 run_first = f"run `oban-sqla migrate{_schema_argument(schema)}` first"
-                raise SchemaOutdated(f"{migrations.described(found, schema)}; {run_first}")
+                raise SchemaOutdated(f"{migrations.described(version, schema)}; {run_first}")
             return await work(engine)
         finally:
             await engine.dispose()

@@ -192,8 +192,8 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, str, HTTPStatus |
             return "", "", HTTPStatus.BAD_REQUEST
 
 
-def _failed(status: HTTPStatus, method: str, said: str | None = None) -> bytes:
-    return _response(status, _JSON, as_json({"error": said or status.phrase}), method)
+def _failed(status: HTTPStatus, method: str, error: str | None = None) -> bytes:
+    return _response(status, _JSON, as_json({"error": error or status.phrase}), method)
 
 
 def _response(status: HTTPStatus, kind: str, body: bytes, method: str) -> bytes:

@@ -86,10 +86,10 @@ def list_queues(everything: bool, **where: Unpack[Where]) -> None:
     paused  whole: on all of its nodes; partly: on some of them; or no
     oldest  for how long the oldest available job has been due
     """
-    found = _read(where, census_of_all if everything else census)
+    overview = _read(where, census_of_all if everything else census)
     states = COUNTED + OTHERS if everything else COUNTED
     if where["as_json"]:
-        print_json([_as_dict(queue, states) for queue in found.queues])
+        print_json([_as_dict(queue, states) for queue in overview.queues])
         return
     columns = ("queue", *states, "limit", "nodes", "paused", "oldest")
     rows = (
@@ -101,7 +101,7 @@ def list_queues(everything: bool, **where: Unpack[Where]) -> None:
             queue.paused,
             _length(queue.oldest),
         )
-        for queue in found.queues
+        for queue in overview.queues
     )
     print_table(columns, rows, "there are no queues with jobs or nodes")
 

@@ -84,11 +84,11 @@ async def _migrate(engine: AsyncEngine, schema: str | None, version: int | None,
             if not yes:
                 click.confirm(f"downgrade{where} from version {before} to {target}: {lost}. Continue?", abort=True)
         # Another run may have been faster; the lock is taken only now, so that none waits for an answer.
-        found = await migrations.migrate(engine, schema, version=target)
+        before = await migrations.migrate(engine, schema, version=target)
         if lacking:
             return f"built these indexes of the jobs table{where}: {', '.join(lacking)}"
-        if found == target:
-            return f"the tables{where} have version {found} already"
-        return f"the tables{where} were changed from version {found} to {target}"
+        if before == target:
+            return f"the tables{where} have version {before} already"
+        return f"the tables{where} were changed from version {before} to {target}"
     finally:
         await engine.dispose()

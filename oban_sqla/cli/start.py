@@ -22,7 +22,7 @@ from .health import Address, AddressType
 from .process import run
 from .settings import FILE, Place, Settings, SettingsError, queues_from, settings
 from .settings import queues as queues_of
-from .target import Found, TargetError, load
+from .target import Loaded, TargetError, load
 
 
 class Queues(click.ParamType[dict[str, Queue]]):
@@ -101,32 +101,32 @@ def start(
         )
     if schema is not None:
         use_schema(schema)
-    found, title = load_all(targets)
-    if found is not None and click.get_current_context().get_parameter_source("url") is _COMMANDLINE:
+    loaded, title = load_all(targets)
+    if loaded is not None and click.get_current_context().get_parameter_source("url") is _COMMANDLINE:
         raise click.UsageError(f"--database-url can't be used with {title}, which has its own database")
     own = {"queues": queues, "node": node, "shutdown_grace": shutdown_grace}
     given = {name: value for name, value in own.items() if value is not None}
-    if isinstance(found, Oban):
-        _refuse_options(found, title, given, file)
-        oban = found
+    if isinstance(loaded, Oban):
+        _refuse_options(loaded, title, given, file)
+        oban = loaded
     else:
-        oban = _made(found, url, {"queues": {"default": Queue()}, **_options(file), **given})
+        oban = _made(loaded, url, {"queues": {"default": Queue()}, **_options(file), **given})
     if oban.config.queues and not list(workers):
-        if found is None:
+        if loaded is None:
             raise TargetError(f"{title} registers no workers; name the module with your @job functions")
         logger.warning("no workers are registered, so this node can run no jobs; import their modules in %s", title)
     sys.exit(run(oban, health or file.value("health")))
 
 
-def load_all(targets: Sequence[str]) -> tuple[Found, str]:
+def load_all(targets: Sequence[str]) -> tuple[Loaded, str]:
     """Import all `targets`.
 
     :returns: the object that one of them names, or None, and what messages call it.
     """
-    found = [(one, target) for target in targets if (one := load(target)) is not None]
-    if len(found) > 1:
-        raise click.UsageError(f"{found[0][1]} and {found[1][1]}: a process can run only one of them")
-    return found[0] if found else (None, ", ".join(targets))
+    loaded = [(one, target) for target in targets if (one := load(target)) is not None]
+    if len(loaded) > 1:
+        raise click.UsageError(f"{loaded[0][1]} and {loaded[1][1]}: a process can run only one of them")
+    return loaded[0] if loaded else (None, ", ".join(targets))
 
 
 def _options(file: Settings) -> dict[str, Any]:
@@ -154,14 +154,14 @@ def _refuse_options(oban: Oban, title: str, given: Iterable[str], file: Settings
             )
 
 
-def _made(found: AsyncEngine | async_sessionmaker[Any] | None, url: str | None, options: dict[str, Any]) -> Oban:
+def _made(loaded: AsyncEngine | async_sessionmaker[Any] | None, url: str | None, options: dict[str, Any]) -> Oban:
     """An Oban on the engine or sessionmaker that was named, or else on the URL."""
-    if isinstance(found, async_sessionmaker):
-        bind = found.kw.get("bind")
+    if isinstance(loaded, async_sessionmaker):
+        bind = loaded.kw.get("bind")
         if not isinstance(bind, AsyncEngine):
             raise TargetError(f"the sessionmaker is bound to {bind!r}; expected async_sessionmaker(an AsyncEngine)")
-        return Oban(bind, sessionmaker=found, **options)
-    engine = engine_for(url) if found is None else found
+        return Oban(bind, sessionmaker=loaded, **options)
+    engine = engine_for(url) if loaded is None else loaded
     # Jobs may ask for a session; what they read stays readable after their commit.
     return Oban(engine, sessionmaker=async_sessionmaker(engine, expire_on_commit=False), **options)
 

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from ..errors import closest
 from ..oban import Oban
 
-Found = Oban | AsyncEngine | async_sessionmaker[Any] | None
+Loaded = Oban | AsyncEngine | async_sessionmaker[Any] | None
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
 
@@ -28,7 +28,7 @@ class TargetError(click.ClickException):
     """The module, or what is named in it, can't be used."""
 
 
-def load(target: str) -> Found:
+def load(target: str) -> Loaded:
     """Import what `target` names, the current directory included, and return the object behind the colon.
 
     :returns: an Oban, an engine or a sessionmaker; None for a plain module.
@@ -67,16 +67,16 @@ def _require_parents(name: str) -> None:
     for end in range(1, len(parts) + 1):
         part = ".".join(parts[:end])
         try:
-            found = importlib.util.find_spec(part)
+            spec = importlib.util.find_spec(part)
         except Exception as error:  # finding app.jobs imports app
             raise TargetError(f"can't import {parts[0]}: {_reason(error)}") from error
-        if found is None:
+        if spec is None:
             parent = ".".join(parts[: end - 1])
             near = closest(parts[end - 1], _modules(parent))
             where = f"in {parent}" if parent else f"in {os.getcwd()}, nor installed"
             hint = f"; did you mean {'.'.join([*parts[: end - 1], near])}?" if near else ""
             raise TargetError(f"there is no module {parts[end - 1]!r} {where}{hint}")
-        if end < len(parts) and found.submodule_search_locations is None:
+        if end < len(parts) and spec.submodule_search_locations is None:
             raise TargetError(
                 f"{part} is a module, not a package, so there is no {name}; did you mean "
                 f"{part}:{'.'.join(parts[end:])}?"
@@ -87,39 +87,39 @@ def _modules(parent: str) -> list[str]:
     """The names beside the one that is missing."""
     if not parent:
         return [module.name for module in pkgutil.iter_modules([os.getcwd()])]
-    found = importlib.util.find_spec(parent)
-    places = None if found is None else found.submodule_search_locations
+    spec = importlib.util.find_spec(parent)
+    places = None if spec is None else spec.submodule_search_locations
     return [module.name for module in pkgutil.iter_modules(places or [])]
 
 
 def _reason(error: Exception) -> str:
     """The exception and the innermost line of a file that isn't Python's own machinery."""
-    said = " ".join(f"{type(error).__name__}: {error}".split())
+    text = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, SyntaxError):
-        return said
+        return text
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not _is_machinery(frame.filename)]
     if not frames:
-        return said
-    return f"{said} ({os.path.relpath(frames[-1].filename)}, line {frames[-1].lineno})"
+        return text
+    return f"{text} ({os.path.relpath(frames[-1].filename)}, line {frames[-1].lineno})"
 
 
 def _is_machinery(file: str) -> bool:
     return file.startswith("<frozen") or Path(__file__).parents[1] in Path(file).parents or "importlib" in file
 
 
-def _attribute(module: ModuleType, path: str) -> Found:
-    found: object = module
+def _attribute(module: ModuleType, path: str) -> Loaded:
+    loaded: object = module
     for name in path.split("."):
-        if not hasattr(found, name):
-            near = closest(name, dir(found))
+        if not hasattr(loaded, name):
+            near = closest(name, dir(loaded))
             hint = f"; did you mean {near!r}?" if near else ""
             raise TargetError(f"{module.__name__} has no {path!r}{hint}")
-        found = getattr(found, name)
-    if isinstance(found, ModuleType):
-        raise TargetError(f"{module.__name__}:{path} is a module; write {found.__name__}")
-    if isinstance(found, Oban | AsyncEngine | async_sessionmaker):
-        return found  # pyright: ignore[reportUnknownVariableType]
+        loaded = getattr(loaded, name)
+    if isinstance(loaded, ModuleType):
+        raise TargetError(f"{module.__name__}:{path} is a module; write {loaded.__name__}")
+    if isinstance(loaded, Oban | AsyncEngine | async_sessionmaker):
+        return loaded  # pyright: ignore[reportUnknownVariableType]
     raise TargetError(
         f"{module.__name__}:{path}: expected an Oban, an AsyncEngine or an async_sessionmaker, "
-        f"got {type(found).__name__}"
+        f"got {type(loaded).__name__}"
     )

@@ -57,8 +57,8 @@ MOST_SIGNALS = 1_000
 """Nodes of other programs are told of so many cancelled jobs at once; ours look for themselves."""
 
 
-class Operations:
-    """Changes jobs.
+class JobChanges:
+    """Makes the changes that operators ask for.
 
     :param node: gives the started node, if there is one.
     """
@@ -174,10 +174,10 @@ def _no_target(target: object) -> InvalidOption:
 
 def _ids_of(chosen: Select[Any]) -> Select[Any]:
     """`chosen`, a select of jobs, as a select of their ids."""
-    found = chosen.column_descriptions
-    entity = cast(Any, found[0].get("entity") if len(found) == 1 else None)
+    columns = chosen.column_descriptions
+    entity = cast(Any, columns[0].get("entity") if len(columns) == 1 else None)
     if entity is None or inspect(entity).mapper.class_ is not Job:
-        names = ", ".join(one["name"] for one in found)
+        names = ", ".join(column["name"] for column in columns)
         raise InvalidOption(f"expected select(Job) with any conditions, got a select of {names}")
     # An alias has its own column; the id of Job itself would add the whole table.
     return chosen.with_only_columns(entity.id, maintain_column_froms=True)
@@ -193,9 +193,9 @@ def _changed(session: Session, result: Any) -> Sequence[Row[Any]]:
 
 
 def _loaded(session: Session, rows: Sequence[Row[Any]]) -> list[Job]:
-    known: Any = session.identity_map
-    found = (known.get(identity_key(Job, row.id)) for row in rows)
-    return [job for job in found if isinstance(job, Job)]
+    identities: Any = session.identity_map
+    jobs = (identities.get(identity_key(Job, row.id)) for row in rows)
+    return [job for job in jobs if isinstance(job, Job)]
 
 
 def _values(connection: Connection, targets: Targets, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +224,7 @@ def _args(connection: Connection, targets: Targets, args: Mapping[str, Any]) -> 
     :raises InvalidArgs: when they don't fit, or JSON can't carry them.
     """
     names = connection.scalars(statements.workers_of(targets)).all()
-    known = [worker for name in names if (worker := workers.get(name)) is not None]
-    checked = [worker.checked_args(args) for worker in known]
+    registered = [worker for name in names if (worker := workers.get(name)) is not None]
+    checked = [worker.checked_args(args) for worker in registered]
     stored = checked[0] if len(names) == len(checked) == 1 else args
     return json.loads(encode(stored, "args", JobSpec.max_args_bytes))

@@ -16,7 +16,7 @@ with a version, called from the application's own revisions) is Oban's.
 
 **A live table.** An upgrade alters the jobs table under a lock that it asks for 50 ms at a time, and holds it until the
 transaction ends: some milliseconds when the revision does nothing else. Where the table has more than 1,000 pages (8
-MB), the indexes need a revision of their own, which builds them CONCURRENTLY::
+MB), the indexes need a separate revision, which builds them CONCURRENTLY::
 
     def upgrade():
         migrations.upgrade(op, version=2, part="tables")     # one revision

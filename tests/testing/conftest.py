@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, text
 
 from tests.testing import app
-from tests.testing.room import KINDS, Room
+from tests.testing.any_session import KINDS, AnySession
 
 
 @pytest.fixture(autouse=True)
@@ -17,29 +17,29 @@ def _no_calls_yet() -> None:
 
 
 @pytest.fixture(params=KINDS)
-def room(request: pytest.FixtureRequest, database_url: str, sync_engine: Engine) -> Iterator[Room]:
+def any_session(request: pytest.FixtureRequest, database_url: str, sync_engine: Engine) -> Iterator[AnySession]:
     """The test runs with each kind of session."""
-    yield from _room(request.param, database_url, sync_engine)
+    yield from _any_session(request.param, database_url, sync_engine)
 
 
 @pytest.fixture(params=[kind for kind in KINDS if kind != "plain"])
-def async_room(request: pytest.FixtureRequest, database_url: str, sync_engine: Engine) -> Iterator[Room]:
+def async_session(request: pytest.FixtureRequest, database_url: str, sync_engine: Engine) -> Iterator[AnySession]:
     """The test runs with an AsyncSession on either driver."""
-    yield from _room(request.param, database_url, sync_engine)
+    yield from _any_session(request.param, database_url, sync_engine)
 
 
 @pytest.fixture
-def plain_room(database_url: str, sync_engine: Engine) -> Iterator[Room]:
+def plain_session(database_url: str, sync_engine: Engine) -> Iterator[AnySession]:
     """The test runs with a Session."""
-    yield from _room("plain", database_url, sync_engine)
+    yield from _any_session("plain", database_url, sync_engine)
 
 
-def _room(kind: str, database_url: str, other: Engine) -> Iterator[Room]:
-    room = Room(database_url, kind)
+def _any_session(kind: str, database_url: str, other: Engine) -> Iterator[AnySession]:
+    any_session = AnySession(database_url, kind)
     try:
-        yield room
+        yield any_session
     finally:
-        room.close()
+        any_session.close()
     with other.connect() as connection:
         jobs, users = connection.execute(
             text("SELECT (SELECT count(*) FROM oban_jobs), to_regclass('testing_users')")

@@ -9,21 +9,21 @@ from sqlalchemy import update
 from oban_sqla import InvalidArgs, InvalidOption, Job, JobSpec
 from oban_sqla.testing import all_enqueued, assert_enqueued, drain, refute_enqueued
 from tests.testing import app
-from tests.testing.room import Room
+from tests.testing.any_session import AnySession
 
 
 class TestMatching:
-    def test_a_job_is_found_by_worker_and_a_part_of_its_args(self, room: Room) -> None:
-        room.add(app.send.new("ann", greeting="Hi"), app.send.new("bob"))
+    def test_a_job_is_found_by_worker_and_a_part_of_its_args(self, any_session: AnySession) -> None:
+        any_session.add(app.send.new("ann", greeting="Hi"), app.send.new("bob"))
 
-        [found] = room(assert_enqueued, worker=app.send, args={"to": "ann"})
+        [found] = any_session(assert_enqueued, worker=app.send, args={"to": "ann"})
         assert isinstance(found, Job)
         assert found.args == {"to": "ann", "greeting": "Hi"}
 
-    def test_jobs_that_were_only_added_count(self, room: Room) -> None:
-        room.session.add(app.send.new("ann"))
+    def test_jobs_that_were_only_added_count(self, any_session: AnySession) -> None:
+        any_session.session.add(app.send.new("ann"))
 
-        room(assert_enqueued, worker=app.send)
+        any_session(assert_enqueued, worker=app.send)
 
     @pytest.mark.parametrize(
         ("filters", "others"),
@@ -39,82 +39,84 @@ class TestMatching:
             ({"state": "available"}, {"state": ["scheduled", "completed"]}),
         ],
     )
-    def test_every_filter_narrows(self, room: Room, filters: dict[str, object], others: dict[str, object]) -> None:
+    def test_every_filter_narrows(
+        self, any_session: AnySession, filters: dict[str, object], others: dict[str, object]
+    ) -> None:
         options = app.send.options(priority=3, tags=["a", "b"], meta={"trace": {"id": 1, "at": "x"}})
-        room.add(options.new("ann", greeting="Hi"))
+        any_session.add(options.new("ann", greeting="Hi"))
 
-        room(assert_enqueued, **filters)
-        room(refute_enqueued, **others)
+        any_session(assert_enqueued, **filters)
+        any_session(refute_enqueued, **others)
         with pytest.raises(AssertionError):
-            room(assert_enqueued, **others)
+            any_session(assert_enqueued, **others)
         with pytest.raises(AssertionError):
-            room(refute_enqueued, **filters)
+            any_session(refute_enqueued, **filters)
 
-    def test_values_are_compared_as_json_carries_them(self, room: Room) -> None:
+    def test_values_are_compared_as_json_carries_them(self, any_session: AnySession) -> None:
         uuid = UUID(int=7)
-        room.add(JobSpec("x", {"id": str(uuid), "day": "2024-02-29", "pair": [1, 2]}))
+        any_session.add(JobSpec("x", {"id": str(uuid), "day": "2024-02-29", "pair": [1, 2]}))
 
-        room(assert_enqueued, args={"id": uuid, "day": date(2024, 2, 29), "pair": (1, 2)})
+        any_session(assert_enqueued, args={"id": uuid, "day": date(2024, 2, 29), "pair": (1, 2)})
 
-    def test_the_time_may_be_off_by_delta(self, room: Room) -> None:
-        room.add(app.send.options(schedule_in=3600).new("ann"))
+    def test_the_time_may_be_off_by_delta(self, any_session: AnySession) -> None:
+        any_session.add(app.send.options(schedule_in=3600).new("ann"))
         due = datetime.now(UTC) + timedelta(hours=1)
 
-        room(assert_enqueued, scheduled_at=due)
-        room(refute_enqueued, scheduled_at=due + timedelta(minutes=1))
-        room(assert_enqueued, scheduled_at=due + timedelta(minutes=1), delta=90)
-        room(assert_enqueued, scheduled_at=due + timedelta(minutes=1), delta=timedelta(minutes=2))
+        any_session(assert_enqueued, scheduled_at=due)
+        any_session(refute_enqueued, scheduled_at=due + timedelta(minutes=1))
+        any_session(assert_enqueued, scheduled_at=due + timedelta(minutes=1), delta=90)
+        any_session(assert_enqueued, scheduled_at=due + timedelta(minutes=1), delta=timedelta(minutes=2))
 
-    def test_jobs_that_wait_for_others_count(self, room: Room) -> None:
-        room.add(app.send.new("ann"))
-        room.wait(room.session.execute(update(Job).values(state="suspended")))
+    def test_jobs_that_wait_for_others_count(self, any_session: AnySession) -> None:
+        any_session.add(app.send.new("ann"))
+        any_session.wait(any_session.session.execute(update(Job).values(state="suspended")))
 
-        room(assert_enqueued, worker=app.send)
+        any_session(assert_enqueued, worker=app.send)
 
-    def test_jobs_that_have_run_do_not_count_unless_their_state_is_asked_for(self, room: Room) -> None:
-        room.add(app.send.new("ann"), app.breaks.new())
-        room(drain)
+    def test_jobs_that_have_run_do_not_count_unless_their_state_is_asked_for(self, any_session: AnySession) -> None:
+        any_session.add(app.send.new("ann"), app.breaks.new())
+        any_session(drain)
 
-        room(refute_enqueued)
-        room(assert_enqueued, worker=app.breaks, state="retryable")
-        room(assert_enqueued, state=["retryable", "completed"], count=2)
+        any_session(refute_enqueued)
+        any_session(assert_enqueued, worker=app.breaks, state="retryable")
+        any_session(assert_enqueued, state=["retryable", "completed"], count=2)
 
-    def test_all_are_listed_with_the_newest_last(self, room: Room) -> None:
-        room.add(app.send.new("ann"))
-        room.add(app.send.new("bob"), app.resize.new(1))
+    def test_all_are_listed_with_the_newest_last(self, any_session: AnySession) -> None:
+        any_session.add(app.send.new("ann"))
+        any_session.add(app.send.new("bob"), app.resize.new(1))
 
-        assert [found.args["to"] for found in room(all_enqueued, worker=app.send)] == ["ann", "bob"]
-        assert len(room(all_enqueued)) == 3
-        assert room(all_enqueued, queue="nowhere") == []
+        assert [found.args["to"] for found in any_session(all_enqueued, worker=app.send)] == ["ann", "bob"]
+        assert len(any_session(all_enqueued)) == 3
+        assert any_session(all_enqueued, queue="nowhere") == []
 
-    def test_count_is_exact(self, room: Room) -> None:
-        room.add(app.send.new("ann"), app.send.new("bob"))
+    def test_count_is_exact(self, any_session: AnySession) -> None:
+        any_session.add(app.send.new("ann"), app.send.new("bob"))
 
-        assert len(room(assert_enqueued, worker=app.send, count=2)) == 2
+        assert len(any_session(assert_enqueued, worker=app.send, count=2)) == 2
         with pytest.raises(AssertionError, match=r"expected 3 jobs to be enqueued with worker='.*send'; there is 2"):
-            room(assert_enqueued, worker=app.send, count=3)
+            any_session(assert_enqueued, worker=app.send, count=3)
         with pytest.raises(AssertionError, match="expected 1 job to be enqueued; there is 2"):
-            room(assert_enqueued, count=1)
+            any_session(assert_enqueued, count=1)
 
 
 class TestMessages:
-    def said(self, room: Room, **filters: object) -> list[str]:
+    def said(self, any_session: AnySession, **filters: object) -> list[str]:
         with pytest.raises(AssertionError) as raised:
-            room(assert_enqueued, **filters)
+            any_session(assert_enqueued, **filters)
         return str(raised.value).splitlines()
 
-    def test_an_empty_table_is_called_empty(self, room: Room) -> None:
-        assert self.said(room, worker=app.send) == [
+    def test_an_empty_table_is_called_empty(self, any_session: AnySession) -> None:
+        assert self.said(any_session, worker=app.send) == [
             "expected a job to be enqueued with worker='tests.testing.app.send'; there is none",
             "No job is in the table, as this session's transaction sees it.",
         ]
 
-    def test_the_nearest_comes_first_with_what_differs(self, room: Room) -> None:
-        room.add(app.resize.new(1))
-        room.add(app.send.options(queue="slow").new("bob"))
-        room.add(app.send.new("bob", greeting="Hi"))
+    def test_the_nearest_comes_first_with_what_differs(self, any_session: AnySession) -> None:
+        any_session.add(app.resize.new(1))
+        any_session.add(app.send.options(queue="slow").new("bob"))
+        any_session.add(app.send.new("bob", greeting="Hi"))
 
-        first, header, *others = self.said(room, worker=app.send, args={"to": "ann"}, queue="mail")
+        first, header, *others = self.said(any_session, worker=app.send, args={"to": "ann"}, queue="mail")
         assert first == (
             "expected a job to be enqueued with worker='tests.testing.app.send', args={'to': 'ann'}, queue='mail'; "
             "there is none"
@@ -128,45 +130,47 @@ class TestMessages:
         assert others[0].startswith("  job ")
         assert ", available, tests.testing.app.send in queue 'mail': " in others[0]
 
-    def test_a_job_that_matches_but_has_run_is_named(self, room: Room) -> None:
-        room.add(app.send.new("ann"))
-        room(drain)
+    def test_a_job_that_matches_but_has_run_is_named(self, any_session: AnySession) -> None:
+        any_session.add(app.send.new("ann"))
+        any_session(drain)
 
-        *_, last = self.said(room, worker=app.send)
+        *_, last = self.said(any_session, worker=app.send)
         assert last.endswith("completed, tests.testing.app.send in queue 'mail': it is completed")
 
-    def test_nested_args_are_compared_down_to_the_value(self, room: Room) -> None:
-        room.add(JobSpec("x", {"user": {"id": 7, "flags": [True], "name": "ann"}}))
+    def test_nested_args_are_compared_down_to_the_value(self, any_session: AnySession) -> None:
+        any_session.add(JobSpec("x", {"user": {"id": 7, "flags": [True], "name": "ann"}}))
 
-        *_, last = self.said(room, args={"user": {"id": 8, "flags": [True], "age": 3}})
+        *_, last = self.said(any_session, args={"user": {"id": 8, "flags": [True], "age": 3}})
         assert last.endswith(
             ": args['user']['id'] is 7, not 8; args['user'] has no 'age' (there is 'id', 'name', 'flags')"
         )
 
-    def test_true_is_not_one(self, room: Room) -> None:
-        room.add(JobSpec("x", {"flag": 1}))
+    def test_true_is_not_one(self, any_session: AnySession) -> None:
+        any_session.add(JobSpec("x", {"flag": 1}))
 
-        assert self.said(room, args={"flag": True})[-1].endswith(": args['flag'] is 1, not True")
+        assert self.said(any_session, args={"flag": True})[-1].endswith(": args['flag'] is 1, not True")
 
-    def test_tags_priority_and_time_say_what_they_are(self, room: Room) -> None:
-        room.add(app.send.options(tags=["a"], schedule_in=60).new("ann"))
+    def test_tags_priority_and_time_say_what_they_are(self, any_session: AnySession) -> None:
+        any_session.add(app.send.options(tags=["a"], schedule_in=60).new("ann"))
 
-        *_, last = self.said(room, tags=["a", "b"], priority=2, scheduled_at=datetime.now(UTC) + timedelta(seconds=360))
+        *_, last = self.said(
+            any_session, tags=["a", "b"], priority=2, scheduled_at=datetime.now(UTC) + timedelta(seconds=360)
+        )
         assert "tags are ['a'], without ['b']; priority is 0; scheduled_at is 2" in last
         assert last.endswith("s earlier")
 
-    def test_many_jobs_are_cut_short(self, room: Room) -> None:
-        room.add(*(app.send.new("bob") for _ in range(15)))
+    def test_many_jobs_are_cut_short(self, any_session: AnySession) -> None:
+        any_session.add(*(app.send.new("bob") for _ in range(15)))
 
-        lines = self.said(room, args={"to": "ann"})
+        lines = self.said(any_session, args={"to": "ann"})
         assert len(lines) == 2 + 10 + 1
         assert lines[-1] == "  … and 5 more"
 
-    def test_refute_lists_what_is_there(self, room: Room) -> None:
-        room.add(app.send.new("ann"))
+    def test_refute_lists_what_is_there(self, any_session: AnySession) -> None:
+        any_session.add(app.send.new("ann"))
 
         with pytest.raises(AssertionError) as raised:
-            room(refute_enqueued, worker=app.send)
+            any_session(refute_enqueued, worker=app.send)
         first, second = str(raised.value).splitlines()
         assert first == "expected no job to be enqueued with worker='tests.testing.app.send'; there is 1"
         assert second.endswith("in queue 'mail' matches: args {'to': 'ann'}")
@@ -186,10 +190,12 @@ class TestMistakes:
             ({"count": 0}, "count must be 1 or more, got 0; use refute_enqueued for none"),
         ],
     )
-    def test_a_filter_that_can_not_be_says_so(self, room: Room, filters: dict[str, object], message: str) -> None:
+    def test_a_filter_that_can_not_be_says_so(
+        self, any_session: AnySession, filters: dict[str, object], message: str
+    ) -> None:
         with pytest.raises(InvalidOption, match=message):
-            room(assert_enqueued, **filters)
+            any_session(assert_enqueued, **filters)
 
-    def test_args_that_json_can_not_carry_are_refused(self, room: Room) -> None:
+    def test_args_that_json_can_not_carry_are_refused(self, any_session: AnySession) -> None:
         with pytest.raises(InvalidArgs, match="args: JSON can't carry it"):
-            room(assert_enqueued, args={"x": object()})
+            any_session(assert_enqueued, args={"x": object()})

@@ -23,8 +23,8 @@ from oban_sqla import (
 )
 from oban_sqla.testing import assert_enqueued, perform, refute_enqueued
 from tests.testing import app
+from tests.testing.any_session import AnySession
 from tests.testing.app import Broken, User
-from tests.testing.room import Room
 
 
 class TestWithoutDatabase:
@@ -117,59 +117,59 @@ class TestWithoutDatabase:
             perform(app.welcome_plain.new(user_id=1))
 
 
-def performed(room: Room, name: str, then: str) -> Any:
-    """`name` added by a job that asks for a session, on the room's."""
-    if room.is_async:
-        return room.wait(perform(app.add_and.new(name, then), session=room.session))
-    return perform(app.add_plain_and.new(name, then), session=room.session)
+def performed(any_session: AnySession, name: str, then: str) -> Any:
+    """`name` added by a job that asks for a session, on the any_session's."""
+    if any_session.is_async:
+        return any_session.wait(perform(app.add_and.new(name, then), session=any_session.session))
+    return perform(app.add_plain_and.new(name, then), session=any_session.session)
 
 
 class TestWithSession:
-    def test_the_job_gets_the_very_session(self, room: Room) -> None:
+    def test_the_job_gets_the_very_session(self, any_session: AnySession) -> None:
         user = User(name="ann")
-        room.add(user)
-        if room.is_async:
-            room.wait(perform(app.welcome.new(user_id=user.id), session=room.session))
+        any_session.add(user)
+        if any_session.is_async:
+            any_session.wait(perform(app.welcome.new(user_id=user.id), session=any_session.session))
         else:
-            perform(app.welcome_plain.new(user_id=user.id), session=room.session)
+            perform(app.welcome_plain.new(user_id=user.id), session=any_session.session)
         assert user.welcomed == 1
-        assert not room.session.dirty
+        assert not any_session.session.dirty
 
-    def test_a_plain_function_works_below_an_async_session(self, async_room: Room) -> None:
+    def test_a_plain_function_works_below_an_async_session(self, async_session: AnySession) -> None:
         user = User(name="ann")
-        async_room.add(user)
-        async_room.sync(lambda session: perform(app.welcome_plain.new(user_id=user.id), session=session))
+        async_session.add(user)
+        async_session.sync(lambda session: perform(app.welcome_plain.new(user_id=user.id), session=session))
         assert user.welcomed == 1
 
     @pytest.mark.parametrize("then", ["nothing", "snooze", "record", "raise a snooze", "raise a record"])
-    def test_what_ended_well_stays(self, room: Room, then: str) -> None:
-        performed(room, "kept", then)
-        assert room.names == ["kept"]
+    def test_what_ended_well_stays(self, any_session: AnySession, then: str) -> None:
+        performed(any_session, "kept", then)
+        assert any_session.names == ["kept"]
 
     @pytest.mark.parametrize("then", ["raise", "cancel", "discard", "record what JSON can't carry"])
-    def test_what_failed_is_rolled_back_and_the_rest_stays(self, room: Room, then: str) -> None:
-        room.add(User(name="mine"))
+    def test_what_failed_is_rolled_back_and_the_rest_stays(self, any_session: AnySession, then: str) -> None:
+        any_session.add(User(name="mine"))
         with contextlib.suppress(Broken, InvalidArgs):
-            performed(room, "lost", then)
-        assert room.names == ["mine"]
+            performed(any_session, "lost", then)
+        assert any_session.names == ["mine"]
 
-    def test_its_commit_is_refused(self, room: Room) -> None:
-        room.add(User(name="mine"))
+    def test_its_commit_is_refused(self, any_session: AnySession) -> None:
+        any_session.add(User(name="mine"))
         with pytest.raises(ObanError, match=r"commit\(\) inside a job"):
-            performed(room, "lost", "commit")
-        assert room.names == ["mine"]
-        room.commit()
-        assert room.names == ["mine"]
+            performed(any_session, "lost", "commit")
+        assert any_session.names == ["mine"]
+        any_session.commit()
+        assert any_session.names == ["mine"]
 
-    def test_a_session_of_the_other_kind_is_refused(self, plain_room: Room, database_url: str) -> None:
+    def test_a_session_of_the_other_kind_is_refused(self, plain_session: AnySession, database_url: str) -> None:
         with pytest.raises(InvalidOption, match="asks for Session, got a AsyncSession"):
             perform(app.welcome_plain.new(user_id=1), session=AsyncSession())
 
-    def test_jobs_that_it_enqueues_can_be_asserted(self, async_room: Room) -> None:
-        async_room.wait(perform(app.count_down.new(left=2), session=async_room.session))
-        async_room(assert_enqueued, worker=app.count_down, args={"left": 1}, count=1)
+    def test_jobs_that_it_enqueues_can_be_asserted(self, async_session: AnySession) -> None:
+        async_session.wait(perform(app.count_down.new(left=2), session=async_session.session))
+        async_session(assert_enqueued, worker=app.count_down, args={"left": 1}, count=1)
 
-    def test_jobs_that_a_failed_one_enqueues_are_gone(self, async_room: Room) -> None:
+    def test_jobs_that_a_failed_one_enqueues_are_gone(self, async_session: AnySession) -> None:
         with pytest.raises(Broken):
-            async_room.wait(perform(app.count_down_and_break.new(left=2), session=async_room.session))
-        async_room(refute_enqueued)
+            async_session.wait(perform(app.count_down_and_break.new(left=2), session=async_session.session))
+        async_session(refute_enqueued)

@@ -76,7 +76,7 @@ def _examine(connection: Connection, pooled: bool | str, heartbeat: Heartbeat) -
     connection.execute(READ_ONLY)
     bounds.execute(connection, limit=str(PATIENCE))
     database = Database(connection, pooled, heartbeat)
-    found = [finding for check in OF_THE_SERVER for finding in _findings(check, database)]
+    findings = [finding for check in OF_THE_SERVER for finding in _findings(check, database)]
     if database.server.jobs is None:
         missing = problem(
             f"no oban_sqla tables found: there is no {database.jobs}",
@@ -84,20 +84,20 @@ def _examine(connection: Connection, pooled: bool | str, heartbeat: Heartbeat) -
             "run oban-sqla migrate, or oban_sqla.migrations.upgrade(op) in an Alembic revision; or check the "
             "database URL",
         )
-        return [*found, replace(missing, check="schema_version")]
-    return [*found, *(finding for check in OF_THE_TABLES for finding in _findings(check, database))]
+        return [*findings, replace(missing, check="schema_version")]
+    return [*findings, *(finding for check in OF_THE_TABLES for finding in _findings(check, database))]
 
 
 def _findings(check: Check, database: Database) -> list[Finding]:
     """What a check finds. What fails in it is undone, so that the others go on."""
     try:
         with database.connection.begin_nested():
-            found = list(check(database))
+            findings = list(check(database))
     except SQLAlchemyError as error:
         if database.connection.invalidated:
             raise
-        found = [skipped(_reason(error))]
-    return [replace(finding, check=check.__name__) for finding in found]
+        findings = [skipped(_reason(error))]
+    return [replace(finding, check=check.__name__) for finding in findings]
 
 
 def _reason(error: SQLAlchemyError) -> str:

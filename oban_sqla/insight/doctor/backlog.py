@@ -33,9 +33,9 @@ def backlog(database: Database) -> Iterator[Finding]:
     oldest: dict[str, float] = {}
     for row in heads.execute(database.connection, most=MOST_HEADS):
         oldest[row.queue] = max(oldest.get(row.queue, 0.0), 0.0 if row.seconds is None else row.seconds)
-    found = [finding for queue, age in oldest.items() for finding in _waiting(database, queue, age)]
+    findings = [finding for queue, age in oldest.items() for finding in _waiting(database, queue, age)]
     longest = max(oldest.values(), default=0.0)
-    yield from found or [
+    yield from findings or [
         ok(f"queues with waiting jobs: {len(oldest)}, the oldest job for {span(longest)}" if oldest else "no jobs wait")
     ]
 
@@ -96,9 +96,9 @@ def large_jobs(database: Database) -> Iterator[Finding]:
     [table] = database.rows(catalog.TABLE)
     blocks = max(table.bytes / 8192, 1)
     row = sample.execute(database.connection, percent=min(100.0 * SAMPLED_BLOCKS / blocks, 100.0)).one()
-    found: list[Finding] = []
+    findings: list[Finding] = []
     if row.jobs and row.args > LARGE_ON_AVERAGE:
-        found.append(
+        findings.append(
             warning(
                 f"args take {row.args:,.0f} bytes on average ({row.jobs:,} jobs sampled)",
                 "PostgreSQL stores such values apart; each fetch, ack and prune has to read or write them, too",
@@ -107,11 +107,11 @@ def large_jobs(database: Database) -> Iterator[Finding]:
         )
     for what, largest in (("args", row.largest_args), ("errors", row.largest_errors)):
         if row.jobs and largest > LARGE:
-            found.append(
+            findings.append(
                 warning(
                     f"{what} of a job take {largest:,} bytes ({row.jobs:,} jobs sampled)",
                     "a fetch transfers them to the node, and each change of the job copies its row",
                     "store large data elsewhere" if what == "args" else "lower max_attempts, or prune sooner",
                 )
             )
-    yield from found or [ok(f"args and errors are small ({row.jobs:,} jobs sampled)")]
+    yield from findings or [ok(f"args and errors are small ({row.jobs:,} jobs sampled)")]

@@ -24,10 +24,10 @@ MOST = 1_000
 def living_nodes(database: Database) -> Iterator[Finding]:
     """The nodes that are alive, and those that send no heartbeat although they are connected."""
     alive = database.roster.alive
-    found: list[Finding] = []
+    findings: list[Finding] = []
     if silent := [member for member in alive if member.is_late]:
         longest = max(member.silent or 0.0 for member in silent)
-        found.append(
+        findings.append(
             warning(
                 f"{_named(silent)} sent no heartbeat for {span(longest)}, but {_is(silent)} still connected",
                 "a job blocks the event loop, or the process is stopped: such a node fetches nothing, and its jobs "
@@ -36,7 +36,7 @@ def living_nodes(database: Database) -> Iterator[Finding]:
             )
         )
     if early := [member for member in database.roster.members if (member.silent or 0.0) < FUTURE]:
-        found.append(
+        findings.append(
             warning(
                 f"{_named(early)} sent a heartbeat from the future",
                 "the server's clock was set back; until it catches up, the death of such a node may not be noticed",
@@ -46,7 +46,7 @@ def living_nodes(database: Database) -> Iterator[Finding]:
     foreign = [member for member in alive if not member.is_ours]
     others = f", {len(nodes(foreign))} of another program" if foreign else ""
     running = f"{_count(alive)}{others}: {listed(nodes(alive))}" if alive else "no node is running"
-    yield from found or [ok(running)]
+    yield from findings or [ok(running)]
 
 
 def leader(database: Database) -> Iterator[Finding]:

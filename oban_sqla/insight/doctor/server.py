@@ -30,17 +30,19 @@ SHORT_TRANSACTION = 60_000
 
 def server_version(database: Database) -> Iterator[Finding]:
     """Whether this version of PostgreSQL is supported."""
-    major, said = database.server.version // 10_000, database.server.said
+    major, version = database.server.version // 10_000, database.server.said
     if major < OLDEST:
         why = "statements and migrations use features that this version does not have"
-        yield problem(f"PostgreSQL {said} is older than {OLDEST}", why, f"upgrade the server to {OLDEST} or newer")
+        yield problem(f"PostgreSQL {version} is older than {OLDEST}", why, f"upgrade the server to {OLDEST} or newer")
     elif major > NEWEST:
         why = f"this package was tested with versions {OLDEST} to {NEWEST}"
         yield warning(
-            f"PostgreSQL {said} is newer than {NEWEST}", why, "upgrade this package, or test your jobs on this version"
+            f"PostgreSQL {version} is newer than {NEWEST}",
+            why,
+            "upgrade this package, or test your jobs on this version",
         )
     else:
-        yield ok(f"PostgreSQL {said}")
+        yield ok(f"PostgreSQL {version}")
 
 
 def standby(database: Database) -> Iterator[Finding]:
@@ -111,8 +113,8 @@ def connections(database: Database) -> Iterator[Finding]:
 
 def timeouts(database: Database) -> Iterator[Finding]:
     """Whether timeouts of this role end statements of the nodes, or sessions of jobs."""
-    found = list(_harmful(database))
-    yield from found or [ok("no timeout of this role is too short for the nodes")]
+    findings = list(_harmful(database))
+    yield from findings or [ok("no timeout of this role is too short for the nodes")]
 
 
 def _harmful(database: Database) -> Iterator[Finding]:

@@ -34,11 +34,11 @@ SLOW = (
 
 def oldest_transaction(database: Database) -> Iterator[Finding]:
     """What keeps vacuum from removing dead rows, and for how long."""
-    found = [*_open(database), *_prepared(database), *_replicas(database)]
+    findings = [*_open(database), *_prepared(database), *_replicas(database)]
     if not database.server.sees:
         role = database.server.role
-        found.append(skipped(f"{role} can't see the transactions of other roles: GRANT pg_read_all_stats TO {role}"))
-    yield from found or [ok(f"no transaction has been open for more than {span(OLD)}")]
+        findings.append(skipped(f"{role} can't see the transactions of other roles: GRANT pg_read_all_stats TO {role}"))
+    yield from findings or [ok(f"no transaction has been open for more than {span(OLD)}")]
 
 
 def _open(database: Database) -> Iterator[Finding]:
@@ -107,9 +107,9 @@ def bloat(database: Database) -> Iterator[Finding]:
         size = sum(row.bytes for row in rows)
         yield ok(f"the jobs table has not been analysed yet, so there is no estimate; it takes {_bytes(size)}")
         return
-    found = [finding for row in analysed if (finding := _swollen(database, row)) is not None]
+    findings = [finding for row in analysed if (finding := _swollen(database, row)) is not None]
     total = sum(row.bytes for row in rows)
-    yield from found or [ok(f"the jobs table and its indexes take {_bytes(total)}, about as much as they need")]
+    yield from findings or [ok(f"the jobs table and its indexes take {_bytes(total)}, about as much as they need")]
 
 
 def _swollen(database: Database, row: Any) -> Finding | None:

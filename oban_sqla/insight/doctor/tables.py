@@ -33,16 +33,16 @@ TUNED = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_analyze_scale_facto
 
 def schema_version(database: Database) -> Iterator[Finding]:
     """The version of the tables, and whether all columns exist."""
-    found = newest.execute(database.connection).scalar_one() or 0
-    if found > CURRENT:
+    version = newest.execute(database.connection).scalar_one() or 0
+    if version > CURRENT:
         yield warning(
-            f"the tables have version {found}, and this package knows {CURRENT}",
+            f"the tables have version {version}, and this package knows {CURRENT}",
             "a newer version of this package has migrated them, and this version does not know what it relies on",
             "upgrade this package on every node",
         )
-    elif found < CURRENT:
+    elif version < CURRENT:
         yield problem(
-            f"the tables have version {found}, and this package needs {CURRENT}",
+            f"the tables have version {version}, and this package needs {CURRENT}",
             "nodes of this version don't start",
             "run oban-sqla migrate, or oban_sqla.migrations.upgrade(op) in an Alembic revision",
         )
@@ -52,8 +52,8 @@ def schema_version(database: Database) -> Iterator[Finding]:
     if missing:
         names = [f"{table}.{column}" for table, column in missing]
         yield problem(f"columns are missing: {listed(names)}", "statements that use them fail", REPAIR)
-    elif found == CURRENT:
-        yield ok(f"the tables have version {found}")
+    elif version == CURRENT:
+        yield ok(f"the tables have version {version}")
 
 
 def indexes(database: Database) -> Iterator[Finding]:
@@ -78,25 +78,25 @@ def indexes(database: Database) -> Iterator[Finding]:
 
 def triggers(database: Database) -> Iterator[Finding]:
     """The triggers that the migration creates on the jobs table."""
-    found = {row.name: row.enabled for row in database.rows(catalog.TRIGGERS)}
-    bad: list[Finding] = []
+    enabled = {row.name: row.enabled for row in database.rows(catalog.TRIGGERS)}
+    findings: list[Finding] = []
     for name, why in TRIGGERS.items():
-        if name not in found:
-            bad.append(problem(f"the trigger {name} is missing", why, REPAIR))
-        elif found[name] not in ("O", "A"):
+        if name not in enabled:
+            findings.append(problem(f"the trigger {name} is missing", why, REPAIR))
+        elif enabled[name] not in ("O", "A"):
             enable = f"ALTER TABLE {database.jobs} ENABLE TRIGGER {name}"
-            bad.append(problem(f"the trigger {name} is disabled", why, enable))
-    number = len(found) - len(TRIGGERS)
+            findings.append(problem(f"the trigger {name} is disabled", why, enable))
+    number = len(enabled) - len(TRIGGERS)
     others = f", and {number} more" if number > 0 else ""
-    yield from bad or [ok(f"the {len(TRIGGERS)} triggers of the migration exist{others}")]
+    yield from findings or [ok(f"the {len(TRIGGERS)} triggers of the migration exist{others}")]
 
 
 def states(database: Database) -> Iterator[Finding]:
     """The states that a job can have."""
-    found = [row.state for row in database.rows(catalog.STATES)]
-    if missing := {state.value for state in JobState} - set(found):
+    names = [row.state for row in database.rows(catalog.STATES)]
+    if missing := {state.value for state in JobState} - set(names):
         yield problem(f"oban_job_state lacks {listed(missing)}", "jobs can't be put into such a state", REPAIR)
-    unknown = [state for state in found if state not in set(JobState)]
+    unknown = [state for state in names if state not in set(JobState)]
     if unknown:
         common = {state for row in database.rows(catalog.COMMON_STATES) for state in row.states or ()}
         used = f"; by the table's statistics jobs are {listed(common & set(unknown))}" if common & set(unknown) else ""
@@ -106,32 +106,32 @@ def states(database: Database) -> Iterator[Finding]:
             "upgrade this package to the version that added them",
         )
     if not (missing or unknown):
-        yield ok(f"oban_job_state has the {len(found)} states of this version")
+        yield ok(f"oban_job_state has the {len(names)} states of this version")
 
 
 def table_settings(database: Database) -> Iterator[Finding]:
     """The settings that have the jobs table vacuumed early and often."""
     [table] = database.rows(catalog.TABLE)
-    given = dict(option.split("=", 1) for option in table.options or ())
+    options_now = dict(option.split("=", 1) for option in table.options or ())
     names = ["autovacuum", "track_counts"]
-    found: list[Finding] = []
+    findings: list[Finding] = []
     off = [row.name for row in database.rows(catalog.SETTINGS, names=names) if row.value == "off"]
-    if given.get("autovacuum_enabled", "true").lower() in ("false", "off", "no", "0"):
+    if options_now.get("autovacuum_enabled", "true").lower() in ("false", "off", "no", "0"):
         off.append("autovacuum_enabled of the jobs table")
     if off:
         why = "every fetch has to read past the dead rows of finished jobs, and the table grows without limit"
-        found.append(problem(f"{listed(off)} is off", why, "turn it on again"))
-    lost = [name for name, most in TUNED.items() if _number(given.get(name), 1e9) > most]
+        findings.append(problem(f"{listed(off)} is off", why, "turn it on again"))
+    lost = [name for name, most in TUNED.items() if _number(options_now.get(name), 1e9) > most]
     if lost:
         options = ", ".join(f"{name} = {TUNED[name]:g}" for name in lost)
-        found.append(
+        findings.append(
             warning(
                 f"settings of the jobs table are missing, or laxer than the migration made them: {listed(lost)}",
                 "with the server's defaults a fifth of the table is dead before it is vacuumed",
                 f"ALTER TABLE {database.jobs} SET ({options})",
             )
         )
-    yield from found or [ok("the jobs table is vacuumed early and often")]
+    yield from findings or [ok("the jobs table is vacuumed early and often")]
 
 
 def privileges(database: Database) -> Iterator[Finding]:

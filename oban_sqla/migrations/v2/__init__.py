@@ -1,6 +1,9 @@
 """Version 2: limits, composition, long jobs and the dashboard. One file for each concern.
 
 It upgrades a live table: see :class:`~oban_sqla.migrations.part.Part` for what each statement may lock.
+
+Belongs here: what version 2 adds to the schema; it never changes after its release. Does not: a later version, which is
+a folder beside this one.
 """
 
 from ..part import joined

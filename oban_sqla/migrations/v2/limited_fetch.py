@@ -1,6 +1,6 @@
 """``oban_fetch_limited``: what a queue with limits or partitions may start now, taken in one round trip.
 
-The lock comes first, in a statement of its own; the counts after it see every start that was committed before, so no
+The lock comes first, in a separate statement; the counts after it see every start that was committed before, so no
 limit is ever exceeded, and no slot is counted anywhere but in the rows that execute. The allowance of a rate is read
 under the same lock, and what did start is logged in the same transaction.
 

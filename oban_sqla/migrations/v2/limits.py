@@ -1,7 +1,7 @@
 """Limits of the whole cluster: how queues are partitioned, what has started lately, and the functions around them.
 
 One lock for each queue, ``pg_advisory_xact_lock(LOCK, hashtext(queue))``, orders everything that a limit depends on. It
-is taken in a statement of its own: the statements after it see what was committed before. A count in the statement
+is taken in a separate statement: the statements after it see what was committed before. A count in the statement
 that waits for the lock has an older snapshot, and overshoots.
 """
 

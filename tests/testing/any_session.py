@@ -17,10 +17,10 @@ from tests.testing.app import Base, User
 KINDS = ["asyncpg", "psycopg", "plain"]
 
 
-class Room:
+class AnySession:
     """A session in a transaction that is rolled back, and a loop for it when it is asynchronous.
 
-    ``room(fn, …)`` is ``fn(session, …)``, awaited where it has to be.
+    ``any_session(fn, …)`` is ``fn(session, …)``, awaited where it has to be.
     """
 
     def __init__(self, url: str, kind: str) -> None:
