@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Never
 
@@ -13,31 +11,27 @@ from typing_extensions import Unpack
 
 from .control.crons import Crons
 from .control.jobs import Changes, JobChanges, Target
+from .control.lifecycle import Lifecycle
 from .control.queues import Queues
 from .control.results import result
 from .enqueueing.enqueue import enqueue
 from .enqueueing.wakeup import Notify
-from .errors import DatabaseUnavailable, ObanError, SchemaOutdated, refuse_unknown
+from .errors import refuse_unknown
 from .executors.executor import Executor
-from .executors.places import Places
 from .insight.health import Health, health
 from .insight.queues import QueueInfo, check, check_all
 from .insight.why import Why, why
-from .migrations import CURRENT, described
 from .models import Job, JobSpec
 from .options.heartbeat import Heartbeat
 from .options.processes import Processes
 from .options.prune import Prune
 from .options.queue import Queue
-from .runtime.acks import Ack, parameters
+from .runtime.acks import parameters
 from .runtime.config import OPTIONS, Config, checked_engine
 from .runtime.control import Asked
 from .runtime.inserts import are_plain
-from .runtime.lanes.failure import StatementFailed
 from .runtime.node import Node
 from .statements.ack import acknowledge
-from .telemetry import logger
-from .workers import context
 from .workers.cron import Cron
 
 DEFAULT_PRUNE = Prune()
@@ -128,20 +122,18 @@ class Oban:
         )
         self.crons = Crons(self.engine)
         """The crontab of the cluster: a :class:`Crons`, to read and edit it."""
-        # The running node: written by start() and stop().
-        self._node: Node | None = None
-        # Its children and other executors: written by start().
-        self._places: Places | None = None
-        # Given, and never written again.
+        self._life = Lifecycle(self.engine, self.config)
         self._queues = Queues(self.engine, self.config, lambda: self._node)
         self._jobs = JobChanges(self.engine, self.config, lambda: self._node)
-        # What gives those jobs back that stop() could not end: written by stop(), taken by abandon().
-        self._left: list[Ack] = []
 
     @property
     def notify(self) -> Notify:
         """How a commit in this process wakes queues: ``"auto"``, ``"transaction"`` or ``"off"``."""
         return self.config.notify
+
+    @property
+    def _node(self) -> Node | None:
+        return self._life.node
 
     @property
     def is_leader(self) -> bool:
@@ -163,50 +155,25 @@ class Oban:
     async def start(self) -> None:
         """Connect, check the version of the tables, and start to run jobs.
 
-        :raises DatabaseUnavailable: if the database does not answer within ``start_timeout``.
+        :raises DatabaseUnavailable: if the database does not answer within ``start_timeout``, or refuses the
+            connection.
         :raises SchemaOutdated: if the tables are missing or older than this package needs. Nothing is created.
-        :raises ObanError: if this node is running already.
+        :raises ObanError: if this node is running or starting already, or if :meth:`stop` ends the start.
         """
-        if self._node is not None:
-            raise ObanError("this Oban is running already; stop it first, or make another one")
-        if context.in_child:
-            raise ObanError(
-                "this is a child process of a node, which imports the program's modules: put the start of the program "
-                'under if __name__ == "__main__":'
-            )
-        node = Node(engine=self.engine, config=self.config)
-        places = Places(self.config, node.schema, woke=node.woke, settled=node.settled)
-        node.remotes = places.remotes
-        try:
-            await self._reach(node)
-            await self._check_schema(node)
-            await places.start(node.identity)
-            await node.start()
-        except BaseException:
-            await places.stop()
-            await node.close()
-            raise
-        self._node, self._places = node, places
-        queues = ", ".join(self.config.queues) or "(none)"
-        logger.info("%s started on %s with queues %s", self.config.name, self.config.node, queues)
+        await self._life.start()
 
     async def stop(self) -> list[int]:
         """Stop fetching, wait up to ``shutdown_grace`` for running jobs, cancel the remaining ones, and disconnect.
 
-        A job that did not finish becomes ``available`` at once, and its attempt does not count.
+        A job that did not finish becomes ``available`` at once, and its attempt does not count. It ends a start that is
+        under way. A stop that has begun goes on when its caller is cancelled, and a second call waits for the same end.
+        A job that calls it gets its answer at once, because the stop waits for the job.
 
-        :returns: the ids of jobs that could not be stopped because they run in threads. They stay ``executing`` and
-            keep their heartbeat. If the thread finishes, its result counts; if the process exits first, they are
-            rescued.
+        :returns: the ids of jobs that could not be stopped because they run in threads, or whose outcome could not be
+            written. They stay ``executing`` and keep their heartbeat. If the thread finishes, or the outcome is
+            written, that counts; if the process exits first, they are rescued.
         """
-        node, self._node = self._node, None
-        if node is None:
-            return []
-        self._left = await node.stop(self.config.shutdown_grace)
-        if self._places is not None:
-            await self._places.stop()
-        logger.info("%s stopped on %s", self.config.name, self.config.node)
-        return [ack.id for ack in self._left]
+        return await self._life.stop()
 
     async def abandon(self) -> int:
         """Make the jobs that :meth:`stop` could not stop available again. Call it only when the process exits next.
@@ -215,7 +182,7 @@ class Oban:
 
         :returns: the number of jobs that are available again.
         """
-        left, self._left = self._left, []
+        left, self._life.left = self._life.left, []
         if not left:
             return 0
         async with self.engine.begin() as connection:
@@ -395,26 +362,3 @@ class Oban:
     async def health(self) -> Health:
         """The state of this node, for a health check: ``.ok`` and the details. Takes at most three seconds."""
         return await health(self.engine, self.config, self._node)
-
-    async def _reach(self, node: Node) -> None:
-        deadline = time.monotonic() + self.config.start_timeout
-        while True:
-            try:
-                return await node.reach()
-            except StatementFailed as error:
-                starting = (error.sqlstate or "57P").startswith("57P")  # or it says nothing yet
-                if time.monotonic() >= deadline or not starting:
-                    url = self.engine.url.render_as_string(hide_password=True)
-                    raise DatabaseUnavailable(
-                        f"no answer from {url} within {self.config.start_timeout:g} s ({error}); "
-                        "is the server running, and is the URL right?"
-                    ) from error
-                await asyncio.sleep(0.2)
-
-    async def _check_schema(self, node: Node) -> None:
-        found = await node.version()
-        if found < CURRENT:
-            raise SchemaOutdated(
-                f"{described(found, node.schema)}, and version {CURRENT} is needed; run `oban-sqla migrate`, "
-                "or call oban_sqla.migrations.upgrade(op) from an Alembic revision"
-            )

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, inspect, update
 from sqlalchemy.orm import Session
 
 from .. import telemetry
 from ..errors import ObanError, UnsupportedDatabase
 from ..models import Job, JobSpec
+from ..models.job import jobs
 from ..models.kind import FIELDS, Kind
 from ..options.unique import Unique
 from ..statements.insert import CHUNK, insert_keyed, insert_one, insert_plain, winners
@@ -59,12 +60,17 @@ def _chunks(specs: Iterator[JobSpec]) -> Iterator[list[JobSpec]]:
         yield chunk
 
 
+# Sessions that route reads to replicas decide by the statement; asked without one they may take this for a read.
+FOR_WRITING: dict[str, Any] = {"mapper": inspect(Job), "clause": update(jobs)}
+"""With which a session is asked for the connection on which it writes jobs."""
+
+
 def jobs_connection(session: Session) -> Connection:
     """The connection on which `session` finds the jobs, in its transaction.
 
     :raises UnsupportedDatabase: when that is not PostgreSQL.
     """
-    connection = session.connection(bind_arguments={"mapper": inspect(Job)})
+    connection = session.connection(bind_arguments=FOR_WRITING)
     if connection.dialect.name != "postgresql":
         raise UnsupportedDatabase(
             f"jobs need PostgreSQL, this session speaks to {connection.dialect.name}; "

@@ -93,6 +93,11 @@ class Acks(Loop):
         """The job's own transaction has sent this one."""
         self._settled(ack)
 
+    @property
+    def unsent(self) -> list[Ack]:
+        """What the database has not taken yet."""
+        return [*self._sending, *self._fresh, *(ack for _, ack in self._later)]
+
     def __len__(self) -> int:
         return len(self._fresh) + len(self._sending) + len(self._later)
 

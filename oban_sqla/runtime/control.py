@@ -11,12 +11,14 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..errors import InvalidOption
+from ..models.checks import check_name
 from ..models.queue import EVERY_NODE
 from ..options.queue import Queue
 from ..statements.control import ask, orders
+from ..statements.roster import members
 from ..statements.wire import FOREIGN, ident
 from ..telemetry import logger
 from .config import Config
@@ -26,6 +28,8 @@ from .producer import Producer
 from .producers import Producers
 from .verdict import Stop
 
+MOST_FOREIGN = 100
+"""Signals of other programs that are kept until the next step; more are dropped."""
 LOOK_EVERY = 5.0
 """Seconds between two looks when no signal arrives."""
 
@@ -111,7 +115,7 @@ class Control(Loop):
 
     def hear(self, signal: dict[str, Any]) -> None:
         """A signal arrived."""
-        if signal.get(FOREIGN):
+        if signal.get(FOREIGN) and len(self._foreign) < MOST_FOREIGN:
             self._foreign.append(signal)
         self.wake()
 
@@ -158,9 +162,11 @@ class Control(Loop):
                 await self._producers.start_queues(missing)
 
     async def step(self) -> float | None:
-        while self._foreign:
-            await self._keep(self._foreign[0])
-            del self._foreign[0]
+        foreign, self._foreign = self._foreign, []
+        # A notification needs no right on any table, so it counts only while another program works on these tables.
+        if foreign and await self._has_others():
+            for signal in foreign:
+                await self._keep(signal)
         busy = not self._listens() and any(producer.held for producer in self._producers.values())
         if self._hurry or busy or time.monotonic() - self._looked >= LOOK_EVERY:
             await self.look()
@@ -194,6 +200,10 @@ class Control(Loop):
         self._ending.pop(producer.queue, None)
         self.wake()  # it may have been started again meanwhile
 
+    async def _has_others(self) -> bool:
+        """Whether a program of the family that is not this one has a producer."""
+        return any('"stale_after"' not in (row[4] or "") for row in await self._lane.run(members))
+
     async def _keep(self, signal: dict[str, Any]) -> None:
         """Make what another program of the family asks our own: write the row."""
         action, whom, queue = (signal.get(key) for key in ("action", "ident", "queue"))
@@ -204,8 +214,8 @@ class Control(Loop):
             self.cancel(job_id)
             return
         asked = _foreign_order(signal)
-        if asked is None or not isinstance(queue, str) or not queue.strip():
-            logger.debug("ignored a signal with an unknown action: %r", action)
+        if asked is None or not _is_name(queue):
+            logger.debug("ignored a signal that is not valid")
             return
         node = self._config.node if whom == own else EVERY_NODE
         for name in sorted(self.known) if queue == "*" else [queue]:
@@ -239,6 +249,13 @@ def _valid(limit: object) -> int | None:
         return Queue(limit=limit).limit if isinstance(limit, int) else None
     except InvalidOption:
         return None
+
+
+def _is_name(queue: object) -> TypeGuard[str]:
+    try:
+        return check_name("queue", queue) is queue
+    except InvalidOption:
+        return False
 
 
 def _is_own(row: Sequence[Any]) -> bool:

@@ -12,15 +12,18 @@ from collections.abc import Callable, Sequence
 
 from ..options.heartbeat import Heartbeat
 from ..statements.cluster import beat, claim, lock_key, retire
+from ..telemetry import logger
+from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
 from .loop import Loop
 from .producer import Producer
 
 
 class Liveness(Loop):
-    """Keeps the rows and the locks of the node's producers, and by the way checks the connection that listens.
+    """Keeps the rows and the locks of the node's producers.
 
-    :param lane: the listening connection; its session holds the locks.
+    :param lane: where heartbeats go; one that gives a slow server as much time as the lifeline gives this node.
+    :param listening: the listening connection; its session holds the locks.
     :param name: of the instance.
     :param node: the node's name.
     :param heartbeat: how often, and after what time without it the node counts as dead.
@@ -30,12 +33,20 @@ class Liveness(Loop):
     name = "heartbeat"
 
     def __init__(
-        self, *, lane: Lane, name: str, node: str, heartbeat: Heartbeat, producers: Callable[[], Sequence[Producer]]
+        self,
+        *,
+        lane: Lane,
+        listening: Lane,
+        name: str,
+        node: str,
+        heartbeat: Heartbeat,
+        producers: Callable[[], Sequence[Producer]],
     ) -> None:
         super().__init__()
         self.longest_retry = heartbeat.interval / 2  # back soon after an outage, or it would look like a death
         # Given, and never written again.
         self._lane = lane
+        self._listening = listening
         self._instance = name
         self._node = node
         self._heartbeat = heartbeat
@@ -46,7 +57,10 @@ class Liveness(Loop):
 
     async def step(self) -> float | None:
         if producers := self._producers():
-            await self._lock(producers)
+            try:
+                await self._lock(producers)
+            except StatementFailed as error:  # without a lock the heartbeat counts alone, and must not wait for it
+                logger.debug("the locks of the producers could not be taken: %s", error)
             producers = self._producers()  # one that ended meanwhile must not get its row back
             await self._lane.run(
                 beat,
@@ -65,13 +79,13 @@ class Liveness(Loop):
 
     async def _lock(self, producers: Sequence[Producer]) -> None:
         """Lock what is not locked on the connection as it is now; a transaction pooler's keeps no locks."""
-        await self._lane.connect()
-        if self._lane.connections != self._connection:
-            self._connection = self._lane.connections
+        await self._listening.connect()
+        if self._listening.connections != self._connection:
+            self._connection = self._listening.connections
             self._locked = set()
         missing = {lock_key(producer.uuid): producer.key for producer in producers if producer.key not in self._locked}
-        if missing and not self._lane.pooled:
-            rows = await self._lane.run(claim, keys=list(missing))
+        if missing and not self._listening.pooled:
+            rows = await self._listening.run(claim, keys=list(missing))
             self._locked |= {missing[row[1]] for row in rows if row[0]}
 
     def _meta(self, producer: Producer) -> dict[str, object]:

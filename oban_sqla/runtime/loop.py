@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import random
 from abc import ABC, abstractmethod
+from contextvars import Context, copy_context
 
 from ..telemetry import logger
 
@@ -26,6 +27,8 @@ class Loop(ABC):
     """Seconds between two tries of a step that keeps failing."""
 
     def __init__(self) -> None:
+        self.context: Context = copy_context()
+        """In which its task runs. Written by whatever makes the loop where a request may be under way."""
         # Set by start(), taken away by stop().
         self._task: asyncio.Task[None] | None = None
         # Set by whatever calls wake(), and by stop(); cleared before each step.
@@ -61,7 +64,7 @@ class Loop(ABC):
     def start(self) -> None:
         """Begin. The first step comes at once; after :meth:`first` the next one, when it is due."""
         self._stopped.clear()
-        self._task = asyncio.create_task(self._run(), name=f"oban_sqla {self.name}")
+        self._task = asyncio.create_task(self._run(), name=f"oban_sqla {self.name}", context=self.context.copy())
 
     async def stop(self) -> None:
         """End after the step that is under way."""
@@ -80,6 +83,17 @@ class Loop(ABC):
         self._failures = 0
 
     async def _run(self) -> None:
+        try:
+            await self._repeat()
+        except BaseException as error:
+            if not self._stopping:
+                logger.error(
+                    "%s has ended, because its task was cancelled or its event loop ends (%s); "
+                    "stop the runtime with Oban.stop() instead", self.name, type(error).__name__,
+                )  # fmt: skip
+            raise
+
+    async def _repeat(self) -> None:
         if self._delay != 0.0:
             await self._sleep(self._delay)
         while not self._stopping:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -67,6 +68,8 @@ class Node:
         self.schema = schema = schema_of(engine.sync_engine)
         self.identity: Identity = ("", "")
         """Of the database; known after :meth:`reach`."""
+        self.is_started = False
+        """Whether its loops have begun. Written by `start`."""
         # What stays of the node while threads outlast it: written by stop().
         self._outlasting: asyncio.Task[None] | None = None
         # Where the node was made, and its name on the wire: never written again.
@@ -93,7 +96,8 @@ class Node:
         )
         self.announcer = Announcer(lane=at.upkeep, schema=schema, origin=origin)
         self.liveness = Liveness(
-            lane=at.listening,
+            lane=at.upkeep,
+            listening=at.listening,
             name=config.name,
             node=config.node,
             heartbeat=config.heartbeat,
@@ -185,6 +189,7 @@ class Node:
         await self.control.look()
         await self.leadership.first()  # a node that is alone leads from its start
         await self.scheduler.prepare()
+        self.is_started = True
         self.producers.start()
         for loop in self.loops:
             if not loop.is_alive:
@@ -206,17 +211,24 @@ class Node:
         await _all(loop.stop() for loop in (*self.duties, self.announcer, self.notifier))
         for attempt in left:
             logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
-        if left:
+        if unsent := self.acks.unsent:
+            logger.error(
+                "the outcomes of %d jobs could not be written (a lock, or the database is away): %s; "
+                "this node tries on while its process lives", len(unsent), [ack.id for ack in unsent[:10]],
+            )  # fmt: skip
+        if left or unsent:
             # Their jobs must not be run beside them: the node keeps its heartbeat until they have ended, too.
             self._outlasting = asyncio.create_task(self._outlast(left), name="oban_sqla outlasting")
         else:
             await self._part()
-        return [given_back(attempt.row) for attempt in left]
+        return [*(given_back(attempt.row) for attempt in left), *unsent]
 
     async def _outlast(self, left: Iterable[Attempt]) -> None:
         try:
-            await asyncio.wait([attempt.task for attempt in left if attempt.task is not None])
-            await self._send_last_acks()
+            if tasks := [attempt.task for attempt in left if attempt.task is not None]:
+                await asyncio.wait(tasks)
+            while len(self.acks):
+                await self._send_last_acks()
         finally:
             await self._part()
 
@@ -231,6 +243,8 @@ class Node:
     async def _send_last_acks(self) -> None:
         deadline = time.monotonic() + LAST_ACKS
         while len(self.acks) and time.monotonic() < deadline:
+            if not self.acks.is_alive:  # cancelled with all other tasks of the process
+                self.acks.start()
             self.acks.wake()
             await asyncio.sleep(0.01)
 
@@ -268,8 +282,9 @@ class Node:
         """Call `fn` on the loop's thread: at once when this is it."""
         if threading.get_ident() == self._thread:
             fn(*args)
-        elif not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(fn, *args)
+        else:
+            with contextlib.suppress(RuntimeError):  # its loop has been closed without a stop
+                self._loop.call_soon_threadsafe(fn, *args)
 
     def _available(self, queues: set[str]) -> None:
         for queue in queues:

@@ -221,7 +221,8 @@ class Producer(Loop):
         while claimed and len(running) < self.limit:
             row = claimed.popleft()[0]
             running[row.id] = attempt = self._attempt(row)
-            attempt.task = asyncio.create_task(self._see_through(attempt))
+            # A context apart: what one job sets is not seen by the next, which its end may start.
+            attempt.task = asyncio.create_task(self._see_through(attempt), context=self.context.copy())
 
     def _give_back(self, row: Row) -> None:
         self._send(given_back(row))

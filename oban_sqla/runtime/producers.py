@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextvars import copy_context
 
 from .. import telemetry
 from ..options.queue import Queue
@@ -49,6 +50,8 @@ class Producers(Mapping[str, Producer]):
         # The producers by queue and by key: written by start_queues() and _forget().
         self._by_queue: dict[str, Producer] = {}
         self._by_key: dict[str, Producer] = {}
+        # In which queues run that are started later, maybe by a request: that of the node's start.
+        self._context = copy_context()
         # Whether a new producer begins at once: set by start().
         self._are_started = False
 
@@ -83,6 +86,8 @@ class Producers(Mapping[str, Producer]):
             )
             for name, options in queues.items()
         ]
+        for producer in started:
+            producer.context = self._context
         self._by_queue.update({producer.queue: producer for producer in started})
         self._by_key.update({producer.key: producer for producer in started})
         try:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
-from sqlalchemy import event, inspect
+from sqlalchemy import Connection, event, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, SessionTransaction
 
+from ..enqueueing.writer import FOR_WRITING
 from ..errors import Fenced, InvalidOption, ObanError
-from ..models import Job
 from ..statements.ack import acknowledge, complete, still_ours, wait_for
 from .acks import Ack, parameters
 from .config import SessionMaker
@@ -25,7 +25,7 @@ from .config import SessionMaker
 Blocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 """Calls a function where it may block, and waits for its end whatever happens."""
 
-_IN_JOB = "oban_sqla.job"
+_IN_JOB, _BEGUN, _CLOSED = "oban_sqla.job", "oban_sqla.begun", "oban_sqla.closed"
 
 
 class Sessions:
@@ -85,12 +85,14 @@ async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
 
 def _finish(session: Session, ack: Ack) -> None:
     session.flush()
+    _refuse_ended(session)
     statement = complete if ack.is_plain else acknowledge
-    connection = session.connection(bind_arguments={"mapper": inspect(Job)})
+    connection = session.connection(bind_arguments=FOR_WRITING)
+    _refuse_work_elsewhere(session, connection)
     fence = parameters(statement, [ack])
     changed = statement.execute(connection, **fence).all()
     if not changed and still_ours.execute(connection, **parameters(still_ours, [ack])).all():
-        # Somebody's transaction holds the row. An ack could come back later; this transaction has to wait.
+        # Another transaction holds the row. An ack could come back later; this transaction has to wait.
         wait_for.execute(connection, id=ack.id)
         changed = statement.execute(connection, **fence).all()
     if not changed:
@@ -100,15 +102,74 @@ def _finish(session: Session, ack: Ack) -> None:
     session.commit()
 
 
+def _refuse_ended(session: Session) -> None:
+    """Refuse to complete a job that has ended the transaction in which it wrote.
+
+    :raises ObanError: saying what the job did.
+    """
+    if session.info.get(_CLOSED):
+        raise ObanError(
+            "the job closed its session (close(), or `async with session:`), which rolled back what it had written; "
+            "the runtime closes the session of a job, so leave that to it"
+        )
+    for connection, begun in cast(dict[Connection, object], session.info.get(_BEGUN, {})).items():
+        if connection.closed or connection.get_transaction() is not begun:
+            raise ObanError(
+                "the job ended the transaction of its session by the connection (connection.commit() or rollback()); "
+                "the runtime commits it together with the job's completion. Use session.begin_nested() for a part "
+                "that may fail, or another session"
+            )
+
+
+def _refuse_work_elsewhere(session: Session, connection: Connection) -> None:
+    """Refuse to complete a job in another transaction than the one in which it wrote.
+
+    :raises ObanError: naming the other database.
+    """
+    for other in cast(dict[Connection, object], session.info.get(_BEGUN, {})):
+        if other is connection or other.engine is connection.engine:
+            continue
+        is_postgresql = other.dialect.name == "postgresql"
+        if is_postgresql and other.scalar(select(func.pg_current_xact_id_if_assigned())) is None:
+            continue  # it has only read there
+        raise ObanError(
+            f"the job wrote to another database ({other.engine.url.render_as_string()}) than the one that has the "
+            "jobs, so its effects and its completion can't be one transaction. Write there in a session that the job "
+            "opens, where a second run must do no harm"
+        )
+
+
 def refuse_commit(session: AsyncSession | Session) -> None:
     """From now on a job has the session, and may commit only its own savepoints."""
     plain = session.sync_session if isinstance(session, AsyncSession) else session
     plain.info[_IN_JOB] = plain.get_nested_transaction()
+    plain.info[_BEGUN] = {}
+    plain.info.pop(_CLOSED, None)
 
 
 def allow_commit(session: AsyncSession | Session) -> None:
     """The end of :func:`refuse_commit`."""
-    session.info.pop(_IN_JOB, None)
+    for key in (_IN_JOB, _BEGUN, _CLOSED):
+        session.info.pop(key, None)
+
+
+@event.listens_for(Session, "after_begin")
+def _note_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
+    if _IN_JOB in session.info and not transaction.nested:
+        session.info[_BEGUN][connection] = connection.get_transaction()
+
+
+@event.listens_for(Session, "after_rollback")
+def _note_rollback(session: Session) -> None:
+    if _IN_JOB in session.info:
+        session.info[_BEGUN] = {}  # by session.rollback(), as the job may: what it writes from now on counts
+
+
+@event.listens_for(Session, "after_transaction_end")
+def _note_end(session: Session, transaction: SessionTransaction) -> None:
+    # A session that is closed rolls back without telling those who listen to rollbacks.
+    if _IN_JOB in session.info and transaction.parent is None and session.info.get(_BEGUN):
+        session.info[_CLOSED] = True
 
 
 @event.listens_for(Session, "before_commit")

@@ -9,6 +9,7 @@ import asyncio
 import enum
 import json
 import traceback
+from dataclasses import replace
 from typing import TypeAlias
 
 from ..errors import InvalidOption, JobTimeout
@@ -86,6 +87,8 @@ def overdue(row: Row, worker: Worker) -> Ack | None:
     """What becomes of a job that is past its deadline; None when it may run."""
     if worker.deadline is None or (row.attempted_at - row.scheduled_at).total_seconds() <= worker.deadline:
         return None
+    if row.attempt > 1 or any(key in row.meta_object for key in ("begun", "rescued", "snoozed")):
+        return None  # it had started in time; what came between is not its fault
     return _final(row, "cancelled", f"not started by its deadline, {worker.deadline:g} s after it was due")
 
 
@@ -105,8 +108,11 @@ def cancelled(row: Row) -> Ack:
 
 
 def _judge_error(row: Row, worker: Worker, error: BaseException, stop: Stop | None) -> Verdict:
-    if isinstance(error, asyncio.CancelledError) and stop in (Stop.SHUTDOWN, Stop.CANCEL):
-        return unstarted(row, stop), error
+    if isinstance(error, asyncio.CancelledError) and stop is Stop.CANCEL:
+        return cancelled(row), error
+    if isinstance(error, asyncio.CancelledError) and stop is Stop.SHUTDOWN:
+        # Noted only where a deadline would else take it for one that never started.
+        return given_back(row) if worker.deadline is None else replace(given_back(row), meta='{"begun":true}'), error
     if isinstance(error, Outcome):
         ack, invalid = _decided(row, worker, error)
         return ack, error if invalid is None else invalid

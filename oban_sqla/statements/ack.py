@@ -124,7 +124,14 @@ def acknowledge() -> Executable:
         jobs.c.meta: case((o.meta.is_(null()), jobs.c.meta), else_=meta.op("||")(cast(o.meta, JSONB))),
         jobs.c.cancel_at: null(),
     }
-    mine = (jobs.c.id == o.id) & (jobs.c.id == func.any(_locked(_given(*_FENCE))))
+    # The whole fence again: a batch may hold two acks of one job, and the older one must not lend its outcome.
+    mine = (
+        (jobs.c.id == o.id)
+        & (jobs.c.attempt == o.attempt)
+        & (jobs.c.attempted_by[PRODUCER] == o.producer)
+        & (type_coerce(jobs.c.attempted_at, TIMESTAMP()) == o.attempted_at)
+        & (jobs.c.id == func.any(_locked(_given(*_FENCE))))
+    )
     return update(jobs).where(mine).values(values).returning(jobs.c.id)
 
 

@@ -34,12 +34,14 @@ def unpacked(payload: str) -> dict[str, Any]:
 
     :raises ValueError: when it is neither.
     """
-    if payload.startswith("{"):
-        return cast(dict[str, Any], json.loads(payload))
     try:
+        if payload.startswith("{"):
+            plain = cast(dict[str, Any], json.loads(payload))
+            plain.pop(FOREIGN, None)  # which only this function may say
+            return plain
         parsed: Any = json.loads(gzip.decompress(base64.b64decode(payload, validate=True)))
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(str(error)) from error
+    except (OSError, EOFError, zlib.error, RecursionError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
     return {**cast(dict[str, Any], parsed), FOREIGN: True} if isinstance(parsed, dict) else {}
 
 

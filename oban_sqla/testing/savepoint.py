@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import inspect
 from sqlalchemy.orm import Session
 
-from ..models import Job
+from ..enqueueing.writer import FOR_WRITING
 
 
 class Savepoint:
@@ -15,7 +14,7 @@ class Savepoint:
         self._session = session
         self._transaction = session.begin_nested()
         # The session sends SAVEPOINT when the connection is first used.
-        session.connection(bind_arguments={"mapper": inspect(Job)})
+        session.connection(bind_arguments=FOR_WRITING)
 
     def end(self, keep: bool) -> None:
         """Release it, or roll back to it. Nothing is left to do where the job has ended the session's transaction."""

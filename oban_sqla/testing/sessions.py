@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_session
 from sqlalchemy.orm import Session
 
+from ..enqueueing.writer import FOR_WRITING
 from ..errors import InvalidOption
-from ..models import Job
 from ..runtime.acks import Ack
 from ..runtime.executors.inline import Inline
 from ..runtime.sessions import Sessions, allow_commit, refuse_commit
@@ -41,7 +41,7 @@ def in_session(
 
 def connection_of(session: Session) -> Connection:
     """The connection on which the session's jobs are."""
-    return session.connection(bind_arguments={"mapper": inspect(Job)})
+    return session.connection(bind_arguments=FOR_WRITING)
 
 
 class Joined(Sessions):

@@ -24,8 +24,14 @@ CHANNEL = "public.oban_signal"
 
 
 @pytest.fixture(autouse=True)
-def _fresh() -> None:
+async def _fresh(engine: AsyncEngine) -> None:
+    """A node of another program works on these tables, so that its signals count."""
     jobs.reset()
+    await execute(
+        engine,
+        "INSERT INTO oban_producers (uuid, name, node, queue, meta) "
+        "VALUES (gen_random_uuid(), 'Oban', 'other', 'other', '{\"local_limit\": 5}')",
+    )
 
 
 def packed(payload: dict[str, Any]) -> str:

@@ -178,10 +178,10 @@ async def test_a_job_whose_executor_no_node_has_waits_for_one(oban: Oban, engine
 
 async def _kill_now_and_then(oban: Oban) -> None:
     """Kill a child at work, again and again; one that is only starting is left alone."""
-    assert oban._places is not None
+    assert oban._life.places is not None
     while True:
         await asyncio.sleep(random.uniform(0.2, 0.6))
-        if busy := [child for child in oban._places._pool._all if child._done is not None]:
+        if busy := [child for child in oban._life.places._pool._all if child._done is not None]:
             os.kill(random.choice(busy).pid, signal.SIGKILL)
 
 
@@ -204,11 +204,11 @@ def _read(path: Path) -> str:
 
 def children(oban: Oban) -> list[int]:
     """The process ids of the node's children that live."""
-    assert oban._places is not None
-    return [pid for pid in oban._places.pids if pid and is_alive(pid)]
+    assert oban._life.places is not None
+    return [pid for pid in oban._life.places.pids if pid and is_alive(pid)]
 
 
 def ready(oban: Oban) -> int:
     """How many children wait for a call."""
-    assert oban._places is not None
-    return len(oban._places._pool._idle)
+    assert oban._life.places is not None
+    return len(oban._life.places._pool._idle)

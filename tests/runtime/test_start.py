@@ -39,7 +39,7 @@ async def test_a_schema_that_is_too_old_is_said(empty_database: str, monkeypatch
     engine = create_async_engine(empty_database)
     try:
         await migrations.migrate(engine)
-        monkeypatch.setattr("oban_sqla.oban.CURRENT", migrations.CURRENT + 1)
+        monkeypatch.setattr("oban_sqla.control.lifecycle.CURRENT", migrations.CURRENT + 1)
         with pytest.raises(
             SchemaOutdated, match=f"have version {migrations.CURRENT}, and version {migrations.CURRENT + 1} is needed"
         ):

@@ -10,6 +10,8 @@ _LOST = ("08", "57P", "25P03")
 _UNSUITABLE = ("21", "22", "23", "54", "P0")
 """A value that is wrong, too large, against a constraint, or that a trigger of the user's refuses."""
 _UNENCODABLE = "22000"
+_HARMLESS = (*_UNSUITABLE, "40", "55", "57014")
+"""Also a deadlock, a lock that was not to be had, and a statement that was cancelled."""
 
 
 class StatementFailed(OSError):
@@ -24,6 +26,15 @@ class StatementFailed(OSError):
         super().__init__(f"{statement}: {type(said).__name__}: {said}")
         self.sqlstate = sqlstate
         self.unknown = unknown
+
+    @property
+    def keeps_connection(self) -> bool:
+        """Whether the connection is as good as before: another statement, or the same one later, may succeed on it.
+
+        All else may be the connection's own state, which a new one does not have: a server that has become read-only,
+        tables that were made anew, a plan that no longer fits.
+        """
+        return not self.unknown and self.sqlstate is not None and self.sqlstate.startswith(_HARMLESS)
 
     @property
     def is_data_error(self) -> bool:

@@ -231,9 +231,9 @@ class Lane:
                 await self.prepare(self._driver)
 
     async def _failed(self, what: str, error: Exception) -> StatementFailed:
-        """The failure to raise for `error`; gives the connection up unless the server answered on it."""
+        """The failure to raise for `error`; gives the connection up unless it is as good as before."""
         failure = statement_failed(what, error)
-        if failure.unknown:
+        if not failure.keeps_connection:
             await self._drop()
         return failure
 

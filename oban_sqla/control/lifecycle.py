@@ -1,0 +1,154 @@
+"""Starting and stopping a runtime, as one state machine.
+
+A stop ends a start that is under way. A stop runs in a separate task to its end, also when its caller is cancelled; a
+second caller waits for the same end. A job may ask for it too: it does not wait, because the stop waits for the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ..errors import DatabaseUnavailable, ObanError, SchemaOutdated
+from ..executors.places import Places
+from ..migrations import CURRENT, described
+from ..runtime.acks import Ack
+from ..runtime.config import Config
+from ..runtime.lanes.failure import StatementFailed
+from ..runtime.node import Node
+from ..telemetry import logger
+from ..workers import context
+
+
+class Lifecycle:
+    """The node of one :class:`Oban`, while there is one.
+
+    :param engine: the user's.
+    :param config: the runtime's options.
+    """
+
+    def __init__(self, engine: AsyncEngine, config: Config) -> None:
+        self.node: Node | None = None
+        """The node that runs. Written by `_start` and `_stop`."""
+        self.places: Places | None = None
+        """Its children and other executors. Written by `_start` and `_stop`."""
+        self.left: list[Ack] = []
+        """What gives those jobs back that could not be stopped. Written by `_stop`, taken by :meth:`Oban.abandon`."""
+        # Given, and never written again.
+        self._engine = engine
+        self._config = config
+        # What is under way: made by start() and stop().
+        self._starting: asyncio.Task[None] | None = None
+        self._stopping: asyncio.Task[list[int]] | None = None
+
+    async def start(self) -> None:
+        """See :meth:`Oban.start`."""
+        if context.in_child:
+            raise ObanError(
+                "this is a child process of a node, which imports the program's modules: put the start of the program "
+                'under if __name__ == "__main__":'
+            )
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
+        if self.node is not None or self._starting is not None:
+            raise ObanError("this Oban is running already; stop it first, or make another one")
+        self._starting = asyncio.create_task(self._start(), name="oban_sqla start")
+        try:
+            await _joined(self._starting)
+        finally:
+            self._starting = None
+
+    async def stop(self) -> list[int]:
+        """See :meth:`Oban.stop`."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        if self._stopping is None:
+            if self.node is None:
+                return []
+            node, self.node = self.node, None
+            self._stopping = asyncio.create_task(self._stop(node), name="oban_sqla stop")
+            self._stopping.add_done_callback(self._stopped)
+            if _asked_by_job_of(node):
+                return []
+        return list(await asyncio.shield(self._stopping))
+
+    def _stopped(self, task: asyncio.Task[list[int]]) -> None:
+        self._stopping = None
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("stopping %s failed", self._config.name, exc_info=error)
+
+    async def _start(self) -> None:
+        config = self._config
+        node = Node(engine=self._engine, config=config)
+        places = Places(config, node.schema, woke=node.woke, settled=node.settled)
+        node.remotes = places.remotes
+        try:
+            await self._reach(node)
+            await _check_schema(node)
+            await places.start(node.identity)
+            await node.start()
+        except BaseException:
+            await places.stop()
+            await node.stop(0.0) if node.is_started else await node.close()
+            raise
+        self.node, self.places = node, places
+        queues = ", ".join(config.queues) or "(none)"
+        logger.info("%s started on %s with queues %s", config.name, config.node, queues)
+
+    async def _stop(self, node: Node) -> list[int]:
+        self.left = await node.stop(self._config.shutdown_grace)
+        if self.places is not None:
+            await self.places.stop()
+        logger.info("%s stopped on %s", self._config.name, self._config.node)
+        return [ack.id for ack in self.left]
+
+    async def _reach(self, node: Node) -> None:
+        deadline = time.monotonic() + self._config.start_timeout
+        while True:
+            try:
+                return await node.reach()
+            except StatementFailed as error:
+                starting = (error.sqlstate or "57P").startswith("57P")  # or it says nothing yet
+                url = self._engine.url.render_as_string(hide_password=True)
+                if not starting:
+                    raise DatabaseUnavailable(f"can't connect to {url}: the database says: {error}") from error
+                if time.monotonic() >= deadline:
+                    raise DatabaseUnavailable(
+                        f"no answer from {url} within {self._config.start_timeout:g} s ({error}); "
+                        "is the server running, and is the URL right?"
+                    ) from error
+                await asyncio.sleep(0.2)
+
+
+async def _check_schema(node: Node) -> None:
+    found = await node.version()
+    if found < CURRENT:
+        raise SchemaOutdated(
+            f"{described(found, node.schema)}, and version {CURRENT} is needed; run `oban-sqla migrate`, "
+            "or call oban_sqla.migrations.upgrade(op) from an Alembic revision"
+        )
+
+
+async def _joined(task: asyncio.Task[None]) -> None:
+    """Wait for `task`; a caller that is cancelled ends it, and leaves when it has ended."""
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+            raise
+        if task.cancelled():
+            raise ObanError("the start was ended by stop()") from None
+        raise
+
+
+def _asked_by_job_of(node: Node) -> bool:
+    """Whether this code runs in a job of `node`."""
+    running = context.running.get(None)
+    return running is not None and any(
+        attempt is running for producer in node.producers.values() for attempt in producer.running.values()
+    )
