@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Container, Iterable, Iterator
 from typing import Any, overload
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session, object_session
+from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
 from ..models import JobSpec
@@ -62,8 +62,7 @@ def _is_new(spec: object, session: Session, asked: Container[object]) -> bool:
     """Whether `spec` was not asked for before; takes it out of the session, which would write it once more."""
     if not isinstance(spec, JobSpec):
         raise _no_spec(spec)
-    # Looking for the session of a spec that never met one would set up what only sessions need.
-    other = object_session(spec) if spec.met_session else None
+    other = spec.session
     if other is session:
         session.expunge(spec)
     elif other is not None:

@@ -3,7 +3,8 @@
 * ``before_flush`` claims the pending specs: each is registered with *this flush* as an object that is listed and not
   saved. So the unit of work has something to do even when nothing else is pending (else it would end before
   ``after_flush``, and silently lose the commonest use), and a spec stays an ordinary pending object: where a flush
-  fails, or a savepoint is rolled back, it goes the way of the others, and nothing on the session brings it back.
+  fails, or a savepoint is rolled back, it goes the way of the others, and nothing on the session brings it back. How,
+  and what happens instead where SQLAlchemy has no such names, is in :mod:`._sqlalchemy`.
 * ``transient_to_pending`` claims those that later ``before_flush`` listeners add, and refuses what `merge` makes.
 * ``after_flush`` writes the claimed ones: the other objects have their primary keys by then.
 * ``after_commit`` wakes the runtimes of this process.
@@ -15,79 +16,74 @@ sync session below an ``AsyncSession``.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import event, inspect
+from sqlalchemy import event
 from sqlalchemy.orm import InstanceState, Session, SessionTransaction
-from sqlalchemy.orm.attributes import instance_state
-from sqlalchemy.orm.unitofwork import UOWTransaction
 
 from ..errors import InvalidOption
 from ..models import JobSpec
+from ._sqlalchemy import Claims, claims_of, drop_held, has_held, is_spec, pending_specs
 from .wakeup import forget_noted, wake_noted
 from .writer import write
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import UOWTransaction
 
 Watcher = Callable[[Session, list[JobSpec]], None]
 
 watcher: ContextVar[Watcher | None] = ContextVar("oban_sqla_watcher", default=None)
 """Called with the specs that were written, when their flush is over. Tests run jobs inline with it."""
 
-_FLUSH, _WRITTEN = "oban_sqla.flush", "oban_sqla.written"
+_FLUSH, _CLAIMS, _WRITTEN = "oban_sqla.flush", "oban_sqla.claims", "oban_sqla.written"
 
 
 @event.listens_for(Session, "before_flush")
 def _claim_pending(session: Session, context: UOWTransaction, objects: Sequence[object] | None) -> None:
+    # What a flush that failed has left is of no use to this one.
+    session.info.pop(_CLAIMS, None)
+    session.info.pop(_WRITTEN, None)
     session.info[_FLUSH] = weakref.ref(context)
-    for state in [instance_state(obj) for obj in objects] if objects else list(_pending(session)):
-        if state.class_ is JobSpec:
-            _claim(context, state)
+    states = pending_specs(session, objects)
+    if states or has_held(session):
+        claims = session.info[_CLAIMS] = claims_of(session, context)
+        for state in states:
+            claims.claim(session, state)
 
 
 # Raw: with the state instead of the object, which spares every object of every session the conversion.
 @event.listens_for(Session, "transient_to_pending", raw=True)
 def _admit(session: Session, state: InstanceState[Any]) -> None:
-    if state.class_ is not JobSpec:
+    if not is_spec(state):
         return
     if "kind" not in state.dict:  # a copy that merge made, past __init__
-        session.expunge(state.obj())
+        session.expunge(state.object)
         raise InvalidOption(
             "session.merge(spec): a spec is not a row, so it can't be merged; add it with session.add(spec)"
         )
     # Outside of a flush there is no context, or one that is over and takes no notice.
     if (flush := session.info.get(_FLUSH)) is not None and (context := flush()) is not None:
-        _claim(context, state)
-
-
-def _pending(session: Session) -> Iterable[InstanceState[Any]]:
-    """The states of ``session.new``, in order, without the set of the objects that it would make each time."""
-    return session._new  # pyright: ignore[reportPrivateUsage]
-
-
-def _claim(context: UOWTransaction, state: InstanceState[Any]) -> None:
-    cast(Any, context).register_object(state, listonly=True)  # typed only in part
+        if _CLAIMS not in session.info:
+            session.info[_CLAIMS] = claims_of(session, context)
+        session.info[_CLAIMS].claim(session, state)
 
 
 @event.listens_for(Session, "after_flush")
 def _write_claimed(session: Session, context: UOWTransaction) -> None:
     session.info.pop(_FLUSH, None)  # what is added from here on belongs to the next flush
-    if not (claimed := context.mappers.get(inspect(JobSpec))):
-        return
-    taken = [state for state in _pending(session) if state in claimed]
-    specs = cast(list[JobSpec], [state.obj() for state in taken])
-    states = cast(dict[object, object], context.states)  # pyright: ignore[reportUnknownMemberType] (untyped)
-    for state in taken:
-        del states[state]
-    # Neither this flush nor the session may take a spec for a row that it has saved. One call for all: `expunge` would
-    # follow the relationships of each, and a spec has none.
-    session._expunge_states(taken)  # pyright: ignore[reportPrivateUsage]
-    context.attributes[_WRITTEN] = write(session, specs)
+    claims: Claims | None = session.info.get(_CLAIMS)
+    if claims is not None and (specs := claims.take(session)):
+        session.info[_WRITTEN] = write(session, specs)
 
 
 @event.listens_for(Session, "after_flush_postexec")
 def _tell_written(session: Session, context: UOWTransaction) -> None:
-    if specs := context.attributes.pop(_WRITTEN, None):
+    claims: Claims | None = session.info.pop(_CLAIMS, None)
+    if claims is not None:
+        claims.finish(session)
+    if specs := session.info.pop(_WRITTEN, None):
         tell(session, specs)
 
 
@@ -101,6 +97,7 @@ def _wake(session: Session) -> None:
 
 @event.listens_for(Session, "after_transaction_end")
 def _forget(session: Session, transaction: SessionTransaction) -> None:
+    drop_held(session)
     # However it ended: closing a session rolls back without a word to the listeners of rollbacks.
     if transaction.parent is None:
         forget_noted(session)

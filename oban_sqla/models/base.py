@@ -10,6 +10,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from ..errors import InvalidOption
 from ..types import UTCDateTime, UTCMapped, state_enum
+from ._sqlalchemy import list_anew
 
 metadata = MetaData()
 
@@ -55,10 +56,9 @@ def use_schema(schema: str) -> None:
     if metadata.schema == schema:
         return
     tables = list(metadata.tables.values())
-    metadata.clear()
     metadata.schema = schema
     state_enum.schema = schema
     for table in tables:
         table.schema = schema
         table.fullname = f"{schema}.{table.name}"
-        metadata._add_table(table.name, schema, table)  # pyright: ignore[reportPrivateUsage]
+    list_anew(metadata, tables)

@@ -6,12 +6,11 @@ import inspect
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, Self, cast
 
 from sqlalchemy import event
-from sqlalchemy.orm import ClassManager, InstanceState, Mapper, class_mapper
+from sqlalchemy.orm import Mapper, Session
 from typing_extensions import TypedDict, Unpack
 
 from ..errors import InvalidArgs, InvalidOption
@@ -19,6 +18,7 @@ from ..options.later import filled, has_later, kept
 from ..options.payload import MAX_BYTES, encode
 from ..options.unique import Unique
 from ..types import JobState
+from ._sqlalchemy import attributes_of, map_lightly, session_of
 from .base import ObanBase
 from .job import jobs
 from .kind import FIELDS, OPTIONS, Kind, kind_of, with_options
@@ -63,17 +63,6 @@ class WorkerLike(Protocol):
         ...
 
 
-class _MadeLate:
-    """The state that a session needs of an object, made when it first asks: it costs nothing to specs that `enqueue`
-    writes. Once made it is in the object's own dict, which overrides this."""
-
-    def __get__(self, spec: JobSpec | None, owner: type[JobSpec]) -> InstanceState[JobSpec]:
-        if spec is None:
-            raise AttributeError(f"the class {owner.__name__} has no state, its objects have")
-        state = vars(spec)["_sa_instance_state"] = InstanceState(spec, _manager())
-        return state
-
-
 class JobSpec(ObanBase):
     """A job to enqueue. Add it to a session like any other object; the flush writes it.
 
@@ -100,8 +89,6 @@ class JobSpec(ObanBase):
     """
 
     __abstract__ = True  # for declarative: it is mapped below, in its own way
-
-    _sa_instance_state = _MadeLate()
 
     max_args_bytes: ClassVar[int] = MAX_BYTES
     """The maximum size of the args, in bytes of JSON. Set it on the class to change it for the process."""
@@ -183,9 +170,9 @@ class JobSpec(ObanBase):
         return self._id
 
     @property
-    def met_session(self) -> bool:
-        """Whether it was ever added to a session, or asked for its mapper's sake."""
-        return "_sa_instance_state" in self.__dict__
+    def session(self) -> Session | None:
+        """The session to which it was added, and which has not written it yet."""
+        return session_of(self)
 
     @property
     def waits(self) -> bool:
@@ -217,18 +204,21 @@ class JobSpec(ObanBase):
 
     def __copy__(self) -> Self:
         """Another job of the same kind, not enqueued yet."""
-        copy = type(self).__new__(type(self))
-        vars(copy).update(self.__getstate__(), state=None, conflict=False, _id=None)
+        copy = type(self)(self.worker)
+        vars(copy).update(self._attributes(), state=None, conflict=False, _id=None)
         return copy
 
     def __deepcopy__(self, _: dict[int, Any]) -> Self:
         return self.__copy__()
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[type[Self], tuple[str], dict[str, Any]]:
+        return type(self), (self.worker,), self._attributes()
+
+    def _attributes(self) -> dict[str, Any]:
         # What a session knows of an object is of that object alone: shared, it would take two for one. The worker is
         # asked again only for what the flush fills in, and can't be pickled.
-        state = {name: value for name, value in vars(self).items() if name != "_sa_instance_state"}
-        return state if self.waits else state | {"_worker": None}
+        attributes = attributes_of(self)
+        return attributes if self.waits else attributes | {"_worker": None}
 
     def __repr__(self) -> str:
         return f"<JobSpec worker={self.worker!r} queue={self.queue!r} id={self._id}>"
@@ -268,16 +258,8 @@ def _signature() -> inspect.Signature:
 JobSpec.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
 
 # Mapped so that a session takes it, but by its primary key alone: everything else is plain attributes, which cost a
-# third of what mapped ones do. The flush hook takes specs out before the mapper would write them. The mapper's wrapper
-# around __init__ is taken off again: what it sets up, `_MadeLate` sets up for those that need it.
-_init = JobSpec.__init__
-ObanBase.registry.map_imperatively(JobSpec, jobs, include_properties=["id"], properties={"_row_id": jobs.c.id})
-JobSpec.__init__ = _init  # type: ignore[method-assign]
-
-
-@cache
-def _manager() -> ClassManager[JobSpec]:
-    return class_mapper(JobSpec).class_manager  # configures the mappers, once
+# third of what mapped ones do. The flush hook takes specs out before the mapper would write them.
+map_lightly(ObanBase.registry, JobSpec, jobs, include_properties=["id"], properties={"_row_id": jobs.c.id})
 
 
 @event.listens_for(Mapper, "mapper_configured")

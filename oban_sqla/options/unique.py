@@ -8,6 +8,7 @@ given up for good on leaving.)
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,8 @@ class Unique:
     fields: Sequence[Field] = ("worker", "queue", "args")
     keys: Sequence[str] = ()
     states: StateGroup | Sequence[JobState | str] = "incomplete"
+    mask: int = dataclasses.field(init=False, repr=False, compare=False)
+    """The states as a bit each, as ``oban_jobs.uniq_mask`` holds them."""
 
     def __post_init__(self) -> None:
         if self.period is not None and not seconds(self.period, "Unique(period)") > 0:
@@ -87,6 +90,7 @@ class Unique:
                 f"Unique(states): a new job is {', '.join(sorted(_FIRST))}; without one of these it would never be "
                 f"unique, got {self.states!r}"
             )
+        object.__setattr__(self, "mask", sum(BITS[name] for name in set(self.state_names)))
 
         # As they are now: lists could change after the key of a job was made, and can't be hashed.
         for choice in ("fields", "keys", "states"):
@@ -97,11 +101,6 @@ class Unique:
     def state_names(self) -> tuple[str, ...]:
         """The states in which a job counts."""
         return GROUPS[self.states] if isinstance(self.states, str) else tuple(str(state) for state in self.states)
-
-    @property
-    def mask(self) -> int:
-        """The states as a bit each, as ``oban_jobs.uniq_mask`` holds them."""
-        return sum(BITS[name] for name in set(self.state_names))
 
     def counts(self, state: str) -> bool:
         """Whether a job in a state counts as a duplicate.

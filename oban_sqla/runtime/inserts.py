@@ -103,7 +103,7 @@ def are_plain(specs: Sequence[object]) -> bool:
         0 < len(specs) <= LARGEST_BATCH
         and watcher.get() is None
         and all(
-            isinstance(spec, JobSpec) and spec.unique is None and not spec.waits and not spec.met_session
+            isinstance(spec, JobSpec) and spec.unique is None and not spec.waits and spec.session is None
             for spec in specs
         )
         and len(set(specs)) == len(specs)

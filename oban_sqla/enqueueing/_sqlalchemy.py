@@ -1,0 +1,148 @@
+"""What the unit of work uses of SQLAlchemy beyond its public names. Where one is missing, a public way is taken.
+
+===================================  ============================================  =================================
+name                                 what it is for                                public way
+===================================  ============================================  =================================
+``Session._new``, ``state.class_``   the pending specs, without a set of the       ``Session.new``, ``state.object``
+                                     objects at each flush
+``UOWTransaction.register_object``,  specs stay pending until they are written:    :class:`Held`
+``.states``,                         listed in the flush, and not saved by it
+``Session._expunge_states``
+===================================  ============================================  =================================
+
+No name is looked up, and nothing else is done, for a session without specs, but to see that it has none.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from sqlalchemy import inspect
+from sqlalchemy.orm import InstanceState, Session, make_transient_to_detached
+from sqlalchemy.orm.attributes import flag_dirty
+
+from ..models import Job, JobSpec
+from ..models._sqlalchemy import private
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import UOWTransaction
+
+State = InstanceState[JobSpec]
+
+
+def is_spec(state: InstanceState[Any]) -> bool:
+    """Whether it is the state of a spec."""
+    try:
+        return state.class_ is JobSpec
+    except AttributeError:
+        return type(state.object) is JobSpec
+
+
+def pending_specs(session: Session, objects: Sequence[object] | None) -> list[State]:
+    """The specs that a flush is to write, in the order in which they were added.
+
+    :param objects: of the session that are flushed; None for all.
+    """
+    if objects:
+        return [inspect(one) for one in objects if isinstance(one, JobSpec)]
+    states: Iterable[InstanceState[Any]] | None = private(session, "_new")
+    if states is None:
+        return [inspect(one) for one in session.new if isinstance(one, JobSpec)]
+    return [state for state in states if is_spec(state)]
+
+
+class Claims(Protocol):
+    """The specs that one flush of a session is to write."""
+
+    def claim(self, session: Session, state: State) -> None:
+        """Let the flush write this pending spec, and nothing else do it."""
+        ...
+
+    def take(self, session: Session) -> list[JobSpec]:
+        """The claimed specs that are still to be written. They belong to no session any more."""
+        ...
+
+    def finish(self, session: Session) -> None:
+        """Clean up when the flush is over."""
+        ...
+
+
+def claims_of(session: Session, context: UOWTransaction) -> Claims:
+    """Claims for the flush `context`."""
+    session_names, context_names = ("_new", "_expunge_states"), ("register_object", "states")
+    names = [(session, name) for name in session_names] + [(context, name) for name in context_names]
+    return Held() if any(private(owner, name) is None for owner, name in names) else Listed(context)
+
+
+class Listed:
+    """Specs are listed in the flush as objects that are not saved. They stay pending, like any other object: where the
+    flush fails, or a savepoint is rolled back, they go the way of the others."""
+
+    def __init__(self, context: UOWTransaction) -> None:
+        self._context: Any = weakref.ref(context)
+        self._claimed: dict[State, None] = {}
+
+    def claim(self, session: Session, state: State) -> None:
+        if (context := self._context()) is not None:
+            context.register_object(state, listonly=True)
+            self._claimed[state] = None
+
+    def take(self, session: Session) -> list[JobSpec]:
+        internals: Any = session
+        taken = [state for state in self._claimed if state in internals._new]
+        specs = [internals._new[state] for state in taken]
+        # Neither the flush nor the session may take a spec for a row that it has saved. One call for all: `expunge`
+        # would follow the relationships of each, and a spec has none.
+        for state in taken:
+            del self._context().states[state]
+        internals._expunge_states(taken)
+        return specs
+
+    def finish(self, session: Session) -> None:
+        pass
+
+
+class Held:
+    """Specs leave the session before it is flushed. So that the flush has something to do even when nothing else is
+    pending, it is given a row that has not changed, for which it sends nothing.
+
+    Two differences remain. Specs of a flush that a listener refuses are not pending any more; and a flush of chosen
+    objects writes specs only beside others. The next flush of the transaction writes them.
+    """
+
+    def claim(self, session: Session, state: State) -> None:
+        spec = cast(JobSpec, state.object)
+        session.expunge(spec)
+        if _HELD not in session.info:
+            row = Job(id=0)
+            make_transient_to_detached(row)
+            session.add(row)
+            flag_dirty(row)
+            session.info[_HELD] = (row, [])
+        session.info[_HELD][1].append(spec)
+
+    def take(self, session: Session) -> list[JobSpec]:
+        held: list[JobSpec] = session.info[_HELD][1]
+        specs = held.copy()
+        held.clear()
+        return specs
+
+    def finish(self, session: Session) -> None:
+        drop_held(session)
+
+
+_HELD = "oban_sqla.held"
+
+
+def has_held(session: Session) -> bool:
+    """Whether :class:`Held` keeps specs of a flush that was refused."""
+    return _HELD in session.info
+
+
+def drop_held(session: Session) -> None:
+    """Forget what :class:`Held` keeps: its flush is over, or its transaction."""
+    row, _ = session.info.pop(_HELD, (None, []))
+    if row is not None and row in session:
+        session.expunge(row)
