@@ -10,6 +10,7 @@ import pytest
 from oban_sqla.control import results
 from oban_sqla.runtime import announcer, control, loop, producer, verdict
 from oban_sqla.runtime.config import Config
+from oban_sqla.runtime.connections import CONNECTIONS
 from oban_sqla.runtime.duties import scheduler
 from oban_sqla.runtime.lanes import lane
 from tests.processes import ROOT
@@ -51,3 +52,7 @@ def test_every_time_that_can_be_chosen_is_documented() -> None:
 
 def test_every_documented_fixed_time_is_that_of_the_code() -> None:
     assert {meaning: float(seconds) for meaning, seconds in FIXED.items()} == MEANINGS
+
+
+def test_the_number_of_connections_is_said_in_the_words_of_the_code() -> None:
+    assert CONNECTIONS in " ".join(CONFIGURATION.split())

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from oban_sqla import Cancel, InvalidOption, Job, Oban, current_job, job
+from oban_sqla import Cancel, Hook, InvalidOption, Job, Oban, current_job, job
 from tests.runtime.helpers import execute, insert, until
 from tests.support import eventually
 
@@ -48,6 +48,11 @@ class BreaksAfter:
         raise RuntimeError("in after")
 
 
+class OnlyAfter(Hook):
+    async def after(self, job: Job, state: str, error: BaseException | None) -> None:
+        calls.append(f"only after {state}")
+
+
 @job(name="hooks.works", hooks=[Notes("inner")])
 async def works(n: int) -> None:
     calls.append("run")
@@ -75,6 +80,13 @@ async def test_hooks_run_around_a_job_the_workers_own_inside(engine: AsyncEngine
         "inner after completed None",
         "outer after completed None",
     ]
+
+
+async def test_a_hook_that_inherits_overrides_one_method_or_both(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 1}, hooks=[OnlyAfter(), Hook()]):
+        [job_id] = await insert(engine, works.options().new(1))
+        await until(engine, job_id, "completed")
+    assert calls == ["inner before {'n': 1}", "run", "inner after completed None", "only after completed"]
 
 
 async def test_after_is_told_the_state_and_the_error(engine: AsyncEngine) -> None:

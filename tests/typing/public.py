@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import Backoff, Job, JobSpec, JobState, Unique, current_job, enqueue, job, later
+from oban_sqla import Backoff, Hook, Job, JobSpec, JobState, Unique, current_job, enqueue, job, later
 
 
 class User:
@@ -145,3 +145,16 @@ def read(session: Session, one: Job) -> None:
 
 
 assert_type(current_job(), Job)
+
+
+# Hooks: a method may be a coroutine function or a plain one, and has the parameters of the base.
+
+
+class Audit(Hook):
+    async def before(self, job: Job) -> None: ...
+
+    def after(self, job: Job, state: str, error: BaseException | None) -> None: ...
+
+
+class Misspelt(Hook):
+    def before(self, job: Job, state: str) -> None: ...  # type: ignore[override]
