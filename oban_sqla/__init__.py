@@ -43,9 +43,9 @@ from .options.unique import Unique
 from .types import JobState
 from .workers.context import cancelled, current_job
 from .workers.cron import Cron
+from .workers.decorators import job, worker
 from .workers.hooks import Hook
 from .workers.outcomes import Cancel, Discard, Record, Snooze
-from .workers.worker import job, worker
 
 if TYPE_CHECKING:
     from .insight.doctor import Finding

@@ -20,8 +20,8 @@ THINGS = dict(thing for name in MODULES for thing in public(import_module(name))
 CLASSES = {name: thing for name, thing in THINGS.items() if inspect.isclass(thing)}
 # What ``@job`` and ``@worker`` return is public, although its classes are not exported.
 CLASSES |= {
-    f"oban_sqla.workers.worker.{name}": getattr(import_module("oban_sqla.workers.worker"), name)
-    for name in ("JobFunction", "WithOptions", "WorkerClass")
+    f"oban_sqla.workers.{module}.{name}": getattr(import_module(f"oban_sqla.workers.{module}"), name)
+    for module, name in (("function", "JobFunction"), ("function", "WithOptions"), ("decorators", "WorkerClass"))
 }
 FUNCTIONS = {name: thing for name, thing in THINGS.items() if inspect.isfunction(thing)}
 METHODS = {f"{owner}.{name}": method for owner, cls in CLASSES.items() for name, method in methods(cls)}

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from oban_sqla import InvalidArgs, InvalidOption, Job, JobSpec, job, later
-from oban_sqla.workers.worker import JobFunction
+from oban_sqla.workers.function import JobFunction
 
 
 class Size(Enum):
