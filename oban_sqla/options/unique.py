@@ -53,6 +53,7 @@ class Unique:
     :param states: the states in which a job counts, the new one and the existing one: ``"incomplete"`` (not finished;
         the default), ``"successful"`` (those and completed), ``"scheduled"``, ``"all"``, or a sequence of states. One
         of them must be a state in which a new job can be.
+    :ivar mask: the states as one bit each.
     :raises InvalidOption: for an unknown field or state, an empty sequence, or a period that is not above 0.
 
     If two transactions insert the same job at once, the second waits for the first to end and then reports the

@@ -78,7 +78,7 @@ def test_the_documented_file_is_what_it_says() -> None:
 
 
 def test_every_option_of_the_runtime_can_be_said() -> None:
-    of_python = {"sessionmaker", "hooks"}
+    of_python = {"sessionmaker", "hooks", "executors", "processes"}
     assert {name for name, key in KEYS.items() if key.of_runtime} == set(Config.__slots__) - of_python
 
 

@@ -23,24 +23,24 @@ Session = async_sessionmaker(create_async_engine(URL), expire_on_commit=False)
 """The sessionmaker that the children find by its name; each makes its own engine when it imports this module."""
 
 
-@job(executor="process", recorded=True)
+@job(executor="process", queue="children", recorded=True)
 def square(number: int) -> dict[str, int]:
     return {"square": number * number, "pid": os.getpid()}
 
 
-@job(executor="process", recorded=True)
+@job(executor="process", queue="children", recorded=True)
 async def square_later(number: int) -> dict[str, int]:
     await asyncio.sleep(0)
     return {"square": number * number, "pid": os.getpid()}
 
 
-@worker(executor="process")
+@worker(executor="process", queue="children")
 class Classic:
     def process(self, job: Job) -> Record:
         return Record([job.id, job.args["name"], job.attempt])
 
 
-@job(executor="process")
+@job(executor="process", queue="children")
 def decide(what: str) -> object:
     match what:
         case "snooze":
@@ -53,7 +53,7 @@ def decide(what: str) -> object:
             raise ValueError(what)
 
 
-@job(executor="process", max_attempts=20)
+@job(executor="process", queue="children", max_attempts=20)
 def die(how: str) -> None:
     match how:
         case "exit":
@@ -66,13 +66,13 @@ def die(how: str) -> None:
             raise ValueError(how)
 
 
-@job(executor="process", timeout=1)
+@job(executor="process", queue="children", timeout=1)
 def spin() -> None:
     """Holds the interpreter's lock in a loop of C, and looks at no signal."""
     sum(itertools.repeat(0))
 
 
-@job(executor="process", timeout=1, recorded=True)
+@job(executor="process", queue="children", timeout=1, recorded=True)
 async def dawdle(file: str) -> None:
     try:
         await asyncio.sleep(60)
@@ -80,7 +80,7 @@ async def dawdle(file: str) -> None:
         Path(file).write_text("cleaned up")  # noqa: ASYNC240
 
 
-@job(executor="process")
+@job(executor="process", queue="children")
 def hold(file: str) -> None:
     """Starts a program, says which processes there are, and sleeps."""
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -88,35 +88,35 @@ def hold(file: str) -> None:
     time.sleep(600)
 
 
-@job(executor="process", recorded=True)
+@job(executor="process", queue="children", recorded=True)
 def patient() -> str | None:
     while not cancelled():
         time.sleep(0.01)
     return None
 
 
-@job(executor="process")
+@job(executor="process", queue="children")
 def burn(seconds: float) -> None:
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         pass
 
 
-@job(executor="process")
+@job(executor="process", queue="children")
 def talk(word: str) -> None:
     logging.getLogger("tests.executors").warning("the job says %s", word, extra={"word": word})
 
 
-@job(executor="process")
+@job(executor="process", queue="children")
 async def add(session: AsyncSession, amount: int) -> None:
     await session.execute(text("UPDATE child_sums SET total = total + :amount"), {"amount": amount})
     await asyncio.sleep(0.005)
 
 
-@job(executor="process")
+@job(executor="process", queue="children")
 async def enqueue_more(session: AsyncSession) -> None:
     session.add(square.new(9))
 
 
-@job(executor="nowhere")
+@job(executor="nowhere", queue="children")
 def stranded() -> None: ...

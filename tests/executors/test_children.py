@@ -28,7 +28,7 @@ async def oban(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     monkeypatch.setenv("OBAN_TEST_CHILD_URL", engine.url.render_as_string(hide_password=False))
     processes = Processes(size=2, sessionmaker="tests.executors.jobs:Session")
     maker = async_sessionmaker(engine, expire_on_commit=False)
-    async with Oban(engine, queues={"default": 10}, sessionmaker=maker, processes=processes, shutdown_grace=1) as oban:
+    async with Oban(engine, queues={"children": 10}, sessionmaker=maker, processes=processes, shutdown_grace=1) as oban:
         yield oban
 
 

@@ -54,7 +54,7 @@ JOB: dict[str, tuple[dict[str, Any], str]] = {
     "no timeout": ({"timeout": 0}, r"timeout: expected more than 0 seconds, or None for no limit, got 0"),
     "deadline": ({"deadline": "1h"}, r"deadline: expected seconds .*, got '1h'"),
     "backoff": ({"backoff": "exponential"}, r"backoff: expected seconds .*, got 'exponential'"),
-    "executor": ({"executor": "process"}, r"executor must be one of auto, async, thread, got 'process'"),
+    "executor": ({"executor": " "}, r"executor: expected a name, got ' '"),
     "coroutine in a thread": ({"executor": "thread"}, r"a coroutine function runs on the event loop, not in a thread"),
     "recorded": ({"recorded": "yes"}, r"recorded must be True or False, got 'yes'"),
 }
