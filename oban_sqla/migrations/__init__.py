@@ -132,7 +132,8 @@ async def migrate(engine: AsyncEngine, schema: str | None = None, *, version: in
     CONCURRENTLY, which waits for the transactions that are open. Only one call at a time works on a database. A second
     one waits, and then finds the tables up to date.
 
-    :param engine: an engine whose role may create tables. Two of its connections are used at the same time.
+    :param engine: an engine whose role may create tables. While it builds indexes on a table in use, two of its
+        connections are used at the same time.
     :param schema: the schema of the tables; it is created if it does not exist. Default: the one given to
         :func:`oban_sqla.use_schema`, or else the connection's default.
     :param version: the version to reach; it may be an older one. 0 drops everything, the jobs too. Default: the newest.
@@ -140,14 +141,15 @@ async def migrate(engine: AsyncEngine, schema: str | None = None, *, version: in
     :raises InvalidOption: for a version that this package doesn't have.
     """
     target = checked(CURRENT if version is None else version)
-    async with _alone(engine):
-        async with engine.begin() as connection:
-            before, indexes = await connection.run_sync(_migrated, target, schema)
-        if indexes:
-            async with engine.connect() as connection:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-                for statement in build(prefix_of(schema), indexes, concurrently=True):
-                    await connection.execute(_text(statement))
+    async with engine.begin() as connection:
+        before, indexes = await connection.run_sync(_migrated, target, schema)
+    if indexes:
+        # The second connection only here: a pooler may have no more than one.
+        async with _alone(engine), engine.connect() as connection:
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            _, lacking = await connection.run_sync(_missing, indexes, schema)  # another call may have built them
+            for statement in build(prefix_of(schema), lacking, concurrently=True):
+                await connection.execute(_text(statement))
     return before
 
 
@@ -243,7 +245,7 @@ def _migrated(connection: Connection, target: int, schema: str | None) -> tuple[
 
 @asynccontextmanager
 async def _alone(engine: AsyncEngine) -> AsyncGenerator[None]:
-    """While no other process migrates this database.
+    """While no other process builds indexes for this package in this database.
 
     A transaction that waits for a lock has a snapshot, and an index that is built CONCURRENTLY waits for that; so the
     lock is tried for, and held by a transaction that does nothing.
