@@ -77,7 +77,7 @@ async def test_the_pool_is_whole_two_seconds_after_a_child_was_killed(oban: Oban
     os.kill(before[0], signal.SIGKILL)
     killed = time.monotonic()
     await eventually(lambda: len(children(oban)) == 2 and before[0] not in children(oban) and ready(oban) == 2)
-    assert time.monotonic() - killed < 4.0  # the promise is 2 s on a machine of its own; the benchmark measures it
+    assert time.monotonic() - killed < 4.0  # looser than the 2 s that are promised, which nothing measures yet
 
 
 async def test_a_job_that_kills_its_child_three_times_is_discarded_as_poison(oban: Oban, engine: AsyncEngine) -> None:
