@@ -41,6 +41,9 @@ def _drain(concurrency: int, prefetch: int = 0) -> Callable[[Setting], Awaitable
 TABLE = (
     # First, because autovacuum has nothing to do yet, whose transactions would be counted.
     Row("statements a second at rest, 20 queues", rows.at_rest, "statements", 1.5, at_least=False, pairs=1),
+    Row("start: importing, beside SQLAlchemy, asyncpg and pydantic", rows.imported, "ratio", 1.6, at_least=False),
+    Row("start: Oban.start(), ms", rows.started, "start", 80, at_least=False),
+    Row("start: from there to the first line of a job, ms", rows.started, "first", 60, at_least=False),
     Row("drain, concurrency 10", _drain(10), "ratio", 1.1),
     Row("drain, concurrency 50", _drain(50), "ratio", 0.75),
     Row("drain, concurrency 100", _drain(100), "ratio", 0.7),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -257,6 +258,29 @@ async def lateness(setting: Setting, jobs: int = 20) -> Figures:
     late = await setting.raw.fetch("SELECT extract(epoch FROM attempted_at - scheduled_at)::float8 AS s FROM oban_jobs")
     values = [row["s"] * 1e3 for row in late]
     return {"median": median(values), "least": min(values), "most": max(values)}
+
+
+async def imported(setting: Setting) -> Figures:
+    """Milliseconds to import oban_sqla in a new process, beside what an application imports anyway."""
+    theirs, own = (await _in_a_new_process())["import"], (await started(setting))["import"]
+    return {"loop": theirs, "ours": own, "ratio": own / theirs}
+
+
+async def started(setting: Setting) -> Figures:
+    """Milliseconds to start a node in a new process, and from there to the first line of a job that waits."""
+    await setting.empty()
+    await setting.raw.execute("INSERT INTO oban_jobs (worker, queue) VALUES ('bench.first', 'bench')")
+    return await _in_a_new_process(setting.url)
+
+
+async def _in_a_new_process(*arguments: str) -> Figures:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.start", *arguments, stdout=asyncio.subprocess.PIPE
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0
+    figures: Figures = json.loads(said)
+    return figures
 
 
 async def at_rest(setting: Setting, queues: int = 20, seconds: float = 15.0) -> Figures:

@@ -46,7 +46,9 @@ class Oban:
             ...
 
     :param engine: an ``AsyncEngine`` on PostgreSQL, with asyncpg or psycopg. The node opens its own connections,
-        with the engine's settings; it does not take them from the engine's pool.
+        with the engine's settings. A node holds four connections beside the engine's pool, two if it runs no queues,
+        and one more from the first `oban.enqueue()` on; a leader holds one more, and opens up to two for a moment, to
+        prune and to enqueue cron jobs.
     :param queues: the names of the queues to run, each with a limit (the number of jobs at once) or a :class:`Queue`.
         Default: none. A node without queues can still enqueue, wake other nodes and lead.
     :param sessionmaker: an ``async_sessionmaker`` or a ``sessionmaker`` for the sessions of jobs that have a session

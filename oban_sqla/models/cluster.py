@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
-from sqlalchemy import SmallInteger, Text, text
+from sqlalchemy import SmallInteger, Table, Text, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
@@ -68,3 +68,8 @@ class SchemaVersion(ObanBase):
 
     version: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
     migrated_at: UTCMapped[datetime] = utc_column(server_default=NOW)
+
+
+leaders = cast(Table, Leader.__table__)
+producers = cast(Table, Producer.__table__)
+schema_versions = cast(Table, SchemaVersion.__table__)

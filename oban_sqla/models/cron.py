@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Boolean, Text, text
+from sqlalchemy import Boolean, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -51,3 +51,6 @@ class CronEntry(ObanBase):
 
     def __repr__(self) -> str:
         return f"<CronEntry {self.name!r} {self.expression!r} {self.timezone}{' paused' if self.paused else ''}>"
+
+
+crons = cast(Table, CronEntry.__table__)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import Boolean, Integer, Text, text
+from sqlalchemy import Boolean, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -39,3 +39,6 @@ class QueueSettings(ObanBase):
     """Limits of the whole cluster, in the row of all nodes: ``global_limit``, ``rate_limit`` and ``partition``. What is
     missing stays as it was configured; what is null was lifted."""
     updated_at: UTCMapped[datetime] = utc_column(server_default=NOW)
+
+
+queue_settings = cast(Table, QueueSettings.__table__)

@@ -13,11 +13,10 @@ from .lanes.settings import INSERT_ONCE, PLAN_ONCE
 from .notifier import TIMEOUT
 
 CONNECTIONS = (
-    "A node holds four connections beside the pool of its engine, or two where it runs no queue. A leader holds one "
-    "more, and opens up to two for a moment, while it prunes or takes ticks of the crontab. The first `oban.enqueue()` "
-    "opens one more, which stays."
+    "A node holds four connections beside the engine's pool, two if it runs no queues, and one more from the first "
+    "`oban.enqueue()` on; a leader holds one more, and opens up to two for a moment, to prune and to enqueue cron jobs."
 )
-"""What has to be said about their number; the docs and the doctor say it in these words."""
+"""Their number, in the words of the documentation and of the doctor."""
 
 
 class Connections:
@@ -57,7 +56,7 @@ class Connections:
 async def connect(lanes: Iterable[Lane]) -> None:
     """Connect `lanes` at the same time.
 
-    :raises StatementFailed: when one can't be connected; after all have tried.
+    :raises StatementFailed: when one can't be connected.
     """
     for outcome in await asyncio.gather(*(lane.connect() for lane in lanes), return_exceptions=True):
         if isinstance(outcome, BaseException):

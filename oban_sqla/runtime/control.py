@@ -131,7 +131,7 @@ class Control(Loop):
 
     async def read(self) -> None:
         """Find out what was asked, and tell the running jobs that are to stop."""
-        held = [job_id for producer in self._producers.values() for job_id in producer.held]
+        held = [str(job_id) for producer in self._producers.values() for job_id in producer.held]
         rows = await self._lane.run(orders, name=self._config.name, node=self._config.node, running=held)
         asked: dict[str, Asked] = {}
         # What was asked of this node comes after what was asked of all, and goes over it.

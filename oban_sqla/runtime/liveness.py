@@ -85,7 +85,7 @@ class Liveness(Loop):
             self._locked = set()
         missing = {lock_key(producer.uuid): producer.key for producer in producers if producer.key not in self._locked}
         if missing and not self._listening.pooled:
-            rows = await self._listening.run(claim, keys=list(missing))
+            rows = await self._listening.run(claim, keys=[str(key) for key in missing])
             self._locked |= {missing[row[1]] for row in rows if row[0]}
 
     def _meta(self, producer: Producer) -> dict[str, object]:

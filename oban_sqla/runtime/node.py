@@ -16,7 +16,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
 from ..models import JobSpec
 from ..statements.ack import still_ours
+from ..statements.backend import backend
+from ..statements.cluster import beat, claim
+from ..statements.control import orders
+from ..statements.cron import entries
+from ..statements.fetch import fetch
 from ..statements.identify import Identity, identify, schema_of
+from ..statements.lead import elect
 from ..statements.version import tables_version
 from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
 from ..telemetry import logger
@@ -51,6 +57,9 @@ from .verdict import given_back
 LAST_ACKS = 5.0
 """Seconds that stopping waits for the database to take the last acks."""
 
+AT_START = (backend, identify, tables_version, orders, elect, entries, claim, beat, fetch)
+"""The statements that start() waits for, and the first fetch."""
+
 _NO_TABLE = "42P01"
 
 
@@ -69,7 +78,7 @@ class Node:
         self.identity: Identity = ("", "")
         """Of the database; known after :meth:`reach`."""
         self.is_started = False
-        """Whether its loops have begun. Written by `start`."""
+        """Whether its queues have begun, so that it has to be stopped. Written by `start`."""
         # What stays of the node while threads outlast it: written by stop().
         self._outlasting: asyncio.Task[None] | None = None
         # Where the node was made, and its name on the wire: never written again.
@@ -160,7 +169,7 @@ class Node:
         """
         at = self.connections
         lanes = [at.upkeep, at.listening, *((at.fetching, at.acking) if self.config.queues else ())]
-        await connect(lanes)
+        await asyncio.gather(connect(lanes), at.line.compile(AT_START))
         if at.line.pooled is None and await find_pooler(at.line, at.upkeep):
             logger.warning(
                 "this node connects through a transaction pooler: notifications can't reach it, it polls every %g s, "
@@ -187,10 +196,10 @@ class Node:
     async def start(self) -> None:
         """Begin to work the queues, and let commits of this process wake this node."""
         await self.control.look()
-        await self.leadership.first()  # a node that is alone leads from its start
-        await self.scheduler.prepare()
         self.is_started = True
         self.producers.start()
+        await self.leadership.first()  # a node that is alone leads from its start
+        await self.scheduler.prepare()
         for loop in self.loops:
             if not loop.is_alive:
                 loop.start()

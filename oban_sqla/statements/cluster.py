@@ -19,12 +19,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB, UUID, insert
 
-from ..models import Producer
 from ..models.base import utc_now
+from ..models.cluster import producers
 from ..models.job import jobs
 from .lead import holds_lease
 from .rescue import ran_by
-from .statement import array, parameter, state, statement
+from .statement import array, parameter, state, statement, whole_numbers
 
 KEEPALIVES = {"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3"}
 """Of the connection that holds the locks: a node that is cut off loses them within half a minute."""
@@ -45,7 +45,7 @@ def claim() -> Executable:
     Shared, because a connection of ours that the server has not yet given up may hold them still: they must not
     wait for it, nor be without. Returns for each whether it was got.
     """
-    keys = func.unnest(array("keys", BigInteger)).table_valued(column("key", BigInteger)).render_derived(name="keys")
+    keys = func.unnest(whole_numbers("keys")).table_valued(column("key", BigInteger)).render_derived(name="keys")
     settings = (func.set_config(name, value, False) for name, value in KEEPALIVES.items())
     return select(func.pg_try_advisory_lock_shared(keys.c.key), keys.c.key, *settings)
 
@@ -66,16 +66,17 @@ def beat() -> Executable:
         rows.queue,
         cast(rows.meta, JSONB),
     ).order_by(rows.uuid)
-    written = insert(Producer).from_select(["uuid", "name", "node", "queue", "meta"], values, include_defaults=False)
+    written = insert(producers).from_select(["uuid", "name", "node", "queue", "meta"], values, include_defaults=False)
     return written.on_conflict_do_update(
-        index_elements=[Producer.uuid], set_={"updated_at": utc_now(), "meta": written.excluded.meta}
-    ).returning(cast(Producer.uuid, Text))
+        index_elements=[producers.c.uuid], set_={"updated_at": utc_now(), "meta": written.excluded.meta}
+    ).returning(cast(producers.c.uuid, Text))
 
 
 @statement
 def retire() -> Executable:
     """Remove the rows of producers that have stopped."""
-    return delete(Producer).where(cast(Producer.uuid, Text) == func.any(array("uuids"))).returning(Producer.queue)
+    theirs = cast(producers.c.uuid, Text) == func.any(array("uuids"))
+    return delete(producers).where(theirs).returning(producers.c.queue)
 
 
 _LOCKED = text("""
@@ -89,7 +90,7 @@ _LOCKED = text("""
 def silence() -> ColumnElement[float]:
     """Seconds since a producer's last heartbeat; null for an infinite time, which another program wrote."""
     # An infinite time can't be subtracted.
-    silent = case((func.isfinite(Producer.updated_at), func.extract("epoch", utc_now() - Producer.updated_at)))
+    silent = case((func.isfinite(producers.c.updated_at), func.extract("epoch", utc_now() - producers.c.updated_at)))
     return cast(silent, Float)
 
 
@@ -109,8 +110,8 @@ def look() -> Executable:
     running = select(ran_by().label("key")).where(jobs.c.state == state("executing")).distinct().subquery("running")
     key = func.coalesce(_uuid(), running.c.key)
     return select(
-        key, cast(Producer.updated_at, Text), silence(), cast(Producer.meta, Text), is_locked(key)
-    ).select_from(Producer.__table__.join(running, _uuid() == running.c.key, full=True))
+        key, cast(producers.c.updated_at, Text), silence(), cast(producers.c.meta, Text), is_locked(key)
+    ).select_from(producers.join(running, _uuid() == running.c.key, full=True))
 
 
 @statement
@@ -119,10 +120,10 @@ def bury() -> Executable:
     columns = (column("key", Text), column("sign", Text))
     given = func.unnest(array("dead"), array("signs")).table_valued(*columns).render_derived(name="given")
     rows = given.alias("given").c
-    silent = exists().where(rows.key == _uuid(), rows.sign == cast(Producer.updated_at, Text))
+    silent = exists().where(rows.key == _uuid(), rows.sign == cast(producers.c.updated_at, Text))
     empty = ~exists().where(jobs.c.state == state("executing"), ran_by() == _uuid())
-    return delete(Producer).where(silent, empty, holds_lease()).returning(_uuid())
+    return delete(producers).where(silent, empty, holds_lease()).returning(_uuid())
 
 
 def _uuid() -> ColumnElement[str]:
-    return cast(Producer.uuid, Text)
+    return cast(producers.c.uuid, Text)

@@ -21,12 +21,12 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from ..models import Leader, Producer, QueueSettings
 from ..models.base import utc_now
+from ..models.cluster import leaders, producers
 from ..models.job import jobs
-from ..models.queue import EVERY_NODE
+from ..models.queue import EVERY_NODE, queue_settings
 from ..types import UTCDateTime
-from .statement import array, parameter, state, statement
+from .statement import parameter, state, statement, whole_numbers
 
 _SETTINGS = ("started", "paused", "local_limit")
 _ALL: ColumnElement[str] = literal_column(f"'{EVERY_NODE}'")
@@ -41,18 +41,18 @@ def orders() -> Executable:
     to stop.
     """
     settings = select(
-        QueueSettings.queue,
-        (QueueSettings.node != _ALL).label("is_own"),
-        QueueSettings.started,
-        QueueSettings.paused,
-        QueueSettings.local_limit,
+        queue_settings.c.queue,
+        (queue_settings.c.node != _ALL).label("is_own"),
+        queue_settings.c.started,
+        queue_settings.c.paused,
+        queue_settings.c.local_limit,
         cast(null(), BigInteger).label("job_id"),
-    ).where(QueueSettings.name == parameter("name"), QueueSettings.node.in_([_ALL, parameter("node")]))
+    ).where(queue_settings.c.name == parameter("name"), queue_settings.c.node.in_([_ALL, parameter("node")]))
     marked = select(
         cast(null(), Text), cast(null(), Boolean), cast(null(), Boolean), cast(null(), Boolean), cast(null(), Integer),
         jobs.c.id,
     ).where(
-        jobs.c.id == func.any(array("running", BigInteger)),
+        jobs.c.id == func.any(whole_numbers("running")),
         jobs.c.cancel_at.is_not(None),
         jobs.c.state == state("executing"),
     )  # fmt: skip
@@ -73,29 +73,29 @@ def ask() -> Executable:
         "local_limit": cast(parameter("local_limit", Integer), Integer),
     }
     replaced = (
-        update(QueueSettings)
+        update(queue_settings)
         .where(
             parameter("node") == _ALL,
-            QueueSettings.name == parameter("name"),
-            QueueSettings.queue == parameter("queue"),
-            QueueSettings.node != _ALL,
+            queue_settings.c.name == parameter("name"),
+            queue_settings.c.queue == parameter("queue"),
+            queue_settings.c.node != _ALL,
         )
-        .values({name: case((value.is_(null()), getattr(QueueSettings, name))) for name, value in given.items()})
-        .returning(QueueSettings.node)
+        .values({name: case((value.is_(null()), queue_settings.c[name])) for name, value in given.items()})
+        .returning(queue_settings.c.node)
         .cte("replaced")
     )
     row: list[Any] = [parameter("name"), parameter("queue"), parameter("node"), *given.values()]
     # The CTE is written whether or not it is read from.
-    written = insert(QueueSettings).from_select(
+    written = insert(queue_settings).from_select(
         ["name", "queue", "node", *_SETTINGS], select(*row), include_defaults=False
     )
-    kept = {name: func.coalesce(written.excluded[name], getattr(QueueSettings, name)) for name in _SETTINGS}
+    kept = {name: func.coalesce(written.excluded[name], queue_settings.c[name]) for name in _SETTINGS}
     return (
         written.on_conflict_do_update(
-            index_elements=[QueueSettings.name, QueueSettings.queue, QueueSettings.node],
+            index_elements=[queue_settings.c.name, queue_settings.c.queue, queue_settings.c.node],
             set_=kept | {"updated_at": utc_now()},
         )
-        .returning(QueueSettings.queue)
+        .returning(queue_settings.c.queue)
         .add_cte(replaced)
     )
 
@@ -103,9 +103,9 @@ def ask() -> Executable:
 @statement
 def known() -> Executable:
     """The queues of the instance `name` and their nodes: those that run, and those of which something was asked."""
-    running = select(Producer.queue, Producer.node).where(Producer.name == parameter("name"))
-    asked = select(QueueSettings.queue, type_coerce(QueueSettings.node, Text)).where(
-        QueueSettings.name == parameter("name")
+    running = select(producers.c.queue, producers.c.node).where(producers.c.name == parameter("name"))
+    asked = select(queue_settings.c.queue, type_coerce(queue_settings.c.node, Text)).where(
+        queue_settings.c.name == parameter("name")
     )
     return running.union(asked)
 
@@ -119,8 +119,8 @@ def has_waiting() -> Executable:
 @statement
 def pulse() -> Executable:
     """The holder of `lease`, and the last heartbeat of `node` in the instance `name`. Null where there is none."""
-    holder = select(Leader.node).where(Leader.name == parameter("lease"), Leader.expires_at > utc_now())
-    beat = select(func.max(Producer.updated_at, type_=UTCDateTime())).where(
-        Producer.name == parameter("name"), Producer.node == parameter("node")
+    holder = select(leaders.c.node).where(leaders.c.name == parameter("lease"), leaders.c.expires_at > utc_now())
+    beat = select(func.max(producers.c.updated_at, type_=UTCDateTime())).where(
+        producers.c.name == parameter("name"), producers.c.node == parameter("node")
     )
     return select(holder.scalar_subquery().label("holder"), beat.scalar_subquery().label("beat"))

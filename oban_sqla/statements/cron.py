@@ -28,7 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, Insert, insert
 
 from ..models.base import utc_now
-from ..models.cron import CronEntry
+from ..models.cron import crons
 from .lead import holds_lease
 from .statement import array, parameter, seconds_from, statement
 
@@ -49,13 +49,13 @@ def _epoch(value: Any) -> ColumnElement[Any]:
 
 def _settled() -> ColumnElement[Any]:
     """No tick up to this time is still to be taken."""
-    return func.greatest(CronEntry.last_tick, CronEntry.since, type_=CronEntry.since.type)
+    return func.greatest(crons.c.last_tick, crons.c.since, type_=crons.c.since.type)
 
 
 def _written(declared_at: ColumnElement[Any], values: Any) -> tuple[Insert, dict[str, Any], ColumnElement[bool]]:
-    written = insert(CronEntry).from_select([*_NAMES, "declared_at"], values, include_defaults=False)
+    written = insert(crons).from_select([*_NAMES, "declared_at"], values, include_defaults=False)
     new = written.excluded
-    changed = tuple_(CronEntry.expression, CronEntry.timezone) != tuple_(new.expression, new.timezone)
+    changed = tuple_(crons.c.expression, crons.c.timezone) != tuple_(new.expression, new.timezone)
     replaced = {name: new[name] for name in ("expression", "timezone", "spec", "catch_up")}
     return written, replaced | {"declared_at": declared_at}, changed
 
@@ -73,20 +73,20 @@ def declare() -> Executable:
     """
     columns, name = _rows(*(array(c.name, c.type) for c in _GIVEN))
     written, replaced, changed = _written(utc_now(), select(*columns, utc_now()).order_by(name))
-    since = case((changed, utc_now()), else_=CronEntry.since)
+    since = case((changed, utc_now()), else_=crons.c.since)
     return written.on_conflict_do_update(
-        index_elements=[CronEntry.name],
+        index_elements=[crons.c.name],
         set_=replaced | {"since": since},
-        where=CronEntry.declared_at.is_not(None),
-    ).returning(CronEntry.name)
+        where=crons.c.declared_at.is_not(None),
+    ).returning(crons.c.name)
 
 
 @statement
 def keep_declared() -> Executable:
     """Say again that the code has the entries `names`, unless a node said so within the last `every` seconds."""
-    long_ago = CronEntry.declared_at <= utc_now() - seconds_from(parameter("every", Float))
-    declared = (CronEntry.name == func.any(array("names"))) & long_ago
-    return update(CronEntry).where(declared).values(declared_at=utc_now()).returning(CronEntry.name)
+    long_ago = crons.c.declared_at <= utc_now() - seconds_from(parameter("every", Float))
+    declared = (crons.c.name == func.any(array("names"))) & long_ago
+    return update(crons).where(declared).values(declared_at=utc_now()).returning(crons.c.name)
 
 
 @statement
@@ -95,36 +95,36 @@ def put() -> Executable:
     values = [parameter(c.name, type(c.type)) for c in _GIVEN]
     columns = [cast(value, JSONB) if name == "spec" else value for name, value in zip(_NAMES, values, strict=True)]
     written, replaced, changed = _written(null(), select(*columns, cast(null(), TIMESTAMP)))
-    fresh = or_(changed, CronEntry.paused)
+    fresh = or_(changed, crons.c.paused)
     return written.on_conflict_do_update(
-        index_elements=[CronEntry.name],
+        index_elements=[crons.c.name],
         set_=replaced
         | {
             "paused": written.excluded.paused,
-            "since": case((fresh, utc_now()), else_=CronEntry.since),
+            "since": case((fresh, utc_now()), else_=crons.c.since),
             # A clock that once ran ahead would else hold the entry up until that time.
-            "last_tick": case((CronEntry.last_tick > utc_now(), utc_now()), else_=CronEntry.last_tick),
+            "last_tick": case((crons.c.last_tick > utc_now(), utc_now()), else_=crons.c.last_tick),
         },
-    ).returning(CronEntry.name)
+    ).returning(crons.c.name)
 
 
 @statement
 def pause() -> Executable:
     """Set whether the entry `name` is `paused`. What was due while it was paused is not made up for."""
     paused = parameter("paused", Boolean)
-    since = case((CronEntry.paused & not_(paused), utc_now()), else_=CronEntry.since)
+    since = case((crons.c.paused & not_(paused), utc_now()), else_=crons.c.since)
     return (
-        update(CronEntry)
-        .where(CronEntry.name == parameter("name"))
+        update(crons)
+        .where(crons.c.name == parameter("name"))
         .values(paused=paused, since=since)
-        .returning(CronEntry.name)
+        .returning(crons.c.name)
     )
 
 
 @statement
 def remove() -> Executable:
     """Delete the entry `name`."""
-    return delete(CronEntry).where(CronEntry.name == parameter("name")).returning(CronEntry.name)
+    return delete(crons).where(crons.c.name == parameter("name")).returning(crons.c.name)
 
 
 @statement
@@ -134,19 +134,19 @@ def entries() -> Executable:
     Left out is what is paused, and what no node's code has had for `lifetime` seconds. Times are seconds since 1970.
     """
     now = select(_epoch(utc_now()).label("now")).subquery("clock")
-    expired = CronEntry.declared_at < utc_now() - seconds_from(parameter("lifetime", Float))
-    active = not_(CronEntry.paused) & func.coalesce(not_(expired), True)
+    expired = crons.c.declared_at < utc_now() - seconds_from(parameter("lifetime", Float))
+    active = not_(crons.c.paused) & func.coalesce(not_(expired), True)
     return (
         select(
             now.c.now,
-            CronEntry.name,
-            CronEntry.expression,
-            CronEntry.timezone,
-            CronEntry.catch_up,
+            crons.c.name,
+            crons.c.expression,
+            crons.c.timezone,
+            crons.c.catch_up,
             _epoch(_settled()).label("settled"),
         )
-        .select_from(now.outerjoin(CronEntry, active))
-        .order_by(CronEntry.name)
+        .select_from(now.outerjoin(crons, active))
+        .order_by(crons.c.name)
     )
 
 
@@ -159,11 +159,11 @@ def take() -> Executable:
     Returns the entry's spec, or nothing.
     """
     tick, before = parameter("tick", TIMESTAMP), parameter("before", TIMESTAMP)
-    same = (CronEntry.expression == parameter("expression")) & (CronEntry.timezone == parameter("timezone"))
+    same = (crons.c.expression == parameter("expression")) & (crons.c.timezone == parameter("timezone"))
     due = cast(_settled(), TIMESTAMP) < before
     return (
-        update(CronEntry)
-        .where(CronEntry.name == parameter("name"), same, not_(CronEntry.paused), due, holds_lease())
+        update(crons)
+        .where(crons.c.name == parameter("name"), same, not_(crons.c.paused), due, holds_lease())
         .values(last_tick=cast(tick, TIMESTAMP))
-        .returning(CronEntry.spec)
+        .returning(crons.c.spec)
     )

@@ -17,8 +17,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import insert
 
-from ..models import Leader
 from ..models.base import utc_now
+from ..models.cluster import leaders
 from .statement import array, parameter, seconds_from, statement
 
 
@@ -28,9 +28,9 @@ def holds_lease() -> ColumnElement[bool]:
     A leader that was paused past its lease and wakes changes nothing: the row says so, not its own idea of the time.
     """
     return exists().where(
-        Leader.name == parameter("lease"),
-        Leader.node == parameter("holder"),
-        Leader.expires_at > utc_now(),
+        leaders.c.name == parameter("lease"),
+        leaders.c.node == parameter("holder"),
+        leaders.c.expires_at > utc_now(),
     )
 
 
@@ -48,39 +48,40 @@ def elect() -> Executable:
     other = _taken(select(parameter("oban"), parameter("holder"), utc_now(), until).where(exists(select(own)))).cte(
         "other"
     )
-    left = func.extract("epoch", Leader.expires_at - utc_now())
-    before = select(cast(left, Float)).where(Leader.name == parameter("lease"), ~_is_free())
+    left = func.extract("epoch", leaders.c.expires_at - utc_now())
+    before = select(cast(left, Float)).where(leaders.c.name == parameter("lease"), ~_is_free())
     return select(
         exists(select(own)).label("leads"), exists(select(other)).label("oban"), before.scalar_subquery().label("left")
     )
 
 
 def _taken(wanted: Any) -> Any:
-    written = insert(Leader).from_select(["name", "node", "elected_at", "expires_at"], wanted, include_defaults=False)
-    renewed = Leader.node == written.excluded.node
+    written = insert(leaders).from_select(["name", "node", "elected_at", "expires_at"], wanted, include_defaults=False)
+    renewed = leaders.c.node == written.excluded.node
     return written.on_conflict_do_update(
-        index_elements=[Leader.name],
+        index_elements=[leaders.c.name],
         set_={
             "node": written.excluded.node,
-            "elected_at": case((renewed, Leader.elected_at), else_=written.excluded.elected_at),
+            "elected_at": case((renewed, leaders.c.elected_at), else_=written.excluded.elected_at),
             "expires_at": written.excluded.expires_at,
         },
         where=renewed | _is_free(),
-    ).returning(Leader.name)
+    ).returning(leaders.c.name)
 
 
 def _is_free() -> ColumnElement[bool]:
     """A lease lasts an hour at most: one that ends later is of another program, or the clock was set back."""
-    return or_(Leader.expires_at <= utc_now(), Leader.expires_at > utc_now() + literal_column("interval '2 hours'"))
+    ends = leaders.c.expires_at
+    return or_(ends <= utc_now(), ends > utc_now() + literal_column("interval '2 hours'"))
 
 
 @statement
 def resign() -> Executable:
     """Give the leases `names` of `holder` up, and tell `payload` on `channel` when there was one. One row a lease."""
     given_up = (
-        delete(Leader)
-        .where(Leader.name == func.any(array("names")), Leader.node == parameter("holder"))
-        .returning(Leader.name)
+        delete(leaders)
+        .where(leaders.c.name == func.any(array("names")), leaders.c.node == parameter("holder"))
+        .returning(leaders.c.name)
         .cte("given_up")
     )
     return select(given_up.c.name, func.pg_notify(parameter("channel"), parameter("payload")))

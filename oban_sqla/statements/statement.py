@@ -16,6 +16,7 @@ from sqlalchemy import (
     Interval,
     Text,
     bindparam,
+    cast,
     func,
     literal_column,
     type_coerce,
@@ -114,6 +115,14 @@ def array(name: str, of: type[TypeEngine[Any]] | TypeEngine[Any] = Text) -> Bind
     return bindparam(_PREFIX + name, type_=ARRAY(of))
 
 
+def whole_numbers(name: str) -> ColumnElement[Any]:
+    """A parameter that is an array of whole numbers, given as text.
+
+    asyncpg asks the server what an array of numbers is, on each new connection, which takes as long as connecting.
+    """
+    return cast(array(name), ARRAY(BigInteger))
+
+
 def state(value: str) -> ColumnElement[Any]:
     """A state as a literal. A parameter would hide the partial indexes from a generic plan."""
     return literal_column(f"'{value}'")
@@ -148,4 +157,5 @@ __all__ = [
     "seconds_from",
     "state",
     "statement",
+    "whole_numbers",
 ]

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from oban_sqla.runtime.connections import CONNECTIONS
 from tests.doctor.conftest import diagnose, one
 from tests.runtime.helpers import execute
 
@@ -40,6 +41,7 @@ async def test_few_connections(own_engine: AsyncEngine) -> None:
     finding = await one(own_engine, "connections")
     assert finding.status == "warning"
     assert finding.found.endswith("of 1 connections are in use (the limit of the database)")
+    assert CONNECTIONS in finding.why
 
 
 @pytest.mark.parametrize(

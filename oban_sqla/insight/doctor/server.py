@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from ...runtime.connections import CONNECTIONS
 from ...runtime.lanes.lane import STATEMENT_TIMEOUT
-from ...statements.catalog import CLOCK, CONNECTIONS, NOTIFICATIONS, SETTINGS
+from ...statements import catalog
+from ...statements.catalog import CLOCK, NOTIFICATIONS, SETTINGS
 from ..words import span
 from .database import Database
 from .finding import Finding, ok, problem, skipped, warning
@@ -93,7 +95,7 @@ def clock(database: Database) -> Iterator[Finding]:
 
 def connections(database: Database) -> Iterator[Finding]:
     """Whether enough connections are left for nodes and their jobs."""
-    [row] = database.rows(CONNECTIONS)
+    [row] = database.rows(catalog.CONNECTIONS)
     limits = [("max_connections", row.slots, row.used)]
     if row.role_limit >= 0:
         limits.append((f"the limit of the role {database.server.role}", row.role_limit, row.used_by_role))
@@ -105,8 +107,7 @@ def connections(database: Database) -> Iterator[Finding]:
         return
     yield warning(
         f"{used} of {slots} connections are in use ({name})",
-        "a node holds four connections beside the pool of your engine, a leader six; a node that gets none fetches no "
-        "jobs and sends no heartbeat",
+        f"{CONNECTIONS} A node that gets none fetches no jobs and sends no heartbeat",
         "raise the limit, make the pools smaller, or use a pooler in session mode",
     )
 

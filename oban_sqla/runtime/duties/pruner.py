@@ -11,11 +11,13 @@ Telemetry: the span ``oban.pruner.prune`` with ``pruned_count``, once per round.
 from __future__ import annotations
 
 import time
+from functools import cached_property
 from typing import Any
 
 from ... import telemetry
 from ...options.prune import Prune
 from ...statements.prune import stamp, statements
+from ...statements.statement import Statement
 from ..lanes.failure import StatementFailed
 from ..lanes.lane import Lane
 from .duty import Duty
@@ -41,11 +43,14 @@ class Pruner(Duty):
         super().__init__(lane=lane, leadership=leadership)
         # Given, and never written again.
         self._prune = prune
-        self._statements = statements(prune.all_policies)
         # How many jobs a batch has: written by _round(), by what the server could do.
         self._limit = prune.limit
         # When the next round comes: written by lead().
         self._round_at = 0.0
+
+    @cached_property
+    def _statements(self) -> list[Statement]:
+        return statements(self._prune.all_policies)
 
     async def lead(self) -> float | None:
         # An election wakes it as well, and elections may come often.

@@ -52,7 +52,6 @@ class Lane:
         """Called with the driver's own connection, on every new one that is not behind a transaction pooler."""
         # Given, and never written again.
         self._line = line
-        self._schemas = line.engine.get_execution_options().get("schema_translate_map")
         self._timeout = timeout
         self._watchdog = Watchdog(timeout, self._cut)
         # Nothing waits for it any more then; without this a slow server would be given the same again and again.
@@ -180,7 +179,7 @@ class Lane:
         return rows
 
     def _compile(self, statement: Statement) -> Compiled:
-        compiled = self._compiled[statement] = statement.compiled(self._line.engine.dialect, self._schemas)
+        compiled = self._compiled[statement] = self._line.compiled(statement)
         return compiled
 
     async def _locked_connect(self) -> None:
