@@ -23,7 +23,6 @@ Every message says what was given, what was expected, and what to do.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -126,6 +125,8 @@ def unknown_option(name: str, known: Iterable[str], what: str) -> InvalidOption:
 
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The one of `known` that is most like `name`; None if none is like it."""
+    import difflib  # only when something is wrong
+
     return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), None)
 
 

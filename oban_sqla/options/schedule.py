@@ -22,8 +22,6 @@ from functools import lru_cache
 from typing import Any, cast
 from zoneinfo import ZoneInfo, available_timezones
 
-from croniter import CroniterBadDateError, croniter  # type: ignore[import-untyped]  # pyright: ignore
-
 from ..errors import InvalidOption, closest, nearest
 
 NICKNAMES = {
@@ -125,6 +123,9 @@ class Schedule:
         return None
 
     def _next_local(self, local: datetime) -> datetime | None:
+        # Not at the top, because most programs have no crontab.
+        from croniter import CroniterBadDateError, croniter  # type: ignore[import-untyped]  # pyright: ignore
+
         try:
             return cast(datetime, cast(Any, croniter)(self._numbers, local).get_next(datetime))
         except CroniterBadDateError:

@@ -14,15 +14,14 @@ from sqlalchemy import Pool
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
+from ..errors import InvalidOption
 from ..models import JobSpec
 from ..statements.ack import still_ours
 from ..statements.backend import backend
 from ..statements.cluster import beat, claim
 from ..statements.control import orders
-from ..statements.cron import entries
 from ..statements.fetch import fetch
 from ..statements.identify import Identity, identify, schema_of
-from ..statements.lead import elect
 from ..statements.version import tables_version
 from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
 from ..telemetry import logger
@@ -57,8 +56,8 @@ from .verdict import given_back
 LAST_ACKS = 5.0
 """Seconds that stopping waits for the database to take the last acks."""
 
-AT_START = (backend, identify, tables_version, orders, elect, entries, claim, beat, fetch)
-"""The statements that start() waits for, and the first fetch."""
+UNTIL_FETCH = (backend, identify, tables_version, orders, claim, beat, fetch)
+"""The statements from connecting to the first fetch."""
 
 _NO_TABLE = "42P01"
 
@@ -169,7 +168,7 @@ class Node:
         """
         at = self.connections
         lanes = [at.upkeep, at.listening, *((at.fetching, at.acking) if self.config.queues else ())]
-        await asyncio.gather(connect(lanes), at.line.compile(AT_START))
+        await asyncio.gather(connect(lanes), self._prepare())
         if at.line.pooled is None and await find_pooler(at.line, at.upkeep):
             logger.warning(
                 "this node connects through a transaction pooler: notifications can't reach it, it polls every %g s, "
@@ -179,6 +178,15 @@ class Node:
         await connect(lanes)  # set up for what is known of the line now; it listens before it asks who leads
         [(server, database)] = await at.upkeep.run(identify)
         self.identity = (server, database)
+
+    async def _prepare(self) -> None:
+        """Do what takes milliseconds the first time in a process, while the connections are made."""
+        await self.connections.line.compile(UNTIL_FETCH)
+        for name in workers:
+            if (arguments := workers[name].arguments) is not None:
+                with contextlib.suppress(InvalidOption):  # the run of a job says it
+                    arguments.prepare()
+                return
 
     async def version(self) -> int:
         """The version of the tables in the database, 0 when there are none.

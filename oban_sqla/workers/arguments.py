@@ -7,7 +7,6 @@ parameter while jobs of the old version are still queued.
 from __future__ import annotations
 
 import collections.abc
-import difflib
 import inspect
 import types
 import typing
@@ -15,11 +14,12 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+import pydantic.fields  # noqa: F401 (the first adapter would load it, when the first job is about to run)
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, to_json
 from typing_extensions import TypedDict
 
-from ..errors import InvalidArgs, InvalidOption
+from ..errors import InvalidArgs, InvalidOption, closest
 from ..models.kind import OPTIONS as SPEC_OPTIONS
 from ..options.later import has_later
 from .ordering import in_order
@@ -158,10 +158,26 @@ class Arguments:
 
         :raises InvalidArgs: naming the parameter.
         """
+        if args == "{}" and self._reads_nothing:
+            return {}
         try:
             return typing.cast(dict[str, Any], self._lenient.validate_json(args))
         except ValidationError as error:
             raise self._invalid(error.errors()) from None
+
+    def prepare(self) -> None:
+        """Build what reads stored args. It takes a millisecond, and ten for the first worker of a process.
+
+        :raises InvalidOption: for a parameter whose type JSON can't carry.
+        """
+        _ = self._reads_nothing or self._lenient
+
+    @cached_property
+    def _reads_nothing(self) -> bool:
+        return all(
+            name in self.injected or parameter.kind is parameter.VAR_KEYWORD
+            for name, parameter in self._parameters.items()
+        )
 
     @cached_property
     def injected(self) -> dict[str, type]:
@@ -246,8 +262,8 @@ class Arguments:
             return f", it is an option: .options({name}=…).new(…)"
         if name in self._options:
             return f", it is an option of the worker: @job({name}=…)"
-        near = difflib.get_close_matches(name, [one for one in self._parameters if one not in self.injected], n=1)
-        return f", did you mean {near[0]!r}?" if near else ""
+        near = closest(name, [one for one in self._parameters if one not in self.injected])
+        return f", did you mean {near!r}?" if near else ""
 
 
 _UNFLUSHED = "; for what the flush will know, such as the key of a new object, pass later(lambda: …)"

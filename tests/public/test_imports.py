@@ -18,12 +18,12 @@ def loaded() -> set[str]:
     return set(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("library", ["alembic", "click", "rich", "uvloop", "psycopg", "opentelemetry", "fastapi"])
+@pytest.mark.parametrize("library", ["alembic", "click", "croniter", "rich", "uvloop", "psycopg", "opentelemetry"])
 def test_a_library_that_few_programs_need_is_not_loaded(loaded: set[str], library: str) -> None:
     assert {name for name in loaded if name.partition(".")[0] == library} == set()
 
 
-@pytest.mark.parametrize("part", ["cli", "embedded", "testing", "doctor", "healthcheck", "otel", "prometheus"])
+@pytest.mark.parametrize("part", ["cli", "dask", "doctor", "embedded", "healthcheck", "otel", "prometheus", "testing"])
 def test_a_part_that_few_programs_need_is_not_loaded(loaded: set[str], part: str) -> None:
     assert {name for name in loaded if f"{name}.".startswith(f"oban_sqla.{part}.")} == set()
 
