@@ -124,7 +124,7 @@ class Lifecycle:
 
 
 async def _check_schema(node: Node) -> None:
-    found = await node.version()
+    found = await node.connections.version()
     if found < CURRENT:
         raise SchemaOutdated(
             f"{described(found, node.schema)}, and version {CURRENT} is needed; run `oban-sqla migrate`, "

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ..errors import InvalidOption
+from ..statements.backend import backend
+from ..statements.cluster import beat, claim
+from ..statements.control import orders
+from ..statements.fetch import fetch
+from ..statements.identify import Identity, identify
+from ..statements.version import tables_version
+from ..workers.registry import workers
+from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
 from .lanes.line import Line
+from .lanes.pooler import find_pooler
 from .lanes.settings import INSERT_ONCE, PLAN_ONCE
 from .notifier import TIMEOUT
 
@@ -17,6 +28,12 @@ CONNECTIONS = (
     "`oban.enqueue()` on; a leader holds one more, and opens up to two for a moment, to prune and to enqueue cron jobs."
 )
 """Their number, in the words of the documentation and of the doctor."""
+
+
+UNTIL_FETCH = (backend, identify, tables_version, orders, claim, beat, fetch)
+"""The statements from connecting to the first fetch."""
+
+_NO_TABLE = "42P01"
 
 
 class Connections:
@@ -42,6 +59,44 @@ class Connections:
         """Closed after each round."""
         self.inserting = Lane(self.line, "inserting", plans=INSERT_ONCE)
         """From the first `oban.enqueue()` on."""
+
+    async def reach(self, *, fetches: bool) -> Identity:
+        """Connect for the first time, and find out what the database is.
+
+        :param fetches: whether there are queues.
+        :returns: which database it is.
+        :raises StatementFailed: when it does not answer.
+        :raises DatabaseUnavailable: when the engine's settings do not work behind a transaction pooler.
+        """
+        lanes = [self.upkeep, self.listening, *((self.fetching, self.acking) if fetches else ())]
+        await asyncio.gather(connect(lanes), self._prepare())
+        if self.line.pooled is None:
+            await find_pooler(self.line, self.upkeep)
+        await connect(lanes)  # set up for what is known of the line now; it listens before it asks who leads
+        [(server, database)] = await self.upkeep.run(identify)
+        return (server, database)
+
+    async def version(self) -> int:
+        """The version of the tables in the database, 0 when there are none.
+
+        :raises StatementFailed: when it can't be read.
+        """
+        try:
+            [(found,)] = await self.upkeep.run(tables_version)
+        except StatementFailed as error:
+            if error.sqlstate == _NO_TABLE:
+                return 0
+            raise
+        return int(found)
+
+    async def _prepare(self) -> None:
+        """Do what takes milliseconds the first time in a process, while the connections are made."""
+        await self.line.compile(UNTIL_FETCH)
+        for name in workers:
+            if (arguments := workers[name].arguments) is not None:
+                with contextlib.suppress(InvalidOption):  # the run of a job says it
+                    arguments.prepare()
+                return
 
     async def close(self) -> list[BaseException]:
         """Close all of them. Returns what went wrong on the way."""

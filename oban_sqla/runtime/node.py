@@ -14,15 +14,9 @@ from sqlalchemy import Pool
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
-from ..errors import InvalidOption
 from ..models import JobSpec
 from ..statements.ack import still_ours
-from ..statements.backend import backend
-from ..statements.cluster import beat, claim
-from ..statements.control import orders
-from ..statements.fetch import fetch
-from ..statements.identify import Identity, identify, schema_of
-from ..statements.version import tables_version
+from ..statements.identify import Identity, schema_of
 from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
 from ..telemetry import logger
 from ..workers.cron import Cron, by_name
@@ -31,7 +25,7 @@ from .acks import Ack, Acks, parameters
 from .announcer import Announcer
 from .attempt import Attempt
 from .config import Config
-from .connections import Connections, connect
+from .connections import Connections
 from .control import Control
 from .duties.duty import Duty
 from .duties.leader import Leadership
@@ -44,7 +38,6 @@ from .executors.loop import OnLoop
 from .executors.thread import Threads
 from .inserts import Inserts
 from .lanes.failure import StatementFailed
-from .lanes.pooler import find_pooler
 from .liveness import Liveness
 from .loop import Loop
 from .notifier import Notifier
@@ -55,11 +48,6 @@ from .verdict import given_back
 
 LAST_ACKS = 5.0
 """Seconds that stopping waits for the database to take the last acks."""
-
-UNTIL_FETCH = (backend, identify, tables_version, orders, claim, beat, fetch)
-"""The statements from connecting to the first fetch."""
-
-_NO_TABLE = "42P01"
 
 
 class Node:
@@ -166,40 +154,15 @@ class Node:
         :raises StatementFailed: when it does not answer.
         :raises DatabaseUnavailable: when the engine's settings do not work behind a transaction pooler.
         """
-        at = self.connections
-        lanes = [at.upkeep, at.listening, *((at.fetching, at.acking) if self.config.queues else ())]
-        await asyncio.gather(connect(lanes), self._prepare())
-        if at.line.pooled is None and await find_pooler(at.line, at.upkeep):
+        line = self.connections.line
+        was_known = line.pooled is not None
+        self.identity = await self.connections.reach(fetches=bool(self.config.queues))
+        if line.pooled and not was_known:
             logger.warning(
                 "this node connects through a transaction pooler: notifications can't reach it, it polls every %g s, "
                 "and a dead node is noticed only by its missing heartbeats (see docs/poolers.md)",
                 self.config.poll_interval,
             )
-        await connect(lanes)  # set up for what is known of the line now; it listens before it asks who leads
-        [(server, database)] = await at.upkeep.run(identify)
-        self.identity = (server, database)
-
-    async def _prepare(self) -> None:
-        """Do what takes milliseconds the first time in a process, while the connections are made."""
-        await self.connections.line.compile(UNTIL_FETCH)
-        for name in workers:
-            if (arguments := workers[name].arguments) is not None:
-                with contextlib.suppress(InvalidOption):  # the run of a job says it
-                    arguments.prepare()
-                return
-
-    async def version(self) -> int:
-        """The version of the tables in the database, 0 when there are none.
-
-        :raises StatementFailed: when it can't be read.
-        """
-        try:
-            [(found,)] = await self.connections.upkeep.run(tables_version)
-        except StatementFailed as error:
-            if error.sqlstate == _NO_TABLE:
-                return 0
-            raise
-        return int(found)
 
     async def start(self) -> None:
         """Begin to work the queues, and let commits of this process wake this node."""

@@ -14,7 +14,8 @@ from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import pydantic.fields  # noqa: F401 (the first adapter would load it, when the first job is about to run)
+# The first adapter would load it, when the first job is about to run.
+import pydantic.fields  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails, to_json
 from typing_extensions import TypedDict

@@ -30,6 +30,7 @@ class Watchdog:
         self.seconds = seconds
         self.has_bitten = False
         """Whether it has ended the statement that began last."""
+        # Given, and never written again.
         self._end = end
         # When the statement under way has to be answered: set by begin(), None again by done() and close().
         self._deadline: float | None = None
