@@ -1,6 +1,6 @@
 """``python -m benchmarks.idle [NODES] [QUEUES]``: the statements that idle nodes send, by kind. Defaults: 25 and 20.
 
-The nodes are runtimes of one process, each with connections, leases and signs of life of its own.
+The nodes are runtimes of one process, each with its own connections, leases and heartbeats.
 """
 
 from __future__ import annotations

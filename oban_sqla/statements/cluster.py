@@ -116,11 +116,11 @@ def look() -> Executable:
 
 @statement
 def bury() -> Executable:
-    """Remove the rows of the producers `dead` whose last heartbeat is still that of `signs`, if they run no jobs."""
-    columns = (column("key", Text), column("sign", Text))
-    given = func.unnest(array("dead"), array("signs")).table_valued(*columns).render_derived(name="given")
+    """Remove the rows of the producers `dead` whose last heartbeat is still that of `beats`, if they run no jobs."""
+    columns = (column("key", Text), column("beat", Text))
+    given = func.unnest(array("dead"), array("beats")).table_valued(*columns).render_derived(name="given")
     rows = given.alias("given").c
-    silent = exists().where(rows.key == _uuid(), rows.sign == cast(producers.c.updated_at, Text))
+    silent = exists().where(rows.key == _uuid(), rows.beat == cast(producers.c.updated_at, Text))
     empty = ~exists().where(jobs.c.state == state("executing"), ran_by() == _uuid())
     return delete(producers).where(silent, empty, holds_lease()).returning(_uuid())
 

@@ -185,7 +185,7 @@ async def test_a_lock_does_not_help_beyond_dead_after(engine: AsyncEngine) -> No
 
 @pytest.mark.parametrize("meta", ['{"local_limit": 10, "paused": false}', "[]", '"?"', '{"stale_after": "soon"}'])
 async def test_a_foreign_producer_is_given_a_minute(engine: AsyncEngine, meta: str) -> None:
-    """oban-py gives a sign every 15 s, and knows no locks."""
+    """oban-py sends a heartbeat every 15 s, and knows no locks."""
     dead = await executing(engine, await producer(engine, meta, silent="61 seconds"))
     alive = await executing(engine, await producer(engine, meta, silent="30 seconds"))
     async with leader(engine) as oban:
@@ -297,10 +297,10 @@ async def test_a_leader_that_has_lost_its_lease_changes_nothing(engine: AsyncEng
         from oban_sqla.statements.stage import stage_all
 
         token = node.leadership.token
-        [[sign]] = await execute(engine, f"SELECT updated_at::text FROM oban_producers WHERE uuid = '{uuid}'")
+        [[beat]] = await execute(engine, f"SELECT updated_at::text FROM oban_producers WHERE uuid = '{uuid}'")
         assert await node.connections.leading.run(rescue, dead=[uuid], patience=0.0, limit=10, **token) == []
         assert await node.connections.leading.run(discard_exhausted, limit=10, **token) == []
-        assert await node.connections.leading.run(bury, dead=[uuid], signs=[sign], **token) == []
+        assert await node.connections.leading.run(bury, dead=[uuid], beats=[beat], **token) == []
         assert [row[0] for row in await node.connections.leading.run(stage_all, queues=[], limit=10, **token)] == [None]
     for id_, state in ((job_id, "executing"), (stuck, "available"), (due, "scheduled")):
         assert (await load(engine, id_)).state == state

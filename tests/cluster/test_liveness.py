@@ -1,4 +1,4 @@
-"""A node's signs of life: rows, and locks that its listening connection holds."""
+"""A node's heartbeat: rows, and locks that its listening connection holds."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ BATCH = {"limit": 500}
         (look, {}),
         (rescue, {"dead": ["x"], "patience": 60.0} | BATCH | LEASE),
         (discard_exhausted, BATCH | LEASE),
-        (bury, {"dead": ["x"], "signs": ["y"]} | LEASE),
+        (bury, {"dead": ["x"], "beats": ["y"]} | LEASE),
     ],
     ids=lambda value: value.name if isinstance(value, Statement) else "",
 )

@@ -29,7 +29,7 @@ def one(engine: AsyncEngine) -> One:
 async def test_nodes_are_named(engine: AsyncEngine, one: One) -> None:
     await producer(engine, ALIVE, "0 s", "a")
     assert (await one("living_nodes")).found == "1 node: gone"
-    await producer(engine, FOREIGN, "20 s", "b")  # oban-py gives a sign every 15 s
+    await producer(engine, FOREIGN, "20 s", "b")  # oban-py sends a heartbeat every 15 s
     await execute(engine, "UPDATE oban_producers SET node = 'theirs' WHERE queue = 'b'")
     assert (await one("living_nodes")).found == "2 nodes, 1 of another program: gone, theirs"
 

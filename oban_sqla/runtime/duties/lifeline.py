@@ -39,7 +39,7 @@ REPAIR_EVERY = 30.0
 class Watch:
     """What this leader has itself seen of a producer, by its own clock."""
 
-    sign: str | None
+    beat: str | None
     silent_since: float
     unlocked_since: float | None
 
@@ -83,8 +83,8 @@ class Lifeline(Duty):
         if dead:
             with telemetry.span("oban.lifeline.rescue") as told:
                 told.update(await self._rescue(list(dead)))
-            signs = {key: sign for key, sign in dead.items() if sign is not None}
-            await self._lane.run(bury, dead=list(signs), signs=list(signs.values()), **self._leadership.token)
+            beats = {key: beat for key, beat in dead.items() if beat is not None}
+            await self._lane.run(bury, dead=list(beats), beats=list(beats.values()), **self._leadership.token)
         await self._repair_if_due()
         blind = self._heartbeat.stale_after - self._sight
         return min(self._interval, blind + 0.01) if blind > 0 else self._interval
@@ -104,26 +104,26 @@ class Lifeline(Duty):
         return patience(self._heartbeat.stale_after)
 
     def _dead(self, rows: Sequence[Any]) -> dict[str, str | None]:
-        """Of what :func:`look` answered, the dead, each with its last sign."""
+        """Of what :func:`look` answered, the dead, each with its last heartbeat."""
         now = time.monotonic()
         if self._lane.connections != self._connection:
             self._connection, self._connected_since, self._watched = self._lane.connections, now, {}
         before, self._watched = self._watched, {}
         dead: dict[str, str | None] = {}
-        for key, sign, silent, meta, locked in rows:
+        for key, beat, silent, meta, locked in rows:
             watch = before.get(key)
-            if watch is None or watch.sign != sign:
-                watch = Watch(sign, now, None)
+            if watch is None or watch.beat != beat:
+                watch = Watch(beat, now, None)
             watch.unlocked_since = None if locked else (watch.unlocked_since or now)
             self._watched[key] = watch
             if self._is_dead(watch, None if silent is None else float(silent), meta, now):
-                dead[key] = sign
+                dead[key] = beat
         return dead if self._sight >= self._heartbeat.stale_after else {}
 
     def _is_dead(self, watch: Watch, silent: float | None, meta: str | None, now: float) -> bool:
         limits, seen = self._heartbeat, now - watch.silent_since
         unlocked = 0.0 if watch.unlocked_since is None else now - watch.unlocked_since
-        if watch.sign is None:
+        if watch.beat is None:
             return unlocked >= self._patience
         if silent is None:
             silent = seen
