@@ -17,6 +17,8 @@ from typing import Any
 from ..errors import ChildDied, InvalidOption
 from . import wire
 
+FAREWELL = 2.0
+"""Seconds that a killed process may take to end."""
 WARNING = 0.5
 """Seconds between "stop" and SIGKILL."""
 
@@ -78,6 +80,13 @@ class Child:
         :raises InvalidOption: when its imports raise, with the child's own words.
         :raises ChildDied: when it ends, or is not ready in time.
         """
+        try:
+            await self._start(timeout)
+        except BaseException:
+            await self.leave(patience=0)
+            raise
+
+    async def _start(self, timeout: float) -> None:
         ours, theirs = socket.socketpair()
         life, self._life = os.pipe()
         arguments = [sys.executable, *_interpreter_flags(), "-c", _BOOT]
@@ -89,6 +98,10 @@ class Child:
                 start_new_session=True,
                 pass_fds=(theirs.fileno(), life),
             )
+        except OSError:
+            ours.close()
+            os.close(self._life)
+            raise
         finally:
             theirs.close()
             os.close(life)
@@ -99,13 +112,11 @@ class Child:
         await asyncio.wait((self._ready, self.died), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if self._ready.done():
             if error := self._ready.result():
-                self.end()
                 raise InvalidOption(error)
-            return
-        if self.died.done():
+        elif self.died.done():
             raise ChildDied(f"a child process ended before it was ready: {self.died.result()}")
-        self.end()
-        raise ChildDied(f"a child process was not ready within {timeout:g} s; its imports may take longer")
+        else:
+            raise ChildDied(f"a child process was not ready within {timeout:g} s; its imports may take longer")
 
     async def run(self, payload: bytes) -> bytes:
         """Run one call.
@@ -154,7 +165,7 @@ class Child:
             self._writer.close()
         await asyncio.wait((self.died,), timeout=patience)
         self.end()
-        await asyncio.wait((self.died,), timeout=patience)
+        await asyncio.wait((self.died,), timeout=FAREWELL)  # else it is not reaped
         if self._reading is not None:
             self._reading.cancel()
 

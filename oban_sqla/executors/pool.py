@@ -45,6 +45,8 @@ class Pool:
         """Children that wait for a call. Written by `_offer`, `take` and `_watch`."""
         self._all: set[Child] = set()
         """Every child that runs or starts. Written by `_grow` and `_watch`."""
+        self._leaving: set[Child] = set()
+        """Children that were replaced and have not ended yet. Written by `_replace`."""
         self._waiting: deque[asyncio.Future[Child]] = deque()
         """Calls that wait for a child, the oldest first. Written by `take`, emptied by `_offer`."""
         self._deaths = 0
@@ -121,7 +123,7 @@ class Pool:
         self._stopping = True
         for future in self._waiting:
             future.cancel()
-        await asyncio.gather(*(child.leave() for child in list(self._all)))
+        await asyncio.gather(*(child.leave() for child in self._all | self._leaving))
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -138,8 +140,10 @@ class Pool:
 
     async def _replace(self, old: Child) -> None:
         self._all.discard(old)
+        self._leaving.add(old)
         await self._start_one(self._new())
         await old.leave()
+        self._leaving.discard(old)
 
     def _grow(self) -> None:
         supervise(self._start_one(self._new(), self._pause()), self._tasks)

@@ -68,17 +68,15 @@ async def traffic(url: str) -> AsyncIterator[Callable[[], float]]:
         return result
 
     async def inserts() -> None:
-        connection = await asyncpg.connect(plain(url))
-        while not done:
-            await timed(connection.execute(INSERT))
-        await connection.close()
+        async with connected(url) as connection:
+            while not done:
+                await timed(connection.execute(INSERT))
 
     async def works() -> None:
-        connection = await asyncpg.connect(plain(url))
-        while not done:
-            rows = await timed(connection.fetch(FETCH))
-            await timed(connection.execute(ACK, [row["id"] for row in rows]))
-        await connection.close()
+        async with connected(url) as connection:
+            while not done:
+                rows = await timed(connection.fetch(FETCH))
+                await timed(connection.execute(ACK, [row["id"] for row in rows]))
 
     async with asyncio.TaskGroup() as tasks:
         for _ in range(2):
@@ -90,25 +88,40 @@ async def traffic(url: str) -> AsyncIterator[Callable[[], float]]:
         done = True
 
 
-async def reads_for(url: str, seconds: float) -> None:
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(plain(url))
-    async with connection.transaction():
-        await connection.fetch("SELECT FROM oban_jobs LIMIT 1")
-        await asyncio.sleep(seconds)
-    await connection.close()
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def reader(url: str, seconds: float) -> AsyncIterator[None]:
+    """A transaction beside the body that has read the jobs, and holds their lock for `seconds`."""
+    taken = asyncio.Event()
+
+    async def reads() -> None:
+        async with connected(url) as connection, connection.transaction():
+            await connection.fetch("SELECT FROM oban_jobs LIMIT 1")
+            taken.set()
+            await asyncio.sleep(seconds)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(reads())
+        await taken.wait()
+        yield
 
 
 async def test_nothing_waits_for_an_upgrade_that_waits_for_a_reader(
     old: AsyncEngine, empty_database: str, database_url: str
 ) -> None:
-    async with traffic(empty_database) as slowest:
-        reader = asyncio.create_task(reads_for(empty_database, STALL))
-        await asyncio.sleep(0.1)
+    async with traffic(empty_database) as slowest, reader(empty_database, STALL):
         began = time.perf_counter()
         assert await migrations.migrate(old) == 1
         assert time.perf_counter() - began > STALL - 0.5  # it did wait
         assert slowest() < PATIENCE
-        await reader
     assert described(empty_database) == described(database_url)
     assert await migrations.missing_indexes(old) == []
 
@@ -117,11 +130,8 @@ async def test_a_lock_that_is_waited_for_without_a_timeout_stops_everything(
     old: AsyncEngine, empty_database: str
 ) -> None:
     async with traffic(empty_database) as slowest:
-        reader = asyncio.create_task(reads_for(empty_database, STALL))
-        await asyncio.sleep(0.1)
-        async with old.begin() as connection:
+        async with reader(empty_database, STALL), old.begin() as connection:
             await connection.execute(text("ALTER TABLE oban_jobs ADD COLUMN chunk_key text"))
-        await reader
         assert slowest() > STALL / 2
 
 
@@ -187,11 +197,10 @@ async def test_indexes_in_a_transaction_of_the_environment_are_refused(halves: P
 async def test_an_invalid_index_is_found_and_made_again(
     old: AsyncEngine, empty_database: str, database_url: str
 ) -> None:
-    connection = await asyncpg.connect(plain(empty_database))
-    for name in ("oban_jobs_suspended_index", "oban_jobs_ring_index"):
-        with pytest.raises(asyncpg.UniqueViolationError):
-            await connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON oban_jobs (queue)")
-    await connection.close()
+    async with connected(empty_database) as connection:
+        for name in ("oban_jobs_suspended_index", "oban_jobs_ring_index"):
+            with pytest.raises(asyncpg.UniqueViolationError):
+                await connection.execute(f"CREATE UNIQUE INDEX CONCURRENTLY {name} ON oban_jobs (queue)")
     assert "oban_jobs_ring_index" in await migrations.missing_indexes(old)
     await migrations.migrate(old)
     assert await migrations.missing_indexes(old) == []
@@ -202,14 +211,13 @@ async def test_an_invalid_index_of_a_small_table_is_made_again_in_one_transactio
     empty_database: str, database_url: str, halves: Project
 ) -> None:
     halves.alembic(psycopg(empty_database), "upgrade", "b")
-    connection = await asyncpg.connect(plain(empty_database))
-    await connection.execute("INSERT INTO oban_jobs (worker) VALUES ('a'), ('b')")
-    with pytest.raises(asyncpg.UniqueViolationError):
-        await connection.execute("CREATE UNIQUE INDEX CONCURRENTLY oban_jobs_ring_index ON oban_jobs (queue)")
-    async with connection.transaction():
-        for statement in migrations.up_statements(since=1):
-            await connection.execute(statement)
-    await connection.close()
+    async with connected(empty_database) as connection:
+        await connection.execute("INSERT INTO oban_jobs (worker) VALUES ('a'), ('b')")
+        with pytest.raises(asyncpg.UniqueViolationError):
+            await connection.execute("CREATE UNIQUE INDEX CONCURRENTLY oban_jobs_ring_index ON oban_jobs (queue)")
+        async with connection.transaction():
+            for statement in migrations.up_statements(since=1):
+                await connection.execute(statement)
     assert described(empty_database) == described(database_url)
 
 

@@ -45,8 +45,9 @@ def golden() -> Iterator[tuple[Path, str]]:
 
 
 if __name__ == "__main__":
+    made = list(golden())  # before the old ones go: it may fail
     FOLDER.mkdir(exist_ok=True)
     for old in FOLDER.glob("*.sql"):
         old.unlink()
-    for path, sql in golden():
+    for path, sql in made:
         path.write_text(sql)
