@@ -6,6 +6,7 @@ Nodes are processes, killed with SIGKILL or stopped with SIGTERM. Times are from
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 
@@ -46,7 +47,7 @@ async def jobs_of_a_killed_node(place: Setting, victim_leads: bool) -> float:
         async with node(place.url, ALL, node="heir"):
             await asyncio.sleep(5)  # into the middle of everybody's intervals
             killed = time.monotonic()
-            (one if victim_leads else two).kill()
+            (one if victim_leads else two).signal(signal.SIGKILL)
             took = await _wait(place, f"SELECT count(*) = {JOBS} FROM runs WHERE attempt = 2") - killed
     [[twice]] = await place.raw.fetch("SELECT count(*) FROM runs WHERE attempt = 2 AND node <> 'heir'")
     assert twice == 0, "a job ran on a node that was not to have it"
@@ -60,10 +61,7 @@ async def successor(place: Setting, kill: bool) -> float:
         async with node(place.url, NONE, node="second"):
             await asyncio.sleep(1)
             gone = time.monotonic()
-            if kill:
-                first.kill()
-            else:
-                first.terminate()
+            first.signal(signal.SIGKILL if kill else signal.SIGTERM)
             return await _leads(place, "second") - gone
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +42,14 @@ UPDATE oban_jobs SET state = 'completed', completed_at = now() FROM next WHERE o
 Row = asyncpg.Record
 
 
+def _front(_last: Place | None) -> None:
+    return None
+
+
+def _same(last: Place | None) -> Place | None:
+    return last
+
+
 class Fetching:
     """Fetches as a producer does, on a connection like a lane."""
 
@@ -63,10 +72,10 @@ class Fetching:
 
     async def from_the_front(self) -> float:
         """Milliseconds for one fetch, in the median."""
-        return await self._median(lambda since: None)
+        return await self._median(_front)
 
     async def from_the_last(self) -> float:
-        return await self._median(lambda since: since)
+        return await self._median(_same)
 
     async def as_a_producer(self) -> float:
         """Milliseconds for one fetch on the average of some seconds, with the policy of the runtime."""
@@ -78,7 +87,7 @@ class Fetching:
             count += 1
         return (time.monotonic() - began) / count * 1000
 
-    async def _median(self, place: Any) -> float:
+    async def _median(self, place: Callable[[Place | None], Place | None]) -> float:
         since = await self.once(None)
         taken: list[float] = []
         for _ in range(30):

@@ -78,9 +78,12 @@ class Listening:
 
     async def __aenter__(self) -> Listening:
         self._listener, self._worker = await connect(self._url), await connect(self._url)
-        await self._listener.add_listener("bench", lambda *_: self._wake.set())
+        await self._listener.add_listener("bench", self._notified)
         self._task = asyncio.create_task(self._serve())
         return self
+
+    def _notified(self, *_: object) -> None:
+        self._wake.set()
 
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()

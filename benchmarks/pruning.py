@@ -9,8 +9,8 @@ import argparse
 import asyncio
 import time
 
+import benchmarks.setting as shared
 from benchmarks import loop
-from benchmarks import setting as shared
 from benchmarks.setting import Setting, median, setting
 from oban_sqla import Oban, Prune, telemetry
 from oban_sqla.runtime.duties.pruner import Pruner

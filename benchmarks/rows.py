@@ -10,15 +10,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import cache
 from typing import Any
 
 from sqlalchemy.ext.asyncio import create_async_engine
 
+import benchmarks.setting as shared
 from benchmarks import loop
-from benchmarks import setting as shared
 from benchmarks.setting import Setting, median, noop, timed
 from oban_sqla import JobSpec, Oban, Queue, enqueue, job
 
@@ -189,7 +189,7 @@ async def insert_concurrent(setting: Setting, tasks: int = 16, each: int = 150) 
     async with Oban(setting.engine, queues={"listening": 1}):
         for notify in ("off", "auto"):
             await setting.empty()
-            async with Oban(setting.engine, notify=notify):  # type: ignore[arg-type]
+            async with Oban(setting.engine, notify=notify):
                 wall, _ = await timed(lambda: asyncio.gather(*(insert() for _ in range(tasks))))
             figures[notify] = tasks * each / wall
     figures["ratio"] = figures["auto"] / figures["off"]
@@ -228,7 +228,7 @@ async def latency(setting: Setting, jobs: int = 200, other_process: bool = False
 
 
 @asynccontextmanager
-async def _runtime(setting: Setting, other_process: bool) -> AsyncIterator[None]:
+async def _runtime(setting: Setting, other_process: bool) -> AsyncGenerator[None]:
     if not other_process:
         async with Oban(setting.engine, queues={"bench": 10}):
             yield

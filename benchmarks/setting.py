@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -41,7 +41,7 @@ class Setting:
 
 
 @asynccontextmanager
-async def setting() -> AsyncIterator[Setting]:
+async def setting() -> AsyncGenerator[Setting]:
     """``OBAN_BENCH_DATABASE_URL``, whose oban_jobs will be emptied; else an embedded server with PostgreSQL's defaults,
     fsync included.
     """
@@ -61,7 +61,7 @@ async def setting() -> AsyncIterator[Setting]:
 
 
 started: list[float] = []
-count = 0
+count: int = 0
 
 
 @job(name="bench.noop", queue="bench")

@@ -115,11 +115,12 @@ def _embedded(source: Any) -> tuple[URL, Callable[[], None]]:
 
 
 def _docker() -> tuple[URL, Callable[[], None]]:
+    container: Any = None
     reason = ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # deprecations of the libraries beneath, sockets that their failures leave open
         try:
-            container: Any = _container()
+            container = _container()
             container.start()
         except Exception as error:  # whatever Docker's client thinks of an engine that does not answer
             reason = f"{type(error).__name__}: {error}"

@@ -127,18 +127,18 @@ def main(control: socket.socket) -> None:
     gc.collect()
     gc.freeze()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the tests
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.signal(signal.SIGCHLD, _note)
     woken, waker = os.pipe()
     os.set_blocking(woken, False)
     os.set_blocking(waker, False)
     signal.set_wakeup_fd(waker)
     programs: dict[int, socket.socket] = {}
     while True:
-        ready, _, _ = select.select([control, woken], [], [])
+        ready, _, _ = select.select([control.fileno(), woken], [], [])
         if woken in ready:
             os.read(woken, 4096)
             _reap(programs)
-        if control in ready:
+        if control.fileno() in ready:
             asked, files, _, _ = socket.recv_fds(control, 1, 4)
             if not asked:
                 _leave()
@@ -156,6 +156,10 @@ def main(control: socket.socket) -> None:
             for file in files[1:]:
                 os.close(file)
             answers.sendall(b"%d\n" % pid)
+
+
+def _note(*_: object) -> None:
+    """Let the signal wake the server by its file descriptor."""
 
 
 def _reap(programs: dict[int, socket.socket]) -> None:

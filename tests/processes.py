@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -66,7 +66,7 @@ def running(
     cwd: Path = ROOT,
     environment: Mapping[str, str] | None = None,
     fresh: bool = False,
-) -> Iterator[Process]:
+) -> Generator[Process]:
     """Run ``python arguments…``; it is killed at the end if it hasn't ended by then.
 
     :param fresh: in an interpreter that has imported nothing yet.

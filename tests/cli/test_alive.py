@@ -26,7 +26,11 @@ OURS = '{"local_limit": 5, "stale_after": 15, "locked": true}'
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """Writes the settings of the heartbeat."""
     monkeypatch.chdir(tmp_path)
-    return lambda said: (tmp_path / "oban.toml").write_text(f"[heartbeat]\n{said}\n") and None
+
+    def write(said: str) -> None:
+        (tmp_path / "oban.toml").write_text(f"[heartbeat]\n{said}\n")
+
+    return write
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from starlette.routing import Route
 
 from oban_sqla import JobSpec, Oban
 from oban_sqla.cli import health as listener
@@ -41,7 +42,7 @@ async def test_a_web_application_says_how_its_node_is(engine: AsyncEngine, path:
     oban = Oban(engine, {"default": 3}, node="here")
     app = FastAPI()
     app.mount("/mounted", health_app(oban))
-    app.add_route("/health", health_app(oban))
+    app.router.routes.append(Route("/health", health_app(oban)))
     async with client(app) as http:
         before = await http.get(path)
         assert (before.status_code, before.json()["started"]) == (503, False)
@@ -247,6 +248,9 @@ def test_what_is_no_address_is_a_usage_error(tmp_path: Path, given: str) -> None
 # --- clients that misbehave
 
 
+def no_metrics(_oban: Oban) -> None: ...
+
+
 @pytest.fixture
 async def address(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -254,7 +258,7 @@ async def address(
     """Where a node answers that gives clients a third of a second, and takes three at once."""
     monkeypatch.setattr(listener, "CLIENT_TIMEOUT", 0.3)
     monkeypatch.setattr(listener, "MOST_CLIENTS", 3)
-    monkeypatch.setattr(listener, "_metrics_of", lambda _oban: None)  # they are for the process, once
+    monkeypatch.setattr(listener, "_metrics_of", no_metrics)  # they are for the process, once
     caplog.set_level("INFO", "oban_sqla")
     async with Oban(engine) as oban, answering(oban, Address("127.0.0.1", 0)):
         port = int(caplog.messages[-1].rpartition(":")[2])
@@ -328,7 +332,7 @@ async def _is_well(address: tuple[str, int]) -> bool:
 
 
 async def test_a_loop_that_has_ended_is_not_alive(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "_metrics_of", lambda _oban: None)  # they are for the process, once
+    monkeypatch.setattr(listener, "_metrics_of", no_metrics)  # they are for the process, once
     async with Oban(engine) as oban:
         assert oban._node is not None
         await oban._node.stager.stop()

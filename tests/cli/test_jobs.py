@@ -48,8 +48,8 @@ GROUP = """  + Exception Group Traceback (most recent call last):
     +------------------------------------"""
 
 
-def at(*parts: int) -> datetime:
-    return datetime(*parts, tzinfo=UTC)
+def at(year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> datetime:
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
 
 
 def listed(result: Result) -> list[int]:

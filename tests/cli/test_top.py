@@ -8,7 +8,7 @@ import os
 import signal
 import struct
 import termios
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -130,7 +130,7 @@ class Terminal:
 
 
 @contextmanager
-def on_a_terminal(*arguments: str) -> Iterator[Terminal]:
+def on_a_terminal(*arguments: str) -> Generator[Terminal]:
     controller, terminal = os.openpty()
     os.set_blocking(controller, False)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))

@@ -111,7 +111,8 @@ async def test_every_change_is_a_line_until_all_have_finished(
     watch: Watch, add: Insert, change: Callable[..., None]
 ) -> None:
     a, b = add(worker="app.a", queue="media"), add(worker="app.b", queue="media")
-    add(worker="app.c"), add(queue="media", state="completed")
+    add(worker="app.c")
+    add(queue="media", state="completed")
     with watch("--queue", "media") as process:
         await process.says(f"job {b}  app.b  available\n")
         change(a, state="executing", attempt=1, attempted_at=func.timezone("UTC", func.now()))

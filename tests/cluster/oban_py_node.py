@@ -1,4 +1,7 @@
 """A node of oban-py, in its own environment: knows nothing of this package. Takes commands as lines of JSON."""
+# pyright: basic, reportMissingImports=false
+# mypy: ignore-errors
+# oban-py is not installed where types are checked.
 
 import asyncio
 import json

@@ -8,7 +8,7 @@ import pwd
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ needed = pytest.mark.skipif(BINARY is None, reason="there is no pgbouncer on thi
 
 
 @asynccontextmanager
-async def pgbouncer(url: str, mode: str = "transaction", pool_size: int = 5) -> AsyncIterator[URL]:
+async def pgbouncer(url: str, mode: str = "transaction", pool_size: int = 5) -> AsyncGenerator[URL]:
     """A pooler before the server of `url`; the address to use instead."""
     server = make_url(url)
     port = _free_port()

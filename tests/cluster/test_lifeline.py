@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -20,7 +20,7 @@ from tests.support import eventually
 
 
 @asynccontextmanager
-async def leader(engine: AsyncEngine, **options: Any) -> AsyncIterator[Oban]:
+async def leader(engine: AsyncEngine, **options: Any) -> AsyncGenerator[Oban]:
     async with Oban(engine, **(QUICK | options)) as oban:
         await eventually(lambda: oban.is_leader)
         yield oban

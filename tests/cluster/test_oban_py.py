@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from tests.runtime.helpers import insert, load, until
 from tests.support import eventually
 
 VERSION = "0.7.0"
-FAST = {"poll_interval": 3600.0}
+FAST: dict[str, Any] = {"poll_interval": 3600.0}
 """Nothing is found by polling: whatever happens was told."""
 
 
@@ -98,7 +98,7 @@ class Foreign:
 
 
 @asynccontextmanager
-async def running(oban_py: str, database_url: str) -> AsyncIterator[Foreign]:
+async def running(oban_py: str, database_url: str) -> AsyncGenerator[Foreign]:
     """A node of oban-py, with the queue `theirs`."""
     url = make_url(database_url).set(drivername="postgresql").render_as_string(hide_password=False)
     process = await asyncio.create_subprocess_exec(

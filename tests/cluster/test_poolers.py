@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -42,12 +42,14 @@ async def changes_its_mind() -> None:
             raise Snooze(0.1)
         case 1, _:
             raise ValueError("once")
+        case _:
+            pass
 
 
 @asynccontextmanager
 async def behind(
     url: str, driver: str = "asyncpg", mode: str = "transaction", pool_size: int = 5
-) -> AsyncIterator[AsyncEngine]:
+) -> AsyncGenerator[AsyncEngine]:
     async with pgbouncer(url, mode, pool_size) as address:
         address = address.set(drivername=f"postgresql+{driver}")
         engine = create_async_engine(address, connect_args=pooled(str(address)))
@@ -146,7 +148,7 @@ async def test_a_node_behind_it_is_dead_by_its_silence_alone(engine: AsyncEngine
 
 async def test_a_living_node_behind_it_keeps_its_jobs(engine: AsyncEngine, database_url: str) -> None:
     async with behind(database_url) as through:
-        options = QUICK | {"heartbeat": Heartbeat(interval=0.1, stale_after=0.5)}
+        options: dict[str, Any] = QUICK | {"heartbeat": Heartbeat(interval=0.1, stale_after=0.5)}
         async with Oban(through, queues={"a": 1}, poll_interval=0.1, **options) as oban:
             await eventually(lambda: oban._node is not None and oban._node.lifeline._sight > 3.0)
             assert oban.is_leader

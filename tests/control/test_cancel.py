@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -97,7 +98,7 @@ async def test_a_mark_that_comes_when_the_run_is_over_still_counts(engine: Async
         async def held() -> None:
             return None
 
-        node.acks.step = held  # type: ignore[method-assign,assignment]
+        node.acks.step = held  # type: ignore[method-assign]
         [job_id] = await insert(engine, jobs.boom.new())
         await eventually(lambda: len(node.acks) == 1)
         assert await oban.cancel(job_id) == 1
@@ -183,7 +184,8 @@ async def test_jobs_that_the_session_has_loaded_are_up_to_date(engine: AsyncEngi
         assert job.state == "cancelled"
         assert job.cancelled_at is not None
         await oban.retry(job, session)
-        assert (job.state, job.cancelled_at) == ("available", None)
+        again: tuple[str, datetime | None] = (job.state, job.cancelled_at)
+        assert again == ("available", None)
         await oban.delete(job, session)
         assert job not in session
 

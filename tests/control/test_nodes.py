@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ async def _runs(engine: AsyncEngine) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def nodes(url: str, **options: Any) -> AsyncIterator[None]:
+async def nodes(url: str, **options: Any) -> AsyncGenerator[None]:
     """Two nodes, ``a`` and ``b``, that start and stop at the same time."""
     both = [node(url, node=name, heartbeat={"interval": 1.0}, **options) for name in "ab"]
     await asyncio.gather(*(one.__aenter__() for one in both))

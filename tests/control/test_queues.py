@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -182,21 +183,21 @@ async def test_a_queue_is_described_by_a_frozen_object(engine: AsyncEngine) -> N
     assert oban.check_queues() == []
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda oban: oban.pause_queue("defualt"), "unknown queue 'defualt': did you mean 'default'"),
-        (lambda oban: oban.resume_queue("nope"), "unknown queue 'nope': there are: default"),
-        (lambda oban: oban.stop_queue(""), "queue: expected a name"),
-        (lambda oban: oban.pause_queue("default", node="heer"), "unknown node 'heer': did you mean 'here'"),
-        (lambda oban: oban.scale_queue("default", limit=0), "1 to 10,000, got 0"),
-        (lambda oban: oban.scale_queue("default", limit=True), "1 to 10,000, got True"),
-        (lambda oban: oban.scale_queue("defualt", limit=5), "did you mean 'default'"),
-        (lambda oban: oban.start_queue("new"), "'new'.*needs a limit"),
-        (lambda oban: oban.start_queue("new", limit=-1), "1 to 10,000, got -1"),
-    ],
-)
-async def test_bad_input_is_said(engine: AsyncEngine, call: Any, message: str) -> None:
+BAD: list[tuple[Callable[[Oban], Awaitable[object]], str]] = [
+    (lambda oban: oban.pause_queue("defualt"), "unknown queue 'defualt': did you mean 'default'"),
+    (lambda oban: oban.resume_queue("nope"), "unknown queue 'nope': there are: default"),
+    (lambda oban: oban.stop_queue(""), "queue: expected a name"),
+    (lambda oban: oban.pause_queue("default", node="heer"), "unknown node 'heer': did you mean 'here'"),
+    (lambda oban: oban.scale_queue("default", limit=0), "1 to 10,000, got 0"),
+    (lambda oban: oban.scale_queue("default", limit=True), "1 to 10,000, got True"),
+    (lambda oban: oban.scale_queue("defualt", limit=5), "did you mean 'default'"),
+    (lambda oban: oban.start_queue("new"), "'new'.*needs a limit"),
+    (lambda oban: oban.start_queue("new", limit=-1), "1 to 10,000, got -1"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD)
+async def test_bad_input_is_said(engine: AsyncEngine, call: Callable[[Oban], Awaitable[object]], message: str) -> None:
     async with Oban(engine, {"default": 1}, node="here") as oban:
         with pytest.raises(InvalidOption, match=message):
             await call(oban)

@@ -56,7 +56,9 @@ async def test_a_foreign_pause_is_done_and_kept(engine: AsyncEngine) -> None:
 async def test_foreign_signals_start_scale_and_stop_a_queue(engine: AsyncEngine) -> None:
     async with Oban(engine, {"default": 5}, node="here") as oban:
         await send(engine, action="start", queue="late", limit=2, paused=True, ident="any")
-        await eventually(lambda: oban.check_queue("late") if "late" in oban._node.control.known else None)  # type: ignore[union-attr]
+        node = oban._node
+        assert node is not None
+        await eventually(lambda: "late" in node.control.known and oban.check_queue("late") is not None)
         late = oban.check_queue("late")
         assert late is not None
         assert (late.limit, late.paused) == (2, True)
@@ -91,8 +93,12 @@ async def test_a_foreign_pkill_stops_a_running_job(engine: AsyncEngine) -> None:
 
 async def test_what_we_send_has_the_form_that_they_read(engine: AsyncEngine, database_url: str) -> None:
     heard: list[dict[str, Any]] = []
+
+    def hear(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+        heard.append(json.loads(str(payload)))
+
     listener = await asyncpg.connect(make_url(database_url).set(drivername="postgresql").render_as_string(False))
-    await listener.add_listener(CHANNEL, lambda *args: heard.append(json.loads(args[3])))
+    await listener.add_listener(CHANNEL, hear)
     try:
         async with Oban(engine, {"default": 2}, node="here", shutdown_grace=0) as oban:
             await oban.pause_queue("default")
@@ -118,8 +124,12 @@ async def test_what_we_send_has_the_form_that_they_read(engine: AsyncEngine, dat
 
 async def test_with_notify_off_nothing_is_sent(engine: AsyncEngine, database_url: str) -> None:
     heard: list[object] = []
+
+    def hear(*notification: object) -> None:
+        heard.append(notification)
+
     listener = await asyncpg.connect(make_url(database_url).set(drivername="postgresql").render_as_string(False))
-    await listener.add_listener(CHANNEL, lambda *args: heard.append(args))
+    await listener.add_listener(CHANNEL, hear)
     try:
         async with Oban(engine, {"default": 5}, notify="off") as oban:
             await oban.pause_queue("default")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
@@ -48,7 +48,7 @@ def heard_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def cluster(engine: AsyncEngine, **options: Any) -> AsyncIterator[tuple[Oban, Oban]]:
+async def cluster(engine: AsyncEngine, **options: Any) -> AsyncGenerator[tuple[Oban, Oban]]:
     """A leader that works the queue, and another node."""
     async with Oban(engine, queues={"default": 5}, node="one", **options) as one, Oban(engine, node="two") as two:
         await eventually(lambda: one.is_leader)

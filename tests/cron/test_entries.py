@@ -38,7 +38,7 @@ def forget_new_workers() -> Iterator[None]:
 
 def test_a_worker_is_enough_when_it_needs_no_arguments() -> None:
     assert json.loads(Cron("@daily", report).row()["spec"])["args"] == {}
-    assert json.loads(Cron("@daily", Build).row()["spec"])["queue"] == "builds"
+    assert json.loads(Cron("@daily", Build).row()["spec"])["queue"] == "builds"  # type: ignore[arg-type]
 
 
 def test_the_name_is_the_workers_unless_it_is_given() -> None:

@@ -180,7 +180,7 @@ def test_every_tick_is_later_than_the_one_before_and_shows_a_time_that_matches(
 ) -> None:
     from zoneinfo import ZoneInfo
 
-    from croniter import croniter
+    from croniter import croniter  # type: ignore[import-untyped]
 
     expression = " ".join(fields)
     start = at("2026-01-01 00:00") + timedelta(minutes=minutes)

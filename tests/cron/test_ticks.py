@@ -7,7 +7,7 @@ import itertools
 import random
 import signal
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -62,7 +62,7 @@ async def put(engine: AsyncEngine, expression: str = "* * * * *", **options: Any
 
 
 @asynccontextmanager
-async def leader(url: str, base: datetime, log: Path) -> AsyncIterator[Process]:
+async def leader(url: str, base: datetime, log: Path) -> AsyncGenerator[Process]:
     with running(["-m", "tests.cron.leader", url, base.isoformat(), str(SPEED)], log) as process:
         await process.says("ready", 30)
         yield process

@@ -55,7 +55,7 @@ async def test_every_check_says_what_it_is_about() -> None:
 
 
 async def test_nodes_at_work(own_engine: AsyncEngine) -> None:
-    queues = {"a": 5, "b": Queue(limit=1)}
+    queues: dict[str, int | Queue] = {"a": 5, "b": Queue(limit=1)}
     async with Oban(own_engine, queues=queues, node="one"), Oban(own_engine, queues=queues, node="two", name="Other"):
         ids = await insert(own_engine, *(quick.new() for _ in range(200)))
         [failed, snoozed] = await insert(own_engine, fails.new(), later.new())

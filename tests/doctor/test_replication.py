@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -27,7 +27,12 @@ from tests.support import eventually
 @pytest.fixture
 def primary() -> Iterator[Server]:
     """A server of the test's own."""
-    settings = {"fsync": False, "max_prepared_transactions": 5, "wal_level": "replica", "max_wal_senders": 5}
+    settings: dict[str, str | int | float | bool] = {
+        "fsync": False,
+        "max_prepared_transactions": 5,
+        "wal_level": "replica",
+        "max_wal_senders": 5,
+    }
     with embedded.start(settings=settings) as server:
         yield server
 
@@ -62,16 +67,17 @@ async def test_a_prepared_transaction_that_nobody_ends(engine: AsyncEngine, at_o
 
 
 @asynccontextmanager
-async def standby_of(primary: Server, directory: Path, slot: str | None) -> AsyncIterator[Server]:
+async def standby_of(primary: Server, directory: Path, slot: str | None) -> AsyncGenerator[Server]:
     """A standby, with a slot or without, which tells the primary what its own queries need."""
     backup = primary.binaries.bindir / "pg_basebackup"
     if not backup.exists():
         pytest.skip("there is no pg_basebackup beside the server's binaries")
     at = make_url(primary.url)
     data = directory / "standby"
-    copy = [backup, "-D", data, "-h", at.query["host"], "-p", at.query["port"], "-U", "postgres"]
+    copy = [str(backup), "-D", str(data), "-h", str(at.query["host"]), "-p", str(at.query["port"]), "-U", "postgres"]
     copy += ["-R", "-c", "fast", *(["-C", "-S", slot] if slot else [])]
-    await asyncio.to_thread(subprocess.run, copy, check=True, capture_output=True, timeout=60)
+    done = await asyncio.to_thread(subprocess.run, copy, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
     with (data / "postgresql.auto.conf").open("a") as settings:
         settings.write("hot_standby_feedback = on\nwal_receiver_status_interval = 1\n")
     if (account := Account.for_server()) is not None:

@@ -10,13 +10,14 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 from oban_sqla import embedded
 
 
-def main(options: dict[str, str]) -> None:
+def main(options: dict[str, Any]) -> None:
     os.setsid()
-    signal.signal(signal.SIGINT, lambda *_: None)
+    signal.signal(signal.SIGINT, _live_on)
     stray = os.open("/dev/null", os.O_RDONLY)
     os.set_inheritable(stray, True)
     print("starting", flush=True)
@@ -37,6 +38,10 @@ def main(options: dict[str, str]) -> None:
             case _:
                 return
         print(json.dumps(answer), flush=True)
+
+
+def _live_on(*_: object) -> None:
+    """What a shell does at Ctrl-C."""
 
 
 if __name__ == "__main__":

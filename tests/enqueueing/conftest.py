@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import pytest
 from sqlalchemy import NullPool, create_engine, delete, event, make_url
@@ -16,14 +16,24 @@ from tests.enqueueing.application import Base, Letter, User
 
 T = TypeVar("T")
 
-Run = Callable[..., Any]
-"""``run(scenario, **options)`` opens a session with these options and returns ``scenario(session)``."""
+
+class Run(Protocol):
+    """Opens a session with these options, and returns what the scenario does in it."""
+
+    def __call__(self, scenario: Callable[[Session], T], **options: Any) -> T: ...
 
 
 def run_plainly(url: str, scenario: Callable[[Session], T], options: dict[str, Any]) -> T:
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), poolclass=NullPool)
     with Session(engine, **options) as session:
         return scenario(session)
+
+
+def plain_runs(url: str) -> Run:
+    def run(scenario: Callable[[Session], T], **options: Any) -> T:
+        return run_plainly(url, scenario, options)
+
+    return run
 
 
 def run_async(url: str, driver: str, scenario: Callable[[Session], T], options: dict[str, Any]) -> T:
@@ -47,31 +57,37 @@ def tables(database_url: str) -> Iterator[None]:
 @pytest.fixture
 def application(tables: None, database_url: str, clean_tables: None) -> Iterator[None]:
     """The application's tables, empty again after the test."""
+
+    def empty(session: Session) -> None:
+        session.execute(delete(Letter))
+        session.execute(delete(User))
+        session.commit()
+
     yield
-    run_plainly(
-        database_url,
-        lambda session: (session.execute(delete(Letter)), session.execute(delete(User)), session.commit()),
-        {},
-    )
+    run_plainly(database_url, empty, {})
 
 
 @pytest.fixture
 def run_once(database_url: str, application: None) -> Run:
     """Runs scenarios in a plain session."""
-    return lambda scenario, **options: run_plainly(database_url, scenario, options)
+    return plain_runs(database_url)
 
 
 @pytest.fixture(params=["Session", "AsyncSession-asyncpg", "AsyncSession-psycopg"])
 def run(request: pytest.FixtureRequest, database_url: str, application: None) -> Run:
     """Runs scenarios; the test runs once with each kind of session and driver."""
     if request.param == "Session":
-        return lambda scenario, **options: run_plainly(database_url, scenario, options)
+        return plain_runs(database_url)
     driver = request.param.removeprefix("AsyncSession-")
-    return lambda scenario, **options: run_async(database_url, driver, scenario, options)
+
+    def run(scenario: Callable[[Session], T], **options: Any) -> T:
+        return run_async(database_url, driver, scenario, options)
+
+    return run
 
 
 @contextmanager
-def recorded(session: Session) -> Iterator[list[str]]:
+def recorded(session: Session) -> Generator[list[str]]:
     """The statements that the session's engine executes inside the block."""
     statements: list[str] = []
 

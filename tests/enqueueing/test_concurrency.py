@@ -45,7 +45,7 @@ async def test_writers_of_the_same_keys_never_deadlock_and_every_spec_finds_its_
     for spec in specs:
         assert spec.id is not None
         assert (jobs[spec.id].worker, jobs[spec.id].args) == (spec.worker, spec.args)
-    inserted = [spec.id for spec in specs if not spec.conflict]
+    inserted = [spec.id or 0 for spec in specs if not spec.conflict]
     assert sorted(inserted) == sorted(jobs)
 
 

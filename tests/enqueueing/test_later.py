@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -58,7 +59,7 @@ def test_enqueue_fills_later_after_the_pending_objects(run_once: Run) -> None:
 def test_key_of_a_unique_job_is_made_of_what_later_gives(run_once: Run) -> None:
     def scenario(session: Session) -> None:
         users = [User(name="ada"), User(name="grace")]
-        specs = [JobSpec("welcome", {"id": later(lambda user=user: user.id)}, unique=Unique()) for user in users]
+        specs = [JobSpec("welcome", {"id": later(partial(getattr, user, "id"))}, unique=Unique()) for user in users]
         again = JobSpec("welcome", {"id": later(lambda: users[0].id)}, unique=Unique())
         session.add_all([*specs, again, *users])
         session.commit()

@@ -67,8 +67,9 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("case", OPTIONS)
 def test_option_is_refused(case: str) -> None:
     given, message = OPTIONS[case]
+    given_or_default: dict[str, Any] = {"worker": "w", **given}
     with pytest.raises(InvalidOption, match=message) as refusal:
-        JobSpec(**{"worker": "w", **given})
+        JobSpec(**given_or_default)
     assert isinstance(refusal.value, ObanError)
     assert isinstance(refusal.value, ValueError)
 
@@ -127,17 +128,21 @@ def test_what_json_can_carry_is_taken_as_it_is() -> None:
     assert JobSpec("w", args).args == args
 
 
+# Their types say what is wrong, too.
+untyped: Any = pay
+Untyped: Any = Report
+
 CALLS: dict[str, tuple[Callable[[], Any], str]] = {
-    "missing": (lambda: pay.new(), r"pay: the argument 'order_id' is missing"),
-    "unknown": (lambda: pay.new(1, ammount=2), r"pay: there is no parameter 'ammount'"),
-    "wrong type": (lambda: pay.new("one"), r"pay: order_id: .*integer.* \(got str\)"),
-    "too many": (lambda: pay.new(1, 2.0, "x"), r"pay: takes 2 arguments \(order_id, amount\), got 3"),
-    "twice": (lambda: pay.new(1, order_id=2), r"pay: 'order_id' is given twice"),
+    "missing": (lambda: untyped.new(), r"pay: the argument 'order_id' is missing"),
+    "unknown": (lambda: untyped.new(1, ammount=2), r"pay: there is no parameter 'ammount'"),
+    "wrong type": (lambda: untyped.new("one"), r"pay: order_id: .*integer.* \(got str\)"),
+    "too many": (lambda: untyped.new(1, 2.0, "x"), r"pay: takes 2 arguments \(order_id, amount\), got 3"),
+    "twice": (lambda: untyped.new(1, order_id=2), r"pay: 'order_id' is given twice"),
     "NaN": (lambda: pay.new(1, math.nan), r"args\.amount: nan"),
     "NUL": (lambda: pay.new(1, note="\x00"), r"args\.note: a NUL"),
     "by name and spec": (lambda: JobSpec(pay, {"order": 1}), r"'order_id' is missing; there is no parameter 'order'"),
-    "with options": (lambda: pay.options(queue="slow").new(), r"pay: the argument 'order_id' is missing"),
-    "no dict": (lambda: Report.new(7), r"args: expected a dict with string keys, got int \(7\)"),  # type: ignore[arg-type]
+    "with options": (lambda: untyped.options(queue="slow").new(), r"pay: the argument 'order_id' is missing"),
+    "no dict": (lambda: Untyped.new(7), r"args: expected a dict with string keys, got int \(7\)"),
 }
 
 
@@ -156,13 +161,13 @@ def test_values_of_args_are_kept_out_of_messages() -> None:
 
 NEW: dict[str, tuple[Callable[[], Any], str]] = {
     "misspelt option": (
-        lambda: Report.new({}, quue="x"),
+        lambda: Untyped.new({}, quue="x"),
         r"'quue' for tests\.refusals\.Report\.new\(\): did you mean 'queue'",
     ),
-    "bad option": (lambda: Report.new({}, priority=11), r"priority: expected 0 to 9 .*, got 11"),
-    "two dicts": (lambda: Report.new({}, {}), r"Report\.new\(\): expected one dict of args, then options by name"),
+    "bad option": (lambda: Untyped.new({}, priority=11), r"priority: expected 0 to 9 .*, got 11"),
+    "two dicts": (lambda: Untyped.new({}, {}), r"Report\.new\(\): expected one dict of args, then options by name"),
     "misspelt in options": (
-        lambda: pay.options(quue="x"),
+        lambda: untyped.options(quue="x"),
         r"'quue' for tests\.refusals\.pay\.options\(\): did you mean",
     ),
     "bad value in options": (lambda: pay.options(queue=" "), r"queue: expected a name, got ' '"),

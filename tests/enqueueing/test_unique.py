@@ -67,7 +67,7 @@ def test_rolled_back_job_is_no_duplicate(run: Run) -> None:
     run(scenario)
 
 
-DIFFERENT = {
+DIFFERENT: dict[str, tuple[Unique, dict[str, Any]]] = {
     "worker": (Unique(), {"worker": "other"}),
     "queue": (Unique(), {"queue": "other"}),
     "args": (Unique(), {"args": {"id": 2}}),
@@ -76,7 +76,7 @@ DIFFERENT = {
     "a missing key": (Unique(keys=["id"]), {"args": {"note": "x"}}),
     "a key of meta": (Unique(fields=["meta"], keys=["tenant"]), {"meta": {"tenant": 2, "note": "x"}}),
 }
-SAME = {
+SAME: dict[str, tuple[Unique, dict[str, Any]]] = {
     "all": (Unique(), {}),
     "order of keys": (Unique(), {"args": {"note": "x", "id": 1}}),
     "meta is no field": (Unique(), {"meta": {"tenant": 2}}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from sqlalchemy import event, inspect, select
@@ -238,7 +239,7 @@ def test_spec_added_by_a_listener_of_the_flush_is_written(run: Run) -> None:
         @event.listens_for(session, "before_flush")
         def enqueue_indexing(session: Session, *_: object) -> None:
             for user in (obj for obj in session.new if isinstance(obj, User)):
-                session.add(JobSpec("index", {"id": later(lambda user=user: user.id)}))
+                session.add(JobSpec("index", {"id": later(partial(getattr, user, "id"))}))
 
         @event.listens_for(session, "after_flush", once=True)
         def enqueue_thanks(session: Session, *_: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -29,7 +29,7 @@ class FakeRuntime:
         self.pool: Pool = engine.sync_engine.pool
         self.notify: Literal["auto", "transaction", "off"] = notify
         self.schema: str | None = None
-        self.identity = ("", "")
+        self.identity: Identity = ("", "")
         self.told: list[Any] = []
 
     def inserted(self, queues: Iterable[str]) -> None:
@@ -54,12 +54,13 @@ def serve() -> Iterator[Any]:
 
 
 @asynccontextmanager
-async def listening(engine: AsyncEngine, *channels: str) -> AsyncIterator[Any]:
+async def listening(engine: AsyncEngine, *channels: str) -> AsyncGenerator[Any]:
     """Gives a function that returns what was notified so far, as (channel, queue), sorted."""
     heard: list[tuple[str, str]] = []
     connection = await asyncpg.connect(engine.url.set(drivername="postgresql").render_as_string(hide_password=False))
 
-    def hear(_connection: object, _pid: int, channel: str, payload: str) -> None:
+    def hear(_connection: object, _pid: int, channel: str, payload: object) -> None:
+        payload = str(payload)
         heard.append((channel, json.loads(payload)["queue"] if payload.startswith("{") else payload))
 
     for channel in ("test_end", *channels):
@@ -222,6 +223,7 @@ async def test_runtime_is_found_from_another_engine_on_the_same_database(
     serve(runtime)
     abroad = {"server_settings": {"timezone": "Asia/Tokyo"}} if "asyncpg" in any_engine.url.drivername else {}
     other = create_async_engine(any_engine.url, connect_args=abroad)
+    statements: list[str] = []
     try:
         for _ in range(2):
             async with AsyncSession(other) as session:

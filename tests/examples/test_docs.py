@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import reduce
+from typing import Any
 
 import pytest
 
@@ -40,7 +41,8 @@ MEANINGS = {
 
 @pytest.mark.parametrize(("name", "documented"), OPTIONS)
 def test_a_documented_time_is_the_default(name: str, documented: str) -> None:
-    assert reduce(getattr, name.split("."), Config(node="me")) == float(documented)
+    default: Any = reduce(getattr, name.split("."), Config(node="me"))
+    assert default == float(documented)
 
 
 def test_every_time_that_can_be_chosen_is_documented() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ def application(empty_database: str, tmp_path: Path) -> Application:
     alembic(empty_database, "upgrade", "head")
 
     @asynccontextmanager
-    async def start(grace: float = 5) -> AsyncIterator[tuple[Process, httpx.AsyncClient]]:
+    async def start(grace: float = 5) -> AsyncGenerator[tuple[Process, httpx.AsyncClient]]:
         environment = {"DATABASE_URL": empty_database, "SHUTDOWN_GRACE": str(grace)}
         command = ["-m", "uvicorn", "examples.fastapi_app.main:app", "--port", "0"]
         with running(command, tmp_path / "log", environment=environment) as process:

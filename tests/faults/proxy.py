@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import struct
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -224,7 +224,7 @@ class Link:
 
 
 @asynccontextmanager
-async def proxy(url: str, **attributes: Any) -> AsyncIterator[Proxy]:
+async def proxy(url: str, **attributes: Any) -> AsyncGenerator[Proxy]:
     """A proxy to the server of `url`."""
     made = Proxy(url)
     for name, value in attributes.items():

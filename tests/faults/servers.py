@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Restartable:
 
 
 @asynccontextmanager
-async def restartable(data: Path) -> AsyncIterator[Restartable]:
+async def restartable(data: Path) -> AsyncGenerator[Restartable]:
     """A migrated server in `data`, with PostgreSQL's own, safe settings."""
     server = Restartable(data)
     try:

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ async def test_after_a_restart_of_the_server_it_works_again_within_five_seconds_
             for how in ("fast", "immediate", "fast"):
                 ids += await insert(direct, *(note.new(0.01) for _ in range(300)))
                 half_done = len(ids) - 150
-                await eventually(lambda at_least=half_done: len(ran) >= at_least, 20)
+                await eventually(partial(_have_run, half_done), 20)
                 await direct.dispose()
                 await server.down(how)
                 await asyncio.sleep(1.5)  # long enough that every loop has begun to wait between its attempts
@@ -128,6 +129,10 @@ def reachable() -> Iterator[Path]:
         path = Path(name)
         path.chmod(0o755)
         yield path
+
+
+def _have_run(count: int) -> bool:
+    return len(ran) >= count
 
 
 async def _scalar(engine: AsyncEngine, sql: str) -> Any:

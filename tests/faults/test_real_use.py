@@ -218,16 +218,16 @@ async def test_a_job_that_was_given_back_by_a_deploy_is_not_too_late(engine: Asy
 
 
 async def test_of_two_acks_of_one_job_the_one_of_the_present_run_counts(engine: AsyncEngine) -> None:
-    from oban_sqla.runtime.row import row_of
+    from oban_sqla.runtime.row import Row, row_of
     from oban_sqla.statements.fetch import fetch
 
     [job_id] = await insert(engine, tell_context.new())
-    rows = []
+    rows: list[Row] = []
+    given: dict[str, Any] = {"queue": "default", "limit": 1, "attempted_by": ["node", "key"], "unknown": []}
     async with engine.connect() as connection:
         for _ in range(2):
             await execute(engine, "UPDATE oban_jobs SET state = 'available'")
-            given = {"queue": "default", "limit": 1, "attempted_by": ["node", "key"], "unknown": []}
-            fetched = await connection.run_sync(lambda sync, given=given: fetch.execute(sync, **given).all())
+            fetched = await connection.run_sync(lambda sync: fetch.execute(sync, **given).all())
             await connection.commit()
             rows += [row_of(*values, "default", ["node", "key"]) for values in fetched]
         stale, present = (given_back(row) for row in rows)

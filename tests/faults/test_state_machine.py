@@ -209,6 +209,6 @@ def test_a_job_goes_through_its_life_as_the_model_says(database_url: str, clean_
             stateful_step_count=30,
             deadline=None,
             database=None,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=[*HealthCheck.__members__.values()],
         ),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
@@ -36,7 +38,7 @@ async def test_a_watch_gives_each_change_once(engine: AsyncEngine) -> None:
     [one, two] = await insert(engine, JobSpec("w"), JobSpec("w"))
     watch = Watch([one, two])
 
-    async def look() -> list[tuple[int, str | None, str]]:
+    async def look() -> list[Any]:
         async with AsyncSession(engine) as session:
             steps = await watch.look(session)
         return [(step.now["id"], step.before and step.before["state"], step.now["state"]) for step in steps]

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from tests.processes import Process, running
 
 
 @asynccontextmanager
-async def node(url: str, queues: str = "default=10", **options: Any) -> AsyncIterator[Process]:
+async def node(url: str, queues: str = "default=10", **options: Any) -> AsyncGenerator[Process]:
     """A node of its own, ready to work; stopped by SIGTERM at the end, and killed if that does not help."""
     command = ["-m", "tests.integration.node", url, queues, json.dumps(options)]
     with tempfile.TemporaryDirectory() as directory, running(command, Path(directory) / "log") as process:

@@ -108,7 +108,7 @@ class Project:
         return ran.stdout
 
 
-@pytest.fixture(params=CHAINS.values(), ids=CHAINS)
+@pytest.fixture(params=[*CHAINS.values()], ids=[*CHAINS])
 def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
     """A chain that reaches the newest version in one revision, or half by half."""
     return made(tmp_path, request.param)

@@ -148,7 +148,7 @@ def test_the_signature_of_a_spec_names_its_options() -> None:
 
 def test_type_checkers_know_what_a_fetch_returns() -> None:
     assert set(FETCHED) == {column.name for column in mapped} - {"state", "queue", "attempted_by"}
-    declared = inspect.getsource(oban_sqla.statements.fetch.Fetched)  # type: ignore[attr-defined]
+    declared = inspect.getsource(oban_sqla.statements.fetch.Fetched)
     assert all(f"    {name}: " in declared for name in FETCHED)
 
 

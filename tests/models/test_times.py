@@ -7,7 +7,19 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from sqlalchemy import ColumnElement, bindparam, column, exists, func, literal, select, text, union_all, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    bindparam,
+    column,
+    exists,
+    func,
+    literal,
+    select,
+    text,
+    union_all,
+    update,
+)
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import StatementError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -40,7 +52,7 @@ FORMS: dict[str, tuple[Condition, set[int]]] = {
     "aware datetime": (lambda now: Job.completed_at > now - 2 * HOUR, set(range(-100, 2))),
     "in another zone": (lambda now: Job.completed_at > (now - 2 * HOUR).astimezone(TOKYO), set(range(-100, 2))),
     "in a western zone": (lambda now: Job.completed_at <= (now - 1_999 * HOUR).astimezone(FAR_WEST), {1999, 2000}),
-    "datetime on the left": (lambda now: now - 2 * HOUR < Job.completed_at, set(range(-100, 2))),  # type: ignore[operator]
+    "datetime on the left": (lambda now: now - 2 * HOUR < Job.completed_at, set(range(-100, 2))),
     "literal": (lambda now: Job.completed_at > literal(now - 2 * HOUR), set(range(-100, 2))),
     "between": (lambda now: Job.completed_at.between(func.now() - 4 * HOUR, func.now() - 2 * HOUR), {2, 3}),
     "between datetimes": (lambda now: Job.completed_at.between(now - 4 * HOUR, now.astimezone(TOKYO)), {0, 1, 2, 3}),
@@ -96,6 +108,7 @@ def test_equality_and_lists_give_the_right_rows(tokyo: Session) -> None:
 
 def test_subqueries_give_the_right_rows(tokyo: Session) -> None:
     moment = tokyo.scalars(select(Job.completed_at).where(Job.args["n"].as_integer() == 7)).one()
+    assert moment is not None
     abroad = select(literal(moment.isoformat()).cast(postgresql.TIMESTAMP(timezone=True)))
     assert numbers(tokyo, Job.completed_at.in_(abroad)) == {7}
     assert numbers(tokyo, Job.completed_at.in_(union_all(abroad, abroad))) == {7}
@@ -153,7 +166,7 @@ async def test_every_form_is_right_on_asyncpg(tokyo: Session, engine: AsyncEngin
         for form, (condition, expected) in FORMS.items():
             found = await session.run_sync(numbers, condition(now))
             assert found == expected, form
-        since = bindparam("since")
+        since: BindParameter[Any] = bindparam("since")
         query = select(Job.args["n"].as_integer()).where(Job.completed_at > since)
         found = set(await session.scalars(query, {"since": (now - 2 * HOUR).astimezone(TOKYO)}))
         assert found == set(range(-100, 2))
@@ -193,14 +206,15 @@ def test_time_that_names_no_instant_is_refused(tokyo: Session, wrong: Any) -> No
 
 def test_naive_datetime_is_refused_where_it_is_compared() -> None:
     with pytest.raises(InvalidOption, match="naive datetime"):
-        Job.completed_at > datetime(2030, 1, 2)  # noqa: B015
+        _ = Job.completed_at > datetime(2030, 1, 2)
     with pytest.raises(InvalidOption, match="naive datetime"):
-        Producer.updated_at < datetime(2030, 1, 2)  # noqa: B015
+        _ = Producer.updated_at < datetime(2030, 1, 2)
 
 
 def test_exists_and_labels_keep_working(tokyo: Session) -> None:
     other = aliased(Job)
     newer = exists().where(other.completed_at > Job.completed_at + HOUR * 2_099)
     assert numbers(tokyo, newer) == {2000}
-    row = tokyo.execute(select(Job.completed_at.label("done")).order_by(column("done").desc()).limit(1)).one()
+    done: ColumnElement[Any] = column("done")
+    row = tokyo.execute(select(Job.completed_at.label("done")).order_by(done.desc()).limit(1)).one()
     assert row.done.tzinfo is UTC

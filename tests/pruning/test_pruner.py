@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,7 +27,7 @@ HOUR = 3600
 
 
 @asynccontextmanager
-async def pruner(engine: AsyncEngine, prune: Prune) -> AsyncIterator[Pruner]:
+async def pruner(engine: AsyncEngine, prune: Prune) -> AsyncGenerator[Pruner]:
     """A leader that prunes when it is asked to."""
     await grant(engine)
     lane = Lane(Line(engine, pooled=False), "pruning")
@@ -106,15 +106,16 @@ async def test_the_first_policy_that_applies_decides(engine: AsyncEngine) -> Non
         await finish(engine, 4, state="cancelled"),
         await finish(engine, 20),
     }
-    for hours, options in [
+    gone: list[tuple[int, dict[str, Any]]] = [
         (101, {"queue": "mail", "state": "discarded"}),
         (3, {"queue": "mail"}),
         (3, {"queue": "beat", "state": "cancelled"}),
         (6, {"state": "cancelled"}),
         (25, {}),
         (25, {"state": "discarded"}),
-    ]:
-        await finish(engine, hours, **options)  # type: ignore[arg-type]
+    ]
+    for hours, options in gone:
+        await finish(engine, hours, **options)
     await prune(engine, Prune(policies=policies))
     assert await left(engine) == stays
 
@@ -142,12 +143,14 @@ async def test_of_age_and_count_the_stricter_counts(engine: AsyncEngine) -> None
 async def test_a_job_of_a_flow_or_batch_stays_until_all_have_finished(
     engine: AsyncEngine, of: str, policy: Any
 ) -> None:
-    mine = [await finish(engine, 100, **{of: 1}), await finish(engine, 90, state="discarded", **{of: 1})]
+    ours: dict[str, Any] = {of: 1}
+    theirs: dict[str, Any] = {of: 2}
+    mine = [await finish(engine, 100, **ours), await finish(engine, 90, state="discarded", **ours)]
     open_jobs = [
-        await waiting(engine, state, **{of: 1})
+        await waiting(engine, state, **ours)
         for state in ("available", "scheduled", "suspended", "executing", "retryable")
     ]  # fmt: skip
-    await finish(engine, 100, **{of: 2})
+    await finish(engine, 100, **theirs)
     for job_id in open_jobs:
         await prune(engine, Prune(policies=[policy]))
         assert await left(engine) >= {*mine, job_id}
@@ -234,7 +237,8 @@ async def test_a_round_goes_on_while_full_batches_come(engine: AsyncEngine) -> N
 
 
 def _counted(loop: Pruner) -> Callable[[], int]:
-    run, ran = loop._lane.run, []
+    run = loop._lane.run
+    ran: list[object] = []
 
     async def counted(statement: Any, /, **parameters: Any) -> Any:
         ran.append(statement)
@@ -298,7 +302,8 @@ async def test_a_batch_walks_the_old_end_of_a_small_index(engine: AsyncEngine) -
     wait = "INSERT INTO {}oban_jobs (worker, workflow_id) SELECT 'w', n % 50 FROM generate_series(1, 5000) n"
     policies = Prune(policies=[Prune.Policy(queue="q1", max_age=60)]).all_policies
     try:
-        for prefix, schemas in (("", None), ("pruned.", {None: "pruned"})):
+        in_schemas: list[tuple[str, dict[str | None, str | None] | None]] = [("", None), ("pruned.", {None: "pruned"})]
+        for prefix, schemas in in_schemas:
             for sql in (fill, wait):
                 await execute(engine, sql.format(prefix))
             async with engine.connect() as connection:

@@ -54,6 +54,6 @@ def public(module: ModuleType) -> Iterator[tuple[str, Any]]:
 def methods(cls: type) -> Iterator[tuple[str, Callable[..., Any]]]:
     """The public methods that `cls` defines itself."""
     for name, member in vars(cls).items():
-        function = member.__func__ if isinstance(member, staticmethod | classmethod) else member
+        function: object = getattr(member, "__func__", member)  # of class and static methods
         if not name.startswith("_") and inspect.isfunction(function):
             yield name, function

@@ -6,10 +6,11 @@ import inspect
 import re
 from dataclasses import fields, is_dataclass
 from importlib import import_module
+from typing import Any
 
 import pytest
 from sqlalchemy import inspect as inspect_mapping
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Mapper
 from typing_extensions import is_protocol
 
 from oban_sqla import JobSpec, ObanError
@@ -17,12 +18,12 @@ from tests.public.docstrings import documented, methods, parameters, public
 from tests.public.modules import MODULES
 
 THINGS = dict(thing for name in MODULES for thing in public(import_module(name)))
-CLASSES = {name: thing for name, thing in THINGS.items() if inspect.isclass(thing)}
 # What ``@job`` and ``@worker`` return is public, although its classes are not exported.
-CLASSES |= {
+RETURNED: dict[str, type[Any]] = {
     f"oban_sqla.workers.{module}.{name}": getattr(import_module(f"oban_sqla.workers.{module}"), name)
     for module, name in (("function", "JobFunction"), ("function", "WithOptions"), ("decorators", "WorkerClass"))
 }
+CLASSES: dict[str, type[Any]] = {name: thing for name, thing in THINGS.items() if inspect.isclass(thing)} | RETURNED
 FUNCTIONS = {name: thing for name, thing in THINGS.items() if inspect.isfunction(thing)}
 METHODS = {f"{owner}.{name}": method for owner, cls in CLASSES.items() for name, method in methods(cls)}
 
@@ -34,18 +35,21 @@ ELSEWHERE = re.compile(
 )
 
 
-def attributes(cls: type) -> set[str]:
+def attributes(cls: type[Any]) -> set[str]:
     """The columns or fields of `cls`."""
     if is_dataclass(cls):
         return {field.name for field in fields(cls)}
-    return {attribute.key for attribute in inspect_mapping(cls).column_attrs} if is_mapped(cls) else set()
+    if not is_mapped(cls):
+        return set()
+    mapper: Mapper[Any] = inspect_mapping(cls)
+    return {attribute.key for attribute in mapper.column_attrs}
 
 
-def is_mapped(cls: type) -> bool:
+def is_mapped(cls: type[Any]) -> bool:
     return issubclass(cls, DeclarativeBase) and cls is not JobSpec
 
 
-def is_made_by_users(cls: type) -> bool:
+def is_made_by_users(cls: type[Any]) -> bool:
     """Whether users call `cls`; the package raises its errors, and makes its rows, servers and workers."""
     made = {"Crons", "JobFunction", "Server", "WithOptions", "WorkerClass"}
     return not (is_mapped(cls) or is_dataclass(cls) or issubclass(cls, ObanError) or cls.__name__ in made)
@@ -71,7 +75,7 @@ def test_every_class_documents_its_parameters_and_attributes(name: str) -> None:
     assert cls.__doc__, f"{name} has no docstring"
     wanted = attributes(cls)
     if "__init__" in vars(cls) and is_made_by_users(cls) and not is_protocol(cls):
-        wanted |= parameters(cls.__init__)
+        wanted |= parameters(vars(cls)["__init__"])
     missing = wanted - documented(cls)
     assert not missing, f"{name} does not document {sorted(missing)}"
 

@@ -19,6 +19,7 @@ import oban_sqla
 from oban_sqla import Fenced, JobTimeout, Queue, current_job, job, telemetry
 from oban_sqla.runtime.acks import Ack
 from oban_sqla.runtime.attempt import Attempt
+from oban_sqla.runtime.executors.executor import Executor
 from oban_sqla.runtime.executors.inline import Inline
 from oban_sqla.runtime.executors.loop import OnLoop
 from oban_sqla.runtime.executors.thread import Threads
@@ -27,7 +28,7 @@ from oban_sqla.runtime.sessions import Sessions
 from oban_sqla.runtime.verdict import Stop
 from tests.runtime.helpers import fetched
 
-EXECUTORS = {"async": OnLoop(), "thread": Inline()}
+EXECUTORS: dict[str, Executor] = {"async": OnLoop(), "thread": Inline()}
 
 
 @job(name="attempt.add")

@@ -7,14 +7,14 @@ that come and go in a second. None of that may make a hot statement read more of
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import pytest
 from psycopg import Connection, sql
-from sqlalchemy import make_url
+from sqlalchemy import Dialect, make_url
 from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -27,8 +27,11 @@ from oban_sqla.statements.rescue import reconcile
 from oban_sqla.statements.stage import poll, stage_all, stage_own
 from oban_sqla.statements.statement import Statement
 
+DIALECT: Dialect = asyncpg.dialect()  # type: ignore[no-untyped-call]
 FINISHED, SCHEDULED, AVAILABLE, EXECUTING = 200_000, 50_000, 50_000, 100
 FEW = {"finished": 1_000, "scheduled": 100, "available": 10, "executing": 10}
+MANY = {"finished": 20_000, "scheduled": 5_000, "available": 5_000, "executing": 100}
+"""For plans that are there already: a size at which PostgreSQL would still be glad to read the table instead."""
 THEN = datetime(2024, 1, 1)
 PRODUCER = "8c6b6f0e-0000-4000-8000-000000000000"
 
@@ -97,7 +100,7 @@ def filled(server_url: Any, schema: str | None) -> Iterator[Connection[Any]]:
 
 
 @contextmanager
-def migrated(server_url: Any, schema: str | None, name: str) -> Iterator[Connection[Any]]:
+def migrated(server_url: Any, schema: str | None, name: str) -> Generator[Connection[Any]]:
     """A connection with the settings of a lane, to a database with empty tables."""
     import asyncio
     import os
@@ -154,15 +157,17 @@ def plan(connection: Connection[Any], statement: Statement, given: dict[str, Any
 
 
 def prepare(connection: Connection[Any], statement: Statement, schema: str | None) -> None:
-    compiled = statement.compiled(asyncpg.dialect(), {None: schema} if schema else None)
+    compiled = statement.compiled(DIALECT, {None: schema} if schema else None)
     connection.execute(f"PREPARE pinned_{statement.name} AS {compiled.sql}".encode())
 
 
 def prepared_plan(connection: Connection[Any], statement: Statement, given: dict[str, Any]) -> Any:
-    compiled = statement.compiled(asyncpg.dialect())
+    compiled = statement.compiled(DIALECT)
     values = sql.SQL(", ").join(sql.Literal(value) for value in compiled.values(given))
-    execute = f"EXPLAIN (FORMAT JSON) EXECUTE pinned_{statement.name}" + ("({})" if compiled.parameters else "")
-    [(found,)] = connection.execute(sql.SQL(execute).format(values)).fetchall()
+    execute = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE {}").format(sql.Identifier(f"pinned_{statement.name}"))
+    if compiled.parameters:
+        execute += sql.SQL("({})").format(values)
+    [(found,)] = connection.execute(execute).fetchall()
     return found[0]["Plan"]
 
 
@@ -238,7 +243,7 @@ def test_plans_that_were_made_once_are_right_for_a_table_that_has_filled_since(
         for statement, given in once:
             prepare(connection, statement, schema)
             prepared_plan(connection, statement, given)
-        fill(connection, schema)
+        fill(connection, schema, **MANY)
         assert wrong({statement: prepared_plan(connection, statement, given) for statement, given in once}) == {}
 
 

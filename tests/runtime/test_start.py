@@ -84,11 +84,6 @@ def test_a_synchronous_engine_is_refused() -> None:
 
 
 def test_another_database_is_refused() -> None:
-    pytest.importorskip("sqlite3")
-
-    class Dialect:
-        name = "sqlite"
-
     engine = create_async_engine("postgresql+asyncpg://localhost/app")
     engine.sync_engine.dialect.name = "mysql"
     with pytest.raises(UnsupportedDatabase, match="mysql"):
@@ -142,9 +137,9 @@ async def test_it_leaves_the_process_as_it_was(engine: AsyncEngine) -> None:
 
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     root = list(logging.getLogger().handlers)
-    policy = asyncio.get_event_loop_policy()
+    policy = asyncio.get_event_loop_policy()  # pyright: ignore[reportDeprecated]
     async with Oban(engine, queues={"default": 1}):
         assert {number: signal.getsignal(number) for number in handlers} == handlers
         assert logging.getLogger().handlers == root
         assert logging.getLogger("oban_sqla").handlers == []
-        assert asyncio.get_event_loop_policy() is policy
+        assert asyncio.get_event_loop_policy() is policy  # pyright: ignore[reportDeprecated]

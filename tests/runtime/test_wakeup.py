@@ -28,7 +28,8 @@ async def noop_elsewhere() -> None: ...
 
 
 def runtime(engine: AsyncEngine, **options: Any) -> Oban:
-    return Oban(engine, **({"queues": {"default": 2}, "poll_interval": ASLEEP} | options))
+    defaults: dict[str, Any] = {"queues": {"default": 2}, "poll_interval": ASLEEP}
+    return Oban(engine, **(defaults | options))
 
 
 def sent_on(engine: AsyncEngine) -> list[str]:

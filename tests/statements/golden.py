@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.asyncpg import dialect
 
 import oban_sqla
@@ -37,7 +38,7 @@ def statements() -> dict[str, Statement]:
 
 def golden() -> Iterator[tuple[Path, str]]:
     """Each file with the SQL that belongs into it."""
-    asyncpg = dialect()
+    asyncpg: Dialect = dialect()  # type: ignore[no-untyped-call]
     for name, value in statements().items():
         for schema, translated in SCHEMAS.items():
             schemas = {jobs.schema: translated} if translated else None

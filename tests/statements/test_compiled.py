@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
+from sqlalchemy import Dialect
+from sqlalchemy.dialects.postgresql import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import Oban
@@ -11,6 +12,10 @@ from oban_sqla.statements.fetch import fetch
 from oban_sqla.statements.statement import Statement
 from tests.runtime.helpers import execute
 from tests.statements.golden import statements
+
+
+def dialect() -> Dialect:
+    return asyncpg.dialect()  # type: ignore[no-untyped-call]
 
 
 def test_two_engines_share_the_text_of_a_statement() -> None:

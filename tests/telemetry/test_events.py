@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -149,8 +149,15 @@ async def test_a_handler_that_raises_is_logged_and_stays(engine: AsyncEngine, ca
 
 def test_attaching_twice_replaces_and_detaching_ends() -> None:
     calls: list[int] = []
-    telemetry.attach("mine", ["oban.fenced"], lambda *_: calls.append(1))
-    telemetry.attach("mine", ["oban.fenced"], lambda *_: calls.append(2))
+
+    def adding(number: int) -> Callable[..., None]:
+        def handler(*_: object) -> None:
+            calls.append(number)
+
+        return handler
+
+    telemetry.attach("mine", ["oban.fenced"], adding(1))
+    telemetry.attach("mine", ["oban.fenced"], adding(2))
     telemetry.execute("oban.fenced", job_id=1, attempt=1, queue="q")
     telemetry.detach("mine")
     telemetry.execute("oban.fenced", job_id=1, attempt=1, queue="q")

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 import pytest
 from sqlalchemy import select, text
@@ -44,8 +45,7 @@ class TestRunning:
         assert any_session(drain) == {"completed": 1}
 
     def test_jobs_of_an_uncommitted_session_without_an_outer_transaction_run_too(self, any_session: AnySession) -> None:
-        kind = type(any_session.session)
-        with_engine = kind(any_session.engine)
+        with_engine: Any = any_session.session.__class__(any_session.engine)
         with_engine.add(app.send.new("ann"))
 
         assert any_session.wait(drain(with_engine)) == {"completed": 1}
@@ -59,13 +59,13 @@ class TestRunning:
         assert [to for _, to in app.calls] == ["sooner", "later"]
 
     def test_only_the_queues_that_were_named_are_drained(self, any_session: AnySession) -> None:
-        any_session.add(app.send.new("ann"), app.resize.new(1), app.Report.new({}))
+        any_session.add(app.send.new("ann"), app.resize.new(1), app.Report.new({}))  # type: ignore[attr-defined]
 
         assert any_session(drain, queue="mail") == {"completed": 1}
         assert any_session(drain, ["default", "reports"]) == {"completed": 2}
 
     def test_class_workers_get_the_job_as_it_was_fetched(self, any_session: AnySession) -> None:
-        any_session.add(app.Report.new({"id": 1}))
+        any_session.add(app.Report.new({"id": 1}))  # type: ignore[attr-defined]
 
         any_session(drain)
         [(args, attempt, id)] = app.calls
@@ -390,7 +390,7 @@ class TestTheTestsOwnSession:
         def spoils() -> None:
             plain_session.session.add(User(name="lost"))
             plain_session.session.flush()
-            plain_session.session.add(User(name=None))  # type: ignore[arg-type]
+            plain_session.session.add(User(name=None))
             plain_session.session.flush()
 
         plain_session.add(User(name="mine"), spoils.new())
@@ -431,7 +431,7 @@ class TestLoops:
         async_session.add(waits.new())
 
         async def cancel_midway() -> None:
-            task = asyncio.ensure_future(drain(async_session.session))
+            task: asyncio.Future[Any] = asyncio.ensure_future(drain(cast(AsyncSession, async_session.session)))
             await started.wait()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
 
 from oban_sqla import (
     Cancel,
@@ -39,8 +40,8 @@ class TestWithoutDatabase:
         assert perform(app.resize.new(2)) == 4
 
     async def test_classes_follow_their_process_method(self) -> None:
-        assert await perform(app.Report.new({"id": 1})) == {"id": 1}
-        assert perform(app.PlainReport.new({"id": 2})) == {"id": 2}
+        assert await perform(app.Report.new({"id": 1})) == {"id": 1}  # type: ignore[attr-defined]
+        assert perform(app.PlainReport.new({"id": 2})) == {"id": 2}  # type: ignore[attr-defined]
 
     def test_a_worker_and_its_args_will_do(self) -> None:
         assert perform(app.resize, {"width": 3}) == 6
@@ -57,7 +58,7 @@ class TestWithoutDatabase:
         assert made.attempted_at.tzinfo is not None
 
     def test_arguments_go_through_json(self) -> None:
-        assert perform(app.PlainReport.new({"pair": (1, 2)})) == {"pair": [1, 2]}
+        assert perform(app.PlainReport.new({"pair": (1, 2)})) == {"pair": [1, 2]}  # type: ignore[attr-defined]
 
     def test_later_is_filled_in(self) -> None:
         assert perform(app.resize.new(later(lambda: 21))) == 42
@@ -138,7 +139,11 @@ class TestWithSession:
     def test_a_plain_function_works_below_an_async_session(self, async_session: AnySession) -> None:
         user = User(name="ann")
         async_session.add(user)
-        async_session.sync(lambda session: perform(app.welcome_plain.new(user_id=user.id), session=session))
+
+        def work(session: Session) -> None:
+            perform(app.welcome_plain.new(user_id=user.id), session=session)
+
+        async_session.sync(work)
         assert user.welcomed == 1
 
     @pytest.mark.parametrize("then", ["nothing", "snooze", "record", "raise a snooze", "raise a record"])

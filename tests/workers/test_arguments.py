@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from uuid import UUID
 
 import pytest
@@ -116,7 +117,7 @@ def test_parameters_without_annotations_take_what_json_can_carry() -> None:
     def bare(x, y=1):  # type: ignore[no-untyped-def]
         ...
 
-    plain: Any = job(name="tests.arguments.bare")(bare)
+    plain: Any = job(name="tests.arguments.bare")(cast("Callable[..., None]", bare))
     assert plain.new({"a": [1]}).args == {"x": {"a": [1]}}
     with pytest.raises(InvalidArgs, match=r"bare: x: object, which JSON can't carry; pass what identifies it"):
         plain.new(object())
@@ -134,7 +135,7 @@ def test_names_are_checked_when_the_spec_is_made_even_beside_later() -> None:
 def test_annotation_that_cannot_be_found_is_refused() -> None:
     def hidden(order: Order) -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
-    hidden_job: Any = job(name="tests.arguments.hidden")(hidden)
+    hidden_job: Any = job(name="tests.arguments.hidden")(cast("Callable[..., None]", hidden))
     with pytest.raises(InvalidOption, match="its annotation names 'Order', which is not known where it is defined"):
         hidden_job.new(1)
 
