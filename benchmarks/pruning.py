@@ -16,6 +16,7 @@ from oban_sqla import Oban, Prune, telemetry
 from oban_sqla.runtime.duties.pruner import Pruner
 from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
+from oban_sqla.runtime.refusals import Refusals
 
 GOAL = 0.8
 CONCURRENCY = 50
@@ -59,7 +60,7 @@ async def _prune(oban: Oban) -> int:
     node = oban._node
     assert node is not None
     lane = Lane(Line(oban.engine, pooled=False), "pruning")
-    await Pruner(lane=lane, leadership=node.leadership, prune=Prune(max_age=3600)).step()
+    await Pruner(lane=lane, leadership=node.leadership, prune=Prune(max_age=3600), refusals=Refusals()).step()
     telemetry.detach("bench")
     return sum(counts)
 

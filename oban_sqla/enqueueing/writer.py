@@ -22,6 +22,9 @@ from ..statements.statement import Statement
 from ..types import JobState
 from .wakeup import announce, note_wake_ups
 
+LARGEST_BYTES = 8_388_608
+"""Of args and meta in one statement. A server takes 1 GiB at most, and a slow line far less in the time it has."""
+
 _MOST_ROUNDS = 10
 _UNIQUE = FIELDS.index("unique")
 _KIND = [(one.name, at, one.prepare) for at, one in enumerate(KIND)]
@@ -46,7 +49,7 @@ def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:
         plain = [spec for spec in batch if id(spec) not in keys]
         keyed = sorted((spec for spec in batch if id(spec) in keys), key=lambda spec: keys[id(spec)]) if keys else []
         with telemetry.span("oban.engine.insert_jobs", specs=batch):
-            for chunk in _chunks(iter(plain + keyed)):
+            for chunk in _statements(plain + keyed):
                 _insert(connection, chunk, keys)
         note_wake_ups(batch, queues, soon)
         written += batch
@@ -58,6 +61,36 @@ def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:
 def _chunks(specs: Iterator[JobSpec]) -> Iterator[list[JobSpec]]:
     while chunk := list(islice(specs, CHUNK)):
         yield chunk
+
+
+def _statements(specs: list[JobSpec]) -> Iterator[list[JobSpec]]:
+    """`specs` in parts that one statement takes, by their number and their size."""
+    for chunk in _chunks(iter(specs)):
+        if size_of(chunk) <= LARGEST_BYTES:
+            yield chunk
+            continue
+        part: list[JobSpec] = []
+        size = 0
+        for spec in chunk:
+            of_one = size_of([spec])
+            if part and size + of_one > LARGEST_BYTES:
+                yield part
+                part, size = [], 0
+            part.append(spec)
+            size += of_one
+        yield part
+
+
+def size_of(specs: Sequence[JobSpec]) -> int:
+    """The length of the args and meta of `specs`."""
+    size = 0
+    last: Kind = ()
+    for spec in specs:
+        size += len(spec.args_json)
+        if spec.kind is not last:  # thousands in a row share one
+            size += len(spec.meta_json)
+            last = spec.kind
+    return size
 
 
 # Sessions that route reads to replicas decide by the statement; asked without one they may take this for a read.

@@ -19,13 +19,19 @@ from ..options.payload import storable
 from ..statements.ack import acknowledge, complete, still_ours
 from ..statements.statement import Statement
 from ..telemetry import logger
+from .batches import Size
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
 from .loop import Loop
+from .refusals import OUT_FOR, Refusals
 
 LARGEST_BATCH = 1_000
+LARGEST_BYTES = 4_194_304
+"""Of errors and recorded values in one statement: what a slow line carries in time."""
+FIRST_LOCKED_RETRY = 0.005
+"""Most locks that an ack meets are another fetch's, and are gone by then."""
 LOCKED_RETRY = 0.25
-REFUSED_RETRY = 5.0
+REFUSED_RETRY = OUT_FOR
 LONGEST_ERROR = 16_384
 
 
@@ -53,6 +59,11 @@ class Ack:
     def is_plain(self) -> bool:
         return self.state == "completed" and self.meta is None and self.error is None
 
+    @property
+    def size(self) -> int:
+        """Of the text that it carries."""
+        return len(self.error or "") + len(self.meta or "")
+
 
 class Acks(Loop):
     """Sends acks, and keeps those that can't be sent yet.
@@ -64,15 +75,17 @@ class Acks(Loop):
 
     :param lane: a connection that is not the one fetching, so that the two overlap.
     :param settled: called with each ack that the database has taken, or refused for good.
+    :param refusals: names the jobs that the database refuses to change.
     """
 
     name = "acks"
 
-    def __init__(self, *, lane: Lane, settled: Callable[[Ack], None]) -> None:
+    def __init__(self, *, lane: Lane, settled: Callable[[Ack], None], refusals: Refusals) -> None:
         super().__init__()
         # Given, and never written again.
         self._lane = lane
         self._settled = settled
+        self._refusals = refusals
         # Acks for the next batch: written by add(), step() and _take_what_is_due().
         self._fresh: list[Ack] = []
         # The batch that is under way: written by step().
@@ -83,6 +96,10 @@ class Acks(Loop):
         # answer may have written: written by step(), _keep() and _settle().
         self._open: set[int] = set()
         self._doubtful: set[int] = set()
+        # The identities of acks that have met a lock: written by _sort_out() and _settle().
+        self._locked: set[int] = set()
+        # How many acks are worth sending at once: written by step().
+        self._size = Size(LARGEST_BATCH)
 
     def add(self, ack: Ack) -> None:
         """Send `ack` with the next batch."""
@@ -106,14 +123,19 @@ class Acks(Loop):
             self._take_what_is_due()
             if not self._fresh:
                 break
-            self._sending, self._fresh = self._fresh[:LARGEST_BATCH], self._fresh[LARGEST_BATCH:]
+            self._take_batch()
             self._open = {id(ack) for ack in self._sending}
+            began = time.monotonic()
             try:
                 await self._send(self._sending)
+                self._size.succeeded(len(self._sending), time.monotonic() - began)
                 self._progress()
             except Exception as error:
-                if isinstance(error, StatementFailed) and error.unknown:
-                    self._doubtful |= self._open
+                if isinstance(error, StatementFailed):
+                    if error.unknown:
+                        self._doubtful |= self._open
+                    if error.is_too_large:
+                        self._size.failed(len(self._sending))
                 self._fresh = [ack for ack in self._sending if id(ack) in self._open] + self._fresh
                 raise
             finally:
@@ -121,6 +143,15 @@ class Acks(Loop):
         if not self._later:
             return None
         return max(min(due for due, _ in self._later) - time.monotonic(), 0.001)
+
+    def _take_batch(self) -> None:
+        count = size = 0
+        for ack in self._fresh[: self._size.now]:
+            size += ack.size
+            if count and size > LARGEST_BYTES:
+                break
+            count += 1
+        self._sending, self._fresh = self._fresh[:count], self._fresh[count:]
 
     def _take_what_is_due(self) -> None:
         if self._later:
@@ -158,17 +189,17 @@ class Acks(Loop):
 
     async def _send_failure(self, ack: Ack, error: StatementFailed) -> None:
         """The outcome can't be stored: write a plain failure instead."""
-        logger.error("job %d: its outcome can't be stored (%s); storing a failure instead", ack.id, error)
         plain = failure(ack, f"the outcome of this run ({ack.state}) can't be stored: {error}")
         try:
             changed = await self._lane.run_unshielded(acknowledge, **parameters(acknowledge, [plain]))
         except StatementFailed as refusal:
             if not refusal.is_data_error:
                 raise
-            logger.error("job %d: its failure can't be stored either (%s); the job stays executing", ack.id, refusal)
+            self._refusals.name(ack.id, refusal)
             self._keep(ack, REFUSED_RETRY)
             return
         if changed:
+            logger.error("job %d: its outcome can't be stored (%s); stored a failure instead", ack.id, error)
             self._settle(ack)
         else:
             await self._sort_out([ack])
@@ -179,7 +210,8 @@ class Acks(Loop):
         locked = {row[0] for row in rows}
         for ack in missing:
             if ack.id in locked:
-                self._keep(ack, LOCKED_RETRY)
+                self._keep(ack, LOCKED_RETRY if id(ack) in self._locked else FIRST_LOCKED_RETRY)
+                self._locked.add(id(ack))
                 continue
             if id(ack) not in self._doubtful:  # else it was most likely written by the statement that went unheard
                 error = Fenced(f"job {ack.id}, attempt {ack.attempt}: it was given to another run; nothing was written")
@@ -194,6 +226,7 @@ class Acks(Loop):
     def _settle(self, ack: Ack) -> None:
         self._open.discard(id(ack))
         self._doubtful.discard(id(ack))
+        self._locked.discard(id(ack))
         self._settled(ack)
 
 

@@ -6,14 +6,17 @@ import time
 from typing import Any
 
 from .. import telemetry
-from ..statements.fetch import fetch, fetch_onward
+from ..statements.fetch import FETCH, FETCH_ONWARD
 from ..workers.registry import workers
+from .batches import Batches
 from .cursor import Cursor
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
 from .pace import Pace
+from .refusals import Refusals
 from .row import Row, row_of
 
+LARGEST_BATCH = 10_000
 FORGET_UNKNOWN_AFTER = 60.0
 """Seconds after which a worker that was left out of the fetches is fetched again."""
 
@@ -25,15 +28,16 @@ class Fetcher:
     :param attempted_by: the node's name and the producer's uuid; they become the jobs'.
     :param lane: the connection that fetches.
     :param prefetch: the most jobs to claim beyond those that there is room for.
+    :param refusals: the jobs that the database refuses to change.
     """
 
-    def __init__(self, *, queue: str, attempted_by: list[str], lane: Lane, prefetch: int) -> None:
+    def __init__(self, *, queue: str, attempted_by: list[str], lane: Lane, prefetch: int, refusals: Refusals) -> None:
         # Whether another fetch may find jobs: written here, and by the producer when it gives a job back.
         self.more = True
         # Given, and never written again.
         self._queue = queue
         self._attempted_by = attempted_by
-        self._lane = lane
+        self._batches = Batches(lane, refusals, LARGEST_BATCH, shielded=False)
         # Where to read from: moved by fetch(), sent back by notice() and start_over().
         self._cursor = Cursor()
         # How long fetches and jobs take: written by fetch() and ran().
@@ -79,8 +83,8 @@ class Fetcher:
         began = time.monotonic()
         with telemetry.span("oban.producer.get", queue=self._queue, demand=demand) as told:
             try:
-                statement = fetch if since is None else fetch_onward
-                fetched = await self._lane.run_unshielded(statement, queue=self._queue, limit=demand, **given)
+                bulk = FETCH if since is None else FETCH_ONWARD
+                fetched, full = await self._batches.run(bulk, demand, queue=self._queue, **given)
             except StatementFailed:
                 self.more = True
                 raise
@@ -89,9 +93,9 @@ class Fetcher:
         if len(rows) > 1:
             rows.sort(key=lambda row: row.order)  # RETURNING has no order
         self._pace.trip(time.monotonic() - began)
-        self._cursor.read(since, rows[-1].order if len(rows) >= demand else None, began)
+        self._cursor.read(since, rows[-1].order if full else None, began)
         # After a short batch from the front nothing is there until a notice says so; the poll is the net below.
-        if len(rows) >= demand or since is not None:
+        if full or since is not None:
             self.more = True
         return rows
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import cast
 
 from .. import telemetry
 from ..enqueueing.unit_of_work import watcher
-from ..enqueueing.writer import insertion, take_written
+from ..enqueueing.writer import LARGEST_BYTES, insertion, size_of, take_written
 from ..errors import DatabaseUnavailable, ObanError
 from ..models import JobSpec
 from .lanes.failure import StatementFailed
@@ -64,10 +65,13 @@ class Inserts:
         try:
             while self._waiting:
                 batch: list[_Waiting] = []
-                size = 0
-                while self._waiting and (not batch or size + len(self._waiting[0][0]) <= LARGEST_BATCH):
+                count = size = 0
+                while self._waiting:
+                    specs = self._waiting[0][0]
+                    count, size = count + len(specs), size + size_of(specs)
+                    if batch and (count > LARGEST_BATCH or size > LARGEST_BYTES):
+                        break
                     batch.append(self._waiting.pop(0))
-                    size += len(batch[-1][0])
                 try:
                     await self._write(batch)
                 except Exception as error:
@@ -107,6 +111,7 @@ def are_plain(specs: Sequence[object]) -> bool:
             for spec in specs
         )
         and len(set(specs)) == len(specs)
+        and size_of(cast(Sequence[JobSpec], specs)) <= LARGEST_BYTES
     )
 
 

@@ -42,6 +42,7 @@ from .liveness import Liveness
 from .loop import Loop
 from .notifier import Notifier
 from .producers import Producers
+from .refusals import Refusals
 from .row import Row
 from .sessions import Sessions
 from .verdict import given_back
@@ -82,7 +83,8 @@ class Node:
         """Where jobs run outside this process. Written by `Oban` before the start."""
         self.sessions = Sessions(maker=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)
-        self.acks = Acks(lane=at.acking, settled=self._settled)
+        refusals = Refusals()
+        self.acks = Acks(lane=at.acking, settled=self._settled, refusals=refusals)
         self.notifier = Notifier(
             lane=at.listening,
             driver=engine.dialect.driver,
@@ -106,6 +108,7 @@ class Node:
             acks=self.acks,
             liveness=self.liveness,
             attempt=self._attempt,
+            refusals=refusals,
         )
         self.control = Control(
             lane=at.upkeep, config=config, producers=self.producers, beat=self.liveness.wake, listens=self._listens
@@ -127,6 +130,7 @@ class Node:
             noticed=self.producers.notice,
             staged=self.announcer.inserted,
             listens=self._listens,
+            refusals=refusals,
         )
         self.lifeline = Lifeline(
             lane=at.leading,
@@ -134,12 +138,13 @@ class Node:
             heartbeat=config.heartbeat,
             interval=config.lifeline_interval,
             available=self._available,
+            refusals=refusals,
         )
         self.scheduler = Scheduler(lane=at.upkeep, leadership=leadership, engine=at.line.engine, own=self._crontab)
         self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler]
         """Woken when this node is elected."""
         if config.prune is not None:
-            self.duties.append(Pruner(lane=at.pruning, leadership=leadership, prune=config.prune))
+            self.duties.append(Pruner(lane=at.pruning, leadership=leadership, prune=config.prune, refusals=refusals))
 
     @property
     def loops(self) -> list[Loop]:

@@ -12,17 +12,20 @@ from uuid import UUID, uuid4
 
 from .. import telemetry
 from ..options.queue import Queue
-from ..statements.rescue import reconcile
+from ..statements.rescue import RECONCILE
 from .acks import Ack, Acks
 from .attempt import Attempt
+from .batches import Batches
 from .fetcher import Fetcher
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
 from .loop import Loop
+from .refusals import Refusals
 from .row import Row
 from .verdict import Stop, cancelled, given_back
 
 RECONCILE_EVERY = 60.0
+LARGEST_RECONCILED = 10_000
 # A statement whose answer was lost may be committed by the server some time after we have noticed.
 RECONCILE_AFTER_LOSS = (0.0, 1.0, 4.0, 15.0)
 LONGEST_CLAIM = 0.5
@@ -39,10 +42,19 @@ class Producer(Loop):
     :param lane: the connection that fetches.
     :param acks: where outcomes go.
     :param attempt: makes a run of a row.
+    :param refusals: the jobs that the database refuses to change.
     """
 
     def __init__(
-        self, *, queue: str, options: Queue, node: str, lane: Lane, acks: Acks, attempt: Callable[[Row], Attempt]
+        self,
+        *,
+        queue: str,
+        options: Queue,
+        node: str,
+        lane: Lane,
+        acks: Acks,
+        attempt: Callable[[Row], Attempt],
+        refusals: Refusals,
     ) -> None:
         super().__init__()
         self.name = f"producer of queue {queue!r}"
@@ -57,7 +69,10 @@ class Producer(Loop):
         # By the job's id: written by _start_claimed() and _see_through().
         self.running: dict[int, Attempt] = {}
         # Given, and never written again.
-        self._fetcher = Fetcher(queue=queue, attempted_by=[node, self.key], lane=lane, prefetch=options.prefetch)
+        self._fetcher = Fetcher(
+            queue=queue, attempted_by=[node, self.key], lane=lane, prefetch=options.prefetch, refusals=refusals
+        )
+        self._reconciling = Batches(lane, refusals, LARGEST_RECONCILED, shielded=False)
         self._lane = lane
         self._acks = acks
         self._attempt = attempt
@@ -261,7 +276,10 @@ class Producer(Loop):
         rows: Sequence[Any] = ()
         if self._fetched:
             held = [*self.held, *self._unsettled]
-            rows = await self._lane.run_unshielded(reconcile, queue=self.queue, producer=self.key, held=held)
+            given = {"queue": self.queue, "producer": self.key, "held": held}
+            rows, full = await self._reconciling.run(RECONCILE, LARGEST_RECONCILED, **given)
+            if full:
+                self._reconcile_at.insert(0, now)  # there may be more
         # What has not asked for jobs since can't have been given any: a queue at rest sends nothing.
         doubts = [at for at in self._reconcile_at if at > now]
         self._fetched = bool(doubts)

@@ -16,6 +16,7 @@ from .connections import connect
 from .lanes.lane import Lane
 from .liveness import Liveness
 from .producer import Producer
+from .refusals import Refusals
 from .row import Row
 
 
@@ -28,6 +29,7 @@ class Producers(Mapping[str, Producer]):
     :param acks: where outcomes go.
     :param liveness: keeps their rows and locks.
     :param attempt: makes a run of a row.
+    :param refusals: the jobs that the database refuses to change.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Producers(Mapping[str, Producer]):
         acks: Acks,
         liveness: Liveness,
         attempt: Callable[[Row], Attempt],
+        refusals: Refusals,
     ) -> None:
         # Given, and never written again.
         self._config = config
@@ -47,6 +50,7 @@ class Producers(Mapping[str, Producer]):
         self._acks = acks
         self._liveness = liveness
         self._attempt = attempt
+        self._refusals = refusals
         # The producers by queue and by key: written by start_queues() and _forget().
         self._by_queue: dict[str, Producer] = {}
         self._by_key: dict[str, Producer] = {}
@@ -83,6 +87,7 @@ class Producers(Mapping[str, Producer]):
                 lane=self._fetching,
                 acks=self._acks,
                 attempt=self._attempt,
+                refusals=self._refusals,
             )
             for name, options in queues.items()
         ]

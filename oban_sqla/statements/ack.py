@@ -34,6 +34,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..types import JobStateType
+from .json import EMPTY_ARRAY, EMPTY_OBJECT, kept_errors
 from .statement import array, ids, parameter, seconds_from, statement
 
 PRODUCER: ColumnElement[Any] = literal_column("2")
@@ -109,10 +110,9 @@ def acknowledge() -> Executable:
         return case((new_state == when, utc_now()), else_=jobs.c[name])
 
     # What other programs wrote into a row may be of any type; nothing of it may make this statement raise.
-    meta = case((func.jsonb_typeof(jobs.c.meta) == "object", jobs.c.meta), else_=cast("{}", JSONB))
-    errors = case((func.jsonb_typeof(jobs.c.errors) == "array", jobs.c.errors), else_=cast("[]", JSONB))
-    added = func.coalesce(cast(o.error, JSONB), cast("[]", JSONB))
-    noted = case((stopped, errors.op("||")(added).op("||")(cancellation())), else_=errors.op("||")(added))
+    meta = case((func.jsonb_typeof(jobs.c.meta) == "object", jobs.c.meta), else_=EMPTY_OBJECT)
+    added = func.coalesce(cast(o.error, JSONB), EMPTY_ARRAY)
+    noted = kept_errors().op("||")(added).op("||")(case((stopped, cancellation()), else_=EMPTY_ARRAY))
     values = {
         jobs.c.state: cast(new_state, JobStateType),
         jobs.c.completed_at: stamp("completed_at", "completed"),

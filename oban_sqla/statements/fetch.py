@@ -35,7 +35,8 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from ..models.base import utc_now
 from ..models.job import jobs, names
 from ..types import UTCDateTime, WorkerName
-from .statement import array, ids, parameter, state, statement
+from .bulk import Bulk
+from .statement import array, ids, not_refused, parameter, state, statement
 
 _KNOWN = ("state", "queue", "attempted_by")
 """Columns of a job whose values follow from the fetch itself."""
@@ -151,3 +152,24 @@ def fetch_onward() -> Executable:
     place = tuple_(jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
     since = (parameter("priority", SmallInteger), parameter("scheduled_at", TIMESTAMP), parameter("id", BigInteger))
     return taking(_free().where(place >= tuple_(*since)))
+
+
+def _free_and_not_refused() -> Select[Any]:
+    return _free().where(not_refused(jobs.c.id))
+
+
+@statement
+def fetch_others() -> Executable:
+    """As :func:`fetch`, without the jobs of `refused`."""
+    return taking(_free_and_not_refused())
+
+
+@statement
+def find_free() -> Executable:
+    """The ids of the jobs that :func:`fetch_others` would take."""
+    return _free_and_not_refused()
+
+
+FETCH = Bulk(fetch_others, find_free, plain=fetch)
+FETCH_ONWARD = Bulk(fetch_others, find_free, plain=fetch_onward)
+"""From the front of the queue, once a job was refused."""

@@ -5,6 +5,7 @@ is young. Locked rows are passed over, and a node that leads no more deletes not
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -30,18 +31,19 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..options.prune import STATES, PrunePolicy
+from .bulk import Bulk
 from .lead import holds_lease
-from .statement import Statement, ids, parameter, seconds_from, state, statement
+from .statement import ids, not_refused, parameter, seconds_from, state, statement
 
 _FINISHED = [state(name) for name in STATES]
 
 
-def statements(policies: Sequence[PrunePolicy]) -> list[Statement]:
+def statements(policies: Sequence[PrunePolicy]) -> list[Bulk]:
     """What prunes by `policies`, of which the first that applies to a job decides.
 
     Each deletes up to `limit` jobs and returns their number.
     """
-    made: list[Statement] = []
+    made: list[Bulk] = []
     for name in STATES:
         earlier: list[ColumnElement[bool]] = []
         for policy in policies:
@@ -56,15 +58,10 @@ def statements(policies: Sequence[PrunePolicy]) -> list[Statement]:
     return made
 
 
-@statement
-def stamp() -> Executable:
-    """Give finished jobs without a time of finishing this one, or they would stay for ever.
-
-    None of ours is like that: other programs wrote them. Returns their ids.
-    """
+def _unstamped() -> ColumnElement[Any]:
     found = [
         select(jobs.c.id)
-        .where(jobs.c.state == state(name), jobs.c[f"{name}_at"].is_(None), holds_lease())
+        .where(jobs.c.state == state(name), jobs.c[f"{name}_at"].is_(None), holds_lease(), not_refused(jobs.c.id))
         .limit(parameter("limit", Integer))
         .with_for_update(skip_locked=True)
         for name in STATES
@@ -72,16 +69,34 @@ def stamp() -> Executable:
     every = ids(found[0])
     for more in found[1:]:
         every = func.array_cat(every, ids(more), type_=ARRAY(BigInteger))
+    return every
+
+
+@statement
+def stamp() -> Executable:
+    """Give finished jobs without a time of finishing this one, or they would stay for ever.
+
+    None of ours is like that: other programs wrote them. Returns their ids.
+    """
     times = {
         jobs.c[f"{name}_at"]: case((jobs.c.state == state(name), utc_now()), else_=jobs.c[f"{name}_at"])
         for name in STATES
     }
-    return update(jobs).where(jobs.c.id == func.any(every)).values(times).returning(jobs.c.id)
+    return update(jobs).where(jobs.c.id == func.any(_unstamped())).values(times).returning(jobs.c.id)
 
 
-def _pruning(chosen: Select[tuple[int]]) -> Statement:
+@statement
+def find_unstamped() -> Executable:
+    """The ids of the jobs that :func:`stamp` would change."""
+    return select(func.unnest(_unstamped()).label("id")).limit(parameter("limit", Integer))
+
+
+STAMP = Bulk(stamp, find_unstamped)
+
+
+def _pruning(chosen: Select[tuple[int]]) -> Bulk:
     locked = (
-        chosen.where(holds_lease(), _in_nothing_unfinished())
+        chosen.where(holds_lease(), _in_nothing_unfinished(), not_refused(jobs.c.id))
         .limit(parameter("limit", Integer))
         .with_for_update(skip_locked=True)
     )
@@ -92,7 +107,17 @@ def _pruning(chosen: Select[tuple[int]]) -> Statement:
         gone = delete(jobs).where(jobs.c.id == func.any(ids(locked))).returning(jobs.c.id).cte("gone")
         return select(func.count()).select_from(gone)
 
-    return prune
+    @statement
+    def find() -> Executable:
+        """The ids of the jobs that :func:`prune` would delete."""
+        return locked
+
+    return Bulk(prune, find, count=_deleted)
+
+
+def _deleted(rows: Sequence[Any]) -> int:
+    [(count,)] = rows
+    return int(count)
 
 
 def _older(name: str, theirs: ColumnElement[bool], age: float) -> Select[tuple[int]]:

@@ -1,5 +1,6 @@
 """Staging: scheduled and retryable jobs become available when they are due. And the poll, which finds what is."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -7,6 +8,7 @@ from sqlalchemy import (
     Executable,
     Float,
     Integer,
+    Select,
     Text,
     cast,
     column,
@@ -21,8 +23,9 @@ from sqlalchemy import (
 
 from ..models.base import utc_now
 from ..models.job import jobs
+from .bulk import Bulk
 from .lead import holds_lease
-from .statement import array, ids, in_states, parameter, seconds_from, state, statement
+from .statement import array, ids, in_states, not_refused, parameter, seconds_from, state, statement
 
 
 def _waits() -> ColumnElement[bool]:
@@ -37,14 +40,21 @@ def _has_available(queue: ColumnElement[str]) -> ColumnElement[bool]:
     return exists().where(jobs.c.state == state("available"), jobs.c.queue == queue)
 
 
-def _stage(which: ColumnElement[bool]) -> Executable:
-    due = (
+def _due(which: ColumnElement[bool]) -> Select[tuple[int]]:
+    return (
         select(jobs.c.id)
-        .where(_waits(), jobs.c.scheduled_at <= utc_now(), which)
+        .where(_waits(), jobs.c.scheduled_at <= utc_now(), which, not_refused(jobs.c.id))
         .order_by(jobs.c.scheduled_at, jobs.c.id)
         .limit(parameter("limit", Integer))
         .with_for_update(skip_locked=True)
     )
+
+
+def _of_own() -> ColumnElement[bool]:
+    return jobs.c.queue == func.any(array("queues"))
+
+
+def _stage(due: Select[tuple[int]]) -> Executable:
     moved = (
         update(jobs)
         # As text: the staging index would else offer itself for the outer rows too, and be read from end to end.
@@ -72,13 +82,33 @@ def stage_all() -> Executable:
     Rows of a queue, how many were staged in it, and null; also for each of `queues` that has available jobs, with 0.
     One row has no queue: it says in how many seconds the next job is due (null: none waits).
     """
-    return _stage(holds_lease())
+    return _stage(_due(holds_lease()))
+
+
+@statement
+def find_due() -> Executable:
+    """The ids of the jobs that :func:`stage_all` would make available."""
+    return _due(holds_lease())
 
 
 @statement
 def stage_own() -> Executable:
     """The same for the jobs of `queues` alone, for a node without a leader."""
-    return _stage(jobs.c.queue == func.any(array("queues")))
+    return _stage(_due(_of_own()))
+
+
+@statement
+def find_own_due() -> Executable:
+    """The ids of the jobs that :func:`stage_own` would make available."""
+    return _due(_of_own())
+
+
+def _staged(rows: Sequence[Any]) -> int:
+    return sum(staged for _, staged, _ in rows)
+
+
+STAGE_ALL = Bulk(stage_all, find_due, count=_staged)
+STAGE_OWN = Bulk(stage_own, find_own_due, count=_staged)
 
 
 @statement
@@ -93,7 +123,7 @@ def poll() -> Executable:
     late = jobs.c.scheduled_at <= utc_now() - seconds_from(parameter("grace", Float))
     overdue = (
         select(jobs.c.id)
-        .where(_waits(), late, jobs.c.queue == func.any(array("queues")))
+        .where(_waits(), late, _of_own())
         .order_by(jobs.c.scheduled_at, jobs.c.id)
         .limit(1)
         .subquery("overdue")

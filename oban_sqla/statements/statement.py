@@ -123,6 +123,11 @@ def whole_numbers(name: str) -> ColumnElement[Any]:
     return cast(array(name), ARRAY(BigInteger))
 
 
+def not_refused(job_id: ColumnElement[int]) -> ColumnElement[bool]:
+    """Whether the job is none of `refused`, as a :class:`Bulk` is told of them."""
+    return job_id != func.all(whole_numbers("refused"))
+
+
 def state(value: str) -> ColumnElement[Any]:
     """A state as a literal. A parameter would hide the partial indexes from a generic plan."""
     return literal_column(f"'{value}'")
@@ -153,6 +158,7 @@ __all__ = [
     "array",
     "ids",
     "in_states",
+    "not_refused",
     "parameter",
     "seconds_from",
     "state",

@@ -297,10 +297,11 @@ async def test_a_leader_that_has_lost_its_lease_changes_nothing(engine: AsyncEng
         from oban_sqla.statements.stage import stage_all
 
         token = node.leadership.token
+        batch: dict[str, Any] = {"limit": 10, "refused": []}
         [[beat]] = await execute(engine, f"SELECT updated_at::text FROM oban_producers WHERE uuid = '{uuid}'")
-        assert await node.connections.leading.run(rescue, dead=[uuid], patience=0.0, limit=10, **token) == []
-        assert await node.connections.leading.run(discard_exhausted, limit=10, **token) == []
+        assert await node.connections.leading.run(rescue, dead=[uuid], patience=0.0, **batch, **token) == []
+        assert await node.connections.leading.run(discard_exhausted, **batch, **token) == []
         assert await node.connections.leading.run(bury, dead=[uuid], beats=[beat], **token) == []
-        assert [row[0] for row in await node.connections.leading.run(stage_all, queues=[], limit=10, **token)] == [None]
+        assert [row[0] for row in await node.connections.leading.run(stage_all, queues=[], **batch, **token)] == [None]
     for id_, state in ((job_id, "executing"), (stuck, "available"), (due, "scheduled")):
         assert (await load(engine, id_)).state == state

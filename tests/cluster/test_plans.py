@@ -15,7 +15,7 @@ from tests.runtime.helpers import execute
 
 LEASE = {"lease": "a", "holder": "b"}
 QUEUES = {"queues": [f"q{number}" for number in range(50)]}
-BATCH = {"limit": 500}
+BATCH: dict[str, Any] = {"limit": 500, "refused": ["7"]}
 
 
 @pytest.mark.parametrize(

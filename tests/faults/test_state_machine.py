@@ -111,7 +111,7 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def stage(self) -> None:
-        self._run(stage_own, queues=["model"], limit=10)
+        self._run(stage_own, queues=["model"], limit=10, refused=[])
         if self.state in ("scheduled", "retryable") and self.due:
             self.state = "available"
 
@@ -172,7 +172,8 @@ class Life(RuleBasedStateMachine):
     @rule(node=st.sampled_from(NODES), knows=st.booleans())
     def reconciles(self, node: str, knows: bool) -> None:
         producer = self.producers[node]
-        back = self._run(reconcile, queue="model", producer=producer, held=[self.id] if knows else [])
+        held = [self.id] if knows else []
+        back = self._run(reconcile, queue="model", producer=producer, held=held, limit=10, refused=[])
         lost = (
             self.state == "executing" and not knows and self.current is not None and self.current.producer == producer
         )

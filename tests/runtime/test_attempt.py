@@ -24,6 +24,7 @@ from oban_sqla.runtime.executors.inline import Inline
 from oban_sqla.runtime.executors.loop import OnLoop
 from oban_sqla.runtime.executors.thread import Threads
 from oban_sqla.runtime.producer import Producer
+from oban_sqla.runtime.refusals import Refusals
 from oban_sqla.runtime.sessions import Sessions
 from oban_sqla.runtime.verdict import Stop
 from tests.runtime.helpers import fetched
@@ -227,7 +228,7 @@ async def test_the_way_of_a_row_to_its_ack_enters_no_file_more_than_three_times(
 
     def producer() -> Producer:
         made: Any = Producer(
-            queue="default", options=Queue(1), node="here", lane=Lane(), acks=Acks(),  # type: ignore[arg-type]
+            queue="default", options=Queue(1), node="here", lane=Lane(), acks=Acks(), refusals=Refusals(),  # type: ignore[arg-type]
             attempt=lambda row: Attempt(row=row, executors=EXECUTORS, sessions=Opened()),
         )  # fmt: skip
         return made

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from oban_sqla import Oban, migrations
 from oban_sqla.runtime.lanes.settings import INSERT_ONCE, PLAN_ONCE, SETTINGS
 from oban_sqla.statements.ack import acknowledge, complete, still_ours
-from oban_sqla.statements.fetch import fetch, fetch_onward
+from oban_sqla.statements.fetch import fetch, fetch_onward, fetch_others
 from oban_sqla.statements.insert import insert_plain
 from oban_sqla.statements.rescue import reconcile
 from oban_sqla.statements.stage import poll, stage_all, stage_own
@@ -65,7 +65,7 @@ OUTCOMES: dict[str, Any] = {
     "error": ['[{"attempt": 1}]'] * 100,
     "meta": [None] * 100,
 }
-PLANNED_ONCE = {fetch, fetch_onward, reconcile, complete, acknowledge, still_ours}
+PLANNED_ONCE = {fetch, fetch_onward, fetch_others, reconcile, complete, acknowledge, still_ours}
 """What the lanes that fetch and acknowledge run."""
 QUEUES = [f"queue-{number}" for number in range(5)]
 
@@ -76,12 +76,17 @@ HOT: list[tuple[Statement, dict[str, Any], set[str]]] = [
     # The statement, parameters, and the indexes that it uses, all of them and no others.
     (fetch, FETCH, {FETCHING, PRIMARY}),
     (fetch_onward, FETCH | {"priority": 1, "scheduled_at": THEN, "id": 1}, {FETCHING, PRIMARY}),
+    (fetch_others, FETCH | {"refused": ["7"]}, {FETCHING, PRIMARY}),
     (complete, RUNS, {PRIMARY}),
     (acknowledge, RUNS | OUTCOMES, {PRIMARY}),
     (still_ours, RUNS, {PRIMARY}),
-    (reconcile, {"queue": "queue-1", "producer": PRODUCER, "held": IDS[:50]}, {RUNNING}),
-    (stage_own, {"queues": QUEUES, "limit": 5000}, {STAGING, FETCHING, PRIMARY}),
-    (stage_all, {"queues": QUEUES, "limit": 5000, "lease": "l", "holder": "h"}, {STAGING, FETCHING, PRIMARY}),
+    (reconcile, {"queue": "queue-1", "producer": PRODUCER, "held": IDS[:50], "refused": [], "limit": 1000}, {RUNNING}),
+    (stage_own, {"queues": QUEUES, "limit": 5000, "refused": ["7"]}, {STAGING, FETCHING, PRIMARY}),
+    (
+        stage_all,
+        {"queues": QUEUES, "limit": 5000, "refused": ["7"], "lease": "l", "holder": "h"},
+        {STAGING, FETCHING, PRIMARY},
+    ),
     (poll, {"queues": QUEUES, "grace": 5.0}, {STAGING, FETCHING}),
 ]
 

@@ -26,8 +26,10 @@ from typing import Any
 from ... import telemetry
 from ...options.heartbeat import Heartbeat, patience, stale_after
 from ...statements.cluster import bury, look
-from ...statements.rescue import discard_exhausted, rescue
+from ...statements.rescue import DISCARD_EXHAUSTED, RESCUE
+from ..batches import Batches
 from ..lanes.lane import Lane
+from ..refusals import Refusals
 from .duty import Duty
 from .leader import Leadership
 
@@ -52,6 +54,7 @@ class Lifeline(Duty):
     :param heartbeat: after what time a silent producer is dead.
     :param interval: seconds between two looks.
     :param available: called with the queues that have available jobs now.
+    :param refusals: the jobs that the database refuses to change.
     """
 
     name = "lifeline"
@@ -64,12 +67,14 @@ class Lifeline(Duty):
         heartbeat: Heartbeat,
         interval: float,
         available: Callable[[set[str]], None],
+        refusals: Refusals,
     ) -> None:
         super().__init__(lane=lane, leadership=leadership)
         # Given, and never written again.
         self._heartbeat = heartbeat
         self._interval = interval
         self._available = available
+        self._batches = Batches(lane, refusals, BATCH)
         # The number of the connection on which the cluster is seen, and since when: written by _dead().
         self._connection: int = 0
         self._connected_since = 0.0
@@ -136,13 +141,12 @@ class Lifeline(Duty):
     async def _rescue(self, dead: list[str]) -> dict[str, int]:
         states: Counter[str] = Counter()
         while self._leadership.leads:
-            rows = await self._lane.run(
-                rescue, dead=dead, patience=self._patience, limit=BATCH, **self._leadership.token
-            )
+            given = {"dead": dead, "patience": self._patience, **self._leadership.token}
+            rows, full = await self._batches.run(RESCUE, BATCH, **given)
             states.update(state for _, _, state in rows)
             if queues := {queue for _, queue, state in rows if state == "available"}:
                 self._available(queues)
-            if len(rows) < BATCH:
+            if not full:
                 break
         if states:
             found = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
@@ -155,8 +159,8 @@ class Lifeline(Duty):
             return
         self._repair_at = now + REPAIR_EVERY
         while self._leadership.leads:
-            rows = await self._lane.run(discard_exhausted, limit=BATCH, **self._leadership.token)
+            rows, full = await self._batches.run(DISCARD_EXHAUSTED, BATCH, **self._leadership.token)
             if rows:
                 telemetry.logger.warning("%d available jobs had no attempt left and were discarded", len(rows))
-            if len(rows) < BATCH:
+            if not full:
                 return

@@ -16,14 +16,13 @@ from typing import Any
 
 from ... import telemetry
 from ...options.prune import Prune
-from ...statements.prune import stamp, statements
-from ...statements.statement import Statement
-from ..lanes.failure import StatementFailed
+from ...statements.bulk import Bulk
+from ...statements.prune import STAMP, statements
+from ..batches import Batches
 from ..lanes.lane import Lane
+from ..refusals import Refusals
 from .duty import Duty
 from .leader import Leadership
-
-SMALLEST_BATCH = 100
 
 REST = 3.0
 """How many times longer than a full batch the pause after it is."""
@@ -35,21 +34,21 @@ class Pruner(Duty):
     :param lane: a connection for this alone; it is closed after each round.
     :param leadership: says whether this node leads.
     :param prune: what to delete when.
+    :param refusals: the jobs that the database refuses to delete.
     """
 
     name = "pruner"
 
-    def __init__(self, *, lane: Lane, leadership: Leadership, prune: Prune) -> None:
+    def __init__(self, *, lane: Lane, leadership: Leadership, prune: Prune, refusals: Refusals) -> None:
         super().__init__(lane=lane, leadership=leadership)
         # Given, and never written again.
         self._prune = prune
-        # How many jobs a batch has: written by _round(), by what the server could do.
-        self._limit = prune.limit
+        self._batches = Batches(lane, refusals, prune.limit)
         # When the next round comes: written by lead().
         self._round_at = 0.0
 
     @cached_property
-    def _statements(self) -> list[Statement]:
+    def _statements(self) -> list[Bulk]:
         return statements(self._prune.all_policies)
 
     async def lead(self) -> float | None:
@@ -65,18 +64,13 @@ class Pruner(Duty):
         return self._prune.interval
 
     async def _round(self, told: dict[str, Any]) -> None:
-        await self._lane.run(stamp, **self._leadership.token, limit=self._limit)
+        limit, token = self._prune.limit, self._leadership.token
+        await self._batches.run(STAMP, limit, **token)
         for statement in self._statements:
             full = True
             while full and self._leadership.leads and not self._stopping:
-                limit, began = self._limit, time.perf_counter()
-                try:
-                    [(deleted,)] = await self._lane.run(statement, **self._leadership.token, limit=limit)
-                except StatementFailed as error:
-                    if error.unknown:
-                        self._limit = max(limit // 2, SMALLEST_BATCH)
-                    raise
-                self._limit = min(limit * 2, self._prune.limit)
+                began = time.perf_counter()
+                [(deleted,)], full = await self._batches.run(statement, limit, **token)
                 told["pruned_count"] = told.get("pruned_count", 0) + deleted
-                if full := deleted >= limit:
+                if full:
                     await self._until_stopped(REST * (time.perf_counter() - began))

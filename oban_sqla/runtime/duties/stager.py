@@ -19,8 +19,10 @@ from typing import Any
 
 from ... import telemetry
 from ...enqueueing.wakeup import SOON
-from ...statements.stage import poll, stage_all, stage_own
+from ...statements.stage import STAGE_ALL, STAGE_OWN, poll
+from ..batches import Batches
 from ..lanes.lane import Lane
+from ..refusals import Refusals
 from .duty import Duty
 from .leader import Leadership
 
@@ -43,6 +45,7 @@ class Stager(Duty):
     :param noticed: called with each of them that has available jobs.
     :param staged: called with the queues in which jobs were staged, to tell the other nodes.
     :param listens: says whether notifications reach this node.
+    :param refusals: the jobs that the database refuses to stage.
     """
 
     name = "stager"
@@ -57,6 +60,7 @@ class Stager(Duty):
         noticed: Callable[[str], None],
         staged: Callable[[set[str]], None],
         listens: Callable[[], bool],
+        refusals: Refusals,
     ) -> None:
         super().__init__(lane=lane, leadership=leadership)
         # Given, and never written again.
@@ -65,16 +69,15 @@ class Stager(Duty):
         self._noticed = noticed
         self._staged = staged
         self._listens = listens
+        self._batches = Batches(lane, refusals, LARGEST_BATCH)
         # Until when this node stages for its own queues: written by lead() and _poll().
         self._alone_until = 0.0
 
     async def lead(self) -> float | None:
         self._alone_until = 0.0
         with telemetry.span("oban.stager.stage") as told:
-            rows = await self._lane.run(
-                stage_all, queues=list(self._queues()), limit=LARGEST_BATCH, **self._leadership.token
-            )
-            return self._outcome(rows, told)
+            given = {"queues": list(self._queues()), **self._leadership.token}
+            return self._outcome(*await self._batches.run(STAGE_ALL, LARGEST_BATCH, **given), told)
 
     async def follow(self) -> float | None:
         queues = list(self._queues())
@@ -82,8 +85,8 @@ class Stager(Duty):
             return None  # until it is elected
         if time.monotonic() < self._alone_until:
             with telemetry.span("oban.stager.stage") as told:
-                rows = await self._lane.run(stage_own, queues=queues, limit=LARGEST_BATCH)
-                return self._outcome(rows, told)
+                given = {"queues": queues}
+                return self._outcome(*await self._batches.run(STAGE_OWN, LARGEST_BATCH, **given), told)
         return await self._poll(queues)
 
     async def _poll(self, queues: list[str]) -> float:
@@ -98,7 +101,7 @@ class Stager(Duty):
                 return 0.0
         return self._rest
 
-    def _outcome(self, rows: Sequence[Any], told: dict[str, Any]) -> float:
+    def _outcome(self, rows: Sequence[Any], full: bool, told: dict[str, Any]) -> float:
         count, wait = 0, None
         queues: set[str] = set()
         for queue, staged, next_due in rows:
@@ -112,7 +115,7 @@ class Stager(Duty):
         told["staged_count"] = count
         if queues:
             self._staged(queues)
-        if count >= LARGEST_BATCH:
+        if full:
             return 0.0
         return self._rest if wait is None else min(max(float(wait), 0.001), self._rest)
 

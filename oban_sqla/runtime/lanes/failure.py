@@ -14,6 +14,10 @@ _HARMLESS = (*_UNSUITABLE, "40", "55", "57014")
 """Also a deadlock, a lock that was not to be had, and a statement that was cancelled."""
 
 
+_TOO_SLOW = ("57014", "53200")
+"""The server gave the statement up because of its time, or has no memory for it."""
+
+
 class StatementFailed(OSError):
     """A statement failed on a lane.
 
@@ -22,8 +26,7 @@ class StatementFailed(OSError):
     """
 
     def __init__(self, statement: str, cause: BaseException, sqlstate: str | None, unknown: bool) -> None:
-        said = cause.orig if isinstance(cause, DBAPIError) and cause.orig is not None else cause  # not the whole SQL
-        super().__init__(f"{statement}: {type(said).__name__}: {said}")
+        super().__init__(f"{statement}: {described(cause, sqlstate)}")
         self.sqlstate = sqlstate
         self.unknown = unknown
 
@@ -40,6 +43,30 @@ class StatementFailed(OSError):
     def is_data_error(self) -> bool:
         """Whether it is some value's fault, so that trying the same again can't help."""
         return self.sqlstate is not None and self.sqlstate.startswith(_UNSUITABLE)
+
+    @property
+    def is_too_large(self) -> bool:
+        """Whether the same for fewer rows may succeed: the answer did not come in time, or the server gave up."""
+        return self.unknown or self.sqlstate in _TOO_SLOW
+
+
+def described(error: BaseException, sqlstate: str | None = None) -> str:
+    """What may be logged of an error: nothing of the values that were sent, or that the row has.
+
+    A server quotes them in its DETAIL, and in the message itself where it is about a value; SQLAlchemy adds the
+    statement and its parameters.
+    """
+    said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    sqlstate = sqlstate or sqlstate_of(error)
+    name = type(said).__name__
+    if sqlstate is not None and sqlstate.startswith(_UNSUITABLE):
+        constraint = getattr(said, "constraint_name", None) or getattr(
+            getattr(said, "diag", None), "constraint_name", None
+        )
+        of = "" if constraint is None else f", constraint {constraint}"
+        return f"{name} (SQLSTATE {sqlstate}{of})"
+    [first, *_] = str(said).splitlines() or [""]
+    return f"{name}: {first}"
 
 
 def statement_failed(statement: str, error: Exception) -> StatementFailed:

@@ -1,3 +1,4 @@
 UPDATE jobs.oban_jobs SET state=CAST(CASE WHEN (jobs.oban_jobs.cancel_at IS NOT NULL) THEN $1::VARCHAR ELSE $2::VARCHAR END AS jobs.oban_job_state), attempt=greatest(jobs.oban_jobs.attempt - $3::SMALLINT, $4::INTEGER), cancelled_at=CASE WHEN (jobs.oban_jobs.cancel_at IS NOT NULL) THEN timezone('UTC', now()) ELSE jobs.oban_jobs.cancelled_at END, cancel_at=NULL WHERE jobs.oban_jobs.id = any(array((SELECT jobs.oban_jobs.id 
 FROM jobs.oban_jobs 
-WHERE jobs.oban_jobs.state = 'executing' AND jobs.oban_jobs.queue = $5::VARCHAR AND jobs.oban_jobs.attempted_by[2] = $6::VARCHAR AND jobs.oban_jobs.id != all($7::BIGINT[]) FOR UPDATE SKIP LOCKED))) AND jobs.oban_jobs.state = 'executing' RETURNING jobs.oban_jobs.id
+WHERE jobs.oban_jobs.state = 'executing' AND jobs.oban_jobs.queue = $5::VARCHAR AND jobs.oban_jobs.attempted_by[2] = $6::VARCHAR AND jobs.oban_jobs.id != all($7::BIGINT[]) AND jobs.oban_jobs.id != all(CAST($8::TEXT[] AS BIGINT[])) ORDER BY jobs.oban_jobs.id 
+ LIMIT $9::INTEGER FOR UPDATE SKIP LOCKED))) AND jobs.oban_jobs.state = 'executing' RETURNING jobs.oban_jobs.id

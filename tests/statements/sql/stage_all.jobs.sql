@@ -3,11 +3,11 @@ WITH moved AS
 FROM jobs.oban_jobs 
 WHERE jobs.oban_jobs.state IN ('scheduled', 'retryable') AND jobs.oban_jobs.scheduled_at <= timezone('UTC', now()) AND (EXISTS (SELECT * 
 FROM jobs.oban_leaders 
-WHERE jobs.oban_leaders.name = $1::VARCHAR AND jobs.oban_leaders.node = $2::VARCHAR AND jobs.oban_leaders.expires_at > timezone('UTC', now()))) ORDER BY jobs.oban_jobs.scheduled_at, jobs.oban_jobs.id 
- LIMIT $3::INTEGER FOR UPDATE SKIP LOCKED))) AND CAST(jobs.oban_jobs.state AS TEXT) IN ('scheduled', 'retryable') RETURNING jobs.oban_jobs.queue)
+WHERE jobs.oban_leaders.name = $1::VARCHAR AND jobs.oban_leaders.node = $2::VARCHAR AND jobs.oban_leaders.expires_at > timezone('UTC', now()))) AND jobs.oban_jobs.id != all(CAST($3::TEXT[] AS BIGINT[])) ORDER BY jobs.oban_jobs.scheduled_at, jobs.oban_jobs.id 
+ LIMIT $4::INTEGER FOR UPDATE SKIP LOCKED))) AND CAST(jobs.oban_jobs.state AS TEXT) IN ('scheduled', 'retryable') RETURNING jobs.oban_jobs.queue)
  SELECT moved.queue, count(*) AS count_1, CAST(NULL AS FLOAT) AS anon_1 
 FROM moved GROUP BY moved.queue UNION ALL SELECT queues.name, 0, CAST(NULL AS FLOAT) AS anon_1 
-FROM unnest($4::TEXT[]) AS queues(name) 
+FROM unnest($5::TEXT[]) AS queues(name) 
 WHERE EXISTS (SELECT * 
 FROM jobs.oban_jobs 
 WHERE jobs.oban_jobs.state = 'available' AND jobs.oban_jobs.queue = queues.name) UNION ALL SELECT CAST(NULL AS TEXT) AS anon_1, 0, EXTRACT(epoch FROM (SELECT min(jobs.oban_jobs.scheduled_at) AS min_1 

@@ -3,11 +3,11 @@ WITH moved AS
 FROM oban_jobs 
 WHERE oban_jobs.state IN ('scheduled', 'retryable') AND oban_jobs.scheduled_at <= timezone('UTC', now()) AND (EXISTS (SELECT * 
 FROM oban_leaders 
-WHERE oban_leaders.name = $1::VARCHAR AND oban_leaders.node = $2::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) ORDER BY oban_jobs.scheduled_at, oban_jobs.id 
- LIMIT $3::INTEGER FOR UPDATE SKIP LOCKED))) AND CAST(oban_jobs.state AS TEXT) IN ('scheduled', 'retryable') RETURNING oban_jobs.queue)
+WHERE oban_leaders.name = $1::VARCHAR AND oban_leaders.node = $2::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) AND oban_jobs.id != all(CAST($3::TEXT[] AS BIGINT[])) ORDER BY oban_jobs.scheduled_at, oban_jobs.id 
+ LIMIT $4::INTEGER FOR UPDATE SKIP LOCKED))) AND CAST(oban_jobs.state AS TEXT) IN ('scheduled', 'retryable') RETURNING oban_jobs.queue)
  SELECT moved.queue, count(*) AS count_1, CAST(NULL AS FLOAT) AS anon_1 
 FROM moved GROUP BY moved.queue UNION ALL SELECT queues.name, 0, CAST(NULL AS FLOAT) AS anon_1 
-FROM unnest($4::TEXT[]) AS queues(name) 
+FROM unnest($5::TEXT[]) AS queues(name) 
 WHERE EXISTS (SELECT * 
 FROM oban_jobs 
 WHERE oban_jobs.state = 'available' AND oban_jobs.queue = queues.name) UNION ALL SELECT CAST(NULL AS TEXT) AS anon_1, 0, EXTRACT(epoch FROM (SELECT min(oban_jobs.scheduled_at) AS min_1 

@@ -2,15 +2,15 @@ UPDATE oban_jobs SET cancelled_at=CASE WHEN (oban_jobs.state = 'cancelled') THEN
 FROM oban_jobs 
 WHERE oban_jobs.state = 'completed' AND oban_jobs.completed_at IS NULL AND (EXISTS (SELECT * 
 FROM oban_leaders 
-WHERE oban_leaders.name = $1::VARCHAR AND oban_leaders.node = $2::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) 
- LIMIT $3::INTEGER FOR UPDATE SKIP LOCKED)), array((SELECT oban_jobs.id 
+WHERE oban_leaders.name = $1::VARCHAR AND oban_leaders.node = $2::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) AND oban_jobs.id != all(CAST($3::TEXT[] AS BIGINT[])) 
+ LIMIT $4::INTEGER FOR UPDATE SKIP LOCKED)), array((SELECT oban_jobs.id 
 FROM oban_jobs 
 WHERE oban_jobs.state = 'discarded' AND oban_jobs.discarded_at IS NULL AND (EXISTS (SELECT * 
 FROM oban_leaders 
-WHERE oban_leaders.name = $1::VARCHAR AND oban_leaders.node = $2::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) 
- LIMIT $3::INTEGER FOR UPDATE SKIP LOCKED))), array((SELECT oban_jobs.id 
+WHERE oban_leaders.name = $1::VARCHAR AND oban_leaders.node = $2::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) AND oban_jobs.id != all(CAST($3::TEXT[] AS BIGINT[])) 
+ LIMIT $4::INTEGER FOR UPDATE SKIP LOCKED))), array((SELECT oban_jobs.id 
 FROM oban_jobs 
 WHERE oban_jobs.state = 'cancelled' AND oban_jobs.cancelled_at IS NULL AND (EXISTS (SELECT * 
 FROM oban_leaders 
-WHERE oban_leaders.name = $1::VARCHAR AND oban_leaders.node = $2::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) 
- LIMIT $3::INTEGER FOR UPDATE SKIP LOCKED)))) RETURNING oban_jobs.id
+WHERE oban_leaders.name = $1::VARCHAR AND oban_leaders.node = $2::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) AND oban_jobs.id != all(CAST($3::TEXT[] AS BIGINT[])) 
+ LIMIT $4::INTEGER FOR UPDATE SKIP LOCKED)))) RETURNING oban_jobs.id
