@@ -41,10 +41,12 @@ from .options.prune import Prune, PrunePolicy
 from .options.queue import Queue
 from .options.unique import Unique
 from .types import JobState
+from .workers.classes import worker
 from .workers.context import cancelled, current_job
 from .workers.cron import Cron
-from .workers.decorators import job, worker
 from .workers.hooks import Hook
+from .workers.injection import injected
+from .workers.job import job
 from .workers.outcomes import Cancel, Discard, Record, Snooze
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ __all__ = [
     "cancelled",
     "current_job",
     "enqueue",
+    "injected",
     "job",
     "later",
     "metadata",

@@ -15,6 +15,7 @@ from .control.lifecycle import Lifecycle
 from .control.queues import Queues
 from .control.results import result
 from .enqueueing.enqueue import enqueue
+from .enqueueing.sessions import SomeAsyncSession
 from .enqueueing.wakeup import Notify
 from .errors import refuse_unknown
 from .executors.executor import Executor
@@ -210,7 +211,7 @@ class Oban:
         async with AsyncSession(self.engine) as session, session.begin():
             return await enqueue(session, specs, *more)
 
-    async def cancel(self, target: Target, session: AsyncSession | None = None) -> int:
+    async def cancel(self, target: Target, session: SomeAsyncSession | None = None) -> int:
         """Cancel jobs: waiting ones at once, running ones within a second on any node.
 
         A coroutine is cancelled; a plain function learns of it from :func:`oban_sqla.cancelled`. The job becomes
@@ -225,7 +226,7 @@ class Oban:
         """
         return await self._jobs.cancel(target, session)
 
-    async def retry(self, target: Target, session: AsyncSession | None = None) -> int:
+    async def retry(self, target: Target, session: SomeAsyncSession | None = None) -> int:
         """Make jobs available now, finished ones too. A job without attempts left gets one more.
 
         :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
@@ -236,7 +237,7 @@ class Oban:
         """
         return await self._jobs.retry(target, session)
 
-    async def delete(self, target: Target, session: AsyncSession | None = None) -> int:
+    async def delete(self, target: Target, session: SomeAsyncSession | None = None) -> int:
         """Delete jobs, except running ones.
 
         :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
@@ -247,7 +248,7 @@ class Oban:
         """
         return await self._jobs.delete(target, session)
 
-    async def update(self, target: Target, session: AsyncSession | None = None, **changes: Unpack[Changes]) -> int:
+    async def update(self, target: Target, session: SomeAsyncSession | None = None, **changes: Unpack[Changes]) -> int:
         """Change options of jobs that neither run nor have finished: ``await oban.update(job, priority=0)``.
 
         A unique job keeps the key with which it was inserted.

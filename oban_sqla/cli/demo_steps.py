@@ -25,7 +25,7 @@ from ..options.later import later
 from ..options.unique import Unique
 from ..telemetry import attach, detach, logger
 from ..workers.context import current_job
-from ..workers.decorators import job
+from ..workers.job import job
 from .output import print_table
 from .scratch import Scratch
 from .text import echo_paragraph

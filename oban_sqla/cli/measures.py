@@ -17,7 +17,7 @@ from ..enqueueing.enqueue import enqueue
 from ..models import Job
 from ..oban import Oban
 from ..runtime.lanes.line import Line
-from ..workers.decorators import job
+from ..workers.job import job
 from .scratch import Scratch
 
 QUEUE = "bench"

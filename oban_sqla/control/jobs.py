@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
 from typing_extensions import TypedDict
 
+from ..enqueueing.sessions import SomeAsyncSession, current_session
 from ..enqueueing.wakeup import SOON, announce
 from ..enqueueing.writer import jobs_connection
 from ..errors import InvalidOption, refuse_unknown
@@ -68,16 +69,16 @@ class JobChanges:
         self._config = config
         self._node = node
 
-    async def cancel(self, target: Target, session: AsyncSession | None) -> int:
+    async def cancel(self, target: Target, session: SomeAsyncSession | None) -> int:
         return await self._run(session, self._cancel, target)
 
-    async def retry(self, target: Target, session: AsyncSession | None) -> int:
+    async def retry(self, target: Target, session: SomeAsyncSession | None) -> int:
         return await self._run(session, _retry, target)
 
-    async def delete(self, target: Target, session: AsyncSession | None) -> int:
+    async def delete(self, target: Target, session: SomeAsyncSession | None) -> int:
         return await self._run(session, _delete, target)
 
-    async def update(self, target: Target, session: AsyncSession | None, changes: Mapping[str, Any]) -> int:
+    async def update(self, target: Target, session: SomeAsyncSession | None, changes: Mapping[str, Any]) -> int:
         refuse_unknown(changes, CHANGES, "update")
         if not changes:
             raise InvalidOption(f"update: no changes were given; expected some of {', '.join(CHANGES)}")
@@ -86,11 +87,14 @@ class JobChanges:
             values["args"] = changes["args"]
         return await self._run(session, lambda session, target: _update(session, target, values), target)
 
-    async def _run(self, session: AsyncSession | None, change: Callable[[Session, Target], int], target: Target) -> int:
+    async def _run(
+        self, session: SomeAsyncSession | None, change: Callable[[Session, Target], int], target: Target
+    ) -> int:
         if session is not None:
-            if not isinstance(session, AsyncSession):
+            found = current_session(session, "session")
+            if not isinstance(found, AsyncSession):
                 raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")
-            return await session.run_sync(change, target)
+            return await found.run_sync(change, target)
         async with AsyncSession(self._engine) as own, own.begin():
             changed = await own.run_sync(change, target)
         if (here := self._node()) is not None:

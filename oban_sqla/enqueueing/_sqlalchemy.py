@@ -46,10 +46,10 @@ def pending_specs(session: Session, objects: Sequence[object] | None) -> list[St
     :param objects: of the session that are flushed; None for all.
     """
     if objects:
-        return [inspect(one) for one in objects if isinstance(one, JobSpec)]
+        return [inspect(cast(Any, one)) for one in objects if isinstance(one, JobSpec)]
     states: Iterable[InstanceState[Any]] | None = private(session, "_new")
     if states is None:
-        return [inspect(one) for one in session.new if isinstance(one, JobSpec)]
+        return [inspect(cast(Any, one)) for one in session.new if isinstance(one, JobSpec)]
     return [state for state in states if is_spec(state)]
 
 

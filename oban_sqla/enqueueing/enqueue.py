@@ -10,31 +10,33 @@ from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
 from ..models import JobSpec
+from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from .unit_of_work import tell
 from .writer import write
 
 
 @overload
 def enqueue(
-    session: AsyncSession, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec
+    session: SomeAsyncSession, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec
 ) -> Awaitable[list[JobSpec]]: ...
 @overload
-def enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec) -> list[JobSpec]: ...
-def enqueue(session: AsyncSession | Session, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec) -> Any:
+def enqueue(session: SomeSession, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec) -> list[JobSpec]: ...
+def enqueue(session: AnySession, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec) -> Any:
     """Write jobs now, in the session's transaction: ``await enqueue(session, spec)``.
 
     The session's other pending objects are flushed first, so that :func:`later` works. The jobs can run when the
     session commits.
 
-    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't).
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session of either.
     :param specs: a spec, or any iterable of specs; an iterator is consumed in chunks of 5,000.
     :param more: further specs.
     :returns: the specs in the given order, with ``id``, ``state`` and ``conflict`` filled in.
     :raises InvalidOption: for an object that is not a :class:`JobSpec`, or a spec that is pending in another session.
     """
-    if isinstance(session, AsyncSession):
-        return session.run_sync(_enqueue, specs, more)
-    return _enqueue(session, specs, more)
+    found = current_session(session, "enqueue")
+    if isinstance(found, AsyncSession):
+        return named("enqueue", found.run_sync(_enqueue, specs, more))
+    return _enqueue(found, specs, more)
 
 
 def _enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], more: tuple[JobSpec, ...]) -> list[JobSpec]:
@@ -42,7 +44,7 @@ def _enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], more: tuple[J
         raise _no_spec(specs)
     several: Iterable[JobSpec] = [specs] if isinstance(specs, JobSpec) else specs
     given = [*several, *more] if more else several
-    flushed = {obj for obj in session.new if isinstance(obj, JobSpec)}
+    flushed: set[JobSpec] = {obj for obj in session.new if isinstance(obj, JobSpec)}
     session.flush()
     asked: dict[JobSpec, None] = {}
 
@@ -58,7 +60,7 @@ def _enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], more: tuple[J
     return list(asked)
 
 
-def _is_new(spec: object, session: Session, asked: Container[object]) -> bool:
+def _is_new(spec: JobSpec, session: Session, asked: Container[object]) -> bool:
     """Whether `spec` was not asked for before; takes it out of the session, which would write it once more."""
     if not isinstance(spec, JobSpec):
         raise _no_spec(spec)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -16,10 +17,11 @@ from ..models import Job, JobSpec
 from ..models.job import jobs
 from ..models.kind import FIELDS, Kind
 from ..options.unique import Unique
-from ..statements.insert import CHUNK, insert_keyed, insert_one, insert_plain, winners
+from ..statements.insert import CHUNK, clock, insert_keyed, insert_one, insert_plain, winners
 from ..statements.sent import KIND
 from ..statements.statement import Statement
 from ..types import JobState
+from .keys import fill, keys_of
 from .wakeup import announce, note_wake_ups
 
 LARGEST_BYTES = 8_388_608
@@ -43,19 +45,27 @@ def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:
     soon: set[str] = set()
     connection: Connection | None = None
     for batch in [specs] if isinstance(specs, list) else _chunks(iter(specs)):
-        keys = _resolve(batch)
+        fill(batch)
         if connection is None:
             connection = jobs_connection(session)
-        plain = [spec for spec in batch if id(spec) not in keys]
-        keyed = sorted((spec for spec in batch if id(spec) in keys), key=lambda spec: keys[id(spec)]) if keys else []
+        keys = keys_of(batch, partial(_now, connection))
         with telemetry.span("oban.engine.insert_jobs", specs=batch):
-            for chunk in _statements(plain + keyed):
-                _insert(connection, chunk, keys)
+            for chunk in _statements(_in_order(batch, keys) if keys else batch):
+                if id(chunk[-1]) in keys:
+                    _insert_keyed(connection, chunk, keys)
+                else:
+                    _insert(connection, chunk)
         note_wake_ups(batch, queues, soon)
         written += batch
     if connection is not None and (queues or soon):
         announce(session, connection, queues, soon)
     return written
+
+
+def _in_order(specs: Iterable[JobSpec], keys: Mapping[int, bytes]) -> list[JobSpec]:
+    """Those without a key, and then those with one, by their keys."""
+    plain = [spec for spec in specs if id(spec) not in keys]
+    return plain + sorted((spec for spec in specs if id(spec) in keys), key=lambda spec: keys[id(spec)])
 
 
 def _chunks(specs: Iterator[JobSpec]) -> Iterator[list[JobSpec]]:
@@ -93,6 +103,11 @@ def size_of(specs: Sequence[JobSpec]) -> int:
     return size
 
 
+def _now(connection: Connection) -> datetime:
+    now: datetime = clock.execute(connection).scalar_one()
+    return now
+
+
 # Sessions that route reads to replicas decide by the statement; asked without one they may take this for a read.
 FOR_WRITING: dict[str, Any] = {"mapper": inspect(Job), "clause": update(jobs)}
 """With which a session is asked for the connection on which it writes jobs."""
@@ -112,33 +127,42 @@ def jobs_connection(session: Session) -> Connection:
     return connection
 
 
-def _resolve(specs: Sequence[JobSpec]) -> dict[int, bytes]:
-    """Fill in what is `later`, and compute the keys of the unique ones, by the identity of the spec."""
-    if any(spec.waits for spec in specs):
-        for spec in specs:
-            spec.without_id(True)
-        try:
-            for spec in specs:
-                spec.fill()
-        finally:
-            for spec in specs:
-                spec.without_id(False)
-    now = time.time()
-    keys: dict[int, bytes] = {}
-    for spec in specs:
-        if spec.unique is not None:
-            due = now + (spec.schedule_in or 0.0) if spec.scheduled_at is None else spec.scheduled_at.timestamp()
-            # In a state that doesn't count the job neither has a duplicate nor is one.
-            if spec.unique.counts("scheduled" if due > now else "available"):
-                keys[id(spec)] = spec.unique.key(spec.worker, spec.queue, spec.args, spec.meta, due)
-    return keys
+def _insert(connection: Connection, specs: Sequence[JobSpec]) -> None:
+    statement, parameters = insertion(specs)
+    take_written(specs, statement.execute(connection, **parameters).one())
 
 
-def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes], round: int = 1) -> None:
-    if id(specs[-1]) not in keys:
-        statement, parameters = insertion(specs)
-        take_written(specs, statement.execute(connection, **parameters).one())
-        return
+def _insert_keyed(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes]) -> None:
+    """Insert jobs of which the last ones are unique, in the order of their keys.
+
+    One that conflicts with a job that is gone when it is looked for is inserted again. By then this transaction holds
+    the keys after its own, and to wait for one out of order is how two transactions deadlock: so all are given up
+    first, and taken anew in order.
+    """
+    gone: list[JobSpec] = []
+    has_order = len(specs) > 1 and id(specs[-2]) in keys and not _is_autocommit(connection)
+    for _ in range(_MOST_ROUNDS):
+        if not has_order:
+            specs = gone = _insert_once(connection, specs, keys)
+        else:
+            with connection.begin_nested() as savepoint:
+                if gone := _insert_once(connection, specs, keys):
+                    savepoint.rollback()
+        if not gone:
+            return
+    raise ObanError(
+        f"{len(gone)} unique jobs (the first: {gone[0]!r}) conflicted {_MOST_ROUNDS} times with jobs that were gone "
+        "then; does a program insert and finish them in a loop?"
+    )
+
+
+def _is_autocommit(connection: Connection) -> bool:
+    """Whether each statement is a transaction, which holds no key while the next one waits."""
+    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
+
+
+def _insert_once(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes]) -> list[JobSpec]:
+    """Insert what conflicts with no job. Returns the specs whose conflicting job is gone."""
     parameters = _insert_parameters(specs)
     parameters["uniq_key"] = [keys.get(id(spec)) for spec in specs]
     rows = iter(insert_keyed.execute(connection, **parameters).all())
@@ -150,8 +174,17 @@ def _insert(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int,
             row = next(rows, None)
         else:
             lost.append(spec)
-    if lost:
-        _find_winners(connection, lost, keys, round)
+    if not lost:
+        return lost
+    found = winners.execute(connection, keys=sorted({keys[id(spec)] for spec in lost}))
+    there = {row.uniq_key: row for row in found}
+    gone: list[JobSpec] = []
+    for spec in lost:
+        if (row := there.get(keys[id(spec)])) is not None:
+            spec.written(row.id, row.state, conflict=True)
+        else:
+            gone.append(spec)
+    return gone
 
 
 def insertion(specs: Sequence[JobSpec]) -> tuple[Statement, dict[str, Any]]:
@@ -178,7 +211,7 @@ def _insert_parameters(specs: Sequence[JobSpec]) -> dict[str, Any]:
     """The arrays of the insert statements: each job's args, and the rest once for each kind of job."""
     numbers: dict[Kind, int] = {}
     kind = [numbers.setdefault(_masked(spec.kind), len(numbers) + 1) for spec in specs]
-    columns = [*zip(*numbers, strict=True)]
+    columns: list[tuple[Any, ...]] = [*zip(*numbers, strict=True)]
     parameters: dict[str, Any] = {
         name: columns[at] if prepare is None else [prepare(value) for value in columns[at]]
         for name, at, prepare in _KIND
@@ -190,23 +223,3 @@ def _masked(kind: Kind) -> Kind:
     """`kind` with the mask of its unique, which is what a row holds of it."""
     unique: Unique | None = kind[_UNIQUE]
     return kind if unique is None else (*kind[:_UNIQUE], unique.mask, *kind[_UNIQUE + 1 :])
-
-
-def _find_winners(connection: Connection, lost: Sequence[JobSpec], keys: Mapping[int, bytes], round: int) -> None:
-    """Give the specs that met another job that job's id; those whose opponent is gone by now try again."""
-    found = winners.execute(connection, keys=sorted({keys[id(spec)] for spec in lost}))
-    there = {row.uniq_key: row for row in found}
-    again: list[JobSpec] = []
-    for spec in lost:
-        if (row := there.get(keys[id(spec)])) is not None:
-            spec.written(row.id, row.state, conflict=True)
-        else:
-            again.append(spec)
-    if not again:
-        return
-    if round >= _MOST_ROUNDS:
-        raise ObanError(
-            f"{len(again)} unique jobs (the first: {again[0]!r}) conflicted {round} times with jobs that were gone "
-            "then; does a program insert and finish them in a loop?"
-        )
-    _insert(connection, again, keys, round + 1)

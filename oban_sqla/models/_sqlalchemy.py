@@ -5,6 +5,8 @@ name                        what it saves                                 public
 ==========================  ============================================  ==========================================
 ``_sa_instance_state``      the state of each spec that no session meets  the mapper's own ``__init__`` makes it
 ``MetaData._add_table``     nothing                                       the table stays listed by its former name
+``_sa_instance_state``      nothing: a session that is given a worker     the session says that it is not mapped
+                            instead of a job says what to add
 ==========================  ============================================  ==========================================
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Never
 
 from sqlalchemy import MetaData, Table, inspect
 from sqlalchemy.orm import InstanceState, Session, class_mapper, object_session, registry
@@ -65,6 +67,22 @@ def _can_be_made_late(late: _MadeLate, cls: type[Any]) -> bool:
         return inspect(probe, raiseerr=False) is state and state.object is probe and state.transient
     except Exception:  # whatever a constructor of another version thinks of the arguments
         return False
+
+
+class NotARow:
+    """An object that could be taken for one that a session writes. Subclasses say what to add instead of it."""
+
+    @property
+    def _sa_instance_state(self) -> Never:
+        """What a session asks every object for."""
+        raise self._instead()
+
+    def _instead(self) -> Exception:
+        raise NotImplementedError
+
+    def __dir__(self) -> list[str]:
+        # Without the attribute above, which raises: tools read all that is named here.
+        return [name for name in super().__dir__() if name != _STATE]
 
 
 def session_of(instance: object) -> Session | None:

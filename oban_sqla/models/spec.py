@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, ClassVar, Protocol, Self, cast
+from typing import Any, ClassVar, Generic, Protocol, Self, cast
 
 from sqlalchemy import event
 from sqlalchemy.orm import Mapper, Session
-from typing_extensions import TypedDict, Unpack
+from typing_extensions import TypedDict, TypeVar, Unpack
 
 from ..errors import InvalidArgs, InvalidOption
 from ..options.later import filled, has_later, kept
@@ -22,6 +22,9 @@ from ._sqlalchemy import attributes_of, map_lightly, session_of
 from .base import ObanBase
 from .job import jobs
 from .kind import FIELDS, OPTIONS, Kind, kind_of, with_options
+
+V_co = TypeVar("V_co", covariant=True, default=Any)
+"""What the job's function returns."""
 
 
 class CommonOptions(TypedDict, total=False):
@@ -63,7 +66,7 @@ class WorkerLike(Protocol):
         ...
 
 
-class JobSpec(ObanBase):
+class JobSpec(ObanBase, Generic[V_co]):
     """A job to enqueue. Add it to a session like any other object; the flush writes it.
 
     ::

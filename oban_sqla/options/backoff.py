@@ -79,4 +79,4 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-BackoffOption = Backoff | float | timedelta | Callable[[Any], "float | timedelta"] | None
+BackoffOption = Backoff | float | timedelta | Callable[[Any], "Backoff | float | timedelta"] | None

@@ -4,20 +4,25 @@ The key of a job is a digest of the chosen fields. It is in a plain column under
 job is in one of the chosen states; a trigger clears it when the job leaves them, and nothing ever puts it back. So no
 retry, rescue or staging can collide with a newer job. (River's way of keeping uniqueness in an index, with the key
 given up for good on leaving.)
+
+SQL can compute the key, too: ``substring(sha256(convert_to(fields::text, 'UTF8')), 1, 16)``, where `fields` is the
+``jsonb`` of the compared fields, for the default ones ``jsonb_build_object('worker', worker, 'queue', queue, 'args',
+args)``. With keys its args are ``jsonb_build_object('id', args->'id')``. With a period of a minute it also has
+``'period', jsonb_build_array(60000000, floor(extract(epoch FROM due) * 1000000 / 60000000))``, both in microseconds.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from ..errors import InvalidOption
 from ..types import JobState
+from .canonical import jsonb_text, read
 from .duration import seconds
 
 Field = Literal["worker", "queue", "args", "meta"]
@@ -110,28 +115,33 @@ class Unique:
         """
         return bool(self.mask & BITS[state])
 
-    def key(self, worker: str, queue: str, args: Mapping[str, Any], meta: Mapping[str, Any], due: float) -> bytes:
+    def key(self, worker: str, queue: str, args_json: str, meta_json: str, due: int | None) -> bytes:
         """The digest of the compared fields: sixteen bytes. It is stored twice, so it is short.
 
         :param worker: the name of the worker.
         :param queue: the name of the queue.
-        :param args: the args.
-        :param meta: the meta.
-        :param due: when the job is due, in seconds since 1970; only its period counts.
+        :param args_json: the args as JSON text.
+        :param meta_json: the meta as JSON text.
+        :param due: when the job is due, in microseconds since 1970. Only its period counts; None without one.
         """
-        parts: dict[str, Any] = {}
+        # In the order that jsonb has for these keys.
+        parts: list[str] = []
         keyed = "args" if "args" in self.fields else "meta"
-        for field, value in (("worker", worker), ("queue", queue), ("args", args), ("meta", meta)):
-            if field not in self.fields:
-                continue
-            if isinstance(value, Mapping):
-                value = {key: value.get(key) for key in self.keys} if self.keys and field == keyed else dict(value)
-            parts[field] = value
-        if self.period is not None:
-            length = seconds(self.period, "Unique(period)")
-            parts["bucket"] = [length, int(due // length)]
-        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-        return hashlib.blake2b(text.encode(), digest_size=16).digest()
+        for field, text in (("args", args_json), ("meta", meta_json)):
+            if field in self.fields:
+                value = read(text)
+                if self.keys and field == keyed:
+                    value = {key: value.get(key) for key in self.keys}
+                parts.append(f'"{field}": {jsonb_text(value)}')
+        if "queue" in self.fields:
+            parts.append(f'"queue": {jsonb_text(queue)}')
+        if self.period is not None and due is not None:
+            length = max(round(seconds(self.period, "Unique(period)") * 1_000_000), 1)
+            parts.append(f'"period": [{length}, {due // length}]')
+        if "worker" in self.fields:
+            parts.append(f'"worker": {jsonb_text(worker)}')
+        text = "{" + ", ".join(parts) + "}"
+        return hashlib.sha256(text.encode()).digest()[:16]
 
 
 def _names(given: object) -> bool:

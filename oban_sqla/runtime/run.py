@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import inspect
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,8 +14,9 @@ from ..errors import Fenced
 from ..models import Job
 from ..telemetry import logger
 from .acks import Ack
-from .executors.call import Call, Result
+from .executors.call import Call, Raised, Result, Returned
 from .executors.executor import Executors
+from .executors.loop import awaited
 from .row import Row
 from .sessions import Sessions
 from .verdict import Stop, as_returned, judge, keeps_effects
@@ -75,11 +77,21 @@ class Run:
         self._interruptible = executor.interruptible
         try:
             result = await executor.run(call)
+            self._interruptible = True
+            if isinstance(result, Returned) and inspect.isawaitable(result.value):
+                result = await self._awaited(result.value)
         finally:
             if timer is not None:
                 timer.cancel()
-        self._interruptible = True
         return result
+
+    async def _awaited(self, value: Awaitable[Any]) -> Result:
+        """What comes of an awaitable that a plain function has returned: its body runs here, not where the call did."""
+        if self.stop is None:
+            return await awaited(value)
+        if inspect.iscoroutine(value):
+            value.close()
+        return Raised(asyncio.CancelledError())
 
     async def _run_in_session(self, call: Call, asked: Mapping[str, type]) -> tuple[Ack | None, BaseException | None]:
         session = await self._sessions.open(next(iter(asked.values())))

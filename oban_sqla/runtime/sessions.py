@@ -47,7 +47,7 @@ class Sessions:
         """
         session = None if self._maker is None else self._maker()
         if not isinstance(session, kind):
-            expected = "async_sessionmaker" if kind is AsyncSession else "sessionmaker"
+            expected = "async_sessionmaker" if issubclass(kind, AsyncSession) else "sessionmaker"
             raise InvalidOption(
                 f"the job asks for a {kind.__name__}, but the runtime has {self._maker!r}; "
                 f"give it one: Oban(engine, sessionmaker={expected}(…))"

@@ -10,7 +10,8 @@ import enum
 import json
 import traceback
 from dataclasses import replace
-from typing import TypeAlias
+from types import AsyncGeneratorType, GeneratorType
+from typing import Any, TypeAlias
 
 from ..errors import InvalidOption, JobTimeout
 from ..options.backoff import jittered
@@ -53,11 +54,25 @@ def judge(row: Row, worker: Worker, result: Result, stop: Stop | None = None, to
         return _failed(row, worker, _timeout(worker))  # it swallowed the cancellation, or its thread came back too late
     if isinstance(value, Outcome):
         return _decided(row, worker, value)
+    if (unrun := _unrun(value)) is not None:
+        return _failed(row, worker, InvalidOption(f"{worker.name} returned {unrun}"))
     if stop is Stop.CANCEL and told and value is None and not worker.is_async:
         return cancelled(row), None  # a plain function that was told to stop and has no result: it stopped
     if worker.recorded:
         return _decided(row, worker, Record(value))
     return _ack(row), None
+
+
+def _unrun(value: object) -> str | None:
+    """What is wrong with a value of which it is certain that the job has not done what it was written for."""
+    kind: type[Any] = type(value)
+    if isinstance(value, type) and issubclass(value, Outcome):
+        return f"the class {value.__name__}, which says nothing; return an object of it: {value.__name__}(…)"
+    if issubclass(kind, GeneratorType | AsyncGeneratorType | map | filter):
+        return f"a {kind.__name__}, of which nothing has run; write a function that runs to its end and returns"
+    if kind.__module__ == "contextlib":
+        return "a context manager, which was not entered; write a function that runs to its end and returns"
+    return None
 
 
 def keeps_effects(ack: Ack) -> bool:

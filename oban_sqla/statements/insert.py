@@ -41,6 +41,7 @@ from .sent import KEY, KIND, KIND_WITHOUT_KEYS, ROW, Sent
 from .statement import array, parameter, seconds_from, state, statement
 
 CHUNK = 5_000
+"""Jobs that one statement inserts at the most."""
 
 
 _BROUGHT = tuple(one for one in mapped if is_brought(one))
@@ -128,6 +129,12 @@ def insert_keyed() -> Executable:
 
 
 @statement
+def clock() -> Executable:
+    """The time of the transaction, by which a delay counts, and a new job is due."""
+    return select(utc_now())
+
+
+@statement
 def winners() -> Executable:
     """The jobs that hold these keys now."""
     return select(jobs.c.uniq_key, jobs.c.id, cast(jobs.c.state, Text).label("state")).where(
@@ -135,4 +142,13 @@ def winners() -> Executable:
     )
 
 
-__all__ = ["CHUNK", "insert_keyed", "insert_one", "insert_plain", "notify", "notify_at_once", "winners"]
+__all__ = [
+    "CHUNK",
+    "clock",
+    "insert_keyed",
+    "insert_one",
+    "insert_plain",
+    "notify",
+    "notify_at_once",
+    "winners",
+]

@@ -12,10 +12,10 @@ from uuid import uuid4
 
 from sqlalchemy import inspect
 from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import InstanceState, Session
 
 from .. import telemetry
+from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession
 from ..errors import InvalidOption, ObanError, UnknownWorker
 from ..runtime.acks import Ack, parameters
 from ..runtime.row import Row, row_of
@@ -36,7 +36,7 @@ FAR = datetime(9999, 1, 1)
 
 @overload
 def drain(
-    session: AsyncSession,
+    session: SomeAsyncSession,
     queue: str | Collection[str] | None = None,
     *,
     with_scheduled: bool | datetime = False,
@@ -46,7 +46,7 @@ def drain(
 ) -> Awaitable[Counter[str]]: ...
 @overload
 def drain(
-    session: Session,
+    session: SomeSession,
     queue: str | Collection[str] | None = None,
     *,
     with_scheduled: bool | datetime = False,
@@ -55,7 +55,7 @@ def drain(
     limit: int | None = None,
 ) -> Counter[str]: ...
 def drain(
-    session: AsyncSession | Session,
+    session: AnySession,
     queue: str | Collection[str] | None = None,
     *,
     with_scheduled: bool | datetime = False,
@@ -76,7 +76,8 @@ def drain(
     waits for the next call. At the end the column values of the session's objects are reloaded, so that the test sees
     what the jobs have changed.
 
-    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't). It is flushed first.
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session. It is flushed
+        first.
     :param queue: the name of a queue, or several. Default: all queues.
     :param with_scheduled: run scheduled and retryable jobs that are not due yet: True for all, an aware datetime for
         those due by then. Default False: only jobs that are due by the real clock.

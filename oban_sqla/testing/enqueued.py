@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Iterable
 from typing import Any, overload
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from typing_extensions import Unpack
 
+from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession
 from ..errors import InvalidOption
 from ..models import Job
 from .filters import Filters, Wanted
@@ -21,16 +21,16 @@ MOST_SHOWN = 10
 
 @overload
 def assert_enqueued(
-    session: AsyncSession, *, count: int | None = None, **filters: Unpack[Filters]
+    session: SomeAsyncSession, *, count: int | None = None, **filters: Unpack[Filters]
 ) -> Awaitable[list[Job]]: ...
 @overload
-def assert_enqueued(session: Session, *, count: int | None = None, **filters: Unpack[Filters]) -> list[Job]: ...
-def assert_enqueued(session: AsyncSession | Session, *, count: int | None = None, **filters: Unpack[Filters]) -> Any:
+def assert_enqueued(session: SomeSession, *, count: int | None = None, **filters: Unpack[Filters]) -> list[Job]: ...
+def assert_enqueued(session: AnySession, *, count: int | None = None, **filters: Unpack[Filters]) -> Any:
     """Assert that a job is enqueued: ``await assert_enqueued(session, worker=send_welcome, args={"user_id": 7})``.
 
     The session is flushed first, so that pending specs count too.
 
-    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't).
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session.
     :param count: the number of jobs that must match, 1 or more. Default: at least one.
     :param worker: the worker, or its name.
     :param queue: the name of its queue.
@@ -58,15 +58,15 @@ def assert_enqueued(session: AsyncSession | Session, *, count: int | None = None
 
 
 @overload
-def refute_enqueued(session: AsyncSession, **filters: Unpack[Filters]) -> Awaitable[None]: ...
+def refute_enqueued(session: SomeAsyncSession, **filters: Unpack[Filters]) -> Awaitable[None]: ...
 @overload
-def refute_enqueued(session: Session, **filters: Unpack[Filters]) -> None: ...
-def refute_enqueued(session: AsyncSession | Session, **filters: Unpack[Filters]) -> Any:
+def refute_enqueued(session: SomeSession, **filters: Unpack[Filters]) -> None: ...
+def refute_enqueued(session: AnySession, **filters: Unpack[Filters]) -> Any:
     """Assert that no job is enqueued that matches: ``await refute_enqueued(session, worker=send_welcome)``.
 
     The session is flushed first, so that pending specs count too. Without filters no job at all may be enqueued.
 
-    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't).
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session.
     :param worker: the worker, or its name.
     :param queue: the name of its queue.
     :param args: a part of its args, compared by PostgreSQL's ``@>``: ``{"user": {"id": 7}}`` also matches args with
@@ -87,15 +87,15 @@ def refute_enqueued(session: AsyncSession | Session, **filters: Unpack[Filters])
 
 
 @overload
-def all_enqueued(session: AsyncSession, **filters: Unpack[Filters]) -> Awaitable[list[Job]]: ...
+def all_enqueued(session: SomeAsyncSession, **filters: Unpack[Filters]) -> Awaitable[list[Job]]: ...
 @overload
-def all_enqueued(session: Session, **filters: Unpack[Filters]) -> list[Job]: ...
-def all_enqueued(session: AsyncSession | Session, **filters: Unpack[Filters]) -> Any:
+def all_enqueued(session: SomeSession, **filters: Unpack[Filters]) -> list[Job]: ...
+def all_enqueued(session: AnySession, **filters: Unpack[Filters]) -> Any:
     """The jobs that are enqueued and match: ``await all_enqueued(session, queue="mail")``.
 
     The session is flushed first, so that pending specs count too.
 
-    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't).
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session.
     :param worker: the worker, or its name.
     :param queue: the name of its queue.
     :param args: a part of its args, compared by PostgreSQL's ``@>``: ``{"user": {"id": 7}}`` also matches args with

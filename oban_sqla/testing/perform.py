@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 from uuid import uuid4
 
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
-
+from ..enqueueing.sessions import AnySession, current_session, named
 from ..errors import InvalidOption, ObanError
 from ..models import JobSpec
 from ..models.kind import by_column
@@ -29,7 +27,7 @@ def perform(
     spec: JobSpec | WorkerLike | type[Any] | str,
     args: Mapping[str, Any] | None = None,
     *,
-    session: AsyncSession | Session | None = None,
+    session: AnySession | None = None,
     attempt: int = 1,
 ) -> Any:
     """Run one job as the runtime would, without a queue and without a row, and return what it returns.
@@ -70,9 +68,10 @@ def perform(
     worker = workers[spec.worker]
     if not 1 <= attempt <= spec.max_attempts:
         raise InvalidOption(f"perform: attempt must be 1 to {spec.max_attempts} (max_attempts), got {attempt!r}")
-    trial = Trial(_row(spec, attempt), Given(session))
+    given = None if session is None else current_session(session, "perform")
+    trial = Trial(_row(spec, attempt), Given(given))
     if worker.is_async:
-        return _performed(trial)
+        return named("perform", _performed(trial))
     return _result(trial, trial.run_plain())
 
 

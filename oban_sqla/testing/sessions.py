@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_session
 from sqlalchemy.orm import Session
 
+from ..enqueueing.sessions import AnySession, current_session, named
 from ..enqueueing.writer import FOR_WRITING
 from ..errors import InvalidOption
 from ..runtime.acks import Ack
@@ -21,7 +22,7 @@ T = TypeVar("T")
 
 
 def in_session(
-    session: AsyncSession | Session,
+    session: AnySession,
     what: str,
     fn: Callable[Concatenate[Session, P], T],
     *args: P.args,
@@ -32,11 +33,10 @@ def in_session(
     :param what: the name of the public function, for the error.
     :raises InvalidOption: for anything else.
     """
-    if isinstance(session, AsyncSession):
-        return session.run_sync(fn, *args, **kwargs)
-    if isinstance(session, Session):  # pyright: ignore[reportUnnecessaryIsInstance]
-        return fn(session, *args, **kwargs)
-    raise InvalidOption(f"{what}: expected an AsyncSession or a Session first, got {session!r}")
+    found = current_session(session, what)
+    if isinstance(found, AsyncSession):
+        return named(what, found.run_sync(fn, *args, **kwargs))
+    return fn(found, *args, **kwargs)
 
 
 def connection_of(session: Session) -> Connection:
@@ -62,7 +62,7 @@ class Joined(Sessions):
         refuse_commit(opened)
         return opened
 
-    def _joined(self, kind: type) -> AsyncSession | Session:
+    def _joined(self, kind: type[Any]) -> AsyncSession | Session:
         session = self._session
         connection = connection_of(session)
         options: dict[str, Any] = {
@@ -70,8 +70,9 @@ class Joined(Sessions):
             "autoflush": session.autoflush,
             "expire_on_commit": session.expire_on_commit,
         }
-        if kind is Session:
-            return type(session)(bind=connection, **options)
+        if issubclass(kind, Session):
+            made: Session = type(session)(bind=connection, **options)
+            return self._of(kind, made)
         outer = async_session(session)
         if outer is None:
             self.refused = InvalidOption(
@@ -80,7 +81,17 @@ class Joined(Sessions):
             )
             raise self.refused
         bind = AsyncConnection(AsyncEngine(connection.engine), connection)
-        return type(outer)(bind=bind, sync_session_class=type(session), **options)
+        return self._of(kind, type(outer)(bind=bind, sync_session_class=type(session), **options))
+
+    def _of(self, kind: type[Any], made: AsyncSession | Session) -> AsyncSession | Session:
+        fits = isinstance(made, kind)
+        if fits:
+            return made
+        self.refused = InvalidOption(
+            f"the job asks for a {kind.__name__}, and the session of this test is a {type(made).__name__}; "
+            f"use a {kind.__name__} in this test"
+        )
+        raise self.refused
 
 
 class Given(Sessions):

@@ -7,10 +7,11 @@ parameter while jobs of the old version are still queued.
 from __future__ import annotations
 
 import collections.abc
+import contextlib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -21,8 +22,10 @@ from pydantic_core import ErrorDetails, to_json
 from typing_extensions import TypedDict
 
 from ..errors import InvalidArgs, InvalidOption, closest
+from ..models import JobSpec
 from ..models.kind import OPTIONS as SPEC_OPTIONS
 from ..options.later import has_later
+from .injection import is_injectable, marked
 from .ordering import in_order
 from .roundtrip import Parameter, Travel, difference, refuse_foreign
 
@@ -35,15 +38,14 @@ class Arguments:
     """The parameters of one function.
 
     :param fn: the function.
-    :param injected: the types whose parameters the runtime fills in; they are not part of a job's args.
     :param options: the names of the options of a worker, for messages.
     :raises InvalidOption: for parameters that can't be given by name.
     """
 
-    def __init__(self, fn: Callable[..., Any], injected: Sequence[type], options: Container[str] = ()) -> None:
+    def __init__(self, fn: Callable[..., Any], options: Container[str] = ()) -> None:
         self._fn = fn
         self._options = options
-        self._injected_types = tuple(injected)
+        self._marked = marked(fn)
         self._name = fn.__qualname__.replace("<locals>.", "")
         self._parameters = dict(inspect.signature(fn).parameters)
         for parameter in self._parameters.values():
@@ -182,13 +184,35 @@ class Arguments:
 
     @cached_property
     def injected(self) -> dict[str, type]:
-        """The parameters that the runtime fills in, with the type that each asks for."""
+        """The parameters that the runtime fills in, with the type that each asks for. They are not part of the args.
+
+        :raises InvalidOption: for one that is marked and of a type that the runtime does not have.
+        """
         wanted: dict[str, type] = {}
         for name, hint in self._hints.items():
             kind = _plain(hint)
-            if isinstance(kind, type) and kind in self._injected_types:
+            if is_injectable(kind):
                 wanted[name] = kind
+            elif name in self._marked:
+                raise InvalidOption(
+                    f"{self._name}: {name} = injected(): expected a parameter annotated Job, AsyncSession or Session, "
+                    f"or a subclass of these sessions, got {inspect.formatannotation(hint)}"
+                )
         return wanted
+
+    def check_early(self) -> None:
+        """Check what the runtime is to fill in, if all annotations are known already.
+
+        :raises InvalidOption: as :attr:`injected` does.
+        """
+        with contextlib.suppress(Unresolved):
+            _ = self.injected
+
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """The parameters that a caller of ``.new()`` gives."""
+        given = [one for name, one in self._parameters.items() if name not in self.injected]
+        return inspect.Signature(given, return_annotation=JobSpec)
 
     @cached_property
     def _names(self) -> list[str]:
@@ -203,7 +227,7 @@ class Arguments:
         try:
             hints = typing.get_type_hints(self._fn, include_extras=True)
         except NameError as error:
-            raise InvalidOption(
+            raise Unresolved(
                 f"{self._name}: its annotation names {error.name!r}, which is not known where it is defined; "
                 "import it at the module's top, not only under TYPE_CHECKING or inside a function"
             ) from None
@@ -265,6 +289,10 @@ class Arguments:
             return f", it is an option of the worker: @job({name}=…)"
         near = closest(name, [one for one in self._parameters if one not in self.injected])
         return f", did you mean {near!r}?" if near else ""
+
+
+class Unresolved(InvalidOption):
+    """An annotation names what is not known, or not yet."""
 
 
 _UNFLUSHED = "; for what the flush will know, such as the key of a new object, pass later(lambda: …)"

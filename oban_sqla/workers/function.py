@@ -1,36 +1,72 @@
-"""A function that is a worker: it can be called, and it makes jobs."""
+"""A function that is a worker: what ``@job`` makes of it."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
+from typing_extensions import TypeVar as TypeVarWithDefault
 from typing_extensions import Unpack
 
-from ..errors import InvalidOption, refuse_unknown
+from ..errors import InvalidArgs, InvalidOption
 from ..models import JobSpec
+from ..models._sqlalchemy import NotARow
 from ..models.kind import OPTIONS, Kind, with_options
-from ..models.spec import SpecOptions, WorkerLike
-from .worker import Worker
+from ..models.spec import SpecOptions
+from .arguments import Arguments
+from .injection import marked
+from .shape import mark_coroutine, shape
+from .signature import signed
+from .worker import Worker, refuse_options
 
 P = ParamSpec("P")
 C = ParamSpec("C")
 R = TypeVar("R")
+V = TypeVarWithDefault("V", default=Any)
 
 
-class JobFunction(Generic[P, C, R]):
+class _Addable(NotARow):
+    """Says what to add to a session instead of the worker."""
+
+    worker: Worker
+
+    def _instead(self) -> Exception:
+        name = self.worker.name.rpartition(".")[2]
+        return InvalidOption(
+            f"session.add({name}): expected an object that can be written, got the worker itself; "
+            f"add a job of it: session.add({name}.new(…))"
+        )
+
+
+class JobFunction(_Addable, Generic[P, C, R, V]):
     """A function that can be called, and enqueued: what ``@job`` makes of it."""
 
     __name__: str
 
     def __init__(self, fn: Callable[C, R], worker: Worker) -> None:
-        self._fn = fn
-        self.worker = worker
         update_wrapper(self, fn)
+        self._fn = fn
+        self._marked = marked(fn)
+        self.worker = worker
+        if shape(fn) == "coroutine":
+            mark_coroutine(self)
+
+    def __get__(self, instance: object, owner: type | None = None) -> Self:
+        # What binds is a routine to pydoc and the like, which then show the function's signature. It binds to nothing.
+        return self
 
     def __call__(self, *args: C.args, **kwargs: C.kwargs) -> R:
-        """Call the function itself, here and now."""
+        """Call the function itself, here and now.
+
+        :param args: its positional arguments, the injected ones too.
+        :param kwargs: its keyword arguments.
+        :returns: what it returns.
+        :raises InvalidArgs: if a parameter with the default :func:`injected` is left out.
+        """
+        if self._marked:
+            self._refuse_left_out(args, kwargs)
         return self._fn(*args, **kwargs)
 
     @property
@@ -60,7 +96,8 @@ class JobFunction(Generic[P, C, R]):
         """
         self.worker.check_known(args)
 
-    def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec:
+    @signed
+    def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec[V]:
         """Make a job that calls the function with these arguments. Add it to a session, or enqueue it.
 
         :param args: the positional arguments of the function, without the parameters that are injected.
@@ -68,9 +105,9 @@ class JobFunction(Generic[P, C, R]):
         :returns: the spec of the job.
         :raises InvalidArgs: for arguments that don't fit the function's parameters, or JSON can't represent.
         """
-        return spec_of(self.worker, self.worker, args, kwargs)
+        return JobSpec(self.worker, _arguments(self.worker).bind(args, kwargs))
 
-    def options(self, **options: Unpack[SpecOptions]) -> WithOptions[P]:
+    def options(self, **options: Unpack[SpecOptions]) -> WithOptions[P, V]:
         """Change options for one job or some: ``fn.options(queue="slow").new(…)``. The function is not changed.
 
         :param queue: the name of its queue. Default: the worker's.
@@ -86,16 +123,29 @@ class JobFunction(Generic[P, C, R]):
         """
         return WithOptions(self.worker, options)
 
+    def _refuse_left_out(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        try:
+            given = inspect.signature(self._fn).bind_partial(*args, **kwargs).arguments
+        except TypeError:
+            return  # the call itself says it better
+        for name in self._marked:
+            if name not in given:
+                raise InvalidArgs(
+                    f"{self.__name__}(): {name!r} is filled in when it runs as a job; give it in a direct call"
+                )
+
     def __repr__(self) -> str:
         return f"<job {self.worker.name}>"
 
 
-class WithOptions(Generic[P]):
+class WithOptions(_Addable, Generic[P, V]):
     """A worker together with options for its next jobs."""
 
     def __init__(self, worker: Worker, options: SpecOptions) -> None:
+        what = f"{worker.name}.options()"
+        refuse_options(options, OPTIONS.keys(), what)
         self.worker = worker
-        self.spec_kind = with_options(worker.spec_kind, options, f"{worker.name}.options()")
+        self.spec_kind = with_options(worker.spec_kind, options, what)
 
     @property
     def worker_name(self) -> str:
@@ -119,7 +169,8 @@ class WithOptions(Generic[P]):
         """
         self.worker.check_known(args)
 
-    def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec:
+    @signed
+    def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec[V]:
         """Make a job that calls the function with these arguments and runs with the options given before.
 
         :param args: the positional arguments of the function, without the parameters that are injected.
@@ -127,14 +178,9 @@ class WithOptions(Generic[P]):
         :returns: the spec of the job.
         :raises InvalidArgs: for arguments that don't fit the function's parameters, or JSON can't represent.
         """
-        return spec_of(self.worker, self, args, kwargs)
+        return JobSpec(self, _arguments(self.worker).bind(args, kwargs))
 
 
-def spec_of(worker: Worker, like: WorkerLike, args: tuple[Any, ...], kwargs: dict[str, Any]) -> JobSpec:
-    """A spec of `worker`, with the options of `like`."""
-    if worker.arguments is not None:
-        return JobSpec(like, worker.arguments.bind(args, kwargs))
-    if len(args) > 1:
-        raise InvalidOption(f"{worker.name}.new(): expected one dict of args, then options by name, got {args!r}")
-    refuse_unknown(kwargs, OPTIONS, f"{worker.name}.new()")
-    return JobSpec(like, *args, **cast(SpecOptions, kwargs))
+def _arguments(worker: Worker) -> Arguments:
+    assert worker.arguments is not None  # it is a function's
+    return worker.arguments

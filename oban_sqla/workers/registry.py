@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
+import types
+import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidOption, UnknownWorker, WorkerConflict
+from .shape import innermost
 
 if TYPE_CHECKING:
     from .worker import Worker
@@ -20,12 +24,17 @@ class Registry:
     def __init__(self) -> None:
         self._by_name: dict[str, Worker] = {}
         self._lock = threading.Lock()
+        # By name, what the decorator returned: written by made(), compared by add().
+        self._made: dict[str, weakref.ref[Any]] = {}
+        # By name, the spec of the module that has defined it, another one after each reload: written by add().
+        self._modules: dict[str, object] = {}
         self.version = 0
         """Counts the registrations, so that a runtime notices when a name that it didn't know arrives."""
 
-    def add(self, worker: Worker) -> None:
+    def add(self, worker: Worker, is_named: bool = False) -> None:
         """Register `worker` under its name and its aliases. The same function again (a reload) replaces itself.
 
+        :param is_named: whether its name was given, and not made of where it is defined.
         :raises WorkerConflict: when another function has one of the names.
         """
         with self._lock:
@@ -36,9 +45,30 @@ class Registry:
                         f"two workers named {name!r}: {other.origin} and {worker.origin}; "
                         "give one of them another name=, or remove the alias"
                     )
+                if other is not None and not is_named and self._is_twin(other, worker):
+                    raise WorkerConflict(
+                        f"two workers named {name!r}: the same place defines several functions (a factory, a loop, "
+                        "lambdas?), and one would run the jobs of another; give each a name="
+                    )
             for name in (worker.name, *worker.aliases):
                 self._by_name[name] = worker
+                self._modules[name] = _module_spec(worker.target)
             self.version += 1
+
+    def made(self, worker: Worker, by: object) -> None:
+        """Note what the decorator has made of `worker`. While the program holds it, its name is taken."""
+        with self._lock:
+            self._made[worker.name] = weakref.ref(by)
+
+    def _is_twin(self, other: Worker, worker: Worker) -> bool:
+        """Whether `other`, of the same place, is another function, and still in use."""
+        is_reloaded = self._modules[other.name] is not _module_spec(worker.target)
+        if not are_twins(other.target, worker.target, is_reloaded):
+            return False
+        made = self._made.get(other.name)
+        if made is not None and made() is not None:
+            gc.collect()  # a function that refers to itself outlives its last user, as one that a test has defined
+        return made is None or made() is not None
 
     def get(self, name: str) -> Worker | None:
         """The worker of that name or alias."""
@@ -59,6 +89,7 @@ class Registry:
         with self._lock:
             for name in names:
                 self._by_name.pop(name, None)
+                self._made.pop(name, None)
 
 
 workers = Registry()
@@ -70,6 +101,46 @@ def default_name(obj: Any) -> str:
     :raises InvalidOption: when there is none to be found, as in an interactive session.
     """
     return f"{_module_name(obj.__module__)}.{obj.__qualname__.replace('<locals>.', '')}"
+
+
+def are_twins(one: Any, other: Any, is_reloaded: bool) -> bool:
+    """Whether two functions, or classes, that are defined at the same place do different things.
+
+    A reload compiles the place anew. So what has the same code object was defined by one run of the place's
+    surroundings after the other, as a factory does; it does the same unless the surroundings differ. Lambdas share a
+    name without sharing a place.
+
+    :param is_reloaded: whether the module was loaded anew between the two.
+    """
+    if one is other:
+        return False
+    mine, theirs = _body(one), _body(other)
+    if mine is None or theirs is None:
+        return False
+    if mine.__code__ is theirs.__code__:
+        return _surroundings(mine) != _surroundings(theirs)
+    return mine.__name__ == "<lambda>" and mine.__code__ != theirs.__code__ and not is_reloaded
+
+
+def _body(obj: Any) -> types.FunctionType | None:
+    process: Any = vars(obj).get("process") if isinstance(obj, type) else obj
+    run = innermost(process)
+    return run if isinstance(run, types.FunctionType) else None
+
+
+def _module_spec(obj: Any) -> object:
+    return getattr(sys.modules.get(obj.__module__), "__spec__", None)
+
+
+def _surroundings(fn: types.FunctionType) -> list[object]:
+    """What else than its code decides what `fn` does: by identity, but for plain values."""
+    values = [*(fn.__defaults__ or ()), *(fn.__kwdefaults__ or {}).values()]
+    for cell in fn.__closure__ or ():
+        try:
+            values.append(cell.cell_contents)
+        except ValueError:  # still empty: the name that the decorated function itself will have
+            values.append(None)
+    return [value if isinstance(value, str | int | float) else id(value) for value in values]
 
 
 def origin_of(obj: Any) -> str:

@@ -6,9 +6,11 @@ ran. ``functools.wraps`` leaves a trace of what it wraps, and so do partials, st
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, cast
 
@@ -33,6 +35,14 @@ def hidden(fn: Callable[..., Any]) -> Shape:
         if (found := shape(layer)) != "plain":
             return found
     return "plain"
+
+
+def mark_coroutine(fn: Any) -> None:
+    """Let the standard library take the object `fn` for a coroutine function: others await what it returns then."""
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(fn)
+    else:
+        fn._is_coroutine = getattr(asyncio.coroutines, "_is_coroutine", None)
 
 
 def innermost(fn: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,22 +1,27 @@
-"""A registered worker, as the runtime sees it, and the options that ``@job`` and ``@worker`` take."""
+"""What runs a job, as the runtime sees it; made by ``@job`` of a function, and by ``@worker`` of a class."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from ..errors import InvalidOption, unknown_option
 from ..models import Job
-from ..models.kind import FIELDS, OPTIONS, Kind, kind_of
+from ..models.checks import check_name, check_names
+from ..models.kind import FIELDS, OPTIONS, Kind, kind_of, with_options
 from ..models.spec import CommonOptions
 from ..options.backoff import Backoff, BackoffOption, default_backoff
 from ..options.duration import seconds
 from .arguments import Arguments
 from .cron import Cron
+from .hooks import checked_hooks
+from .registry import default_name, origin_of, workers
+from .shape import hidden, shape
 
 Executor = Literal["auto", "async", "thread", "process"] | str
 Seconds = float | timedelta
@@ -36,8 +41,8 @@ class WorkerOptions(CommonOptions, total=False):
     hooks: Sequence[object]
 
 
-OPTIONS_OF_SPECS = tuple(name for name, option in OPTIONS.items() if option.of_worker)
-WORKER_OPTIONS = tuple({**WorkerOptions.__annotations__, **dict.fromkeys(OPTIONS_OF_SPECS)})
+_OF_ITS_SPECS = tuple(name for name, option in OPTIONS.items() if option.of_worker)
+WORKER_OPTIONS = tuple({**WorkerOptions.__annotations__, **dict.fromkeys(_OF_ITS_SPECS)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class Worker:
     recorded: bool
     hooks: tuple[object, ...]
     coroutine: bool
-    """Whether it is a coroutine function."""
+    """Whether a call of it gives a coroutine, as far as can be seen."""
     executor: str
     """Where its jobs run: ``"async"``, on the event loop, ``"thread"``, ``"process"``, or a name of the user's."""
     cron: str | Cron | None = None
@@ -111,7 +116,7 @@ class Worker:
         own = getattr(self.target, "backoff", None) if self.arguments is None else None
         match self.backoff:
             case None if callable(own):
-                return seconds(own(self.target(), job()), f"{self.name}.backoff()")
+                return _delay(own(self.target(), job()), attempt, f"{self.name}.backoff()")
             case None:
                 return default_backoff(attempt, max_attempts)
             case Backoff() as backoff:
@@ -119,4 +124,110 @@ class Worker:
             case int() | float() | timedelta() as fixed:
                 return seconds(fixed, f"{self.name}: backoff")
             case function:
-                return seconds(function(job()), f"{self.name}: backoff")
+                return _delay(function(job()), attempt, f"{self.name}: backoff")
+
+
+def register(target: Any, arguments: Arguments | None, options: WorkerOptions, run: Callable[..., Any]) -> Worker:
+    """Make a worker of `target`, a function or a class, and put it among :data:`workers`.
+
+    :param run: what is called: the function itself, or the ``process`` of the class.
+    :raises InvalidOption: for a value that an option can't have, or a function whose body would not run.
+    :raises WorkerConflict: when another worker has the name.
+    """
+    name = options.get("name")
+    name = default_name(target) if name is None else check_name("name", name)
+    what = f"worker {name!r}"
+    executor = options.get("executor", "auto")
+    check_name(f"{what}: executor", executor)
+    called = f"@worker {target.__qualname__}.process" if arguments is None else f"@job {target.__qualname__}"
+    coroutine = _is_coroutine(run, executor, called)
+    if not isinstance(recorded := options.get("recorded", False), bool):
+        raise InvalidOption(f"{what}: recorded must be True or False, got {recorded!r}")
+    given: Mapping[str, Any] = cast(Any, options)
+    of_specs = {option: given[option] for option in _OF_ITS_SPECS if option in given}
+    made = Worker(
+        name=name,
+        aliases=check_names("aliases", options.get("aliases", ())),
+        origin=origin_of(target),
+        target=target,
+        arguments=arguments,
+        spec_kind=with_options(kind_of(name), of_specs, what),
+        timeout=_limit(options.get("timeout"), f"{what}: timeout"),
+        deadline=_limit(options.get("deadline"), f"{what}: deadline"),
+        backoff=_checked_backoff(options.get("backoff"), f"{what}: backoff"),
+        recorded=recorded,
+        hooks=checked_hooks(options.get("hooks"), what),
+        coroutine=coroutine,
+        executor=_in_process(coroutine) if executor == "auto" else executor,
+        cron=options.get("cron"),
+    )
+    _ = made.cron_entry  # checked while the decorator is on the traceback
+    workers.add(made, is_named=options.get("name") is not None)
+    return made
+
+
+def _is_coroutine(run: Callable[..., Any], executor: str, what: str) -> bool:
+    """Whether a call of `run` gives a coroutine, as far as can be seen."""
+    own, below = shape(run), hidden(run)
+    if own == "coroutine":
+        if executor == "thread":
+            raise InvalidOption(
+                f"{what}: a coroutine function runs on the event loop, not in a thread; remove executor="
+            )
+        return True
+    if "context manager" in (own, below):
+        raise InvalidOption(f"{what}: a context manager can't be a job, a call runs nothing of it; write a function")
+    if own == "generator" or (below == "generator" and executor == "auto"):
+        raise InvalidOption(
+            f"{what}: a generator can't be a job, a call runs nothing of it; write a function that returns"
+            + ("" if own == "generator" else '. If its decorator runs it to its end, say executor="thread"')
+        )
+    return below == "coroutine" and executor != "thread"
+
+
+def _in_process(coroutine: bool) -> str:
+    return "async" if coroutine else "thread"
+
+
+def _limit(value: object, what: str) -> float | None:
+    limit = None if value is None else seconds(value, what)
+    if limit == 0:
+        raise InvalidOption(f"{what}: expected more than 0 seconds, or None for no limit, got {value!r}")
+    return limit
+
+
+def _checked_backoff(backoff: BackoffOption, what: str) -> BackoffOption:
+    if callable(backoff):
+        check_plain(backoff, what)
+    elif not (backoff is None or isinstance(backoff, Backoff)):
+        seconds(backoff, what)
+    return backoff
+
+
+def _delay(value: object, attempt: int, what: str) -> float:
+    """What a function for the backoff has returned, as seconds."""
+    return value.delay(attempt) if isinstance(value, Backoff) else seconds(value, what)
+
+
+def check_plain(fn: Callable[..., Any], what: str) -> None:
+    """Refuse a function of which a call gives no number.
+
+    :raises InvalidOption: for a coroutine function, or a generator.
+    """
+    if (found := shape(fn) if shape(fn) != "plain" else hidden(fn)) != "plain":
+        raise InvalidOption(f"{what}: expected a plain function, got one that gives a {found}; nothing runs it")
+
+
+def refuse_options(given: Iterable[str], known: Collection[str], what: str) -> None:
+    """Refuse options that `what` does not have.
+
+    :raises InvalidOption: for the first; it says where that belongs, if it is one of the worker or of a job.
+    """
+    for name in given:
+        if name in known:
+            continue
+        if name in WORKER_OPTIONS:
+            raise InvalidOption(f"{what}: {name!r} is an option of the worker: @job({name}=…), or @worker({name}=…)")
+        if name in OPTIONS:
+            raise InvalidOption(f"{what}: {name!r} is an option of one job: .options({name}=…).new(…)")
+        raise unknown_option(name, known, what)

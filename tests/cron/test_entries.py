@@ -38,7 +38,7 @@ def forget_new_workers() -> Iterator[None]:
 
 def test_a_worker_is_enough_when_it_needs_no_arguments() -> None:
     assert json.loads(Cron("@daily", report).row()["spec"])["args"] == {}
-    assert json.loads(Cron("@daily", Build).row()["spec"])["queue"] == "builds"  # type: ignore[arg-type]
+    assert json.loads(Cron("@daily", Build).row()["spec"])["queue"] == "builds"
 
 
 def test_the_name_is_the_workers_unless_it_is_given() -> None:
@@ -117,7 +117,7 @@ def test_every_option_of_a_spec_survives_the_way_through_json() -> None:
     assert copy.scheduled_at == tick
     assert copy.unique is not None
     assert copy.unique.mask == unique.mask
-    keys = [one.key("w", "q", {"day": 1}, {}, tick.timestamp()) for one in (copy.unique, unique)]
+    keys = [one.key("w", "q", '{"day": 1}', "{}", 3_600_000_000) for one in (copy.unique, unique)]
     assert keys[0] == keys[1]
 
 

@@ -41,7 +41,7 @@ def is_alive(pid: int) -> bool:
 
 
 async def test_functions_and_coroutines_and_classes_run_in_other_processes(oban: Oban, engine: AsyncEngine) -> None:
-    ids = await insert(engine, jobs.square.new(3), jobs.square_later.new(4), jobs.Classic.new({"name": "é"}))  # type: ignore[attr-defined]
+    ids = await insert(engine, jobs.square.new(3), jobs.square_later.new(4), jobs.Classic.new({"name": "é"}))
     plain, later, classic = await finished(engine, ids)
     assert plain.meta["return"]["square"] == 9
     assert later.meta["return"]["square"] == 16

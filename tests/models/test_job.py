@@ -84,7 +84,7 @@ def test_duration_of_a_running_job_and_age_grow_until_now(session: Session) -> N
 
 
 def test_worker_is_compared_with_the_worker_itself(session: Session) -> None:
-    session.add_all([send.new(user_id=1), Report.new({"id": 2}), JobSpec("other")])  # type: ignore[attr-defined]
+    session.add_all([send.new(user_id=1), Report.new({"id": 2}), JobSpec("other")])
     session.flush()
 
     def workers(*condition: object) -> list[str]:

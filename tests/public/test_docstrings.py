@@ -21,7 +21,7 @@ THINGS = dict(thing for name in MODULES for thing in public(import_module(name))
 # What ``@job`` and ``@worker`` return is public, although its classes are not exported.
 RETURNED: dict[str, type[Any]] = {
     f"oban_sqla.workers.{module}.{name}": getattr(import_module(f"oban_sqla.workers.{module}"), name)
-    for module, name in (("function", "JobFunction"), ("function", "WithOptions"), ("decorators", "WorkerClass"))
+    for module, name in (("function", "JobFunction"), ("function", "WithOptions"), ("classes", "WorkerClass"))
 }
 CLASSES: dict[str, type[Any]] = {name: thing for name, thing in THINGS.items() if inspect.isclass(thing)} | RETURNED
 FUNCTIONS = {name: thing for name, thing in THINGS.items() if inspect.isfunction(thing)}

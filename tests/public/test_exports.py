@@ -22,7 +22,7 @@ FACE = {
         Health Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobSpec JobState
         JobTimeout Leader NotInJob Oban ObanError Processes Producer Prune PrunePolicy Queue QueueInfo Reason Record
         ResultTimeout SchemaOutdated Snooze Unique UnknownWorker UnsupportedDatabase Why WorkerConflict cancelled
-        current_job enqueue job later metadata migrations telemetry use_schema worker
+        current_job enqueue injected job later metadata migrations telemetry use_schema worker
     """,
     "oban_sqla.doctor": "Finding examine",
     "oban_sqla.dask": "DaskExecutor",

@@ -78,7 +78,7 @@ async def test_jobs_run_in_another_process_that_gets_their_calls_pickled(
         engine,
         elsewhere.describe.new(day="2025-02-03", names=["ann", "bob"]),  # type: ignore[arg-type]
         elsewhere.on_a_loop.new(4),
-        elsewhere.Report.new({"id": 1}),  # type: ignore[attr-defined]
+        elsewhere.Report.new({"id": 1}),
         elsewhere.decide.new("nothing"),
     )
     done = await until(engine, plain, "completed", timeout=30)

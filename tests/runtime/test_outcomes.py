@@ -224,7 +224,7 @@ async def test_whatever_a_job_raises_is_its_failure_and_the_node_goes_on(engine:
 async def test_a_class_gets_its_job_and_has_its_own_backoff(any_engine: AsyncEngine) -> None:
     async with Oban(any_engine, queues={"default": 5}):
         given = [{"number": 7, "fail": False}, {"number": 8, "fail": True}]
-        good, bad = await insert(any_engine, *map(Report.new, given))  # type: ignore[attr-defined]
+        good, bad = await insert(any_engine, *map(Report.new, given))
         done = await until(any_engine, good, "completed")
         failed = await until(any_engine, bad, "retryable")
     assert done.meta["return"] == "report 7 in attempt 1"

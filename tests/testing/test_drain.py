@@ -59,13 +59,13 @@ class TestRunning:
         assert [to for _, to in app.calls] == ["sooner", "later"]
 
     def test_only_the_queues_that_were_named_are_drained(self, any_session: AnySession) -> None:
-        any_session.add(app.send.new("ann"), app.resize.new(1), app.Report.new({}))  # type: ignore[attr-defined]
+        any_session.add(app.send.new("ann"), app.resize.new(1), app.Report.new({}))
 
         assert any_session(drain, queue="mail") == {"completed": 1}
         assert any_session(drain, ["default", "reports"]) == {"completed": 2}
 
     def test_class_workers_get_the_job_as_it_was_fetched(self, any_session: AnySession) -> None:
-        any_session.add(app.Report.new({"id": 1}))  # type: ignore[attr-defined]
+        any_session.add(app.Report.new({"id": 1}))
 
         any_session(drain)
         [(args, attempt, id)] = app.calls
@@ -104,7 +104,7 @@ class TestRunning:
         assert app.calls == [1000, 999, 998]
 
     def test_anything_but_a_session_is_refused(self) -> None:
-        with pytest.raises(InvalidOption, match=r"drain: expected an AsyncSession or a Session first, got 'mail'"):
+        with pytest.raises(InvalidOption, match=r"drain: expected an AsyncSession or a Session, got 'mail'"):
             drain("mail")  # type: ignore[call-overload]
 
     def test_nothing_of_a_jobs_args_is_logged(self, any_session: AnySession, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,4 @@
-"""What pyright knows of class workers. mypy does not follow what a class decorator returns (its issue 3135)."""
-# mypy: ignore-errors
+"""What type checkers know of class workers. Read by pyright, and by mypy with the plugin ``oban_sqla.mypy``."""
 # pyright: reportUnnecessaryTypeIgnoreComment=true
 
 from __future__ import annotations
@@ -17,9 +16,18 @@ class Report:
     async def process(self, job: Job) -> None: ...
 
 
+@worker
+class Plain:
+    def process(self, job: Job) -> int:
+        return job.attempt
+
+
 assert_type(Report.new({"id": 1}, queue="x", schedule_in=60), JobSpec)
 assert_type(Report.new(), JobSpec)
+assert_type(Plain.new({"id": 1}), JobSpec)
 assert_type(Report().lines, int)
 assert_type(Report.worker_name, str)
-Report.new({"id": 1}, quue="x")  # pyright: ignore[reportCallIssue]
-Report.new(id=1)  # pyright: ignore[reportCallIssue]
+JobSpec(Plain, {"id": 1}, priority=1)
+Report.new({"id": 1}, quue="x")  # type: ignore[call-arg]
+Report.new({"id": 1}, queue=1)  # type: ignore[arg-type]
+Report.new(id=1)  # type: ignore[call-arg]

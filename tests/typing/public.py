@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import Backoff, Hook, Job, JobSpec, JobState, Unique, current_job, enqueue, job, later
+from oban_sqla import Backoff, Hook, Job, JobSpec, JobState, Unique, current_job, enqueue, injected, job, later
 
 
 class User:
@@ -41,10 +41,10 @@ def plain(number: int) -> int:
     return number * 2
 
 
-assert_type(bare.new(1), JobSpec)
-assert_type(bare.new(user_id=1, greeting="Hi"), JobSpec)
-assert_type(configured.new(1, tags=["a"]), JobSpec)
-assert_type(plain.new(1), JobSpec)
+assert_type(bare.new(1), JobSpec[bool])
+assert_type(bare.new(user_id=1, greeting="Hi"), JobSpec[bool])
+assert_type(configured.new(1, tags=["a"]), JobSpec[None])
+assert_type(plain.new(1), JobSpec[int])
 assert_type(plain(1), int)
 assert_type(bare.worker_name, str)
 
@@ -55,7 +55,10 @@ configured.new(1, ["a"])  # type: ignore[call-arg]
 plain("one")  # type: ignore[arg-type]
 
 
-# What the runtime fills in is no parameter of `new`, and still one of the call.
+# What the runtime fills in is not a parameter of `new`, and still one of the call.
+
+
+class TenantSession(AsyncSession): ...
 
 
 @job
@@ -71,21 +74,89 @@ def charge_plainly(session: Session, order_id: int) -> None: ...
 async def inspect(current: Job, depth: int = 1) -> None: ...
 
 
-async def call(session: AsyncSession, plain_session: Session) -> None:
-    assert_type(charge.new(order_id=1), JobSpec)
-    assert_type(charge_plainly.new(1), JobSpec)
-    assert_type(inspect.new(), JobSpec)
+@job
+async def both(session: AsyncSession, current: Job, order_id: int) -> str:
+    return f"{session}{current}{order_id}"
+
+
+@job(queue="orders")
+def both_plainly(current: Job, session: Session, order_id: int = 1) -> int:
+    return order_id
+
+
+@job
+async def of_tenant(session: TenantSession, order_id: int) -> None: ...
+
+
+@job
+async def marked(order_id: int, session: TenantSession = injected(), current: Job = injected()) -> list[int]:
+    return [order_id, current.id]
+
+
+@job(queue="x")
+def only(session: Session) -> int:
+    return 1
+
+
+@job
+def only_by_name(session: Session, *, order_id: int) -> None: ...
+
+
+async def call(session: AsyncSession, tenant: TenantSession, plain_session: Session, current: Job) -> None:
+    assert_type(charge.new(order_id=1), JobSpec[str])
+    assert_type(charge_plainly.new(1), JobSpec[None])
+    assert_type(inspect.new(), JobSpec[None])
+    assert_type(both.new(1), JobSpec[str])
+    assert_type(both.options(queue="a").new(order_id=1), JobSpec[str])
+    assert_type(both_plainly.new(), JobSpec[int])
+    assert_type(of_tenant.new(1), JobSpec[None])
+    assert_type(marked.new(1), JobSpec[list[int]])
+    assert_type(only.new(), JobSpec[int])
+    assert_type(only_by_name.new(order_id=1), JobSpec[None])
     assert_type(await bare(1), bool)
     assert_type(await charge(session, 1), str)
+    assert_type(await both(session, current, 1), str)
+    assert_type(both_plainly(current, plain_session), int)
+    assert_type(await marked(1, tenant, current), list[int])
     charge_plainly(plain_session, order_id=1)
     charge.new(session, 1)  # type: ignore[call-arg, arg-type]
+    both.new(current, 1)  # type: ignore[call-arg, arg-type]
     await charge(1)  # type: ignore[call-arg, arg-type]
+    await of_tenant(session, 1)  # type: ignore[arg-type]
+
+
+# A parameter without a type is not taken for an injected one.
+
+
+@job
+def anything(value: Any, more: Any = None) -> int:
+    return 1
+
+
+@job
+async def anything_after(session: AsyncSession, value: object, more: int = 1) -> None: ...
+
+
+anything.new(1, more=2)
+anything.new(value=1)
+anything_after.new(1, more=2)
+anything_after.new(value=1)
+
+
+# A spec knows what its function returns; without type arguments it is as it always was.
+
+
+def passed_on(spec: JobSpec) -> JobSpec:
+    return spec
+
+
+specs: list[JobSpec] = [bare.new(1), plain.new(2), passed_on(configured.new(3))]
 
 
 # Options of the next jobs.
 
-assert_type(bare.options(queue="slow", schedule_in=timedelta(minutes=5)).new(1, "Hi"), JobSpec)
-assert_type(charge.options(priority=1, scheduled_at=datetime.now(UTC)).new(order_id=1), JobSpec)
+assert_type(bare.options(queue="slow", schedule_in=timedelta(minutes=5)).new(1, "Hi"), JobSpec[bool])
+assert_type(charge.options(priority=1, scheduled_at=datetime.now(UTC)).new(order_id=1), JobSpec[str])
 bare.options(queue="slow").new("one")  # type: ignore[arg-type]
 bare.options(quue="slow")  # type: ignore[call-arg]
 bare.options(priority="high")  # type: ignore[arg-type]
@@ -95,7 +166,7 @@ job(quue="slow")  # type: ignore[call-overload]
 # `later` has the type of what it will give.
 
 assert_type(later(lambda: user.id), int)
-assert_type(bare.new(user_id=later(lambda: user.id)), JobSpec)
+assert_type(bare.new(user_id=later(lambda: user.id)), JobSpec[bool])
 bare.new(user_id=later(lambda: user.name))  # type: ignore[arg-type]
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from sqlalchemy.exc import MissingGreenlet
+from sqlalchemy.util import await_only
+
+from ...errors import ObanError
 from .call import ENDS_PROCESS, Call, Raised, Result, Returned
 from .executor import Timer
 
@@ -17,7 +23,10 @@ class Inline:
 
     async def run(self, call: Call) -> Result:
         try:
-            return Returned(call.begin())
+            value = call.begin()
+            while inspect.isawaitable(value):
+                value = _awaited(value, call)
+            return Returned(value)
         except ENDS_PROCESS:
             raise
         except BaseException as error:
@@ -32,3 +41,31 @@ class Inline:
     async def do(self, fn: Callable[[], None]) -> None:
         """Call `fn`, here and now."""
         fn()
+
+
+def _awaited(value: Awaitable[Any], call: Call) -> Any:
+    """What comes of an awaitable that a plain function has returned: on the event loop that waits for this code, if it
+    does, or else on a new one."""
+
+    begun = False
+
+    async def wait() -> Any:
+        nonlocal begun
+        begun = True
+        return await value
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(wait())
+    try:
+        return await_only(wait())
+    except MissingGreenlet:
+        if begun:
+            raise  # by the job
+        if inspect.iscoroutine(value):
+            value.close()
+        raise ObanError(
+            f"{call.worker.name} is a plain function and returned an awaitable, and nothing waits for it here; "
+            "make it a coroutine function"
+        ) from None

@@ -11,6 +11,18 @@ from .call import ENDS_PROCESS, Call, Raised, Result, Returned
 from .executor import Timer
 
 
+async def awaited(value: Any) -> Result:
+    """What comes of an awaitable that a call has returned elsewhere."""
+    try:
+        while inspect.isawaitable(value):
+            value = await value
+        return Returned(value)
+    except ENDS_PROCESS:
+        raise
+    except BaseException as error:
+        return Raised(error)
+
+
 class OnLoop:
     """Runs each call in the task that awaits it."""
 
@@ -19,7 +31,9 @@ class OnLoop:
     async def run(self, call: Call) -> Result:
         try:
             value = call.begin()
-            return Returned(await value if inspect.isawaitable(value) else value)
+            while inspect.isawaitable(value):  # a decorator may have put one coroutine into another
+                value = await value
+            return Returned(value)
         except ENDS_PROCESS:
             raise
         except BaseException as error:  # SystemExit and CancelledError of the job itself are its failures

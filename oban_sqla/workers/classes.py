@@ -1,0 +1,169 @@
+"""Classes as workers: ``@worker``."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar, cast, overload
+
+from typing_extensions import Unpack
+
+from ..errors import InvalidOption
+from ..models import JobSpec
+from ..models.kind import OPTIONS, Kind
+from ..models.spec import SpecOptions
+from .worker import WORKER_OPTIONS, Worker, WorkerOptions, check_plain, refuse_options, register
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class WorkerClass(Protocol[T_co]):
+    """What ``@worker`` adds to a class."""
+
+    worker: Worker
+    worker_name: str
+    spec_kind: Kind
+
+    def __call__(self) -> T_co: ...
+
+    def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Validate args.
+
+        :param args: the args of a job.
+        :returns: the args in the form in which they are stored.
+        """
+        ...
+
+    def check_known(self, args: Mapping[str, Any]) -> None:
+        """Validate args of which some are filled in at the flush.
+
+        :param args: the args of a job, with placeholders of :func:`later`.
+        """
+        ...
+
+    def new(self, args: Mapping[str, Any] | None = None, /, **options: Unpack[SpecOptions]) -> JobSpec:
+        """Make a job that the class's ``process`` runs.
+
+        :param args: a dict that JSON can represent. Default: empty.
+        :param queue: the name of its queue. Default: the worker's.
+        :param priority: 0 (first) to 9 (last). Default: the worker's.
+        :param max_attempts: how often it may run before it is discarded, 1 to 32,767. Default: the worker's.
+        :param tags: strings for finding it by. Default: the worker's.
+        :param meta: a dict that is stored with the job, beside its args. Default: the worker's.
+        :param scheduled_at: an aware datetime before which it does not run.
+        :param schedule_in: the same as seconds or a timedelta from the flush on, by the database's clock.
+        :param unique: which jobs are duplicates, a :class:`Unique`. Default: the worker's.
+        :returns: the spec of the job.
+        :raises InvalidOption: for a misspelt option, or a value that is not valid.
+        :raises InvalidArgs: for args or meta that JSON can't represent.
+        """
+        ...
+
+
+@overload
+def worker(decorated: type[T], /) -> WorkerClass[T]: ...
+@overload
+def worker(**options: Unpack[WorkerOptions]) -> Callable[[type[T]], WorkerClass[T]]: ...
+
+
+def worker(decorated: type[Any] | None = None, /, **options: Unpack[WorkerOptions]) -> Any:
+    """Make a class a worker: its method ``process(self, job)``, coroutine or not, runs the jobs.
+
+    ::
+
+        @worker(queue="reports")
+        class BuildReport:
+            async def process(self, job: Job) -> None: ...
+
+        session.add(BuildReport.new({"id": 1}, schedule_in=60))
+
+    The class is instantiated without arguments for each run. Its optional methods ``backoff(self, job)`` and
+    ``timeout(self, job)`` return seconds or a timedelta; ``backoff`` may return a :class:`Backoff`, too. mypy learns of
+    ``new`` from the plugin ``oban_sqla.mypy``.
+
+    :param decorated: the class, if the decorator is used without parentheses.
+    :param name: the name under which its jobs are stored. Default: ``module.qualname``.
+    :param aliases: former names; the worker also runs jobs stored under these. Default: none.
+    :param queue: the name of its queue. Default ``"default"``.
+    :param priority: 0 (first) to 9 (last). Default 0.
+    :param max_attempts: how often a job may run before it is discarded, 1 to 32,767. Default 20.
+    :param tags: strings for finding its jobs by. Default: none.
+    :param meta: a dict that is stored with each job, beside its args. Default: none.
+    :param unique: which jobs are duplicates, a :class:`Unique`. Default: none are.
+    :param timeout: seconds or a timedelta that one run may take. Then a coroutine is cancelled; a thread can ask
+        :func:`cancelled`, and its result is refused. The run counts as failed. Default: no limit.
+    :param deadline: seconds or a timedelta after the job's scheduled time: a job that has not started by then is
+        cancelled. Default: none.
+    :param backoff: the wait before the next attempt: a :class:`Backoff`, seconds, a timedelta, or a function that takes
+        the job and returns one of these. Default: Oban's, ``15 + 2**attempt`` seconds.
+    :param cron: an expression, or a :class:`Cron` without a job for its options: a job without arguments is enqueued at
+        these times, once in the cluster. Default: none.
+    :param recorded: keep the value that it returns, as :class:`Record` does. Default False.
+    :param executor: ``"auto"`` (default): coroutines on the event loop, plain functions in threads; ``"async"`` or
+        ``"thread"``. With ``"async"`` a plain function runs on the event loop, where it must not block. A decorated
+        coroutine or generator function whose decorator runs it to its end needs ``"thread"``.
+    :param hooks: objects with ``before(job)`` or ``after(job, state, error)``, called around every run; see
+        :class:`Hook`. Default: none.
+    :returns: a decorator; the class gets a method ``new``.
+    :raises InvalidOption: for a misspelt option, a value that is not valid, or a class without ``process``.
+    :raises WorkerConflict: if another class has the name.
+    """
+    if decorated is not None:
+        return _worker_of(decorated, {})
+    refuse_options(options, WORKER_OPTIONS, "@worker")
+
+    def decorate(cls: type[T]) -> WorkerClass[T]:
+        return _worker_of(cls, options)
+
+    return decorate
+
+
+def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
+    if not isinstance(cls, type):
+        raise InvalidOption(f"@worker: expected a class, got {cls!r}; a function becomes a worker by @job")
+    process = getattr(cls, "process", None)
+    if not callable(process):
+        raise InvalidOption(f"@worker {cls.__qualname__}: it has no method process(self, job); add one")
+    for name in ("backoff", "timeout"):
+        if callable(own := getattr(cls, name, None)):
+            check_plain(own, f"@worker {cls.__qualname__}.{name}")
+    made = register(cls, None, options, process)
+
+    def new(args: Mapping[str, Any] | None = None, /, *more: Any, **options: Unpack[SpecOptions]) -> JobSpec:
+        if more:
+            raise InvalidOption(f"{made.name}.new(): expected one dict of args, then options by name, got {more!r} too")
+        refuse_options(options, OPTIONS.keys(), f"{made.name}.new()")
+        return JobSpec(made, args, **options)
+
+    new.__doc__ = inspect.getdoc(_NEW)
+    new.__qualname__ = f"{cls.__qualname__}.new"
+    new.__module__ = cls.__module__
+    new.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
+    for name, value in {
+        "worker": made,
+        "worker_name": made.name,
+        "spec_kind": made.spec_kind,
+        "checked_args": staticmethod(made.checked_args),
+        "check_known": staticmethod(made.check_known),
+        "new": staticmethod(new),
+    }.items():
+        setattr(cls, name, value)
+    return cast(WorkerClass[T], cls)
+
+
+_NEW: Callable[..., Any] = WorkerClass[Any].new
+
+
+def _signature() -> inspect.Signature:
+    """That of a class's ``new``, with its options by name."""
+    _, args, _ = inspect.signature(_NEW).parameters.values()
+    hints = SpecOptions.__annotations__
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints.get(name, Any))
+        for name in OPTIONS
+    ]
+    return inspect.Signature([args, *options], return_annotation=JobSpec)
+
+
+_SIGNATURE = _signature()

@@ -1,0 +1,44 @@
+"""Parameters that the runtime fills in."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from ..models import Job
+
+
+class _Mark:
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "injected()"
+
+
+_MARK = _Mark()
+
+
+def injected() -> Any:
+    """Mark a parameter of a job's function that the runtime fills in: ``session: AsyncSession = injected()``.
+
+    Parameters annotated ``Job``, ``AsyncSession`` or ``Session``, or a subclass of these sessions, are filled in
+    without it, too. With it, type checkers leave them out of ``.new()`` wherever they stand.
+
+    :returns: the mark, to be used as the default of the parameter. A direct call that leaves the parameter out raises
+        :class:`InvalidArgs`.
+    """
+    return _MARK
+
+
+def is_injectable(kind: object) -> bool:
+    """Whether the runtime can fill in a parameter of this type."""
+    return kind is Job or (isinstance(kind, type) and issubclass(kind, AsyncSession | Session))
+
+
+def marked(fn: Callable[..., Any]) -> list[str]:
+    """The parameters of `fn` whose default is :func:`injected`."""
+    return [name for name, one in inspect.signature(fn).parameters.items() if one.default is _MARK]

@@ -1,0 +1,295 @@
+"""What ``@job`` and ``@worker`` make of the things that they decorate, and what they refuse at once."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import Any, cast
+from unittest.mock import create_autospec
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from oban_sqla import Backoff, InvalidArgs, InvalidOption, Job, job, worker
+from oban_sqla.workers.registry import workers
+
+
+@pytest.fixture(autouse=True)
+def _forget_workers() -> Iterator[None]:
+    before = set(workers)
+    yield
+    workers.remove(set(workers) - before)
+
+
+def plainly(fn: Callable[..., Any]) -> Any:
+    """A decorator that hides what it decorates behind a plain function."""
+
+    @functools.wraps(fn)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return fn(*args, **kwargs)
+
+    return wrapper
+
+
+async def coroutine(user_id: int) -> int:
+    return user_id
+
+
+def generator(user_id: int) -> Iterator[int]:
+    yield user_id
+
+
+async def async_generator(user_id: int) -> AsyncIterator[int]:
+    yield user_id
+
+
+@contextmanager
+def context(user_id: int) -> Generator[int]:
+    yield user_id
+
+
+@asynccontextmanager
+async def async_context(user_id: int) -> AsyncGenerator[int]:
+    yield user_id
+
+
+@contextmanager
+def surroundings() -> Generator[None]:
+    yield
+
+
+class CoroutineCall:
+    """A decorator that is a class, with a coroutine for its call."""
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self._fn = fn
+        functools.update_wrapper(self, fn)
+
+    async def __call__(self, user_id: int) -> Any:
+        return self._fn(user_id)
+
+
+# What runs below a decorator.
+
+COROUTINES: dict[str, Callable[[], Any]] = {
+    "functools.wraps": lambda: plainly(coroutine),
+    "twice": lambda: plainly(plainly(coroutine)),
+    "a context manager as a decorator": lambda: surroundings()(coroutine),
+    "a class with a coroutine for its call": lambda: CoroutineCall(coroutine),
+    "staticmethod": lambda: staticmethod(coroutine),
+    "functools.cache": lambda: functools.cache(coroutine),
+    "@job": lambda: job(name="tests.decoration.inner")(coroutine),
+}
+
+
+@pytest.mark.parametrize("way", COROUTINES)
+def test_decorated_coroutine_function_runs_on_the_event_loop(way: str) -> None:
+    made = job(name="tests.decoration.coroutine")(COROUTINES[way]())
+    assert made.worker.executor == "async"
+    assert made.new(7).args == {"user_id": 7}
+
+
+def test_decorated_coroutine_function_runs_in_a_thread_when_that_is_said() -> None:
+    made = job(name="tests.decoration.thread", executor="thread")(plainly(coroutine))
+    assert made.worker.executor == "thread"
+    with pytest.raises(InvalidOption, match="a coroutine function runs on the event loop, not in a thread"):
+        job(name="tests.decoration.thread", executor="thread")(coroutine)
+
+
+NOTHING_RUNS: dict[str, tuple[Callable[..., Any], str]] = {
+    "generator": (generator, "a generator can't be a job, a call runs nothing of it; write a function that returns"),
+    "async generator": (async_generator, "a generator can't be a job"),
+    "decorated generator": (plainly(generator), r'a generator can\'t be a job.*its decorator.*executor="thread"'),
+    "decorated async generator": (plainly(async_generator), "a generator can't be a job"),
+    "context manager": (context, "a context manager can't be a job, a call runs nothing of it"),
+    "async context manager": (async_context, "a context manager can't be a job"),
+    "decorated context manager": (plainly(context), "a context manager can't be a job"),
+}
+
+
+@pytest.mark.parametrize("case", NOTHING_RUNS)
+def test_function_whose_body_a_call_does_not_run_is_refused(case: str) -> None:
+    fn, message = NOTHING_RUNS[case]
+    with pytest.raises(InvalidOption, match=f"@job {fn.__qualname__}: {message}"):
+        job(fn)
+    with pytest.raises(InvalidOption, match=rf"@worker .*Report\.process: {message}"):
+        worker(type("Report", (), {"process": fn}))
+
+
+def test_decorator_that_runs_a_generator_to_its_end_is_taken_when_it_says_so() -> None:
+    assert job(name="tests.decoration.driven", executor="thread")(plainly(generator)).worker.executor == "thread"
+
+
+def test_decorated_process_of_a_class_runs_on_the_event_loop() -> None:
+    class Report:
+        @plainly
+        async def process(self, job: Job) -> None: ...
+
+    assert worker(name="tests.decoration.Report")(Report).worker.executor == "async"
+
+
+# Backoffs.
+
+
+async def soon(job: Job) -> float:
+    return 1.0
+
+
+@pytest.mark.parametrize("backoff", [soon, plainly(soon), generator])
+def test_backoff_that_gives_no_number_is_refused(backoff: Any) -> None:
+    with pytest.raises(InvalidOption, match=r"backoff: expected a plain function, got one that gives a .*; nothing"):
+        job(backoff=backoff)(coroutine)
+
+    class Report:
+        def process(self, job: Job) -> None: ...
+
+    for name in ("backoff", "timeout"):
+        with pytest.raises(InvalidOption, match=rf"Report\.{name}: expected a plain function"):
+            worker(type("Report", (Report,), {name: backoff}))
+
+
+@pytest.mark.parametrize(
+    ("value", "delay"), [(Backoff("constant", base=7, jitter=0), 7), (7, 7), (timedelta(seconds=7), 7)]
+)
+def test_backoff_function_may_return_a_backoff(value: Any, delay: float) -> None:
+    made = job(name="tests.decoration.backoff", backoff=lambda job: value)(coroutine)
+    assert made.worker.delay_for(Job, 1, 20) == delay
+
+    @worker(name="tests.decoration.Backoff")
+    class Report:
+        def process(self, job: Job) -> None: ...
+
+        def backoff(self, job: Job) -> Any:
+            return value
+
+    assert Report.worker.delay_for(Job, 1, 20) == delay
+
+
+def test_backoff_that_is_returned_counts_the_attempt() -> None:
+    linear = Backoff("linear", base=2, jitter=0)
+    made = job(name="tests.decoration.linear", backoff=lambda job: linear)(coroutine)
+    assert [made.worker.delay_for(Job, attempt, 20) for attempt in (1, 3)] == [2, 6]
+
+
+# What is not a function, or not a class.
+
+
+class Mailer:
+    async def send(self, user_id: int) -> None: ...
+
+    @classmethod
+    def send_all(cls, user_id: int) -> None: ...
+
+    @staticmethod
+    async def deliver(user_id: int) -> None: ...
+
+
+NO_FUNCTIONS: dict[str, tuple[Callable[[], Any], str]] = {
+    "class": (lambda: job(Mailer), r"@job Mailer: a class becomes a worker by @worker"),
+    "class with options": (lambda: job(queue="x")(Mailer), r"@job Mailer: a class becomes a worker by @worker"),
+    "method": (lambda: job(Mailer.send), r"@job Mailer\.send: a method needs its object, which no job has"),
+    "class method": (lambda: job(vars(Mailer)["send_all"]), r"@job: expected a function, got <classmethod"),
+    "partial": (lambda: job(functools.partial(coroutine, 7)), r"@job: expected a function, got functools\.partial"),
+    "function as a class": (
+        lambda: cast(Any, worker)(coroutine),
+        r"@worker: expected a class, got <function .*becomes .* by @job",
+    ),
+    "name of a class": (lambda: cast(Any, worker)("reports"), r"@worker: expected a class, got 'reports'"),
+}
+
+
+@pytest.mark.parametrize("case", NO_FUNCTIONS)
+def test_what_is_not_a_function_or_not_a_class_is_refused_at_once(case: str) -> None:
+    make, message = NO_FUNCTIONS[case]
+    with pytest.raises(InvalidOption, match=message):
+        make()
+
+
+def test_function_in_the_body_of_a_class_that_needs_no_object_is_a_worker() -> None:
+    class Jobs:
+        @job
+        @staticmethod
+        async def deliver(user_id: int) -> int:
+            return user_id
+
+        @staticmethod
+        @job
+        def collect(user_id: int) -> int:
+            return user_id
+
+        @job
+        def plain(user_id: int) -> int:  # noqa: N805  # pyright: ignore[reportGeneralTypeIssues]
+            return user_id
+
+    assert Jobs.deliver.new(7).args == Jobs.collect.new(7).args == Jobs.plain.new(7).args == {"user_id": 7}
+    assert Jobs.plain(7) == Jobs().plain(7) == 7
+    assert Jobs.deliver.worker.executor == "async"
+
+
+def test_worker_is_used_with_and_without_parentheses() -> None:
+    @worker
+    class Bare:
+        async def process(self, job: Job) -> None: ...
+
+    @worker()
+    class Called:
+        async def process(self, job: Job) -> None: ...
+
+    assert Bare.new({"id": 1}).args == Called.new({"id": 1}).args == {"id": 1}
+
+
+# Options at the wrong door.
+
+
+def test_option_of_one_job_is_not_one_of_the_worker_and_the_other_way_round() -> None:
+    made = job(name="tests.decoration.options")(coroutine)
+
+    @worker(name="tests.decoration.Options")
+    class Report:
+        def process(self, job: Job) -> None: ...
+
+    loose, report = cast(Any, made), cast(Any, Report)
+    with pytest.raises(InvalidArgs, match=r"no parameter 'schedule_in', it is an option: \.options\(schedule_in=…\)"):
+        loose.new(user_id=7, schedule_in=60)
+    with pytest.raises(InvalidArgs, match=r"no parameter 'timeout', it is an option of the worker: @job\(timeout=…\)"):
+        loose.new(user_id=7, timeout=60)
+    with pytest.raises(InvalidArgs, match=r"there is no parameter 'user', did you mean 'user_id'\?"):
+        loose.new(user=7)
+    for refused in (partial(loose.options, timeout=5), partial(report.new, {}, timeout=5)):
+        with pytest.raises(InvalidOption, match=r"'timeout' is an option of the worker: @job\(timeout=…\)"):
+            refused()
+    for decorator in (cast(Any, job), cast(Any, worker)):
+        with pytest.raises(InvalidOption, match=r"'schedule_in' is an option of one job: \.options\(schedule_in=…\)"):
+            decorator(schedule_in=5)
+
+
+def test_key_that_the_flush_has_yet_to_make_names_later() -> None:
+    made = job(name="tests.decoration.unflushed")(coroutine)
+    with pytest.raises(InvalidArgs, match=r"user_id: .*got NoneType\); for what the flush .* pass later\(lambda: …\)"):
+        made.new(user_id=None)  # type: ignore[arg-type]
+
+
+# Added to a session itself.
+
+
+@pytest.mark.parametrize("with_options", [False, True])
+def test_worker_that_is_added_to_a_session_says_what_to_add(with_options: bool) -> None:
+    made = job(name="app.send_welcome")(coroutine)
+    given: Any = made.options(queue="x") if with_options else made
+    message = r"session\.add\(send_welcome\): .*add a job of it: session\.add\(send_welcome\.new\(…\)\)"
+    with pytest.raises(InvalidOption, match=message):
+        Session().add(given)
+    with pytest.raises(InvalidOption, match=message):
+        Session().add_all([given])
+
+
+def test_worker_can_still_be_compared_and_looked_at() -> None:
+    made = job(name="app.compared")(coroutine)
+    assert "worker" in str(select(Job).where(Job.worker == made, Job.worker.in_([made])))
+    assert dict(inspect.getmembers(made))["worker_name"] == "app.compared"
+    assert create_autospec(made).new(1) is not None

@@ -1,0 +1,112 @@
+"""What readers and tools see of a worker, and the parameters that the runtime fills in."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import pydoc
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from oban_sqla import InvalidArgs, InvalidOption, Job, JobSpec, injected, job, worker
+from oban_sqla.workers.registry import workers
+
+
+@pytest.fixture(autouse=True)
+def _forget_workers() -> Iterator[None]:
+    before = set(workers)
+    yield
+    workers.remove(set(workers) - before)
+
+
+PLAIN: Any = pydoc.plaintext  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def coroutine(user_id: int) -> int:
+    return user_id
+
+
+def test_signature_and_help_are_the_functions() -> None:
+    @job(name="tests.decoration.help")
+    async def send_welcome(session: AsyncSession, user_id: int, greeting: str = "Hello", *, current: Job) -> None:
+        """Welcome a user."""
+
+    new = inspect.signature(send_welcome.new)
+    assert list(new.parameters) == ["user_id", "greeting"]
+    assert new.parameters["greeting"].default == "Hello"
+    assert list(inspect.signature(send_welcome).parameters) == ["session", "user_id", "greeting", "current"]
+    assert list(inspect.signature(send_welcome.options(queue="x").new).parameters) == ["user_id", "greeting"]
+    text = pydoc.render_doc(send_welcome, renderer=PLAIN)
+    assert "send_welcome(session: 'AsyncSession', user_id: 'int', greeting: 'str' = 'Hello', *" in text
+    assert "Welcome a user." in text
+    assert "Make a job that calls the function" in pydoc.render_doc(send_welcome.new, renderer=PLAIN)
+
+
+def test_signature_of_a_class_worker_has_its_options() -> None:
+    @worker(name="tests.decoration.Signature")
+    class Report:
+        def process(self, job: Job) -> None: ...
+
+    parameters = inspect.signature(Report.new).parameters
+    assert list(parameters)[:2] == ["args", "queue"]
+    assert "schedule_in" in parameters
+    assert "Make a job that the class's" in pydoc.render_doc(Report.new, renderer=PLAIN)
+
+
+def test_standard_library_takes_a_coroutine_functions_worker_for_one() -> None:
+    known = inspect.iscoroutinefunction if sys.version_info >= (3, 12) else asyncio.iscoroutinefunction
+    assert known(job(name="tests.decoration.known")(coroutine))
+    assert not known(job(name="tests.decoration.plain")(lambda user_id: None))
+
+
+# Parameters that the runtime fills in.
+
+
+class TenantSession(AsyncSession): ...
+
+
+class TenantPlainSession(Session): ...
+
+
+def test_subclass_of_a_session_is_filled_in() -> None:
+    @job(name="tests.decoration.tenant")
+    async def run(user_id: int, session: TenantSession, other: TenantPlainSession | None = None) -> None: ...
+
+    assert run.worker.arguments is not None
+    assert run.worker.arguments.injected == {"session": TenantSession, "other": TenantPlainSession}
+    assert JobSpec(run, {"user_id": 7}).args == {"user_id": 7}
+
+
+def test_marked_parameter_is_filled_in_wherever_it_stands() -> None:
+    @job(name="tests.decoration.marked")
+    async def run(session: AsyncSession = injected(), user_id: int = 1, *, current: Job = injected()) -> str:
+        return f"{session} {user_id} {current}"
+
+    assert run.worker.arguments is not None
+    assert set(run.worker.arguments.injected) == {"session", "current"}
+    assert run.new(user_id=7).args == run.new(7).args == {"user_id": 7}
+
+
+def test_direct_call_that_leaves_out_what_the_runtime_fills_in_raises() -> None:
+    @job(name="tests.decoration.direct")
+    def run(user_id: int, session: Session = injected()) -> object:
+        return session
+
+    session = Session()
+    assert run(7, session) is run(7, session=session) is session
+    with pytest.raises(InvalidArgs, match=r"run\(\): 'session' is filled in when it runs as a job; give it in a"):
+        run(7)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'user'"):
+        run(user=7)  # type: ignore[call-arg]
+
+
+def test_mark_on_what_the_runtime_does_not_have_is_refused_at_once() -> None:
+    def run(user_id: int = injected()) -> None: ...
+
+    with pytest.raises(InvalidOption, match=r"user_id = injected\(\): expected a parameter annotated Job, .*, got int"):
+        job(run)
