@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import click
 
@@ -25,7 +26,7 @@ LONGEST_REQUEST = 8192
 MOST_CLIENTS = 50
 """Connections at once; further ones are closed without an answer."""
 
-_JSON = "application/json"
+JSON = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,42 +61,48 @@ class AddressType(click.ParamType[Address]):
 
 
 @asynccontextmanager
-async def answering(oban: Oban, address: Address | None) -> AsyncGenerator[None, None]:
+async def answering(pages: Pages, address: Address | Path | None) -> AsyncGenerator[None, None]:
     """Answer health checks at `address` meanwhile. There is no authentication: don't expose the port.
 
-    ``/`` and ``/ready``
-        200 while the node is healthy, and 503 with the reasons while it starts, stops, or can't reach the database.
-    ``/live``
-        503 when one of its background loops has ended. It does not ask the database, so an outage of the database
-        restarts no node.
-    ``/metrics``
-        Metrics for Prometheus, if prometheus-client is installed.
-
-    :param address: where to listen; None answers nothing.
+    :param pages: what there is to ask for.
+    :param address: where to listen: an address, or the path of a socket; None answers nothing.
     :raises click.ClickException: when it can't listen there.
     """
     if address is None:
         yield
         return
+    serve = _Clients(pages).serve
     try:
-        server = await asyncio.start_server(_Clients(oban).serve, address.host, address.port, limit=LONGEST_REQUEST)
+        if isinstance(address, Path):
+            server = await asyncio.start_unix_server(serve, address, limit=LONGEST_REQUEST)
+        else:
+            server = await asyncio.start_server(serve, address.host, address.port, limit=LONGEST_REQUEST)
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
         raise click.ClickException(f"--health: can't listen on {address}: {reason}") from error
-    for socket in server.sockets:
-        host, port = socket.getsockname()[:2]
-        logger.info("answering health checks at http://%s", Address(host, port))
+    if isinstance(address, Address):
+        for socket in server.sockets:
+            host, port = socket.getsockname()[:2]
+            logger.info("answering health checks at http://%s", Address(host, port))
     try:
         yield
     finally:
         server.close()
 
 
+class Pages(Protocol):
+    """What there is to ask for."""
+
+    async def answer(self, method: str, path: str) -> bytes:
+        """The whole answer to a request."""
+        ...
+
+
 class _Clients:
     """The clients: one request per connection, with limits of time, size and number."""
 
-    def __init__(self, oban: Oban) -> None:
-        self._pages = _Pages(oban)
+    def __init__(self, pages: Pages) -> None:
+        self._pages = pages
         self._count = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -104,7 +111,7 @@ class _Clients:
             if self._count <= MOST_CLIENTS:
                 async with asyncio.timeout(CLIENT_TIMEOUT):
                     method, path, refused = await _request(reader)
-                answer = _failed(refused, method) if refused is not None else await self._pages.answer(method, path)
+                answer = failed(refused, method) if refused is not None else await self._pages.answer(method, path)
                 writer.write(answer)
                 async with asyncio.timeout(CLIENT_TIMEOUT):
                     writer.close()
@@ -118,8 +125,17 @@ class _Clients:
             writer.close()
 
 
-class _Pages:
-    """What there is to ask for."""
+class NodePages:
+    """The pages of one runtime.
+
+    ``/`` and ``/ready``
+        200 while the node is healthy, and 503 with the reasons while it starts, stops, or can't reach the database.
+    ``/live``
+        503 when one of its background loops has ended. It does not ask the database, so an outage of the database
+        restarts no node.
+    ``/metrics``
+        Metrics for Prometheus, if prometheus-client is installed.
+    """
 
     def __init__(self, oban: Oban) -> None:
         self._oban = oban
@@ -136,20 +152,20 @@ class _Pages:
     async def answer(self, method: str, path: str) -> bytes:
         """The answer to a request, as bytes."""
         if (page := self._pages.get(path.partition("?")[0])) is None:
-            return _failed(HTTPStatus.NOT_FOUND, method, f"not found; the pages are {', '.join(self._pages)}")
+            return failed(HTTPStatus.NOT_FOUND, method, f"not found; the pages are {', '.join(self._pages)}")
         if method not in METHODS:
-            return _failed(HTTPStatus.METHOD_NOT_ALLOWED, method, "only GET and HEAD are answered")
+            return failed(HTTPStatus.METHOD_NOT_ALLOWED, method, "only GET and HEAD are answered")
         status, kind, body = await page()
-        return _response(HTTPStatus(status), kind, body, method)
+        return response(HTTPStatus(status), kind, body, method)
 
     async def _ready(self) -> tuple[int, str, bytes]:
         health = await self._app.check()
-        return 200 if health.ok else 503, _JSON, as_json(health.as_dict())
+        return 200 if health.ok else 503, JSON, as_json(health.as_dict())
 
     async def _live(self) -> tuple[int, str, bytes]:
         loops = self._oban.loops
         ok = all(loops.values())
-        return 200 if ok else 503, _JSON, as_json({"ok": ok, "loops": loops})
+        return 200 if ok else 503, JSON, as_json({"ok": ok, "loops": loops})
 
 
 def _metrics_of(oban: Oban) -> Callable[[], Awaitable[tuple[int, str, bytes]]] | None:
@@ -192,11 +208,11 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, str, HTTPStatus |
             return "", "", HTTPStatus.BAD_REQUEST
 
 
-def _failed(status: HTTPStatus, method: str, error: str | None = None) -> bytes:
-    return _response(status, _JSON, as_json({"error": error or status.phrase}), method)
+def failed(status: HTTPStatus, method: str, error: str | None = None) -> bytes:
+    return response(status, JSON, as_json({"error": error or status.phrase}), method)
 
 
-def _response(status: HTTPStatus, kind: str, body: bytes, method: str) -> bytes:
+def response(status: HTTPStatus, kind: str, body: bytes, method: str) -> bytes:
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
         f"Content-Type: {kind}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -11,13 +12,15 @@ import threading
 import time
 from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from ..oban import Oban
 from ..telemetry import logger
-from .health import Address, answering
+from .health import Address, NodePages, answering
 from .problems import line
+from .supervisor import supervised
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LAST_WORDS = 5.0
@@ -35,7 +38,7 @@ def run(oban: Oban, health: Address | None = None) -> int:
     :raises click.ClickException: when it can't listen at that address.
     """
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        left = runner.run(_serve(oban, health))
+        left = runner.run(_serve(oban, health if (part := supervised()) is None else part.health))
         if left:
             # A thread can't be stopped, but it ends with the process; only that makes it right to give its job away.
             _leave(runner.run(_abandon(oban, len(left))))
@@ -43,7 +46,7 @@ def run(oban: Oban, health: Address | None = None) -> int:
     return 0
 
 
-async def _serve(oban: Oban, health: Address | None) -> list[int]:
+async def _serve(oban: Oban, health: Address | Path | None) -> list[int]:
     """Start, wait for the first signal, stop.
 
     :returns: the ids of jobs whose threads are still running.
@@ -53,7 +56,7 @@ async def _serve(oban: Oban, health: Address | None) -> list[int]:
     logger.info("oban-sqla %s, on the event loop of %s", version("oban-sqla"), type(loop).__module__.partition(".")[0])
     left: list[int] = []
     try:
-        async with answering(oban, health):
+        async with answering(NodePages(oban), health):
             left = await _work(oban, signalled)
         return left
     finally:
@@ -71,6 +74,8 @@ async def _work(oban: Oban, signalled: asyncio.Future[str]) -> list[int]:
     if starting.cancelled():
         return []
     starting.result()
+    if (part := supervised()) is not None:
+        part.is_ready()
     name = await signalled
     logger.info("%s: fetching no more jobs; running jobs have %g s to finish", name, oban.config.shutdown_grace)
     return await oban.stop()
@@ -80,19 +85,32 @@ def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:
     """A future with the name of the first signal; the second one ends the process."""
     first: asyncio.Future[str] = loop.create_future()
     seen: list[int] = []
+    part = supervised()
+
+    def resolve(name: str) -> None:
+        if not first.done():
+            first.set_result(name)
 
     def handle(number: int, _frame: FrameType | None) -> None:
         # A plain handler rather than the loop's own: it comes even while a job blocks the loop.
         name = signal.Signals(number).name
-        if seen:
+        if seen and part is None:  # a supervisor says it on its line; the others may each send a first one
             os.write(2, f"{name} again: exiting at once; other nodes will rescue the running jobs\n".encode())
             _leave(128 + number)
         seen.append(number)
-        loop.call_soon_threadsafe(first.set_result, name)
+        loop.call_soon_threadsafe(resolve, name)
 
+    if part is not None:
+        part.listen(lambda: _on(loop, lambda: resolve("the supervisor")), lambda: _leave(1))
     for number in SIGNALS:
         signal.signal(number, handle)
     return first
+
+
+def _on(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
+    """Call it on the loop, if that still runs."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(call)
 
 
 async def _abandon(oban: Oban, left: int) -> int:

@@ -22,6 +22,7 @@ from .health import Address, AddressType
 from .process import run
 from .settings import FILE, Place, Settings, SettingsError, queues_from, settings
 from .settings import queues as queues_of
+from .supervisor import supervise, supervised
 from .target import Loaded, TargetError, load
 
 
@@ -56,6 +57,11 @@ class Queues(click.ParamType[dict[str, Queue]]):
     type=AddressType(),
     help="Answer health checks over HTTP at this address: /ready, /live and, with prometheus-client, /metrics.",
 )
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 1_000),
+    help="Processes of this node, which share its limits. Default: 1.",
+)
 @click.option("--log-level", type=click.Choice(logs.LEVELS), help="What to log, on stderr. Default: info.")
 def start(
     targets: tuple[str, ...],
@@ -65,6 +71,7 @@ def start(
     node: str | None,
     shutdown_grace: float | None,
     health: Address | None,
+    processes: int | None,
     log_level: str | None,
 ) -> None:
     """Import MODULE and run the jobs of its workers until SIGTERM or Ctrl-C.
@@ -90,8 +97,13 @@ def start(
     At the first signal, running jobs have the shutdown grace to finish. Those that have not
     finished by then become available to other nodes, with their attempt given back. At a second
     signal the process exits at once, and other nodes rescue its jobs.
+
+    \b
+    Four processes of one node, each with a part of its limits; one that dies is started again:
+      oban-sqla start app.jobs --queues default=40 --processes 4
     """
     file = settings()
+    part = supervised()  # before anything that a runtime of this process is made of
     logs.configure(log_level or file.value("log_level") or "info")
     targets = targets or file.value("module") or ()
     if not targets:
@@ -99,6 +111,9 @@ def start(
             "no module given; name the module with your @job functions, as in `oban-sqla start app.jobs`, "
             f'or write module = "app.jobs" in {FILE}'
         )
+    count = processes or file.value("processes") or 1
+    if count > 1 and part is None:
+        sys.exit(supervise(sys.argv[1:], count, node or file.value("node"), health or file.value("health")))
     if schema is not None:
         use_schema(schema)
     loaded, title = load_all(targets)

@@ -34,7 +34,8 @@ class Health:
     :ivar loops: the background loops by name, and whether each is alive.
     :ivar leader: the name of the node that leads the instance; None if no node leads, or the database does not answer.
     :ivar is_leader: whether this node leads.
-    :ivar last_beat: the last heartbeat of this node, by the database's clock; None for a node without queues.
+    :ivar last_beat: the last heartbeat of this process, the oldest of its queues, by the database's clock; None
+        without queues.
     :ivar queues: a :class:`QueueInfo` for each queue that runs on this node.
     """
 
@@ -70,8 +71,9 @@ async def health(engine: AsyncEngine, config: Config, node: Node | None) -> Heal
     spent: float | None = None
     try:
         async with asyncio.timeout(PATIENCE), engine.connect() as connection:
-            names = {"lease": f"{OURS}{config.name}", "name": config.name, "node": config.node}
-            row = await connection.run_sync(lambda sync: pulse.execute(sync, **names).one())
+            ours = [] if node is None else [str(producer.uuid) for producer in node.producers.values()]
+            asked = {"lease": f"{OURS}{config.name}", "uuids": ours}
+            row = await connection.run_sync(lambda sync: pulse.execute(sync, **asked).one())
         leader = None if row.holder is None else str(row.holder).rpartition("/")[0]
         last_beat = row.beat
         spent = time.monotonic() - began

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
@@ -21,6 +19,7 @@ from ..options.prune import Prune
 from ..options.queue import Queue, as_queue
 from ..workers.cron import Cron, by_name
 from ..workers.hooks import checked_hooks
+from .share import Share, default_node, share
 
 SessionMaker = async_sessionmaker[Any] | sessionmaker[Any]
 
@@ -48,6 +47,7 @@ class Config:
     start_timeout: float = 10.0
     processes: Processes = field(default_factory=Processes)
     executors: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    share: Share = field(default_factory=share)
 
     @classmethod
     def checked(
@@ -61,10 +61,12 @@ class Config:
         """A config of options as users write them."""
         if isinstance(crontab, Mapping | str | Cron):
             raise InvalidOption(f"Oban: crontab must be a list of Cron(…), got {crontab!r}")
+        if node is None:
+            node = share().node or default_node()
         options["hooks"] = checked_hooks(options.get("hooks"), "Oban")
         options["crontab"] = tuple(crontab or ())
         named = {name: as_queue(name, given) for name, given in (queues or {}).items()}
-        return cls(queues=named, node=f"{socket.gethostname()}.{os.getpid()}" if node is None else node, **options)
+        return cls(queues=named, node=node, **options)
 
     def __post_init__(self) -> None:
         for option in ("name", "node"):
@@ -114,7 +116,7 @@ def _check_executors(given: object) -> None:
 
 
 RESERVED = ("auto", "async", "thread", "process")
-OPTIONS = tuple(option.name for option in fields(Config))
+OPTIONS = tuple(option.name for option in fields(Config) if option.name != "share")
 
 
 def checked_engine(engine: object) -> AsyncEngine:

@@ -120,14 +120,16 @@ class Control(Loop):
         self.wake()
 
     def wanted(self) -> dict[str, Queue]:
-        """The queues that should run here now, and how."""
+        """The queues that should run in this process now, and how."""
         nothing = Asked()
         configured = self._config.queues
         options = {
             queue: self._asked.get(queue, nothing).options(configured.get(queue))
             for queue in (*configured, *(queue for queue in self._asked if queue not in configured))
         }
-        return {queue: queue_options for queue, queue_options in options.items() if queue_options is not None}
+        of_node = {queue: given for queue, given in options.items() if given is not None}
+        parts = {queue: self._config.share.limit(given.limit) for queue, given in of_node.items()}
+        return {queue: replace(of_node[queue], limit=part) for queue, part in parts.items() if part}
 
     async def read(self) -> None:
         """Find out what was asked, and tell the running jobs that are to stop."""

@@ -26,7 +26,7 @@ from ..models.cluster import leaders, producers
 from ..models.job import jobs
 from ..models.queue import EVERY_NODE, queue_settings
 from ..types import UTCDateTime
-from .statement import parameter, state, statement, whole_numbers
+from .statement import array, parameter, state, statement, whole_numbers
 
 _SETTINGS = ("started", "paused", "local_limit")
 _ALL: ColumnElement[str] = literal_column(f"'{EVERY_NODE}'")
@@ -118,9 +118,9 @@ def has_waiting() -> Executable:
 
 @statement
 def pulse() -> Executable:
-    """The holder of `lease`, and the last heartbeat of `node` in the instance `name`. Null where there is none."""
+    """The holder of `lease`, and the oldest heartbeat of the producers `uuids`. Null where there is none."""
     holder = select(leaders.c.node).where(leaders.c.name == parameter("lease"), leaders.c.expires_at > utc_now())
-    beat = select(func.max(producers.c.updated_at, type_=UTCDateTime())).where(
-        producers.c.name == parameter("name"), producers.c.node == parameter("node")
+    beat = select(func.min(producers.c.updated_at, type_=UTCDateTime())).where(
+        cast(producers.c.uuid, Text) == func.any(array("uuids"))
     )
     return select(holder.scalar_subquery().label("holder"), beat.scalar_subquery().label("beat"))

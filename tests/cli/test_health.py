@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from oban_sqla import JobSpec, Oban
 from oban_sqla.cli import health as listener
-from oban_sqla.cli.health import Address, AddressType, answering
+from oban_sqla.cli.health import Address, AddressType, NodePages, answering
 from oban_sqla.healthcheck import health_app
 from tests.cli.test_start import SHOP, add, refused
 from tests.processes import ROOT, Process, running
@@ -260,7 +260,7 @@ async def address(
     monkeypatch.setattr(listener, "MOST_CLIENTS", 3)
     monkeypatch.setattr(listener, "_metrics_of", no_metrics)  # they are for the process, once
     caplog.set_level("INFO", "oban_sqla")
-    async with Oban(engine) as oban, answering(oban, Address("127.0.0.1", 0)):
+    async with Oban(engine) as oban, answering(NodePages(oban), Address("127.0.0.1", 0)):
         port = int(caplog.messages[-1].rpartition(":")[2])
         yield "127.0.0.1", port
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
@@ -336,7 +336,7 @@ async def test_a_loop_that_has_ended_is_not_alive(engine: AsyncEngine, monkeypat
     async with Oban(engine) as oban:
         assert oban._node is not None
         await oban._node.stager.stop()
-        status, _, body = await listener._Pages(oban)._live()
+        status, _, body = await listener.NodePages(oban)._live()
     assert (status, json.loads(body)["ok"], json.loads(body)["loops"]["stager"]) == (503, False, False)
 
 

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from oban_sqla import Cron, Heartbeat, Prune, Queue, job
+from oban_sqla import Cron, Heartbeat, Processes, Prune, Queue, job
 from oban_sqla.cli import main
 from oban_sqla.cli.settings import SettingsError, config_option, read, settings
 from oban_sqla.cli.settings.keys import KEYS
@@ -67,6 +67,8 @@ def test_the_documented_file_is_what_it_says() -> None:
             Prune.Policy(queue=["beat", "media"], max_age=3600, max_count=1000),
         ]
     )
+    assert found.value("processes") == 4
+    assert config.processes == Processes(size=4, max_jobs=1000, max_memory=500_000_000)
     (entry,) = config.crontab
     assert isinstance(entry, Cron)
     assert (entry.key, entry.timezone, entry.catch_up) == ("report of the week", "Europe/Paris", True)
@@ -78,8 +80,9 @@ def test_the_documented_file_is_what_it_says() -> None:
 
 
 def test_every_option_of_the_runtime_can_be_said() -> None:
-    of_python = {"sessionmaker", "hooks", "executors", "processes"}
-    assert {name for name, key in KEYS.items() if key.of_runtime} == set(Config.__slots__) - of_python
+    not_said = {"sessionmaker", "hooks", "executors", "share"}
+    said = {key.option or name for name, key in KEYS.items() if key.of_runtime}
+    assert said == set(Config.__slots__) - not_said
 
 
 def test_nothing_said_is_nothing_set() -> None:
@@ -143,7 +146,7 @@ def test_a_pyproject_of_others_says_nothing() -> None:
     ("text", "said"),
     [
         ("leader_tll = 5", "oban.toml: leader_tll: unknown; did you mean 'leader_ttl'?"),
-        ("colour = 'red'", "oban.toml: colour: unknown; there are: crontab, database_url, health, heartbeat, leader_"),
+        ("colour = 'red'", "oban.toml: colour: unknown; there are: children, crontab, database_url, health, heartbeat, leader_"),
         ("queues.media.limti = 5", "oban.toml: [queues] media.limti: unknown; did you mean 'limit'?"),
         ("queues.media = '5'", "oban.toml: [queues] media: queue 'media': expected a limit of 1 or more, or Queue(…)"),
         ("queues.media.limit = 0", "oban.toml: [queues] media: Queue: limit must be a number of jobs from 1 to 10,000"),

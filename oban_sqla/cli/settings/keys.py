@@ -14,6 +14,7 @@ import click
 from ...errors import InvalidOption
 from ...models.checks import check_name
 from ...options.heartbeat import Heartbeat
+from ...options.processes import Processes
 from ...options.prune import Prune, PrunePolicy
 from ...options.queue import Queue, as_queue
 from ...runtime.config import Config
@@ -34,11 +35,13 @@ class Key:
         InvalidOption, or SettingsError where it knows the place better.
     :param parse: makes of text what TOML would say; None where no variable can say it.
     :param of_runtime: whether it is an option of :class:`~oban_sqla.Oban`.
+    :param option: the name of that option; empty where the setting has the same name.
     """
 
     read: Callable[[Any, Place], Any]
     parse: Callable[[str], Any] | None = None
     of_runtime: bool = False
+    option: str = ""
 
 
 def queues_from(text: str) -> dict[str, Any]:
@@ -75,6 +78,10 @@ def queues(value: Any, place: Place) -> dict[str, Queue]:
 
 def _heartbeat(value: Any, place: Place) -> Heartbeat:
     return _made(Heartbeat, _table(value, "interval = 5"), place)
+
+
+def _children(value: Any, place: Place) -> Processes:
+    return _made(Processes, _table(value, "size = 4"), place)
 
 
 def _prune(value: Any, place: Place) -> Prune | None:
@@ -120,6 +127,19 @@ def _health(value: Any, _: Place) -> Address:
         raise InvalidOption(error.message) from error
 
 
+def _processes(value: Any, _: Place) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000:
+        raise InvalidOption(f"expected 1 to 1,000 processes, got {value!r}")
+    return value
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise InvalidOption(f"expected a whole number, such as 4, got {text!r}") from None
+
+
 def _option(name: str, parse: Callable[[str], Any] = str) -> Key:
     """An option of the runtime that is one value."""
 
@@ -143,6 +163,7 @@ KEYS: Mapping[str, Key] = {
     "schema": Key(lambda value, _: check_name("schema", value), str),
     "log_level": Key(_log_level, str),
     "health": Key(_health, str),
+    "processes": Key(_processes, _whole),
     "queues": Key(queues, queues_from, of_runtime=True),
     "name": _option("name"),
     "node": _option("node"),
@@ -154,6 +175,7 @@ KEYS: Mapping[str, Key] = {
     "start_timeout": _option("start_timeout", _seconds),
     "heartbeat": Key(_heartbeat, of_runtime=True),
     "prune": Key(_prune, of_runtime=True),
+    "children": Key(_children, of_runtime=True, option="processes"),
     "crontab": Key(entries, of_runtime=True),
 }
 

@@ -71,8 +71,8 @@ class Settings:
 
     def of_runtime(self) -> dict[str, Setting]:
         """The options of :class:`~oban_sqla.Oban` that are set."""
-        names = (name for name, key in KEYS.items() if key.of_runtime)
-        return {name: setting for name in names if (setting := self.get(name)) is not None}
+        options = ((name, key.option or name) for name, key in KEYS.items() if key.of_runtime)
+        return {option: setting for name, option in options if (setting := self.get(name)) is not None}
 
 
 def settings() -> Settings:

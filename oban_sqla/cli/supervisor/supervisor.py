@@ -1,0 +1,177 @@
+"""The process that starts the runtimes of a node, starts those again that die, and stops them all together.
+
+It imports nothing of the application. It stops the others over a pipe and never passes a signal on: a terminal, or
+systemd, may have sent the same signal to all of them, and the second one would end them at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from ...runtime.share import Share, default_node
+from ...telemetry import logger
+from ..health import Address, answering
+from .pages import Pages
+from .runtime import RuntimeProcess
+
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+"""Seconds before a process is started again: doubled with each death, and forgotten when it has lived so long."""
+LAST_MOMENT = 1.0
+"""Seconds that processes have after the second signal."""
+
+
+def supervise(arguments: Sequence[str], count: int, node: str | None, health: Address | None) -> int:
+    """Run `count` processes of a node until this one is asked to stop.
+
+    :param arguments: the command line of each, after ``python -m oban_sqla``.
+    :param count: how many.
+    :param node: the name that they share. Default: host name and the id of this process.
+    :param health: the address at which health checks of all of them are answered. Default: none.
+    :returns: the exit code: 1 when none of them ever became ready, or one of them failed at the stop.
+    :raises click.ClickException: when it can't listen at that address.
+    """
+    with tempfile.TemporaryDirectory(prefix="oban-sqla-") as folder:
+        return asyncio.run(Supervisor(arguments, count, node or default_node(), Path(folder), health).run())
+
+
+class Supervisor:
+    """Keeps the processes of a node.
+
+    :param folder: for their sockets, and for the file that they lock while they write a line.
+    """
+
+    def __init__(self, arguments: Sequence[str], count: int, node: str, folder: Path, health: Address | None) -> None:
+        self._arguments = arguments
+        self._count = count
+        self._node = node
+        self._health = health
+        self._sockets = [str(folder / f"{index}") if health else "" for index in range(count)]
+        self._log_lock = os.open(folder / "log", os.O_CREAT | os.O_RDWR)
+        self._running: dict[int, RuntimeProcess] = {}
+        """By index. Written by `_keep`."""
+        self._was_ready = asyncio.Event()
+        """Set by `_ready`, when the first runtime has started."""
+        self._is_complete = False
+        """Whether all were ready once. Set by `_ready`."""
+        self._signalled = asyncio.Event()
+        """Set by the first signal."""
+        self._again = asyncio.Event()
+        """Set by the second signal."""
+        self._second = 0
+        """Its number. Set with it."""
+
+    async def run(self) -> int:
+        """Start the processes, and keep them until a signal arrives.
+
+        :returns: the exit code.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._signal, number)
+        try:
+            async with answering(Pages(self._sockets), self._health):
+                keeping = [asyncio.create_task(self._keep(index)) for index in range(self._count)]
+                stopping = asyncio.create_task(self._stop())
+                codes = await asyncio.gather(*keeping)
+                stopping.cancel()
+        finally:
+            os.close(self._log_lock)
+        if self._second:
+            return 128 + self._second
+        if not self._was_ready.is_set() and not self._signalled.is_set():
+            logger.error("none of the %d processes could start; what the first one said is above", self._count)
+            return 1
+        return 0 if not any(codes) else 1
+
+    async def _keep(self, index: int) -> int:
+        """Run one of the processes, again and again; returns the exit code of the last one."""
+        pause = FIRST_PAUSE
+        while True:
+            process = RuntimeProcess(
+                Share(index, self._count, self._node),
+                self._arguments,
+                self._log_lock,
+                self._sockets[index],
+                self._ready,
+            )
+            self._running[index] = process
+            code = await process.run()
+            del self._running[index]
+            if self._signalled.is_set() or not await self._may_start_again():
+                return code
+            lived = time.monotonic() - process.started_at
+            pause = FIRST_PAUSE if lived > LONGEST_PAUSE else pause
+            how = f"exited with {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+            logger.warning("process %d of %s %s; it is started again in %g s", index + 1, self._node, how, pause)
+            if await _set_within(self._signalled, pause):
+                return 0
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _may_start_again(self) -> bool:
+        """Whether a process that has died is to be started again: yes, if one was ever ready.
+
+        Otherwise the program can't start, and starting it for ever would hide that.
+        """
+        while not self._was_ready.is_set():
+            if not self._running:
+                return False
+            if self._signalled.is_set():
+                return False
+            await _set_within(self._was_ready, 0.1)
+        return not self._signalled.is_set()
+
+    def _ready(self) -> None:
+        self._was_ready.set()
+        if not self._is_complete and sum(one.is_ready for one in self._running.values()) == self._count:
+            self._is_complete = True
+            logger.info("all %d processes of %s are ready", self._count, self._node)
+            _notify("READY=1")
+
+    def _signal(self, number: int) -> None:
+        if self._signalled.is_set():
+            self._second = number
+            self._again.set()
+            return
+        logger.info("%s: stopping %d processes", signal.Signals(number).name, len(self._running))
+        _notify("STOPPING=1")
+        self._signalled.set()
+
+    async def _stop(self) -> None:
+        await self._signalled.wait()
+        for process in self._running.values():
+            process.stop()
+        await self._again.wait()
+        for process in self._running.values():
+            process.leave()
+        await asyncio.sleep(LAST_MOMENT)
+        for process in self._running.values():
+            process.kill()
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
+def _notify(state: str) -> None:
+    """Tell systemd, where it wants to know (``Type=notify``)."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address:
+        return
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
+            line.connect("\0" + address[1:] if address.startswith("@") else address)
+            line.send(state.encode())
+    except OSError as error:
+        logger.warning("could not tell systemd %s at NOTIFY_SOCKET=%s: %s", state, address, error)
