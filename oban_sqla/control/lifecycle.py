@@ -7,7 +7,9 @@ second caller waits for the same end. A job may ask for it too: it does not wait
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+import weakref
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -20,6 +22,9 @@ from ..runtime.lanes.failure import StatementFailed
 from ..runtime.node import Node
 from ..telemetry import logger
 from ..workers import context
+
+_lives: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
+_of_parent: list[object] = []
 
 
 class Lifecycle:
@@ -42,6 +47,7 @@ class Lifecycle:
         # What is under way: made by start() and stop().
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[list[int]] | None = None
+        _lives.add(self)
 
     async def start(self) -> None:
         """See :meth:`Oban.start`."""
@@ -74,6 +80,13 @@ class Lifecycle:
             if _asked_by_job_of(node):
                 return []
         return list(await asyncio.shield(self._stopping))
+
+    def forget(self) -> None:
+        """In a forked child: the node runs in the parent, and there is none here."""
+        # Kept, because its tasks would complain if they were collected.
+        _of_parent.append((self.node, self.places, self._starting, self._stopping))
+        self.node = self.places = self._starting = self._stopping = None
+        self.left = []
 
     def _stopped(self, task: asyncio.Task[list[int]]) -> None:
         self._stopping = None
@@ -152,3 +165,12 @@ def _asked_by_job_of(node: Node) -> bool:
     return running is not None and any(
         attempt is running for producer in node.producers.values() for attempt in producer.running.values()
     )
+
+
+def _forget_all() -> None:
+    for life in list(_lives):
+        life.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

@@ -8,6 +8,7 @@ tells it directly, and it tells the other nodes on another connection. Elsewhere
 from __future__ import annotations
 
 import json
+import os
 import time
 import weakref
 from collections.abc import Iterable
@@ -21,6 +22,7 @@ from ..models.kind import Kind
 from ..statements.identify import Identity, identify, schema_of
 from ..statements.notify import notify
 from ..statements.wire import INSERTED, STAGED, channel
+from ..telemetry import logger
 from ..types import JobState
 
 Notify = Literal["auto", "transaction", "off"]
@@ -40,6 +42,11 @@ class Runtime(Protocol):
     @property
     def schema(self) -> str | None: ...
 
+    @property
+    def can_be_woken(self) -> bool:
+        """Whether its event loop runs. Else the transaction notifies, and it hears of that when it runs again."""
+        ...
+
     def inserted(self, queues: Iterable[str]) -> None:
         """Jobs of these queues are available."""
         ...
@@ -50,6 +57,8 @@ class Runtime(Protocol):
 
 
 _started: list[Runtime] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_started.clear)  # their loops run in the parent
 
 
 def serve(runtime: Runtime) -> None:
@@ -68,7 +77,7 @@ def runtime_for(connection: Connection) -> Runtime | None:
     if not _started:
         return None
     schema = schema_of(connection)
-    served = [runtime for runtime in _started if runtime.schema == schema]
+    served = [runtime for runtime in _started if runtime.schema == schema and runtime.can_be_woken]
     for runtime in served:
         if runtime.pool is connection.engine.pool:
             return runtime
@@ -146,10 +155,13 @@ def wake_noted(session: Session) -> None:
     if _TO_WAKE in session.info:
         noted: dict[Runtime, tuple[set[str], set[str]]] = session.info.pop(_TO_WAKE)
         for runtime, (queues, soon) in noted.items():
-            if queues:
-                runtime.inserted(queues)
-            if soon:
-                runtime.soon()
+            try:
+                if queues:
+                    runtime.inserted(queues)
+                if soon:
+                    runtime.soon()
+            except Exception:  # the jobs are committed: polling finds them
+                logger.exception("waking the runtime for queues %s failed", sorted(queues | soon))
 
 
 def forget_noted(session: Session) -> None:

@@ -120,6 +120,11 @@ class _Node:
         self.pool: Pool = NullPool(lambda: None)  # type: ignore[arg-type]
         self._home = home
 
+    @property
+    def can_be_woken(self) -> bool:
+        """Whether its event loop runs: the node's does."""
+        return True
+
     def inserted(self, queues: Iterable[str]) -> None:
         self._home.send(wire.message(wire.WOKE, queues=sorted(queues), soon=False))
 

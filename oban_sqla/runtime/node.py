@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -71,7 +70,6 @@ class Node:
         self._outlasting: asyncio.Task[None] | None = None
         # Where the node was made, and its name on the wire: never written again.
         self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
         self._origin = origin = uuid4().hex[:12]
         self._channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER, CRON)}
         self._channels[signal_channel(schema)] = SIGNAL
@@ -243,6 +241,11 @@ class Node:
         self.threads.close()
         _log(await self.connections.close())
 
+    @property
+    def can_be_woken(self) -> bool:
+        """Whether its event loop runs."""
+        return self._loop.is_running()
+
     def inserted(self, queues: Iterable[str]) -> None:
         """Jobs of `queues` were committed. May be called from any thread."""
         self._call(self._available, set(queues))
@@ -264,8 +267,12 @@ class Node:
         self._call(self._due_soon)
 
     def _call(self, fn: Callable[..., object], *args: object) -> None:
-        """Call `fn` on the loop's thread: at once when this is it."""
-        if threading.get_ident() == self._thread:
+        """Call `fn` on the node's loop: at once when that runs this."""
+        try:
+            here = asyncio.get_running_loop()
+        except RuntimeError:
+            here = None
+        if here is self._loop:
             fn(*args)
         else:
             with contextlib.suppress(RuntimeError):  # its loop has been closed without a stop

@@ -31,6 +31,7 @@ class FakeRuntime:
         self.schema: str | None = None
         self.identity: Identity = ("", "")
         self.told: list[Any] = []
+        self.can_be_woken = True
 
     def inserted(self, queues: Iterable[str]) -> None:
         self.told.append(sorted(queues))

@@ -55,6 +55,16 @@ async def blocks(seconds: float) -> None:
     time.sleep(seconds)  # noqa: ASYNC251
 
 
+@job(name="node.forks")
+async def forks() -> None:
+    """Fork a child that lives for a minute, print its process id, and hang."""
+    if (child := os.fork()) == 0:
+        time.sleep(60)  # noqa: ASYNC251
+        os._exit(0)
+    print(f"child {child}.", flush=True)
+    await asyncio.sleep(600)
+
+
 @job(name="node.kills")
 async def kills() -> None:
     """End the process as the kernel does when memory runs out."""

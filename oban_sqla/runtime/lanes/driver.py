@@ -25,6 +25,14 @@ def cut(driver: Any) -> None:
         line.shutdown(socket.SHUT_RDWR)
 
 
+def descriptor(driver: Any) -> int:
+    """The number of the connection's socket in this process."""
+    if isinstance(driver, asyncpg.Connection):
+        transport: Any = getattr(driver, "_transport")  # noqa: B009 (asyncpg offers no other way)
+        return int(transport.get_extra_info("socket").fileno())
+    return int(driver.fileno())
+
+
 def prepare_nothing(driver: Any) -> None:
     """Let the driver give no statement a name, because another backend may answer the next transaction."""
     if not isinstance(driver, asyncpg.Connection):  # whose statements are prepared one by one

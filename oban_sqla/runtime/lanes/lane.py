@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ...statements.statement import Compiled, Statement
 from .driver import cut, prepare_nothing, promised_backend
 from .failure import StatementFailed, connecting_failed, is_answered, statement_failed
+from .forks import close_in_children
 from .line import Line
 from .settings import BEGIN, PLAN_ALWAYS, commands
 from .watchdog import Watchdog, take_exception, too_late, within
@@ -72,6 +73,12 @@ class Lane:
         self._compiled: dict[Statement, Compiled] = {}
         # The work of callers, who may be cancelled while it goes on: written by _shielded().
         self._under_way: set[asyncio.Task[Any]] = set()
+        close_in_children(self)
+
+    @property
+    def driver(self) -> Any:
+        """The driver's own connection; None while there is none."""
+        return self._driver
 
     @property
     def pooled(self) -> bool:
