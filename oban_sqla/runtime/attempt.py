@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 
 from ..errors import Fenced
+from ..workers.closing import passes
 from ..workers.context import running
 from ..workers.hooks import Around
 from ..workers.registry import workers
 from ..workers.worker import Worker
 from .acks import Ack
-from .executors.call import ENDS_PROCESS, Call, Judged, Raised
+from .executors.call import Call, Judged, Raised
 from .executors.executor import Executors, Remote, Remotes, Timer
 from .report import FENCED, report_end, report_fenced, report_start
 from .row import Row
@@ -71,8 +72,8 @@ class Attempt(Run):
     async def run(self) -> tuple[Ack | None, BaseException | None]:
         """Run the job and say what becomes of it: a :data:`Verdict`, without an ack where another run has the job.
 
-        Raises only what ends the process (KeyboardInterrupt, GeneratorExit), and a cancellation by the end of the event
-        loop while the call goes on in a thread.
+        Raises only KeyboardInterrupt, and what ends its task with the event loop: that it is closed, or that it is
+        cancelled while the call goes on in a thread.
         """
         row = self.row
         if self.stop is not None:
@@ -102,11 +103,10 @@ class Attempt(Run):
                         ack, error = await self.carry_out(call)
                     else:
                         ack, error = await self._run_remotely(call, remote)
-                except ENDS_PROCESS:
-                    raise
                 except BaseException as raised:  # by a hook or the session, or because the call could not begin
-                    if not self._interruptible:
-                        raise  # the event loop ends, and the call goes on elsewhere: what becomes of it is not known
+                    # Not interruptible: the event loop ends, and the call goes on elsewhere; how it ends is not known.
+                    if passes(raised, self.task) or not self._interruptible:
+                        raise
                     ack, error = judge(row, worker, Raised(raised), self.stop)
                 if isinstance(error, Fenced):
                     report_fenced(row, error)

@@ -162,7 +162,9 @@ def _failed(row: Row, worker: Worker, error: BaseException) -> Verdict:
     message = _format(error)
     try:
         delay = worker.delay_for(lambda: row.job, row.attempt, row.max_attempts)
-    except Exception as broken:
+    except ENDS_PROCESS:
+        raise
+    except BaseException as broken:  # SystemExit and CancelledError, too
         delay = None
         message += f"\n\nThe worker's backoff raised too, so the default one is used:\n{_format(broken)}"
     return failure(_ack(row), message, delay), error

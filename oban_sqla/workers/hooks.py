@@ -9,6 +9,7 @@ from typing import Any, cast
 from ..errors import InvalidOption
 from ..models import Job
 from ..telemetry import logger
+from .closing import current, passes
 
 METHODS = ("before", "after")
 
@@ -72,13 +73,14 @@ class Around:
 
         :param state: what became of the job; ``"fenced"`` when it had been given to another run.
         """
+        task = current()
         while self._entered:
             hook = self._entered.pop()
             try:
                 await _call(hook, "after", job, state, error)
-            except (KeyboardInterrupt, GeneratorExit):
-                raise
-            except BaseException:  # also the cancellation of a run that is over: its ack must not be lost
+            except BaseException as raised:  # also the cancellation of a run that is over: its ack must not be lost
+                if passes(raised, task):
+                    raise
                 logger.exception("the hook %r raised after job %d", hook, job.id)
 
 

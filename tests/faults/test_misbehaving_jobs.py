@@ -6,16 +6,20 @@ More of them are in tests/runtime/test_outcomes.py.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import sys
+from contextlib import suppress
+from typing import Any, cast
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Cancel, Job, Oban, job
 from oban_sqla.runtime.attempt import Attempt
+from oban_sqla.runtime.executors.loop import OnLoop
+from oban_sqla.runtime.sessions import Sessions
 from oban_sqla.workers.outcomes import Outcome
 from tests.faults.jobs import in_thread, note
-from tests.runtime.helpers import finished, insert, until
+from tests.runtime.helpers import fetched, finished, insert, until
 
 
 class Odd(Outcome):
@@ -134,12 +138,11 @@ async def test_a_reason_of_any_kind_is_stored(engine: AsyncEngine, large: bool) 
 
 
 @job(name="faults.interrupt")
-async def interrupt(kind: str) -> None:
-    raise {"KeyboardInterrupt": KeyboardInterrupt, "GeneratorExit": GeneratorExit}[kind]
+async def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("kind", [KeyboardInterrupt, GeneratorExit])
-async def test_an_interrupt_is_nobodys_failure_and_passes(engine: AsyncEngine, kind: type[BaseException]) -> None:
+async def test_an_interrupt_is_nobodys_failure_and_passes(engine: AsyncEngine) -> None:
     ended: list[BaseException] = []
     original = Attempt.run
 
@@ -147,14 +150,14 @@ async def test_an_interrupt_is_nobodys_failure_and_passes(engine: AsyncEngine, k
         # It would end the event loop of the test as well.
         try:
             return await original(self)
-        except kind as interruption:
+        except KeyboardInterrupt as interruption:
             ended.append(interruption)
             return None, None
 
     Attempt.run = caught  # type: ignore[method-assign]
     try:
         async with Oban(engine, queues={"default": 1}) as oban:
-            [job_id] = await insert(engine, interrupt.new(kind.__name__))
+            [job_id] = await insert(engine, interrupt.new())
             await finished(engine, await insert(engine, note.new()))
             assert len(ended) == 1
             interrupted = await until(engine, job_id, "executing")
@@ -170,3 +173,81 @@ async def test_an_interrupt_is_nobodys_failure_and_passes(engine: AsyncEngine, k
             assert back.attempt == 0
     finally:
         Attempt.run = original  # type: ignore[method-assign]
+
+
+def _cancelling(_job: Job) -> float:
+    raise asyncio.CancelledError
+
+
+def _exiting(_job: Job) -> float:
+    sys.exit(3)
+
+
+def _closing(_job: Job) -> float:
+    raise GeneratorExit
+
+
+@job(name="faults.backoff_cancels", backoff=_cancelling)
+async def backoff_cancels() -> None:
+    raise ValueError("the job")
+
+
+@job(name="faults.backoff_exits", backoff=_exiting)
+async def backoff_exits() -> None:
+    raise ValueError("the job")
+
+
+@job(name="faults.backoff_closes", backoff=_closing)
+def backoff_closes() -> None:
+    raise ValueError("the job")
+
+
+@pytest.mark.parametrize(
+    ("job", "said"),
+    [(backoff_cancels, "CancelledError"), (backoff_exits, "SystemExit"), (backoff_closes, "GeneratorExit")],
+)
+async def test_a_backoff_that_raises_anything_ends_neither_the_node_nor_the_job(
+    engine: AsyncEngine, job: Any, said: str
+) -> None:
+    async with Oban(engine, queues={"default": 10}):
+        [job_id] = await insert(engine, job.new())
+        failed = await until(engine, job_id, "retryable")
+        await finished(engine, await insert(engine, note.new()))
+    assert "the job" in failed.errors[0]["error"]
+    assert said in failed.errors[0]["error"]
+
+
+@job(name="faults.exits_generator")
+async def exits_generator() -> None:
+    raise GeneratorExit
+
+
+@job(name="faults.exits_generator_later")
+async def exits_generator_later() -> None:
+    await asyncio.sleep(0.01)
+    raise GeneratorExit
+
+
+@job(name="faults.exits_generator_in_thread")
+def exits_generator_in_thread() -> None:
+    raise GeneratorExit
+
+
+async def test_a_job_that_raises_generator_exit_has_failed(engine: AsyncEngine) -> None:
+    async with Oban(engine, queues={"default": 10}):
+        jobs = (exits_generator, exits_generator_later, exits_generator_in_thread)
+        for job_id in await insert(engine, *(job.new() for job in jobs)):
+            assert "GeneratorExit" in (await until(engine, job_id, "retryable")).errors[0]["error"]
+
+
+async def test_a_run_that_python_closes_with_its_task_has_not_failed() -> None:
+    row = fetched("faults.wait", '{"name": "closed"}')
+    attempt = Attempt(row=row, executors={"async": OnLoop()}, sessions=Sessions(maker=None, blocking=_never))
+    running = attempt.run()
+    with suppress(StopIteration):
+        running.send(None)
+    attempt.task = cast(Any, "another than this")
+    running.close()  # raises if the run goes on
+
+
+async def _never(_fn: Any) -> None: ...

@@ -14,8 +14,8 @@ from ..acks import Ack
 from ..row import Row
 
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-ENDS_PROCESS = (KeyboardInterrupt, GeneratorExit)
-"""What no executor turns into a result: it is not the job's failure, and passes."""
+ENDS_PROCESS = (KeyboardInterrupt,)
+"""What no executor turns into a result: it is not the job's failure, and passes. In coroutines see `passes`, too."""
 
 
 class Call:

@@ -7,19 +7,23 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from ...workers.closing import current, passes
 from .call import ENDS_PROCESS, Call, Raised, Result, Returned
 from .executor import Timer
 
 
 async def awaited(value: Any) -> Result:
-    """What comes of an awaitable that a call has returned elsewhere."""
+    """What comes of an awaitable that a call has returned, and of what that returns."""
+    if value is None:
+        return Returned(None)
+    task = current()
     try:
-        while inspect.isawaitable(value):
+        while inspect.isawaitable(value):  # a decorator may have put one coroutine into another
             value = await value
         return Returned(value)
-    except ENDS_PROCESS:
-        raise
-    except BaseException as error:
+    except BaseException as error:  # SystemExit and CancelledError of the job itself are its failures
+        if passes(error, task):
+            raise
         return Raised(error)
 
 
@@ -31,13 +35,11 @@ class OnLoop:
     async def run(self, call: Call) -> Result:
         try:
             value = call.begin()
-            while inspect.isawaitable(value):  # a decorator may have put one coroutine into another
-                value = await value
-            return Returned(value)
         except ENDS_PROCESS:
             raise
-        except BaseException as error:  # SystemExit and CancelledError of the job itself are its failures
+        except BaseException as error:
             return Raised(error)
+        return await awaited(value)
 
     def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, fn, *args)
