@@ -364,4 +364,4 @@ class Oban:
 
     async def health(self) -> Health:
         """The state of this node, for a health check: ``.ok`` and the details. Takes at most three seconds."""
-        return await health(self.engine, self.config, self._node)
+        return await health(self.engine, self.config, self._node, self._life.places)

@@ -113,8 +113,9 @@ class Lifecycle:
 
     async def _stop(self, node: Node) -> list[int]:
         self.left = await node.stop(self._config.shutdown_grace)
-        if self.places is not None:
-            await self.places.stop()
+        places, self.places = self.places, None
+        if places is not None:
+            await places.stop()
         logger.info("%s stopped on %s", self._config.name, self._config.node)
         return [ack.id for ack in self.left]
 

@@ -63,8 +63,8 @@ class Pool:
 
     @property
     def pids(self) -> list[int]:
-        """The process ids of the children."""
-        return sorted(child.pid for child in self._all)
+        """The process ids of the children that have one."""
+        return sorted(child.pid for child in self._all if child.pid)
 
     @property
     def is_well(self) -> bool:

@@ -46,7 +46,10 @@ def main(calls: int, life: int) -> NoReturn:
         error = traceback.format_exc()
     # Kind 10 is READY; the module that names it may be what could not be imported.
     body = json.dumps({"error": error}).encode()
-    connection.sendall(struct.pack(">IB", len(body), 10) + body)
+    try:
+        connection.sendall(struct.pack(">IB", len(body), 10) + body)
+    except OSError:  # the node has gone meanwhile
+        os._exit(0)
     if error:
         os._exit(1)
     _serve(home, connection, death.end)

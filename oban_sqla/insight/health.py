@@ -16,6 +16,7 @@ from .queues import QueueInfo, check_all
 from .roster import OURS
 
 if TYPE_CHECKING:
+    from ..executors.places import Places
     from ..runtime.node import Node
 
 PATIENCE = 3.0
@@ -26,7 +27,8 @@ PATIENCE = 3.0
 class Health:
     """The state of a node, as :meth:`Oban.health` returns it.
 
-    :ivar ok: whether the node is started, all its loops are alive, and the database answers.
+    :ivar ok: whether the node is started, all its loops are alive, the database answers, and child processes, if it
+        needs them, can be started.
     :ivar name: the name of the instance.
     :ivar node: the name of the node.
     :ivar started: whether the node is started.
@@ -36,6 +38,7 @@ class Health:
     :ivar is_leader: whether this node leads.
     :ivar last_beat: the last heartbeat of this process, the oldest of its queues, by the database's clock; None
         without queues.
+    :ivar children: the ids of its child processes.
     :ivar queues: a :class:`QueueInfo` for each queue that runs on this node.
     """
 
@@ -48,6 +51,7 @@ class Health:
     leader: str | None
     is_leader: bool
     last_beat: datetime | None
+    children: tuple[int, ...]
     queues: tuple[QueueInfo, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,11 +63,12 @@ class Health:
         return plain
 
 
-async def health(engine: AsyncEngine, config: Config, node: Node | None) -> Health:
+async def health(engine: AsyncEngine, config: Config, node: Node | None, places: Places | None) -> Health:
     """The health of `node`; see :meth:`Oban.health`.
 
     :param config: the options of the node.
     :param node: the started node; None before its start and after its stop.
+    :param places: its children and other executors; None likewise.
     """
     began = time.monotonic()
     leader: str | None = None
@@ -81,7 +86,7 @@ async def health(engine: AsyncEngine, config: Config, node: Node | None) -> Heal
         spent = None
     loops = {} if node is None else {loop.name: loop.is_alive for loop in node.loops}
     return Health(
-        ok=node is not None and spent is not None and all(loops.values()),
+        ok=node is not None and spent is not None and all(loops.values()) and (places is None or places.is_well),
         name=config.name,
         node=config.node,
         started=node is not None,
@@ -90,5 +95,6 @@ async def health(engine: AsyncEngine, config: Config, node: Node | None) -> Heal
         leader=leader,
         is_leader=node is not None and node.leadership.leads,
         last_beat=last_beat,
+        children=() if places is None else tuple(places.pids),
         queues=tuple(check_all(node)),
     )

@@ -44,6 +44,7 @@ class Member(QueueInfo):
     :ivar is_alive: whether its heartbeat is fresh, or its connection is open.
     :ivar is_late: whether its heartbeat is stale, even if its lock is held: it is blocked, stopped, cut off or dead.
     :ivar is_ours: whether it is a node of this package.
+    :ivar waiting: ids of executing jobs that waited for a child process at the last heartbeat.
     """
 
     instance: str
@@ -53,6 +54,7 @@ class Member(QueueInfo):
     is_alive: bool
     is_late: bool
     is_ours: bool
+    waiting: frozenset[int] = frozenset()
 
 
 def check(node: Node | None, queue: str, configured: set[str]) -> QueueInfo | None:

@@ -113,6 +113,10 @@ def _place(member: Member) -> tuple[str, str, str]:
     return (member.queue, member.node, str(member.uuid))
 
 
+def _ids(value: object) -> list[int]:
+    return [one for one in cast(list[object], value) if isinstance(one, int)] if isinstance(value, list) else []
+
+
 def _member(row: Any, heartbeat: Heartbeat) -> Member:
     parsed: object = json.loads(row.meta or "null")
     meta = cast(dict[str, object], parsed) if isinstance(parsed, dict) else {}
@@ -133,4 +137,5 @@ def _member(row: Any, heartbeat: Heartbeat) -> Member:
         is_alive=not late or (bool(row.locked) and row.silent is not None and row.silent < heartbeat.dead_after),
         is_late=late,
         is_ours="stale_after" in meta,
+        waiting=frozenset(_ids(meta.get("waiting"))),
     )

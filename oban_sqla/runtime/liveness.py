@@ -18,6 +18,9 @@ from .lanes.lane import Lane
 from .loop import Loop
 from .producer import Producer
 
+MOST_WAITING = 100
+"""Jobs that a heartbeat names because they wait for a child."""
+
 
 class Liveness(Loop):
     """Keeps the rows and the locks of the node's producers.
@@ -89,10 +92,13 @@ class Liveness(Loop):
             self._locked |= {missing[row[1]] for row in rows if row[0]}
 
     def _meta(self, producer: Producer) -> dict[str, object]:
-        return {
+        meta: dict[str, object] = {
             "local_limit": producer.limit,
             "paused": producer.paused,
             "running": len(producer.running),
             "locked": producer.key in self._locked,
             "stale_after": self._heartbeat.stale_after,
         }
+        if waiting := [job_id for job_id, attempt in producer.running.items() if not attempt.begun]:
+            meta["waiting"] = waiting[:MOST_WAITING]  # they are executing for the cluster, and wait for a child
+        return meta

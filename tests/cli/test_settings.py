@@ -148,7 +148,7 @@ def test_a_pyproject_of_others_says_nothing() -> None:
         ("leader_tll = 5", "oban.toml: leader_tll: unknown; did you mean 'leader_ttl'?"),
         (
             "colour = 'red'",
-            "oban.toml: colour: unknown; there are: children, crontab, database_url, health, heartbeat, leader_",
+            "oban.toml: colour: unknown; there are: children, crontab, database_url, health, heartbeat",
         ),
         ("queues.media.limti = 5", "oban.toml: [queues] media.limti: unknown; did you mean 'limit'?"),
         ("queues.media = '5'", "oban.toml: [queues] media: queue 'media': expected a limit of 1 or more, or Queue(…)"),

@@ -102,6 +102,16 @@ def burn(seconds: float) -> None:
         pass
 
 
+@job(executor="process", queue="children", recorded=True)
+def grow(bytes: int) -> int:
+    """Keeps so much memory."""
+    kept.append(b"x" * bytes)
+    return os.getpid()
+
+
+kept: list[bytes] = []
+
+
 @job(executor="process", queue="children")
 def talk(word: str) -> None:
     logging.getLogger("tests.executors").warning("the job says %s", word, extra={"word": word})

@@ -9,7 +9,9 @@ import os
 import random
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from oban_sqla import Job, Oban, Processes
 from tests.executors import jobs
+from tests.processes import running
 from tests.runtime.helpers import execute, finished, insert, load, until
 from tests.support import eventually
+
+ONE = Processes(size=1, sessionmaker="tests.executors.jobs:Session")
 
 
 @pytest.fixture
@@ -124,13 +129,70 @@ async def test_a_stop_gives_the_jobs_back_and_leaves_no_process(
     oban: Oban, engine: AsyncEngine, tmp_path: Path
 ) -> None:
     ids = await insert(engine, *(jobs.hold.new(str(tmp_path / str(n))) for n in range(4)))  # two of them wait
-    running = [json.loads(await eventually(partial(_read, tmp_path / str(n)))) for n in range(2)]
+    at_work = [json.loads(await eventually(partial(_read, tmp_path / str(n)))) for n in range(2)]
     pids = children(oban)
     assert await oban.stop() == []
     for job_id in ids:
         job = await load(engine, job_id)
         assert (job.state, job.attempt) == ("available", 0)
-    assert not any(is_alive(pid) for pid in [*pids, *running[0], *running[1]])
+    assert not any(is_alive(pid) for pid in [*pids, *at_work[0], *at_work[1]])
+
+
+async def test_a_job_that_waits_for_a_child_says_so(oban: Oban, engine: AsyncEngine, tmp_path: Path) -> None:
+    await insert(engine, *(jobs.hold.new(str(tmp_path / str(n))) for n in range(2)))
+    for n in range(2):
+        await eventually(partial(_read, tmp_path / str(n)))
+    [waiting] = await insert(engine, jobs.square.new(5))
+    await until(engine, waiting, "executing")
+
+    async def codes() -> list[str]:
+        return [reason.code for reason in (await oban.why(waiting)).reasons]
+
+    assert oban._node is not None
+    oban._node.liveness.wake()  # the next heartbeat tells it
+    await eventually(lambda: _is(codes(), ["waits_for_child", "executing"]))
+    health = await oban.health()
+    assert health.ok
+    assert health.children == tuple(children(oban))
+    assert json.loads(json.dumps(health.as_dict()))["children"] == list(health.children)
+
+
+async def _is(given: Awaitable[object], expected: object) -> bool:
+    return await given == expected
+
+
+async def test_a_child_is_replaced_after_so_many_jobs(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OBAN_TEST_CHILD_URL", engine.url.render_as_string(hide_password=False))
+    async with Oban(engine, queues={"children": 2}, processes=replace(ONE, max_jobs=3)) as oban:
+        done = await finished(engine, await insert(engine, *(jobs.square.new(n) for n in range(9))))
+        pids = [job.meta["return"]["pid"] for job in sorted(done, key=lambda job: job.id)]
+        assert max(Counter(pids).values()) == 3
+        assert len(set(pids)) == 3
+        await eventually(lambda: not any(is_alive(pid) for pid in set(pids) - set(children(oban))))
+
+
+async def test_a_child_is_replaced_when_it_keeps_too_much_memory(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OBAN_TEST_CHILD_URL", engine.url.render_as_string(hide_password=False))
+    async with Oban(engine, queues={"children": 1}, processes=replace(ONE, max_memory=400_000_000)):
+        pids: list[int] = []
+        for size in (1_000, 500_000_000, 1_000):
+            [grown] = await finished(engine, await insert(engine, jobs.grow.new(size)))
+            pids.append(grown.meta["return"])
+    assert pids[0] == pids[1] != pids[2]
+
+
+async def test_a_node_that_is_killed_takes_its_children_with_it(engine: AsyncEngine, tmp_path: Path) -> None:
+    url = engine.url.render_as_string(hide_password=False)
+    start = ["-m", "oban_sqla", "start", "tests.executors.jobs:Session", "--queues", "children=2"]
+    with running(start, tmp_path / "log", environment={"OBAN_TEST_CHILD_URL": url}) as node:
+        await insert(engine, jobs.hold.new(str(tmp_path / "pids")))
+        pids = json.loads(await eventually(lambda: _read(tmp_path / "pids"), timeout=20))
+        assert all(map(is_alive, pids))
+        node.signal(signal.SIGKILL)
+        await node.ended()
+        await eventually(lambda: not any(map(is_alive, pids)), timeout=5)
 
 
 async def test_what_a_job_logs_in_a_child_is_logged_by_its_node(
@@ -148,21 +210,22 @@ async def test_effects_in_a_child_happen_once_though_children_are_killed(oban: O
     await execute(engine, "CREATE TABLE IF NOT EXISTS child_sums (total bigint NOT NULL)")
     try:
         await execute(engine, "INSERT INTO child_sums VALUES (0)")
-        ids = await insert(engine, *(jobs.add.options(max_attempts=30).new(amount=n) for n in range(200)))
-        await until(engine, ids[0], "completed")
+        await insert(engine, *(jobs.add.options(max_attempts=30).new(amount=n) for n in range(1_000)))
 
         async def all_done() -> bool:
-            await oban.retry(ids_of_retryable)
+            await oban.retry(_retryable())
             return not await unfinished(engine)
 
-        ids_of_retryable: Any = _retryable()
         killing = asyncio.create_task(_kill_now_and_then(oban))
         try:
-            await eventually(all_done, timeout=60, interval=0.2)
+            await eventually(all_done, timeout=120, interval=0.2)
         finally:
             killing.cancel()
-        [[total]] = await execute(engine, "SELECT total FROM child_sums")
-        assert total == sum(range(200))
+        [[total, killed]] = await execute(
+            engine, "SELECT total, (SELECT count(*) FROM oban_jobs WHERE attempt > 1) FROM child_sums"
+        )
+        assert total == sum(range(1_000))
+        assert killed > 0
     finally:
         await execute(engine, "DROP TABLE child_sums")
 
@@ -185,7 +248,7 @@ async def _kill_now_and_then(oban: Oban) -> None:
     """Kill a child at work, again and again; one that is only starting is left alone."""
     assert oban._life.places is not None
     while True:
-        await asyncio.sleep(random.uniform(0.2, 0.6))
+        await asyncio.sleep(random.uniform(0.5, 2))
         if busy := [child for child in oban._life.places._pool._all if child._done is not None]:
             os.kill(random.choice(busy).pid, signal.SIGKILL)
 

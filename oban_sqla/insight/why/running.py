@@ -21,7 +21,7 @@ def executing(facts: Facts) -> list[Reason]:
     runs = f"it has been running{where}{ran}, attempt {job.attempt} of {job.max_attempts}"
     reasons = _of_its_node(facts, member)
     if job.cancel_at is not None:
-        reasons.append(_to_stop(facts, is_alive=not reasons))
+        reasons.append(_to_stop(facts, is_alive=not reasons or reasons[0].code == "waits_for_child"))
     elif (late := _past_timeout(facts)) is not None:
         reasons.append(late)
     return [*reasons, Reason("executing", runs)]
@@ -40,7 +40,7 @@ def _of_its_node(facts: Facts, member: Member | None) -> list[Reason]:
         patience = max(PATIENCE * facts.config.heartbeat.stale_after, FOREIGN_STALE_AFTER)
         return [_rescued(facts, "unknown_producer", text, f"{span(patience)} after a leader first saw that")]
     if member.is_alive and not member.is_late:
-        return []
+        return [_waits_for_child(member)] if job.id in member.waiting else []
     silent = "an unknown time" if member.silent is None else span(member.silent)
     if member.is_alive:
         text = (
@@ -63,6 +63,14 @@ def _of_its_node(facts: Facts, member: Member | None) -> list[Reason]:
             "within half a minute",
         )
     ]
+
+
+def _waits_for_child(member: Member) -> Reason:
+    return Reason(
+        "waits_for_child",
+        f"its node {member.node} has fetched it, and all child processes of that node are busy",
+        "raise Processes(size=…), lower the limit of the queue, or start another node",
+    )
 
 
 def _rescued(facts: Facts, code: str, text: str, when: str) -> Reason:
