@@ -75,6 +75,8 @@ class Oban:
     :param executors: where else jobs may run, by the name that ``@job(executor=…)`` gives; see
         :class:`oban_sqla.executors.Executor`. Default: none.
     :param start_timeout: seconds that :meth:`start` waits for a database that does not answer. Default 10.
+    :param log_exceptions: whether the log has the exception of a failed attempt, with its traceback. False: only its
+        type, for jobs whose exceptions may hold what no log should. Default True.
     :raises InvalidOption: if a value is out of range, an option is misspelt, or the engine is not an ``AsyncEngine``.
     :raises UnsupportedDatabase: if the engine's database is not PostgreSQL.
 
@@ -99,6 +101,7 @@ class Oban:
         crontab: Sequence[Cron] = (),
         hooks: Sequence[object] = (),
         start_timeout: float = 10.0,
+        log_exceptions: bool = True,
         processes: Processes | None = None,
         executors: Mapping[str, Executor] | None = None,
         **unknown: Never,
@@ -120,6 +123,7 @@ class Oban:
             crontab=crontab,
             hooks=hooks,
             start_timeout=start_timeout,
+            log_exceptions=log_exceptions,
             processes=Processes() if processes is None else processes,
             executors={} if executors is None else executors,
         )

@@ -13,7 +13,7 @@ from ..errors import InvalidOption
 from ..models import use_schema
 from ..oban import Oban
 from ..options.queue import Queue
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 from ..workers.cron import by_name
 from ..workers.registry import workers
 from . import logs
@@ -91,8 +91,8 @@ def start(
     options that it was made with: it takes none from the command line, and a file or environment
     that sets one of them to another value is an error.
 
-    A node runs only jobs of workers that MODULE imports; it leaves other jobs to other nodes. With
-    --log-level debug it logs each job that ends, without its arguments.
+    A node runs only jobs of workers that MODULE imports; it leaves other jobs to other nodes. It
+    logs each job that ends, and the exceptions of those that fail, without their arguments.
 
     At the first signal, running jobs have the shutdown grace to finish. Those that have not
     finished by then become available to other nodes, with their attempt given back. At a second

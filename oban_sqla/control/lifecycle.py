@@ -20,7 +20,7 @@ from ..runtime.acks import Ack
 from ..runtime.config import Config
 from ..runtime.lanes.failure import StatementFailed
 from ..runtime.node import Node
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 from ..workers import context
 
 _lives: weakref.WeakSet[Lifecycle] = weakref.WeakSet()

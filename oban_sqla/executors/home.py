@@ -20,6 +20,7 @@ from ..models.base import use_schema
 from ..runtime.config import SessionMaker
 from ..runtime.verdict import Stop
 from ..statements.identify import Identity
+from ..telemetry import JobFilter
 from ..workers import context
 from ..workers.registry import workers
 from . import wire
@@ -46,6 +47,7 @@ class Home:
         """The sessionmaker. Written by `_sessionmaker`."""
         self._performer = Performer(driver=self._runner.run, maker=self._sessionmaker, traced=attached)
         self._handler = _Forwarding(self)
+        self._handler.addFilter(JobFilter())
 
     def prepare(self) -> None:
         """Take over what has to stand before the program's modules are imported."""

@@ -45,6 +45,7 @@ class Config:
     crontab: tuple[Cron, ...] = ()
     hooks: tuple[object, ...] = ()
     start_timeout: float = 10.0
+    log_exceptions: bool = True
     processes: Processes = field(default_factory=Processes)
     executors: Mapping[str, Any] = field(default_factory=dict[str, Any])
     share: Share = field(default_factory=share)
@@ -92,6 +93,8 @@ class Config:
             if not isinstance(cron, Cron):
                 raise InvalidOption(f"Oban: crontab must be a list of Cron(…), got {cron!r} in it")
         by_name((), self.crontab)
+        if not isinstance(cast(object, self.log_exceptions), bool):
+            raise InvalidOption(f"Oban: log_exceptions must be True or False, got {self.log_exceptions!r}")
         processes: object = self.processes
         if not isinstance(processes, Processes):
             raise InvalidOption(f"Oban: processes=Processes(…) expected, got {processes!r}")

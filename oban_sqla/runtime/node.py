@@ -17,7 +17,7 @@ from ..models import JobSpec
 from ..statements.ack import still_ours
 from ..statements.identify import Identity, schema_of
 from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 from ..workers.cron import Cron, by_name
 from ..workers.registry import workers
 from .acks import Ack, Acks, parameters
@@ -347,6 +347,7 @@ class Node:
             sessions=self.sessions,
             hooks=self.config.hooks,
             remotes=self.remotes,
+            log_exceptions=self.config.log_exceptions,
         )
 
 

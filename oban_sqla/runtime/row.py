@@ -54,6 +54,11 @@ class Row(Fetched):
         return self._job
 
     @property
+    def log_extra(self) -> dict[str, Any]:
+        """What records about the job have besides their text."""
+        return {"job_id": self.id, "worker": self.worker, "queue": self.queue, "attempt": self.attempt}
+
+    @property
     def meta_object(self) -> dict[str, Any]:
         """The meta, or an empty dict where another program wrote something else, or more than Python reads."""
         try:

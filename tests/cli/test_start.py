@@ -146,14 +146,14 @@ async def test_what_the_environment_says_goes_before_the_file_and_arguments_befo
         await process.says("started on argued with queues of_the_environment")
 
 
-async def test_jobs_are_logged_one_by_one_only_when_asked_for(start: Start, engine: AsyncEngine) -> None:
-    for level, logged in [("debug", True), ("info", False)]:
+async def test_each_job_that_ends_is_logged_but_not_at_higher_levels(start: Start, engine: AsyncEngine) -> None:
+    for level, logged in [("info", True), ("warning", False)]:
         await add(engine, [JobSpec("shop.slow", {"seconds": 0.125}), JobSpec("shop.failing", max_attempts=1)])
         with start("shop", "--log-level", level) as process:
             await completed(engine, "slow")
-            await process.says("(shop.failing) failed in attempt 1 of 1 and is discarded")
-            assert ("(shop.slow) of queue default is completed after attempt 1" in process.text) is logged
-            assert ("(shop.failing) of queue default is discarded after attempt 1" in process.text) is logged
+            await process.says("(shop.failing) failed in attempt 1 of 1 and is discarded: ValueError")
+            await process.says("ValueError: no\n")
+            assert ("(shop.slow) completed in " in process.text) is logged
             assert "0.125" not in process.text
 
 

@@ -157,6 +157,13 @@ def _seconds(text: str) -> float:
         raise InvalidOption(f"expected seconds, such as 15 or 0.5, got {text!r}") from None
 
 
+def _truth(text: str) -> bool:
+    try:
+        return {"true": True, "false": False}[text.lower()]
+    except KeyError:
+        raise InvalidOption(f"expected true or false, got {text!r}") from None
+
+
 KEYS: Mapping[str, Key] = {
     "module": Key(_modules, lambda text: [name.strip() for name in text.split(",")]),
     "database_url": Key(_database_url, str),
@@ -173,6 +180,7 @@ KEYS: Mapping[str, Key] = {
     "lifeline_interval": _option("lifeline_interval", _seconds),
     "poll_interval": _option("poll_interval", _seconds),
     "start_timeout": _option("start_timeout", _seconds),
+    "log_exceptions": _option("log_exceptions", _truth),
     "heartbeat": Key(_heartbeat, of_runtime=True),
     "prune": Key(_prune, of_runtime=True),
     "children": Key(_children, of_runtime=True, option="processes"),
