@@ -191,6 +191,8 @@ async def test_a_second_signal_ends_at_once(start: Start, engine: AsyncEngine, w
     await add(engine, [JobSpec(f"shop.{worker}", {"seconds": 300})])
     with start("shop", "--shutdown-grace", "300") as process:
         await process.says(worker)
+        if worker != "blocking":  # which keeps the process from saying it
+            await process.says("started on")
         process.signal(signal.SIGTERM)
         if worker == "blocking":
             await asyncio.sleep(0.2)  # nothing can be said while the loop is blocked

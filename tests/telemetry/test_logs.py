@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -228,7 +229,7 @@ async def test_a_message_that_no_file_can_hold_is_still_one_line_of_the_log(
     assert file.stat().st_size < 100_000
 
 
-def _exceptions(file: Path, count: int) -> list[dict[str, str]] | None:
+def _exceptions(file: Path, count: int) -> list[dict[str, Any]] | None:
     lines = [json.loads(line) for line in file.read_text().splitlines() if line.startswith("{")]
     found = [line for line in lines if line["event"] == "oban.job.exception"]
     return found if len(found) == count else None
