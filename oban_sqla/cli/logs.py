@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 
 from ..telemetry import basic_logging
@@ -21,17 +20,19 @@ def configure(level: str) -> None:
         handler.setFormatter(Lines(f" [{part.share.index + 1}]"))
 
 
-class _WholeLines(io.TextIOBase):
+class _WholeLines:
     """Writes each record whole, where several processes write to one stderr: a pipe takes 4 KiB at once.
 
     :param lock: the descriptor of a file that is locked meanwhile.
     """
 
     def __init__(self, lock: int) -> None:
-        super().__init__()
         self._lock = lock
 
-    def write(self, text: str, /) -> int:
+    def flush(self) -> None:
+        pass  # nothing is kept
+
+    def write(self, text: str, /) -> None:
         import fcntl  # not on every system, and neither is the supervisor
 
         rest = memoryview(text.encode(errors="backslashreplace"))
@@ -41,4 +42,3 @@ class _WholeLines(io.TextIOBase):
                 rest = rest[os.write(2, rest) :]
         finally:
             fcntl.lockf(self._lock, fcntl.LOCK_UN)
-        return len(text)

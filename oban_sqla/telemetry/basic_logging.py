@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TextIO
+from typing import Protocol
 
 from .job_filter import JobFilter
 from .printable import printable
 
-def basic_logging(level: int | str = logging.INFO, *, stream: TextIO | None = None) -> logging.Handler:
+
+class Stream(Protocol):
+    """What can be written to, such as ``sys.stderr``."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> object: ...
+
+
+def basic_logging(level: int | str = logging.INFO, *, stream: Stream | None = None) -> logging.Handler:
     """Log to stderr in lines for people, with the job in which each line was logged.
 
     ::
@@ -37,14 +45,14 @@ def basic_logging(level: int | str = logging.INFO, *, stream: TextIO | None = No
     return handler
 
 
-class _People(logging.StreamHandler[TextIO]):
+class _People(logging.StreamHandler[Stream]):
     """A handler that can be told from those of the program."""
 
 
 class Lines(logging.Formatter):
     """Lines for people.
 
-    :param mark: stands in each line, after the level. Default: nothing.
+    :param mark: text of each line, after the level. Default: nothing.
     """
 
     def __init__(self, mark: str = "") -> None:
