@@ -110,6 +110,8 @@ def grow(bytes: int) -> int:
 
 
 kept: list[bytes] = []
+
+
 @job(executor="process", queue="children", max_attempts=1)
 def break_down() -> None:
     logging.getLogger("tests.executors").warning("about to break down")
