@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Never
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from typing_extensions import Unpack
 
 from .control.crons import Crons
@@ -27,6 +26,7 @@ from .options.heartbeat import Heartbeat
 from .options.processes import Processes
 from .options.prune import Prune
 from .options.queue import Queue
+from .options.sessionmakers import SessionMaker, checked_makers, with_default
 from .runtime.acks import parameters
 from .runtime.config import OPTIONS, Config, checked_engine
 from .runtime.control import Asked
@@ -52,8 +52,9 @@ class Oban:
         prune and to enqueue cron jobs.
     :param queues: the names of the queues to run, each with a limit (the number of jobs at once) or a :class:`Queue`.
         Default: none. A node without queues can still enqueue, wake other nodes and lead.
-    :param sessionmaker: an ``async_sessionmaker`` or a ``sessionmaker`` for the sessions of jobs that have a session
-        parameter. Default: none, and such jobs fail.
+    :param sessionmaker: for the sessions of jobs that have a session parameter: an ``async_sessionmaker``, a
+        ``sessionmaker``, or a sequence of these, of which a job gets the first that makes what it asks for. Default for
+        an ``AsyncSession``: ``async_sessionmaker(engine, expire_on_commit=False)``.
     :param name: the name of the instance. Nodes of the same name share a leader. Default ``"Oban"``.
     :param node: the name of this node. Default: host name and process id, ``"host.1234"``.
     :param notify: how a commit in this process wakes queues: ``"auto"`` (default), ``"transaction"`` or ``"off"``.
@@ -88,7 +89,7 @@ class Oban:
         engine: AsyncEngine,
         queues: Mapping[str, int | Queue] | None = None,
         *,
-        sessionmaker: async_sessionmaker[Any] | sessionmaker[Any] | None = None,
+        sessionmaker: SessionMaker | Sequence[SessionMaker] | None = None,
         name: str = "Oban",
         node: str | None = None,
         notify: Notify = "auto",
@@ -110,7 +111,7 @@ class Oban:
         self.engine = checked_engine(engine)
         self.config = Config.checked(
             queues=queues,
-            sessionmaker=sessionmaker,
+            sessionmaker=with_default(checked_makers(sessionmaker), self.engine),
             name=name,
             node=node,
             notify=notify,

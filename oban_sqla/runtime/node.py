@@ -79,7 +79,7 @@ class Node:
         self.executors: Executors = {"async": OnLoop(), "thread": self.threads}
         self.remotes: Remotes = {}
         """Where jobs run outside this process. Written by `Oban` before the start."""
-        self.sessions = Sessions(maker=config.sessionmaker, blocking=self.threads.do)
+        self.sessions = Sessions(makers=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)
         refusals = Refusals()
         self.acks = Acks(lane=at.acking, settled=self._settled, refusals=refusals)

@@ -111,6 +111,38 @@ async def test_a_sessionmaker_s_sessions_are_those_of_the_jobs(start: Start, eng
         await completed(engine, "asks")
 
 
+PLAIN = """
+import os
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+from oban_sqla import job
+
+url = make_url(os.environ["APP_URL"])
+engine = create_engine(url.set(drivername="postgresql+psycopg"))
+Plain = sessionmaker(engine)
+Async = async_sessionmaker(create_async_engine(url))
+
+@job
+def asks_plainly(session: Session) -> None:
+    session.execute(text("SELECT 1"))
+
+@job
+async def asks(session: AsyncSession) -> None:
+    await session.execute(text("SELECT 1"))
+"""
+
+
+@pytest.mark.parametrize("targets", [["plain"], ["plain:Plain"], ["plain:engine"], ["plain:Async", "plain:Plain"]])
+async def test_jobs_get_the_kind_of_session_that_they_ask_for(
+    start: Start, engine: AsyncEngine, tmp_path: Path, targets: list[str]
+) -> None:
+    (tmp_path / "plain.py").write_text(PLAIN)
+    await add(engine, [JobSpec("plain.asks_plainly"), JobSpec("plain.asks")])
+    with start(*targets):
+        await completed(engine, "plain.asks_plainly", "plain.asks")
+
+
 async def test_an_oban_runs_with_its_own_options(start: Start, engine: AsyncEngine, tmp_path: Path) -> None:
     # What the file says of the database is for other commands; an option that says the same is no contradiction.
     (tmp_path / "oban.toml").write_text("database_url = 'postgresql://h/d'\nnode = 'its-own-node'\nqueues.late = 3")
@@ -254,6 +286,7 @@ def test_a_module_that_there_is_not_is_one_line(tmp_path: Path) -> None:
     [
         (["shop", "--queues", "default=0"], "queue 'default': expected a limit from 1 to 10,000 jobs, got '0'"),
         (["shop", "--queues", "default=ten"], "queue 'default': expected a limit from 1 to 10,000 jobs, got 'ten'"),
+        (["shop", "--queues", "mail:3"], "'mail:3': expected a name and a limit, such as mail=3"),
         (["shop", "--queues", "=5"], "expected names and limits, such as default=10,media=5"),
         (["shop", "--queues", "a=1,,b=2"], "expected names and limits, such as default=10,media=5"),
         (["shop", "--queues", "a=1,a=2"], "queue 'a' is given twice"),

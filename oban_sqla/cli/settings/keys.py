@@ -5,6 +5,7 @@ The class that checks a value in Python checks it here, too; errors name the pla
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, cast
@@ -54,6 +55,8 @@ def queues_from(text: str) -> dict[str, Any]:
         name, equals, limit = (piece.strip() for piece in part.partition("="))
         if not name:
             raise InvalidOption(f"{text!r}: expected names and limits, such as default=10,media=5")
+        if (named := re.fullmatch(r"([^:]+):\s*(\d+)", name)) is not None:
+            raise InvalidOption(f"{name!r}: expected a name and a limit, such as {named[1]}={named[2]}")
         if name in queues:
             raise InvalidOption(f"queue {name!r} is given twice")
         if equals and not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 10_000):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 
@@ -28,7 +28,7 @@ def cut(driver: Any) -> None:
 def descriptor(driver: Any) -> int:
     """The number of the connection's socket in this process."""
     if isinstance(driver, asyncpg.Connection):
-        transport: Any = getattr(driver, "_transport")  # noqa: B009 (asyncpg offers no other way)
+        transport: Any = getattr(cast(Any, driver), "_transport")  # noqa: B009 (asyncpg offers no other way)
         return int(transport.get_extra_info("socket").fileno())
     return int(driver.fileno())
 
