@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Never
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import sessionmaker
 from typing_extensions import Unpack
 
 from .control.crons import Crons
+from .control.engines import Engines
 from .control.jobs import Changes, JobChanges, Target
 from .control.lifecycle import Lifecycle
 from .control.queues import Queues
@@ -26,7 +28,6 @@ from .options.heartbeat import Heartbeat
 from .options.processes import Processes
 from .options.prune import Prune
 from .options.queue import Queue
-from .options.sessionmakers import SessionMaker, checked_makers, with_default
 from .runtime.acks import parameters
 from .runtime.config import OPTIONS, Config, checked_engine
 from .runtime.control import Asked
@@ -52,9 +53,8 @@ class Oban:
         prune and to enqueue cron jobs.
     :param queues: the names of the queues to run, each with a limit (the number of jobs at once) or a :class:`Queue`.
         Default: none. A node without queues can still enqueue, wake other nodes and lead.
-    :param sessionmaker: for the sessions of jobs that have a session parameter: an ``async_sessionmaker``, a
-        ``sessionmaker``, or a sequence of these, of which a job gets the first that makes what it asks for. Default for
-        an ``AsyncSession``: ``async_sessionmaker(engine, expire_on_commit=False)``.
+    :param sessionmaker: an ``async_sessionmaker`` or a ``sessionmaker`` for the sessions of jobs that have a session
+        parameter. Default: none, and such jobs fail.
     :param name: the name of the instance. Nodes of the same name share a leader. Default ``"Oban"``.
     :param node: the name of this node. Default: host name and process id, ``"host.1234"``.
     :param notify: how a commit in this process wakes queues: ``"auto"`` (default), ``"transaction"`` or ``"off"``.
@@ -76,8 +76,6 @@ class Oban:
     :param executors: where else jobs may run, by the name that ``@job(executor=…)`` gives; see
         :class:`oban_sqla.executors.Executor`. Default: none.
     :param start_timeout: seconds that :meth:`start` waits for a database that does not answer. Default 10.
-    :param log_exceptions: whether the log has the exception of a failed attempt, with its traceback. False: only its
-        type, for jobs whose exceptions may hold what no log should. Default True.
     :raises InvalidOption: if a value is out of range, an option is misspelt, or the engine is not an ``AsyncEngine``.
     :raises UnsupportedDatabase: if the engine's database is not PostgreSQL.
 
@@ -89,7 +87,7 @@ class Oban:
         engine: AsyncEngine,
         queues: Mapping[str, int | Queue] | None = None,
         *,
-        sessionmaker: SessionMaker | Sequence[SessionMaker] | None = None,
+        sessionmaker: async_sessionmaker[Any] | sessionmaker[Any] | None = None,
         name: str = "Oban",
         node: str | None = None,
         notify: Notify = "auto",
@@ -102,7 +100,6 @@ class Oban:
         crontab: Sequence[Cron] = (),
         hooks: Sequence[object] = (),
         start_timeout: float = 10.0,
-        log_exceptions: bool = True,
         processes: Processes | None = None,
         executors: Mapping[str, Executor] | None = None,
         **unknown: Never,
@@ -111,7 +108,7 @@ class Oban:
         self.engine = checked_engine(engine)
         self.config = Config.checked(
             queues=queues,
-            sessionmaker=with_default(checked_makers(sessionmaker), self.engine),
+            sessionmaker=sessionmaker,
             name=name,
             node=node,
             notify=notify,
@@ -124,15 +121,15 @@ class Oban:
             crontab=crontab,
             hooks=hooks,
             start_timeout=start_timeout,
-            log_exceptions=log_exceptions,
             processes=Processes() if processes is None else processes,
             executors={} if executors is None else executors,
         )
-        self.crons = Crons(self.engine)
+        self._engines = Engines(self.engine, lambda: self._node)
+        self.crons = Crons(self.engine, self._engines)
         """The crontab of the cluster: a :class:`Crons`, to read and edit it."""
         self._life = Lifecycle(self.engine, self.config)
-        self._queues = Queues(self.engine, self.config, lambda: self._node)
-        self._jobs = JobChanges(self.engine, self.config, lambda: self._node)
+        self._queues = Queues(self._engines, self.config, lambda: self._node)
+        self._jobs = JobChanges(self._engines, self.config, lambda: self._node)
 
     @property
     def notify(self) -> Notify:
@@ -193,7 +190,7 @@ class Oban:
         left, self._life.left = self._life.left, []
         if not left:
             return 0
-        async with self.engine.begin() as connection:
+        async with self._engines.here() as engine, engine.begin() as connection:
             given = await connection.run_sync(lambda c: acknowledge.execute(c, **parameters(acknowledge, left)).all())
         return len(given)
 
@@ -210,10 +207,11 @@ class Oban:
         :raises InvalidOption: for an object that is not a :class:`JobSpec`.
         """
         few = [specs, *more] if isinstance(specs, JobSpec) else specs
-        if self._node is not None and self.notify == "auto" and isinstance(few, list) and are_plain(few):
-            await self._node.inserts.insert(few)
+        node = self._node
+        if node is not None and node.runs_here and self.notify == "auto" and isinstance(few, list) and are_plain(few):
+            await node.inserts.insert(few)
             return few
-        async with AsyncSession(self.engine) as session, session.begin():
+        async with self._engines.here() as engine, AsyncSession(engine) as session, session.begin():
             return await enqueue(session, specs, *more)
 
     async def cancel(self, target: Target, session: SomeAsyncSession | None = None) -> int:
@@ -288,7 +286,8 @@ class Oban:
         :raises JobCancelled: if it was cancelled.
         :raises InvalidOption: for a target of another type.
         """
-        return await result(self.engine, target, timeout, with_retries)
+        async with self._engines.here() as engine:
+            return await result(engine, target, timeout, with_retries)
 
     async def why(self, target: JobSpec | Job | int) -> Why:
         """Explain why a job is not running, or what it is doing: ``(await oban.why(42)).reason.text``.
@@ -300,7 +299,8 @@ class Oban:
         :returns: the job's state and the reasons, the decisive one first, each with the next step to take.
         :raises InvalidOption: for a target of another type.
         """
-        return await why(self.engine, self.config, target)
+        async with self._engines.here() as engine:
+            return await why(engine, self.config, target)
 
     async def pause_queue(self, queue: str, *, node: str | None = None) -> None:
         """Stop fetching jobs of a queue. Running jobs continue. Lasts until :meth:`resume_queue`, over restarts too.
@@ -369,4 +369,5 @@ class Oban:
 
     async def health(self) -> Health:
         """The state of this node, for a health check: ``.ok`` and the details. Takes at most three seconds."""
-        return await health(self.engine, self.config, self._node, self._life.places)
+        async with self._engines.here() as engine:
+            return await health(engine, self.config, self._node, self._life.places)

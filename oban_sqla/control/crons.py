@@ -19,6 +19,7 @@ from ..statements.identify import schema_of
 from ..statements.notify import notify
 from ..statements.wire import CRON, channel
 from ..workers.cron import Cron, copied, notes
+from .engines import Engines
 
 T = TypeVar("T")
 
@@ -30,8 +31,8 @@ class Crons:
     separate transaction.
     """
 
-    def __init__(self, engine: AsyncEngine) -> None:
-        self._engine = engine
+    def __init__(self, engine: AsyncEngine, engines: Engines | None = None) -> None:
+        self._engines = Engines(engine, lambda: None) if engines is None else engines
 
     async def put(
         self,
@@ -117,7 +118,11 @@ class Crons:
         await self._transaction(run)
 
     async def _transaction(self, work: Callable[[Session], T]) -> T:
-        async with AsyncSession(self._engine, expire_on_commit=False) as session, session.begin():
+        async with (
+            self._engines.here() as engine,
+            AsyncSession(engine, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             return await session.run_sync(work)
 
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Row, Select, inspect, literal, select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
 from typing_extensions import TypedDict
@@ -32,6 +32,7 @@ from ..statements.statement import seconds_from
 from ..statements.wire import signal_channel
 from ..types import UTCDateTime
 from ..workers.registry import workers
+from .engines import Engines
 
 if TYPE_CHECKING:
     from ..runtime.node import Node
@@ -64,8 +65,8 @@ class JobChanges:
     :param node: gives the started node, if there is one.
     """
 
-    def __init__(self, engine: AsyncEngine, config: Config, node: Callable[[], Node | None]) -> None:
-        self._engine = engine
+    def __init__(self, engines: Engines, config: Config, node: Callable[[], Node | None]) -> None:
+        self._engines = engines
         self._config = config
         self._node = node
 
@@ -95,10 +96,10 @@ class JobChanges:
             if not isinstance(found, AsyncSession):
                 raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")
             return await found.run_sync(change, target)
-        async with AsyncSession(self._engine) as own, own.begin():
+        async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
             changed = await own.run_sync(change, target)
         if (here := self._node()) is not None:
-            here.control.wake()
+            here.asked()
         return changed
 
     def _cancel(self, session: Session, target: Target) -> int:

@@ -17,11 +17,10 @@ from ..errors import DatabaseUnavailable, ObanError, SchemaOutdated
 from ..executors.places import Places
 from ..migrations import CURRENT, described
 from ..runtime.acks import Ack
-from ..runtime.asked import refuse_unmade_sessions
 from ..runtime.config import Config
 from ..runtime.lanes.failure import StatementFailed
 from ..runtime.node import Node
-from ..telemetry import node_logger as logger
+from ..telemetry import logger
 from ..workers import context
 
 _lives: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
@@ -96,7 +95,6 @@ class Lifecycle:
 
     async def _start(self) -> None:
         config = self._config
-        refuse_unmade_sessions(config.queues, config.sessionmaker)
         node = Node(engine=self._engine, config=config)
         places = Places(config, node.schema, woke=node.woke, settled=node.settled)
         node.remotes = places.remotes

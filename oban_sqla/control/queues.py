@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..errors import InvalidOption, unknown
 from ..models.checks import check_name
@@ -19,6 +18,7 @@ from ..statements.control import ask, has_waiting, known
 from ..statements.identify import schema_of
 from ..statements.notify import notify
 from ..statements.wire import ident, signal_channel
+from .engines import Engines
 
 if TYPE_CHECKING:
     from ..runtime.node import Node
@@ -30,8 +30,8 @@ class Queues:
     :param node: gives the started node, if there is one.
     """
 
-    def __init__(self, engine: AsyncEngine, config: Config, node: Callable[[], Node | None]) -> None:
-        self._engine = engine
+    def __init__(self, engines: Engines, config: Config, node: Callable[[], Node | None]) -> None:
+        self._engines = engines
         self._config = config
         self._node = node
 
@@ -45,10 +45,14 @@ class Queues:
         check_name("queue", queue)
         if node is not None:
             check_name("node", node)
-        async with self._engine.begin() as connection:
+        async with self._engines.here() as engine, engine.begin() as connection:
             await connection.run_sync(self._write, action, queue, node, asked)
-        if (here := self._node()) is not None:
+        if (here := self._node()) is None:
+            return
+        if here.runs_here:
             await here.control.look()
+        else:
+            here.asked()
 
     def _write(self, connection: Connection, action: str, queue: str, node: str | None, asked: Asked) -> None:
         config = self._config

@@ -17,7 +17,7 @@ from ..models import JobSpec
 from ..statements.ack import still_ours
 from ..statements.identify import Identity, schema_of
 from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
-from ..telemetry import node_logger as logger
+from ..telemetry import logger
 from ..workers.cron import Cron, by_name
 from ..workers.registry import workers
 from .acks import Ack, Acks, parameters
@@ -79,7 +79,7 @@ class Node:
         self.executors: Executors = {"async": OnLoop(), "thread": self.threads}
         self.remotes: Remotes = {}
         """Where jobs run outside this process. Written by `Oban` before the start."""
-        self.sessions = Sessions(makers=config.sessionmaker, blocking=self.threads.do)
+        self.sessions = Sessions(maker=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)
         refusals = Refusals()
         self.acks = Acks(lane=at.acking, settled=self._settled, refusals=refusals)
@@ -242,6 +242,14 @@ class Node:
         _log(await self.connections.close())
 
     @property
+    def runs_here(self) -> bool:
+        """Whether its event loop runs this code."""
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
+
+    @property
     def can_be_woken(self) -> bool:
         """Whether its event loop runs."""
         return self._loop.is_running()
@@ -262,17 +270,17 @@ class Node:
         fence = Ack(row.id, row.attempt, row.attempted_by[1], row.attempted_at)
         return not await self.connections.upkeep.run(still_ours, **parameters(still_ours, [fence]))
 
+    def asked(self) -> None:
+        """An operator has asked for something. May be called from any thread."""
+        self._call(self.control.wake)
+
     def soon(self) -> None:
         """A job will be due within seconds. May be called from any thread."""
         self._call(self._due_soon)
 
     def _call(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn` on the node's loop: at once when that runs this."""
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is self._loop:
+        if self.runs_here:
             fn(*args)
         else:
             with contextlib.suppress(RuntimeError):  # its loop has been closed without a stop
@@ -347,7 +355,6 @@ class Node:
             sessions=self.sessions,
             hooks=self.config.hooks,
             remotes=self.remotes,
-            log_exceptions=self.config.log_exceptions,
         )
 
 

@@ -1,0 +1,40 @@
+"""Engines for the event loop that asks: connections of a pool can be used only on the loop that has made them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ..runtime.lanes.line import Line
+
+if TYPE_CHECKING:
+    from ..runtime.node import Node
+
+
+class Engines:
+    """The user's engine on the loop of the node, and one like it, for as long as it is needed, on any other loop.
+
+    :param engine: the user's.
+    :param node: gives the started node, if there is one.
+    """
+
+    def __init__(self, engine: AsyncEngine, node: Callable[[], Node | None]) -> None:
+        # Given, and never written again.
+        self._engine = engine
+        self._node = node
+
+    @asynccontextmanager
+    async def here(self) -> AsyncGenerator[AsyncEngine]:
+        """The engine for the loop that runs this."""
+        node = self._node()
+        if node is None or node.runs_here:
+            yield self._engine
+            return
+        line = Line(self._engine)
+        try:
+            yield line.engine
+        finally:
+            await line.close()

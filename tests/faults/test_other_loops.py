@@ -1,0 +1,74 @@
+"""A started node that is used from another event loop than its own, as plain functions do that run in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import Oban, Record, job
+from tests.faults.jobs import note
+from tests.runtime.helpers import finished, insert, load, until
+from tests.support import eventually
+
+nodes: list[Oban] = []
+
+
+@job(name="loops.enqueue_from_thread", recorded=True)
+def enqueue_from_thread() -> int | None:
+    """A plain job that enqueues another one, in the only way that it knows."""
+    [spec] = asyncio.run(nodes[-1].enqueue(note.new()))
+    return spec.id
+
+
+@job(name="loops.answer")
+async def answer() -> Record:
+    return Record(42)
+
+
+@pytest.fixture(autouse=True)
+def no_nodes() -> None:
+    nodes.clear()
+
+
+async def elsewhere(work: Callable[[], Awaitable[Any]]) -> Any:
+    """What `work` returns on an event loop of a thread."""
+
+    async def run() -> Any:
+        return await work()
+
+    return await asyncio.to_thread(asyncio.run, run())
+
+
+async def test_a_plain_job_enqueues_by_the_node_that_runs_it(any_engine: AsyncEngine) -> None:
+    async with Oban(any_engine, queues={"default": 2}, poll_interval=60) as oban:
+        nodes.append(oban)
+        await oban.enqueue(note.new())  # the pool and the lane belong to this loop now
+        ids = await insert(any_engine, *(enqueue_from_thread.new() for _ in range(3)))
+        done = await finished(any_engine, ids)
+        await finished(any_engine, [job.meta["return"] for job in done], timeout=10)
+        await oban.enqueue(note.new())
+
+
+async def test_everything_that_is_asked_of_a_node_may_be_asked_from_another_loop(any_engine: AsyncEngine) -> None:
+    async with Oban(any_engine, queues={"default": 2}, poll_interval=0.1) as oban:
+        [waiting] = await insert(any_engine, note.options(schedule_in=3600).new())
+        [recorded] = await insert(any_engine, answer.new())
+        assert await oban.result(recorded) == 42
+        assert await elsewhere(lambda: oban.result(recorded)) == 42
+        assert (await elsewhere(oban.health)).ok
+        assert (await elsewhere(lambda: oban.why(waiting))).reasons
+        assert await elsewhere(lambda: oban.update(waiting, priority=3)) == 1
+        assert await elsewhere(lambda: oban.cancel(waiting)) == 1
+        assert (await load(any_engine, waiting)).state == "cancelled"
+        await elsewhere(lambda: oban.crons.put("nightly", "0 3 * * *", answer))
+        assert [entry.name for entry in await elsewhere(oban.crons.all)] == ["nightly"]
+        await elsewhere(lambda: oban.pause_queue("default"))
+        assert oban._node is not None
+        await eventually(lambda: oban._node and oban._node.producers["default"].paused)
+        [paused] = await insert(any_engine, answer.new())
+        await elsewhere(lambda: oban.resume_queue("default"))
+        await until(any_engine, paused, "completed")
