@@ -54,9 +54,9 @@ class Row(Fetched):
         return self._job
 
     @property
-    def log_extra(self) -> dict[str, Any]:
-        """What records about the job have besides their text."""
-        return {"job_id": self.id, "worker": self.worker, "queue": self.queue, "attempt": self.attempt}
+    def has_record(self) -> bool:
+        """Whether an earlier run has recorded a value."""
+        return self.meta != "{}" and '"recorded": true' in self.meta and self.meta_object.get("recorded") is True
 
     @property
     def meta_object(self) -> dict[str, Any]:

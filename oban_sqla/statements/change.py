@@ -44,6 +44,8 @@ WAITING = ("available", "scheduled", "suspended", "retryable")
 RETRIED = ("scheduled", "retryable", "completed", "discarded", "cancelled")
 """The states from which :func:`retry` takes jobs."""
 
+_RECORD: ColumnElement[Any] = literal_column("'{recorded,return}'::text[]")
+
 _Change = ReturningUpdate[Any, Any, Any, Any]
 
 
@@ -79,7 +81,11 @@ def cancel(targets: Targets) -> _Change:
 
 
 def retry(targets: Targets) -> _Change:
-    """To available now, with an attempt to spend. A key of uniqueness that was given up stays given up."""
+    """To available now, with an attempt to spend and without a recorded value.
+
+    A key of uniqueness that was given up stays given up.
+    """
+    is_object = func.jsonb_typeof(jobs.c.meta) == "object"
     more = func.least(func.greatest(jobs.c.max_attempts, jobs.c.attempt + 1), LARGEST_ATTEMPT)
     values = {
         jobs.c.state: state("available"),
@@ -89,6 +95,7 @@ def retry(targets: Targets) -> _Change:
         jobs.c.cancelled_at: null(),
         jobs.c.discarded_at: null(),
         jobs.c.cancel_at: null(),
+        jobs.c.meta: case((is_object, jobs.c.meta.op("-")(_RECORD)), else_=jobs.c.meta),
     }
     which = _is(*RETRIED) & (jobs.c.attempt < literal_column(str(LARGEST_ATTEMPT)))
     return _returned(update(jobs).where(_locked(targets, which)).values(values))

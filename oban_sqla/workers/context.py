@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Protocol
 
-from .. import telemetry
 from ..errors import NotInJob
 from ..models import Job
 
@@ -22,7 +21,7 @@ class Running(Protocol):
 in_child = False
 """Whether this process is a child of a node. Written once, when a child starts."""
 
-running: ContextVar[Running] = telemetry.running
+running: ContextVar[Running] = ContextVar("oban_sqla_running")
 
 
 def current_job() -> Job:

@@ -37,11 +37,15 @@ class Threads:
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         # Threads without work: written by _submit() and _serve(), under the lock.
         self._idle = 0
-        # Threads that were started: written by _submit().
+        # Threads that were started: written by _spawn().
         self._count = 0
 
     async def run(self, call: Call) -> Result:
-        result = await self._submit(call.begin)
+        try:
+            submitted = self._submit(call.begin)
+        except RuntimeError as error:  # no thread can be started
+            return Raised(error)
+        result = await submitted
         if isinstance(result, Raised) and isinstance(result.error, ENDS_PROCESS):
             raise result.error
         return result
@@ -68,16 +72,19 @@ class Threads:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         with self._lock:
-            if self._idle > 0:
+            spawn = self._idle == 0
+            if not spawn:
                 self._idle -= 1
-                spawn = False
-            else:
-                self._count += 1
-                spawn = True
-        self._work.put((fn, contextvars.copy_context(), future, loop))
         if spawn:
-            threading.Thread(target=self._serve, name=f"{self._name}-{self._count}", daemon=True).start()
+            self._spawn()
+        self._work.put((fn, contextvars.copy_context(), future, loop))
         return future
+
+    def _spawn(self) -> None:
+        """Start a thread, before there is work for it: what has failed for want of a thread must not run later."""
+        thread = threading.Thread(target=self._serve, name=f"{self._name}-{self._count + 1}", daemon=True)
+        thread.start()
+        self._count += 1
 
     def _serve(self) -> None:
         while (item := self._work.get()) is not None:

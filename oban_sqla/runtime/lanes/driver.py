@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import socket
-from typing import Any, cast
+from typing import Any
 
 import asyncpg
 
@@ -25,11 +26,31 @@ def cut(driver: Any) -> None:
         line.shutdown(socket.SHUT_RDWR)
 
 
+def is_closed(driver: Any) -> bool:
+    """Whether the server has closed a connection on which nothing is under way.
+
+    asyncpg hears of it from the event loop. psycopg would only learn of it from the next statement, and then it would
+    not be known whether that was executed.
+    """
+    if isinstance(driver, asyncpg.Connection):
+        return driver.is_closed()
+    if driver.closed:
+        return True
+    try:
+        waiting = select.poll()
+        waiting.register(driver.fileno(), select.POLLIN)
+        while waiting.poll(0):
+            driver.pgconn.consume_input()
+    except Exception:
+        return True
+    return False
+
+
 def descriptor(driver: Any) -> int:
     """The number of the connection's socket in this process."""
     if isinstance(driver, asyncpg.Connection):
-        transport: Any = getattr(cast(Any, driver), "_transport")  # noqa: B009 (asyncpg offers no other way)
-        return int(transport.get_extra_info("socket").fileno())
+        untyped: Any = driver
+        return int(untyped._transport.get_extra_info("socket").fileno())  # asyncpg offers no other way
     return int(driver.fileno())
 
 

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...statements.statement import Compiled, Statement
-from .driver import cut, prepare_nothing, promised_backend
+from .driver import cut, is_closed, prepare_nothing, promised_backend
 from .failure import StatementFailed, connecting_failed, is_answered, statement_failed
 from .forks import close_in_children
 from .line import Line
@@ -197,8 +197,9 @@ class Lane:
     async def _connected(self, asked: int) -> AsyncConnection:
         """The connection, set up; `asked` is how many attempts had begun when the caller came."""
         connection = self._connection
-        if connection is not None and self._asyncpg is not None and self._asyncpg.is_closed():
-            connection = None
+        # On psycopg's listening connection there are notifications to be read; its loop notices the end by itself.
+        if self._asyncpg is not None or self.prepare is None:
+            connection = None if self._driver is not None and is_closed(self._driver) else connection
         if connection is not None and self._settled is self._line.pooled:
             return connection
         if self._refusal is not None and self._refusal[0] > asked:
