@@ -23,7 +23,7 @@ from ..models import Job, JobSpec
 from ..oban import Oban
 from ..options.later import later
 from ..options.unique import Unique
-from ..telemetry import attach, detach, logger
+from ..telemetry import attach, detach
 from ..workers.context import current_job
 from ..workers.job import job
 from .output import print_table
@@ -133,7 +133,7 @@ class Demo:
             version = await connection.scalar(select(func.current_setting("server_version")))
         where = "in a temporary directory" if self._scratch.schema is None else f"in the schema {self._scratch.schema}"
         click.echo(f"On PostgreSQL {version}, {where}, which is removed at the end.")
-        logger.setLevel(logging.ERROR)  # a step prints that a job has failed
+        logging.getLogger("oban_sqla").setLevel(logging.ERROR)  # a step prints that a job has failed
         attach("oban_sqla.cli.demo", EVENTS, lambda _, fields: self._events.put_nowait(fields))
         try:
             first = await self._enqueue()

@@ -16,7 +16,7 @@ import click
 from ..healthcheck import METHODS, HealthApp, as_json, health_app
 from ..insight.health import PATIENCE
 from ..oban import Oban
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 
 EVERYWHERE = "0.0.0.0"
 CLIENT_TIMEOUT = 5.0

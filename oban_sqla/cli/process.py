@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from ..oban import Oban
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 from .health import Address, NodePages, answering
 from .problems import line
 from .supervisor import supervised

@@ -13,17 +13,18 @@ from ..errors import InvalidOption
 from ..models import use_schema
 from ..oban import Oban
 from ..options.queue import Queue
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 from ..workers.cron import by_name
 from ..workers.registry import workers
 from . import logs
-from .database import database_option, engine_for, schema_option
+from .database import database_option, schema_option
+from .engines import Given, on_objects, on_url
 from .health import Address, AddressType
 from .process import run
 from .settings import FILE, Place, Settings, SettingsError, queues_from, settings
 from .settings import queues as queues_of
 from .supervisor import supervise, supervised
-from .target import Loaded, TargetError, load
+from .target import TargetError, load
 
 
 class Queues(click.ParamType[dict[str, Queue]]):
@@ -79,7 +80,7 @@ def start(
     \b
     A module with @job functions; the database comes from the URL:
       oban-sqla start app.jobs --queues default=10,media=5
-    Your AsyncEngine or async_sessionmaker:
+    Your engine or sessionmaker, or one that is asynchronous and one that is not:
       oban-sqla start app.db:Session --queues default=10
     Your Oban, with its queues and options:
       oban-sqla start app.main:oban
@@ -91,15 +92,15 @@ def start(
     options that it was made with: it takes none from the command line, and a file or environment
     that sets one of them to another value is an error.
 
-    A node runs only jobs of workers that MODULE imports; it leaves other jobs to other nodes. With
-    --log-level debug it logs each job that ends, without its arguments.
+    A node runs only jobs of workers that MODULE imports; it leaves other jobs to other nodes. It
+    logs each job that ends, and the exceptions of those that fail, without their arguments.
 
     At the first signal, running jobs have the shutdown grace to finish. Those that have not
     finished by then become available to other nodes, with their attempt given back. At a second
     signal the process exits at once, and other nodes rescue its jobs.
 
     \b
-    Four processes of one node, each with a part of its limits; one that dies is started again:
+    Four processes of one node, each with a part of its limits:
       oban-sqla start app.jobs --queues default=40 --processes 4
     """
     file = settings()
@@ -117,7 +118,7 @@ def start(
     if schema is not None:
         use_schema(schema)
     loaded, title = load_all(targets)
-    if loaded is not None and click.get_current_context().get_parameter_source("url") is _COMMANDLINE:
+    if loaded and click.get_current_context().get_parameter_source("url") is _COMMANDLINE:
         raise click.UsageError(f"--database-url can't be used with {title}, which has its own database")
     own = {"queues": queues, "node": node, "shutdown_grace": shutdown_grace}
     given = {name: value for name, value in own.items() if value is not None}
@@ -125,23 +126,36 @@ def start(
         _refuse_options(loaded, title, given, file)
         oban = loaded
     else:
-        oban = _made(loaded, url, {"queues": {"default": Queue()}, **_options(file), **given})
+        options: dict[str, Any] = {"queues": {"default": Queue()}, **_options(file), **given}
+        engine, makers = on_objects(loaded) if loaded else on_url(url, options["queues"])
+        oban = Oban(engine, sessionmaker=makers, **options)
     if oban.config.queues and not list(workers):
-        if loaded is None:
+        if not loaded:
             raise TargetError(f"{title} registers no workers; name the module with your @job functions")
         logger.warning("no workers are registered, so this node can run no jobs; import their modules in %s", title)
     sys.exit(run(oban, health or file.value("health")))
 
 
-def load_all(targets: Sequence[str]) -> tuple[Loaded, str]:
+def load_all(targets: Sequence[str]) -> tuple[Oban | list[Given], str]:
     """Import all `targets`.
 
-    :returns: the object that one of them names, or None, and what messages call it.
+    :returns: the Oban, or the engines and sessionmakers, that they name, and what messages call them.
     """
-    loaded = [(one, target) for target in targets if (one := load(target)) is not None]
-    if len(loaded) > 1:
-        raise click.UsageError(f"{loaded[0][1]} and {loaded[1][1]}: a process can run only one of them")
-    return loaded[0] if loaded else (None, ", ".join(targets))
+    found = [(one, target) for target in targets if (one := load(target)) is not None]
+    kinds: dict[bool, str] = {}
+    given: list[Given] = []
+    for one, target in found:
+        if isinstance(one, Oban):
+            if len(found) == 1:
+                return one, target
+            other = next(title for _, title in found if title != target)
+            raise click.UsageError(f"{target} and {other}: a process can run only one of them")
+        given.append(one)
+        is_async = isinstance(one, AsyncEngine | async_sessionmaker)
+        if is_async in kinds:
+            raise click.UsageError(f"{kinds[is_async]} and {target}: a process can run only one of them")
+        kinds[is_async] = target
+    return given, ", ".join(title for _, title in found) or ", ".join(targets)
 
 
 def _options(file: Settings) -> dict[str, Any]:
@@ -167,18 +181,6 @@ def _refuse_options(oban: Oban, title: str, given: Iterable[str], file: Settings
                 f"{setting.source}: {title} is an Oban that was made with another value of {name}; "
                 "remove the setting, or start a module"
             )
-
-
-def _made(loaded: AsyncEngine | async_sessionmaker[Any] | None, url: str | None, options: dict[str, Any]) -> Oban:
-    """An Oban on the engine or sessionmaker that was named, or else on the URL."""
-    if isinstance(loaded, async_sessionmaker):
-        bind = loaded.kw.get("bind")
-        if not isinstance(bind, AsyncEngine):
-            raise TargetError(f"the sessionmaker is bound to {bind!r}; expected async_sessionmaker(an AsyncEngine)")
-        return Oban(bind, sessionmaker=loaded, **options)
-    engine = engine_for(url) if loaded is None else loaded
-    # Jobs may ask for a session; what they read stays readable after their commit.
-    return Oban(engine, sessionmaker=async_sessionmaker(engine, expire_on_commit=False), **options)
 
 
 _COMMANDLINE = click.core.ParameterSource.COMMANDLINE

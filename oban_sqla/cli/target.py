@@ -11,15 +11,18 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import click
+from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.orm import sessionmaker
 
 from ..errors import closest
 from ..oban import Oban
+from ..options.sessionmakers import SessionMaker
 
-Loaded = Oban | AsyncEngine | async_sessionmaker[Any] | None
+Loaded = Oban | AsyncEngine | Engine | SessionMaker
+KINDS = (Oban, AsyncEngine, Engine, async_sessionmaker, sessionmaker)
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
 
@@ -28,7 +31,7 @@ class TargetError(click.ClickException):
     """The module, or what is named in it, can't be used."""
 
 
-def load(target: str) -> Loaded:
+def load(target: str) -> Loaded | None:
     """Import what `target` names, the current directory included, and return the object behind the colon.
 
     :returns: an Oban, an engine or a sessionmaker; None for a plain module.
@@ -117,9 +120,8 @@ def _attribute(module: ModuleType, path: str) -> Loaded:
         loaded = getattr(loaded, name)
     if isinstance(loaded, ModuleType):
         raise TargetError(f"{module.__name__}:{path} is a module; write {loaded.__name__}")
-    if isinstance(loaded, Oban | AsyncEngine | async_sessionmaker):
+    if isinstance(loaded, KINDS):
         return loaded  # pyright: ignore[reportUnknownVariableType]
     raise TargetError(
-        f"{module.__name__}:{path}: expected an Oban, an AsyncEngine or an async_sessionmaker, "
-        f"got {type(loaded).__name__}"
+        f"{module.__name__}:{path}: expected an Oban, an engine or a sessionmaker, got {type(loaded).__name__}"
     )

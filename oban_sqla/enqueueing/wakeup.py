@@ -22,7 +22,7 @@ from ..models.kind import Kind
 from ..statements.identify import Identity, identify, schema_of
 from ..statements.notify import notify
 from ..statements.wire import INSERTED, STAGED, channel
-from ..telemetry import logger
+from ..telemetry import queue_logger as logger
 from ..types import JobState
 
 Notify = Literal["auto", "transaction", "off"]

@@ -34,6 +34,8 @@ class ChildError(ObanError):
         self.kind = kind
         self.message = message
         self.trace = trace
+        if trace:  # for whoever formats it: the traceback of this process says nothing
+            self.add_note(trace.rstrip())
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,10 @@ from sqlalchemy.pool import NullPool
 from ..enqueueing.wakeup import Notify, serve
 from ..errors import InvalidOption
 from ..models.base import use_schema
-from ..runtime.config import SessionMaker
+from ..options.sessionmakers import SessionMaker
 from ..runtime.verdict import Stop
 from ..statements.identify import Identity
+from ..telemetry import JobFilter
 from ..workers import context
 from ..workers.registry import workers
 from . import wire
@@ -42,10 +43,11 @@ class Home:
         """Held to write a frame whole."""
         self._runner = asyncio.Runner()
         """One event loop for the child's life, because an engine belongs to its loop."""
-        self._maker: SessionMaker | None = None
-        """The sessionmaker. Written by `_sessionmaker`."""
-        self._performer = Performer(driver=self._runner.run, maker=self._sessionmaker, traced=attached)
+        self._makers: list[SessionMaker] = []
+        """The sessionmakers. Written by `_sessionmakers`."""
+        self._performer = Performer(driver=self._runner.run, makers=self._sessionmakers, traced=attached)
         self._handler = _Forwarding(self)
+        self._handler.addFilter(JobFilter())
 
     def prepare(self) -> None:
         """Take over what has to stand before the program's modules are imported."""
@@ -104,10 +106,10 @@ class Home:
         except (OSError, ValueError, IndexError):
             return 0
 
-    def _sessionmaker(self, kind: type) -> SessionMaker | None:
-        if self._maker is None and self._setup["sessions"] is not None:
-            self._maker = load_sessionmaker(self._setup["sessions"])
-        return self._maker
+    def _sessionmakers(self) -> list[SessionMaker]:
+        if not self._makers:
+            self._makers = [load_sessionmaker(name) for name in self._setup["sessions"]]
+        return self._makers
 
 
 class _Node:

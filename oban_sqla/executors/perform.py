@@ -7,13 +7,13 @@ import contextlib
 import importlib
 import threading
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 from ..errors import InvalidOption
+from ..options.sessionmakers import SessionMaker
 from ..runtime.acks import Ack
-from ..runtime.config import SessionMaker
 from ..runtime.executors.call import Call, Raised
 from ..runtime.executors.executor import Executor
 from ..runtime.executors.inline import Inline
@@ -47,7 +47,7 @@ class Performer:
     """Runs calls that a node has sent here, one at a time.
 
     :param driver: runs a coroutine; it may use one event loop again and again.
-    :param maker: makes the sessions of jobs that ask for one; None where there is none.
+    :param makers: gives the sessionmakers for jobs that ask for a session. Default: there are none.
     :param traced: makes what it is given the current trace. Default: nothing does.
     """
 
@@ -55,12 +55,12 @@ class Performer:
         self,
         *,
         driver: Driver,
-        maker: Callable[[type], SessionMaker | None] = lambda kind: None,
+        makers: Callable[[], Sequence[SessionMaker]] = lambda: (),
         traced: Callable[[dict[str, str]], AbstractContextManager[object]] = lambda trace: contextlib.nullcontext(),
     ) -> None:
         # Given, and never written again.
         self._driver = driver
-        self._maker = maker
+        self._makers = makers
         self._traced = traced
         # The run that is under way, with its event loop if it has one. Written by perform(), read by stop().
         self._run: Run | None = None
@@ -95,8 +95,7 @@ class Performer:
 
     def _carry_out(self, row: Row, worker: Worker) -> bytes:
         call = Call(worker, row)
-        kind = next(iter(call.asked.values()), None)
-        sessions = Sessions(maker=None if kind is None else self._maker(kind), blocking=_at_once)
+        sessions = Sessions(makers=self._makers() if call.asked else (), blocking=_at_once)
         place: Executor = _OnLoop() if worker.is_async else _Here()
         run = Run(row=row, executors={worker.executor: place}, sessions=sessions)
         with self._lock:

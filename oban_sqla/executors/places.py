@@ -13,7 +13,7 @@ from .child import Child
 from .errand import module_of
 from .pool import Pool, usable_processors
 from .remote import InChildren, Outside, Settled, relay
-from .setup import PROCESS, process_workers, sessionmaker_name, setup
+from .setup import PROCESS, process_workers, sessionmaker_names, setup
 
 
 class Places:
@@ -77,7 +77,7 @@ class Places:
 
     def _setup(self) -> dict[str, Any]:
         known = process_workers(self._config.queues)
-        sessions = sessionmaker_name(self._config.sessionmaker, self._config.processes.sessionmaker, known)
+        sessions = sessionmaker_names(self._config.sessionmaker, self._config.processes.sessionmaker, known)
         return setup(known, sessions, self._identity, self._schema)
 
     def _heard(self, child: Child, kind: int, fields: dict[str, Any]) -> None:

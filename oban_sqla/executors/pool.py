@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import ObanError
 from ..options.processes import Processes
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 from .child import Child, Heard, supervise
 
 FIRST_PAUSE = 1.0

@@ -6,7 +6,7 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from sqlalchemy.ext.asyncio import async_sessionmaker
@@ -14,7 +14,7 @@ from sqlalchemy.orm import sessionmaker
 
 from ..errors import InvalidOption
 from ..models.base import metadata
-from ..runtime.config import SessionMaker
+from ..options.sessionmakers import SessionMaker, maker_for
 from ..statements.identify import Identity
 from ..workers.registry import workers
 from ..workers.worker import Worker
@@ -33,11 +33,11 @@ def process_workers(queues: Container[str]) -> list[Worker]:
     return [worker for worker in found.values() if worker.spec_defaults.get("queue", "default") in queues]
 
 
-def setup(of: Iterable[Worker], sessions: str | None, identity: Identity, schema: str | None) -> dict[str, Any]:
+def setup(of: Iterable[Worker], sessions: Sequence[str], identity: Identity, schema: str | None) -> dict[str, Any]:
     """What a child is told first.
 
     :param of: the workers that it has to know.
-    :param sessions: ``"module:name"`` of the sessionmaker; None where no worker asks for a session.
+    :param sessions: ``"module:name"`` of each sessionmaker; none where no worker asks for a session.
     :param identity: of the database that its node serves.
     :param schema: where the tables live.
     :raises InvalidOption: for a worker that no other process can import.
@@ -53,7 +53,7 @@ def setup(of: Iterable[Worker], sessions: str | None, identity: Identity, schema
         "main": main,
         "modules": sorted({module_of(worker) for worker in known if not _is_in_main(worker)}),
         "workers": {worker.name: worker.origin for worker in known},
-        "sessions": sessions,
+        "sessions": list(sessions),
         "identity": list(identity),
         "schema": schema,
         "default_schema": metadata.schema,
@@ -61,25 +61,29 @@ def setup(of: Iterable[Worker], sessions: str | None, identity: Identity, schema
     }
 
 
-def sessionmaker_name(maker: SessionMaker | None, given: str | None, of: Iterable[Worker]) -> str | None:
-    """By which name a child finds the sessionmaker.
+def sessionmaker_names(makers: Sequence[SessionMaker], given: str | None, of: Iterable[Worker]) -> list[str]:
+    """By which names a child finds the sessionmakers that its workers need.
 
-    :param maker: what the runtime has.
+    :param makers: what the runtime has.
     :param given: ``Processes(sessionmaker=…)``.
     :param of: the workers that run in children.
     :raises InvalidOption: when a worker asks for a session, and there is no such name.
     """
-    asking = [worker.name for worker in of if worker.asks_for_session]
-    if not asking:
-        return None
+    asking = {kind: worker.name for worker in of if (kind := worker.session_kind) is not None}
     if given is not None:
-        return given
-    if maker is not None and (found := _attribute_that_is(maker)) is not None:
-        return found
-    raise InvalidOption(
-        f"the process worker {asking[0]!r} asks for a session, and a child process can't find the sessionmaker by "
-        'name; give it as Processes(sessionmaker="module:name"), or make Oban(sessionmaker=…) an attribute of a module'
-    )
+        return [given] if asking else []
+    names: list[str] = []
+    for kind, name in asking.items():
+        maker = maker_for(kind, makers)
+        found = None if maker is None else _attribute_that_is(maker)
+        if found is None:
+            raise InvalidOption(
+                f"the process worker {name!r} asks for a session, and a child process can't find the sessionmaker by "
+                'name; give it as Processes(sessionmaker="module:name"), or make Oban(sessionmaker=…) an attribute of '
+                "a module"
+            )
+        names.append(found)
+    return names
 
 
 def load_sessionmaker(name: str) -> SessionMaker:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from ..errors import InvalidOption
 
@@ -28,6 +30,21 @@ class Queue:
             raise InvalidOption(f"Queue: limit must be a number of jobs from 1 to 10,000, got {self.limit!r}")
         if not isinstance(self.prefetch, int) or isinstance(self.prefetch, bool) or not 0 <= self.prefetch <= 10_000:
             raise InvalidOption(f"Queue: prefetch must be a number of jobs from 0 to 10,000, got {self.prefetch!r}")
+
+
+def checked_queues(given: object) -> dict[str, Queue]:
+    """What a user gave as ``queues=``.
+
+    :raises InvalidOption: for anything but a mapping of names to limits or queues.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidOption(
+            f'queues: expected names with their limits, such as {{"default": 10}} or {{"default": Queue(…)}}, got '
+            f"{given!r}"
+        )
+    return {str(name): as_queue(name, of) for name, of in cast(Mapping[object, object], given).items()}
 
 
 def as_queue(name: object, given: object) -> Queue:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import Any
 
 from .. import telemetry
 from ..errors import Fenced
@@ -18,7 +19,7 @@ from ..options.backoff import default_backoff
 from ..options.payload import storable
 from ..statements.ack import acknowledge, complete, still_ours
 from ..statements.statement import Statement
-from ..telemetry import logger
+from ..telemetry import job_logger as logger
 from .batches import Size
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
@@ -215,7 +216,7 @@ class Acks(Loop):
                 continue
             if id(ack) not in self._doubtful:  # else it was most likely written by the statement that went unheard
                 error = Fenced(f"job {ack.id}, attempt {ack.attempt}: it was given to another run; nothing was written")
-                logger.warning("%s", error)
+                logger.warning("%s", error, extra=_extra(ack))
                 telemetry.execute("oban.fenced", job_id=ack.id, attempt=ack.attempt, queue=ack.queue)
             self._settle(ack)
 
@@ -266,3 +267,8 @@ def parameters(statement: Statement, acks: Sequence[Ack]) -> dict[str, object]:
             "meta": [ack.meta for ack in acks],
         }
     return parameters
+
+
+def _extra(ack: Ack) -> dict[str, Any]:
+    """What records about the job of `ack` have besides their text."""
+    return {"job_id": ack.id, "queue": ack.queue, "attempt": ack.attempt}

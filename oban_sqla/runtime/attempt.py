@@ -30,9 +30,10 @@ class Attempt(Run):
     :param sessions: opens and ends the session of a job that asks for one and runs here.
     :param hooks: run around it, outside the worker's own.
     :param remotes: where it may run outside this process, by the name that its worker asks for.
+    :param log_exceptions: whether the log has what the job raised, with its traceback, or only its type.
     """
 
-    __slots__ = ("_hooks", "_places", "_remotes", "begun", "started", "unknown")
+    __slots__ = ("_hooks", "_log_exceptions", "_places", "_remotes", "begun", "started", "unknown")
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class Attempt(Run):
         sessions: Sessions,
         hooks: tuple[object, ...] = (),
         remotes: Remotes = NO_REMOTES,
+        log_exceptions: bool = True,
     ) -> None:
         super().__init__(row=row, executors=executors, sessions=sessions)
         # Whether it ended because this process does not know the worker: written by run().
@@ -54,6 +56,7 @@ class Attempt(Run):
         self._places = 0
         # Given, and never written again.
         self._hooks = hooks
+        self._log_exceptions = log_exceptions
         self._remotes = remotes
 
     @property
@@ -116,7 +119,7 @@ class Attempt(Run):
         if around is not None:
             await around.after(row.job, state, error)
         if self.begun:
-            report_end(row, state, error, self.started)
+            report_end(row, ack, error, self.started, self._log_exceptions)
         return ack, error
 
     async def _run_remotely(self, call: Call, remote: Remote) -> tuple[Ack | None, BaseException | None]:

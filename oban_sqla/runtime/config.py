@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
 from sqlalchemy import Engine
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..enqueueing.wakeup import Notify
 from ..errors import InvalidOption, UnsupportedDatabase
@@ -16,12 +15,11 @@ from ..options.duration import seconds
 from ..options.heartbeat import Heartbeat
 from ..options.processes import Processes
 from ..options.prune import Prune
-from ..options.queue import Queue, as_queue
+from ..options.queue import Queue, checked_queues
+from ..options.sessionmakers import SessionMaker, checked_makers
 from ..workers.cron import Cron, by_name
 from ..workers.hooks import checked_hooks
 from .share import Share, default_node, share
-
-SessionMaker = async_sessionmaker[Any] | sessionmaker[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +30,7 @@ class Config:
     """
 
     queues: Mapping[str, Queue] = field(default_factory=dict[str, Queue])
-    sessionmaker: SessionMaker | None = None
+    sessionmaker: tuple[SessionMaker, ...] = ()
     name: str = "Oban"
     node: str = ""
     notify: Notify = "auto"
@@ -45,6 +43,7 @@ class Config:
     crontab: tuple[Cron, ...] = ()
     hooks: tuple[object, ...] = ()
     start_timeout: float = 10.0
+    log_exceptions: bool = True
     processes: Processes = field(default_factory=Processes)
     executors: Mapping[str, Any] = field(default_factory=dict[str, Any])
     share: Share = field(default_factory=share)
@@ -65,7 +64,8 @@ class Config:
             node = share().node or default_node()
         options["hooks"] = checked_hooks(options.get("hooks"), "Oban")
         options["crontab"] = tuple(crontab or ())
-        named = {name: as_queue(name, given) for name, given in (queues or {}).items()}
+        options["sessionmaker"] = checked_makers(options.get("sessionmaker"))
+        named = checked_queues(queues)
         return cls(queues=named, node=node, **options)
 
     def __post_init__(self) -> None:
@@ -92,13 +92,12 @@ class Config:
             if not isinstance(cron, Cron):
                 raise InvalidOption(f"Oban: crontab must be a list of Cron(…), got {cron!r} in it")
         by_name((), self.crontab)
+        if not isinstance(cast(object, self.log_exceptions), bool):
+            raise InvalidOption(f"Oban: log_exceptions must be True or False, got {self.log_exceptions!r}")
         processes: object = self.processes
         if not isinstance(processes, Processes):
             raise InvalidOption(f"Oban: processes=Processes(…) expected, got {processes!r}")
         _check_executors(self.executors)
-        maker: object = self.sessionmaker
-        if maker is not None and not isinstance(maker, async_sessionmaker | sessionmaker):
-            raise InvalidOption(f"Oban: sessionmaker must be an async_sessionmaker or a sessionmaker, got {maker!r}")
 
 
 def _check_executors(given: object) -> None:

@@ -20,7 +20,7 @@ from ..options.queue import Queue
 from ..statements.control import ask, orders
 from ..statements.roster import members
 from ..statements.wire import FOREIGN, ident
-from ..telemetry import logger
+from ..telemetry import queue_logger as logger
 from .config import Config
 from .lanes.lane import Lane
 from .loop import Loop

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 from ..options.heartbeat import Heartbeat
 from ..statements.cluster import beat, claim, lock_key, retire
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
 from .loop import Loop

@@ -8,7 +8,7 @@ import random
 from abc import ABC, abstractmethod
 from contextvars import Context, copy_context
 
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 
 FIRST_RETRY = 0.1
 LONGEST_RETRY = 3.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..statements.ping import ping
 from ..statements.wire import unpacked
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 from .lanes.lane import Lane
 from .loop import Loop
 

@@ -285,5 +285,7 @@ class Producer(Loop):
         self._fetched = bool(doubts)
         self._reconcile_at = doubts or [now + RECONCILE_EVERY]
         if rows:
-            telemetry.logger.warning("%s: gave back %d jobs of a fetch whose answer was lost", self.name, len(rows))
+            telemetry.queue_logger.warning(
+                "%s: gave back %d jobs of a fetch whose answer was lost", self.name, len(rows)
+            )
             self._fetcher.start_over()

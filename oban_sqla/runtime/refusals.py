@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from ..telemetry import logger
+from ..telemetry import job_logger as logger
 from .lanes.failure import StatementFailed
 
 OUT_FOR = 60.0

@@ -2,42 +2,65 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
 from .. import telemetry
 from ..errors import Fenced
+from ..options.payload import storable
+from ..telemetry import job_logger as logger
 from ..workers.outcomes import Outcome
+from .acks import Ack
 from .row import Row
+from .traceback_text import traceback_text
 
 FENCED = "fenced"
 """The state that telemetry and hooks get for a run whose job had been given to another one. Not a state of a job."""
 
+LONGEST_TRACEBACK = 20_000
+"""Characters of a traceback in the log; of a longer one the beginning and the end are logged."""
+
+_ENDS = {
+    "completed": "completed in",
+    "available": "was given back after",
+    "scheduled": "is scheduled again, after",
+    "cancelled": "was cancelled after",
+    "discarded": "was discarded after",
+}
+
 
 def report_start(row: Row) -> None:
     """A run of the job begins."""
+    if logger.isEnabledFor(logging.DEBUG):
+        logger.debug("job %d (%s) starts attempt %d", row.id, row.worker, row.attempt, extra=row.log_extra)
     if telemetry.listened("oban.job.start"):
         telemetry.execute("oban.job.start", **_fields(row))
 
 
-def report_end(row: Row, state: str, error: BaseException | None, started: float) -> None:
+def report_end(row: Row, ack: Ack | None, error: BaseException | None, started: float, log_exceptions: bool) -> None:
     """A run of the job has ended.
 
-    :param state: what became of the job, or :data:`FENCED`.
+    :param ack: what became of the job; None when it had been given to another run.
     :param error: what the verdict was found on; None for a run that ended well.
     :param started: when the run began, in monotonic seconds.
+    :param log_exceptions: whether the log has the exception, with its traceback, or only its type.
     """
+    state = FENCED if ack is None else ack.state
+    duration = time.monotonic() - started
     failed = error is not None and state in ("retryable", "discarded") and not isinstance(error, Outcome)
-    if failed:
-        telemetry.logger.warning(
-            "job %d (%s) failed in attempt %d of %d and is %s",
-            row.id, row.worker, row.attempt, row.max_attempts, state,
-        )  # fmt: skip
+    if failed and ack is not None and error is not None:
+        _log_failure(row, ack, error, log_exceptions)
+    elif state in _ENDS:
+        level = logging.ERROR if state == "discarded" else logging.INFO
+        if logger.isEnabledFor(level):
+            text = "job %d (%s) %s %.0f ms"
+            logger.log(level, text, row.id, row.worker, _ENDS[state], duration * 1000, extra=row.log_extra)
     event = "oban.job.exception" if failed else "oban.job.stop"
     if telemetry.listened(event):
         fields = _fields(row) | {
             "state": state,
-            "duration": time.monotonic() - started,
+            "duration": duration,
             "queue_time": (row.attempted_at - row.scheduled_at).total_seconds(),
         }
         telemetry.execute(event, **fields, **({"error": error} if failed else {}))
@@ -45,8 +68,23 @@ def report_end(row: Row, state: str, error: BaseException | None, started: float
 
 def report_fenced(row: Row, error: Fenced) -> None:
     """A run ended after its job had been given to another one."""
-    telemetry.logger.warning("%s", error)
+    logger.warning("%s", error, extra=row.log_extra)
     telemetry.execute("oban.fenced", job_id=row.id, attempt=row.attempt, queue=row.queue)
+
+
+def _log_failure(row: Row, ack: Ack, error: BaseException, log_exceptions: bool) -> None:
+    level = logging.ERROR if ack.state == "discarded" else logging.WARNING
+    if not logger.isEnabledFor(level):
+        return
+    again = "" if ack.delay is None else f", again in {ack.delay:.0f} s"
+    values = (row.id, row.worker, row.attempt, row.max_attempts, ack.state, again, type(error).__name__)
+    text = "job %d (%s) failed in attempt %d of %d and is %s%s: %s"
+    exc_info = (type(error), error, error.__traceback__) if log_exceptions else None
+    record = logger.makeRecord(logger.name, level, __file__, 0, text, values, exc_info, extra=row.log_extra)
+    if log_exceptions:
+        # Formatted here: from the job's own code on, and bounded, because handlers would write every character.
+        record.exc_text = storable(traceback_text(error), LONGEST_TRACEBACK)
+    logger.handle(record)
 
 
 def _fields(row: Row) -> dict[str, Any]:

@@ -54,6 +54,11 @@ class Row(Fetched):
         return self._job
 
     @property
+    def log_extra(self) -> dict[str, Any]:
+        """What records about the job have besides their text."""
+        return {"job_id": self.id, "worker": self.worker, "queue": self.queue, "attempt": self.attempt}
+
+    @property
     def has_record(self) -> bool:
         """Whether an earlier run has recorded a value."""
         return self.meta != "{}" and '"recorded": true' in self.meta and self.meta_object.get("recorded") is True

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import Fenced
 from ..models import Job
-from ..telemetry import logger
+from ..telemetry import job_logger as logger
 from .acks import Ack
 from .executors.call import Call, Raised, Result, Returned
 from .executors.executor import Executors
@@ -114,4 +114,5 @@ class Run:
         try:
             await self._sessions.close(session)
         except Exception as error:  # the verdict stands, whatever becomes of the connection
-            logger.warning("job %d: closing its session failed: %s", self.row.id, type(error).__name__)
+            row = self.row
+            logger.warning("job %d: closing its session failed: %s", row.id, type(error).__name__, extra=row.log_extra)

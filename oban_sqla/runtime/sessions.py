@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import Connection, event, func, select
@@ -18,9 +18,9 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from ..enqueueing.writer import FOR_WRITING
 from ..errors import Fenced, InvalidOption, ObanError
+from ..options.sessionmakers import SessionMaker, maker_for, what_makes
 from ..statements.ack import acknowledge, complete, still_ours, wait_for
 from .acks import Ack, parameters
-from .config import SessionMaker
 
 Blocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 """Calls a function where it may block, and waits for its end whatever happens."""
@@ -31,27 +31,27 @@ _IN_JOB, _BEGUN, _CLOSED = "oban_sqla.job", "oban_sqla.begun", "oban_sqla.closed
 class Sessions:
     """Opens sessions for jobs, and ends them by the verdict on the job.
 
-    :param maker: what the user gave as ``Oban(sessionmaker=…)``.
+    :param makers: the sessionmakers of the runtime.
     :param blocking: where a plain ``Session`` commits and closes.
     """
 
-    def __init__(self, *, maker: SessionMaker | None, blocking: Blocking) -> None:
+    def __init__(self, *, makers: Sequence[SessionMaker], blocking: Blocking) -> None:
         # Given, and never written again.
-        self._maker = maker
+        self._makers = makers
         self._blocking = blocking
 
     async def open(self, kind: type) -> AsyncSession | Session:
-        """A session of `kind` (``AsyncSession`` or ``Session``), whose ``commit()`` raises while the job has it.
+        """A session of `kind`, whose ``commit()`` raises while the job has it.
 
         :raises InvalidOption: when the runtime has no sessionmaker of that kind.
         """
-        session = None if self._maker is None else self._maker()
-        if not isinstance(session, kind):
-            expected = "async_sessionmaker" if issubclass(kind, AsyncSession) else "sessionmaker"
+        maker = maker_for(kind, self._makers)
+        if maker is None:
             raise InvalidOption(
-                f"the job asks for a {kind.__name__}, but the runtime has {self._maker!r}; "
-                f"give it one: Oban(engine, sessionmaker={expected}(…))"
+                f"the job asks for a session of the kind {kind.__name__}, and no sessionmaker makes one; "
+                f"give it one: Oban(engine, sessionmaker={what_makes(kind)})"
             )
+        session = maker()
         assert isinstance(session, AsyncSession | Session)
         refuse_commit(session)
         return session

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
-import traceback
 from dataclasses import replace
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, TypeAlias
@@ -22,6 +21,7 @@ from ..workers.worker import Worker
 from .acks import Ack, error_entry, failure
 from .executors.call import ENDS_PROCESS, Raised, Result, Returned
 from .row import Row
+from .traceback_text import traceback_text
 
 FIRST_UNKNOWN_DELAY = 5.0
 LONGEST_UNKNOWN_DELAY = 300.0
@@ -161,14 +161,14 @@ def _decided(row: Row, worker: Worker, outcome: Outcome) -> Verdict:
 
 
 def _failed(row: Row, worker: Worker, error: BaseException) -> Verdict:
-    message = _format(error)
+    message = traceback_text(error)
     try:
         delay = worker.delay_for(lambda: row.job, row.attempt, row.max_attempts)
     except ENDS_PROCESS:
         raise
     except BaseException as broken:  # SystemExit and CancelledError, too
         delay = None
-        message += f"\n\nThe worker's backoff raised too, so the default one is used:\n{_format(broken)}"
+        message += f"\n\nThe worker's backoff raised too, so the default one is used:\n{traceback_text(broken)}"
     return failure(_ack(row), message, delay), error
 
 
@@ -199,14 +199,3 @@ def _count(row: Row, key: str) -> int:
 def _timeout(worker: Worker) -> JobTimeout:
     limit = "" if worker.timeout is None else f" of {worker.timeout:g} s"  # a class may say another for each job
     return JobTimeout(f"{worker.name}: ran longer than its timeout{limit}")
-
-
-def _format(error: BaseException) -> str:
-    """The traceback as text, from the job's own code on; always some text, whatever the exception does."""
-    try:
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None and "oban_sqla" in trace.tb_frame.f_code.co_filename:
-            trace = trace.tb_next
-        return "".join(traceback.format_exception(type(error), error, trace)).rstrip()
-    except BaseException as broken:
-        return f"{type(error).__name__} (its traceback could not be formatted: {type(broken).__name__})"

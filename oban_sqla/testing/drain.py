@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -43,7 +43,7 @@ def drain(
     with_recursion: bool = True,
     with_safety: bool = True,
     limit: int | None = None,
-) -> Awaitable[Counter[str]]: ...
+) -> Awaitable[Drained]: ...
 @overload
 def drain(
     session: SomeSession,
@@ -53,7 +53,7 @@ def drain(
     with_recursion: bool = True,
     with_safety: bool = True,
     limit: int | None = None,
-) -> Counter[str]: ...
+) -> Drained: ...
 def drain(
     session: AnySession,
     queue: str | Collection[str] | None = None,
@@ -86,7 +86,9 @@ def drain(
         raised here too, and no further job runs; :class:`UnknownWorker` as well.
     :param limit: the maximum number of jobs to run. Default: no limit; jobs that enqueue each other never end then.
     :returns: the number of jobs per resulting state, a ``Counter``: a state without jobs counts 0. A snoozed job counts
-        as scheduled, and so does a job of a worker that this process doesn't know.
+        as scheduled, and so does a job of a worker that this process doesn't know. Its ``errors`` are the exceptions of
+        the jobs that failed; they are part of its ``repr``, so that a failing ``assert`` shows them, and are logged
+        with their tracebacks.
     :raises InvalidOption: for a session or time of another type, or if a job needs an ``AsyncSession`` and the test
         has a ``Session``.
     :raises ObanError: if a coroutine has to run for a ``Session`` while an event loop runs in this thread, or if a
@@ -98,6 +100,21 @@ def drain(
     """
     chosen = Choice(queues=_queues(queue), until=_until(with_scheduled))
     return in_session(session, "drain", _drain, chosen, with_recursion, with_safety, limit)
+
+
+class Drained(Counter[str]):
+    """What :func:`drain` returns: the number of jobs per resulting state.
+
+    :ivar errors: what the jobs that failed have raised, in the order in which they ran.
+    """
+
+    def __init__(self, counts: Mapping[str, int] | None = None) -> None:
+        super().__init__(counts)
+        self.errors: list[BaseException] = []
+
+    def __repr__(self) -> str:
+        errors = f", errors={self.errors!r}" if self.errors else ""
+        return f"{type(self).__name__}({dict(self)!r}{errors})"
 
 
 @dataclass(slots=True)
@@ -121,7 +138,7 @@ class Drainer:
     """
 
     def __init__(self, session: Session, with_safety: bool) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts = Drained()
         self.ran: list[int] = []
         self._session = session
         self._with_safety = with_safety
@@ -180,7 +197,9 @@ class Drainer:
                 savepoint.end(keep=True)
                 return
             except DBAPIError:  # the job has hidden an error of the database, which has spoilt its work
-                telemetry.logger.warning("job %d left the transaction in an error; it was rolled back", trial.row.id)
+                telemetry.job_logger.warning(
+                    "job %d left the transaction in an error; it was rolled back", trial.row.id
+                )
         savepoint.end(keep=False)
         self._acknowledge(ack)
 
@@ -189,7 +208,7 @@ class Drainer:
             return
         statement = complete if ack.is_plain else acknowledge
         if not statement.execute(connection_of(self._session), **parameters(statement, [ack])).all():
-            telemetry.logger.warning("job %d, attempt %d: it was changed while it ran", ack.id, ack.attempt)
+            telemetry.job_logger.warning("job %d, attempt %d: it was changed while it ran", ack.id, ack.attempt)
             telemetry.execute("oban.fenced", job_id=ack.id, attempt=ack.attempt, queue=ack.queue)
 
     def _raise_unless_safe(self, trial: Trial) -> None:
@@ -197,14 +216,14 @@ class Drainer:
             message = f"no worker named {trial.row.worker!r} is registered in this process; import its module"
             if not self._with_safety:
                 raise UnknownWorker(message)
-            telemetry.logger.warning("job %d was given back: %s", trial.row.id, message)
-        if trial.error is not None and not isinstance(trial.error, Outcome) and not self._with_safety:
-            raise trial.error
+            telemetry.job_logger.warning("job %d was given back: %s", trial.row.id, message)
+        if trial.error is not None and not isinstance(trial.error, Outcome):
+            self.counts.errors.append(trial.error)
+            if not self._with_safety:
+                raise trial.error
 
 
-def _drain(
-    session: Session, chosen: Choice, with_recursion: bool, with_safety: bool, limit: int | None
-) -> Counter[str]:
+def _drain(session: Session, chosen: Choice, with_recursion: bool, with_safety: bool, limit: int | None) -> Drained:
     session.flush()
     drainer = Drainer(session, with_safety)
     if not with_recursion:

@@ -52,7 +52,7 @@ class Joined(Sessions):
     """
 
     def __init__(self, session: Session) -> None:
-        super().__init__(maker=None, blocking=Inline().do)
+        super().__init__(makers=(), blocking=Inline().do)
         self._session = session
         self.refused: InvalidOption | None = None
         """Why a job could not have the session that it asked for: the test's mistake, not the job's."""
@@ -101,7 +101,7 @@ class Given(Sessions):
     """
 
     def __init__(self, session: AsyncSession | Session | None) -> None:
-        super().__init__(maker=None, blocking=Inline().do)
+        super().__init__(makers=(), blocking=Inline().do)
         self._session = session
         self._savepoint: Savepoint | None = None
 

@@ -25,7 +25,7 @@ from ..errors import InvalidArgs, InvalidOption, closest
 from ..models import JobSpec
 from ..models.kind import OPTIONS as SPEC_OPTIONS
 from ..options.later import has_later
-from .injection import is_injectable, marked
+from .injection import is_injectable, is_session, marked
 from .ordering import in_order
 from .roundtrip import Parameter, Travel, difference, refuse_foreign
 
@@ -186,7 +186,7 @@ class Arguments:
     def injected(self) -> dict[str, type]:
         """The parameters that the runtime fills in, with the type that each asks for. They are not part of the args.
 
-        :raises InvalidOption: for one that is marked and of a type that the runtime does not have.
+        :raises InvalidOption: for one that is marked and of a type that the runtime does not have, or a second session.
         """
         wanted: dict[str, type] = {}
         for name, hint in self._hints.items():
@@ -198,6 +198,12 @@ class Arguments:
                     f"{self._name}: {name} = injected(): expected a parameter annotated Job, AsyncSession or Session, "
                     f"or a subclass of these sessions, got {inspect.formatannotation(hint)}"
                 )
+        sessions = [name for name, kind in wanted.items() if is_session(kind)]
+        if len(sessions) > 1:
+            raise InvalidOption(
+                f"{self._name}: {' and '.join(sessions)} are sessions, and a job has one, whose commit completes it; "
+                "ask for one of them"
+            )
         return wanted
 
     def check_early(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Protocol
 
+from .. import telemetry
 from ..errors import NotInJob
 from ..models import Job
 
@@ -21,7 +22,7 @@ class Running(Protocol):
 in_child = False
 """Whether this process is a child of a node. Written once, when a child starts."""
 
-running: ContextVar[Running] = ContextVar("oban_sqla_running")
+running: ContextVar[Running] = telemetry.running
 
 
 def current_job() -> Job:

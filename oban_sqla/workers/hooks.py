@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from ..errors import InvalidOption
 from ..models import Job
-from ..telemetry import logger
+from ..telemetry import job_logger as logger
 from .closing import current, passes
 
 METHODS = ("before", "after")
@@ -81,7 +81,7 @@ class Around:
             except BaseException as raised:  # also the cancellation of a run that is over: its ack must not be lost
                 if passes(raised, task):
                     raise
-                logger.exception("the hook %r raised after job %d", hook, job.id)
+                logger.exception("the hook %r raised after job %d", hook, job.id, extra=_extra(job))
 
 
 def checked_hooks(given: object, what: str) -> tuple[object, ...]:
@@ -104,6 +104,10 @@ def checked_hooks(given: object, what: str) -> tuple[object, ...]:
                 f"{what}: a hook must have a method before(job) or after(job, state, error), got {hook!r}"
             )
     return hooks
+
+
+def _extra(job: Job) -> dict[str, Any]:
+    return {"job_id": job.id, "worker": job.worker, "queue": job.queue, "attempt": job.attempt}
 
 
 async def _call(hook: object, method: str, *args: Any) -> None:

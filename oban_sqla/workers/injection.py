@@ -36,7 +36,12 @@ def injected() -> Any:
 
 def is_injectable(kind: object) -> bool:
     """Whether the runtime can fill in a parameter of this type."""
-    return kind is Job or (isinstance(kind, type) and issubclass(kind, AsyncSession | Session))
+    return kind is Job or is_session(kind)
+
+
+def is_session(kind: object) -> bool:
+    """Whether it is the class of a session."""
+    return isinstance(kind, type) and issubclass(kind, AsyncSession | Session)
 
 
 def marked(fn: Callable[..., Any]) -> list[str]:

@@ -78,10 +78,10 @@ class Worker:
         return self.coroutine or self.executor == "async"
 
     @property
-    def asks_for_session(self) -> bool:
-        """Whether the runtime opens a session for it."""
+    def session_kind(self) -> type | None:
+        """The class of the session that the runtime opens for it; None if it asks for none."""
         injected = {} if self.arguments is None else self.arguments.injected
-        return any(issubclass(kind, AsyncSession | Session) for kind in injected.values())
+        return next((kind for kind in injected.values() if issubclass(kind, AsyncSession | Session)), None)
 
     @property
     def spec_defaults(self) -> Mapping[str, Any]:

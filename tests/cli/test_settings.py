@@ -117,6 +117,7 @@ def test_each_source_goes_before_the_one_before_it() -> None:
         ("OBAN_LIFELINE_INTERVAL", "2", 2.0),
         ("OBAN_POLL_INTERVAL", "0.5", 0.5),
         ("OBAN_START_TIMEOUT", "60", 60.0),
+        ("OBAN_LOG_EXCEPTIONS", "false", False),
         ("OBAN_LOG_LEVEL", "debug", "debug"),
         ("OBAN_SCHEMA", "jobs", "jobs"),
         ("OBAN_MODULE", "app.jobs, app.mail", ("app.jobs", "app.mail")),
@@ -213,6 +214,7 @@ def test_what_can_t_be_is_refused_with_its_place(text: str, said: str) -> None:
         ("OBAN_LEADER_TTL", "nan", "OBAN_LEADER_TTL: Oban(leader_ttl): expected seconds (0 or more)"),
         ("OBAN_QUEUES", "a=0", "OBAN_QUEUES: queue 'a': expected a limit from 1 to 10,000 jobs, got '0'"),
         ("OBAN_NOTIFY", "loud", "OBAN_NOTIFY: notify must be"),
+        ("OBAN_LOG_EXCEPTIONS", "no", "OBAN_LOG_EXCEPTIONS: expected true or false, got 'no'"),
     ],
 )
 def test_what_can_t_be_in_the_environment_names_the_variable(variable: str, text: str, said: str) -> None:

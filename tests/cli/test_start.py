@@ -111,6 +111,38 @@ async def test_a_sessionmaker_s_sessions_are_those_of_the_jobs(start: Start, eng
         await completed(engine, "asks")
 
 
+PLAIN = """
+import os
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import Session, sessionmaker
+from oban_sqla import job
+
+url = make_url(os.environ["APP_URL"])
+engine = create_engine(url.set(drivername="postgresql+psycopg"))
+Plain = sessionmaker(engine)
+Async = async_sessionmaker(create_async_engine(url))
+
+@job
+def asks_plainly(session: Session) -> None:
+    session.execute(text("SELECT 1"))
+
+@job
+async def asks(session: AsyncSession) -> None:
+    await session.execute(text("SELECT 1"))
+"""
+
+
+@pytest.mark.parametrize("targets", [["plain"], ["plain:Plain"], ["plain:engine"], ["plain:Async", "plain:Plain"]])
+async def test_jobs_get_the_kind_of_session_that_they_ask_for(
+    start: Start, engine: AsyncEngine, tmp_path: Path, targets: list[str]
+) -> None:
+    (tmp_path / "plain.py").write_text(PLAIN)
+    await add(engine, [JobSpec("plain.asks_plainly"), JobSpec("plain.asks")])
+    with start(*targets):
+        await completed(engine, "plain.asks_plainly", "plain.asks")
+
+
 async def test_an_oban_runs_with_its_own_options(start: Start, engine: AsyncEngine, tmp_path: Path) -> None:
     # What the file says of the database is for other commands; an option that says the same is no contradiction.
     (tmp_path / "oban.toml").write_text("database_url = 'postgresql://h/d'\nnode = 'its-own-node'\nqueues.late = 3")
@@ -146,14 +178,14 @@ async def test_what_the_environment_says_goes_before_the_file_and_arguments_befo
         await process.says("started on argued with queues of_the_environment")
 
 
-async def test_jobs_are_logged_one_by_one_only_when_asked_for(start: Start, engine: AsyncEngine) -> None:
-    for level, logged in [("debug", True), ("info", False)]:
+async def test_each_job_that_ends_is_logged_but_not_at_higher_levels(start: Start, engine: AsyncEngine) -> None:
+    for level, logged in [("info", True), ("warning", False)]:
         await add(engine, [JobSpec("shop.slow", {"seconds": 0.125}), JobSpec("shop.failing", max_attempts=1)])
         with start("shop", "--log-level", level) as process:
             await completed(engine, "slow")
-            await process.says("(shop.failing) failed in attempt 1 of 1 and is discarded")
-            assert ("(shop.slow) of queue default is completed after attempt 1" in process.text) is logged
-            assert ("(shop.failing) of queue default is discarded after attempt 1" in process.text) is logged
+            await process.says("(shop.failing) failed in attempt 1 of 1 and is discarded: ValueError")
+            await process.says("ValueError: no\n")
+            assert ("(shop.slow) completed in " in process.text) is logged
             assert "0.125" not in process.text
 
 
@@ -191,6 +223,8 @@ async def test_a_second_signal_ends_at_once(start: Start, engine: AsyncEngine, w
     await add(engine, [JobSpec(f"shop.{worker}", {"seconds": 300})])
     with start("shop", "--shutdown-grace", "300") as process:
         await process.says(worker)
+        if worker != "blocking":  # which keeps the process from saying it
+            await process.says("started on")
         process.signal(signal.SIGTERM)
         if worker == "blocking":
             await asyncio.sleep(0.2)  # nothing can be said while the loop is blocked
@@ -252,6 +286,7 @@ def test_a_module_that_there_is_not_is_one_line(tmp_path: Path) -> None:
     [
         (["shop", "--queues", "default=0"], "queue 'default': expected a limit from 1 to 10,000 jobs, got '0'"),
         (["shop", "--queues", "default=ten"], "queue 'default': expected a limit from 1 to 10,000 jobs, got 'ten'"),
+        (["shop", "--queues", "mail:3"], "'mail:3': expected a name and a limit, such as mail=3"),
         (["shop", "--queues", "=5"], "expected names and limits, such as default=10,media=5"),
         (["shop", "--queues", "a=1,,b=2"], "expected names and limits, such as default=10,media=5"),
         (["shop", "--queues", "a=1,a=2"], "queue 'a' is given twice"),

@@ -204,7 +204,7 @@ async def test_long_lines_of_several_processes_are_whole(start: Start, engine: A
         assert await process.ended() == 0
         lines = [line for line in process.text.splitlines() if "xxx" in line]
         assert len(lines) == 60
-        assert all(re.fullmatch(r"\S+ WARNING +\[[12]\] shop: begin x{20000} end", line) for line in lines)
+        assert all(re.fullmatch(r"\S+ WARNING +\[[12]\] shop: begin x{20000} end \[job .+\]", line) for line in lines)
 
 
 async def test_systemd_hears_when_all_processes_are_ready(start: Start, tmp_path: Path) -> None:

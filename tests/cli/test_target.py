@@ -122,13 +122,8 @@ def test_an_error_of_ours_names_the_line_of_theirs(write: Write) -> None:
 
 
 def test_an_attribute_that_there_is_not_or_of_another_kind(write: Write) -> None:
-    write("odd/__init__.py", "from . import part\nengine_url = 'x'\nfrom sqlalchemy import create_engine\n"
-          "engine = create_engine('postgresql+psycopg://h/d')\n")  # fmt: skip
+    write("odd/__init__.py", "from . import part\nengine_url = 'x'\n")
     write("odd/part.py", "")
     assert refused("odd:engine_urk") == "odd has no 'engine_urk'; did you mean 'engine_url'?"
-    assert (
-        refused("odd:engine_url")
-        == "odd:engine_url: expected an Oban, an AsyncEngine or an async_sessionmaker, got str"
-    )
+    assert refused("odd:engine_url") == "odd:engine_url: expected an Oban, an engine or a sessionmaker, got str"
     assert refused("odd:part") == "odd:part is a module; write odd.part"
-    assert "expected an Oban, an AsyncEngine or an async_sessionmaker, got Engine" in refused("odd:engine")

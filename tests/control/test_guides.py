@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import re
 from types import CodeType
 from typing import Any
@@ -71,12 +72,17 @@ async def test_the_guide_to_control_runs(engine: AsyncEngine, capsys: pytest.Cap
 
 async def test_the_guide_to_telemetry_runs(engine: AsyncEngine, capsys: pytest.CaptureFixture[str]) -> None:
     names: dict[str, Any] = {}
+    root = logging.getLogger()
+    handlers, level, asyncio_level = root.handlers[:], root.level, logging.getLogger("asyncio").level
     try:
         names = await run("telemetry.md", engine=engine, Oban=Oban)
         async with names["oban"] as oban:
             [spec] = await oban.enqueue(add.new(1, 2))
             assert await oban.result(spec) == 3
     finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.getLogger("asyncio").setLevel(asyncio_level)
         telemetry.detach("slow jobs")
         telemetry.detach_default_logger()
         otel.uninstrument()

@@ -112,6 +112,12 @@ def grow(bytes: int) -> int:
 kept: list[bytes] = []
 
 
+@job(executor="process", queue="children", max_attempts=1)
+def break_down() -> None:
+    logging.getLogger("tests.executors").warning("about to break down")
+    raise ValueError("no way")
+
+
 @job(executor="process", queue="children")
 def talk(word: str) -> None:
     logging.getLogger("tests.executors").warning("the job says %s", word, extra={"word": word})

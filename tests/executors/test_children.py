@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from oban_sqla import Job, Oban, Processes
+from oban_sqla import Job, Oban, Processes, telemetry
 from tests.executors import jobs
 from tests.processes import running
 from tests.runtime.helpers import execute, finished, insert, load, until
@@ -204,6 +204,34 @@ async def test_what_a_job_logs_in_a_child_is_logged_by_its_node(
     assert record.getMessage() == "the job says hello"
     assert record.__dict__["word"] == "hello"
     assert record.process != os.getpid()
+
+
+async def test_records_of_a_child_name_the_job_in_which_they_were_made(
+    oban: Oban, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.handler.addFilter(filter := telemetry.JobFilter())
+    try:
+        with caplog.at_level(logging.INFO):
+            [job_id] = await insert(engine, jobs.talk.new("hello"))
+            await finished(engine, [job_id])
+            [record] = [record for record in caplog.records if record.name == "tests.executors"]
+    finally:
+        caplog.handler.removeFilter(filter)
+    named = {name: record.__dict__[name] for name in ("job_id", "worker", "queue", "attempt")}
+    assert named == {"job_id": job_id, "worker": "tests.executors.jobs.talk", "queue": "children", "attempt": 1}
+
+
+async def test_a_failure_in_a_child_is_logged_with_the_traceback_of_the_child(
+    oban: Oban, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    [job_id] = await insert(engine, jobs.break_down.new())
+    await until(engine, job_id, "discarded")
+    record = await eventually(lambda: next((r for r in caplog.records if r.name == "oban_sqla.job"), None))
+    assert record.levelname == "ERROR"
+    assert "failed in attempt 1 of 1 and is discarded" in record.getMessage()
+    assert record.exc_text is not None
+    assert "ChildError: ValueError: no way" in record.exc_text
+    assert 'raise ValueError("no way")' in record.exc_text, "the line of the job, which only the child knows"
 
 
 async def test_effects_in_a_child_happen_once_though_children_are_killed(oban: Oban, engine: AsyncEngine) -> None:

@@ -242,7 +242,7 @@ async def test_a_job_that_raises_generator_exit_has_failed(engine: AsyncEngine) 
 
 async def test_a_run_that_python_closes_with_its_task_has_not_failed() -> None:
     row = fetched("faults.wait", '{"name": "closed"}')
-    attempt = Attempt(row=row, executors={"async": OnLoop()}, sessions=Sessions(maker=None, blocking=_never))
+    attempt = Attempt(row=row, executors={"async": OnLoop()}, sessions=Sessions(makers=(), blocking=_never))
     running = attempt.run()
     with suppress(StopIteration):
         running.send(None)

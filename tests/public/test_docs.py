@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from importlib import import_module
 from pathlib import Path
@@ -9,17 +10,19 @@ from typing import Any
 
 import pytest
 
+from oban_sqla.telemetry import loggers
 from tests.processes import ROOT
 from tests.public.modules import MODULES
 
 # Documents for users. Those of the design are for contributors, and name what they are about.
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-PUBLIC = {*MODULES, "oban_sqla.errors", "oban_sqla.mypy", "oban_sqla.testing.plugin"}
+LOGGERS = {logger.name for logger in vars(loggers).values() if isinstance(logger, logging.Logger)}
+PUBLIC = {*MODULES, *LOGGERS, "oban_sqla.errors", "oban_sqla.mypy", "oban_sqla.testing.plugin"}
 DOTTED = re.compile(r"(?<![\w.])oban_sqla(?:\.\w+)+")
 
 
 def exported(name: str) -> bool:
-    """Whether `name` is a public module, or something that one exports (or an attribute of that)."""
+    """Whether `name` is a public module or a logger, or something that one exports (or an attribute of that)."""
     if name in PUBLIC:
         return True
     module, _, attribute = name.rpartition(".")

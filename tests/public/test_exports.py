@@ -32,7 +32,9 @@ FACE = {
     "oban_sqla.migrations": "CURRENT downgrade include_object migrate up_statements upgrade version",
     "oban_sqla.otel": "instrument uninstrument",
     "oban_sqla.prometheus": "Metrics instrument",
-    "oban_sqla.telemetry": "EVENTS Handler attach attach_default_logger detach detach_default_logger",
+    "oban_sqla.telemetry": """
+        EVENTS Handler JobFilter attach attach_default_logger basic_logging detach detach_default_logger
+    """,
     "oban_sqla.testing": "all_enqueued assert_enqueued drain mode perform refute_enqueued",
 }
 

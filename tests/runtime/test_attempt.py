@@ -59,7 +59,7 @@ def asks_itself() -> int:
 entered, release = threading.Event(), threading.Event()
 
 
-@job(name="attempt.waits")
+@job(name="attempt.waits", queue="plain_sessions")
 def waits(session: Session) -> None:
     entered.set()
     release.wait(20)
@@ -69,7 +69,7 @@ class Opened(Sessions):
     """Gives a session that was never connected, and lets the test say what its end does."""
 
     def __init__(self) -> None:
-        super().__init__(maker=None, blocking=Inline().do)
+        super().__init__(makers=(), blocking=Inline().do)
         self.calls: list[str] = []
         self.on_complete: Any = lambda: None
         self.on_close: Any = lambda: None

@@ -115,6 +115,21 @@ class TestRunning:
         assert caplog.messages
         assert "hunter2" not in caplog.text
 
+    def test_a_failing_assertion_shows_what_the_jobs_raised(self, any_session: AnySession) -> None:
+        any_session.add(app.breaks.new())
+
+        counts = any_session(drain)
+        assert repr(counts) == "Drained({'retryable': 1}, errors=[Broken('always')])"
+        assert [str(error) for error in counts.errors] == ["always"]
+
+    def test_what_the_jobs_raised_is_in_the_log_of_the_test(
+        self, any_session: AnySession, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        any_session.add(app.breaks.new())
+
+        any_session(drain)
+        assert 'raise Broken("always")' in caplog.text
+
 
 class TestRecursion:
     def test_what_jobs_enqueue_runs_too(self, any_session: AnySession) -> None:

@@ -75,10 +75,13 @@ class TenantPlainSession(Session): ...
 
 def test_subclass_of_a_session_is_filled_in() -> None:
     @job(name="tests.decoration.tenant")
-    async def run(user_id: int, session: TenantSession, other: TenantPlainSession | None = None) -> None: ...
+    async def run(user_id: int, session: TenantSession | None = None) -> None: ...
 
-    assert run.worker.arguments is not None
-    assert run.worker.arguments.injected == {"session": TenantSession, "other": TenantPlainSession}
+    @job(name="tests.decoration.plain_tenant")
+    def run_plainly(user_id: int, session: TenantPlainSession) -> None: ...
+
+    assert run.worker.session_kind is TenantSession
+    assert run_plainly.worker.session_kind is TenantPlainSession
     assert JobSpec(run, {"user_id": 7}).args == {"user_id": 7}
 
 
@@ -109,4 +112,11 @@ def test_mark_on_what_the_runtime_does_not_have_is_refused_at_once() -> None:
     def run(user_id: int = injected()) -> None: ...
 
     with pytest.raises(InvalidOption, match=r"user_id = injected\(\): expected a parameter annotated Job, .*, got int"):
+        job(run)
+
+
+def test_second_session_is_refused_at_once() -> None:
+    async def run(session: AsyncSession, plain: Session) -> None: ...
+
+    with pytest.raises(InvalidOption, match=r"run: session and plain are sessions, and a job has one, whose commit"):
         job(run)

@@ -5,6 +5,7 @@ The class that checks a value in Python checks it here, too; errors name the pla
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar, cast
@@ -54,6 +55,8 @@ def queues_from(text: str) -> dict[str, Any]:
         name, equals, limit = (piece.strip() for piece in part.partition("="))
         if not name:
             raise InvalidOption(f"{text!r}: expected names and limits, such as default=10,media=5")
+        if (named := re.fullmatch(r"([^:]+):\s*(\d+)", name)) is not None:
+            raise InvalidOption(f"{name!r}: expected a name and a limit, such as {named[1]}={named[2]}")
         if name in queues:
             raise InvalidOption(f"queue {name!r} is given twice")
         if equals and not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 10_000):
@@ -157,6 +160,13 @@ def _seconds(text: str) -> float:
         raise InvalidOption(f"expected seconds, such as 15 or 0.5, got {text!r}") from None
 
 
+def _truth(text: str) -> bool:
+    try:
+        return {"true": True, "false": False}[text.lower()]
+    except KeyError:
+        raise InvalidOption(f"expected true or false, got {text!r}") from None
+
+
 KEYS: Mapping[str, Key] = {
     "module": Key(_modules, lambda text: [name.strip() for name in text.split(",")]),
     "database_url": Key(_database_url, str),
@@ -173,6 +183,7 @@ KEYS: Mapping[str, Key] = {
     "lifeline_interval": _option("lifeline_interval", _seconds),
     "poll_interval": _option("poll_interval", _seconds),
     "start_timeout": _option("start_timeout", _seconds),
+    "log_exceptions": _option("log_exceptions", _truth),
     "heartbeat": Key(_heartbeat, of_runtime=True),
     "prune": Key(_prune, of_runtime=True),
     "children": Key(_children, of_runtime=True, option="processes"),

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...runtime.share import Share, default_node
-from ...telemetry import logger
+from ...telemetry import node_logger as logger
 from ..health import Address, answering
 from .pages import Pages
 from .runtime import RuntimeProcess

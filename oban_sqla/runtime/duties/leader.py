@@ -18,7 +18,7 @@ from collections.abc import Callable
 from ... import telemetry
 from ...statements.lead import elect, resign
 from ...statements.wire import LEADER, channel
-from ...telemetry import logger
+from ...telemetry import leader_logger as logger
 from ..lanes.failure import StatementFailed
 from ..lanes.lane import Lane
 from ..loop import Loop

@@ -150,7 +150,7 @@ class Lifeline(Duty):
                 break
         if states:
             found = ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-            telemetry.logger.warning("rescued the jobs of %d dead producers: %s", len(dead), found)
+            telemetry.leader_logger.warning("rescued the jobs of %d dead producers: %s", len(dead), found)
         counts = {f"{state}_count": states[state] for state in ("available", "retryable", "discarded", "cancelled")}
         return {"rescued_count": states.total()} | counts
 
@@ -161,6 +161,6 @@ class Lifeline(Duty):
         while self._leadership.leads:
             rows, full = await self._batches.run(DISCARD_EXHAUSTED, BATCH, **self._leadership.token)
             if rows:
-                telemetry.logger.warning("%d available jobs had no attempt left and were discarded", len(rows))
+                telemetry.leader_logger.warning("%d available jobs had no attempt left and were discarded", len(rows))
             if not full:
                 return

@@ -161,7 +161,7 @@ class Scheduler(Duty):
             except (InvalidOption, OverflowError) as error:
                 # A stranger's row. Told once: it comes by every five seconds.
                 if entry not in self._unreadable:
-                    telemetry.logger.error("cron entry %r is ignored: %s", entry.name, error)
+                    telemetry.cron_logger.error("cron entry %r is ignored: %s", entry.name, error)
                     self._unreadable.add(entry)
 
     def _next(self, entry: Entry, now: datetime) -> datetime | None:
@@ -178,7 +178,9 @@ class Scheduler(Duty):
                 told["enqueued_count"] = told.get("enqueued_count", 0) + made
             except Exception as error:
                 # The others are due as well. It is tried again: what was not committed is still to be taken.
-                telemetry.logger.warning("cron entry %r: tick %s failed, trying again: %s", entry.name, tick, error)
+                telemetry.cron_logger.warning(
+                    "cron entry %r: tick %s failed, trying again: %s", entry.name, tick, error
+                )
                 failed = error
         if failed is not None:
             raise failed
@@ -199,7 +201,7 @@ class Scheduler(Duty):
         try:
             job = copied(spec, notes(entry.name, entry.expression, entry.timezone, tick), tick)
         except InvalidOption as error:
-            telemetry.logger.error("cron entry %r: tick %s was skipped: %s", entry.name, tick, error)
+            telemetry.cron_logger.error("cron entry %r: tick %s was skipped: %s", entry.name, tick, error)
             return 0
         return sum(not written.conflict for written in write(session, [job]))
 

@@ -94,7 +94,7 @@ class Stager(Duty):
             if queue is not None:
                 self._noticed(queue)
             else:
-                telemetry.logger.warning(
+                telemetry.leader_logger.warning(
                     "overdue jobs found and no leader is staging; staging this node's queues for %g s", ALONE_FOR
                 )
                 self._alone_until = time.monotonic() + ALONE_FOR

@@ -1,0 +1,47 @@
+"""The sessionmakers of a node, and which of them makes the session that a job asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
+
+from ..errors import InvalidOption
+
+SessionMaker = async_sessionmaker[Any] | sessionmaker[Any]
+
+
+def checked_makers(given: object) -> tuple[SessionMaker, ...]:
+    """What a user gave as ``sessionmaker=``: one, several, or none.
+
+    :raises InvalidOption: for anything else.
+    """
+    several = cast(Sequence[object], given if isinstance(given, list | tuple) else () if given is None else (given,))
+    for one in several:
+        if not isinstance(one, async_sessionmaker | sessionmaker):
+            raise InvalidOption(
+                f"Oban: sessionmaker must be an async_sessionmaker or a sessionmaker, or a list of these, got {one!r}"
+            )
+    return tuple(cast(Sequence[SessionMaker], several))
+
+
+def with_default(makers: tuple[SessionMaker, ...], engine: AsyncEngine) -> tuple[SessionMaker, ...]:
+    """`makers`, and one on `engine` for an ``AsyncSession`` if there is none. What jobs read stays readable."""
+    if any(isinstance(maker, async_sessionmaker) for maker in makers):
+        return makers
+    return (*makers, async_sessionmaker(engine, expire_on_commit=False))
+
+
+def maker_for(kind: type, makers: Sequence[SessionMaker]) -> SessionMaker | None:
+    """The first of `makers` whose sessions are of `kind`."""
+    return next((maker for maker in makers if issubclass(maker.class_, kind)), None)
+
+
+def what_makes(kind: type) -> str:
+    """How to make a sessionmaker for `kind`, for messages."""
+    plain = issubclass(kind, Session)
+    name = "sessionmaker" if plain else "async_sessionmaker"
+    own = "" if kind.__name__ in ("Session", "AsyncSession") else f", class_={kind.__name__}"
+    return f"{name}({'a synchronous engine' if plain else 'engine'}{own})"

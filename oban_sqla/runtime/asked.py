@@ -1,0 +1,46 @@
+"""What the registered workers ask a runtime for, looked at before it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+
+from ..errors import InvalidOption
+from ..options.sessionmakers import SessionMaker, maker_for, what_makes
+from ..workers.arguments import Unresolved
+from ..workers.registry import workers
+from ..workers.worker import Worker
+
+
+def refuse_unmade_sessions(queues: Container[str], makers: Sequence[SessionMaker]) -> None:
+    """Look at the workers of `queues` that run in this process.
+
+    :raises InvalidOption: naming those that ask for a session that none of `makers` makes.
+    """
+    lacking: dict[type, list[str]] = {}
+    for worker in asking_for_sessions(queues):
+        kind = worker.session_kind
+        if kind is not None and maker_for(kind, makers) is None:
+            lacking.setdefault(kind, []).append(worker.name)
+    for kind, names in lacking.items():
+        raise InvalidOption(
+            f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}: asks for a session of the kind {kind.__name__}, "
+            f"and no sessionmaker of this node makes one; give it one: Oban(engine, sessionmaker={what_makes(kind)}), "
+            "or a list of several sessionmakers"
+        )
+
+
+def asking_for_sessions(queues: Container[str]) -> list[Worker]:
+    """The registered workers of `queues` that run in this process and ask for a session."""
+    found = {worker.name: worker for name in workers if (worker := workers[name]).executor in ("async", "thread")}
+    return [
+        worker
+        for worker in found.values()
+        if worker.spec_defaults.get("queue", "default") in queues and _session_kind(worker) is not None
+    ]
+
+
+def _session_kind(worker: Worker) -> type | None:
+    try:
+        return worker.session_kind
+    except Unresolved:  # its first job says so
+        return None

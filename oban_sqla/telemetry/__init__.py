@@ -1,0 +1,75 @@
+"""Events about jobs and nodes, for metrics, traces and logs. Names and fields are Oban's.
+
+============================ =========================================================================================
+event                        fields
+============================ =========================================================================================
+``oban.job.start``           ``job_id worker queue attempt max_attempts node``
+``oban.job.stop``            the same, ``state`` (the job's new state), ``duration`` and ``queue_time``
+``oban.job.exception``       the same, and ``error``, the exception
+``oban.producer.get``        a span: ``queue demand``, then ``count``
+``oban.producer.ack``        a span: ``count``
+``oban.stager.stage``        a span: ``staged_count``
+``oban.engine.insert_jobs``  a span: ``specs``, those that are written at once
+``oban.leader.election``     a span: ``leader``, whether this node leads
+``oban.lifeline.rescue``     a span: ``rescued_count``
+``oban.pruner.prune``        a span: ``pruned_count``
+``oban.scheduler.evaluate``  a span: ``enqueued_count``
+``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped; ids of the jobs that it gave up
+``oban.fenced``              ``job_id attempt queue``: a run finished after its job had been given to another run.
+                             ``oban.job.stop`` may follow, with the state ``"fenced"``
+============================ =========================================================================================
+
+A span is two events: its name with ``.start``, then with ``.stop`` or, if it raised, ``.exception``. The second event
+also has ``duration``; ``.exception`` also has ``error``. All times are seconds (oban-py's are nanoseconds).
+
+No event contains arguments of jobs, except that ``specs`` are whole. A handler runs where the event happens, on the
+event loop or in the thread of a flush, so it must be quick. If it raises, the error is logged and the handler stays
+attached.
+
+The package also logs by itself, without any events attached:
+
+==================== =================================================================================================
+logger               what it logs
+==================== =================================================================================================
+``oban_sqla.job``    INFO: each job that has ended, after how many milliseconds. WARNING: an attempt that failed,
+                     with the exception. ERROR: a job that was discarded, with the exception
+``oban_sqla.node``   INFO: start and stop, with queues and workers. WARNING: what fails and is tried again
+``oban_sqla.queue``  INFO: queues that are paused, scaled, started and stopped. WARNING: jobs that this node can't run
+``oban_sqla.leader`` INFO: which node leads. WARNING: rescued jobs
+``oban_sqla.cron``   ERROR: entries that are ignored, ticks that were skipped
+==================== =================================================================================================
+
+Records about a job have the attributes ``job_id``, ``worker``, ``queue`` and ``attempt``. No record of the package
+contains arguments of a job. No handler is attached unless the program calls :func:`basic_logging`.
+
+Belongs here: the names of events and loggers, and how programs listen to them. Does not: what happens (see where the
+event is), and the formats of other systems (see `otel` and `prometheus`).
+"""
+
+from .basic_logging import basic_logging
+from .default_logger import attach_default_logger, detach_default_logger
+from .events import EVENTS, Handler, attach, detach
+from .events import JOB_EVENTS as JOB_EVENTS
+from .events import SPANS as SPANS
+from .events import execute as execute
+from .events import listened as listened
+from .events import span as span
+from .job_filter import JobFilter
+from .job_filter import running as running
+from .loggers import cron_logger as cron_logger
+from .loggers import job_logger as job_logger
+from .loggers import leader_logger as leader_logger
+from .loggers import logger as logger
+from .loggers import node_logger as node_logger
+from .loggers import queue_logger as queue_logger
+
+__all__ = [
+    "EVENTS",
+    "Handler",
+    "JobFilter",
+    "attach",
+    "attach_default_logger",
+    "basic_logging",
+    "detach",
+    "detach_default_logger",
+]

@@ -1,0 +1,107 @@
+"""Events: their names, their handlers, and spans, which are two events."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+_logger = logging.getLogger("oban_sqla.telemetry")
+
+Handler = Callable[[str, Mapping[str, Any]], None]
+
+SPANS = (
+    "oban.producer.get",
+    "oban.producer.ack",
+    "oban.stager.stage",
+    "oban.engine.insert_jobs",
+    "oban.leader.election",
+    "oban.lifeline.rescue",
+    "oban.pruner.prune",
+    "oban.scheduler.evaluate",
+)
+JOB_EVENTS = ("oban.job.start", "oban.job.stop", "oban.job.exception")
+EVENTS = (
+    *JOB_EVENTS,
+    *(f"{span}.{end}" for span in SPANS for end in ("start", "stop", "exception")),
+    "oban.queue.shutdown",
+    "oban.fenced",
+)
+"""The names of all events."""
+
+_handlers: dict[str, tuple[tuple[str, Handler], ...]] = {}
+
+
+def attach(id: str, events: Iterable[str], handler: Handler) -> None:
+    """Call a handler on events: ``attach("slow jobs", ["oban.job.stop"], warn_if_slow)``.
+
+    :param id: a name for :func:`detach`. A handler that was attached to an event under the same name is replaced.
+    :param events: names of events, such as ``"oban.job.stop"`` or ``"oban.producer.get.stop"``.
+    :param handler: called as ``handler(event, fields)``, with the name of the event and a dict of its fields.
+    """
+    for event in events:
+        others = (entry for entry in _handlers.get(event, ()) if entry[0] != id)
+        _handlers[event] = (*others, (id, handler))
+
+
+def detach(id: str) -> None:
+    """Remove the handlers that were attached under a name. Does nothing if there are none.
+
+    :param id: the name given to :func:`attach`.
+    """
+    for event, handlers in list(_handlers.items()):
+        _handlers[event] = tuple(entry for entry in handlers if entry[0] != id)
+
+
+def listened(event: str) -> bool:
+    """Whether an event has handlers; if not, its fields need not be prepared.
+
+    :param event: the name of the event.
+    """
+    return bool(_handlers.get(event))
+
+
+def execute(event: str, **fields: Any) -> None:
+    """Call the handlers of an event.
+
+    :param event: the name of the event.
+    :param fields: its fields.
+    """
+    for id, handler in _handlers.get(event, ()):
+        try:
+            handler(event, fields)
+        except Exception:
+            _logger.exception("the telemetry handler %r raised on %s", id, event)
+
+
+class Span:
+    """What :func:`span` returns. A class, because a generator would cost a short statement more than the rest of it."""
+
+    __slots__ = ("_began", "_fields", "_more", "_name")
+
+    def __init__(self, name: str, fields: dict[str, Any]) -> None:
+        self._name = name
+        self._fields = fields
+        self._more: dict[str, Any] = {}
+
+    def __enter__(self) -> dict[str, Any]:
+        if listened(event := f"{self._name}.start"):
+            execute(event, **self._fields)
+        self._began = time.perf_counter()
+        return self._more
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if listened(event := f"{self._name}.{'stop' if error is None else 'exception'}"):
+            fields = self._fields | self._more | {"duration": time.perf_counter() - self._began}
+            execute(event, **fields, **({} if error is None else {"error": error}))
+
+
+def span(name: str, **fields: Any) -> Span:
+    """Emit events at the start and the end of a block: ``with span("oban.stager.stage") as more: …``.
+
+    :param name: the name of the span, and the first part of the names of its events.
+    :param fields: the fields of all its events.
+    :returns: a context manager that gives a dict; its items are added to the fields of the last event.
+    """
+    return Span(name, fields)
