@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Never
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
-from sqlalchemy.orm import sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from typing_extensions import Unpack
 
 from .control.crons import Crons
@@ -28,6 +27,7 @@ from .options.heartbeat import Heartbeat
 from .options.processes import Processes
 from .options.prune import Prune
 from .options.queue import Queue
+from .options.sessionmakers import SessionMaker, checked_makers, with_default
 from .runtime.acks import parameters
 from .runtime.config import OPTIONS, Config, checked_engine
 from .runtime.control import Asked
@@ -53,8 +53,9 @@ class Oban:
         prune and to enqueue cron jobs.
     :param queues: the names of the queues to run, each with a limit (the number of jobs at once) or a :class:`Queue`.
         Default: none. A node without queues can still enqueue, wake other nodes and lead.
-    :param sessionmaker: an ``async_sessionmaker`` or a ``sessionmaker`` for the sessions of jobs that have a session
-        parameter. Default: none, and such jobs fail.
+    :param sessionmaker: for the sessions of jobs that have a session parameter: an ``async_sessionmaker``, a
+        ``sessionmaker``, or a sequence of these, of which a job gets the first that makes what it asks for. Default for
+        an ``AsyncSession``: ``async_sessionmaker(engine, expire_on_commit=False)``.
     :param name: the name of the instance. Nodes of the same name share a leader. Default ``"Oban"``.
     :param node: the name of this node. Default: host name and process id, ``"host.1234"``.
     :param notify: how a commit in this process wakes queues: ``"auto"`` (default), ``"transaction"`` or ``"off"``.
@@ -76,6 +77,8 @@ class Oban:
     :param executors: where else jobs may run, by the name that ``@job(executor=…)`` gives; see
         :class:`oban_sqla.executors.Executor`. Default: none.
     :param start_timeout: seconds that :meth:`start` waits for a database that does not answer. Default 10.
+    :param log_exceptions: whether the log has the exception of a failed attempt, with its traceback. False: only its
+        type, for jobs whose exceptions may hold what no log should. Default True.
     :raises InvalidOption: if a value is out of range, an option is misspelt, or the engine is not an ``AsyncEngine``.
     :raises UnsupportedDatabase: if the engine's database is not PostgreSQL.
 
@@ -87,7 +90,7 @@ class Oban:
         engine: AsyncEngine,
         queues: Mapping[str, int | Queue] | None = None,
         *,
-        sessionmaker: async_sessionmaker[Any] | sessionmaker[Any] | None = None,
+        sessionmaker: SessionMaker | Sequence[SessionMaker] | None = None,
         name: str = "Oban",
         node: str | None = None,
         notify: Notify = "auto",
@@ -100,6 +103,7 @@ class Oban:
         crontab: Sequence[Cron] = (),
         hooks: Sequence[object] = (),
         start_timeout: float = 10.0,
+        log_exceptions: bool = True,
         processes: Processes | None = None,
         executors: Mapping[str, Executor] | None = None,
         **unknown: Never,
@@ -108,7 +112,7 @@ class Oban:
         self.engine = checked_engine(engine)
         self.config = Config.checked(
             queues=queues,
-            sessionmaker=sessionmaker,
+            sessionmaker=with_default(checked_makers(sessionmaker), self.engine),
             name=name,
             node=node,
             notify=notify,
@@ -121,6 +125,7 @@ class Oban:
             crontab=crontab,
             hooks=hooks,
             start_timeout=start_timeout,
+            log_exceptions=log_exceptions,
             processes=Processes() if processes is None else processes,
             executors={} if executors is None else executors,
         )

@@ -17,10 +17,11 @@ from ..errors import DatabaseUnavailable, ObanError, SchemaOutdated
 from ..executors.places import Places
 from ..migrations import CURRENT, described
 from ..runtime.acks import Ack
+from ..runtime.asked import refuse_unmade_sessions
 from ..runtime.config import Config
 from ..runtime.lanes.failure import StatementFailed
 from ..runtime.node import Node
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 from ..workers import context
 
 _lives: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
@@ -95,6 +96,7 @@ class Lifecycle:
 
     async def _start(self) -> None:
         config = self._config
+        refuse_unmade_sessions(config.queues, config.sessionmaker)
         node = Node(engine=self._engine, config=config)
         places = Places(config, node.schema, woke=node.woke, settled=node.settled)
         node.remotes = places.remotes

@@ -17,7 +17,7 @@ from ..models import JobSpec
 from ..statements.ack import still_ours
 from ..statements.identify import Identity, schema_of
 from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
-from ..telemetry import logger
+from ..telemetry import node_logger as logger
 from ..workers.cron import Cron, by_name
 from ..workers.registry import workers
 from .acks import Ack, Acks, parameters
@@ -79,7 +79,7 @@ class Node:
         self.executors: Executors = {"async": OnLoop(), "thread": self.threads}
         self.remotes: Remotes = {}
         """Where jobs run outside this process. Written by `Oban` before the start."""
-        self.sessions = Sessions(maker=config.sessionmaker, blocking=self.threads.do)
+        self.sessions = Sessions(makers=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)
         refusals = Refusals()
         self.acks = Acks(lane=at.acking, settled=self._settled, refusals=refusals)
@@ -355,6 +355,7 @@ class Node:
             sessions=self.sessions,
             hooks=self.config.hooks,
             remotes=self.remotes,
+            log_exceptions=self.config.log_exceptions,
         )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import select
 import socket
-from typing import Any
+from typing import Any, cast
 
 import asyncpg
 
@@ -49,7 +49,7 @@ def is_closed(driver: Any) -> bool:
 def descriptor(driver: Any) -> int:
     """The number of the connection's socket in this process."""
     if isinstance(driver, asyncpg.Connection):
-        untyped: Any = driver
+        untyped = cast(Any, driver)
         return int(untyped._transport.get_extra_info("socket").fileno())  # asyncpg offers no other way
     return int(driver.fileno())
 
