@@ -13,7 +13,6 @@ from ..errors import InvalidOption
 from ..models import use_schema
 from ..oban import Oban
 from ..options.queue import Queue
-from ..telemetry import node_logger as logger
 from ..workers.cron import by_name
 from ..workers.registry import workers
 from . import logs
@@ -129,10 +128,8 @@ def start(
         options: dict[str, Any] = {"queues": {"default": Queue()}, **_options(file), **given}
         engine, makers = on_objects(loaded) if loaded else on_url(url, options["queues"])
         oban = Oban(engine, sessionmaker=makers, **options)
-    if oban.config.queues and not list(workers):
-        if not loaded:
-            raise TargetError(f"{title} registers no workers; name the module with your @job functions")
-        logger.warning("no workers are registered, so this node can run no jobs; import their modules in %s", title)
+    if oban.config.queues and not loaded and not list(workers):
+        raise TargetError(f"{title} registers no workers; name the module with your @job functions")
     sys.exit(run(oban, health or file.value("health")))
 
 

@@ -23,6 +23,7 @@ from ..runtime.lanes.failure import StatementFailed
 from ..runtime.node import Node
 from ..telemetry import node_logger as logger
 from ..workers import context
+from .introduction import introduce
 
 _lives: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
 _of_parent: list[object] = []
@@ -110,8 +111,7 @@ class Lifecycle:
             await node.stop(0.0) if node.is_started else await node.close()
             raise
         self.node, self.places = node, places
-        queues = ", ".join(config.queues) or "(none)"
-        logger.info("%s started on %s with queues %s", config.name, config.node, queues)
+        introduce(config)
 
     async def _stop(self, node: Node) -> list[int]:
         self.left = await node.stop(self._config.shutdown_grace)

@@ -13,7 +13,7 @@ from ..workers.worker import Worker
 from .acks import Ack
 from .executors.call import Call, Judged, Raised
 from .executors.executor import Executors, Remote, Remotes, Timer
-from .report import FENCED, report_end, report_fenced, report_start
+from .report import FENCED, report_end, report_fenced, report_start, report_unknown
 from .row import Row
 from .run import Run
 from .sessions import Sessions
@@ -95,6 +95,7 @@ class Attempt(Run):
                 self.begun, self._places = False, remote.places
             if worker is None or (remote is None and worker.executor not in self._executors):
                 self.unknown = True  # the worker, or the executor that it names
+                report_unknown(row, None if worker is None else worker.executor)
                 ack = unknown_worker(row)
             elif worker.deadline is None or (ack := overdue(row, worker)) is None:
                 try:
@@ -119,7 +120,7 @@ class Attempt(Run):
         if around is not None:
             await around.after(row.job, state, error)
         if self.begun:
-            report_end(row, ack, error, self.started, self._log_exceptions)
+            report_end(row, ack, error, self.started, self._log_exceptions, self.unknown)
         return ack, error
 
     async def _run_remotely(self, call: Call, remote: Remote) -> tuple[Ack | None, BaseException | None]:

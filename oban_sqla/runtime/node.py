@@ -29,6 +29,7 @@ from .control import Control
 from .duties.duty import Duty
 from .duties.leader import Leadership
 from .duties.lifeline import Lifeline
+from .duties.lookout import Lookout
 from .duties.pruner import Pruner
 from .duties.scheduler import Scheduler
 from .duties.stager import Stager
@@ -139,7 +140,8 @@ class Node:
             refusals=refusals,
         )
         self.scheduler = Scheduler(lane=at.upkeep, leadership=leadership, engine=at.line.engine, own=self._crontab)
-        self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler]
+        lookout = Lookout(lane=at.upkeep, leadership=leadership)
+        self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler, lookout]
         """Woken when this node is elected."""
         if config.prune is not None:
             self.duties.append(Pruner(lane=at.pruning, leadership=leadership, prune=config.prune, refusals=refusals))

@@ -7,11 +7,14 @@ import time
 from typing import Any
 
 from .. import telemetry
-from ..errors import Fenced
+from ..errors import Fenced, closest
 from ..options.payload import storable
 from ..telemetry import job_logger as logger
+from ..telemetry import queue_logger as logger_of_queues
 from ..workers.outcomes import Outcome
+from ..workers.registry import workers
 from .acks import Ack
+from .once_a_minute import OnceAMinute
 from .row import Row
 from .traceback_text import traceback_text
 
@@ -20,6 +23,9 @@ FENCED = "fenced"
 
 LONGEST_TRACEBACK = 20_000
 """Characters of a traceback in the log; of a longer one the beginning and the end are logged."""
+
+_unknown = OnceAMinute()
+"""Workers that were told of."""
 
 _ENDS = {
     "completed": "completed in",
@@ -38,20 +44,23 @@ def report_start(row: Row) -> None:
         telemetry.execute("oban.job.start", **_fields(row))
 
 
-def report_end(row: Row, ack: Ack | None, error: BaseException | None, started: float, log_exceptions: bool) -> None:
+def report_end(
+    row: Row, ack: Ack | None, error: BaseException | None, started: float, log_exceptions: bool, unknown: bool
+) -> None:
     """A run of the job has ended.
 
     :param ack: what became of the job; None when it had been given to another run.
     :param error: what the verdict was found on; None for a run that ended well.
     :param started: when the run began, in monotonic seconds.
     :param log_exceptions: whether the log has the exception, with its traceback, or only its type.
+    :param unknown: whether it was not run at all, because this process does not know its worker.
     """
     state = FENCED if ack is None else ack.state
     duration = time.monotonic() - started
     failed = error is not None and state in ("retryable", "discarded") and not isinstance(error, Outcome)
     if failed and ack is not None and error is not None:
         _log_failure(row, ack, error, log_exceptions)
-    elif state in _ENDS:
+    elif state in _ENDS and not unknown:
         level = logging.ERROR if state == "discarded" else logging.INFO
         if logger.isEnabledFor(level):
             text = "job %d (%s) %s %.0f ms"
@@ -70,6 +79,27 @@ def report_fenced(row: Row, error: Fenced) -> None:
     """A run ended after its job had been given to another one."""
     logger.warning("%s", error, extra=row.log_extra)
     telemetry.execute("oban.fenced", job_id=row.id, attempt=row.attempt, queue=row.queue)
+
+
+def report_unknown(row: Row, executor: str | None) -> None:
+    """A job can't be run by this process.
+
+    :param executor: the one that its worker asks for and this node does not have; None if the worker is not known.
+    """
+    if not _unknown.is_due((row.worker, executor)):
+        return
+    if executor is not None:
+        logger_of_queues.warning(
+            "jobs of the worker %r can't run here: it asks for the executor %r, which this node does not have; "
+            "they are left to other nodes", row.worker, executor, extra=row.log_extra,
+        )  # fmt: skip
+        return
+    near = closest(row.worker, workers)
+    logger_of_queues.warning(
+        "jobs of the worker %r can't run here, because no module of this process registers it%s; import its module, or "
+        "name it in aliases= of the worker that has replaced it; they are left to other nodes",
+        row.worker, f" (did you mean {near!r}?)" if near else "", extra=row.log_extra,
+    )  # fmt: skip
 
 
 def _log_failure(row: Row, ack: Ack, error: BaseException, log_exceptions: bool) -> None:

@@ -11,15 +11,19 @@ from sqlalchemy import (
     Text,
     case,
     cast,
+    false,
     func,
     literal_column,
     select,
+    true,
+    union,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by
 
 from ..models import Leader, Producer
 from ..models.base import utc_now
 from ..models.job import jobs
+from ..models.queue import QueueSettings
 from ..types import UTCDateTime
 from .cluster import is_locked, silence
 from .rescue import ran_by
@@ -65,6 +69,13 @@ def members() -> Executable:
         .select_from(Producer.__table__.outerjoin(running, running.c.key == key))
         .limit(MOST)
     )
+
+
+@statement
+def served() -> Executable:
+    """The queues that a node runs, or that were stopped on purpose: the name, and whether it is the latter."""
+    stopped = select(QueueSettings.queue, true().label("stopped")).where(QueueSettings.started.is_(false()))
+    return union(select(Producer.queue, false().label("stopped")), stopped)
 
 
 @statement

@@ -34,7 +34,8 @@ logger               what it logs
 ``oban_sqla.job``    INFO: each job that has ended, after how many milliseconds. WARNING: an attempt that failed,
                      with the exception. ERROR: a job that was discarded, with the exception
 ``oban_sqla.node``   INFO: start and stop, with queues and workers. WARNING: what fails and is tried again
-``oban_sqla.queue``  INFO: queues that are paused, scaled, started and stopped. WARNING: jobs that this node can't run
+``oban_sqla.queue``  INFO: queues and their workers; queues that are paused, scaled, started and stopped. WARNING: jobs
+                     that this node can't run, queues that no worker uses or no node runs
 ``oban_sqla.leader`` INFO: which node leads. WARNING: rescued jobs
 ``oban_sqla.cron``   ERROR: entries that are ignored, ticks that were skipped
 ==================== =================================================================================================
