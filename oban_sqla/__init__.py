@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import migrations, telemetry
 from .control.crons import Crons
+from .control.limiter import Limiter
 from .enqueueing.enqueue import enqueue
 from .errors import (
     ChildDied,
@@ -36,6 +37,7 @@ from .oban import Oban
 from .options.backoff import Backoff
 from .options.heartbeat import Heartbeat
 from .options.later import later
+from .options.limits import Partition, RateLimit
 from .options.processes import Processes
 from .options.prune import Prune, PrunePolicy
 from .options.queue import Queue
@@ -77,15 +79,18 @@ __all__ = [
     "JobState",
     "JobTimeout",
     "Leader",
+    "Limiter",
     "NotInJob",
     "Oban",
     "ObanError",
+    "Partition",
     "Processes",
     "Producer",
     "Prune",
     "PrunePolicy",
     "Queue",
     "QueueInfo",
+    "RateLimit",
     "Reason",
     "Record",
     "ResultTimeout",

@@ -12,6 +12,7 @@ from .control.crons import Crons
 from .control.engines import Engines
 from .control.jobs import Changes, JobChanges, Target
 from .control.lifecycle import Lifecycle
+from .control.limiter import Limiter
 from .control.queues import Queues
 from .control.results import result
 from .enqueueing.enqueue import enqueue
@@ -24,6 +25,7 @@ from .insight.queues import QueueInfo, check, check_all
 from .insight.why import Why, why
 from .models import Job, JobSpec
 from .options.heartbeat import Heartbeat
+from .options.limits import Partition, RateLimit
 from .options.processes import Processes
 from .options.prune import Prune
 from .options.queue import Queue
@@ -34,6 +36,7 @@ from .runtime.control import Asked
 from .runtime.inserts import are_plain
 from .runtime.node import Node
 from .statements.ack import acknowledge
+from .types import UNSET, Unset
 from .workers.cron import Cron
 
 DEFAULT_PRUNE = Prune()
@@ -49,8 +52,9 @@ class Oban:
 
     :param engine: an ``AsyncEngine`` on PostgreSQL, with asyncpg or psycopg. The node opens its own connections,
         with the engine's settings. A node holds four connections beside the engine's pool, two if it runs no queues,
-        and one more from the first `oban.enqueue()` on; a leader holds one more, and opens up to two for a moment, to
-        prune and to enqueue cron jobs.
+        and one more from the first `oban.enqueue()` on. Beside other queues, each queue with a global limit, a rate
+        limit or a partition has one more, up to four; further ones share them. A leader holds one more, and opens up
+        to two for a moment, to prune and to enqueue cron jobs.
     :param queues: the names of the queues to run, each with a limit (the number of jobs at once) or a :class:`Queue`.
         Default: none. A node without queues can still enqueue, wake other nodes and lead.
     :param sessionmaker: for the sessions of jobs that have a session parameter: an ``async_sessionmaker``, a
@@ -325,15 +329,34 @@ class Oban:
         """
         await self._queues.ask("resume", queue, node, Asked(paused=False))
 
-    async def scale_queue(self, queue: str, limit: int, *, node: str | None = None) -> None:
-        """Change the limit of a queue on each node. Running jobs continue. Lasts over restarts.
+    async def scale_queue(
+        self,
+        queue: str,
+        limit: int | Unset | None = UNSET,
+        *,
+        node: str | None = None,
+        global_limit: int | Unset | None = UNSET,
+        rate_limit: RateLimit | Unset | None = UNSET,
+        partition: Partition | Unset | None = UNSET,
+    ) -> None:
+        """Change the limits of a queue. Running jobs continue. Lasts over restarts, and overrides what is configured.
+
+        What is left out stays as it is.
 
         :param queue: the name of the queue.
-        :param limit: jobs at once on each node, 1 to 10,000.
-        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
-        :raises InvalidOption: for a limit out of range, or an unknown queue or node.
+        :param limit: jobs at once on each node, 1 to 10,000. None: what each node is configured with.
+        :param node: the name of one node, for `limit` alone. Default: all nodes; this replaces what was set for single
+            nodes before.
+        :param global_limit: jobs at once on all nodes together, 1 to 1,000,000. None: no such limit.
+        :param rate_limit: how many jobs may start in a period, a :class:`RateLimit`. None: any number.
+        :param partition: divides the jobs by a key, a :class:`Partition`. None: no partitions.
+        :raises InvalidOption: for a value out of range, no value at all, an unknown queue or node, or limits of the
+            cluster for one node.
+        :raises SchemaOutdated: for a partition, if its indexes have not been built.
         """
-        await self._queues.ask("scale", queue, node, Asked(limit=limit))
+        await self._queues.scale(
+            queue, node, limit, {"global_limit": global_limit, "rate_limit": rate_limit, "partition": partition}
+        )
 
     async def start_queue(
         self, queue: str, limit: int | None = None, *, paused: bool = False, node: str | None = None
@@ -358,6 +381,24 @@ class Oban:
         :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
         """
         await self._queues.ask("stop", queue, node, Asked(started=False))
+
+    def limiter(self, queue: str, partition: object = None) -> Limiter:
+        """Use the rate limit of a queue, or of one of its partitions, for work outside of jobs, or suspend it.
+
+        ::
+
+            limiter = oban.limiter("media", partition=7)
+            if not await limiter.consume():
+                await limiter.suspend(30)
+
+        :param queue: the name of the queue.
+        :param partition: the value by which the queue is partitioned, such as a tenant's id; a list of values where it
+            is partitioned by several. Default: the queue as a whole.
+        :returns: an object with ``available``, ``consume``, ``reset`` and ``suspend``.
+        :raises InvalidOption: for a blank name.
+        :raises InvalidArgs: for a value that JSON can't represent.
+        """
+        return Limiter(self._engines, self.config, lambda: self._node, queue, partition)
 
     def check_queue(self, queue: str) -> QueueInfo | None:
         """The state of a queue on this node, from memory.

@@ -216,3 +216,16 @@ else:
 
     class UTCMapped(Mapped[T]):
         """What ``Mapped`` is to other columns, with :meth:`UTCDateTime.Comparator.utc` known to type checkers."""
+
+
+class Unset(enum.Enum):
+    """The type of :data:`UNSET`."""
+
+    UNSET = "unset"
+
+    def __repr__(self) -> str:
+        return "(unset)"
+
+
+UNSET = Unset.UNSET
+"""Stands for an argument that was not given, where None has a meaning."""

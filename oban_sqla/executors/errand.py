@@ -121,7 +121,7 @@ def judged(answer: bytes, row: Row) -> Raised | Judged:
     return Judged(ack, error, body["committed"])
 
 
-_OUTCOME = ("state", "delay", "burned", "error", "meta")
+_OUTCOME = ("state", "delay", "burned", "error", "meta", "suspend")
 
 
 def _described(error: BaseException) -> dict[str, str]:

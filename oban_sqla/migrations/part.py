@@ -37,3 +37,10 @@ def joined(parts: Iterable[Part]) -> Part:
         down=tuple(statement for part in back for statement in part.down),
         unlocked=tuple(statement for part in back for statement in part.unlocked),
     )
+
+
+def filled(text: str, **pieces: object) -> str:
+    """`text` with each ``<name>`` replaced by the piece of that name."""
+    for name, piece in pieces.items():
+        text = text.replace(f"<{name}>", str(piece))
+    return text

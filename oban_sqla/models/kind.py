@@ -6,11 +6,13 @@ for them, and a bulk insertion sends each kind once.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import InvalidOption, unknown_option
-from .checks import check_name
+from ..options.payload import encode
+from .checks import check_name, integer
 from .columns import Option, options_of
 from .job import jobs, mapped
 
@@ -19,6 +21,14 @@ Kind = tuple[Any, ...]
 
 OPTIONS: Mapping[str, Option] = {option.name: option for column in jobs.c for option in options_of(column)}
 """The options of a spec, by name."""
+
+IN_META: Mapping[str, Option] = {
+    "weight": Option("weight", integer(1, 1_000_000, "what one start costs of a rate limit"), 1),
+}
+"""Options of a spec that are kept under their names in the job's meta, which says nothing of a default."""
+
+NAMES = (*OPTIONS, *IN_META)
+"""The names of all options of a spec."""
 
 FIELDS = ("worker", *(option.attribute for option in OPTIONS.values()))
 """The attributes of a spec that a kind holds, in its order."""
@@ -32,6 +42,8 @@ _RIVALS: Mapping[str, tuple[str, ...]] = {
 }
 """By option, the others that fill the same column, of which one can have a value."""
 
+_META = FIELDS.index(OPTIONS["meta"].attribute)
+_DEFAULT_META = OPTIONS["meta"].default
 _PLACES = {name: FIELDS.index(option.attribute) for name, option in OPTIONS.items()}
 _STEPS = {name: (_PLACES[name], option.check, _RIVALS[name]) for name, option in OPTIONS.items()}
 _named: dict[str, Kind] = {}
@@ -57,16 +69,31 @@ def with_options(kind: Kind, given: Mapping[str, Any], what: str) -> Kind:
     :raises InvalidArgs: for a dict that JSON can't carry.
     """
     values = [*kind]
+    in_meta: dict[str, Any] = {}
     for name, value in given.items():
         try:
             place, check, rivals = _STEPS[name]
         except KeyError:
-            raise unknown_option(name, OPTIONS, what) from None
+            if name not in IN_META:
+                raise unknown_option(name, NAMES, what) from None
+            if value is not None:
+                in_meta[name] = IN_META[name].check(name, value)
+            continue
         if value is not None:
             values[place] = check(name, value)
             if rivals:
                 _replace(values, name, rivals, given, what)
+    if in_meta or (values[_META] != kind[_META] and kind[_META] != _DEFAULT_META):
+        values[_META] = _with_meta(values[_META], kind[_META], in_meta)
     return tuple(values)
+
+
+def _with_meta(meta: str, before: str, given: Mapping[str, Any]) -> str:
+    """`meta` as text, with the options that are `given`, and those that it had `before` and does not say itself."""
+    values: dict[str, Any] = json.loads(meta)
+    former: dict[str, Any] = json.loads(before)
+    kept = {name: former[name] for name in IN_META if name in former and name not in values}
+    return encode({**values, **kept, **given}, "meta")
 
 
 def checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import cast
 
-from sqlalchemy import Double, Integer, Table, Text, text
+from sqlalchemy import BigInteger, Double, Integer, Table, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -39,8 +39,8 @@ class RateUsage(ObanBase):
     key: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
     ts: Mapped[list[float]] = mapped_column(ARRAY(Double), server_default=text("'{}'"))
     """When jobs started. Starts within a fiftieth of the period share the time of the last one."""
-    ns: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=text("'{}'"))
-    """What the starts at each of these times have cost."""
+    ns: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{0}'"))
+    """What all starts up to each of these times have cost; in front of them, what those before the first had."""
     tat: Mapped[float] = mapped_column(Double, server_default=text("0"))
     """When a token bucket is full again."""
     until: Mapped[float] = mapped_column(Double, server_default=text("0"))

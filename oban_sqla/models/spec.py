@@ -21,7 +21,7 @@ from ..types import JobState
 from ._sqlalchemy import attributes_of, map_lightly, session_of
 from .base import ObanBase
 from .job import jobs
-from .kind import FIELDS, OPTIONS, Kind, kind_of, with_options
+from .kind import FIELDS, NAMES, Kind, kind_of, with_options
 
 V_co = TypeVar("V_co", covariant=True, default=Any)
 """What the job's function returns."""
@@ -36,6 +36,7 @@ class CommonOptions(TypedDict, total=False):
     max_attempts: int | None
     tags: Sequence[str] | None
     meta: Mapping[str, Any] | None
+    weight: int | None
     unique: Unique | None
 
 
@@ -80,6 +81,8 @@ class JobSpec(ObanBase, Generic[V_co]):
     :param max_attempts: how often it may run before it is discarded, 1 to 32,767. Default 20.
     :param tags: strings for finding it by. Default: none.
     :param meta: a dict that is stored with the job, beside its args; the runtime adds its own keys. Default: empty.
+    :param weight: how many starts it counts as in the rate limits of its queue, 1 to 1,000,000; kept in its meta.
+        Default 1.
     :param scheduled_at: an aware datetime before which it does not run. Default: none.
     :param schedule_in: the same as seconds or a timedelta from the flush on, by the database's clock. Default: none.
     :param unique: which jobs are duplicates, a :class:`Unique`. Default: none are.
@@ -253,7 +256,7 @@ def _signature() -> inspect.Signature:
     hints = SpecOptions.__annotations__
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints.get(name, Any))
-        for name in OPTIONS
+        for name in NAMES
     ]
     return given.replace(parameters=[*positional, *options])
 

@@ -51,6 +51,8 @@ class Ack:
     meta: str | None = None
     queue: str = ""
     max_attempts: int = 20
+    suspend: str | None = None
+    """What else must not start before `delay` has passed: the ``"queue"`` or the ``"partition"`` of the job."""
 
     @property
     def exhausted(self) -> bool:

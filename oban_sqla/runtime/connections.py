@@ -25,7 +25,9 @@ from .notifier import TIMEOUT
 
 CONNECTIONS = (
     "A node holds four connections beside the engine's pool, two if it runs no queues, and one more from the first "
-    "`oban.enqueue()` on; a leader holds one more, and opens up to two for a moment, to prune and to enqueue cron jobs."
+    "`oban.enqueue()` on. Beside other queues, each queue with a global limit, a rate limit or a partition has one "
+    "more, up to four; further ones share them. A leader holds one more, and opens up to two for a moment, to prune "
+    "and to enqueue cron jobs."
 )
 """Their number, in the words of the documentation and of the doctor."""
 
@@ -34,6 +36,10 @@ UNTIL_FETCH = (backend, identify, tables_version, orders, claim, beat, fetch)
 """The statements from connecting to the first fetch."""
 
 _NO_TABLE = "42P01"
+
+
+MOST_LIMITED = 4
+"""Connections for fetching from queues with limits beside other queues."""
 
 
 class Connections:
@@ -53,6 +59,11 @@ class Connections:
         """From the first queue on."""
         self.acking = Lane(self.line, "acking", plans=PLAN_ONCE)
         """From the first queue on."""
+        # A fetch from a queue with limits waits for those of other nodes.
+        self.limited = [
+            Lane(self.line, f"fetching with limits {number}", plans=PLAN_ONCE) for number in range(MOST_LIMITED)
+        ]
+        """For queues with limits, beside others."""
         self.leading = Lane(self.line, "leading")
         """For what only a leader does and may take a while; closed by nodes that do not lead."""
         self.pruning = Lane(self.line, "pruning")
@@ -102,6 +113,7 @@ class Connections:
         """Close all of them. Returns what went wrong on the way."""
         lanes = (
             self.fetching, self.acking, self.leading, self.pruning, self.inserting, self.upkeep, self.listening,
+            *self.limited,
         )  # fmt: skip
         outcomes = await asyncio.gather(*(lane.close() for lane in lanes), return_exceptions=True)
         await self.line.close()

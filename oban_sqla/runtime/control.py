@@ -8,15 +8,16 @@ notification arrives: a node looks every five seconds, and with every poll while
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, TypeGuard
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeGuard, cast
 
-from ..errors import InvalidOption
+from ..errors import InvalidOption, refuse_unknown
 from ..models.checks import check_name
 from ..models.queue import EVERY_NODE
-from ..options.queue import Queue
+from ..options.queue import LIMITS, Queue
 from ..statements.control import ask, orders
 from ..statements.roster import members
 from ..statements.wire import FOREIGN, ident
@@ -41,6 +42,10 @@ class Asked:
     started: bool | None = None
     paused: bool | None = None
     limit: int | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Of the cluster, as JSON keeps them: None for one that was lifted."""
+    forget_limit: bool = False
+    """Whether what was asked of the limit before no longer counts."""
 
     def over(self, other: Asked) -> Asked:
         """Both, where this one goes first."""
@@ -48,6 +53,7 @@ class Asked:
             other.started if self.started is None else self.started,
             other.paused if self.paused is None else self.paused,
             other.limit if self.limit is None else self.limit,
+            {**other.limits, **self.limits},
         )
 
     def options(self, configured: Queue | None) -> Queue | None:
@@ -56,11 +62,9 @@ class Asked:
         if not started or (configured is None and self.limit is None):
             return None
         base = Queue() if configured is None else configured
-        return replace(
-            base,
-            limit=base.limit if self.limit is None else self.limit,
-            paused=base.paused if self.paused is None else self.paused,
-        )
+        limit = base.limit if self.limit is None else self.limit
+        paused = base.paused if self.paused is None else self.paused
+        return replace(base, limit=limit, paused=paused).with_limits(self.limits)
 
 
 class Control(Loop):
@@ -93,6 +97,8 @@ class Control(Loop):
         self._listens = listens
         # What was asked of each queue: written by read().
         self._asked: dict[str, Asked] = {}
+        # For how many seconds each suspended queue was so at the last look: written by read().
+        self._suspended: dict[str, float] = {}
         # The producers that finish what runs: written by look(), _see_end() and stop().
         self._ending: dict[str, asyncio.Task[None]] = {}
         # Signals of other programs that are still to be kept: written by hear(), taken by step().
@@ -137,12 +143,15 @@ class Control(Loop):
         rows = await self._lane.run(orders, name=self._config.name, node=self._config.node, running=held)
         asked: dict[str, Asked] = {}
         # What was asked of this node comes after what was asked of all, and goes over it.
-        for queue, _, started, paused, limit, _ in sorted((row for row in rows if row[0] is not None), key=_is_own):
-            asked[queue] = Asked(started, paused, _valid(limit)).over(asked.get(queue, Asked()))
+        settings = [row for row in rows if row[0] is not None and row[7] is None]
+        for queue, _, started, paused, limit, limits, *_ in sorted(settings, key=_is_own):
+            now = Asked(started, paused, _valid(limit), _valid_limits(queue, limits))
+            asked[queue] = now.over(asked.get(queue, Asked()))
         self._asked = asked
+        self._suspended = {row[0]: float(row[7]) for row in rows if row[7] is not None}
         for row in rows:
             if row[0] is None:
-                self.cancel(row[5])
+                self.cancel(row[6])
 
     async def look(self) -> None:
         """Find out what was asked, and do it."""
@@ -151,17 +160,20 @@ class Control(Loop):
             await self.read()
             self._looked = time.monotonic()
             wanted = self.wanted()
+            await self._producers.declare(wanted)
             for queue, producer in self._producers.items():
                 if queue in self._ending:
                     continue
                 if (options := wanted.get(queue)) is None:
                     self._ending[queue] = asyncio.create_task(self._see_end(producer))
-                elif producer.adjust(options):
-                    logger.info("queue %r now has limit %d%s", queue, options.limit, _paused(options))
+                elif self._producers.adjust(producer, options):
+                    logger.info("queue %r now has %s%s", queue, options.described, _paused(options))
                     self._beat()
             missing = {queue: options for queue, options in wanted.items() if queue not in self._producers}
             if missing:
                 await self._producers.start_queues(missing)
+            for queue, producer in self._producers.items():
+                producer.suspend(self._suspended.get(queue, 0.0))
 
     async def step(self) -> float | None:
         foreign, self._foreign = self._foreign, []
@@ -224,7 +236,7 @@ class Control(Loop):
             await self._lane.run(
                 ask,
                 name=self._config.name, queue=name, node=node,
-                started=asked.started, paused=asked.paused, local_limit=asked.limit,
+                started=asked.started, paused=asked.paused, local_limit=asked.limit, limits=None, forget=False,
             )  # fmt: skip
 
 
@@ -258,6 +270,20 @@ def _is_name(queue: object) -> TypeGuard[str]:
         return check_name("queue", queue) is queue
     except InvalidOption:
         return False
+
+
+def _valid_limits(queue: str, text: str | None) -> Mapping[str, Any]:
+    """The limits that were asked of `queue`, or none where they are not valid: another program may write anything."""
+    if text is None:
+        return {}
+    try:
+        limits: Any = json.loads(text)
+        refuse_unknown(limits, LIMITS, f"queue {queue!r}")
+        Queue().with_limits(limits)
+    except (InvalidOption, TypeError) as error:
+        logger.warning("ignored the limits that were set for queue %r, which are not valid: %s", queue, error)
+        return {}
+    return cast(Mapping[str, Any], limits)
 
 
 def _is_own(row: Sequence[Any]) -> bool:

@@ -7,7 +7,6 @@ from typing import Any
 
 from .. import telemetry
 from ..statements.fetch import FETCH, FETCH_ONWARD
-from ..workers.registry import workers
 from .batches import Batches
 from .cursor import Cursor
 from .lanes.failure import StatementFailed
@@ -15,10 +14,9 @@ from .lanes.lane import Lane
 from .pace import Pace
 from .refusals import Refusals
 from .row import Row, row_of
+from .unfit import Unfit
 
 LARGEST_BATCH = 10_000
-FORGET_UNKNOWN_AFTER = 60.0
-"""Seconds after which a worker that was left out of the fetches is fetched again."""
 
 
 class Fetcher:
@@ -27,25 +25,35 @@ class Fetcher:
     :param queue: the queue's name.
     :param attempted_by: the node's name and the producer's uuid; they become the jobs'.
     :param lane: the connection that fetches.
+    :param unfit: the workers that this process does not know.
     :param prefetch: the most jobs to claim beyond those that there is room for.
     :param refusals: the jobs that the database refuses to change.
     """
 
-    def __init__(self, *, queue: str, attempted_by: list[str], lane: Lane, prefetch: int, refusals: Refusals) -> None:
+    awaits_acks = False
+    due = float("inf")
+
+    def __init__(
+        self,
+        *,
+        queue: str,
+        attempted_by: list[str],
+        lane: Lane,
+        unfit: Unfit,
+        prefetch: int,
+        refusals: Refusals,
+    ) -> None:
         # Whether another fetch may find jobs: written here, and by the producer when it gives a job back.
         self.more = True
         # Given, and never written again.
         self._queue = queue
         self._attempted_by = attempted_by
         self._batches = Batches(lane, refusals, LARGEST_BATCH, shielded=False)
+        self._unfit = unfit
         # Where to read from: moved by fetch(), sent back by notice() and start_over().
         self._cursor = Cursor()
         # How long fetches and jobs take: written by fetch() and ran().
         self._pace = Pace(prefetch)
-        # Workers that this process does not know, and since when: written by leave_out() and _left_out().
-        self._unknown: dict[str, float] = {}
-        # The registry's version when _unknown was last compared with it: written by _left_out().
-        self._registered = workers.version
 
     def notice(self) -> None:
         """There may be new jobs."""
@@ -65,10 +73,6 @@ class Fetcher:
         """A job ran for so long."""
         self._pace.job(seconds)
 
-    def leave_out(self, worker: str) -> None:
-        """Leave the jobs of this unknown worker to other nodes for a while."""
-        self._unknown[worker] = time.monotonic()
-
     async def fetch(self, demand: int) -> list[Row]:
         """Fetch up to `demand` jobs, in the order in which they are to run.
 
@@ -77,7 +81,7 @@ class Fetcher:
         # Before the statement, because a notice may come while it is under way.
         self.more = False
         since = self._cursor.place
-        given: dict[str, Any] = {"attempted_by": self._attempted_by, "unknown": self._left_out()}
+        given: dict[str, Any] = {"attempted_by": self._attempted_by, "unknown": self._unfit.names}
         if since is not None:
             given |= {"priority": since[0], "scheduled_at": since[1], "id": since[2]}
         began = time.monotonic()
@@ -98,13 +102,3 @@ class Fetcher:
         if full or since is not None:
             self.more = True
         return rows
-
-    def _left_out(self) -> list[str]:
-        if not self._unknown:
-            return []
-        if self._registered != workers.version:
-            self._registered = workers.version
-            self._unknown = {name: since for name, since in self._unknown.items() if workers.get(name) is None}
-        oldest = time.monotonic() - FORGET_UNKNOWN_AFTER
-        self._unknown = {name: since for name, since in self._unknown.items() if since > oldest}
-        return list(self._unknown)

@@ -95,6 +95,7 @@ class Liveness(Loop):
         meta: dict[str, object] = {
             "local_limit": producer.limit,
             "paused": producer.paused,
+            **producer.options.limits,
             "running": len(producer.running),
             "locked": producer.key in self._locked,
             "stale_after": self._heartbeat.stale_after,

@@ -27,6 +27,7 @@ from .config import Config
 from .connections import Connections
 from .control import Control
 from .duties.duty import Duty
+from .duties.keeper import Keeper
 from .duties.leader import Leadership
 from .duties.lifeline import Lifeline
 from .duties.lookout import Lookout
@@ -45,6 +46,7 @@ from .producers import Producers
 from .refusals import Refusals
 from .row import Row
 from .sessions import Sessions
+from .suspensions import Suspensions
 from .verdict import given_back
 
 LAST_ACKS = 5.0
@@ -100,14 +102,23 @@ class Node:
             heartbeat=config.heartbeat,
             producers=lambda: list(self.producers.values()),
         )
+        self.suspensions = Suspensions(
+            lane=at.upkeep,
+            schema=schema,
+            notifies=config.notify != "off",
+            suspended=lambda queue, seconds: self.producers.suspend(queue, seconds),
+        )
         self.producers = Producers(
             config=config,
             fetching=at.fetching,
+            limited=at.limited,
+            declaring=at.upkeep,
             acking=at.acking,
             acks=self.acks,
             liveness=self.liveness,
             attempt=self._attempt,
             refusals=refusals,
+            suspend=self.suspensions.write,
         )
         self.control = Control(
             lane=at.upkeep, config=config, producers=self.producers, beat=self.liveness.wake, listens=self._listens
@@ -140,8 +151,9 @@ class Node:
             refusals=refusals,
         )
         self.scheduler = Scheduler(lane=at.upkeep, leadership=leadership, engine=at.line.engine, own=self._crontab)
+        keeper = Keeper(lane=at.leading, leadership=leadership, available=self._available, refusals=refusals)
         lookout = Lookout(lane=at.upkeep, leadership=leadership)
-        self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler, lookout]
+        self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler, keeper, lookout]
         """Woken when this node is elected."""
         if config.prune is not None:
             self.duties.append(Pruner(lane=at.pruning, leadership=leadership, prune=config.prune, refusals=refusals))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -19,9 +19,11 @@ from .batches import Batches
 from .fetcher import Fetcher
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
+from .limited import LimitedFetcher
 from .loop import Loop
 from .refusals import Refusals
 from .row import Row
+from .unfit import Unfit
 from .verdict import Stop, cancelled, given_back
 
 RECONCILE_EVERY = 60.0
@@ -43,6 +45,7 @@ class Producer(Loop):
     :param acks: where outcomes go.
     :param attempt: makes a run of a row.
     :param refusals: the jobs that the database refuses to change.
+    :param suspend: suspends what the ack of a job asks for.
     """
 
     def __init__(
@@ -55,27 +58,31 @@ class Producer(Loop):
         acks: Acks,
         attempt: Callable[[Row], Attempt],
         refusals: Refusals,
+        suspend: Callable[[Ack], Awaitable[None]],
     ) -> None:
         super().__init__()
         self.name = f"producer of queue {queue!r}"
         self.queue = queue
         self.node = node
-        # Both written by adjust().
-        self.limit = options.limit
-        self.paused = options.paused
+        # Written by adjust().
+        self.options = options
         self.uuid: UUID = uuid4()
         self.key = str(self.uuid)
         self.started_at = datetime.now(UTC)
         # By the job's id: written by _start_claimed() and _see_through().
         self.running: dict[int, Attempt] = {}
         # Given, and never written again.
-        self._fetcher = Fetcher(
-            queue=queue, attempted_by=[node, self.key], lane=lane, prefetch=options.prefetch, refusals=refusals
-        )
-        self._reconciling = Batches(lane, refusals, LARGEST_RECONCILED, shielded=False)
-        self._lane = lane
+        self._refusals = refusals
         self._acks = acks
         self._attempt = attempt
+        self._suspend = suspend
+        self._unfit = Unfit()
+        # How it fetches, and where: written by adjust() and use().
+        self._lane = lane
+        self._fetcher = self._made_fetcher()
+        self._reconciling = Batches(lane, refusals, LARGEST_RECONCILED, shielded=False)
+        # Until when, in monotonic seconds, a queue without limits is suspended: written by suspend().
+        self._suspended_until = 0.0
         # Fetched jobs that wait for room, and since when: written by step(), _start_claimed() and cancel_claimed().
         self._claimed: deque[tuple[Row, float]] = deque()
         # How many acks of a job the database has not taken yet: written by _send() and settled().
@@ -92,17 +99,57 @@ class Producer(Loop):
         self._fetcher.notice()
         self.wake()
 
+    @property
+    def limit(self) -> int:
+        """How many of its jobs run here at once."""
+        return self.options.limit
+
+    @property
+    def paused(self) -> bool:
+        """Whether it fetches no jobs."""
+        return self.options.paused
+
     def adjust(self, options: Queue) -> bool:
-        """Go on with another limit, or pause, or resume. What runs goes on. False when nothing is different."""
-        if (options.limit, options.paused) == (self.limit, self.paused):
+        """Go on with other limits, or pause, or resume. What runs goes on. False when nothing is different."""
+        before, self.options = self.options, options
+        if before == options:
             return False
-        self.limit, self.paused = options.limit, options.paused
+        if options.limits != before.limits or options.prefetch != before.prefetch:
+            self._fetcher = self._made_fetcher()
         self._give_back_unbegun()
         self.notice()
         return True
 
+    @property
+    def lane(self) -> Lane:
+        """The connection that fetches."""
+        return self._lane
+
+    def use(self, lane: Lane) -> None:
+        """Fetch on another connection from now on."""
+        if lane is not self._lane:
+            self._lane, self._connections = lane, 0
+            self._fetcher = self._made_fetcher()
+            self._reconciling = Batches(lane, self._refusals, LARGEST_RECONCILED, shielded=False)
+
+    def suspend(self, seconds: float) -> None:
+        """Start no job of a queue without limits for so long; in one with limits the fetch sees to that."""
+        was = self._is_suspended
+        self._suspended_until = time.monotonic() + seconds
+        if was or seconds > 0:
+            self.notice()
+
+    def _made_fetcher(self) -> Fetcher | LimitedFetcher:
+        by = [self.node, self.key]
+        given: dict[str, Any] = {"lane": self._lane, "unfit": self._unfit, "refusals": self._refusals}
+        if self.options.is_limited:
+            return LimitedFetcher(queue=self.queue, options=self.options, attempted_by=by, **given)
+        return Fetcher(queue=self.queue, attempted_by=by, prefetch=self.options.prefetch, **given)
+
     def settled(self, ack: Ack) -> None:
         """The database has taken the ack."""
+        if self._fetcher.awaits_acks:  # a slot of the cluster is free
+            self.notice()
         left = self._unsettled.get(ack.id, 0) - 1
         if left > 0:
             self._unsettled[ack.id] = left
@@ -134,12 +181,16 @@ class Producer(Loop):
     @property
     def demand(self) -> int:
         """How many jobs to claim now."""
-        if self.paused or self._stopping or self._enough_wait():
+        if self.paused or self._stopping or self._is_suspended or self._enough_wait():
             return 0
         ahead = self._fetcher.ahead(self.limit)
         if len(self._claimed) > ahead // 2:
             return 0  # not one by one
         return self.room + ahead - len(self._claimed)
+
+    @property
+    def _is_suspended(self) -> bool:
+        return time.monotonic() < self._suspended_until and not self.options.is_limited
 
     async def step(self) -> float | None:
         if self._connections != self._lane.connections:
@@ -148,6 +199,8 @@ class Producer(Loop):
             self._connections = self._lane.connections
         self._start_claimed()
         await self._reconcile_if_due()
+        if time.monotonic() >= self._fetcher.due:
+            self._fetcher.more = True
         while self._fetcher.more and (demand := self.demand):
             self._fetched = True
             try:
@@ -166,7 +219,11 @@ class Producer(Loop):
         due = self._reconcile_at[0]
         if self._claimed:
             due = min(due, self._claimed[0][1] + LONGEST_CLAIM)
-        return max(due - now, 0.01)
+        if self._is_suspended:
+            due = min(due, self._suspended_until)
+        elif self.room:
+            due = min(due, self._fetcher.due)
+        return max(due - now, 0.001)
 
     async def stop_fetching(self) -> None:
         """Fetch no more; what runs goes on, and what was only claimed is given back."""
@@ -223,7 +280,8 @@ class Producer(Loop):
         claimed = self._claimed
         if not claimed:
             return
-        if self.paused or self._stopping:
+        running, limit = self.running, self.limit
+        if self.paused or self._is_suspended or self._stopping:
             while claimed:
                 self._give_back(claimed.popleft()[0])
             return
@@ -232,8 +290,7 @@ class Producer(Loop):
         while claimed and claimed[0][1] < oldest:
             self._give_back(claimed.popleft()[0])
             self._fetcher.ran(LONGEST_CLAIM)
-        running = self.running
-        while claimed and len(running) < self.limit:
+        while claimed and len(running) < limit:
             row = claimed.popleft()[0]
             running[row.id] = attempt = self._attempt(row)
             # A context apart: what one job sets is not seen by the next, which its end may start.
@@ -253,7 +310,9 @@ class Producer(Loop):
             # A cancellation that comes after the run has ended must not lose its ack.
             ack, _ = await attempt.run()
             if attempt.unknown:
-                self._fetcher.leave_out(row.worker)
+                self._unfit.add(row.worker)
+            if ack is not None and ack.suspend is not None:
+                await self._suspend(ack)
             if ack is None:
                 pass  # another run has the job
             elif attempt.committed:

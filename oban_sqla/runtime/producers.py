@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 
 from .. import telemetry
+from ..errors import SchemaOutdated
 from ..options.queue import Queue
+from ..statements.limits import RING, as_array, built_indexes, partition_by
 from .acks import Ack, Acks
 from .attempt import Attempt
 from .config import Config
@@ -25,11 +27,14 @@ class Producers(Mapping[str, Producer]):
 
     :param config: names the node, and how long its jobs may take to end.
     :param fetching: the connection that fetches.
+    :param limited: connections that fetch from queues with limits on a node with several queues.
+    :param declaring: the connection on which the partitions of queues are declared.
     :param acking: the connection that acknowledges.
     :param acks: where outcomes go.
     :param liveness: keeps their rows and locks.
     :param attempt: makes a run of a row.
     :param refusals: the jobs that the database refuses to change.
+    :param suspend: suspends what the ack of a job asks for.
     """
 
     def __init__(
@@ -37,23 +42,31 @@ class Producers(Mapping[str, Producer]):
         *,
         config: Config,
         fetching: Lane,
+        limited: Sequence[Lane],
+        declaring: Lane,
         acking: Lane,
         acks: Acks,
         liveness: Liveness,
         attempt: Callable[[Row], Attempt],
         refusals: Refusals,
+        suspend: Callable[[Ack], Awaitable[None]],
     ) -> None:
         # Given, and never written again.
         self._config = config
         self._fetching = fetching
+        self._limited = limited
+        self._declaring = declaring
         self._acking = acking
         self._acks = acks
         self._liveness = liveness
         self._attempt = attempt
         self._refusals = refusals
+        self._suspend = suspend
         # The producers by queue and by key: written by start_queues() and _forget().
         self._by_queue: dict[str, Producer] = {}
         self._by_key: dict[str, Producer] = {}
+        # By what this node has partitioned each queue: written by declare().
+        self._declared: dict[str, tuple[str, ...]] = {}
         # In which queues run that are started later, maybe by a request: that of the node's start.
         self._context = copy_context()
         # Whether a new producer begins at once: set by start().
@@ -74,6 +87,44 @@ class Producers(Mapping[str, Producer]):
         for producer in self._by_queue.values():
             producer.start()
 
+    async def declare(self, queues: Mapping[str, Queue]) -> None:
+        """Partition queues as their options say, where this node has not done so. There is one way for all nodes: that
+        of the node that was started or changed last.
+
+        :raises SchemaOutdated: when the indexes for that are missing, before the node has started.
+        :raises StatementFailed: when the database did not answer.
+        """
+        wanted = {name: () if queue.partition is None else queue.partition.fields for name, queue in queues.items()}
+        fresh = {name: fields for name, fields in wanted.items() if self._declared.get(name) != fields}
+        if not fresh:
+            return
+        if parted := [name for name, fields in fresh.items() if fields]:
+            rows = await self._declaring.run(built_indexes, names=list(RING))
+            if missing := set(RING) - {name for (name,) in rows}:
+                said = (
+                    f"queue {parted[0]!r} is partitioned, and the jobs table lacks {', '.join(sorted(missing))}; run "
+                    '`oban-sqla migrate`, or call oban_sqla.migrations.upgrade(op, part="indexes") from a revision'
+                )
+                if not self._are_started:
+                    raise SchemaOutdated(said)
+                telemetry.queue_logger.error("%s; fetching from it reads all of its jobs until then", said)
+        rows = await self._declaring.run(
+            partition_by, queues=list(fresh), fields=[as_array(fields) for fields in fresh.values()]
+        )
+        self._declared.update(fresh)
+        for (name,) in rows:
+            by = ", ".join(fresh[name])
+            telemetry.queue_logger.info(
+                "queue %r is %s", name, f"partitioned by {by}" if by else "no longer partitioned"
+            )
+
+    def adjust(self, producer: Producer, options: Queue) -> bool:
+        """Let a producer go on with other options. False when nothing is different."""
+        changed = producer.adjust(options)
+        if changed:
+            self._spread()
+        return changed
+
     async def start_queues(self, queues: Mapping[str, Queue]) -> None:
         """Make producers of these queues. Their connections, rows and locks stand before the first job is fetched.
 
@@ -88,6 +139,7 @@ class Producers(Mapping[str, Producer]):
                 acks=self._acks,
                 attempt=self._attempt,
                 refusals=self._refusals,
+                suspend=self._suspend,
             )
             for name, options in queues.items()
         ]
@@ -95,8 +147,9 @@ class Producers(Mapping[str, Producer]):
             producer.context = self._context
         self._by_queue.update({producer.queue: producer for producer in started})
         self._by_key.update({producer.key: producer for producer in started})
+        self._spread()
         try:
-            await connect((self._fetching, self._acking))
+            await connect({self._fetching, self._acking, *(producer.lane for producer in started)})
             await (self._liveness.step() if self._are_started else self._liveness.first())
         except BaseException:
             for producer in started:
@@ -133,6 +186,11 @@ class Producers(Mapping[str, Producer]):
         """
         await self._liveness.retire([producer for producer in self._by_queue.values() if not producer.running])
 
+    def suspend(self, queue: str, seconds: float) -> None:
+        """`queue` is suspended as a whole."""
+        if (producer := self._by_queue.get(queue)) is not None:
+            producer.suspend(seconds)
+
     def notice(self, queue: str) -> None:
         """There may be jobs of `queue` to fetch."""
         if (producer := self._by_queue.get(queue)) is not None:
@@ -142,6 +200,13 @@ class Producers(Mapping[str, Producer]):
         """The database has taken the ack, or refused it for good."""
         if (producer := self._by_key.get(ack.producer)) is not None:
             producer.settled(ack)
+
+    def _spread(self) -> None:
+        """Give queues with limits their own connections: a fetch from one may wait for another node."""
+        limited = [producer for producer in self._by_queue.values() if producer.options.is_limited]
+        for producer in self._by_queue.values():
+            alone = len(self._by_queue) == 1 or producer not in limited
+            producer.use(self._fetching if alone else self._limited[limited.index(producer) % len(self._limited)])
 
     def _forget(self, producer: Producer) -> None:
         del self._by_queue[producer.queue], self._by_key[producer.key]

@@ -145,7 +145,9 @@ def _decided(row: Row, worker: Worker, outcome: Outcome) -> Verdict:
         match outcome:
             case Snooze():
                 meta = json.dumps({"snoozed": _count(row, "snoozed")})
-                return _ack(row, "scheduled", delay=outcome.seconds, burned=False, meta=meta), None
+                ack = _ack(row, "scheduled", delay=outcome.seconds, burned=False, meta=meta)
+                ack.suspend = outcome.suspend
+                return ack, None
             case Record():
                 text = encode_value(outcome.value, "the recorded value")
                 return _ack(row, meta=f'{{"recorded":true,"return":{text}}}'), None

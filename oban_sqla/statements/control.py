@@ -6,8 +6,10 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     ColumnElement,
+    Double,
     Executable,
     Integer,
+    Interval,
     Text,
     case,
     cast,
@@ -19,16 +21,17 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from ..models.base import utc_now
 from ..models.cluster import leaders, producers
 from ..models.job import jobs
+from ..models.limits import rates
 from ..models.queue import EVERY_NODE, queue_settings
 from ..types import UTCDateTime
 from .statement import array, parameter, state, statement, whole_numbers
 
-_SETTINGS = ("started", "paused", "local_limit")
+_SETTINGS = ("started", "paused", "local_limit", "limits")
 _ALL: ColumnElement[str] = literal_column(f"'{EVERY_NODE}'")
 
 
@@ -36,9 +39,9 @@ _ALL: ColumnElement[str] = literal_column(f"'{EVERY_NODE}'")
 def orders() -> Executable:
     """What was asked of `node` in the instance `name`, in one look.
 
-    One row for each settings of a queue, ``(queue, is_own, started, paused, local_limit, null)``, in which `is_own`
-    says that it is for this node and not for all; and one, ``(null, …, id)``, for each of the jobs `running` that is
-    to stop.
+    One row for each settings of a queue, ``(queue, is_own, started, paused, local_limit, limits, null, null)``, in
+    which `is_own` says that it is for this node and not for all; one, ``(queue, null, …, seconds)``, for each queue
+    that is suspended for so long; and one, ``(null, …, id, null)``, for each of the jobs `running` that is to stop.
     """
     settings = select(
         queue_settings.c.queue,
@@ -46,17 +49,22 @@ def orders() -> Executable:
         queue_settings.c.started,
         queue_settings.c.paused,
         queue_settings.c.local_limit,
+        cast(queue_settings.c.limits, Text).label("limits"),
         cast(null(), BigInteger).label("job_id"),
+        cast(null(), Double).label("suspended"),
     ).where(queue_settings.c.name == parameter("name"), queue_settings.c.node.in_([_ALL, parameter("node")]))
-    marked = select(
-        cast(null(), Text), cast(null(), Boolean), cast(null(), Boolean), cast(null(), Boolean), cast(null(), Integer),
-        jobs.c.id,
-    ).where(
+    nothing = [cast(null(), of) for of in (Boolean, Boolean, Boolean, Integer, Text)]
+    marked = select(cast(null(), Text), *nothing, jobs.c.id, cast(null(), Double)).where(
         jobs.c.id == func.any(whole_numbers("running")),
         jobs.c.cancel_at.is_not(None),
         jobs.c.state == state("executing"),
-    )  # fmt: skip
-    return settings.union_all(marked)
+    )
+    now = cast(func.extract("epoch", func.clock_timestamp()), Double)
+    left = rates.c.until - now
+    suspended = select(rates.c.queue, *nothing, cast(null(), BigInteger), left).where(
+        rates.c.key == literal_column("''"), rates.c.until > now
+    )
+    return settings.union_all(suspended, marked)
 
 
 @statement
@@ -64,7 +72,8 @@ def ask() -> Executable:
     """Keep what is asked of `queue`; what is null stays as it was. A blank `node` is all of them.
 
     What is asked of all nodes replaces what was asked of single ones before: pausing a queue everywhere means
-    everywhere.
+    everywhere. Of `limits`, an object, each key is kept for itself. With `forget`, the local limit is forgotten, except
+    where the queue was started with it.
     """
     # Cast, because psycopg leaves the type of a null open.
     given: dict[str, ColumnElement[Any]] = {
@@ -72,6 +81,8 @@ def ask() -> Executable:
         "paused": cast(parameter("paused", Boolean), Boolean),
         "local_limit": cast(parameter("local_limit", Integer), Integer),
     }
+    limits = cast(cast(parameter("limits"), Text), JSONB)
+    forget = cast(parameter("forget", Boolean), Boolean)
     replaced = (
         update(queue_settings)
         .where(
@@ -80,16 +91,23 @@ def ask() -> Executable:
             queue_settings.c.queue == parameter("queue"),
             queue_settings.c.node != _ALL,
         )
-        .values({name: case((value.is_(null()), queue_settings.c[name])) for name, value in given.items()})
+        .values(
+            {name: case((value.is_(null()), queue_settings.c[name])) for name, value in given.items()}
+            | {"local_limit": case((given["local_limit"].is_(null()) & ~forget, queue_settings.c.local_limit))}
+        )
         .returning(queue_settings.c.node)
         .cte("replaced")
     )
-    row: list[Any] = [parameter("name"), parameter("queue"), parameter("node"), *given.values()]
+    row: list[Any] = [parameter("name"), parameter("queue"), parameter("node"), *given.values(), limits]
     # The CTE is written whether or not it is read from.
     written = insert(queue_settings).from_select(
         ["name", "queue", "node", *_SETTINGS], select(*row), include_defaults=False
     )
-    kept = {name: func.coalesce(written.excluded[name], queue_settings.c[name]) for name in _SETTINGS}
+    kept: dict[str, Any] = {name: func.coalesce(written.excluded[name], queue_settings.c[name]) for name in given}
+    forgotten = forget & queue_settings.c.started.is_not(True)
+    kept["local_limit"] = case((~forgotten, kept["local_limit"]))
+    both = func.coalesce(queue_settings.c.limits, cast("{}", JSONB)).op("||")(written.excluded.limits)
+    kept["limits"] = func.coalesce(both, queue_settings.c.limits)
     return (
         written.on_conflict_do_update(
             index_elements=[queue_settings.c.name, queue_settings.c.queue, queue_settings.c.node],
@@ -98,6 +116,24 @@ def ask() -> Executable:
         .returning(queue_settings.c.queue)
         .add_cte(replaced)
     )
+
+
+@statement
+def limits_known() -> Executable:
+    """What is known of the limits of `queue`, as text: what was asked of all nodes of the instance `name`, and the
+    metas of the producers of any instance that have beaten within a minute."""
+    known: ColumnElement[str] = cast(queue_settings.c.limits, Text)
+    asked = select(literal_column("true", Boolean).label("is_asked"), known.label("known")).where(
+        queue_settings.c.name == parameter("name"),
+        queue_settings.c.queue == parameter("queue"),
+        queue_settings.c.node == _ALL,
+        queue_settings.c.limits.is_not(None),
+    )
+    lately = producers.c.updated_at > utc_now() - literal_column("interval '1 minute'", Interval)
+    metas = select(literal_column("false", Boolean), cast(producers.c.meta, Text)).where(
+        producers.c.queue == parameter("queue"), lately
+    )
+    return asked.union_all(metas)
 
 
 @statement

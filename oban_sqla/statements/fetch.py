@@ -84,33 +84,42 @@ def taking(free: Select[Any]) -> ReturningUpdate[Any]:
         jobs.c.attempted_at: utc_now(),
         jobs.c.attempted_by: array("attempted_by"),
     }
-    returned = [_returned(jobs.c[name]) for name in FETCHED]
+    returned = [_returned(jobs.c[name], jobs.c[name]) for name in FETCHED]
     return update(jobs).where(jobs.c.id == func.any(ids(free))).values(taken).returning(*returned)
 
 
-def _returned(column: Column[Any]) -> ColumnElement[Any]:
+def taken(job: str) -> list[ColumnElement[Any]]:
+    """The columns of :data:`FETCHED` of a value that is a whole row of ``oban_jobs``.
+
+    :param job: the value, as SQL.
+    """
+    columns = (jobs.c[name] for name in FETCHED)
+    return [_returned(column, literal_column(f"({job}).{column.name}", column.type)) for column in columns]
+
+
+def _returned(column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[Any]:
     match column.type:
         case JSONB():
-            return cast(column, Text).label(column.name)
+            return cast(value, Text).label(column.name)
         case UTCDateTime():
-            return _time(column).label(column.name)
+            return _time(column, value).label(column.name)
         case WorkerName():
-            return type_coerce(column, Text).label(column.name)
+            return type_coerce(value, Text).label(column.name)
         case _:
-            return column
+            return value if value is column else value.label(column.name)
 
 
 _FIRST: ColumnElement[Any] = literal_column("timestamp '0001-01-01'")
 _LAST: ColumnElement[Any] = literal_column("timestamp '9999-12-31'")
 
 
-def _time(column: Column[Any]) -> ColumnElement[Any]:
-    """The column where Python has such a time.
+def _time(column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The value of the column where Python has such a time.
 
     PostgreSQL knows infinity, and years before 1 and after 9999. A driver that meets one fails when the fetch is
     already committed, and would again with every fetch.
     """
-    value = type_coerce(column, DateTime())
+    value = type_coerce(value, DateTime())
     if column is jobs.c.attempted_at:  # set by this very statement
         return value
     if column.nullable:

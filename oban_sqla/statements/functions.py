@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Text
+from sqlalchemy import Boolean, Double, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -19,6 +19,52 @@ class OwnFunction(FunctionElement[Any]):
     """
 
     inherit_cache = True
+
+
+class FetchLimited(OwnFunction):
+    """Takes what a queue with limits may start now. Gives rows of a job, ``ring_at``, ``wait`` and ``more``."""
+
+    name = "oban_fetch_limited"
+    inherit_cache = True
+
+
+class Declared(OwnFunction):
+    """Partitions a queue by these fields; whether that is a change."""
+
+    name = "oban_partition"
+    inherit_cache = True
+    type = Boolean()
+
+
+class Allowance(OwnFunction):
+    """Gives a row of ``room`` and ``opens``: what a rate limit allows, and when it allows more."""
+
+    name = "oban_allowance"
+    inherit_cache = True
+
+
+class Consumed(OwnFunction):
+    """Counts starts in a rate limit, if it allows them; whether it does."""
+
+    name = "oban_consume"
+    inherit_cache = True
+    type = Boolean()
+
+
+class Suspended(OwnFunction):
+    """Lets nothing of a queue or key start before a time; in how many seconds that is."""
+
+    name = "oban_suspend"
+    inherit_cache = True
+    type = Double[float]()
+
+
+class Forgotten(OwnFunction):
+    """Forgets what has started in a queue or key, and until when it is suspended; whether there was anything."""
+
+    name = "oban_forget"
+    inherit_cache = True
+    type = Boolean()
 
 
 class PartitionKey(OwnFunction):

@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from ..models.base import utc_now
 from ..models.job import jobs
+from ..models.limits import rates
 from .bulk import Bulk
 from .lead import holds_lease
 from .statement import array, ids, in_states, not_refused, parameter, seconds_from, state, statement
@@ -37,7 +38,10 @@ def _queues() -> Any:
 
 
 def _has_available(queue: ColumnElement[str]) -> ColumnElement[bool]:
-    return exists().where(jobs.c.state == state("available"), jobs.c.queue == queue)
+    """Whether a queue has available jobs, and is not suspended."""
+    now = func.extract("epoch", func.clock_timestamp())
+    suspended = exists().where(rates.c.queue == queue, rates.c.key == literal_column("''"), rates.c.until > now)
+    return exists().where(jobs.c.state == state("available"), jobs.c.queue == queue) & ~suspended
 
 
 def _due(which: ColumnElement[bool]) -> Select[tuple[int]]:

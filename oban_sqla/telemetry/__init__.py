@@ -6,7 +6,8 @@ event                        fields
 ``oban.job.start``           ``job_id worker queue attempt max_attempts node``
 ``oban.job.stop``            the same, ``state`` (the job's new state), ``duration`` and ``queue_time``
 ``oban.job.exception``       the same, and ``error``, the exception
-``oban.producer.get``        a span: ``queue demand``, then ``count``
+``oban.producer.get``        a span: ``queue demand``, then ``count``; of a queue with limits also ``limited`` and, if
+                             they hold jobs back, ``wait``: in how many seconds more may start, or None
 ``oban.producer.ack``        a span: ``count``
 ``oban.stager.stage``        a span: ``staged_count``
 ``oban.engine.insert_jobs``  a span: ``specs``, those that are written at once
@@ -15,6 +16,8 @@ event                        fields
 ``oban.pruner.prune``        a span: ``pruned_count``
 ``oban.scheduler.evaluate``  a span: ``enqueued_count``
 ``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped; ids of the jobs that it gave up
+``oban.queue.suspend``       ``queue seconds``: no job of the queue starts for so long; with ``key``, the values of a
+                             partition as JSON, no job of that partition
 ``oban.fenced``              ``job_id attempt queue``: a run finished after its job had been given to another run.
                              ``oban.job.stop`` may follow, with the state ``"fenced"``
 ============================ =========================================================================================
@@ -22,7 +25,7 @@ event                        fields
 A span is two events: its name with ``.start``, then with ``.stop`` or, if it raised, ``.exception``. The second event
 also has ``duration``; ``.exception`` also has ``error``. All times are seconds (oban-py's are nanoseconds).
 
-No event contains arguments of jobs, except that ``specs`` are whole. A handler runs where the event happens, on the
+No event contains arguments of jobs, except ``specs`` and ``key``. A handler runs where the event happens, on the
 event loop or in the thread of a flush, so it must be quick. If it raises, the error is logged and the handler stays
 attached.
 
@@ -34,8 +37,8 @@ logger               what it logs
 ``oban_sqla.job``    INFO: each job that has ended, after how many milliseconds. WARNING: an attempt that failed,
                      with the exception. ERROR: a job that was discarded, with the exception
 ``oban_sqla.node``   INFO: start and stop, with queues and workers. WARNING: what fails and is tried again
-``oban_sqla.queue``  INFO: queues and their workers; queues that are paused, scaled, started and stopped. WARNING: jobs
-                     that this node can't run, queues that no worker uses or no node runs
+``oban_sqla.queue``  INFO: queues and their workers; queues that are paused, suspended, scaled, started and stopped.
+                     WARNING: jobs that this node can't run, queues that no worker uses or no node runs
 ``oban_sqla.leader`` INFO: which node leads. WARNING: rescued jobs
 ``oban_sqla.cron``   ERROR: entries that are ignored, ticks that were skipped
 ==================== =================================================================================================

@@ -26,6 +26,7 @@ EVENTS = (
     *JOB_EVENTS,
     *(f"{span}.{end}" for span in SPANS for end in ("start", "stop", "exception")),
     "oban.queue.shutdown",
+    "oban.queue.suspend",
     "oban.fenced",
 )
 """The names of all events."""

@@ -23,7 +23,7 @@ from typing_extensions import TypedDict
 
 from ..errors import InvalidArgs, InvalidOption, closest
 from ..models import JobSpec
-from ..models.kind import OPTIONS as SPEC_OPTIONS
+from ..models.kind import NAMES as SPEC_OPTIONS
 from ..options.later import has_later
 from .injection import is_injectable, is_session, marked
 from .ordering import in_order

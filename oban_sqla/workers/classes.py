@@ -10,7 +10,7 @@ from typing_extensions import Unpack
 
 from ..errors import InvalidOption
 from ..models import JobSpec
-from ..models.kind import OPTIONS, Kind
+from ..models.kind import NAMES, Kind
 from ..models.spec import SpecOptions
 from .worker import WORKER_OPTIONS, Worker, WorkerOptions, check_plain, refuse_options, register
 
@@ -51,6 +51,8 @@ class WorkerClass(Protocol[T_co]):
         :param max_attempts: how often it may run before it is discarded, 1 to 32,767. Default: the worker's.
         :param tags: strings for finding it by. Default: the worker's.
         :param meta: a dict that is stored with the job, beside its args. Default: the worker's.
+        :param weight: how many starts it counts as in the rate limits of its queue, 1 to 1,000,000. Default: the
+            worker's.
         :param scheduled_at: an aware datetime before which it does not run.
         :param schedule_in: the same as seconds or a timedelta from the flush on, by the database's clock.
         :param unique: which jobs are duplicates, a :class:`Unique`. Default: the worker's.
@@ -90,6 +92,8 @@ def worker(decorated: type[Any] | None = None, /, **options: Unpack[WorkerOption
     :param max_attempts: how often a job may run before it is discarded, 1 to 32,767. Default 20.
     :param tags: strings for finding its jobs by. Default: none.
     :param meta: a dict that is stored with each job, beside its args. Default: none.
+    :param weight: how many starts a job counts as in the rate limits of its queue, 1 to 1,000,000; kept in its meta.
+        Default 1.
     :param unique: which jobs are duplicates, a :class:`Unique`. Default: none are.
     :param timeout: seconds or a timedelta that one run may take. Then a coroutine is cancelled; a thread can ask
         :func:`cancelled`, and its result is refused. The run counts as failed. Default: no limit.
@@ -133,7 +137,7 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
     def new(args: Mapping[str, Any] | None = None, /, *more: Any, **options: Unpack[SpecOptions]) -> JobSpec:
         if more:
             raise InvalidOption(f"{made.name}.new(): expected one dict of args, then options by name, got {more!r} too")
-        refuse_options(options, OPTIONS.keys(), f"{made.name}.new()")
+        refuse_options(options, NAMES, f"{made.name}.new()")
         return JobSpec(made, args, **options)
 
     new.__doc__ = inspect.getdoc(_NEW)
@@ -161,7 +165,7 @@ def _signature() -> inspect.Signature:
     hints = SpecOptions.__annotations__
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints.get(name, Any))
-        for name in OPTIONS
+        for name in NAMES
     ]
     return inspect.Signature([args, *options], return_annotation=JobSpec)
 

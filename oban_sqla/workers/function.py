@@ -13,7 +13,7 @@ from typing_extensions import Unpack
 from ..errors import InvalidArgs, InvalidOption
 from ..models import JobSpec
 from ..models._sqlalchemy import NotARow
-from ..models.kind import OPTIONS, Kind, with_options
+from ..models.kind import NAMES, Kind, with_options
 from ..models.spec import SpecOptions
 from .arguments import Arguments
 from .injection import marked
@@ -115,6 +115,8 @@ class JobFunction(_Addable, Generic[P, C, R, V]):
         :param max_attempts: how often it may run before it is discarded, 1 to 32,767. Default: the worker's.
         :param tags: strings for finding it by. Default: the worker's.
         :param meta: a dict that is stored with the job, beside its args. Default: the worker's.
+        :param weight: how many starts it counts as in the rate limits of its queue, 1 to 1,000,000. Default: the
+            worker's.
         :param scheduled_at: an aware datetime before which it does not run.
         :param schedule_in: the same as seconds or a timedelta from the flush on, by the database's clock.
         :param unique: which jobs are duplicates, a :class:`Unique`. Default: the worker's.
@@ -143,7 +145,7 @@ class WithOptions(_Addable, Generic[P, V]):
 
     def __init__(self, worker: Worker, options: SpecOptions) -> None:
         what = f"{worker.name}.options()"
-        refuse_options(options, OPTIONS.keys(), what)
+        refuse_options(options, NAMES, what)
         self.worker = worker
         self.spec_kind = with_options(worker.spec_kind, options, what)
 

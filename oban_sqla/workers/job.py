@@ -93,6 +93,8 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
     :param max_attempts: how often a job may run before it is discarded, 1 to 32,767. Default 20.
     :param tags: strings for finding its jobs by. Default: none.
     :param meta: a dict that is stored with each job, beside its args. Default: none.
+    :param weight: how many starts a job counts as in the rate limits of its queue, 1 to 1,000,000; kept in its meta.
+        Default 1.
     :param unique: which jobs are duplicates, a :class:`Unique`. Default: none are.
     :param timeout: seconds or a timedelta that one run may take. Then a coroutine is cancelled; a thread can ask
         :func:`cancelled`, and its result is refused. The run counts as failed. Default: no limit.

@@ -6,8 +6,9 @@ Returning and raising have the same effect; raising is for code deep inside a ca
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
+from ..errors import InvalidOption
 from ..options.duration import seconds
 
 
@@ -19,13 +20,20 @@ class Snooze(Outcome):
     """Run the job again later; the attempt does not count. Return or raise it.
 
     :param delay: seconds or a timedelta, 0 or more.
+    :param suspend: what else must not start before then, on any node: ``"queue"``, all jobs of its queue, or
+        ``"partition"``, the jobs of its key in a partitioned queue; in one without partitions, all jobs of the queue.
+        For an answer like HTTP 429 from a service that these jobs call. Jobs that run go on. Default: nothing.
     :raises InvalidOption: for a negative delay, or a value of another type.
 
-    ``meta["snoozed"]`` counts the snoozes, as in Oban.
+    ``meta["snoozed"]`` counts the snoozes, as in Oban. A queue without limits is suspended within a second. Testing
+    with :func:`~oban_sqla.testing.drain` or inline mode ignores `suspend`.
     """
 
-    def __init__(self, delay: float | timedelta) -> None:
+    def __init__(self, delay: float | timedelta, suspend: Literal["queue", "partition"] | None = None) -> None:
         self.seconds = seconds(delay, "Snooze")
+        if suspend not in (None, "queue", "partition"):
+            raise InvalidOption(f'Snooze: suspend must be "queue" or "partition", got {suspend!r}')
+        self.suspend = suspend
         super().__init__(f"snoozed for {self.seconds:g} s")
 
 

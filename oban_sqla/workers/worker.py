@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from ..errors import InvalidOption, unknown_option
 from ..models import Job
 from ..models.checks import check_name, check_names
-from ..models.kind import FIELDS, OPTIONS, Kind, kind_of, with_options
+from ..models.kind import FIELDS, IN_META, NAMES, OPTIONS, Kind, kind_of, with_options
 from ..models.spec import CommonOptions
 from ..options.backoff import Backoff, BackoffOption, default_backoff
 from ..options.duration import seconds
@@ -41,7 +41,7 @@ class WorkerOptions(CommonOptions, total=False):
     hooks: Sequence[object]
 
 
-_OF_ITS_SPECS = tuple(name for name, option in OPTIONS.items() if option.of_worker)
+_OF_ITS_SPECS = tuple(name for name, option in {**OPTIONS, **IN_META}.items() if option.of_worker)
 WORKER_OPTIONS = tuple({**WorkerOptions.__annotations__, **dict.fromkeys(_OF_ITS_SPECS)})
 
 
@@ -228,6 +228,6 @@ def refuse_options(given: Iterable[str], known: Collection[str], what: str) -> N
             continue
         if name in WORKER_OPTIONS:
             raise InvalidOption(f"{what}: {name!r} is an option of the worker: @job({name}=…), or @worker({name}=…)")
-        if name in OPTIONS:
+        if name in NAMES:
             raise InvalidOption(f"{what}: {name!r} is an option of one job: .options({name}=…).new(…)")
         raise unknown_option(name, known, what)

@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from oban_sqla import Cron, Heartbeat, Processes, Prune, Queue, job
+from oban_sqla import Cron, Heartbeat, Partition, Processes, Prune, Queue, RateLimit, job
 from oban_sqla.cli import main
 from oban_sqla.cli.settings import SettingsError, config_option, read, settings
 from oban_sqla.cli.settings.keys import KEYS
@@ -60,7 +60,12 @@ def test_the_documented_file_is_what_it_says() -> None:
     assert found.value("module") == ("app.jobs",)
     assert (found.value("database_url"), found.value("schema")) == ("postgresql://localhost/app", "jobs")
     assert (found.value("log_level"), str(found.value("health"))) == ("info", "127.0.0.1:8080")
-    assert config.queues == {"default": Queue(10), "media": Queue(5, paused=True, prefetch=20)}
+    assert config.queues == {
+        "default": Queue(10),
+        "media": Queue(5, paused=True, prefetch=20),
+        "calls": Queue(20, global_limit=50, rate_limit=RateLimit(100, 60.0)),
+        "mails": Queue(partition=Partition("args.tenant_id", limit=3, rate_limit=RateLimit(5, 1))),
+    }
     assert config.prune == Prune(
         policies=[
             Prune.Policy(state="discarded", max_age=math.inf),

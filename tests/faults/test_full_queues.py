@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import InvalidOption, Oban, Queue
 from oban_sqla.runtime.attempt import Attempt
+from oban_sqla.runtime.fetcher import Fetcher
 from oban_sqla.runtime.pace import Pace
 from oban_sqla.runtime.producer import Producer
 from oban_sqla.runtime.row import Row
@@ -24,6 +25,11 @@ def producer_of(oban: Oban) -> Producer:
     return oban._node.producers["default"]
 
 
+def pace_of(producer: Producer) -> Pace:
+    assert isinstance(producer._fetcher, Fetcher)
+    return producer._fetcher._pace
+
+
 async def states(engine: AsyncEngine) -> dict[str, int]:
     rows = await execute(engine, "SELECT state::text, count(*) FROM oban_jobs GROUP BY 1")
     return {row.state: row.count for row in rows}
@@ -32,7 +38,7 @@ async def states(engine: AsyncEngine) -> dict[str, int]:
 async def claim_ahead(engine: AsyncEngine, oban: Oban, ahead: int) -> list[int]:
     """Fill the queue with jobs that wait at a gate, and claim as many more; the ids of them all."""
     producer = producer_of(oban)
-    producer._fetcher._pace._job, producer._fetcher._pace._trip = 1e-9, 1.0  # as if jobs had been short
+    pace_of(producer)._job, pace_of(producer)._trip = 1e-9, 1.0  # as if jobs had been short
     ids = await insert(engine, *(wait.new("end") for _ in range(producer.limit + ahead)))
     await eventually(lambda: len(producer._claimed) == ahead)
     assert len(producer.running) == producer.limit
@@ -155,14 +161,11 @@ async def test_a_claimed_job_can_be_cancelled_before_it_starts(engine: AsyncEngi
 async def test_what_waits_in_vain_is_given_back_for_other_nodes(engine: AsyncEngine) -> None:
     async with Oban(engine, queues={"default": Queue(limit=5, prefetch=20)}) as oban:
         producer = producer_of(oban)
-        producer._fetcher._pace._job, producer._fetcher._pace._trip = (
-            0.01,
-            0.02,
-        )  # the jobs were shorter than they are now
+        pace_of(producer)._job, pace_of(producer)._trip = 0.01, 0.02  # the jobs were shorter than they are now
         ids = await insert(engine, *(wait.new("end") for _ in range(15)))
         await eventually(lambda: len(producer._claimed) > 0)
         await eventually(lambda: _are(engine, {"executing": 5, "available": 10}), 2)
-        assert producer._fetcher._pace.ahead(5) == 0, "and nothing more is claimed while jobs take so long"
+        assert pace_of(producer).ahead(5) == 0, "and nothing more is claimed while jobs take so long"
         await execute(engine, "SELECT pg_sleep(0.3)")
         assert await states(engine) == {"executing": 5, "available": 10}
         gate("end").set()
@@ -187,13 +190,11 @@ async def test_claims_held_through_a_long_pause_of_the_process_are_not_started(e
         producer = producer_of(oban)
         ids = await insert(engine, *(wait.new("end") for _ in range(5)))
         await eventually(lambda: len(producer.running) == 5)
-        producer._fetcher._pace._job, producer._fetcher._pace._trip = 1e-9, 1.0
+        pace_of(producer)._job, pace_of(producer)._trip = 1e-9, 1.0
         late = await insert(engine, *(note.new() for _ in range(10)))
         await eventually(lambda: len(producer._claimed) == 10)
         # As if it had been stopped for a minute: in that time the jobs may have been rescued and run by another node.
         producer._claimed = type(producer._claimed)((row, since - 60) for row, since in producer._claimed)
-        producer.paused = True  # so that nothing but the end of a job looks at them
-        producer.paused = False
         gate("end").set()
         await finished(engine, ids + late, timeout=2)
     assert set(ran.values()) == {1}

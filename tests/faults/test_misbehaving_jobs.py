@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -166,7 +167,7 @@ async def test_an_interrupt_is_nobodys_failure_and_passes(engine: AsyncEngine) -
             assert oban._node is not None
             producer = oban._node.producers["default"]
             Attempt.run = original  # type: ignore[method-assign]
-            producer.paused = True
+            producer.options = replace(producer.options, paused=True)
             producer.doubt()
             producer.wake()
             back: Job = await until(engine, job_id, "available")

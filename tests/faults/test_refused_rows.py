@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import Oban, Prune, job
+from oban_sqla import Oban, Partition, Prune, Queue, RateLimit, job
 from tests.cluster.helpers import QUICK, executing, producer
 from tests.runtime.helpers import execute, finished, insert, load, until
 from tests.support import eventually
@@ -68,6 +68,36 @@ async def test_a_job_that_a_trigger_refuses_to_start_holds_up_no_other_of_its_qu
         assert len(named(caplog, job_id)) == 1, "once, not with every fetch"
         assert "P0001" in named(caplog, job_id)[0]
     assert failed_steps(caplog) == []
+
+
+async def test_a_refused_job_of_a_queue_with_limits_holds_up_no_other_one(
+    refusing: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "oban_sqla")
+    queues = {
+        "rated": Queue(10, global_limit=8, rate_limit=RateLimit(10_000, 1)),
+        "parted": Queue(10, partition=Partition("args.key", limit=3)),
+    }
+    # In the second queue all of them lack a key, too, which the fetch or the leader gives them.
+    mixed = """
+        INSERT INTO oban_jobs (worker, queue, args, meta, partition_key)
+        SELECT 'refused.work', q, '{}', CASE WHEN i % 20 = 7 THEN '{"cursed": "yes"}' ELSE '{}' END::jsonb,
+               CASE WHEN i % 2 = 0 THEN '?' END
+          FROM unnest(ARRAY['rated', 'parted']) q, generate_series(1, 60) i"""
+    await execute(refusing, mixed)
+    state = "SELECT queue, state::text, count(*) FROM oban_jobs GROUP BY 1, 2 ORDER BY 1, 2"
+    expected = [("parted", "available", 3), ("parted", "completed", 57)]
+    expected += [("rated", "available", 3), ("rated", "completed", 57)]
+    async with Oban(refusing, queues=queues, poll_interval=0.05):
+
+        async def all_others_are_done() -> bool:
+            found = [tuple(row) for row in await execute(refusing, state)]
+            assert found == expected, found
+            return True
+
+        await eventually(all_others_are_done, timeout=20)
+    for [job_id] in await execute(refusing, "SELECT id FROM oban_jobs WHERE state = 'available'"):
+        assert len(named(caplog, job_id)) == 1
 
 
 async def test_a_constraint_that_one_row_breaks_holds_up_no_other(any_engine: AsyncEngine) -> None:

@@ -14,15 +14,15 @@ import oban_sqla
 from oban_sqla import JobSpec, migrations
 from oban_sqla.control.jobs import CHANGES, Changes
 from oban_sqla.models.job import mapped
-from oban_sqla.models.kind import FIELDS, OPTIONS
+from oban_sqla.models.kind import FIELDS, IN_META, NAMES, OPTIONS
 from oban_sqla.models.spec import CommonOptions, SpecOptions
 from oban_sqla.statements.fetch import FETCHED
 from oban_sqla.workers.worker import WORKER_OPTIONS, WorkerOptions
 from tests.processes import finished
 
 COLUMN = """\
-    weight: Mapped[int] = mapped_column(
-        SmallInteger, server_default=text("1"), info=brought(Option("weight", integer(1, 100, "what a start costs"), 1))
+    urgency: Mapped[int] = mapped_column(
+        SmallInteger, server_default=text("1"), info=brought(Option("urgency", integer(1, 100, "how soon"), 1))
     )
 """
 
@@ -42,12 +42,12 @@ said = {}
 handed = []
 
 
-@job(name="lift", weight=3)
+@job(name="lift", urgency=3)
 async def lift(number: int, job: Job) -> None:
-    handed.append((number, job.weight))
+    handed.append((number, job.urgency))
 
 
-@worker(name="Lifter", weight=4)
+@worker(name="Lifter", urgency=4)
 class Lifter:
     async def process(self, job: Job) -> None: ...
 
@@ -61,38 +61,38 @@ def refusal(**options):
 
 async def stored(engine, *where):
     async with AsyncSession(engine) as session:
-        return list(await session.scalars(select(Job.weight).where(*where).order_by(Job.id)))
+        return list(await session.scalars(select(Job.urgency).where(*where).order_by(Job.id)))
 
 
 async def main(url):
     engine = create_async_engine(url)
-    said["signature"] = "weight" in inspect.signature(JobSpec).parameters
-    said["default"] = JobSpec("lift").weight
-    said["option"] = JobSpec("lift", weight=7).weight
-    said["refused"] = refusal(weight=0)
-    said["misspelt"] = refusal(wieght=2)
-    said["of the worker"] = [lift.new(1).weight, Lifter.new().weight, lift.options(weight=5).new(1).weight]
+    said["signature"] = "urgency" in inspect.signature(JobSpec).parameters
+    said["default"] = JobSpec("lift").urgency
+    said["option"] = JobSpec("lift", urgency=7).urgency
+    said["refused"] = refusal(urgency=0)
+    said["misspelt"] = refusal(ugrency=2)
+    said["of the worker"] = [lift.new(1).urgency, Lifter.new().urgency, lift.options(urgency=5).new(1).urgency]
     async with AsyncSession(engine) as session:
-        session.add(lift.options(weight=11).new(1))
+        session.add(lift.options(urgency=11).new(1))
         await session.commit()
-        session.add_all(lift.options(weight=weight).new(weight) for weight in (21, 22))
+        session.add_all(lift.options(urgency=urgency).new(urgency) for urgency in (21, 22))
         await session.commit()
-        unique = [lift.options(weight=weight, unique=Unique()).new(weight) for weight in (31, 32)]
+        unique = [lift.options(urgency=urgency, unique=Unique()).new(urgency) for urgency in (31, 32)]
         await enqueue(session, unique)
         await session.commit()
     said["inserted"] = sorted(await stored(engine))
     async with AsyncSession(engine) as session:
         [first, *_] = await session.scalars(select(Job).order_by(Job.id))
-        said["details"] = (await details(session, first.id))["weight"]
-    said["changed"] = [await Oban(engine).update(first.id, weight=99), (await stored(engine))[0]]
-    said["copied"] = copied(json.loads(packed(lift.options(weight=8).new(1))), {}).weight
-    await perform(lift.options(weight=13).new(0))
+        said["details"] = (await details(session, first.id))["urgency"]
+    said["changed"] = [await Oban(engine).update(first.id, urgency=99), (await stored(engine))[0]]
+    said["copied"] = copied(json.loads(packed(lift.options(urgency=8).new(1))), {}).urgency
+    await perform(lift.options(urgency=13).new(0))
     said["performed"] = handed.pop()
     async with Oban(engine, queues={"default": 10}) as oban:
         await asyncio.gather(*(oban.result(id) for id in range(first.id, first.id + 5)))
     said["fetched"] = sorted(handed)
     said["lists"] = [name for name, names in {"changes": CHANGES, "details": DETAILS, "summaries": COLUMNS}.items()
-                     if "weight" in names]
+                     if "urgency" in names]
     await engine.dispose()
 
 
@@ -110,7 +110,7 @@ async def test_a_column_that_is_added_to_the_table_is_everywhere(empty_database:
     engine = create_async_engine(empty_database)
     await migrations.migrate(engine)
     async with engine.begin() as connection:
-        await connection.exec_driver_sql("ALTER TABLE oban_jobs ADD COLUMN weight smallint NOT NULL DEFAULT 1")
+        await connection.exec_driver_sql("ALTER TABLE oban_jobs ADD COLUMN urgency smallint NOT NULL DEFAULT 1")
     await engine.dispose()
     ran = finished(["program.py", empty_database], cwd=tmp_path, environment={"PYTHONPATH": str(tmp_path)})
     assert ran.returncode == 0, ran.stderr
@@ -119,8 +119,8 @@ async def test_a_column_that_is_added_to_the_table_is_everywhere(empty_database:
         "signature": True,
         "default": 1,
         "option": 7,
-        "refused": "weight: expected 1 to 100 (what a start costs), got 0",
-        "misspelt": "unknown option 'wieght' for JobSpec: did you mean 'weight'?",
+        "refused": "urgency: expected 1 to 100 (how soon), got 0",
+        "misspelt": "unknown option 'ugrency' for JobSpec: did you mean 'urgency'?",
         "of the worker": [3, 4, 5],
         "inserted": [11, 21, 22, 31, 32],
         "details": 11,
@@ -133,8 +133,9 @@ async def test_a_column_that_is_added_to_the_table_is_everywhere(empty_database:
 
 
 def test_type_checkers_know_the_options_of_the_table() -> None:
-    assert set(SpecOptions.__annotations__) == set(OPTIONS)
-    assert set(CommonOptions.__annotations__) == {name for name, option in OPTIONS.items() if option.of_worker}
+    options = {**OPTIONS, **IN_META}
+    assert set(SpecOptions.__annotations__) == set(options) == set(NAMES)
+    assert set(CommonOptions.__annotations__) == {name for name, option in options.items() if option.of_worker}
     assert set(WorkerOptions.__annotations__) == set(WORKER_OPTIONS)
     assert set(Changes.__annotations__) == set(CHANGES)
     assert set(JobSpec.__annotations__) >= set(FIELDS)
@@ -142,7 +143,7 @@ def test_type_checkers_know_the_options_of_the_table() -> None:
 
 def test_the_signature_of_a_spec_names_its_options() -> None:
     parameters = inspect.signature(JobSpec).parameters
-    assert [*parameters] == ["worker", "args", *OPTIONS]
+    assert [*parameters] == ["worker", "args", *NAMES]
     assert all(parameters[name].default is None for name in OPTIONS)
 
 

@@ -51,7 +51,7 @@ def is_mapped(cls: type[Any]) -> bool:
 
 def is_made_by_users(cls: type[Any]) -> bool:
     """Whether users call `cls`; the package raises its errors, and makes its rows, servers and workers."""
-    made = {"Crons", "JobFunction", "Server", "WithOptions", "WorkerClass"}
+    made = {"Crons", "JobFunction", "Limiter", "Server", "WithOptions", "WorkerClass"}
     return not (is_mapped(cls) or is_dataclass(cls) or issubclass(cls, ObanError) or cls.__name__ in made)
 
 

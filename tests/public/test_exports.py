@@ -20,9 +20,9 @@ FACE = {
     "oban_sqla": """
         Backoff Cancel ChildDied Cron CronEntry Crons DatabaseUnavailable Discard EmbeddedError Fenced Finding
         Health Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobSpec JobState
-        JobTimeout Leader NotInJob Oban ObanError Processes Producer Prune PrunePolicy Queue QueueInfo Reason Record
-        ResultTimeout SchemaOutdated Snooze Unique UnknownWorker UnsupportedDatabase Why WorkerConflict cancelled
-        current_job enqueue injected job later metadata migrations telemetry use_schema worker
+        JobTimeout Leader Limiter NotInJob Oban ObanError Partition Processes Producer Prune PrunePolicy Queue QueueInfo
+        RateLimit Reason Record ResultTimeout SchemaOutdated Snooze Unique UnknownWorker UnsupportedDatabase Why
+        WorkerConflict cancelled current_job enqueue injected job later metadata migrations telemetry use_schema worker
     """,
     "oban_sqla.doctor": "Finding examine",
     "oban_sqla.dask": "DaskExecutor",

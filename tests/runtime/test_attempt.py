@@ -219,6 +219,8 @@ async def test_the_way_of_a_row_to_its_ack_enters_no_file_more_than_three_times(
             assert ack.is_plain
             done.set()
 
+    async def unused(_: Ack) -> None: ...
+
     def note(frame: FrameType, event: str, _: object) -> None:
         path = Path(frame.f_code.co_filename)
         if event == "call" and path.is_relative_to(root):
@@ -229,7 +231,7 @@ async def test_the_way_of_a_row_to_its_ack_enters_no_file_more_than_three_times(
     def producer() -> Producer:
         made: Any = Producer(
             queue="default", options=Queue(1), node="here", lane=Lane(), acks=Acks(), refusals=Refusals(),  # type: ignore[arg-type]
-            attempt=lambda row: Attempt(row=row, executors=EXECUTORS, sessions=Opened()),
+            suspend=unused, attempt=lambda row: Attempt(row=row, executors=EXECUTORS, sessions=Opened()),
         )  # fmt: skip
         return made
 

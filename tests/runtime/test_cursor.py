@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban
 from oban_sqla.runtime.cursor import LONGEST, Cursor
+from oban_sqla.runtime.fetcher import Fetcher
 from oban_sqla.statements.fetch import fetch, fetch_onward
 from tests.faults.jobs import note, ran
 from tests.runtime.helpers import execute, finished, insert
@@ -79,8 +80,9 @@ async def test_no_job_is_passed_over_for_more_than_a_second_in_a_queue_that_neve
     ids = await insert(engine, *(note.options(priority=5).new(0.02) for _ in range(800)))
     async with Oban(engine, queues={"default": 5}, poll_interval=60, notify="off") as oban:
         assert oban._node is not None
-        producer = oban._node.producers["default"]
-        await eventually(lambda: producer._fetcher._cursor.place is not None)
+        fetcher = oban._node.producers["default"]._fetcher
+        assert isinstance(fetcher, Fetcher)
+        await eventually(lambda: fetcher._cursor.place is not None)
         # Written by nobody that would tell: it stands before the cursor, behind which there is always more.
         urgent = await execute(
             engine,

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import InvalidArgs, InvalidOption, closest
 from ...models import JobSpec
-from ...models.kind import OPTIONS
+from ...models.kind import NAMES
 from ...options.unique import Unique
 from ...workers.cron import Cron, packed
 from ...workers.registry import workers
@@ -16,7 +16,7 @@ from .place import Place, SettingsError
 from .toml import array, table
 
 _OF_THE_ENTRY = ("expression", "timezone", "name", "paused", "catch_up")
-_OF_THE_JOB = ("worker", "args", *OPTIONS)
+_OF_THE_JOB = ("worker", "args", *NAMES)
 _OF_UNIQUE = ("period", "fields", "keys", "states")
 
 
@@ -78,7 +78,7 @@ def _entry(value: Any, place: Place) -> Entry:
         raise SettingsError(f"{place.key('args')}: expected a table, such as {{ days = 7 }}, got {given['args']!r}")
     try:
         cron = Cron(**{name: given[name] for name in _OF_THE_ENTRY if name in given})
-        options = {name: given[name] for name in OPTIONS if name in given}
+        options = {name: given[name] for name in NAMES if name in given}
         if "unique" in options:
             options["unique"] = _unique(options["unique"], place)
         packed(JobSpec(given["worker"], args, **options))

@@ -15,6 +15,7 @@ import click
 from ...errors import InvalidOption
 from ...models.checks import check_name
 from ...options.heartbeat import Heartbeat
+from ...options.limits import partition_of, rate_limit_of
 from ...options.processes import Processes
 from ...options.prune import Prune, PrunePolicy
 from ...options.queue import Queue, as_queue
@@ -23,7 +24,7 @@ from ..health import Address, AddressType
 from ..logs import LEVELS
 from .entries import entries
 from .place import Place, SettingsError
-from .toml import array, table
+from .toml import array, inline, table
 
 T = TypeVar("T")
 
@@ -46,10 +47,13 @@ class Key:
 
 
 def queues_from(text: str) -> dict[str, Any]:
-    """``default=10,media=5`` as TOML has it; a name without a limit has the default limit.
+    """``default=10,media=5`` as TOML has it; a name without a limit has the default limit. A table of TOML, such as
+    ``{default = 10, media = {limit = 5, global_limit = 20}}``, says all options.
 
     :raises InvalidOption: for anything else.
     """
+    if text.lstrip().startswith("{"):
+        return inline(text)
     queues: dict[str, Any] = {}
     for part in text.split(","):
         name, equals, limit = (piece.strip() for piece in part.partition("="))
@@ -70,13 +74,25 @@ def queues(value: Any, place: Place) -> dict[str, Queue]:
     made: dict[str, Queue] = {}
     for name, given in _table(value, "default = 10").items():
         if (options := table(given)) is not None:
-            made[name] = _made(Queue, options, place, f"{name}.")
+            made[name] = _made(Queue, _with_limits(options, place, name), place, f"{name}.")
         else:
             try:
                 made[name] = as_queue(name, given)
             except InvalidOption as error:
                 raise SettingsError(f"{place.key(name)}: {error}") from error
     return made
+
+
+def _with_limits(given: Mapping[str, Any], place: Place, queue: str) -> dict[str, Any]:
+    """The options of a queue, with its limits of the cluster as objects."""
+    options = dict(given)
+    for name, made in (("rate_limit", rate_limit_of), ("partition", partition_of)):
+        if name in options:
+            try:
+                options[name] = made(options[name], name)
+            except InvalidOption as error:
+                raise SettingsError(f"{place.key(f'{queue}.{name}')}: {error}") from error
+    return options
 
 
 def _heartbeat(value: Any, place: Place) -> Heartbeat:

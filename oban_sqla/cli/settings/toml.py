@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
+from ...errors import InvalidOption
 from .place import SettingsError
 
 
@@ -20,6 +21,20 @@ def parsed(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} can't be read: {error.strerror}") from error
     except ValueError as error:  # of TOML, or of UTF-8
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
+
+
+def inline(text: str) -> dict[str, Any]:
+    """A table on one line, such as ``{a = 1}``.
+
+    :raises InvalidOption: for what is not one.
+    """
+    try:
+        found = table(tomllib.loads(f"value = {text}")["value"])
+    except ValueError as error:
+        raise InvalidOption(f"{text!r} is not a table of TOML: {error}") from error
+    if found is None:
+        raise InvalidOption(f"{text!r}: expected a table of TOML, such as {{default = 10}}")
+    return found
 
 
 def table(value: Any) -> dict[str, Any] | None:

@@ -7,6 +7,6 @@ a folder beside this one.
 """
 
 from ..part import joined
-from . import access, jobs, limited_fetch, limits
+from . import access, jobs, limited_fetch, limiter, limits
 
-VERSION = joined((jobs.PART, limits.PART, limited_fetch.PART, access.PART))
+VERSION = joined((jobs.PART, limits.PART, limited_fetch.PART, limiter.PART, access.PART))

@@ -11,37 +11,52 @@ The settings of the function, and an ``ORDER BY`` that only the right index offe
 empty, a filled, an analysed and a never analysed table.
 """
 
-from ..part import Part
-from .limits import LOCK
+from ..part import Part, filled
+from .limits import LOCK, OPENS, ROOM
 
 TAKE = """
+          IF looks THEN
+            RETURN QUERY SELECT j, k, NULL::double precision, NULL::boolean
+              FROM {schema}oban_jobs j WHERE j.id = ANY (ids);
+            RETURN;
+          END IF;
           RETURN QUERY UPDATE {schema}oban_jobs j
              SET state = 'executing', attempt = attempt + 1, attempted_by = by_whom,
                  attempted_at = timezone('UTC', to_timestamp(t))
-           WHERE j.id = ANY (ids) RETURNING j, k, NULL::double precision;"""
+           WHERE j.id = ANY (ids) RETURNING j, k, NULL::double precision, NULL::boolean;"""
 
-FETCH = (
-    """
+# One row that a trigger or a constraint refuses keeps its place at the end; the others get their keys.
+KEY = """
+              UPDATE {schema}oban_jobs j
+                 SET partition_key = {schema}oban_partition_key(present, fields, j.worker, j.args, j.meta)
+               WHERE j.id = ANY (ids);"""
+REFUSED = (
+    "cardinality_violation OR data_exception OR integrity_constraint_violation OR program_limit_exceeded "
+    "OR plpgsql_error"
+)
+
+FETCH = """
 CREATE OR REPLACE FUNCTION {schema}oban_fetch_limited(
-  q text, demand integer, by_whom text[], unfit text[],
+  q text, demand integer, by_whom text[], unfit text[], refused bigint[],
   global_limit integer, rate integer, per double precision, bucket boolean,
   parted boolean, part_limit integer, part_rate integer, part_per double precision, part_bucket boolean,
-  burst boolean, cur text, visits integer
-) RETURNS TABLE (job {schema}oban_jobs, ring_at text, next_at double precision)
+  burst boolean, cur text, visits integer, looks boolean
+) RETURNS TABLE (job {schema}oban_jobs, ring_at text, wait double precision, more boolean)
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_sort = off SET enable_bitmapscan = off
 SET enable_incremental_sort = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
   t double precision;  soon double precision;  opening double precision;  reopens double precision;
-  room integer := demand;  budget bigint := 2147483647;  spent bigint := 0;  cost bigint;  part_cost bigint;
-  ids bigint[];  fresh bigint[];
+  room integer := demand;  budget bigint := 2147483647;  spent bigint := 0;  total bigint;  part_total bigint;
+  ids bigint[];  one bigint;  fresh bigint[];  costs integer[];  part_costs integer[];
   present integer;  fields text[];  lo text COLLATE "C";  hi text COLLATE "C";  start text COLLATE "C";
   k text COLLATE "C";  previous text COLLATE "C";  stuck text COLLATE "C";  top text COLLATE "C";  p smallint;
   rated boolean;  seen integer := 0;  visited integer;  hungry integer;  helping integer;  share integer;  lap integer;
-  most integer;  part_most integer;  allowed bigint;  cut boolean := false;  heavy boolean;  over boolean := false;
-  waits text[] := '{{}}';  paid_keys text[];  paid integer[];
+  most integer;  part_most integer;  allowed bigint;  cut boolean := false;  over boolean := false;
+  held boolean := false;  short boolean := false;
+  waits text[] := '{{}}';  paid_keys text[];  paid bigint[];
 BEGIN
-  PERFORM pg_advisory_xact_lock({lock}, hashtext(q));
+  PERFORM pg_advisory_xact_lock(<lock>, hashtext(q));
   t := extract(epoch FROM clock_timestamp());
   IF parted THEN
     SELECT x.epoch, x.by INTO present, fields FROM {schema}oban_partitions x WHERE x.queue = q;
@@ -56,12 +71,16 @@ BEGIN
       SELECT least(room, global_limit - count(*)) INTO room
         FROM (SELECT FROM {schema}oban_jobs WHERE state = 'executing' AND queue = q LIMIT global_limit) x;
     END IF;
-    IF room <= 0 THEN RETURN; END IF;
+    short := room < demand;
+    IF room <= 0 THEN
+      RETURN NEXT;
+      RETURN;
+    END IF;
   END IF;
   IF rate IS NOT NULL OR EXISTS (SELECT FROM {schema}oban_rates r WHERE r.queue = q AND r.key = '' AND r.until > t) THEN
     SELECT a.room, a.opens INTO budget, reopens FROM {schema}oban_allowance(q, '', rate, per, bucket, t) a;
     IF budget <= 0 THEN
-      next_at := reopens;
+      wait := reopens - t;
       RETURN NEXT;
       RETURN;
     END IF;
@@ -73,17 +92,21 @@ BEGIN
     IF rate IS NULL THEN
       ids := ARRAY(SELECT id FROM {schema}oban_jobs
                     WHERE state = 'available' AND queue = q AND attempt < max_attempts AND worker <> ALL (unfit)
+                      AND id <> ALL (refused)
                     ORDER BY priority, scheduled_at, id LIMIT room FOR UPDATE SKIP LOCKED);
     ELSE
-      SELECT coalesce(array_agg(y.id) FILTER (WHERE y.total <= budget), '{{}}'),
-             coalesce(max(y.total) FILTER (WHERE y.total <= budget), 0), coalesce(bool_or(y.total >= budget), false)
-        INTO ids, spent, cut
-        FROM (SELECT x.id, sum({schema}oban_weight(x.meta, most)) OVER (ROWS UNBOUNDED PRECEDING) AS total
-                FROM (SELECT id, meta FROM {schema}oban_jobs
-                       WHERE state = 'available' AND queue = q AND attempt < max_attempts AND worker <> ALL (unfit)
-                       ORDER BY priority, scheduled_at, id LIMIT least(room, budget) FOR UPDATE SKIP LOCKED) x) y;
+      SELECT coalesce(array_agg(x.id), '{{}}'), array_agg(x.cost), coalesce(sum(x.cost), 0) INTO ids, costs, spent
+        FROM (SELECT id, {schema}oban_weight(meta, most) AS cost FROM {schema}oban_jobs
+               WHERE state = 'available' AND queue = q AND attempt < max_attempts AND worker <> ALL (unfit)
+                 AND id <> ALL (refused)
+               ORDER BY priority, scheduled_at, id LIMIT least(room, budget) FOR UPDATE SKIP LOCKED) x;
+      cut := spent >= budget;
+      WHILE spent > budget LOOP
+        spent := spent - costs[cardinality(ids)];
+        ids := ids[:cardinality(ids) - 1];
+      END LOOP;
     END IF;
-    room := room - cardinality(ids);{take}
+    room := room - cardinality(ids);<take>
   ELSE
     lo := present || '|';
     hi := present || '}}';
@@ -104,15 +127,21 @@ BEGIN
                    WHERE state = 'available' AND queue = q AND priority = p AND partition_key IS NOT NULL
                    ORDER BY partition_key DESC LIMIT 1);
           IF k < lo OR top >= hi THEN
-            UPDATE {schema}oban_jobs j
-               SET partition_key = {schema}oban_partition_key(present, fields, j.worker, j.args, j.meta)
-             WHERE j.id = ANY (
-               ARRAY(SELECT id FROM {schema}oban_jobs
-                      WHERE state = 'available' AND queue = q AND priority = p AND partition_key < lo
-                      ORDER BY partition_key LIMIT {rekeyed} FOR UPDATE SKIP LOCKED) ||
-               ARRAY(SELECT id FROM {schema}oban_jobs
-                      WHERE state = 'available' AND queue = q AND priority = p AND partition_key >= hi
-                      ORDER BY partition_key DESC LIMIT {rekeyed} FOR UPDATE SKIP LOCKED));
+            ids := ARRAY(SELECT id FROM {schema}oban_jobs
+                          WHERE state = 'available' AND queue = q AND priority = p AND partition_key < lo
+                          ORDER BY partition_key LIMIT 50 FOR UPDATE SKIP LOCKED) ||
+                   ARRAY(SELECT id FROM {schema}oban_jobs
+                          WHERE state = 'available' AND queue = q AND priority = p AND partition_key >= hi
+                          ORDER BY partition_key DESC LIMIT 50 FOR UPDATE SKIP LOCKED);
+            BEGIN<key>
+            EXCEPTION WHEN <refused> THEN
+              FOREACH one IN ARRAY ids LOOP
+                ids := ARRAY[one];
+                BEGIN<key>
+                EXCEPTION WHEN <refused> THEN NULL;
+                END;
+              END LOOP;
+            END;
           END IF;
         END IF;
         helping := greatest(1, room / 8);
@@ -151,10 +180,15 @@ BEGIN
                        WHERE state = 'executing' AND queue = q AND partition_key IS NOT NULL
                          AND partition_key >= k AND partition_key <= k ORDER BY partition_key LIMIT part_limit) x;
             END IF;
+            held := held OR share <= 0;
             IF share > 0 AND rated THEN
-              SELECT a.room, a.opens INTO allowed, opening
-                FROM {schema}oban_allowance(q, k, part_rate, part_per, part_bucket, t) a;
-              IF allowed <= 0 THEN
+              SELECT <room>,
+                     <opens>
+                INTO allowed, opening FROM {schema}oban_rates r WHERE r.queue = q AND r.key = k;
+              IF NOT FOUND THEN
+                allowed := part_most;
+                opening := t;
+              ELSIF allowed <= 0 THEN
                 soon := least(soon, opening);
               END IF;
             END IF;
@@ -164,40 +198,44 @@ BEGIN
                                 WHERE state = 'available' AND queue = q AND priority = p AND partition_key IS NOT NULL
                                   AND partition_key >= k AND partition_key <= k
                                   AND attempt < max_attempts AND worker <> ALL (unfit)
+                                  AND id <> ALL (refused)
                                 ORDER BY partition_key, scheduled_at, id LIMIT share FOR UPDATE SKIP LOCKED);
               ELSE
-                SELECT coalesce(array_agg(z.id) FILTER (WHERE z.fits), '{{}}'),
-                       coalesce(max(z.total) FILTER (WHERE z.fits), 0),
-                       coalesce(max(z.part_total) FILTER (WHERE z.fits), 0),
-                       cut OR coalesce(bool_or(z.total >= budget - spent), false),
-                       coalesce(bool_or(NOT z.fits), false), coalesce(bool_or(z.total > budget - spent), false),
-                       CASE WHEN bool_or(z.part_total >= allowed)
-                            THEN least(soon, CASE WHEN opening > t THEN opening WHEN part_bucket
-                                                  THEN t + part_per / part_rate ELSE t + part_per END) ELSE soon END
-                  INTO fresh, cost, part_cost, cut, heavy, over, soon
-                  FROM (SELECT y.*, y.total <= budget - spent AND y.part_total <= allowed AS fits
-                          FROM (SELECT x.id, sum({schema}oban_weight(x.meta, most)) OVER w AS total,
-                                       sum({schema}oban_weight(x.meta, part_most)) OVER w AS part_total
-                                  FROM (SELECT id, meta FROM {schema}oban_jobs
-                                         WHERE state = 'available' AND queue = q AND priority = p
-                                           AND partition_key IS NOT NULL AND partition_key >= k AND partition_key <= k
-                                           AND attempt < max_attempts AND worker <> ALL (unfit)
-                                         ORDER BY partition_key, scheduled_at, id
-                                         LIMIT least(share, allowed, budget - spent) FOR UPDATE SKIP LOCKED) x
-                                WINDOW w AS (ROWS UNBOUNDED PRECEDING)) y) z;
-                spent := spent + cost;
+                SELECT coalesce(array_agg(x.id), '{{}}'), array_agg(x.cost), array_agg(x.part_cost),
+                       coalesce(sum(x.cost), 0), coalesce(sum(x.part_cost), 0)
+                  INTO fresh, costs, part_costs, total, part_total
+                  FROM (SELECT id, {schema}oban_weight(meta, most) AS cost,
+                               {schema}oban_weight(meta, part_most) AS part_cost FROM {schema}oban_jobs
+                         WHERE state = 'available' AND queue = q AND priority = p AND partition_key IS NOT NULL
+                           AND partition_key >= k AND partition_key <= k
+                           AND attempt < max_attempts AND worker <> ALL (unfit)
+                           AND id <> ALL (refused)
+                         ORDER BY partition_key, scheduled_at, id
+                         LIMIT least(share, allowed, budget - spent) FOR UPDATE SKIP LOCKED) x;
+                cut := cut OR total >= budget - spent;
+                IF part_total >= allowed THEN
+                  soon := least(soon, CASE WHEN opening > t THEN opening WHEN part_bucket THEN t + part_per / part_rate
+                                           ELSE t + part_per END);
+                END IF;
                 -- A job that costs more than is left waits, and so does what is behind it in its key. Other keys go on,
                 -- but the next fetch begins with it, and nothing goes on until it can start: else it never could.
-                IF heavy THEN
+                IF total > budget - spent OR part_total > allowed THEN
                   waits := waits || k;
+                  over := total > budget - spent;
+                  IF over THEN
+                    stuck := coalesce(stuck, previous);
+                    over := visited = 1;
+                  END IF;
+                  WHILE total > budget - spent OR part_total > allowed LOOP
+                    total := total - costs[cardinality(fresh)];
+                    part_total := part_total - part_costs[cardinality(fresh)];
+                    fresh := fresh[:cardinality(fresh) - 1];
+                  END LOOP;
                 END IF;
-                IF over THEN
-                  stuck := coalesce(stuck, previous);
-                END IF;
-                over := over AND visited = 1;
-                IF part_cost > 0 AND part_rate IS NOT NULL THEN
+                spent := spent + total;
+                IF part_total > 0 AND part_rate IS NOT NULL THEN
                   paid_keys := paid_keys || k;
-                  paid := paid || part_cost::integer;
+                  paid := paid || part_total;
                 END IF;
               END IF;
               IF fresh <> '{{}}' THEN
@@ -210,7 +248,7 @@ BEGIN
             EXIT WHEN room <= 0 OR spent >= budget OR over OR seen >= visits;
           END LOOP;
           EXIT WHEN ids = '{{}}';
-          k := coalesce(k, start);{take}
+          k := coalesce(k, start);<take>
           IF paid_keys <> '{{}}' THEN
             PERFORM {schema}oban_started(q, paid_keys, paid, part_rate, part_per, t);
           END IF;
@@ -224,24 +262,29 @@ BEGIN
     END LOOP;
   END IF;
   IF spent > 0 AND rate IS NOT NULL THEN
-    PERFORM {schema}oban_started(q, ARRAY[''], ARRAY[spent::integer], rate, per, t);
+    PERFORM {schema}oban_started(q, ARRAY[''], ARRAY[spent], rate, per, t);
   END IF;
   IF cut THEN
     soon := least(soon, CASE WHEN reopens > t THEN reopens WHEN bucket THEN t + per / rate ELSE t + per END);
   END IF;
-  IF stuck IS NOT NULL OR (room > 0 AND (soon IS NOT NULL OR seen >= visits)) THEN
-    ring_at := coalesce(stuck, CASE WHEN seen >= visits THEN k END);
-    next_at := soon;
+  -- For the node: that a limit holds jobs back, where to go on, when more is allowed, and whether to go on at once.
+  more := room > 0 AND spent < budget AND NOT over AND seen >= visits;
+  IF stuck IS NOT NULL OR soon IS NOT NULL OR held OR (short AND room <= 0) OR more THEN
+    ring_at := coalesce(stuck, CASE WHEN more THEN k END);
+    wait := soon - t;
     RETURN NEXT;
   END IF;
-END $$""".replace("{lock}", str(LOCK))
-    .replace("{take}", TAKE)
-    .replace("{rekeyed}", "50")
-)
+END $$"""
 
 SIGNATURE = (
-    "text, integer, text[], text[], integer, integer, double precision, boolean, boolean, integer, integer, "
-    "double precision, boolean, boolean, text, integer"
+    "text, integer, text[], text[], bigint[], integer, integer, double precision, boolean, boolean, integer, integer, "
+    "double precision, boolean, boolean, text, integer, boolean"
 )
 
-PART = Part(tables=(FETCH,), down=(f"DROP FUNCTION IF EXISTS {{schema}}oban_fetch_limited({SIGNATURE})",))
+_KEYS = {"rate": "part_rate", "per": "part_per", "bucket": "part_bucket"}
+_ROOM, _OPENS = filled(ROOM, **_KEYS), filled(OPENS, **_KEYS)
+
+PART = Part(
+    tables=(filled(FETCH, lock=LOCK, take=TAKE, key=KEY, refused=REFUSED, room=_ROOM, opens=_OPENS),),
+    down=(f"DROP FUNCTION IF EXISTS {{schema}}oban_fetch_limited({SIGNATURE})",),
+)

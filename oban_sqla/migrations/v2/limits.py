@@ -5,7 +5,7 @@ is taken in a separate statement: the statements after it see what was committed
 that waits for the lock has an older snapshot, and overshoots.
 """
 
-from ..part import Part
+from ..part import Part, filled
 
 LOCK = 0x6F62616E  # "oban": the first of the two keys; the second is the hash of the queue's name.
 
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS {schema}oban_rates (
   queue text NOT NULL,
   key text COLLATE "C" NOT NULL,
   ts double precision[] NOT NULL DEFAULT '{{}}',
-  ns integer[] NOT NULL DEFAULT '{{}}',
+  ns bigint[] NOT NULL DEFAULT '{{0}}',
   tat double precision NOT NULL DEFAULT 0,
   until double precision NOT NULL DEFAULT 0,
   idle_at double precision NOT NULL DEFAULT 0,
@@ -65,7 +65,7 @@ RETURNS boolean LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off
 DECLARE
   present integer;
 BEGIN
-  PERFORM pg_advisory_xact_lock({lock}, hashtext(q));
+  PERFORM pg_advisory_xact_lock(<lock>, hashtext(q));
   IF coalesce((SELECT p.by FROM {schema}oban_partitions p WHERE p.queue = q), '{{}}') = fields THEN
     RETURN false;
   END IF;
@@ -79,7 +79,7 @@ BEGIN
    WHERE j.id = ANY (ARRAY(SELECT id FROM {schema}oban_jobs WHERE state = 'executing' AND queue = q
                               FOR UPDATE SKIP LOCKED));
   RETURN true;
-END $$""".replace("{lock}", str(LOCK))
+END $$"""
 
 # What a start of a job costs, whatever another program has written there.
 WEIGHT = """
@@ -89,61 +89,70 @@ RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
               THEN greatest(1, least((meta ->> 'weight')::numeric, most))::integer ELSE 1 END
 $$"""
 
-# "sliding": an entry counts for as long as each of its starts is inside of (t - per, t], or a fiftieth longer, so no
-# window ever holds more than `rate`. "token_bucket": `tat` is when the bucket will be full again. Both are always kept,
-# so that nodes may disagree, and change from one to the other.
+# What a row `r` of oban_rates allows at the time `t`, and when it allows more.
+#
+# "sliding": `ts` are the times of starts, `ns` what had started up to each, with what had before the first in front.
+# An entry counts for as long as each of its starts is inside of (t - per, t], or a fiftieth of `per` longer; so no
+# window of that length ever holds more than `rate`. "token_bucket": `tat` is when the bucket will be full again. Both
+# are always kept, so that nodes may disagree, and change from one to the other.
+_EXPIRED = "width_bucket(t - <per>, r.ts)"
+_TOKENS = "floor(<rate> - (r.tat - t) * <rate> / <per> + 1e-6)"
+ROOM = f"""CASE WHEN r.until > t THEN 0 WHEN <rate> IS NULL THEN 2147483647
+            WHEN <bucket> THEN greatest(0, least(<rate>, {_TOKENS}))
+            ELSE greatest(0, <rate> - (r.ns[cardinality(r.ts) + 1] - r.ns[{_EXPIRED} + 1])) END"""
+OPENS = f"""CASE WHEN r.until > t THEN r.until WHEN <rate> IS NULL THEN t
+            WHEN <bucket> THEN greatest(t, r.tat - (<rate> - {_TOKENS} - 1) * <per> / <rate>)
+            ELSE coalesce(r.ts[{_EXPIRED} + 1] + <per>, t) END"""
+
 ALLOWANCE = """
 CREATE OR REPLACE FUNCTION {schema}oban_allowance(
   q text, k text, rate integer, per double precision, bucket boolean, t double precision,
   OUT room integer, OUT opens double precision
 ) LANGUAGE plpgsql STABLE AS $$
 #variable_conflict use_column
-DECLARE
-  r {schema}oban_rates;
-  used bigint;
-  oldest double precision;
 BEGIN
-  room := coalesce(rate, 2147483647);
-  opens := t;
-  SELECT * INTO r FROM {schema}oban_rates WHERE queue = q AND key = k;
+  SELECT <room>,
+         <opens>
+    INTO room, opens FROM {schema}oban_rates r WHERE r.queue = q AND r.key = k;
   IF NOT FOUND THEN
-    RETURN;
-  ELSIF r.until > t THEN
-    room := 0;
-    opens := r.until;
-  ELSIF rate IS NULL THEN
-    RETURN;
-  ELSIF bucket THEN
-    room := greatest(0, least(rate, floor(rate - (r.tat - t) * rate / per + 1e-6)));
-    opens := CASE WHEN room < rate THEN r.tat - (rate - room - 1) * per / rate ELSE t END;
-  ELSE
-    SELECT sum(e.n), min(e.at) INTO used, oldest FROM unnest(r.ts, r.ns) e(at, n) WHERE e.at > t - per;
-    room := greatest(0, rate - coalesce(used, 0));
-    opens := coalesce(oldest + per, t);
+    room := coalesce(rate, 2147483647);
+    opens := t;
   END IF;
 END $$"""
 
+# Called under the queue's lock, which makes the order of the keys no matter. Starts of the same fiftieth of the period
+# share an entry.
 STARTED = """
 CREATE OR REPLACE FUNCTION {schema}oban_started(
-  q text, keys text[], counts integer[], rate integer, per double precision, t double precision
-) RETURNS void LANGUAGE sql VOLATILE AS $$
+  q text, keys text[], counts bigint[], rate integer, per double precision, t double precision
+) RETURNS void LANGUAGE plpgsql VOLATILE AS $$
+#variable_conflict use_column
+BEGIN
   INSERT INTO {schema}oban_rates AS r (queue, key, ts, ns, tat, idle_at)
-  SELECT q, given.key, ARRAY[t], ARRAY[given.n], t + given.n * per / rate, t + per
-    FROM unnest(keys, counts) given(key, n) WHERE given.n > 0 ORDER BY given.key
-      ON CONFLICT (queue, key) DO UPDATE SET (ts, ns) = (
-           SELECT CASE WHEN x.same THEN x.at[:x.len - 1] || t ELSE x.at || t END,
-                  CASE WHEN x.same THEN x.n[:x.len - 1] || x.n[x.len] + excluded.ns[1] ELSE x.n || excluded.ns[1] END
-             FROM (SELECT y.at, y.n, cardinality(y.at) AS len,
-                          coalesce(floor(y.at[cardinality(y.at)] * 50 / per) = floor(t * 50 / per), false) AS same
-                     FROM (SELECT coalesce(array_agg(e.at ORDER BY e.place), '{{}}') AS at,
-                                  coalesce(array_agg(e.n ORDER BY e.place), '{{}}') AS n
-                             FROM unnest(r.ts, r.ns) WITH ORDINALITY e(at, n, place) WHERE e.at > t - per) y) x),
-         tat = greatest(r.tat, t) + excluded.ns[1] * per / rate,
-         idle_at = greatest(r.idle_at, t + per, greatest(r.tat, t) + excluded.ns[1] * per / rate)
-$$"""
+  SELECT q, given.key, ARRAY[t], ARRAY[0, given.n], t + given.n * per / rate, t + greatest(per, given.n * per / rate)
+    FROM unnest(keys, counts) given(key, n)
+      ON CONFLICT (queue, key) DO UPDATE
+     SET ts = CASE WHEN <same> THEN r.ts[<first>:cardinality(r.ts) - 1] ELSE r.ts[<first>:] END || t,
+         ns = CASE WHEN <same> THEN r.ns[<first>:cardinality(r.ts)] ELSE r.ns[<first>:] END
+              || r.ns[cardinality(r.ts) + 1] + excluded.ns[2],
+         tat = greatest(r.tat, t) + excluded.ns[2] * per / rate,
+         idle_at = greatest(r.idle_at, t + per, greatest(r.tat, t) + excluded.ns[2] * per / rate);
+END $$"""
+_FIRST = "width_bucket(t - per, r.ts) + 1"
+_SAME = "r.ts[cardinality(r.ts)] > t - per AND floor(r.ts[cardinality(r.ts)] * 50 / per) = floor(t * 50 / per)"
+_OWN = {"rate": "rate", "per": "per", "bucket": "bucket"}
 
 PART = Part(
-    tables=(PARTITIONS, RATES, KEY, MARK, PARTITION, WEIGHT, ALLOWANCE, STARTED),
+    tables=(
+        PARTITIONS,
+        RATES,
+        KEY,
+        MARK,
+        filled(PARTITION, lock=LOCK),
+        WEIGHT,
+        filled(ALLOWANCE, room=filled(ROOM, **_OWN), opens=filled(OPENS, **_OWN)),
+        filled(STARTED, first=_FIRST, same=_SAME),
+    ),
     locked=(
         "ALTER TABLE {schema}oban_jobs ALTER COLUMN partition_key SET DEFAULT '?'",
         "ALTER TABLE {schema}oban_queues ADD COLUMN IF NOT EXISTS limits jsonb",
@@ -159,7 +168,7 @@ PART = Part(
         ),
     },
     down=(
-        "DROP FUNCTION IF EXISTS {schema}oban_started(text, text[], integer[], integer, float8, float8)",
+        "DROP FUNCTION IF EXISTS {schema}oban_started(text, text[], bigint[], integer, float8, float8)",
         "DROP FUNCTION IF EXISTS {schema}oban_allowance(text, text, integer, float8, boolean, float8)",
         "DROP FUNCTION IF EXISTS {schema}oban_weight(jsonb, integer)",
         "DROP FUNCTION IF EXISTS {schema}oban_partition(text, text[])",

@@ -8,8 +8,10 @@ WHERE oban_leaders.name = $1::VARCHAR AND oban_leaders.node = $2::VARCHAR AND ob
  SELECT moved.queue, count(*) AS count_1, CAST(NULL AS FLOAT) AS anon_1 
 FROM moved GROUP BY moved.queue UNION ALL SELECT queues.name, 0, CAST(NULL AS FLOAT) AS anon_1 
 FROM unnest($5::TEXT[]) AS queues(name) 
-WHERE EXISTS (SELECT * 
+WHERE (EXISTS (SELECT * 
 FROM oban_jobs 
-WHERE oban_jobs.state = 'available' AND oban_jobs.queue = queues.name) UNION ALL SELECT CAST(NULL AS TEXT) AS anon_1, 0, EXTRACT(epoch FROM (SELECT min(oban_jobs.scheduled_at) AS min_1 
+WHERE oban_jobs.state = 'available' AND oban_jobs.queue = queues.name)) AND NOT (EXISTS (SELECT * 
+FROM oban_rates 
+WHERE oban_rates.queue = queues.name AND oban_rates.key = '' AND oban_rates.until > EXTRACT(epoch FROM clock_timestamp()))) UNION ALL SELECT CAST(NULL AS TEXT) AS anon_1, 0, EXTRACT(epoch FROM (SELECT min(oban_jobs.scheduled_at) AS min_1 
 FROM oban_jobs 
 WHERE oban_jobs.state IN ('scheduled', 'retryable') AND oban_jobs.scheduled_at > timezone('UTC', now()) AND isfinite(oban_jobs.scheduled_at)) - timezone('UTC', now())) AS anon_2

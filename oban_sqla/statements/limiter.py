@@ -1,0 +1,92 @@
+"""What is asked of a limit apart from fetching: what it allows now, counting, suspending, forgetting.
+
+A blank key stands for the queue; ``values`` is JSON text: the values of a partition's fields, in their order.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Double,
+    Executable,
+    Integer,
+    Text,
+    case,
+    cast,
+    func,
+    literal_column,
+    select,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from ..models.job import jobs
+from ..models.limits import partitions
+from .functions import Allowance, Consumed, Forgotten, Suspended
+from .statement import parameter, statement
+
+_BLANK: ColumnElement[str] = literal_column("''", Text)
+
+
+def _now() -> ColumnElement[float]:
+    return cast(func.extract("epoch", func.clock_timestamp()), Double)
+
+
+def _queue() -> ColumnElement[str]:
+    return cast(parameter("queue"), Text)
+
+
+def _key() -> ColumnElement[str]:
+    """The key of `values`, as :class:`PartitionKey` makes it; blank without any."""
+    values = cast(cast(cast(parameter("values"), Text), JSONB), Text)
+    text = case((func.octet_length(values) <= 200, values), else_=func.md5(values))
+    key = select(cast(partitions.c.epoch, Text) + "|" + text).where(partitions.c.queue == parameter("queue"))
+    return case((values.is_(None), _BLANK), else_=key.scalar_subquery())
+
+
+def _rate() -> list[ColumnElement[Any]]:
+    given = (("allowed", Integer), ("period", Double), ("bucket", Boolean))
+    return [cast(parameter(name, of), of) for name, of in given]
+
+
+@statement
+def available() -> Executable:
+    """How many starts the rate of `queue`, or of the key of `values`, allows now, and in how many seconds it allows
+    more."""
+    found = Allowance(_queue(), _key(), *_rate(), _now()).alias("found")
+    room, opens = literal_column("found.room", Integer), literal_column("found.opens", Double)
+    return select(room, func.greatest(opens - _now(), 0)).select_from(found)
+
+
+@statement
+def consume() -> Executable:
+    """Count `number` starts, if the rate allows them now. Returns whether it does."""
+    return select(Consumed(_queue(), _key(), cast(parameter("number", BigInteger), BigInteger), *_rate()))
+
+
+@statement
+def suspend() -> Executable:
+    """Let nothing of `queue`, or of the key of `values`, start until `at`, seconds since 1970, or for `seconds`.
+
+    Returns for how many seconds. What is suspended longer stays so.
+    """
+    at = func.coalesce(cast(parameter("at", Double), Double), _now() + cast(parameter("seconds", Double), Double))
+    return select(Suspended(_queue(), _key(), at))
+
+
+@statement
+def suspend_own() -> Executable:
+    """The same for the key of the job `id`, or with `whole` for its queue. Returns the key, too."""
+    own = select(jobs.c.partition_key).where(jobs.c.id == parameter("id", BigInteger)).scalar_subquery()
+    marked = func.nullif(own, literal_column("'?'"))
+    key = case((cast(parameter("whole", Boolean), Boolean), _BLANK), else_=func.coalesce(marked, _BLANK))
+    chosen = select(key.label("key")).subquery("chosen")
+    at = _now() + cast(parameter("seconds", Double), Double)
+    return select(chosen.c.key, Suspended(_queue(), chosen.c.key, at))
+
+
+@statement
+def forget() -> Executable:
+    """Forget what has started in `queue`, or in the key of `values`, and that it is suspended."""
+    return select(Forgotten(_queue(), _key()))

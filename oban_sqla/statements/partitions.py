@@ -1,0 +1,121 @@
+"""Looking after partitions: jobs that have no key of the present epoch get one, and rates that no longer count go."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Double,
+    Executable,
+    Integer,
+    Select,
+    SmallInteger,
+    Text,
+    cast,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+    tuple_,
+    update,
+)
+from sqlalchemy.dialects.postgresql import TIMESTAMP
+
+from ..models.job import jobs
+from ..models.limits import partitions, rates
+from .functions import PartitionKey
+from .lead import holds_lease
+from .statement import array, ids, in_states, parameter, state, statement
+
+_NONE: ColumnElement[Any] = literal_column("'{}'")
+
+
+@statement
+def partitioned() -> Executable:
+    """The queues that are partitioned, and the epoch of each."""
+    return select(partitions.c.queue, partitions.c.epoch).where(partitions.c.by != _NONE)
+
+
+def _is_stale() -> ColumnElement[bool]:
+    """Whether the key is not one of the `epoch`."""
+    epoch = cast(parameter("epoch", Integer), Text)
+    return or_(
+        jobs.c.partition_key.is_(None),
+        jobs.c.partition_key < epoch + literal_column("'|'"),
+        jobs.c.partition_key >= epoch + literal_column("'}'"),
+    )
+
+
+@statement
+def stale_waiting() -> Executable:
+    """Of the next `limit` available jobs of `queue` behind `priority`, `scheduled_at`, `id`, the ids of those without a
+    key of `epoch`; how many were looked at; and the place of the last one."""
+    place = tuple_(jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
+    after = (parameter("priority", SmallInteger), parameter("scheduled_at", TIMESTAMP), parameter("id", BigInteger))
+    order = (jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
+    looked = (
+        select(*order, _is_stale().label("stale"))
+        .where(jobs.c.state == state("available"), jobs.c.queue == parameter("queue"), place > tuple_(*after))
+        .order_by(*order)
+        .limit(parameter("limit", Integer))
+        .cte("looked")
+    )
+    found = func.array_agg(looked.c.id).filter(looked.c.stale)
+    last = select(looked.c.priority, looked.c.scheduled_at, looked.c.id)
+    last = last.order_by(looked.c.priority.desc(), looked.c.scheduled_at.desc(), looked.c.id.desc()).limit(1)
+    end = last.subquery("last")
+    totals = select(found.label("ids"), func.count().label("seen")).select_from(looked).subquery("totals")
+    return select(totals.c.ids, totals.c.seen, end.c.priority, end.c.scheduled_at, end.c.id).select_from(
+        totals.outerjoin(end, literal_column("true"))
+    )
+
+
+@statement
+def stale_running() -> Executable:
+    """The ids of up to `limit` executing jobs of `queue` without a key of `epoch`."""
+    return (
+        select(jobs.c.id)
+        .where(jobs.c.state == state("executing"), jobs.c.queue == parameter("queue"), _is_stale())
+        .limit(parameter("limit", Integer))
+    )
+
+
+@statement
+def rekey() -> Executable:
+    """Give the jobs `given` the keys of the present epoch, those that still wait or run and are not locked."""
+    found: Select[Any] = (
+        select(jobs.c.id)
+        .where(
+            jobs.c.id == func.any(array("given", BigInteger)),
+            in_states(cast(jobs.c.state, Text), "available", "executing"),
+        )
+        .order_by(jobs.c.id)
+        .with_for_update(skip_locked=True)
+    )
+    key = PartitionKey(partitions.c.epoch, partitions.c.by, jobs.c.worker, jobs.c.args, jobs.c.meta)
+    return (
+        update(jobs)
+        .where(
+            jobs.c.id == func.any(ids(found)),
+            partitions.c.queue == jobs.c.queue,
+            partitions.c.by != _NONE,
+            holds_lease(),
+        )
+        .values(partition_key=key)
+        .returning(jobs.c.id)
+    )
+
+
+@statement
+def drop_idle_rates() -> Executable:
+    """Delete up to `limit` rows of rates that say nothing any more; a missing row says the same."""
+    now = cast(func.extract("epoch", func.clock_timestamp()), Double)
+    idle = (rates.c.idle_at < now) & (rates.c.until < now)
+    found = select(rates.c.queue, rates.c.key).where(idle).limit(parameter("limit", Integer))
+    chosen = found.with_for_update(skip_locked=True).cte("chosen")
+    return (
+        delete(rates)
+        .where(tuple_(rates.c.queue, rates.c.key).in_(select(chosen.c.queue, chosen.c.key)), idle, holds_lease())
+        .returning(rates.c.key)
+    )

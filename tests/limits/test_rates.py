@@ -1,0 +1,119 @@
+"""Rates of the whole cluster: exact in every window, used to the full, and counted by weight."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import InvalidOption, Oban, Partition, Queue, RateLimit
+from tests.limits import jobs
+from tests.limits.helpers import add, all_done, count, nodes, worst_window
+from tests.limits.jobs import brief, refused
+from tests.runtime.helpers import execute
+from tests.support import eventually
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    jobs.reset()
+
+
+async def test_no_window_has_more_starts_than_allowed_and_the_allowance_is_used(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    await add(engine, (brief.new() for _ in range(350)))
+    async with nodes(database_url, *[Queue(limit=50, rate_limit=RateLimit(100, 2))] * 4):
+        await all_done(engine)
+    assert await worst_window(engine, 2) == 100
+    took = "SELECT extract(epoch FROM max(attempted_at) - min(attempted_at))::float8 FROM oban_jobs"
+    # 100 at once, 100 after each of the next two periods, and 50 in the third: 6 s at best.
+    assert (await execute(engine, took))[0][0] <= 6 / 0.9
+
+
+async def test_a_partition_has_a_rate_beside_the_one_of_its_queue(engine: AsyncEngine, database_url: str) -> None:
+    limits = Queue(
+        limit=20, rate_limit=RateLimit(30, 0.5), partition=Partition("args.key", rate_limit=RateLimit(4, 0.5))
+    )
+    await add(engine, (brief.new(key) for key in range(10) for _ in range(12)))
+    async with nodes(database_url, *[limits] * 3):
+        await all_done(engine)
+    assert await worst_window(engine, 0.5) <= 30
+    assert await worst_window(engine, 0.5, by="args ->> 'key'") == 4
+
+
+async def test_a_heavy_job_costs_its_weight_and_at_most_the_whole_allowance(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    weights = [1, 5, 2, 7, 100, 1, 3] * 3
+    await add(engine, (brief.options(weight=weight).new() for weight in weights))
+    async with nodes(database_url, *[Queue(limit=20, rate_limit=RateLimit(10, 0.3))] * 2):
+        await all_done(engine)
+    cost = "least(10, coalesce((meta ->> 'weight')::int, 1))"
+    assert await worst_window(engine, 0.3, cost) <= 10
+    ids = [job_id for _, job_id in jobs.starts]
+    assert len(ids) == len(weights)
+    order = await execute(engine, "SELECT id FROM oban_jobs ORDER BY attempted_at, id")
+    assert [row[0] for row in order] == sorted(ids), "none overtakes a heavy job at the head"
+
+
+async def test_a_token_bucket_lets_a_full_bucket_through_and_then_refills_evenly(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    await add(engine, (brief.new() for _ in range(25)))
+    async with nodes(database_url, *[Queue(limit=20, rate_limit=RateLimit(10, 0.5, "token_bucket"))] * 2):
+        await all_done(engine)
+    assert 10 <= await worst_window(engine, 0.5) <= 20
+    assert await worst_window(engine, 0.04) <= 11
+
+
+async def test_a_snooze_and_a_retry_count_as_starts(engine: AsyncEngine, database_url: str) -> None:
+    queue = Queue(limit=5, rate_limit=RateLimit(3, 3600))
+    async with nodes(database_url, queue) as [oban]:
+        await add(engine, [refused.new(0, 0.0, None)], oban)
+        await eventually(lambda: len(jobs.starts) == 3)
+        assert await oban.limiter("default").available() == 0
+        assert await count(engine, "state = 'completed'") == 0
+        await oban.limiter("default").reset()
+        await eventually(lambda: len(jobs.starts) == 6)
+
+
+async def test_work_outside_of_jobs_shares_the_rate_of_a_queue(any_engine: AsyncEngine, database_url: str) -> None:
+    async with nodes(database_url, Queue(limit=5, rate_limit=RateLimit(5, 3600))) as [oban]:
+        # Elsewhere nothing is configured: what the living nodes have counts.
+        limiter = Oban(any_engine, node="web").limiter("default")
+        assert await limiter.available() == 5
+        assert await limiter.consume(3)
+        assert not await limiter.consume(3), "nothing is counted of what is too much"
+        assert await limiter.available() == 2
+        await add(any_engine, (brief.new() for _ in range(4)), oban)
+        await eventually(lambda: len(jobs.starts) == 2)
+        assert await limiter.available() == 0
+        await limiter.reset()
+        await all_done(any_engine)
+        assert await limiter.available() == 3
+
+
+async def test_a_limiter_says_what_is_missing(engine: AsyncEngine, database_url: str) -> None:
+    async with nodes(database_url, Queue(limit=5)) as [oban]:
+        with pytest.raises(InvalidOption, match="queue 'default' has no rate_limit"):
+            await oban.limiter("default").available()
+        with pytest.raises(InvalidOption, match="queue 'default' has no partition"):
+            await oban.limiter("default", 7).available()
+        with pytest.raises(InvalidOption, match="expected a number of starts"):
+            await oban.limiter("default").consume(0)
+        await oban.scale_queue("default", partition=Partition(["args.a", "args.b"], rate_limit=RateLimit(2, 60)))
+        with pytest.raises(InvalidOption, match=r"partitioned by args\.a, args\.b; expected 2 values, got \[7\]"):
+            await oban.limiter("default", 7).consume()
+        assert await oban.limiter("default", [7, None]).consume(2)
+        assert not await oban.limiter("default", [7, None]).consume()
+        assert await oban.limiter("default", [7, 8]).consume()
+
+
+async def test_a_rate_is_lowered_and_lifted_while_jobs_wait(engine: AsyncEngine, database_url: str) -> None:
+    async with nodes(database_url, *[Queue(limit=10, rate_limit=RateLimit(5, 3600))] * 2) as obans:
+        await add(engine, (brief.new() for _ in range(40)), *obans)
+        await eventually(lambda: len(jobs.starts) == 5)
+        await obans[0].scale_queue("default", rate_limit=RateLimit(8, 3600))
+        await eventually(lambda: len(jobs.starts) == 8)
+        await obans[0].scale_queue("default", rate_limit=None)
+        await all_done(engine)
