@@ -9,6 +9,7 @@ from . import migrations, telemetry
 from .control.crons import Crons
 from .control.limiter import Limiter
 from .enqueueing.enqueue import enqueue
+from .enqueueing.wakeup import use_notify
 from .errors import (
     ChildDied,
     DatabaseUnavailable,
@@ -110,6 +111,7 @@ __all__ = [
     "metadata",
     "migrations",
     "telemetry",
+    "use_notify",
     "use_schema",
     "worker",
 ]

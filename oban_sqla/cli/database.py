@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from .. import migrations
 from ..errors import DatabaseUnavailable, SchemaOutdated
+from ..statements.version import schemas_with_tables
 from .settings import FILE, config_option, settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -97,12 +98,20 @@ def on_database(url: str | None, schema: str | None, work: Callable[[AsyncEngine
         try:
             if (version := await reached(engine, schema)) < migrations.CURRENT:
                 run_first = f"run `oban-sqla migrate{_schema_argument(schema)}` first"
-                raise SchemaOutdated(f"{migrations.described(version, schema)}; {run_first}")
+                others = await _schemas(engine) if version == 0 else []
+                if named := [name for name in others if name != schema]:
+                    run_first = f"add --schema {named[0]}, or {run_first} for a second queue"
+                raise SchemaOutdated(f"{migrations.described(version, schema, others)}; {run_first}")
             return await work(engine)
         finally:
             await engine.dispose()
 
     return asyncio.run(run())
+
+
+async def _schemas(engine: AsyncEngine) -> list[str]:
+    async with engine.connect() as connection:
+        return await connection.run_sync(lambda given: list(schemas_with_tables.execute(given).scalars()))
 
 
 async def reached(engine: AsyncEngine, schema: str | None) -> int:

@@ -14,7 +14,7 @@ from sqlalchemy.orm.util import identity_key
 from typing_extensions import TypedDict
 
 from ..enqueueing.sessions import SomeAsyncSession, current_session
-from ..enqueueing.wakeup import SOON, announce
+from ..enqueueing.wakeup import SOON, announce, notify_at_commit
 from ..enqueueing.writer import jobs_connection
 from ..errors import InvalidOption, refuse_unknown
 from ..models import Job, JobSpec
@@ -27,7 +27,6 @@ from ..runtime.config import Config
 from ..statements import change as statements
 from ..statements.change import Targets
 from ..statements.identify import schema_of
-from ..statements.notify import notify
 from ..statements.statement import seconds_from
 from ..statements.wire import signal_channel
 from ..types import UTCDateTime
@@ -109,7 +108,7 @@ class JobChanges:
             connection = jobs_connection(session)
             payloads = [json.dumps({"action": "pkill", "job_id": job_id}) for job_id in executing[:MOST_SIGNALS]]
             channel = signal_channel(schema_of(connection))
-            notify.execute(connection, channels=[channel] * len(payloads), payloads=payloads)
+            notify_at_commit(connection, channels=[channel] * len(payloads), payloads=payloads)
         return len(rows)
 
 

@@ -141,6 +141,12 @@ class Lifecycle:
 
 async def _check_schema(node: Node) -> None:
     found = await node.connections.version()
+    others = await node.connections.schemas() if found == 0 else []
+    if set(others) - {node.schema}:
+        raise SchemaOutdated(
+            f"{described(found, node.schema, others)}; call oban_sqla.use_schema(…) with its name before the models "
+            "are used, or create tables here with `oban-sqla migrate`"
+        )
     if found < CURRENT:
         raise SchemaOutdated(
             f"{described(found, node.schema)}, and version {CURRENT} is needed; run `oban-sqla migrate`, "

@@ -11,12 +11,13 @@ import json
 import os
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
-from sqlalchemy import Connection, Engine, Pool, inspect
+from sqlalchemy import Connection, Engine, Pool, TwoPhaseTransaction, inspect
 from sqlalchemy.orm import Session
 
+from ..errors import InvalidOption
 from ..models import Job, JobSpec
 from ..models.kind import Kind
 from ..statements.identify import Identity, identify, schema_of
@@ -130,7 +131,7 @@ def _is_soon(spec: JobSpec) -> bool:
 def announce(session: Session, connection: Connection, queues: set[str], soon: set[str]) -> None:
     """See to it that the commit of `session` wakes `queues`, and the stager for the jobs of `soon`."""
     runtime = runtime_for(connection)
-    mode = "transaction" if runtime is None else runtime.notify
+    mode = _elsewhere if runtime is None else runtime.notify
     if mode == "off":
         return
     # A session on a Connection may be joined to a transaction that outlives its commit, or is rolled back after it.
@@ -143,11 +144,35 @@ def announce(session: Session, connection: Connection, queues: set[str], soon: s
         return
     schema = schema_of(connection)
     messages = [(INSERTED, queue) for queue in sorted(queues)] + [(STAGED, queue) for queue in sorted(soon)]
-    notify.execute(
+    notify_at_commit(
         connection,
         channels=[channel(name, schema) for name, _ in messages],
         payloads=[json.dumps({"queue": queue}) for _, queue in messages],
     )
+
+
+def notify_at_commit(connection: Connection, channels: Sequence[str], payloads: Sequence[str]) -> None:
+    """Notify when the transaction of `connection` commits. One that is prepared can't: polling finds the jobs."""
+    if not isinstance(connection.get_transaction(), TwoPhaseTransaction):
+        notify.execute(connection, channels=list(channels), payloads=list(payloads))
+
+
+_elsewhere: Literal["transaction", "off"] = "transaction"
+
+
+def use_notify(mode: Literal["transaction", "off"]) -> None:
+    """Choose how a commit wakes nodes in a process in which no started :class:`Oban` serves the session's database.
+
+    A transaction that is prepared for a two-phase commit never notifies.
+
+    :param mode: ``"transaction"``, the default: the transaction sends one ``NOTIFY`` per queue. ``"off"``: nothing is
+        sent, and jobs wait for the next poll of a node.
+    :raises InvalidOption: for anything else.
+    """
+    global _elsewhere
+    if mode not in ("transaction", "off"):
+        raise InvalidOption(f'use_notify: expected "transaction" or "off", got {mode!r}')
+    _elsewhere = mode
 
 
 def wake_noted(session: Session) -> None:

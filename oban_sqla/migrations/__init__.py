@@ -39,7 +39,7 @@ tables as Python uses them (see `models`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -47,6 +47,7 @@ from sqlalchemy import Connection, TextClause, text
 
 from ..errors import InvalidOption, SchemaOutdated
 from ..models import metadata
+from ..types import state_enum
 from .live import SMALL_PAGES, TOO_LARGE, build, missing
 from .statements import (
     CURRENT,
@@ -178,10 +179,19 @@ async def missing_indexes(engine: AsyncEngine, schema: str | None = None) -> lis
     return list(names)
 
 
-def described(found: int, schema: str | None) -> str:
-    """The version that was `found`, as the beginning of a message."""
+def described(found: int, schema: str | None, others: Sequence[str] = ()) -> str:
+    """The version that was `found`, as the beginning of a message.
+
+    :param schema: where it was looked for.
+    :param others: the schemas that have tables.
+    """
     where = "" if schema is None else f" in the schema {schema!r}"
-    return ("no oban_sqla tables found" if found == 0 else f"the tables have version {found}") + where
+    if found:
+        return f"the tables have version {found}{where}"
+    if not (named := [name for name in others if name != schema]):
+        return f"no oban_sqla tables found{where}"
+    have = f"the schema {named[0]!r} has" if len(named) == 1 else f"the schemas {', '.join(map(repr, named))} have"
+    return f"no oban_sqla tables found{where or ' in the search path'}; {have} them"
 
 
 def include_object(object: Any, name: str | None, type_: str, reflected: bool, compare_to: Any) -> bool:
@@ -199,6 +209,19 @@ def include_object(object: Any, name: str | None, type_: str, reflected: bool, c
     """
     table = object if type_ == "table" else getattr(object, "table", None)
     return table is None or table.name not in _TABLES
+
+
+def include_enum(name: str) -> bool:
+    """Say whether an enum type of PostgreSQL belongs to your application, for plugins that compare enum types.
+
+    With alembic-postgresql-enum, which otherwise drops what none of your models uses::
+
+        alembic_postgresql_enum.set_configuration(alembic_postgresql_enum.Config(include_name=migrations.include_enum))
+
+    :param name: the name of the type.
+    :returns: False for a type of oban_sqla, else True.
+    """
+    return name != state_enum.name
 
 
 _TABLES = frozenset(table.name for table in metadata.tables.values())
@@ -281,4 +304,4 @@ def _version(connection: Connection, schema: str | None) -> int:
     return int(connection.execute(text(f"SELECT coalesce(max(version), 0) FROM {prefix}oban_schema")).scalar_one())
 
 
-__all__ = ["CURRENT", "downgrade", "include_object", "migrate", "up_statements", "upgrade", "version"]
+__all__ = ["CURRENT", "downgrade", "include_enum", "include_object", "migrate", "up_statements", "upgrade", "version"]

@@ -14,7 +14,7 @@ from ..statements.cluster import beat, claim
 from ..statements.control import orders
 from ..statements.fetch import fetch
 from ..statements.identify import Identity, identify
-from ..statements.version import tables_version
+from ..statements.version import schemas_with_tables, tables_version
 from ..workers.registry import workers
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
@@ -99,6 +99,10 @@ class Connections:
                 return 0
             raise
         return int(found)
+
+    async def schemas(self) -> list[str]:
+        """The schemas of the database that have tables of the queue."""
+        return [str(name) for (name,) in await self.upkeep.run(schemas_with_tables)]
 
     async def _prepare(self) -> None:
         """Do what takes milliseconds the first time in a process, while the connections are made."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from oban_sqla import Job, JobSpec, enqueue
+from oban_sqla import Job, JobSpec, enqueue, migrations
 from tests.processes import Process, finished, running
 from tests.support import eventually
 
@@ -268,6 +268,22 @@ def test_missing_tables_name_the_command(tmp_path: Path, empty_database: str) ->
     assert said.count("\n") == 1
     assert refused(tmp_path, "shop", "--schema", "jobs", url=empty_database)[1].startswith(
         "no oban_sqla tables found in the schema 'jobs'"
+    )
+
+
+async def test_tables_in_another_schema_than_asked_are_named(tmp_path: Path, empty_database: str) -> None:
+    engine = create_async_engine(empty_database)
+    try:
+        await migrations.migrate(engine, schema="jobs")
+    finally:
+        await engine.dispose()
+    done = await asyncio.to_thread(
+        finished, ["-m", "oban_sqla", "queues"], environment={"OBAN_DATABASE_URL": empty_database}
+    )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: no oban_sqla tables found in the search path; the schema 'jobs' has them; "
+        "add --schema jobs, or run `oban-sqla migrate` first for a second queue\n",
     )
 
 

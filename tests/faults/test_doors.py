@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from oban_sqla import InvalidOption, JobSpec, Oban, enqueue, job
 from oban_sqla.options.sessionmakers import SessionMaker
-from oban_sqla.testing import all_enqueued, assert_enqueued, drain
+from oban_sqla.testing import all_enqueued, assert_enqueued, drain, refute_enqueued
 from tests.runtime.helpers import execute, finished, insert
 from tests.support import eventually
 
@@ -119,3 +119,10 @@ async def test_a_scoped_session_enqueues_and_is_asked_like_the_session_that_it_h
 def test_what_is_not_a_session_is_refused(given: Any) -> None:
     with pytest.raises(InvalidOption, match="enqueue: expected an AsyncSession or a Session, got"):
         enqueue(given, JobSpec("sync"))
+
+
+@pytest.mark.parametrize("helper", [refute_enqueued, assert_enqueued, all_enqueued, drain])
+async def test_a_forgotten_await_is_a_warning_that_names_the_helper(engine: AsyncEngine, helper: Any) -> None:
+    async with AsyncSession(engine) as session:
+        with pytest.warns(RuntimeWarning, match=f"coroutine '{helper.__name__}' was never awaited"):
+            helper(session)

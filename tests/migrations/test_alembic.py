@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from oban_sqla import migrations
 from tests.migrations.catalog import described
 from tests.migrations.conftest import Project
 from tests.processes import ROOT
@@ -67,3 +68,10 @@ def test_environment_of_this_repository_runs(empty_database: str) -> None:
 
 def test_environment_of_this_repository_is_no_package() -> None:
     assert not list((ROOT / "alembic").rglob("__init__.py"))
+
+
+def test_a_plugin_that_compares_enum_types_can_leave_out_those_of_the_queue(sync_engine: Engine) -> None:
+    with sync_engine.connect() as connection:
+        there = connection.scalars(text("SELECT typname FROM pg_type WHERE typtype = 'e'")).all()
+    assert there
+    assert [name for name in [*there, "order_state"] if migrations.include_enum(name)] == ["order_state"]

@@ -35,6 +35,20 @@ async def test_a_missing_schema_is_said_and_nothing_is_created(empty_database: s
         await engine.dispose()
 
 
+async def test_tables_in_another_schema_than_asked_are_named(empty_database: str) -> None:
+    engine = create_async_engine(empty_database)
+    try:
+        await migrations.migrate(engine, schema="jobs")
+        said = r"no oban_sqla tables found in the search path; the schema 'jobs' has them; call .*use_schema"
+        with pytest.raises(SchemaOutdated, match=said):
+            await Oban(engine, queues={"default": 1}).start()
+        await migrations.migrate(engine, schema="work")
+        with pytest.raises(SchemaOutdated, match="the schemas 'jobs', 'work' have them"):
+            await Oban(engine, queues={"default": 1}).start()
+    finally:
+        await engine.dispose()
+
+
 async def test_a_schema_that_is_too_old_is_said(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = create_async_engine(empty_database)
     try:
