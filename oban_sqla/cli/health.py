@@ -19,12 +19,14 @@ from ..oban import Oban
 from ..telemetry import node_logger as logger
 
 EVERYWHERE = "0.0.0.0"
+LINE_TIMEOUT = 1.0
+"""Seconds that a client has to send the first line of its request."""
 CLIENT_TIMEOUT = 5.0
-"""Seconds that a client has to send its request, and again to take the answer."""
+"""Seconds that it has for the other lines, and again to take the answer."""
 LONGEST_REQUEST = 8192
 """Bytes, with all headers."""
 MOST_CLIENTS = 50
-"""Connections at once; further ones are closed without an answer."""
+"""Connections at once. Beyond that the one that has been silent for the longest time is closed."""
 
 JSON = "application/json"
 
@@ -104,13 +106,14 @@ class _Clients:
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
         self._count = 0
+        # Clients that have not sent their request, the first of them first: written by _read().
+        self._silent: dict[asyncio.StreamWriter, None] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._count += 1
         try:
-            if self._count <= MOST_CLIENTS:
-                async with asyncio.timeout(CLIENT_TIMEOUT):
-                    method, path, refused = await _request(reader)
+            if self._make_room():
+                method, path, refused = await self._read(reader, writer)
                 answer = failed(refused, method) if refused is not None else await self._pages.answer(method, path)
                 writer.write(answer)
                 async with asyncio.timeout(CLIENT_TIMEOUT):
@@ -123,6 +126,26 @@ class _Clients:
         finally:
             self._count -= 1
             writer.close()
+
+    def _make_room(self) -> bool:
+        """Close the longest silent client where there are too many. False when all of them are being answered."""
+        if self._count <= MOST_CLIENTS:
+            return True
+        if not self._silent:
+            return False
+        oldest = next(iter(self._silent))
+        del self._silent[oldest]
+        oldest.transport.abort()
+        return True
+
+    async def _read(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[str, str, HTTPStatus | None]:
+        self._silent[writer] = None
+        try:
+            return await _request(reader)
+        finally:
+            self._silent.pop(writer, None)
 
 
 class NodePages:
@@ -198,10 +221,18 @@ def _metrics_of(oban: Oban) -> Callable[[], Awaitable[tuple[int, str, bytes]]] |
 async def _request(reader: asyncio.StreamReader) -> tuple[str, str, HTTPStatus | None]:
     """Method and path of a request, and why it is refused, if it is."""
     try:
-        head = await reader.readuntil(b"\r\n\r\n")
+        async with asyncio.timeout(LINE_TIMEOUT):
+            first = await reader.readuntil(b"\r\n")
+        size, line = len(first), first if first == b"\r\n" else b""
+        async with asyncio.timeout(CLIENT_TIMEOUT):
+            while line != b"\r\n":
+                line = await reader.readuntil(b"\r\n")
+                size += len(line)
+                if size > LONGEST_REQUEST:
+                    return "", "", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     except asyncio.LimitOverrunError:
         return "", "", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    match head.partition(b"\r\n")[0].decode("latin-1").split(" "):
+    match first.removesuffix(b"\r\n").decode("latin-1").split(" "):
         case [method, path, "HTTP/1.0" | "HTTP/1.1"] if method and path.startswith("/"):
             return method, path, None
         case _:

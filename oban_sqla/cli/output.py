@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ..insight.words import span as span
+from .text import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +34,7 @@ def json_option(command: F) -> F:
 
 def print_json(value: Any) -> None:
     """Print `value` as indented JSON; times as ISO 8601, and anything else that JSON does not have as text."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+    click.echo(printable(json.dumps(value, indent=2, ensure_ascii=False, default=_plain)))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
@@ -70,7 +71,7 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    return " ".join(str(value).split())
+    return printable(" ".join(str(value).split()))
 
 
 def _coloured(text: str) -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ..insight.overview import Overview
 from ..insight.words import span
+from .text import printable
 
 STATES = {"available": "avail", "scheduled": "sched", "retryable": "retry", "executing": "exec"}
 """The states that are shown, and their short names for a line of 80 columns."""
@@ -95,4 +96,4 @@ def _table(*columns: str) -> Table:
 
 def _add(table: Table, cells: Iterable[str], style: str = "") -> None:
     # As Text, or brackets in a name would be read as markup.
-    table.add_row(*(Text(cell) for cell in cells), style=style)
+    table.add_row(*(Text(printable(cell)) for cell in cells), style=style)

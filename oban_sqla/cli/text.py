@@ -1,13 +1,22 @@
-"""Sentences on a terminal, no wider than it is."""
+"""Sentences on a terminal, no wider than it is, and names that can't command it."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import textwrap
 
 import click
 
 WIDEST = 100
+
+# Control characters but the end of a line and the tab, and those that reverse the direction of writing.
+_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """`text` from a row, which any program may have written, without what a terminal would obey: ``\\u001b``."""
+    return _COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def echo_paragraph(text: str, first: str, *, mark: str = "") -> None:
@@ -18,7 +27,7 @@ def echo_paragraph(text: str, first: str, *, mark: str = "") -> None:
     :param mark: text with colours that replaces the first characters of `first`. Default: none.
     """
     lines = textwrap.wrap(
-        text,
+        printable(text),
         width=max(min(shutil.get_terminal_size().columns, WIDEST), 40),
         initial_indent=first,
         subsequent_indent=" " * len(first),

@@ -12,7 +12,7 @@ from ..oban import Oban
 from .database import database_option, on_database, schema_option
 from .output import json_option, print_json
 from .settings import heartbeat, settings
-from .text import echo_paragraph
+from .text import echo_paragraph, printable
 
 
 @click.command(short_help="Explain why a job is not running.")
@@ -54,7 +54,8 @@ def _print(answer: Why) -> None:
         click.echo(f"job {answer.id}")
     else:
         click.echo(
-            f"job {answer.id} ({answer.worker}) of queue {answer.queue} is {click.style(answer.state, bold=True)}"
+            printable(f"job {answer.id} ({answer.worker}) of queue {answer.queue} is ")
+            + click.style(answer.state, bold=True)
         )
     for reason in answer.reasons:
         echo_paragraph(reason.text, "  ")

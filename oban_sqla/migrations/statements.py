@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 
 from ..errors import InvalidOption
 from ..models import metadata
+from ..models.base import checked_schema
 from . import v1, v2
 from .live import build, refuse_large, under_lock
 from .part import Part
@@ -121,9 +122,7 @@ def prefix_of(schema: str | None) -> str:
     name = schema or metadata.schema
     if name is None:
         return ""
-    if set(name) & set("\"'{}"):
-        raise InvalidOption(f"schema: expected a name without quotes and braces, got {name!r}")
-    return _quote(name) + "."
+    return _quote(checked_schema(name, "schema")) + "."
 
 
 _quote: Callable[[str], str] = cast(Any, postgresql_dialect)().identifier_preparer.quote

@@ -35,6 +35,21 @@ def utc_column(server_default: TextClause | None = None, info: dict[str, Any] | 
 _chosen: str | None = None
 
 
+def checked_schema(schema: object, what: str) -> str:
+    """`schema`, if it is a name that every driver, template and statement takes as it is.
+
+    :param what: who asks, for the error.
+    :raises InvalidOption: for a blank name, and for one with quotes, braces, % or control characters.
+    """
+    if not isinstance(schema, str) or not schema.strip():
+        raise InvalidOption(f"{what}: expected the name of a schema, got {schema!r}")
+    if set(schema) & set("\"'{}%") or not schema.isprintable():
+        raise InvalidOption(
+            f"{what}: expected the name of a schema without quotes, braces, % and control characters, got {schema!r}"
+        )
+    return schema
+
+
 def use_schema(schema: str) -> None:
     """Set the PostgreSQL schema of the tables. Call it once, before the first statement.
 
@@ -42,11 +57,11 @@ def use_schema(schema: str) -> None:
     overrides it.
 
     :param schema: the name of the schema, such as ``"jobs"``. The migration creates it.
-    :raises InvalidOption: if the name is blank, or another schema was set before.
+    :raises InvalidOption: if the name is blank, or has quotes, braces, % or control characters; or if another schema
+        was set before.
     """
     global _chosen
-    if not isinstance(schema, str) or not schema.strip():
-        raise InvalidOption(f"use_schema: expected the name of a schema, got {schema!r}")
+    checked_schema(schema, "use_schema")
     if _chosen is not None and schema != _chosen:
         raise InvalidOption(
             f"use_schema({schema!r}): this process already uses {_chosen!r}; statements may have been built for it. "

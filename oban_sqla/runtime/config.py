@@ -11,12 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..enqueueing.wakeup import Notify
 from ..errors import InvalidOption, UnsupportedDatabase
+from ..models.base import checked_schema
 from ..options.duration import seconds
 from ..options.heartbeat import Heartbeat
 from ..options.processes import Processes
 from ..options.prune import Prune
 from ..options.queue import Queue, checked_queues
 from ..options.sessionmakers import SessionMaker, checked_makers
+from ..statements.identify import schema_of
 from ..workers.cron import Cron, by_name
 from ..workers.hooks import checked_hooks
 from .share import Share, default_node, share
@@ -121,7 +123,7 @@ OPTIONS = tuple(option.name for option in fields(Config) if option.name != "shar
 def checked_engine(engine: object) -> AsyncEngine:
     """`engine`, as a node needs it.
 
-    :raises InvalidOption: for anything but an ``AsyncEngine``.
+    :raises InvalidOption: for anything but an ``AsyncEngine``, and for the name of a schema that is not valid.
     :raises UnsupportedDatabase: for an engine on another database.
     """
     if isinstance(engine, Engine):
@@ -133,4 +135,6 @@ def checked_engine(engine: object) -> AsyncEngine:
         raise InvalidOption(f"Oban: expected an AsyncEngine, got {engine!r}")
     if engine.dialect.name != "postgresql":
         raise UnsupportedDatabase(f"Oban: jobs need PostgreSQL, this engine speaks to {engine.dialect.name}")
+    if (schema := schema_of(engine.sync_engine)) is not None:
+        checked_schema(schema, "Oban: the engine's schema_translate_map")
     return engine

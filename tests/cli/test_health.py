@@ -257,6 +257,7 @@ async def address(
 ) -> AsyncIterator[tuple[str, int]]:
     """Where a node answers that gives clients a third of a second, and takes three at once."""
     monkeypatch.setattr(listener, "CLIENT_TIMEOUT", 0.3)
+    monkeypatch.setattr(listener, "LINE_TIMEOUT", 0.3)
     monkeypatch.setattr(listener, "MOST_CLIENTS", 3)
     monkeypatch.setattr(listener, "_metrics_of", no_metrics)  # they are for the process, once
     caplog.set_level("INFO", "oban_sqla")
@@ -316,15 +317,28 @@ async def test_a_client_that_leaves_hurts_nobody(address: tuple[str, int]) -> No
     assert await eventually(lambda: _is_well(address))
 
 
-async def test_too_many_clients_are_not_heard_until_others_are_gone(
+async def test_silent_clients_keep_no_probe_from_its_answer(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listener, "CLIENT_TIMEOUT", 60.0)
-    idle = [await asyncio.open_connection(*address) for _ in range(3)]
-    assert await say(address, b"GET / HTTP/1.1\r\n\r\n") == b""
-    for _, writer in idle:
+    monkeypatch.setattr(listener, "LINE_TIMEOUT", 60.0)
+    idle = [await asyncio.open_connection(*address) for _ in range(10)]
+    try:
+        for _ in range(10):
+            assert await _is_well(address)
+        assert await idle[0][0].read() == b"", "the oldest of them were closed"
+    finally:
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_a_client_that_says_nothing_is_closed_after_a_second(address: tuple[str, int]) -> None:
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        assert await asyncio.wait_for(reader.read(), 30) == b""
+    except ConnectionResetError:
+        pass
+    finally:
         writer.close()
-    assert await eventually(lambda: _is_well(address))
 
 
 async def _is_well(address: tuple[str, int]) -> bool:

@@ -273,3 +273,14 @@ def test_the_documented_commands_are_understood(run: Run, sync_engine: Engine) -
         result = run(*command.split(), *(["--timeout", "0"] if " watch " in command else []), answer="y\n")
         assert result.exit_code in (0, 1), result.output
         assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", [["list"], ["list", "--json"], ["show", "ID"], ["show", "ID", "--json"]])
+def test_what_another_program_wrote_commands_no_terminal(run: Run, add: Insert, command: list[str]) -> None:
+    evil = "evil\x1b[2J\x1b]0;title\x07\x9b31m\u202eworker"
+    job_id = add(worker=evil, args={"key": "\x9b31m"}, tags=[evil])
+    result = run("jobs", *(str(job_id) if part == "ID" else part for part in command))
+    assert result.exit_code == 0, result.output
+    assert "evil" in result.output
+    assert "\\u001b[2J" in result.output
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(result.output)

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from oban_sqla import InvalidOption, Job, JobSpec, Unique, migrations, use_schema
+from oban_sqla import InvalidOption, Job, JobSpec, Oban, Unique, migrations, use_schema
 from oban_sqla.migrations.statements import down_statements
 from oban_sqla.models import metadata
 from tests.migrations.catalog import described
@@ -222,9 +222,16 @@ def test_version_that_is_not_there_is_refused(version: object) -> None:
         down_statements(version)  # type: ignore[arg-type]
 
 
-def test_schema_with_quotes_is_refused() -> None:
-    with pytest.raises(InvalidOption, match=r"schema: expected a name without quotes and braces, got 'a\"b'"):
-        migrations.up_statements(schema='a"b')
+@pytest.mark.parametrize("schema", ['a"b', "a'b", "a{b", "50%", "a\nb", "a\x1bb"])
+def test_a_schema_with_a_name_that_some_statement_would_change_is_refused(schema: str) -> None:
+    said = "expected the name of a schema without quotes, braces, % and control characters"
+    with pytest.raises(InvalidOption, match=f"schema: {said}, got"):
+        migrations.up_statements(schema=schema)
+    with pytest.raises(InvalidOption, match=f"use_schema: {said}, got"):
+        use_schema(schema)
+    engine = create_async_engine("postgresql+asyncpg://h/d", execution_options={"schema_translate_map": {None: schema}})
+    with pytest.raises(InvalidOption, match=f"schema_translate_map: {said}, got"):
+        Oban(engine)
 
 
 @pytest.mark.parametrize("name", ["", " ", None, 7])

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from ...insight.jobs import DETAILS, details
 from ..database import database_option, on_database, schema_option
 from ..output import ago, json_option, print_json, span
+from ..text import printable
 from .filters import JobId
 
 MISSING = "there is no job {id}; it was deleted or pruned, or never committed"
@@ -46,7 +47,7 @@ def show(id: int, url: str | None, schema: str | None, as_json: bool) -> None:
     if as_json:
         print_json(job)
     else:
-        click.echo(as_text(job))
+        click.echo(printable(as_text(job)))
 
 
 def as_text(job: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from ...insight.jobs import Filter, moment
 from ...insight.watch import Step, Watch, unfinished
 from ..database import database_option, on_database, schema_option
 from ..output import span
+from ..text import printable
 from .details import MISSING
 from .filters import JobId, filter_options, ids_or_filter
 
@@ -76,7 +77,7 @@ async def _watch(
             except LookupError as missing:
                 raise click.ClickException(MISSING.format(id=missing.args[0])) from missing
         for step in steps:
-            click.echo(_object(step) if as_json else _line(step))
+            click.echo(printable(_object(step) if as_json else _line(step)))
         if watched.unfinished:
             await _pause(deadline, timeout, watched.unfinished)
     return list(watched.ended.values())
