@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+import time
+from collections.abc import Generator, Iterable
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -17,7 +18,7 @@ from ..statements.identify import Identity, identify
 from ..statements.version import schemas_with_tables, tables_version
 from ..workers.registry import workers
 from .lanes.failure import StatementFailed
-from .lanes.lane import Lane
+from .lanes.lane import CONNECT_TIMEOUT, Lane
 from .lanes.line import Line
 from .lanes.pooler import find_pooler
 from .lanes.settings import INSERT_ONCE, PLAN_ONCE
@@ -34,6 +35,9 @@ CONNECTIONS = (
 
 UNTIL_FETCH = (backend, identify, tables_version, orders, claim, beat, fetch)
 """The statements from connecting to the first fetch."""
+
+SILENT = 5.0
+"""Seconds without any answer after which a node that stops gives its server up."""
 
 _NO_TABLE = "42P01"
 
@@ -113,12 +117,46 @@ class Connections:
                     arguments.prepare()
                 return
 
-    async def close(self) -> list[BaseException]:
-        """Close all of them. Returns what went wrong on the way."""
-        lanes = (
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """All of them."""
+        return (
             self.fetching, self.acking, self.leading, self.pruning, self.inserting, self.upkeep, self.listening,
             *self.limited,
         )  # fmt: skip
+
+    @contextlib.contextmanager
+    def while_it_answers(self) -> Generator[None]:
+        """From now on the server may be silent for :data:`SILENT`; then whatever waits for it fails, and is not sent.
+
+        For the end of a node: there each loop would wait for its own time-out, one after the other.
+        """
+        timer: asyncio.TimerHandle | None = None
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            nonlocal timer
+            silent = time.monotonic() - max(lane.answered_at for lane in self.lanes)
+            if silent < SILENT:
+                timer = loop.call_later(SILENT - silent, look)
+                return
+            for lane in self.lanes:
+                lane.give_up()
+
+        for lane in self.lanes:
+            lane.connect_timeout = SILENT / 2
+        timer = loop.call_later(SILENT, look)
+        try:
+            yield
+        finally:
+            timer.cancel()
+            for lane in self.lanes:
+                lane.connect_timeout = CONNECT_TIMEOUT
+                lane.resume()
+
+    async def close(self) -> list[BaseException]:
+        """Close all of them. Returns what went wrong on the way."""
+        lanes = self.lanes
         outcomes = await asyncio.gather(*(lane.close() for lane in lanes), return_exceptions=True)
         await self.line.close()
         return [outcome for outcome in outcomes if isinstance(outcome, BaseException)]

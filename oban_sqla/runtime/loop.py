@@ -29,6 +29,8 @@ class Loop(ABC):
     def __init__(self) -> None:
         self.context: Context = copy_context()
         """In which its task runs. Written by whatever makes the loop where a request may be under way."""
+        self.may_end = False
+        """Whether its task may end with the event loop without a word. Written by what leaves it running."""
         # Set by start(), taken away by stop().
         self._task: asyncio.Task[None] | None = None
         # Set by whatever calls wake(), and by stop(); cleared before each step.
@@ -86,7 +88,7 @@ class Loop(ABC):
         try:
             await self._repeat()
         except BaseException as error:
-            if not self._stopping:
+            if not self._stopping and not self.may_end:
                 logger.error(
                     "%s has ended, because its task was cancelled or its event loop ends (%s); "
                     "stop the runtime with Oban.stop() instead", self.name, type(error).__name__,

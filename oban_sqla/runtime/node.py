@@ -200,12 +200,18 @@ class Node:
         :returns: what gives those jobs back that could not be stopped.
         """
         unserve(self)
-        await self.control.stop()
-        await _all([*(producer.stop_fetching() for producer in self.producers.values()), self._hand_over()])
-        left = await self.producers.finish(grace)
-        await self._send_last_acks()
-        await self.inserts.stop()
-        await _all(loop.stop() for loop in (*self.duties, self.announcer, self.notifier))
+        began = time.monotonic()
+        leaving = asyncio.create_task(self._leave(), name="oban_sqla leaving")
+        await asyncio.wait([leaving], timeout=grace)
+        left = await self.producers.finish(max(grace - (time.monotonic() - began), 0.0))
+        with self.connections.while_it_answers():
+            await leaving
+            await self._send_last_acks()
+            await self.inserts.stop()
+            await _all(loop.stop() for loop in (*self.duties, self.announcer, self.notifier))
+            if not (left or self.acks.unsent):
+                await self._part()
+                return []
         for attempt in left:
             logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
         if unsent := self.acks.unsent:
@@ -213,19 +219,30 @@ class Node:
                 "the outcomes of %d jobs could not be written (a lock, or the database is away): %s; "
                 "this node tries on while its process lives", len(unsent), [ack.id for ack in unsent[:10]],
             )  # fmt: skip
-        if left or unsent:
-            # Their jobs must not be run beside them: the node keeps its heartbeat until they have ended, too.
-            self._outlasting = asyncio.create_task(self._outlast(left), name="oban_sqla outlasting")
-        else:
-            await self._part()
+        # Their jobs must not be run beside them: the node keeps its heartbeat until they have ended, too.
+        self._outlasting = asyncio.create_task(self._outlast(left), name="oban_sqla outlasting")
         return [*(given_back(attempt.row) for attempt in left), *unsent]
 
+    async def _leave(self) -> None:
+        await self.control.stop()
+        await _all([*(producer.stop_fetching() for producer in self.producers.values()), self._hand_over()])
+
     async def _outlast(self, left: Iterable[Attempt]) -> None:
+        for loop in (self.liveness, self.acks):
+            loop.may_end = True  # with the event loop, of which is told below
+        running = {attempt.task: attempt.row.id for attempt in left if attempt.task is not None}
         try:
-            if tasks := [attempt.task for attempt in left if attempt.task is not None]:
-                await asyncio.wait(tasks)
+            if running:
+                await asyncio.wait(running)
             while len(self.acks):
                 await self._send_last_acks()
+        except asyncio.CancelledError:
+            ids = [*(job_id for task, job_id in running.items() if not task.done()), *(a.id for a in self.acks.unsent)]
+            logger.error(
+                "the event loop ends before %d jobs, whose outcomes can't be written any more: %s; they are rescued "
+                "when this node is dead, and run again", len(ids), ids[:10],
+            )  # fmt: skip
+            raise
         finally:
             await self._part()
 
@@ -239,7 +256,7 @@ class Node:
 
     async def _send_last_acks(self) -> None:
         deadline = time.monotonic() + LAST_ACKS
-        while len(self.acks) and time.monotonic() < deadline:
+        while len(self.acks) and time.monotonic() < deadline and not self.connections.acking.is_given_up:
             if not self.acks.is_alive:  # cancelled with all other tasks of the process
                 self.acks.start()
             self.acks.wake()

@@ -49,6 +49,8 @@ class Lane:
         """How many connections it has had; a change means that something may have been missed."""
         self.answered_at = 0.0
         """When, by the monotonic clock, the server last answered."""
+        self.connect_timeout = CONNECT_TIMEOUT
+        """Seconds that connecting may take."""
         self.prepare: Prepare | None = None
         """Called with the driver's own connection, on every new one that is not behind a transaction pooler."""
         # Given, and never written again.
@@ -57,6 +59,8 @@ class Lane:
         self._watchdog = Watchdog(timeout, self._cut)
         # Nothing waits for it any more then; without this a slow server would be given the same again and again.
         self._settings = commands(plans, timeout + SERVERS_PATIENCE)
+        self.is_given_up = False
+        """Whether nothing is sent any more. Written by `give_up` and `resume`."""
         # Held by whatever uses the connection, or makes it.
         self._lock = asyncio.Lock()
         # How many times it has tried to connect, and the last refusal with its number: written by _connected().
@@ -132,7 +136,17 @@ class Lane:
             await asyncio.wait(self._under_way)
         async with self._lock:
             self._watchdog.close()
-            await self._drop(politely=True)
+            await self._drop(politely=not self.is_given_up)
+
+    def give_up(self) -> None:
+        """Send nothing any more; the statement under way fails. For the end of a node whose server is silent."""
+        self.is_given_up = True
+        if self._lock.locked():
+            self._cut()
+
+    def resume(self) -> None:
+        """The end of :meth:`give_up`."""
+        self.is_given_up = False
 
     async def guarded(self, use: Callable[[Any], Awaitable[Any]]) -> Any:
         """Run ``use(driver)`` while no statement is under way, connecting first if need be."""
@@ -196,6 +210,8 @@ class Lane:
 
     async def _connected(self, asked: int) -> AsyncConnection:
         """The connection, set up; `asked` is how many attempts had begun when the caller came."""
+        if self.is_given_up:
+            raise connecting_failed(self.name, TimeoutError("the node stops, and the server has been silent"))
         connection = self._connection
         # On psycopg's listening connection there are notifications to be read; its loop notices the end by itself.
         if self._asyncpg is not None or self.prepare is None:
@@ -210,8 +226,10 @@ class Lane:
         try:
             if connection is None:
                 await self._drop()
-                connection = self._connection = await within(CONNECT_TIMEOUT, self._line.engine.connect(), self._cut)
-            await within(CONNECT_TIMEOUT, self._settle(connection), self._cut)
+                connection = self._connection = await within(
+                    self.connect_timeout, self._line.engine.connect(), self._cut
+                )
+            await within(self.connect_timeout, self._settle(connection), self._cut)
             return connection
         except Exception as error:
             await self._drop()
