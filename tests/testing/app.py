@@ -53,7 +53,7 @@ async def welcome(session: AsyncSession, user_id: int) -> None:
     user.welcomed += 1
 
 
-@job
+@job(queue="plain_sessions")
 def welcome_plain(session: Session, user_id: int) -> None:
     session.get_one(User, user_id).welcomed += 1
 
@@ -86,7 +86,7 @@ async def _then(session: AsyncSession, then: str) -> Any:
     return None
 
 
-@job
+@job(queue="plain_sessions")
 def add_plain_and(session: Session, name: str, then: str) -> Any:
     session.add(User(name=name))
     session.flush()
@@ -146,7 +146,7 @@ async def count_down(session: AsyncSession, left: int) -> None:
         session.add(count_down.new(left=left - 1))
 
 
-@job
+@job(queue="plain_sessions")
 def count_down_plain(session: Session, left: int) -> None:
     calls.append(left)
     if left:

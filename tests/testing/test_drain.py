@@ -374,7 +374,7 @@ class TestSessionsOfJobs:
 
     def test_objects_whose_row_a_job_deleted_say_so(self, plain_session: AnySession) -> None:
 
-        @job(name="testing.delete_user")
+        @job(name="testing.delete_user", queue="plain_sessions")
         def delete(session: Session, user_id: int) -> None:
             session.delete(session.get_one(User, user_id))
 

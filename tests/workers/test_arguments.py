@@ -141,7 +141,7 @@ def test_annotation_that_cannot_be_found_is_refused() -> None:
 
 
 def test_type_that_json_cannot_carry_is_refused() -> None:
-    @job(name="tests.arguments.session")
+    @job(name="tests.arguments.session", queue="plain_sessions")
     def run(session: Session, other: type[int] | None = None) -> None: ...
 
     assert run.worker.arguments is not None
