@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypedDict, TypeVar
 
@@ -9,13 +10,15 @@ import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
-from ..errors import unknown
+from ..errors import InvalidOption, unknown
+from ..insight.limits import KeyUsage
 from ..insight.overview import Overview, QueueOverview
 from ..insight.overview import read as read_overview
 from ..insight.queues import Member
 from ..insight.roster import nodes
 from ..insight.roster import read as read_roster
 from ..oban import Oban
+from ..options.limits import Partition, partition_of, rate_limit_of
 from ..statements.census import census, census_of_all
 from ..statements.statement import Statement
 from .database import database_option, on_database, schema_option
@@ -23,9 +26,12 @@ from .groups import ListByDefault
 from .instance import instance_option
 from .output import json_option, print_json, print_table, span
 from .settings import heartbeat
+from .settings.toml import inline
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+LIFTED = "none"
+"""Lifts a limit of the cluster."""
 COUNTED = ("available", "scheduled", "retryable", "executing")
 """The states that are always counted."""
 OTHERS = ("suspended", "completed", "cancelled", "discarded")
@@ -85,13 +91,15 @@ def list_queues(everything: bool, **where: Unpack[Where]) -> None:
     limit   how many jobs run at once, on all live nodes together
     paused  whole: on all of its nodes; partly: on some of them; or no
     oldest  for how long the oldest available job has been due
+    limits  those of the whole cluster, and how far they are used; only where a queue has any
     """
     overview = _read(where, census_of_all if everything else census)
     states = COUNTED + OTHERS if everything else COUNTED
     if where["as_json"]:
         print_json([_as_dict(queue, states) for queue in overview.queues])
         return
-    columns = ("queue", *states, "limit", "nodes", "paused", "oldest")
+    limited = any(queue.usage for queue in overview.queues)
+    columns = ("queue", *states, "limit", "nodes", "paused", "oldest", *(["limits"] if limited else []))
     rows = (
         (
             queue.queue,
@@ -100,6 +108,7 @@ def list_queues(everything: bool, **where: Unpack[Where]) -> None:
             len(queue.members),
             queue.paused,
             _length(queue.oldest),
+            *([queue.usage.text if queue.usage else ""] if limited else []),
         )
         for queue in overview.queues
     )
@@ -128,6 +137,15 @@ def show(queue: str, **where: Unpack[Where]) -> None:
     columns = ("node", "uuid", "limit", "paused", "running", "started", "last heartbeat")
     paused = ", and it is paused on all nodes" if info.asked_to_pause else ""
     print_table(columns, map(_row, info.members), f"no live node works this queue{paused}")
+    if (usage := info.usage) is None:
+        return
+    click.echo(f"limits of the cluster: {usage.text}")
+    if usage.limits.partition is not None:
+        print_table(
+            ("key", "running", "available", "rate left", "waits"),
+            map(_key, usage.keys),
+            "no job of a partition runs, and none is suspended",
+        )
 
 
 @queues.command(short_help="Pause a queue.")
@@ -157,18 +175,54 @@ def resume(queue: str, node: str | None, **where: Unpack[Where]) -> None:
     _ask("resume", queue, node, None, lambda oban: oban.resume_queue(queue, node=node), **where)
 
 
-@queues.command(short_help="Change the limit of a queue.")
+@queues.command(short_help="Change the limits of a queue.")
 @_queue_argument
-@click.argument("limit", type=click.IntRange(1, 10_000))
+@click.argument("limit", type=click.IntRange(1, 10_000), required=False)
+@click.option("--global-limit", metavar="N", help="Jobs at once in the whole cluster.")
+@click.option("--rate-limit", metavar="N/SECONDS", help="Starts in a period, in the whole cluster.")
+@click.option("--partition", metavar="BY", help="Keys that take turns; or a TOML table with their limits.")
 @_node_option
 @_where
-def scale(queue: str, limit: int, node: str | None, **where: Unpack[Where]) -> None:
-    """Run at most LIMIT jobs of a queue at once on each node. Running jobs go on.
+def scale(
+    queue: str,
+    limit: int | None,
+    global_limit: str | None,
+    rate_limit: str | None,
+    partition: str | None,
+    node: str | None,
+    **where: Unpack[Where],
+) -> None:
+    """Run at most LIMIT jobs of a queue at once on each node, or change its limits in the whole cluster.
+
+    Running jobs go on. The word "none" lifts a limit of the cluster.
 
     \b
       oban-sqla queues scale media 50
+      oban-sqla queues scale media --global-limit 100 --rate-limit none
+      oban-sqla queues scale calls --rate-limit 100/60
+      oban-sqla queues scale mails --partition args.tenant_id
+      oban-sqla queues scale mails --partition '{by = "args.tenant_id", limit = 3, rate_limit = "5/1"}'
     """
-    _ask("scale", queue, node, limit, lambda oban: oban.scale_queue(queue, limit, node=node), **where)
+    given: dict[str, Any] = {} if limit is None else {"limit": limit}
+    if (limit, global_limit, rate_limit, partition) == (None,) * 4:
+        raise click.UsageError("Missing LIMIT, --global-limit, --rate-limit or --partition.")
+    if global_limit is not None:
+        given["global_limit"] = None if global_limit == LIFTED else _number(global_limit)
+    if rate_limit is not None:
+        given["rate_limit"] = None if rate_limit == LIFTED else rate_limit_of(rate_limit, "--rate-limit")
+    if partition is not None:
+        given["partition"] = None if partition == LIFTED else _partition(partition)
+    _ask("scale", queue, node, limit, lambda oban: oban.scale_queue(queue, node=node, **given), **where)
+
+
+def _number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise InvalidOption(f"--global-limit: expected a number of jobs, or none, got {text!r}")
+    return int(text)
+
+
+def _partition(text: str) -> Partition:
+    return partition_of(inline(text) if text.startswith("{") else text, "--partition")
 
 
 @queues.command(short_help="Start a queue.")
@@ -248,6 +302,7 @@ def _as_dict(queue: QueueOverview, states: tuple[str, ...]) -> dict[str, Any]:
         "limit": queue.limit,
         "paused": queue.paused,
         "oldest_seconds": queue.oldest,
+        "limits": None if queue.usage is None else queue.usage.as_dict(),
         "nodes": [_member_as_dict(member) for member in queue.members],
     }
 
@@ -269,6 +324,11 @@ def _row(member: Member) -> tuple[object, ...]:
     paused = "yes" if member.paused else "no"
     beat = "" if member.silent is None else f"{span(max(member.silent, 0.0))} ago"
     return (member.node, member.uuid, member.limit or None, paused, len(member.running), member.started_at, beat)
+
+
+def _key(key: KeyUsage) -> tuple[object, ...]:
+    values = key.values if isinstance(key.values, str) else json.dumps(key.values, ensure_ascii=False)
+    return (values, key.running, key.waiting, key.left, span(key.wait) if key.wait else "")
 
 
 def _length(seconds: float | None) -> str:

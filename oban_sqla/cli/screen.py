@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from ..insight.overview import Overview
 from ..insight.words import span
 from .text import printable
 
+MOST_KEYS = 5
+"""Partitions of a queue that are shown."""
 STATES = {"available": "avail", "scheduled": "sched", "retryable": "retry", "executing": "exec"}
 """The states that are shown, and their short names for a line of 80 columns."""
 
@@ -43,7 +46,10 @@ def drawn(look: Look, failure: str | None = None) -> RenderableType:
     parts: list[RenderableType] = [_head(look)]
     if failure is not None:
         parts.append(Text(f"out of date: {failure}", style="bold red"))
-    return Group(*parts, "", _queues(look), "", _running(look))
+    parts += ["", _queues(look)]
+    if (limits := _limits(look)).row_count:
+        parts += ["", limits]
+    return Group(*parts, "", _running(look))
 
 
 def _head(look: Look) -> Text:
@@ -75,6 +81,21 @@ def _queues(look: Look) -> Table:
     return table
 
 
+def _limits(look: Look) -> Table:
+    """The limits across the cluster, and under each queue its busiest partitions."""
+    table = _table("queue", "limits of the cluster")
+    for queue in look.overview.queues:
+        if (usage := queue.usage) is None:
+            continue
+        _add(table, (queue.queue, usage.text), "yellow" if usage.is_suspended else "")
+        for key in usage.keys[:MOST_KEYS]:
+            values = key.values if isinstance(key.values, str) else json.dumps(key.values, ensure_ascii=False)
+            left = "" if key.left is None else f", {key.left} more allowed"
+            wait = f", more in {span(key.wait)}" if key.wait else ""
+            _add(table, ("", f"{values}: {key.running} running, {key.waiting} available{left}{wait}"), "dim")
+    return table
+
+
 def _running(look: Look) -> Table:
     table = _table("job", "queue", "worker", "node", "attempt", "age")
     for job in look.running:
@@ -87,7 +108,7 @@ def _running(look: Look) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        is_text = name in ("queue", "worker", "node", "paused", "oldest", "attempt", "age")
+        is_text = name in ("queue", "worker", "node", "paused", "oldest", "attempt", "age", "limits of the cluster")
         justify: Literal["left", "right"] = "left" if is_text else "right"
         least = 10 if name in ("queue", "worker") else None
         table.add_column(name.upper(), justify=justify, no_wrap=True, overflow="ellipsis", min_width=least)

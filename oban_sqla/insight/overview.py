@@ -17,6 +17,8 @@ from ..statements import overview as statements
 from ..statements.census import census
 from ..statements.overview import asked_of_all, by_index
 from ..statements.statement import Statement
+from .limits import Usage
+from .limits import read as read_usage
 from .queues import Member
 from .roster import Roster, nodes
 from .roster import read as read_roster
@@ -33,6 +35,7 @@ class QueueOverview:
     :ivar oldest: for how many seconds the oldest available job has been due; None when there is none.
     :ivar members: the queue on each of the living nodes that work it.
     :ivar asked_to_pause: whether it was paused on all nodes, including nodes that start later.
+    :ivar usage: its limits across the cluster, and how far they are used; None when it has none and is not suspended.
     """
 
     queue: str
@@ -40,6 +43,7 @@ class QueueOverview:
     oldest: float | None
     members: tuple[Member, ...]
     asked_to_pause: bool
+    usage: Usage | None
 
     @property
     def limit(self) -> int:
@@ -97,8 +101,11 @@ def read(connection: Connection, instance: str, heartbeat: Heartbeat, count: Sta
         rows_of[row.queue].append(row)
     for member in members:
         members_of[member.queue].append(member)
-    queues = (_queue(name, rows, members_of[name], name in paused) for name, rows in rows_of.items())
-    return Overview(tuple(queues), roster)
+    queues = tuple(
+        _queue(name, rows, members_of[name], name in paused, read_usage(connection, name, members_of[name]))
+        for name, rows in rows_of.items()
+    )
+    return Overview(queues, roster)
 
 
 def rates(connection: Connection, seconds: float) -> dict[str, float]:
@@ -111,11 +118,14 @@ def running(connection: Connection, most: int) -> Sequence[Any]:
     return statements.running.execute(connection, most=most).all()
 
 
-def _queue(name: str, counts: Sequence[Any], members: Sequence[Member], paused: bool) -> QueueOverview:
+def _queue(
+    name: str, counts: Sequence[Any], members: Sequence[Member], paused: bool, usage: Usage | None
+) -> QueueOverview:
     return QueueOverview(
         queue=name,
         jobs={row.state: row.jobs for row in counts},
         oldest=next((row.oldest for row in counts if row.oldest is not None), None),
         members=tuple(members),
         asked_to_pause=paused,
+        usage=usage,
     )

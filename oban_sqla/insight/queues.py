@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
 from ..errors import unknown
+from ..options.queue import Queue
 from ..runtime.node import Node
 from ..runtime.producer import Producer
 
@@ -44,6 +45,7 @@ class Member(QueueInfo):
     :ivar is_alive: whether its heartbeat is fresh, or its connection is open.
     :ivar is_late: whether its heartbeat is stale, even if its lock is held: it is blocked, stopped, cut off or dead.
     :ivar is_ours: whether it is a node of this package.
+    :ivar options: the limits that the node says it obeys.
     :ivar waiting: ids of executing jobs that waited for a child process at the last heartbeat.
     """
 
@@ -55,6 +57,7 @@ class Member(QueueInfo):
     is_late: bool
     is_ours: bool
     waiting: frozenset[int] = frozenset()
+    options: Queue = field(default_factory=Queue)
 
 
 def check(node: Node | None, queue: str, configured: set[str]) -> QueueInfo | None:

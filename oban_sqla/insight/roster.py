@@ -13,6 +13,7 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 from ..options.heartbeat import Heartbeat, stale_after
+from ..options.queue import reported
 from ..statements.roster import leases, members
 from .queues import Member
 
@@ -138,4 +139,5 @@ def _member(row: Any, heartbeat: Heartbeat) -> Member:
         is_late=late,
         is_ours="stale_after" in meta,
         waiting=frozenset(_ids(meta.get("waiting"))),
+        options=reported(meta),
     )

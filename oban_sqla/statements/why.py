@@ -56,7 +56,10 @@ def row_of() -> Executable:
     locked or changed the row last, as text: ``"0"`` for none.
     """
     errors = case((func.jsonb_typeof(jobs.c.errors) == "array", jobs.c.errors))
-    plain = (jobs.c.id, jobs.c.queue, jobs.c.attempt, jobs.c.max_attempts, jobs.c.priority, jobs.c.remaining)
+    plain = (
+        jobs.c.id, jobs.c.queue, jobs.c.attempt, jobs.c.max_attempts, jobs.c.priority, jobs.c.remaining,
+        jobs.c.partition_key,
+    )  # fmt: skip
     times = ("inserted_at", "scheduled_at", "attempted_at", "cancel_at", "completed_at", "discarded_at", "cancelled_at")
     return select(
         *plain,
@@ -72,6 +75,7 @@ def row_of() -> Executable:
         _meta("rescued"),
         _meta("snoozed"),
         _meta("unknown_worker"),
+        _meta("weight"),
         literal_column("xmax::text", Text).label("xid"),
         type_coerce(utc_now(), UTCDateTime()).label("now"),
     ).where(jobs.c.id == parameter("id", BigInteger))

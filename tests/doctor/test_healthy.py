@@ -130,7 +130,7 @@ async def test_what_can_t_be_looked_at_is_skipped_and_the_others_go_on(
         await connection.execute(text("LOCK TABLE oban_leaders IN ACCESS EXCLUSIVE MODE"))
         found = await examine(own_engine)
     assert {finding.check for finding in found if finding.status == "skipped"} == {
-        "living_nodes", "leader", "foreign_leader", "dead_nodes"
+        "living_nodes", "leader", "foreign_leader", "dead_nodes", "limits"
     }  # fmt: skip
     assert all("canceling statement due to" in finding.found for finding in found if finding.status == "skipped")
     assert [finding.check for finding in found] == EVERY

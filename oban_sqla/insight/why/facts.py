@@ -10,8 +10,11 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
+from ...options.queue import Queue
 from ...runtime.config import Config
+from ...statements.usage import ahead_in_key
 from ...statements.why import crowd, holder, probe, settings_of
+from ..limits import effective, present_key
 from ..queues import Member
 from ..roster import Roster, read
 from ..words import span
@@ -69,6 +72,26 @@ class Facts:
     def ahead(self) -> int:
         """How many available jobs of its queue come before it; at most one more than :data:`MOST`."""
         return self._crowd["ahead"][0]
+
+    @cached_property
+    def limits(self) -> Queue:
+        """The limits of the job's queue across the cluster, as its living nodes obey them."""
+        return effective(self.members)
+
+    @cached_property
+    def partition(self) -> tuple[tuple[str, ...], str | None]:
+        """By what the job's queue is partitioned now, and the key of the job, if it has one."""
+        if self.limits.partition is None:
+            return (), None
+        return present_key(self.connection, self.job.queue, self.job.partition_key)
+
+    @property
+    def ahead_in_key(self) -> int:
+        """How many available jobs of its partition come before it; at most one more than :data:`MOST`."""
+        job = self.job
+        first = datetime.min if job.scheduled_at is None else job.scheduled_at.replace(tzinfo=None)
+        place = {"priority": job.priority, "scheduled_at": first, "id": job.id, "key": self.partition[1]}
+        return int(ahead_in_key.execute(self.connection, queue=job.queue, most=MOST + 1, **place).scalar_one())
 
     @property
     def executing(self) -> int:

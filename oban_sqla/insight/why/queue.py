@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from ..limits import named
 from ..queues import Member
 from ..roster import nodes
 from ..words import listed, meant, span
 from .facts import MOST, Facts, counted, whole
+from .limits import held_back
 from .reason import Reason
 
 SOON = 10.0
@@ -18,7 +20,7 @@ def obstacles(facts: Facts) -> list[Reason]:
     """Everything that keeps the job from being fetched, the decisive thing first."""
     checks = (_exhausted, _locked, _unserved, _paused, _silent)
     reasons = [reason for check in checks if (reason := check(facts)) is not None]
-    return [*reasons, *_busy(facts), *_unknown(facts)]
+    return [*reasons, *held_back(facts), *_busy(facts), *_unknown(facts)]
 
 
 def may_run(facts: Facts) -> Reason:
@@ -128,10 +130,13 @@ def _busy(facts: Facts) -> list[Reason]:
         text = f"every slot of its queue is taken ({each}): {counted(facts.executing)} {jobs} executing{oldest}"
         advice = f"wait, raise the limit (oban-sqla queues scale {facts.job.queue} N), or start another node"
         reasons.append(Reason("busy", text, advice))
-    if facts.ahead:
-        jobs = "jobs of its queue come" if facts.ahead > 1 else "job of its queue comes"
-        text = f"{counted(facts.ahead)} available {jobs} before it"
-        advice = "more slots shorten the wait; jobs with priority 0 run first" if facts.ahead > MOST or reasons else ""
+    by, key = facts.partition
+    ahead = facts.ahead if key is None else facts.ahead_in_key
+    if ahead:
+        of = "its queue" if key is None else named(by, key)
+        jobs = f"jobs of {of} come" if ahead > 1 else f"job of {of} comes"
+        text = f"{counted(ahead)} available {jobs} before it" + ("" if key is None else "; keys take turns")
+        advice = "more slots shorten the wait; jobs with priority 0 run first" if ahead > MOST or reasons else ""
         reasons.append(Reason("behind", text, advice))
     return reasons
 

@@ -1,0 +1,188 @@
+"""The limits of a queue across the cluster, and how far they are used, as the database shows them to everyone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ..options.limits import Partition, RateLimit
+from ..options.queue import Queue
+from ..statements.usage import allowance, busiest, partition_of, used
+from .queues import Member
+from .words import span
+
+FAR = 10_000
+"""How far jobs are counted."""
+MOST_KEYS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class KeyUsage:
+    """A partition of a queue.
+
+    :ivar values: its values, in the order of the queue's ``by``; a digest where they are long.
+    :ivar running: how many of its jobs run.
+    :ivar waiting: how many of its jobs are available.
+    :ivar left: how many more its rate allows now; None without one.
+    :ivar wait: in how many seconds it allows more, or its suspension ends; 0 when neither holds it back.
+    """
+
+    values: list[Any] | str
+    running: int
+    waiting: int
+    left: int | None
+    wait: float
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The limits of a queue, and how far they are used.
+
+    :ivar limits: what its nodes obey: the largest of what they say.
+    :ivar running: how many of its jobs run.
+    :ivar left: how many more its rate allows now; None without one.
+    :ivar wait: in how many seconds it allows more, or its suspension ends; 0 when neither holds it back.
+    :ivar is_suspended: whether it is suspended as a whole.
+    :ivar keys: the busiest partitions, and those that are suspended.
+    """
+
+    limits: Queue
+    running: int
+    left: int | None
+    wait: float
+    is_suspended: bool
+    keys: tuple[KeyUsage, ...]
+
+    @property
+    def text(self) -> str:
+        """In one line: ``global 3 of 15, rate 100/60 (40 left), by args.tenant_id (limit 3)``."""
+        limits = self.limits
+        parts: list[str] = []
+        if limits.global_limit is not None:
+            parts.append(f"global {self.running} of {limits.global_limit}")
+        if limits.rate_limit is not None:
+            more = f"{self.left} left" if self.left else f"more in {span(self.wait)}"
+            parts.append(f"rate {limits.rate_limit} ({more})")
+        if limits.partition is not None:
+            parts.append(str(limits.partition))
+        if self.is_suspended:
+            parts.append(f"suspended for {span(self.wait)}")
+        return ", ".join(parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as a dict that ``json.dumps`` accepts."""
+        keys = [
+            {"key": one.values, "running": one.running, "available": one.waiting, "left": one.left, "wait": one.wait}
+            for one in self.keys
+        ]
+        asked = {"global_limit": None, "rate_limit": None, "partition": None} | self.limits.limits
+        return asked | {"left": self.left, "wait": self.wait, "suspended": self.is_suspended, "keys": keys}
+
+
+def effective(members: Sequence[Member]) -> Queue:
+    """The limits that hold: where nodes disagree, the largest. A node of another program obeys none."""
+    queues = [member.options for member in members if member.is_ours] or [Queue()]
+    made = queues[0]
+    for other in queues[1:]:
+        made = replace(
+            made,
+            prefetch=0,
+            global_limit=_larger(made.global_limit, other.global_limit),
+            rate_limit=_faster(made.rate_limit, other.rate_limit),
+            partition=_wider(made.partition, other.partition),
+        )
+    return made
+
+
+def read(connection: Connection, queue: str, members: Sequence[Member], *, keys: int = MOST_KEYS) -> Usage | None:
+    """How far the limits of `queue` are used; None when it has none and is not suspended.
+
+    :param members: the queue on its living nodes.
+    :param keys: how many partitions to look at.
+    """
+    limits = effective(members)
+    suspended, wait = suspension(connection, queue, "")
+    if not limits.is_limited and not suspended:
+        return None
+    running = int(used.execute(connection, queue=queue, key=None, most=FAR).one().all)
+    left: int | None = None
+    if limits.rate_limit is not None:
+        left, wait = allowed(connection, queue, "", limits.rate_limit)
+    shown: list[KeyUsage] = []
+    if limits.partition is not None and keys:
+        rate = limits.partition.rate_limit
+        for row in busiest.execute(connection, queue=queue, most=keys, far=FAR).all():
+            of_key, opens = (None, row.left or 0.0) if rate is None else allowed(connection, queue, row.key, rate)
+            shown.append(KeyUsage(values_of(row.key), row.running, row.waiting, of_key, opens))
+    return Usage(limits, running, left, wait, suspended, tuple(shown))
+
+
+def allowed(connection: Connection, queue: str, key: str, rate: RateLimit | None) -> tuple[int, float]:
+    """How many more starts `rate` allows now, and in how many seconds it allows more.
+
+    :param key: a partition's, or blank.
+    """
+    given: dict[str, Any] = {"allowed": None, "period": None, "bucket": False}
+    if rate is not None:
+        given = {"allowed": rate.allowed, "period": rate.seconds, "bucket": rate.algorithm == "token_bucket"}
+    row = allowance.execute(connection, queue=queue, key=key, **given).one()
+    return int(row.room), float(row.wait)
+
+
+def suspension(connection: Connection, queue: str, key: str) -> tuple[bool, float]:
+    """Whether the queue, or its partition `key`, is suspended, and for how many seconds."""
+    room, wait = allowed(connection, queue, key, None)
+    return room == 0, wait
+
+
+def present_key(connection: Connection, queue: str, key: str | None) -> tuple[tuple[str, ...], str | None]:
+    """By what `queue` is partitioned, and `key` if it is one of its present keys."""
+    row = partition_of.execute(connection, queue=queue).one_or_none()
+    if row is None or not row.by:
+        return (), None
+    return tuple(row.by), key if key is not None and key.startswith(f"{row.epoch}|") else None
+
+
+def values_of(key: str) -> list[Any] | str:
+    """The values of a key, or its digest."""
+    text = key.partition("|")[2]
+    if not text.startswith("["):  # a digest
+        return text
+    values: list[Any] = json.loads(text)
+    return values
+
+
+def named(by: Sequence[str], key: str) -> str:
+    """A key for people: ``tenant_id 7``."""
+    values = values_of(key)
+    if isinstance(values, str):
+        return f"a key of {', '.join(by)}"
+    return ", ".join(
+        f"{field.rpartition('.')[2]} {value if isinstance(value, str) else json.dumps(value)}"
+        for field, value in zip(by, values, strict=False)
+    )
+
+
+def _larger(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else max(one, other)
+
+
+def _faster(one: RateLimit | None, other: RateLimit | None) -> RateLimit | None:
+    if one is None or other is None:
+        return None
+    return max(one, other, key=lambda rate: rate.allowed / rate.seconds)
+
+
+def _wider(one: Partition | None, other: Partition | None) -> Partition | None:
+    if one is None or other is None:
+        return None
+    return replace(
+        one,
+        limit=_larger(one.limit, other.limit),
+        rate_limit=_faster(one.rate_limit, other.rate_limit),
+        burst=(one.burst or other.burst) and one.limit is not None and other.limit is not None,
+    )
