@@ -9,6 +9,7 @@ from . import migrations, telemetry
 from .control.crons import Crons
 from .control.limiter import Limiter
 from .enqueueing.enqueue import enqueue
+from .enqueueing.from_query import enqueue_from
 from .enqueueing.wakeup import use_notify
 from .errors import (
     ChildDied,
@@ -105,6 +106,7 @@ __all__ = [
     "cancelled",
     "current_job",
     "enqueue",
+    "enqueue_from",
     "injected",
     "job",
     "later",

@@ -8,6 +8,8 @@ name                                 what it is for                             
 ``UOWTransaction.register_object``,  specs stay pending until they are written:    :class:`Held`
 ``.states``,                         listed in the flush, and not saved by it
 ``Session._expunge_states``
+``_with_options``,                   the options of a query, and that it is one    none: the options are lost, so a
+``_propagate_attrs``                 of mapped classes, hold in `enqueue_from`     query with some is refused
 ===================================  ============================================  =================================
 
 No name is looked up, and nothing else is done, for a session without specs, but to see that it has none.
@@ -19,10 +21,11 @@ import weakref
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from sqlalchemy import inspect
+from sqlalchemy import Select, inspect
 from sqlalchemy.orm import InstanceState, Session, make_transient_to_detached
 from sqlalchemy.orm.attributes import flag_dirty
 
+from ..errors import InvalidOption
 from ..models import Job, JobSpec
 from ..models._sqlalchemy import private
 
@@ -51,6 +54,24 @@ def pending_specs(session: Session, objects: Sequence[object] | None) -> list[St
     if states is None:
         return [inspect(cast(Any, one)) for one in session.new if isinstance(one, JobSpec)]
     return [state for state in states if is_spec(state)]
+
+
+def has_options(query: Any) -> bool:
+    """Whether ``query.options(…)`` was called."""
+    return bool(private(query, "_with_options"))
+
+
+def carry_options(query: Any, outer: Select[Any]) -> Select[Any]:
+    """`outer` with the options of `query`, which is below it, and known to listeners as a query of the same classes.
+
+    :raises InvalidOption: where SQLAlchemy does not say which options those are.
+    """
+    options, attributes = private(query, "_with_options"), private(query, "_propagate_attrs")
+    if options is None or attributes is None:
+        raise InvalidOption("enqueue_from: this version of SQLAlchemy does not show the options of a query")
+    statement: Any = outer.options(*options)
+    statement._propagate_attrs = attributes
+    return cast("Select[Any]", statement)
 
 
 class Claims(Protocol):

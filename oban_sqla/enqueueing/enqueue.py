@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from ..errors import InvalidOption
 from ..models import JobSpec
 from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
-from .unit_of_work import tell
+from .unit_of_work import new_ids, tell
 from .writer import write
 
 
@@ -56,7 +56,7 @@ def _enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], more: tuple[J
                     yield spec
 
     written = write(session, list(unwritten()) if isinstance(given, list) else unwritten())
-    tell(session, written)
+    tell(session, new_ids(written))
     return list(asked)
 
 

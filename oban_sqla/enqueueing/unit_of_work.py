@@ -16,7 +16,7 @@ sync session below an ``AsyncSession``.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -32,10 +32,10 @@ from .writer import write
 if TYPE_CHECKING:
     from sqlalchemy.orm import UOWTransaction
 
-Watcher = Callable[[Session, list[JobSpec]], None]
+Watcher = Callable[[Session, list[int]], None]
 
 watcher: ContextVar[Watcher | None] = ContextVar("oban_sqla_watcher", default=None)
-"""Called with the specs that were written, when their flush is over. Tests run jobs inline with it."""
+"""Called with the ids of the jobs that were written, when their flush is over. Tests run jobs inline with it."""
 
 _FLUSH, _CLAIMS, _WRITTEN = "oban_sqla.flush", "oban_sqla.claims", "oban_sqla.written"
 
@@ -84,7 +84,7 @@ def _tell_written(session: Session, context: UOWTransaction) -> None:
     if claims is not None:
         claims.finish(session)
     if specs := session.info.pop(_WRITTEN, None):
-        tell(session, specs)
+        tell(session, new_ids(specs))
 
 
 @event.listens_for(Session, "after_commit")
@@ -103,8 +103,12 @@ def _forget(session: Session, transaction: SessionTransaction) -> None:
         forget_noted(session)
 
 
-def tell(session: Session, specs: list[JobSpec]) -> list[JobSpec]:
-    """Tell the watcher of this context, if there is one, that `specs` were written, and return them."""
+def tell(session: Session, ids: list[int]) -> None:
+    """Tell the watcher of this context, if there is one, that these jobs were written."""
     if (watching := watcher.get()) is not None:
-        watching(session, specs)
-    return specs
+        watching(session, ids)
+
+
+def new_ids(specs: Iterable[JobSpec]) -> list[int]:
+    """The ids of the jobs that were written for `specs`."""
+    return [spec.id for spec in specs if spec.id is not None and not spec.conflict]

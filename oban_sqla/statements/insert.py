@@ -45,7 +45,8 @@ CHUNK = 5_000
 
 
 _BROUGHT = tuple(one for one in mapped if is_brought(one))
-_INSERTED = (*(one.name for one in _BROUGHT), "state", "partition_key")
+INSERTED = (*(one.name for one in _BROUGHT), "state", "partition_key")
+"""The columns of a new job that get a value, but for its key."""
 
 
 def _unnested(name: str, place: str, sent: Sequence[Sent]) -> TableValuedAlias:
@@ -58,25 +59,25 @@ def _insert(keyed: bool) -> Executable:
     rows = _unnested("given", "place", (*ROW, KEY) if keyed else ROW)
     kinds = _unnested("kinds", "kind", KIND if keyed else KIND_WITHOUT_KEYS)
     r, k = rows.c, kinds.c
-    values = [*_values(r.args, k), _partition_key(r.args, k)]
+    values = [*values_of(r.args, k), partition_key_of(r.args, k)]
     source = rows.join(kinds, k.kind == r.kind).outerjoin(partitions, partitions.c.queue == k.queue)
     if not keyed:
         chosen = select(*values).select_from(source).order_by(r.place)
-        made = insert(jobs).from_select(_INSERTED, chosen, include_defaults=False).returning(*_returned()).cte("made")
+        made = insert(jobs).from_select(INSERTED, chosen, include_defaults=False).returning(*_returned()).cte("made")
         # Two arrays instead of a row a job: the client pays for each row that it gets.
         return select(func.array_agg(made.c.id), func.array_agg(made.c.waits))
     by_key = (r.uniq_key.asc().nulls_first(), r.place)
     chosen = select(*values, r.uniq_key, k.uniq_mask).select_from(source).order_by(*by_key)
     return (
         insert_or(jobs)
-        .from_select([*_INSERTED, "uniq_key", "uniq_mask"], chosen, include_defaults=False)
+        .from_select([*INSERTED, "uniq_key", "uniq_mask"], chosen, include_defaults=False)
         .on_conflict_do_nothing(index_elements=[jobs.c.uniq_key], index_where=jobs.c.uniq_key.is_not(None))
         .returning(*_returned(), jobs.c.uniq_key)
     )
 
 
-def _values(args: ColumnElement[Any], kind: Any) -> list[ColumnElement[Any]]:
-    """What goes into the columns of :data:`_INSERTED`, but for the last.
+def values_of(args: ColumnElement[Any], kind: Any) -> list[ColumnElement[Any]]:
+    """What goes into the columns of :data:`INSERTED`, but for the last.
 
     :param kind: the parameters of :data:`KIND` by name.
     """
@@ -93,7 +94,7 @@ def _value(kind: Any, of: Column[Any]) -> ColumnElement[Any]:
     return cast(sent, of.type) if travels_as_text else sent
 
 
-def _partition_key(args: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
+def partition_key_of(args: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
     """The key of a job in its queue's present partition; null where it has none."""
     fields = (kind.worker, cast(args, JSONB), cast(kind.meta, JSONB))
     key = PartitionKey(partitions.c.epoch, partitions.c.by, *fields)
@@ -111,9 +112,9 @@ def insert_one() -> Executable:
     Arrays of one, and their join, cost the client and the server as much again as the row does.
     """
     kind = SimpleNamespace(**{one.name: parameter(one.name, one.type) for one in KIND_WITHOUT_KEYS})
-    key = select(_partition_key(parameter("args"), kind)).where(partitions.c.queue == kind.queue)
-    made = select(*_values(parameter("args"), kind), key.scalar_subquery())
-    return insert(jobs).from_select(_INSERTED, made, include_defaults=False).returning(*_returned())
+    key = select(partition_key_of(parameter("args"), kind)).where(partitions.c.queue == kind.queue)
+    made = select(*values_of(parameter("args"), kind), key.scalar_subquery())
+    return insert(jobs).from_select(INSERTED, made, include_defaults=False).returning(*_returned())
 
 
 @statement
@@ -144,11 +145,14 @@ def winners() -> Executable:
 
 __all__ = [
     "CHUNK",
+    "INSERTED",
     "clock",
     "insert_keyed",
     "insert_one",
     "insert_plain",
     "notify",
     "notify_at_once",
+    "partition_key_of",
+    "values_of",
     "winners",
 ]

@@ -11,6 +11,7 @@ event                        fields
 ``oban.producer.ack``        a span: ``count``
 ``oban.stager.stage``        a span: ``staged_count``
 ``oban.engine.insert_jobs``  a span: ``specs``, those that are written at once
+``oban.engine.insert_query`` a span: ``worker``, then ``count``: one call of `enqueue_from`
 ``oban.leader.election``     a span: ``leader``, whether this node leads
 ``oban.lifeline.rescue``     a span: ``rescued_count``
 ``oban.pruner.prune``        a span: ``pruned_count``

@@ -16,6 +16,7 @@ SPANS = (
     "oban.producer.ack",
     "oban.stager.stage",
     "oban.engine.insert_jobs",
+    "oban.engine.insert_query",
     "oban.leader.election",
     "oban.lifeline.rescue",
     "oban.pruner.prune",

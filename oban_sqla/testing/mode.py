@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from ..enqueueing.unit_of_work import Watcher, watcher
 from ..errors import InvalidOption
-from ..models import JobSpec
 from .drain import Choice, Drainer
 from .sessions import connection_of
 
@@ -76,9 +75,8 @@ class Inline:
         self._with_safety = with_safety
         self._running: dict[Connection, list[int]] = {}
 
-    def __call__(self, session: Session, specs: list[JobSpec]) -> None:
+    def __call__(self, session: Session, ids: list[int]) -> None:
         connection = connection_of(session)
-        ids = [spec.id for spec in specs if spec.id is not None and not spec.conflict]
         if connection in self._running:
             self._running[connection].extend(ids)
             return

@@ -1,0 +1,207 @@
+"""Enqueueing a job for each row of a query, inside the database."""
+
+from __future__ import annotations
+
+import inspect as inspection
+from collections.abc import Awaitable, Mapping
+from typing import Any, cast, overload
+
+from sqlalchemy import (
+    Cast,
+    Column,
+    CompoundSelect,
+    DateTime,
+    Enum,
+    LargeBinary,
+    Select,
+    SelectBase,
+    Subquery,
+    TypeDecorator,
+)
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.visitors import iterate
+from sqlalchemy.types import TypeEngine
+from typing_extensions import Unpack
+
+from .. import telemetry
+from ..errors import InvalidOption, unknown
+from ..models.kind import FIELDS, OPTIONS, Kind, with_options
+from ..models.spec import SpecOptions
+from ..options.unique import Unique
+from ..statements.insert_from import insert_from
+from ..types import UTCDateTime
+from ..workers.classes import WorkerClass
+from ..workers.function import JobFunction, WithOptions
+from ..workers.worker import Worker
+from ._sqlalchemy import carry_options, has_options
+from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
+from .unit_of_work import tell, watcher
+from .wakeup import announce
+from .writer import FOR_WRITING, jobs_connection
+
+Target = JobFunction[..., ..., Any, Any] | WithOptions[..., Any] | WorkerClass[Any]
+Parameters = Mapping[str, inspection.Parameter]
+
+OF_ROWS = ("scheduled_at", "priority", "queue", "max_attempts", "meta")
+"""The options that a column may give."""
+
+
+@overload
+def enqueue_from(
+    session: SomeAsyncSession, worker: Target, query: SelectBase, /, **options: Unpack[SpecOptions]
+) -> Awaitable[int]: ...
+@overload
+def enqueue_from(session: SomeSession, worker: Target, query: SelectBase, /, **options: Unpack[SpecOptions]) -> int: ...
+def enqueue_from(session: AnySession, worker: Target, query: SelectBase, /, **options: Unpack[SpecOptions]) -> Any:
+    """Enqueue a job for each row of a query, in one ``INSERT … SELECT``: no row travels to the client.
+
+    ::
+
+        await enqueue_from(
+            session, remind,
+            select(User.id.label("user_id"), User.trial_end.label("scheduled_at")).where(User.on_trial),
+        )
+
+    A label is the name of a parameter of the worker's function, or of one of the options ``scheduled_at``,
+    ``priority``, ``queue``, ``max_attempts`` and ``meta``. The session's pending objects are flushed first. Options and
+    listeners of the session hold for the query (``with_loader_criteria``, tenants). Values reach the job as the
+    database prints them in JSON, and are validated when the job runs.
+
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session of either.
+    :param worker: the function with ``@job``, or the class with ``@worker``. For a class every label that is not an
+        option is a key of the args.
+    :param query: a ``select`` whose columns have labels, or a union of such.
+    :param queue: the name of their queue. Default: the worker's.
+    :param priority: 0 (first) to 9 (last). Default: the worker's.
+    :param max_attempts: how often one may run before it is discarded, 1 to 32,767. Default: the worker's.
+    :param tags: strings for finding them by. Default: the worker's.
+    :param meta: a dict that is stored with each job, beside its args. Default: the worker's.
+    :param scheduled_at: an aware datetime before which none runs.
+    :param schedule_in: the same as seconds or a timedelta from now on, by the database's clock.
+    :param unique: which jobs are duplicates, a :class:`Unique`. Default: the worker's.
+    :returns: how many jobs were written; duplicates of unique jobs are not.
+    :raises InvalidOption: before any SQL, for a label that is neither a parameter nor an option, or both; for a missing
+        parameter; and for columns whose JSON no worker reads back: enums, bytes, and a ``scheduled_at`` without a
+        time zone.
+    """
+    found = current_session(session, "enqueue_from")
+    plan = _Plan(worker, query, options)
+    if isinstance(found, AsyncSession):
+        return named("enqueue_from", found.run_sync(plan.run))
+    return plan.run(found)
+
+
+class _Plan:
+    """What was asked, checked before any SQL.
+
+    :raises InvalidOption: as :func:`enqueue_from` does.
+    """
+
+    def __init__(self, target: Target, query: Any, options: SpecOptions) -> None:
+        worker = cast(object, getattr(target, "worker", None))
+        if not isinstance(worker, Worker):
+            raise InvalidOption(f"enqueue_from: expected a function with @job or a class with @worker, got {target!r}")
+        if not isinstance(query, Select | CompoundSelect):
+            raise InvalidOption(f"enqueue_from: expected a select(…) with labels, got {query!r}")
+        self.what = f"enqueue_from({worker.name})"
+        if isinstance(query, CompoundSelect) and any(map(has_options, query.selects)):
+            raise InvalidOption(f"{self.what}: options of the parts of a union are lost; give them to the union itself")
+        self.worker = worker
+        self.query: Any = query
+        self.kind: Kind = with_options(target.spec_kind, cast(Mapping[str, Any], options), self.what)
+        self.unique: Unique | None = self.kind[FIELDS.index(OPTIONS["unique"].attribute)]
+        self.rows: Subquery = query.subquery("src")
+        self.args, self.options = self._labels(options)
+        for name in (*self.args, *self.options):
+            self._check_type(name, self.rows.c[name])
+
+    def run(self, session: Session) -> int:
+        """Write the jobs.
+
+        :returns: how many.
+        """
+        session.flush()
+        connection = jobs_connection(session)
+        watched = watcher.get() is not None
+        statement = insert_from(
+            self.rows, kind=self.kind, unique=self.unique, args=self.args, options=self.options, with_ids=watched
+        )
+        with telemetry.span("oban.engine.insert_query", worker=self.worker.name) as more:
+            rows = session.execute(carry_options(self.query, statement), bind_arguments=FOR_WRITING).all()
+            count = sum(int(row.jobs) for row in rows)
+            more["count"] = count
+        queues, soon = {row.queue for row in rows if row.available}, {row.queue for row in rows if row.soon}
+        if queues or soon:
+            announce(session, connection, queues, soon)
+        if watched:
+            tell(session, sorted(one for row in rows for one in row.ids))
+        return count
+
+    def _labels(self, given: SpecOptions) -> tuple[list[str], list[str]]:
+        """The labels that are args, and those that are options."""
+        labels = [str(column.key) for column in self.query.selected_columns]
+        if twice := [label for label in labels if labels.count(label) > 1]:
+            raise InvalidOption(f"{self.what}: two columns are called {twice[0]!r}; give each a label")
+        parameters: Parameters = {} if self.worker.arguments is None else self.worker.arguments.signature.parameters
+        is_open = self.worker.arguments is None or _takes_any(parameters)
+        args: list[str] = []
+        options: list[str] = []
+        for label in labels:
+            if label in OF_ROWS and label in parameters:
+                raise InvalidOption(
+                    f"{self.what}: {label!r} is a parameter of the function and an option of a job; "
+                    "rename the parameter"
+                )
+            if label in OF_ROWS:
+                rivals = {"scheduled_at", "schedule_in"} if label == "scheduled_at" else {label}
+                if both := rivals & set(given):
+                    raise InvalidOption(f"{self.what}: the option {min(both)!r} and a column {label!r}; choose one")
+                options.append(label)
+            elif label in parameters or is_open:
+                args.append(label)
+            else:
+                raise unknown(f"{self.what}: label", label, [*parameters, *OF_ROWS])
+        for name in _needed(parameters):
+            if name not in args:
+                raise InvalidOption(f"{self.what}: no column has the label {name!r}, and the function needs it")
+        return args, options
+
+    def _check_type(self, label: str, column: Column[Any] | Any) -> None:
+        kind = column.type
+        if label == "scheduled_at" and not isinstance(kind, UTCDateTime):
+            if _is_naive(kind) and any(map(_names_naive, iterate(self.query.selected_columns[label]))):
+                raise InvalidOption(
+                    f"{self.what}: scheduled_at has no time zone, so it names no instant; "
+                    "give func.timezone('UTC', column), or the zone that it is in"
+                )
+            return
+        below = kind.impl_instance if isinstance(kind, TypeDecorator) else kind
+        if isinstance(below, Enum):
+            raise InvalidOption(
+                f"{self.what}: {label!r} is an enum, of which the database has the name, and the worker reads the "
+                "value; select what the worker reads, such as case(…)"
+            )
+        if isinstance(below, LargeBinary):
+            raise InvalidOption(f"{self.what}: {label!r} is bytes, which JSON can't carry; select a text of them")
+
+
+def _is_naive(type_: TypeEngine[Any]) -> bool:
+    return isinstance(type_, DateTime) and not type_.timezone
+
+
+def _names_naive(element: Any) -> bool:
+    """Whether it says itself that it has no zone. SQLAlchemy says so of ``func.now()``, too, which has one."""
+    return isinstance(element, Column | Cast) and _is_naive(cast(Any, element).type)
+
+
+def _needed(parameters: Parameters) -> list[str]:
+    return [
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+
+
+def _takes_any(parameters: Parameters) -> bool:
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())

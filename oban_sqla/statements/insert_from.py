@@ -1,0 +1,143 @@
+"""Inserting the rows of a query as jobs, without bringing them to the client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    Subquery,
+    Text,
+    case,
+    cast,
+    func,
+    literal,
+    literal_column,
+    select,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import insert as insert_or
+
+from ..models.base import utc_now
+from ..models.job import jobs
+from ..models.kind import Kind
+from ..models.limits import partitions
+from ..options.duration import seconds
+from ..options.unique import Unique
+from ..types import UTCDateTime
+from .insert import INSERTED, partition_key_of, values_of
+from .sent import KIND
+from .statement import seconds_from, state
+
+MOST_PAIRS = 50
+"""Keys and values that one ``jsonb_build_object`` takes: a function has at most 100 arguments."""
+SOON = 5.0
+"""Seconds: jobs that are due within this time are announced."""
+
+
+def insert_from(
+    rows: Subquery, *, kind: Kind, unique: Unique | None, args: Sequence[str], options: Sequence[str], with_ids: bool
+) -> Select[Any]:
+    """The statement that inserts `rows` as jobs. Its answer has one row per queue: the queue, how many jobs, whether
+    some are available, whether some are due soon, and the ids where they are wanted.
+
+    :param rows: the user's query.
+    :param kind: what all jobs have in common.
+    :param unique: which are duplicates; the rows are written in the order of their keys, so that two of these
+        statements can't deadlock.
+    :param args: the labels that become args.
+    :param options: the labels that become options.
+    :param with_ids: whether the ids are wanted.
+    """
+    fields = _fields(kind, {name: rows.c[name] for name in options})
+    given = _object([(name, rows.c[name]) for name in args])
+    source = rows.outerjoin(partitions, partitions.c.queue == fields.queue)
+    values = [*values_of(given, fields), partition_key_of(given, fields)]
+    columns = [*INSERTED]
+    if unique is None:
+        made = insert_or(jobs).from_select(columns, select(*values).select_from(source), include_defaults=False)
+    else:
+        due = values[INSERTED.index("scheduled_at")]
+        key = _key(unique, given, fields, due)
+        chosen = select(*values, key.label("key"), literal(unique.mask)).select_from(source).order_by("key")
+        made = (
+            insert_or(jobs)
+            .from_select([*columns, "uniq_key", "uniq_mask"], chosen, include_defaults=False)
+            .on_conflict_do_nothing(index_elements=[jobs.c.uniq_key], index_where=jobs.c.uniq_key.is_not(None))
+        )
+    written = made.returning(jobs.c.id, jobs.c.queue, jobs.c.state, jobs.c.scheduled_at).cte("made")
+    available = written.c.state == state("available")
+    soon = ~available & (written.c.scheduled_at <= utc_now() + seconds_from(literal(SOON)))
+    wanted: ColumnElement[Any] = func.array_agg(written.c.id) if with_ids else literal_column("NULL")
+    counted: Any = select(
+        written.c.queue,
+        func.count().label("jobs"),
+        func.bool_or(available).label("available"),
+        func.bool_or(soon).label("soon"),
+        wanted.label("ids"),
+    ).group_by(written.c.queue)
+    found: Select[Any] = counted
+    return found
+
+
+def _fields(kind: Kind, of_rows: Mapping[str, ColumnElement[Any]]) -> Any:
+    """What a job brings, as the parameters of an insertion are called: from the kind, or from the row."""
+    fields = SimpleNamespace()
+    for one, value in zip(KIND, kind, strict=True):
+        given = value if one.prepare is None else one.prepare(value)
+        setattr(fields, one.name, cast(literal(given, one.type), one.type))
+    for name, column in of_rows.items():
+        match name:
+            case "scheduled_at":
+                fields.at = column if isinstance(column.type, UTCDateTime) else func.timezone("UTC", column)
+            case "priority":
+                fields.priority = func.least(func.greatest(column, 0), 9)
+            case _:
+                setattr(fields, name, column)
+    return fields
+
+
+def _object(pairs: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:
+    whole: ColumnElement[Any] | None = None
+    for at in range(0, len(pairs), MOST_PAIRS):
+        parts: list[ColumnElement[Any]] = []
+        for name, value in pairs[at : at + MOST_PAIRS]:
+            parts += literal_column(_quoted(name)), value
+        some: ColumnElement[Any] = func.jsonb_build_object(*parts)
+        whole = some if whole is None else whole.op("||")(some)
+    return type_coerce(literal_column("'{}'::jsonb") if whole is None else whole, JSONB())
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _key(unique: Unique, args: ColumnElement[Any], fields: Any, due: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The key that :meth:`Unique.key` computes for the same job; null in a state that does not count."""
+    keyed = "args" if "args" in unique.fields else "meta"
+    sources: dict[str, ColumnElement[Any]] = {"args": args, "meta": cast(fields.meta, JSONB)}
+    pairs: list[tuple[str, ColumnElement[Any]]] = []
+    for field in unique.fields:
+        if (value := sources.get(field)) is None:
+            pairs.append((field, getattr(fields, field)))
+            continue
+        if unique.keys and field == keyed:
+            chosen = [(key, value.op("->")(literal_column(_quoted(key)))) for key in unique.keys]
+            value = _object(chosen)
+        pairs.append((field, value))
+    if unique.period is not None:
+        length = max(round(seconds(unique.period, "Unique(period)") * 1_000_000), 1)
+        micros = func.extract("epoch", due) * 1_000_000
+        number = func.floor(micros / literal_column(str(length)))
+        pairs.append(("period", func.jsonb_build_array(literal_column(str(length)), number)))
+    text = func.convert_to(cast(_object(pairs), Text), "UTF8")
+    digest = func.substring(func.sha256(text), 1, 16)
+    counting = [each for each in ("available", "scheduled") if unique.counts(each)]
+    if len(counting) == 2:
+        return digest
+    waits = due > utc_now()
+    return case((waits if counting == ["scheduled"] else ~waits, digest))

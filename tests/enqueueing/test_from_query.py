@@ -1,0 +1,300 @@
+"""``enqueue_from``: a job for each row of a query, written inside the database."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import (
+    DateTime,
+    Enum,
+    Integer,
+    Interval,
+    LargeBinary,
+    cast,
+    column,
+    create_engine,
+    event,
+    func,
+    literal,
+    literal_column,
+    make_url,
+    select,
+    text,
+    true,
+    union_all,
+    values,
+)
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
+
+from oban_sqla import InvalidOption, Job, Oban, Unique, enqueue_from, job, telemetry, worker
+from oban_sqla.testing import drain, mode
+from oban_sqla.workers.registry import workers
+from tests.enqueueing.application import User
+from tests.enqueueing.conftest import Run
+from tests.support import eventually
+
+
+@job(name="query.remind", queue="mail", priority=3)
+async def remind(user_id: int, greeting: str = "Hello") -> None: ...
+
+
+@job(name="query.once", unique=Unique())
+async def once(user_id: int) -> None: ...
+
+
+@job(name="query.anything")
+async def anything(**args: Any) -> None: ...
+
+
+@worker(name="query.Report")
+class Report:
+    async def process(self, job: Job) -> None: ...
+
+
+def numbers(count: int, label: str = "user_id") -> Any:
+    return select(func.generate_series(1, count).label(label))
+
+
+def numbers_from(rows: Any) -> Any:
+    return select(literal_column("n", Integer).label("user_id")).select_from(rows)
+
+
+def rows_of(session: Session, name: str) -> list[Job]:
+    return list(session.scalars(select(Job).where(Job.worker == name).order_by(Job.id)))
+
+
+def test_each_row_becomes_a_job(run: Run) -> None:
+    def scenario(session: Session) -> None:
+        session.add_all([User(name="ann"), User(name="bob")])  # flushed first
+        query = select(User.id.label("user_id"), (literal("Dear ") + User.name).label("greeting")).order_by(User.name)
+        assert enqueue_from(session, remind, query) == 2
+        ann, bob = rows_of(session, "query.remind")
+        by_name = {user.name: user.id for user in session.scalars(select(User))}
+        assert ann.args == {"user_id": by_name["ann"], "greeting": "Dear ann"}
+        assert bob.args == {"user_id": by_name["bob"], "greeting": "Dear bob"}
+        assert (ann.queue, ann.priority, ann.state, ann.max_attempts) == ("mail", 3, "available", 20)
+
+    run(scenario)
+
+
+def test_columns_and_options_decide_when_and_where(run: Run) -> None:
+    later = datetime(2099, 1, 1, 12, tzinfo=UTC)
+
+    def scenario(session: Session) -> None:
+        rows = values(
+            column("user_id", Job.id.type), column("at", DateTime(timezone=True)), column("p", Job.id.type), name="rows"
+        ).data([(1, later, 99), (2, None, -4)])
+        query = select(rows.c.user_id, rows.c.at.label("scheduled_at"), rows.c.p.label("priority"))
+        assert enqueue_from(session, remind, query, queue="slow", tags=["a"], meta={"why": "test"}) == 2
+        waits, due = rows_of(session, "query.remind")
+        assert (waits.scheduled_at, waits.state, waits.priority) == (later, "scheduled", 9)
+        assert (due.state, due.priority, due.queue, due.tags, due.meta) == (
+            "available",
+            0,
+            "slow",
+            ["a"],
+            {"why": "test"},
+        )
+        assert abs(due.scheduled_at - datetime.now(UTC)) < timedelta(minutes=1)
+        assert enqueue_from(session, remind.options(schedule_in=60), numbers(1)) == 1
+        assert rows_of(session, "query.remind")[-1].state == "scheduled"
+
+    run(scenario)
+
+
+def test_the_select_s_own_criteria_hold(run: Run) -> None:
+    def scenario(session: Session) -> None:
+        session.add_all([User(name="ann"), User(name="deleted")])
+        session.flush()
+        alive = with_loader_criteria(User, User.name != "deleted")
+        assert enqueue_from(session, remind, select(User.id.label("user_id")).options(alive)) == 1
+
+    run(scenario)
+
+
+def test_a_listener_of_the_session_that_filters_tenants_holds(run: Run) -> None:
+    def scenario(session: Session) -> None:
+        session.add_all([User(name="mine"), User(name="theirs")])
+        session.flush()
+
+        @event.listens_for(session, "do_orm_execute")
+        def only_mine(state: ORMExecuteState) -> None:
+            if state.is_orm_statement:
+                state.statement = state.statement.options(with_loader_criteria(User, User.name == "mine"))
+
+        assert enqueue_from(session, remind, select(User.id.label("user_id"))) == 1
+        both = union_all(select(User.id.label("user_id")), select(User.id.label("user_id")))
+        assert enqueue_from(session, remind, both) == 2
+
+    run(scenario)
+
+
+def test_unique_jobs_have_the_keys_that_specs_have(run: Run) -> None:
+    def scenario(session: Session) -> None:
+        session.add(once.new(2))
+        assert enqueue_from(session, once, numbers(3)) == 2
+        assert enqueue_from(session, once, union_all(numbers(4), numbers(4))) == 1
+        again = once.new(4)
+        session.add(again)
+        session.flush()
+        assert again.conflict
+        ways = (Unique(period=3600), Unique(fields=["queue", "args"], keys=["user_id"]), Unique(states="scheduled"))
+        for queue, unique in enumerate(ways):
+            spec = once.options(unique=unique, schedule_in=7200, queue=f"q{queue}").new(50)
+            session.add(spec)
+            session.flush()
+            assert enqueue_from(session, once, numbers(50), unique=unique, schedule_in=7200, queue=f"q{queue}") == 49
+
+    run(scenario)
+
+
+def test_a_wide_row_and_odd_names_are_args(run_once: Run) -> None:
+    def scenario(session: Session) -> None:
+        names = [f"column {at}" for at in range(120)] + ["it's", 'say "x"', "100%", "a:b", "né"]
+        assert enqueue_from(session, anything, select(*(literal(at).label(name) for at, name in enumerate(names)))) == 1
+        [made] = rows_of(session, "query.anything")
+        assert made.args == {name: at for at, name in enumerate(names)}
+        assert enqueue_from(session, Report, select(literal("x").label("name"))) == 1
+        assert rows_of(session, "query.Report")[0].args == {"name": "x"}
+
+    run_once(scenario)
+
+
+class Colour(enum.Enum):
+    RED = "r"
+
+
+NAIVE = cast(literal("2026-01-01 00:00"), DateTime())
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        (numbers(1, "user"), "unknown query.remind): label 'user'"),
+        (select(literal(1).label("greeting")), "no column has the label 'user_id', and the function needs it"),
+        (select(literal(1).label("user_id"), literal(2).label("user_id")), "two columns are called 'user_id'"),
+        (numbers(1).add_columns(NAIVE.label("scheduled_at")), "scheduled_at has no time zone"),
+        (
+            numbers(1).add_columns(cast(literal("RED"), Enum(Colour)).label("greeting")),
+            "'greeting' is an enum, of which the database has the name",
+        ),
+        (numbers(1).add_columns(cast(literal(b"x"), LargeBinary()).label("greeting")), "'greeting' is bytes"),
+        (text("SELECT 1 AS user_id"), "expected a select(…) with labels"),
+    ],
+)
+def test_what_no_worker_could_read_is_refused_before_any_sql(query: Any, words: str) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        enqueue_from(Session(), remind, query)  # a session without a database
+    assert words.replace("unknown query.remind): ", "") in str(refused.value)
+
+
+def test_an_option_that_is_given_twice_is_refused() -> None:
+    @job(name="query.priority")
+    async def with_priority(priority: int) -> None: ...
+
+    try:
+        with pytest.raises(InvalidOption, match="'priority' is a parameter of the function and an option of a job"):
+            enqueue_from(Session(), with_priority, numbers(1, "priority"))
+    finally:
+        workers.remove(["query.priority"])
+    due = numbers(1).add_columns(func.now().label("scheduled_at"))
+    with pytest.raises(InvalidOption, match="the option 'schedule_in' and a column 'scheduled_at'; choose one"):
+        enqueue_from(Session(), remind, due, schedule_in=5)
+    parts = union_all(numbers(1).options(with_loader_criteria(User, true())), numbers(1))
+    with pytest.raises(InvalidOption, match="options of the parts of a union are lost"):
+        enqueue_from(Session(), remind, parts)
+    wrong: Any = print
+    with pytest.raises(InvalidOption, match="expected a function with @job or a class with @worker"):
+        enqueue_from(Session(), wrong, numbers(1))
+
+
+def test_two_at_once_in_opposite_order_do_not_deadlock(database_url: str, application: None) -> None:
+    engine = create_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
+    failed: list[BaseException] = []
+
+    def enqueues(order: str, start: threading.Barrier) -> None:
+        try:
+            for _ in range(5):
+                with Session(engine) as session, session.begin():
+                    query = numbers_from(text(f"generate_series(1, 3000) n ORDER BY n {order}"))
+                    start.wait(20)
+                    enqueue_from(session, once, query)
+                start.wait(20)
+                with Session(engine) as session, session.begin():
+                    session.execute(text("DELETE FROM oban_jobs"))
+        except BaseException as error:
+            failed.append(error)
+            start.abort()
+
+    start = threading.Barrier(2)
+    threads = [threading.Thread(target=enqueues, args=(order, start)) for order in ("ASC", "DESC")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    engine.dispose()
+    assert not failed
+
+
+async def test_the_commit_wakes_the_node(engine: AsyncEngine) -> None:
+    seen: list[int] = []
+
+    @job(name="query.seen")
+    async def see(number: int) -> None:
+        seen.append(number)
+
+    try:
+        async with Oban(engine, queues={"default": 10}, poll_interval=600):
+            async with AsyncSession(engine) as session, session.begin():
+                assert await enqueue_from(session, see, numbers(3, "number")) == 3
+            await eventually(lambda: sorted(seen) == [1, 2, 3])
+            async with AsyncSession(engine) as session, session.begin():
+                due = numbers(1, "number").add_columns(
+                    (func.now() + cast(literal(timedelta(seconds=0.5)), Interval())).label("scheduled_at")
+                )
+                assert await enqueue_from(session, see, due) == 1
+            await eventually(lambda: seen.count(1) == 2)
+    finally:
+        workers.remove(["query.seen"])
+
+
+async def test_they_run_inline_in_tests_and_are_counted(engine: AsyncEngine) -> None:
+    seen: list[int] = []
+    counted: list[tuple[str, int]] = []
+
+    @job(name="query.inline")
+    async def see(number: int) -> None:
+        seen.append(number)
+
+    telemetry.attach(
+        "count",
+        ["oban.engine.insert_query.stop"],
+        lambda _, fields: counted.append((fields["worker"], fields["count"])),
+    )
+    try:
+        async with AsyncSession(engine) as session:
+            async with mode("inline"):
+                assert await enqueue_from(session, see, numbers(2, "number")) == 2
+            assert sorted(seen) == [1, 2]
+            assert await enqueue_from(session, see, numbers(1, "number")) == 1
+            await drain(session)
+            assert seen.count(1) == 2
+            await session.rollback()
+        assert counted == [("query.inline", 2), ("query.inline", 1)]
+    finally:
+        telemetry.detach("count")
+        workers.remove(["query.inline"])
+
+
+async def test_a_call_that_is_not_awaited_is_named(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        with pytest.warns(RuntimeWarning, match="'enqueue_from' was never awaited"):
+            del (call := [enqueue_from(session, remind, numbers(1))])[:]
+        assert call == []
+        await asyncio.sleep(0)
