@@ -82,6 +82,18 @@ def database_url(server_url: URL) -> Iterator[str]:
         asyncio.run(drop_database(server_url, name))
 
 
+@pytest.fixture(autouse=True)
+def forget_workers() -> Iterator[None]:
+    """Takes the workers that the test has defined inside a function out of the registry: a node looks at all of them
+    when it starts, and may find that one asks for what another test's node has not."""
+    from oban_sqla.workers.registry import workers
+
+    before = {id(workers[name]) for name in workers}
+    yield
+    made = [name for name in workers if id(workers[name]) not in before]
+    workers.remove(name for name in made if "<locals>" in getattr(workers[name].target, "__qualname__", ""))
+
+
 @pytest.fixture
 def empty_database(server_url: URL) -> Iterator[str]:
     """A database of the test's own, with nothing in it. For asyncpg."""
