@@ -75,6 +75,8 @@ def enqueue_from(session: AnySession, worker: Target, query: SelectBase, /, **op
     :param queue: the name of their queue. Default: the worker's.
     :param priority: 0 (first) to 9 (last). Default: the worker's.
     :param max_attempts: how often one may run before it is discarded, 1 to 32,767. Default: the worker's.
+    :param weight: how many starts it counts as in the rate limits of its queue, 1 to 1,000,000. Default: the
+        worker's.
     :param tags: strings for finding them by. Default: the worker's.
     :param meta: a dict that is stored with each job, beside its args. Default: the worker's.
     :param scheduled_at: an aware datetime before which none runs.
