@@ -9,6 +9,7 @@ import click
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from ..errors import ObanError
+from .colours import are_unwanted
 
 # SQLAlchemy 2.0 leaves what asyncpg raises while connecting as it is.
 OF_THE_DATABASE = (DBAPIError, asyncpg.PostgresError)
@@ -22,6 +23,8 @@ class Commands(click.Group):
     """
 
     def invoke(self, ctx: click.Context) -> Any:
+        if are_unwanted():
+            ctx.color = False
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -34,7 +37,7 @@ def line(error: BaseException) -> str:
     """`error` as one line."""
     if isinstance(error, OF_THE_DATABASE):
         cause: object = error.orig if isinstance(error, DBAPIError) else error
-        text = f"database error: {_without_class(str(cause))}"
+        text = f"the database says: {_without_class(str(cause))}"
     elif isinstance(error, ObanError | ArgumentError):
         text = str(error)
     elif isinstance(error, TimeoutError):

@@ -77,7 +77,11 @@ async def _work(oban: Oban, signalled: asyncio.Future[str]) -> list[int]:
     if (part := supervised()) is not None:
         part.is_ready()
     name = await signalled
-    logger.info("%s: fetching no more jobs; running jobs have %g s to finish", name, oban.config.shutdown_grace)
+    logger.info(
+        "%s: fetching no more jobs; running jobs have %g s to finish; a second signal exits at once",
+        name,
+        oban.config.shutdown_grace,
+    )
     return await oban.stop()
 
 

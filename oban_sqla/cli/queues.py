@@ -89,7 +89,7 @@ def list_queues(everything: bool, **where: Unpack[Where]) -> None:
 
     \b
     limit   how many jobs run at once, on all live nodes together
-    paused  whole: on all of its nodes; partly: on some of them; or no
+    state   running, paused, partly paused (on some nodes), stopped, or not run: no live node has it
     oldest  for how long the oldest available job has been due
     limits  those of the whole cluster, and how far they are used; only where a queue has any
     """
@@ -99,14 +99,14 @@ def list_queues(everything: bool, **where: Unpack[Where]) -> None:
         print_json([_as_dict(queue, states) for queue in overview.queues])
         return
     limited = any(queue.usage for queue in overview.queues)
-    columns = ("queue", *states, "limit", "nodes", "paused", "oldest", *(["limits"] if limited else []))
+    columns = ("queue", *states, "limit", "nodes", "state", "oldest", *(["limits"] if limited else []))
     rows = (
         (
             queue.queue,
             *(queue.jobs.get(state, 0) for state in states),
             queue.limit,
             len(queue.members),
-            queue.paused,
+            queue.state,
             _length(queue.oldest),
             *([queue.usage.text if queue.usage else ""] if limited else []),
         )
@@ -135,8 +135,9 @@ def show(queue: str, **where: Unpack[Where]) -> None:
     waits = "" if info.oldest is None else f"; the oldest has been due for {span(info.oldest)}"
     click.echo(f"{counts}{waits}")
     columns = ("node", "uuid", "limit", "paused", "running", "started", "last heartbeat")
-    paused = ", and it is paused on all nodes" if info.asked_to_pause else ""
-    print_table(columns, map(_row, info.members), f"no live node works this queue{paused}")
+    asked = "stopped" if info.asked_to_stop else "paused" if info.asked_to_pause else None
+    hint = "" if asked is None else f", and it is {asked} on all nodes"
+    print_table(columns, map(_row, info.members), f"no live node works this queue{hint}")
     if (usage := info.usage) is None:
         return
     click.echo(f"limits of the cluster: {usage.text}")
@@ -300,6 +301,7 @@ def _as_dict(queue: QueueOverview, states: tuple[str, ...]) -> dict[str, Any]:
         "queue": queue.queue,
         **counts,
         "limit": queue.limit,
+        "state": queue.state,
         "paused": queue.paused,
         "oldest_seconds": queue.oldest,
         "limits": None if queue.usage is None else queue.usage.as_dict(),

@@ -71,12 +71,12 @@ def _head(look: Look) -> Text:
 
 
 def _queues(look: Look) -> Table:
-    table = _table("queue", *STATES.values(), "jobs/s", "limit", "nodes", "paused", "oldest")
+    table = _table("queue", *STATES.values(), "jobs/s", "limit", "nodes", "state", "oldest")
     for queue in look.overview.queues:
         counts = (str(queue.jobs.get(state, 0)) for state in STATES)
         rate = f"{look.rates.get(queue.queue, 0.0):.1f}"
         oldest = "" if queue.oldest is None else span(max(queue.oldest, 0.0))
-        cells = (queue.queue, *counts, rate, str(queue.limit), str(len(queue.members)), queue.paused, oldest)
+        cells = (queue.queue, *counts, rate, str(queue.limit), str(len(queue.members)), queue.state, oldest)
         _add(table, cells, "yellow" if queue.paused != "no" else "" if queue.members else "dim")
     return table
 
@@ -108,7 +108,7 @@ def _running(look: Look) -> Table:
 def _table(*columns: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
-        is_text = name in ("queue", "worker", "node", "paused", "oldest", "attempt", "age", "limits of the cluster")
+        is_text = name in ("queue", "worker", "node", "state", "oldest", "attempt", "age", "limits of the cluster")
         justify: Literal["left", "right"] = "left" if is_text else "right"
         least = 10 if name in ("queue", "worker") else None
         table.add_column(name.upper(), justify=justify, no_wrap=True, overflow="ellipsis", min_width=least)

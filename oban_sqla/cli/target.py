@@ -11,6 +11,7 @@ import sys
 import traceback
 from pathlib import Path
 from types import ModuleType
+from typing import IO, Any
 
 import click
 from sqlalchemy import Engine
@@ -31,13 +32,30 @@ class TargetError(click.ClickException):
     """The module, or what is named in it, can't be used."""
 
 
+class ImportFailed(TargetError):
+    """The module raised while it was imported. Shown with its traceback, from the program's own lines on."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(f"can't import {name}: {_reason(error)}")
+        self._error = error
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        trace = self._error.__traceback__
+        while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
+            trace = trace.tb_next
+        if trace is not None:  # else none of its code has run
+            text = "".join(traceback.format_exception(type(self._error), self._error, trace))
+            click.echo(text, file=file, err=file is None)
+        super().show(file)
+
+
 def load(target: str) -> Loaded | None:
     """Import what `target` names, the current directory included, and return the object behind the colon.
 
     :returns: an Oban, an engine or a sessionmaker; None for a plain module.
     :raises TargetError: naming the nearest reason.
     """
-    if not _DOTTED.fullmatch(target):
+    if not _DOTTED.fullmatch(target) or _is_file(target.partition(":")[0]):
         raise TargetError(f"{target!r} is not a valid module name: {_instead(target)}")
     name, _, attribute = target.partition(":")
     here = os.getcwd()
@@ -47,11 +65,16 @@ def load(target: str) -> Loaded | None:
     return _attribute(module, attribute) if attribute else None
 
 
+def _is_file(name: str) -> bool:
+    """Whether ``main_job.py`` is the name of a file, not of a module ``py`` in a package."""
+    return name.endswith(".py") and not os.path.isdir(name.removesuffix(".py").replace(".", os.sep))
+
+
 def _instead(target: str) -> str:
     path, _, attribute = target.partition(":")
     if path.endswith(".py"):
         dotted = ".".join(Path(path.removesuffix(".py")).parts)
-        return f"write {dotted}{':' + attribute if attribute else ''} (the name that Python imports it by)"
+        return f"did you mean {dotted}{':' + attribute if attribute else ''}? (Python imports it by that name)"
     return "expected a dotted name such as app.jobs, or app.main:oban"
 
 
@@ -60,7 +83,7 @@ def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except Exception as error:
-        raise TargetError(f"can't import {name}: {_reason(error)}") from error
+        raise ImportFailed(name, error) from error
 
 
 def _require_parents(name: str) -> None:
@@ -72,7 +95,7 @@ def _require_parents(name: str) -> None:
         try:
             spec = importlib.util.find_spec(part)
         except Exception as error:  # finding app.jobs imports app
-            raise TargetError(f"can't import {parts[0]}: {_reason(error)}") from error
+            raise ImportFailed(parts[0], error) from error
         if spec is None:
             parent = ".".join(parts[: end - 1])
             near = closest(parts[end - 1], _modules(parent))

@@ -25,6 +25,9 @@ from ..telemetry import node_logger as logger
 from ..workers import context
 from .introduction import introduce
 
+SAID_AFTER = 2.0
+"""Seconds after which a start says that it waits for the database."""
+
 _lives: weakref.WeakSet[Lifecycle] = weakref.WeakSet()
 _of_parent: list[object] = []
 
@@ -122,21 +125,37 @@ class Lifecycle:
         return [ack.id for ack in self.left]
 
     async def _reach(self, node: Node) -> None:
-        deadline = time.monotonic() + self._config.start_timeout
+        began = time.monotonic()
+        deadline = began + self._config.start_timeout
+        is_told = False
         while True:
             try:
                 return await node.reach()
             except StatementFailed as error:
-                starting = (error.sqlstate or "57P").startswith("57P")  # or it says nothing yet
+                said, starting = _answer(error)
                 url = self._engine.url.render_as_string(hide_password=True)
                 if not starting:
-                    raise DatabaseUnavailable(f"can't connect to {url}: the database says: {error}") from error
+                    raise DatabaseUnavailable(f"can't connect to {url}: the database says: {said}") from error
                 if time.monotonic() >= deadline:
                     raise DatabaseUnavailable(
                         f"no answer from {url} within {self._config.start_timeout:g} s ({error}); "
                         "is the server running, and is the URL right?"
                     ) from error
+                if not is_told and time.monotonic() >= began + SAID_AFTER:
+                    is_told = True
+                    text = "no answer yet from %s (%s); trying for up to %g s"
+                    logger.warning(text, url, error, self._config.start_timeout)
                 await asyncio.sleep(0.2)
+
+
+def _answer(error: StatementFailed) -> tuple[str, bool]:
+    """What the server has answered to a connection, and whether another answer may come: it starts or stops, or has
+    not answered at all."""
+    text = str(error)
+    _, fatal, said = text.partition("FATAL:")  # psycopg gives a refused connection no SQLSTATE
+    if error.sqlstate is None and fatal:
+        return said.strip(), any(words in said for words in ("starting up", "shutting down", "recovery"))
+    return text.split(": ", 2)[-1], (error.sqlstate or "57P").startswith("57P")
 
 
 async def _check_schema(node: Node) -> None:

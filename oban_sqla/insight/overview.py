@@ -24,6 +24,7 @@ from .roster import Roster, nodes
 from .roster import read as read_roster
 
 Paused = Literal["whole", "partly", "no"]
+State = Literal["running", "paused", "partly paused", "stopped", "not run"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class QueueOverview:
     :ivar oldest: for how many seconds the oldest available job has been due; None when there is none.
     :ivar members: the queue on each of the living nodes that work it.
     :ivar asked_to_pause: whether it was paused on all nodes, including nodes that start later.
+    :ivar asked_to_stop: whether it was stopped on all nodes, including nodes that start later.
     :ivar usage: its limits across the cluster, and how far they are used; None when it has none and is not suspended.
     """
 
@@ -43,12 +45,21 @@ class QueueOverview:
     oldest: float | None
     members: tuple[Member, ...]
     asked_to_pause: bool
+    asked_to_stop: bool
     usage: Usage | None
 
     @property
     def limit(self) -> int:
         """How many jobs run at once on all nodes together."""
         return sum(member.limit for member in self.members)
+
+    @property
+    def state(self) -> State:
+        """Whether jobs of it are run now, and if not, why: it was paused, it was stopped, or no node runs it."""
+        if not self.members:
+            return "stopped" if self.asked_to_stop else "not run"
+        states: dict[Paused, State] = {"no": "running", "whole": "paused", "partly": "partly paused"}
+        return states[self.paused]
 
     @property
     def paused(self) -> Paused:
@@ -94,7 +105,7 @@ def read(connection: Connection, instance: str, heartbeat: Heartbeat, count: Sta
     roster = read_roster(connection, heartbeat)
     members = [member for member in roster.alive if member.instance == instance]
     names = {row.queue for row in (*counts, *settings)} | {member.queue for member in members}
-    paused = {row.queue for row in settings if row.paused}
+    asked = {row.queue: row for row in settings}
     rows_of: dict[str, list[Any]] = {name: [] for name in sorted(names)}
     members_of: dict[str, list[Member]] = {name: [] for name in names}
     for row in counts:
@@ -102,7 +113,7 @@ def read(connection: Connection, instance: str, heartbeat: Heartbeat, count: Sta
     for member in members:
         members_of[member.queue].append(member)
     queues = tuple(
-        _queue(name, rows, members_of[name], name in paused, read_usage(connection, name, members_of[name]))
+        _queue(name, rows, members_of[name], asked.get(name), read_usage(connection, name, members_of[name]))
         for name, rows in rows_of.items()
     )
     return Overview(queues, roster)
@@ -119,13 +130,14 @@ def running(connection: Connection, most: int) -> Sequence[Any]:
 
 
 def _queue(
-    name: str, counts: Sequence[Any], members: Sequence[Member], paused: bool, usage: Usage | None
+    name: str, counts: Sequence[Any], members: Sequence[Member], asked: Any | None, usage: Usage | None
 ) -> QueueOverview:
     return QueueOverview(
         queue=name,
         jobs={row.state: row.jobs for row in counts},
         oldest=next((row.oldest for row in counts if row.oldest is not None), None),
         members=tuple(members),
-        asked_to_pause=paused,
+        asked_to_pause=asked is not None and bool(asked.paused),
+        asked_to_stop=asked is not None and asked.started is False,
         usage=usage,
     )

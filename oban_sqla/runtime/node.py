@@ -37,6 +37,7 @@ from .duties.stager import Stager
 from .executors.executor import Executors, Remotes
 from .executors.loop import OnLoop
 from .executors.thread import Threads
+from .farewell import told
 from .inserts import Inserts
 from .lanes.failure import StatementFailed
 from .liveness import Liveness
@@ -202,8 +203,9 @@ class Node:
         unserve(self)
         began = time.monotonic()
         leaving = asyncio.create_task(self._leave(), name="oban_sqla leaving")
-        await asyncio.wait([leaving], timeout=grace)
-        left = await self.producers.finish(max(grace - (time.monotonic() - began), 0.0))
+        async with told(lambda: [run for each in self.producers.values() for run in each.running.values()], grace):
+            await asyncio.wait([leaving], timeout=grace)
+            left = await self.producers.finish(max(grace - (time.monotonic() - began), 0.0))
         with self.connections.while_it_answers():
             await leaving
             await self._send_last_acks()

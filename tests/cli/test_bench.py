@@ -91,7 +91,7 @@ def test_a_role_that_may_not_create_a_schema_is_told(empty_database: str) -> Non
             pytest.skip("the server's roles need passwords")
         done = finished([*BENCH, "--database-url", url])
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
-        assert done.stderr.startswith("Error: database error: permission denied for database ")
+        assert done.stderr.startswith("Error: the database says: permission denied for database ")
     finally:
         execute(empty_database, "DROP ROLE oban_bench_guest")
 

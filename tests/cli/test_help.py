@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import Engine, insert
 
 from oban_sqla.cli import main
+from oban_sqla.models.job import jobs
 from tests.processes import finished
 
 COMMANDS = ["demo", "start", "migrate", "sql", "why", "doctor", "queues", "cron", "top", "jobs", "bench"]
@@ -48,6 +50,23 @@ def test_the_help_of_each_command_inside_another_has_an_example(command: str, su
     assert re.search(rf"^    oban-sqla {command} {sub}( |$)", said, re.MULTILINE)
     assert max(map(len, said.splitlines())) <= 80
     assert f"  {sub} " in CliRunner().invoke(main, [command, "--help"]).output
+
+
+@pytest.mark.parametrize(
+    ("environment", "coloured"),
+    [({"NO_COLOR": "", "TERM": "xterm"}, True), ({"NO_COLOR": "1"}, False), ({"NO_COLOR": "", "TERM": "dumb"}, False)],
+)
+def test_colours_are_left_out_when_they_are_unwanted(
+    database_url: str, clean_tables: None, sync_engine: Engine, environment: dict[str, str], coloured: bool
+) -> None:
+    with sync_engine.begin() as connection:
+        job_id = connection.scalars(insert(jobs).values(worker="w", state="discarded").returning(jobs.c.id)).one()
+    for command in (["jobs", "list"], ["why", str(job_id)]):
+        given = {"OBAN_DATABASE_URL": database_url, **environment}
+        said = CliRunner().invoke(main, command, env=given, color=True)
+        assert said.exit_code == 0, said.output
+        assert "discarded" in said.stdout
+        assert ("\x1b[" in said.stdout) is coloured, command
 
 
 def test_a_misspelt_command_or_option_is_a_usage_error() -> None:

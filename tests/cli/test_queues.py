@@ -76,11 +76,11 @@ async def test_jobs_are_counted_by_queue_and_state(call: Call, engine: AsyncEngi
     assert result.exit_code == 0
     header, late, media = (line.split() for line in result.stdout.splitlines())
     assert header == [
-        *["QUEUE", "AVAILABLE", "SCHEDULED", "RETRYABLE", "EXECUTING", "LIMIT", "NODES", "PAUSED", "OLDEST"]
+        *["QUEUE", "AVAILABLE", "SCHEDULED", "RETRYABLE", "EXECUTING", "LIMIT", "NODES", "STATE", "OLDEST"]
     ]
-    assert late == ["late", "0", "1", "0", "0", "0", "0", "no"]
-    assert media[:8] == ["media", "3", "0", "1", "2", "0", "0", "no"]
-    assert media[8:] in (["1m", "40s"], ["1m", "41s"], ["1m", "42s"])
+    assert late == ["late", "0", "1", "0", "0", "0", "0", "not", "run"]
+    assert media[:9] == ["media", "3", "0", "1", "2", "0", "0", "not", "run"]
+    assert media[9:] in (["1m", "40s"], ["1m", "41s"], ["1m", "42s"])
     found = await queue_of(call, "media")
     assert found["oldest_seconds"] == pytest.approx(100, abs=10)
     assert "completed" not in found
@@ -133,6 +133,24 @@ async def test_live_nodes_are_summed_up(call: Call, engine: AsyncEngine) -> None
         assert shown[2].endswith("ago")
         assert (await as_json(call, "show", "media"))["nodes"][0]["last_beat"].startswith("20")
     assert await as_json(call) == [], "and forgotten when they have stopped"
+
+
+async def test_the_state_of_a_queue_says_whether_its_jobs_run(call: Call, engine: AsyncEngine) -> None:
+    await insert(engine, JobSpec("w", queue="elsewhere"))
+    async with Oban(engine, {"media": 4}, node="a") as a:
+        await eventually(lambda: _producers(engine, 1))
+        assert (await queue_of(call, "media"))["state"] == "running"
+        assert (await queue_of(call, "elsewhere"))["state"] == "not run"
+        await call("pause", "media")
+        await eventually(lambda: a.check_queues()[0].paused)
+        assert (await queue_of(call, "media"))["state"] == "paused"
+        await call("stop", "media")
+        await eventually(lambda: _producers(engine, 0))
+        assert (await queue_of(call, "media"))["state"] == "stopped"
+        lines = [line.split() for line in (await call()).stdout.splitlines()]
+        assert "STATE" in lines[0]
+        assert [line[-1] for line in lines if line[0] == "media"] == ["stopped"]
+        assert "it is stopped on all nodes" in (await call("show", "media")).stdout
 
 
 async def test_a_node_that_is_dead_is_none(call: Call, engine: AsyncEngine) -> None:

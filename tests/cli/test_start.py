@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from oban_sqla import Job, JobSpec, enqueue, migrations
@@ -100,7 +100,7 @@ async def test_a_module_s_workers_run_until_sigterm(start: Start, engine: AsyncE
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
     assert "started on me with queues default, media" in process.text
-    assert "SIGTERM: fetching no more jobs; running jobs have 15 s to finish" in process.text
+    assert "SIGTERM: fetching no more jobs; running jobs have 15 s to finish; a second signal exits" in process.text
     assert "stopped on me" in process.text
     assert "Traceback" not in process.text
 
@@ -251,7 +251,7 @@ def refused(tmp_path: Path, *arguments: str, url: str = "postgresql://127.0.0.1:
     environment = {"OBAN_DATABASE_URL": url, "APP_URL": url.replace("postgresql:", "postgresql+asyncpg:")}
     done = finished(["-m", "oban_sqla", "start", *arguments], tmp_path, environment)
     assert "Traceback" not in done.stderr
-    return done.returncode, done.stderr.partition("Error: ")[2]
+    return done.returncode, f"\n{done.stderr}".rpartition("\nError: ")[2]
 
 
 def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
@@ -259,6 +259,32 @@ def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert code == 1
     assert said.startswith("no answer from postgresql+asyncpg://127.0.0.1:1/nothing within 10 s")
     assert said.count("\n") == 1
+
+
+def test_a_database_that_is_not_there_is_one_line_in_its_words(tmp_path: Path, database_url: str) -> None:
+    url = make_url(database_url).set(database="no_such_database").render_as_string(hide_password=False)
+    code, said = refused(tmp_path, "shop", url=url)
+    assert code == 1
+    assert said.endswith('the database says: database "no_such_database" does not exist\n')
+    assert said.count("\n") == 1
+
+
+def test_what_an_import_raises_is_shown_with_its_traceback(tmp_path: Path) -> None:
+    (tmp_path / "deep.py").write_text("def fail():\n    raise ValueError('no')\n")
+    (tmp_path / "broken.py").write_text("from deep import fail\nfail()\n")
+    done = finished(["-m", "oban_sqla", "start", "broken"], tmp_path, {"OBAN_DATABASE_URL": "postgresql://h/d"})
+    assert done.returncode == 1
+    trace, _, said = done.stderr.rpartition("\nError: ")
+    assert said == "can't import broken: ValueError: no (deep.py, line 2)\n"
+    assert [line.split(", in ")[1] for line in trace.splitlines() if ", in " in line] == ["<module>", "fail"]
+    assert trace.strip().endswith("ValueError: no")
+
+
+def test_a_file_instead_of_a_module_is_told_its_name(tmp_path: Path) -> None:
+    (tmp_path / "main_job.py").write_text("")
+    code, said = refused(tmp_path, "main_job.py")
+    assert code == 1
+    assert "did you mean main_job?" in said
 
 
 def test_missing_tables_name_the_command(tmp_path: Path, empty_database: str) -> None:

@@ -67,9 +67,9 @@ def test_what_is_behind_the_colon_is_found(write: Write) -> None:
     [
         (
             "shop/jobs.py",
-            "'shop/jobs.py' is not a valid module name: write shop.jobs (the name that Python imports it by)",
+            "'shop/jobs.py' is not a valid module name: did you mean shop.jobs? (Python imports it by that name)",
         ),
-        ("./shop/jobs.py:oban", "write shop.jobs:oban"),
+        ("./shop/jobs.py:oban", "did you mean shop.jobs:oban?"),
         ("shop.jobs:", "expected a dotted name such as app.jobs, or app.main:oban"),
         ("shop jobs", "expected a dotted name"),
         ("-m", "expected a dotted name"),

@@ -60,11 +60,11 @@ async def test_one_picture_has_queues_jobs_leader_and_nodes(call: Call, engine: 
     assert "Oban: 1 node (here); leader: here; 1.0 jobs/s" in lines[0]
     rows = {line.split()[0]: line.split() for line in lines if line}
     assert rows["QUEUE"][1:] == [
-        "AVAIL", "SCHED", "RETRY", "EXEC", "JOBS/S", "LIMIT", "NODES", "PAUSED", "OLDEST",
+        "AVAIL", "SCHED", "RETRY", "EXEC", "JOBS/S", "LIMIT", "NODES", "STATE", "OLDEST",
     ]  # fmt: skip
-    assert rows["default"][1:] == ["0", "0", "0", "0", "1.0", "10", "1", "no"]
-    assert rows["media"][1:9] == ["1", "1", "0", "0", "0.0", "3", "1", "whole"]
-    assert rows["elsewhere"][1:] == ["0", "0", "0", "1", "0.0", "0", "0", "no"]
+    assert rows["default"][1:] == ["0", "0", "0", "0", "1.0", "10", "1", "running"]
+    assert rows["media"][1:9] == ["1", "1", "0", "0", "0.0", "3", "1", "paused"]
+    assert rows["elsewhere"][1:] == ["0", "0", "0", "1", "0.0", "0", "0", "not", "run"]
     assert rows["JOB"] == ["JOB", "QUEUE", "WORKER", "NODE", "ATTEMPT", "AGE"]
     [running] = [line.split() for line in lines if "app." in line]
     assert running[1:5] == ["elsewhere", "app.[bold]", "there", "2/20"]

@@ -77,6 +77,36 @@ async def test_a_database_that_does_not_answer_is_said_without_the_password(driv
     await engine.dispose()
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_database_that_refuses_the_connection_is_said_at_once_in_its_words(
+    engine: AsyncEngine, driver: str
+) -> None:
+    url = engine.url.set(drivername=f"postgresql+{driver}")
+    for wrong in (url.set(database="no_such_database"), url.set(username="no_such_role", password="hunter2")):
+        refused = create_async_engine(wrong)
+        try:
+            # Had it waited for another answer, this would be a TimeoutError.
+            with pytest.raises(DatabaseUnavailable, match="the database says: .*no_such_") as raised:
+                await asyncio.wait_for(Oban(refused, start_timeout=600).start(), 60)
+        finally:
+            await refused.dispose()
+        assert "hunter2" not in str(raised.value)
+
+
+async def test_a_start_that_waits_for_the_database_says_so(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oban_sqla.control.lifecycle.SAID_AFTER", 0.0)
+    engine = create_async_engine("postgresql+asyncpg://user:secret@127.0.0.1:1/app")
+    with pytest.raises(DatabaseUnavailable):
+        await Oban(engine, start_timeout=0.5).start()
+    await engine.dispose()
+    [line] = [message for message in caplog.messages if message.startswith("no answer yet from ")]
+    assert "127.0.0.1:1/app" in line
+    assert "trying for up to 0.5 s" in line
+    assert "secret" not in caplog.text
+
+
 async def test_it_waits_for_a_database_that_comes_up_late(engine: AsyncEngine) -> None:
     failures = iter([True, True, False, False, False, False, False])
 

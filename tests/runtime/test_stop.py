@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Job, Oban, Producer, job
+from oban_sqla.runtime import farewell
 from tests.runtime.helpers import execute, insert, load, until
 from tests.support import eventually
 
@@ -49,6 +51,27 @@ async def test_what_ends_within_the_grace_is_completed_and_the_rest_is_given_bac
     for job_id in never:
         given_back = await load(any_engine, job_id)
         assert (given_back.state, given_back.attempt, given_back.errors) == ("available", 0, [])
+
+
+async def test_a_stop_that_takes_a_while_says_what_it_waits_for(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(farewell, "FIRST", 0.01)
+    gates["soon"] = asyncio.Event()
+    started.clear()
+    oban = Oban(engine, queues={"default": 10}, shutdown_grace=600)
+    await oban.start()
+    ids = await insert(engine, *(wait_at.new("soon", number) for number in range(7)))
+    await eventually(lambda: len(started) == 7)
+    stopping = asyncio.create_task(oban.stop())
+    try:
+        line = await eventually(lambda: next((m for m in caplog.messages if m.startswith("waiting up to ")), None))
+    finally:
+        gates["soon"].set()
+        await stopping
+    assert " s more for 7 jobs: " in line
+    assert sum(f"job {job_id} (tests.runtime.test_stop.wait_at, running for " in line for job_id in ids) == 5
+    assert " and 2 more; then they are cancelled, and run again later (Oban(shutdown_grace=…)" in line
 
 
 async def test_a_stopped_runtime_fetches_no_more_and_leaves_no_trace(engine: AsyncEngine) -> None:
