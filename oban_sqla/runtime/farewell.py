@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 
 from ..telemetry import node_logger as logger
 from .attempt import Attempt
@@ -17,7 +17,7 @@ MOST = 5
 
 
 @contextlib.asynccontextmanager
-async def told(running: Callable[[], Collection[Attempt]], grace: float) -> AsyncIterator[None]:
+async def told(running: Callable[[], Collection[Attempt]], grace: float) -> AsyncGenerator[None]:
     """Log in the background what the block waits for.
 
     :param running: gives the runs that have not ended.
