@@ -193,6 +193,7 @@ async def test_what_does_not_end_within_the_grace_is_available_again(start: Star
     await add(engine, [JobSpec("shop.slow", {"seconds": 60})])
     with start("shop", "--shutdown-grace", "0.2") as process:
         await process.says("slow")
+        await process.says("started on")
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
     assert await states(engine) == {"slow": ("available", 0)}
@@ -213,6 +214,7 @@ async def test_a_thread_that_a_job_left_behind_does_not_keep_the_process(start: 
     await add(engine, [JobSpec("shop.elsewhere", {"seconds": 300})])
     with start("shop", "--shutdown-grace", "0.1") as process:
         await process.says("elsewhere")
+        await process.says("started on")
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
     assert await states(engine) == {"elsewhere": ("available", 0)}
