@@ -11,8 +11,11 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
 from typing import Any, cast
 
+from sqlalchemy.exc import DBAPIError
+
 from . import telemetry
 from .models import JobSpec
+from .telemetry.database_error import described, of_database
 from .workers.context import current_job
 
 try:
@@ -125,7 +128,12 @@ def _sent_from() -> context.Context:
 
 
 def _fail(span: trace.Span, error: BaseException) -> None:
-    span.record_exception(error)
+    if of_database(error):  # its text and its traceback have the arguments of jobs
+        kind = f"{type(error).__module__}.{type(error).__qualname__}"
+        message = described(error) if isinstance(error, DBAPIError) else type(error).__name__
+        span.add_event("exception", {"exception.type": kind, "exception.message": message})
+    else:
+        span.record_exception(error)
     span.set_status(trace.Status(trace.StatusCode.ERROR, type(error).__name__))
 
 

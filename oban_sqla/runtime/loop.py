@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from contextvars import Context, copy_context
 
 from ..telemetry import node_logger as logger
+from ..telemetry.database_error import described, of_database
 
 FIRST_RETRY = 0.1
 LONGEST_RETRY = 3.0
@@ -107,9 +108,11 @@ class Loop(ABC):
                 self._failures += 1
                 longest = min(FIRST_RETRY * 2 ** min(self._failures - 1, 10), self.longest_retry)
                 delay = longest * random.uniform(0.5, 1.0)
+                of_server = not isinstance(error, OSError) and of_database(error)
+                said = described(error) if of_server else f"{type(error).__name__}: {error}"
                 logger.warning(
-                    "%s: %s: %s; trying again in %.1f s", self.name, type(error).__name__, error, delay,
-                    exc_info=not isinstance(error, OSError),
+                    "%s: %s; trying again in %.1f s", self.name, said, delay,
+                    exc_info=not (of_server or isinstance(error, OSError)),
                 )  # fmt: skip
                 # Not hurried by a wake-up, which says nothing about what is failing.
                 await self._until_stopped(delay)

@@ -7,7 +7,10 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from ..errors import InvalidArgs
+from .database_error import described
 from .events import EVENTS, attach, detach
 from .printable import shortened
 
@@ -62,7 +65,7 @@ def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
         plain["error_type"] = type(error).__name__
         # The messages of drivers and of validation may hold values that are none of the log's business.
         if "worker" in fields and not isinstance(error, InvalidArgs):
-            plain["error_message"] = _message(error)
+            plain["error_message"] = described(error) if isinstance(error, DBAPIError) else _message(error)
     return plain
 
 

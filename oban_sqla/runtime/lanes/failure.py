@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
+from ...telemetry.database_error import DATA_ERRORS, described, sqlstate_of
+
 # SQLSTATE classes that speak of the server or the connection, not of what was sent.
 _LOST = ("08", "57P", "25P03")
-_UNSUITABLE = ("21", "22", "23", "54", "P0")
-"""A value that is wrong, too large, against a constraint, or that a trigger of the user's refuses."""
 _UNENCODABLE = "22000"
-_HARMLESS = (*_UNSUITABLE, "40", "55", "57014")
+_HARMLESS = (*DATA_ERRORS, "40", "55", "57014")
 """Also a deadlock, a lock that was not to be had, and a statement that was cancelled."""
 
 
@@ -42,31 +42,12 @@ class StatementFailed(OSError):
     @property
     def is_data_error(self) -> bool:
         """Whether it is some value's fault, so that trying the same again can't help."""
-        return self.sqlstate is not None and self.sqlstate.startswith(_UNSUITABLE)
+        return self.sqlstate is not None and self.sqlstate.startswith(DATA_ERRORS)
 
     @property
     def is_too_large(self) -> bool:
         """Whether the same for fewer rows may succeed: the answer did not come in time, or the server gave up."""
         return self.unknown or self.sqlstate in _TOO_SLOW
-
-
-def described(error: BaseException, sqlstate: str | None = None) -> str:
-    """What may be logged of an error: nothing of the values that were sent, or that the row has.
-
-    A server quotes them in its DETAIL, and in the message itself where it is about a value; SQLAlchemy adds the
-    statement and its parameters.
-    """
-    said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    sqlstate = sqlstate or sqlstate_of(error)
-    name = type(said).__name__
-    if sqlstate is not None and sqlstate.startswith(_UNSUITABLE):
-        constraint = getattr(said, "constraint_name", None) or getattr(
-            getattr(said, "diag", None), "constraint_name", None
-        )
-        of = "" if constraint is None else f", constraint {constraint}"
-        return f"{name} (SQLSTATE {sqlstate}{of})"
-    [first, *_] = str(said).splitlines() or [""]
-    return f"{name}: {first}"
 
 
 def statement_failed(statement: str, error: Exception) -> StatementFailed:
@@ -83,13 +64,6 @@ def connecting_failed(lane: str, error: Exception) -> StatementFailed:
 def is_answered(error: BaseException) -> bool:
     """Whether the connection can take the next command: the server refused the statement, or never got it."""
     return sqlstate_of(error) is not None or is_unsent(error)
-
-
-def sqlstate_of(error: BaseException) -> str | None:
-    """What PostgreSQL said, by either driver; None when it said nothing."""
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    value = getattr(cause, "sqlstate", None) or getattr(getattr(cause, "__cause__", None), "sqlstate", None)
-    return value if isinstance(value, str) else None
 
 
 def is_unsent(error: BaseException) -> bool:
