@@ -151,6 +151,18 @@ def entries() -> Executable:
 
 
 @statement
+def set_back() -> Executable:
+    """Settle the entry `name` up to `now` only: it was settled when the clock was ahead. Returns its name."""
+    now = cast(parameter("now", TIMESTAMP), crons.c.since.type)
+    return (
+        update(crons)
+        .where(crons.c.name == parameter("name"), _settled() > now, holds_lease())
+        .values(last_tick=func.least(crons.c.last_tick, now), since=func.least(crons.c.since, now))
+        .returning(crons.c.name)
+    )
+
+
+@statement
 def take() -> Executable:
     """Take the `tick` of the entry `name`, if the leader leads, and it is to be taken still, and the entry is the same.
 

@@ -139,7 +139,11 @@ def copied(stored: Mapping[str, Any], notes: Mapping[str, Any], at: datetime | N
             options["schedule_in"] = delay
         return JobSpec(worker, args, **options)
     except (TypeError, KeyError, ValueError) as error:
-        raise InvalidOption(f"the job of a cron entry can't be read from {dict(stored)!r}: {error}") from error
+        names = ", ".join(sorted(map(str, stored))) if isinstance(cast(object, stored), Mapping) else "not an object"
+        raise InvalidOption(
+            f"the job of a cron entry can't be read ({type(error).__name__}; its options: {names}); "
+            "another program wrote it, or a newer version of this one"
+        ) from error
 
 
 def notes(name: str, expression: str, timezone: str, tick: datetime | None = None) -> dict[str, Any]:

@@ -178,7 +178,8 @@ async def test_a_lock_does_not_help_beyond_dead_after(engine: AsyncEngine) -> No
 
     uuid = await producer(engine, silent="2 hours")
     job_id = await executing(engine, uuid)
-    async with engine.connect() as lying, leader(engine):
+    short = Heartbeat(interval=0.1, stale_after=0.4, dead_after=1.0)
+    async with engine.connect() as lying, leader(engine, heartbeat=short):
         await lying.exec_driver_sql(f"SELECT pg_advisory_lock({lock_key(UUID(uuid))})")
         await until(engine, job_id, "available")
 

@@ -20,6 +20,10 @@ class Leader:
 
     leads = True
     token = LEASE
+    resigned = 0
+
+    async def resign(self) -> None:
+        self.resigned += 1
 
 
 async def grant(engine: AsyncEngine, seconds: float = 3600) -> None:

@@ -5,7 +5,8 @@ Every `lifeline_interval` the leader looks at the producers. One is dead when
 - its heartbeat is stale (`stale_after`, 15 s) and no connection holds its lock, or
 - its heartbeat is stale for four times as long (60 s), where it never had a lock: behind a transaction pooler, or a
   producer of oban-py; or its row is missing for as long, while it has executing jobs; or
-- its heartbeat is stale for `dead_after` (an hour), whatever its lock says: some connections lie.
+- its heartbeat is stale for `dead_after` (an hour), and the leader has itself seen it silent for so long, whatever its
+  lock says: some connections lie.
 
 What is seen is believed only when it lasts: the leader has led, on one connection, for `stale_after`, and has itself
 seen the producer silent for half of that. After a crash of the server, which empties the table of producers, after an
@@ -134,7 +135,7 @@ class Lifeline(Duty):
             silent = seen
         if seen < limits.stale_after / 2:
             return False
-        if silent >= limits.dead_after:
+        if min(silent, seen) >= limits.dead_after:  # by either clock: the database's may have been ahead
             return True
         return unlocked >= limits.stale_after / 2 and silent >= stale_after(meta, limits.stale_after)
 

@@ -21,7 +21,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -32,7 +32,8 @@ from ... import telemetry
 from ...enqueueing.writer import write
 from ...errors import InvalidOption
 from ...options.schedule import schedule
-from ...statements.cron import declare, entries, keep_declared, take
+from ...statements.cron import declare, entries, keep_declared, set_back, take
+from ...telemetry.database_error import described
 from ...types import naive_utc
 from ...workers.cron import Cron, copied, notes
 from ..lanes.lane import STATEMENT_TIMEOUT, Lane
@@ -47,6 +48,13 @@ LATE = 60.0
 
 CONFIRM_EVERY = 60.0
 """Seconds after which a node says again which entries its code has."""
+
+TRY_AGAIN = 30.0
+"""Seconds for which an entry is left to nodes that can read it."""
+
+AHEAD = 300.0
+"""Seconds. An entry that is settled further ahead was so by a clock that was wrong. Where a clock steps back by less,
+ticks are taken in ascending order all the same."""
 
 LIFETIME = 300.0
 """Seconds after which an entry of the code that no node has confirmed is inactive."""
@@ -105,8 +113,10 @@ class Scheduler(Duty):
         self._confirm_at = 0.0
         # When this node was started, by the database's clock: written by prepare().
         self._started: datetime | None = None
-        # Entries that were left out and logged: written by _due().
-        self._unreadable: set[Entry] = set()
+        # Entries that this node can't read, each with the time of the next try: written by _leave_to_others().
+        self._unreadable: dict[str, float] = {}
+        # Whether another node should lead, because of an entry that was met first: written by _leave_to_others().
+        self._gives_way = False
 
     async def prepare(self) -> datetime:
         """Declare the entries of the code. Returns when this node was started, by the database's clock."""
@@ -127,13 +137,19 @@ class Scheduler(Duty):
     async def lead(self) -> float | None:
         started = self._started or await self.prepare()
         now, found = await self.read()
+        found = [await self._set_back(entry, now) for entry in found if not self._is_left(entry)]
         if due := [*self._due(now, started, found)]:
             try:
                 with telemetry.span("oban.scheduler.evaluate", enqueued_count=0) as told:
                     await self._take_all(due, told)
             finally:
                 await self._engine.dispose()
-        nexts = [tick for entry in found if (tick := self._next(entry, now)) is not None]
+        if self._gives_way:
+            self._gives_way = False
+            await self._leadership.resign()
+            return REREAD
+        readable = [entry for entry in found if not self._is_left(entry)]
+        nexts = [tick for entry in readable if (tick := entry.next(now)) is not None]
         return min(REREAD, max((min(nexts) - now).total_seconds(), 0.001)) if nexts else REREAD
 
     async def read(self) -> tuple[datetime, list[Entry]]:
@@ -159,13 +175,28 @@ class Scheduler(Duty):
                 for tick, before in entry.due(now, started):
                     yield entry, tick, before
             except (InvalidOption, OverflowError) as error:
-                # A stranger's row. Told once: it comes by every five seconds.
-                if entry not in self._unreadable:
-                    telemetry.cron_logger.error("cron entry %r is ignored: %s", entry.name, error)
-                    self._unreadable.add(entry)
+                self._leave_to_others(entry, error)
 
-    def _next(self, entry: Entry, now: datetime) -> datetime | None:
-        return None if entry in self._unreadable else entry.next(now)
+    def _is_left(self, entry: Entry) -> bool:
+        return self._unreadable.get(entry.name, 0.0) > time.monotonic()
+
+    def _leave_to_others(self, entry: Entry, error: Exception) -> None:
+        """Take none of its ticks for a while. The first time, let another node lead, which may be able to read it."""
+        if entry.name not in self._unreadable:
+            telemetry.cron_logger.error("cron entry %r is left to nodes that can read it: %s", entry.name, error)
+            self._gives_way = True
+        self._unreadable[entry.name] = time.monotonic() + TRY_AGAIN
+
+    async def _set_back(self, entry: Entry, now: datetime) -> Entry:
+        """`entry`, as if its ticks had been taken up to now, where they were taken by a clock that was far ahead."""
+        if math.isinf(entry.settled) or entry.settled - now.timestamp() <= AHEAD:
+            return entry
+        await self._lane.run(set_back, name=entry.name, now=naive_utc(now), **self._leadership.token)
+        telemetry.cron_logger.warning(
+            "cron entry %r had ticks up to %s, because the database's clock was ahead; it goes on from now",
+            entry.name, _instant(entry.settled),
+        )  # fmt: skip
+        return replace(entry, settled=now.timestamp())
 
     async def _take_all(self, due: list[tuple[Entry, datetime, datetime]], told: dict[str, Any]) -> None:
         failed: Exception | None = None
@@ -176,17 +207,22 @@ class Scheduler(Duty):
                 async with asyncio.timeout(STATEMENT_TIMEOUT), AsyncSession(self._engine) as session, session.begin():
                     made = await session.run_sync(self._take, entry, tick, before)
                 told["enqueued_count"] = told.get("enqueued_count", 0) + made
+            except _Unreadable as error:  # the tick was not taken
+                self._leave_to_others(entry, error)
             except Exception as error:
                 # The others are due as well. It is tried again: what was not committed is still to be taken.
                 telemetry.cron_logger.warning(
-                    "cron entry %r: tick %s failed, trying again: %s", entry.name, tick, error
+                    "cron entry %r: tick %s failed, trying again: %s", entry.name, tick, described(error)
                 )
                 failed = error
         if failed is not None:
             raise failed
 
     def _take(self, session: Session, entry: Entry, tick: datetime, before: datetime) -> int:
-        """Take the tick and insert its job, in the session's transaction. Returns the number of new jobs."""
+        """Take the tick and insert its job, in the session's transaction. Returns the number of new jobs.
+
+        :raises _Unreadable: when no job can be made of the entry here.
+        """
         spec = take.execute(
             session.connection(),
             **self._leadership.token,
@@ -201,9 +237,12 @@ class Scheduler(Duty):
         try:
             job = copied(spec, notes(entry.name, entry.expression, entry.timezone, tick), tick)
         except InvalidOption as error:
-            telemetry.cron_logger.error("cron entry %r: tick %s was skipped: %s", entry.name, tick, error)
-            return 0
+            raise _Unreadable(str(error)) from error
         return sum(not written.conflict for written in write(session, [job]))
+
+
+class _Unreadable(Exception):
+    """This node can't make a job of an entry."""
 
 
 def _instant(seconds: float) -> datetime:

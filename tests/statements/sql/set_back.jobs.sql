@@ -1,0 +1,3 @@
+UPDATE jobs.oban_crons SET last_tick=least(jobs.oban_crons.last_tick, CAST($1::TIMESTAMP WITHOUT TIME ZONE AS TIMESTAMP WITHOUT TIME ZONE)), since=least(jobs.oban_crons.since, CAST($1::TIMESTAMP WITHOUT TIME ZONE AS TIMESTAMP WITHOUT TIME ZONE)) WHERE jobs.oban_crons.name = $2::VARCHAR AND greatest(jobs.oban_crons.last_tick, jobs.oban_crons.since) > CAST($1::TIMESTAMP WITHOUT TIME ZONE AS TIMESTAMP WITHOUT TIME ZONE) AND (EXISTS (SELECT * 
+FROM jobs.oban_leaders 
+WHERE jobs.oban_leaders.name = $3::VARCHAR AND jobs.oban_leaders.node = $4::VARCHAR AND jobs.oban_leaders.expires_at > timezone('UTC', now()))) RETURNING jobs.oban_crons.name
