@@ -14,6 +14,7 @@ from .cron import cron
 from .demo import demo
 from .doctor import doctor
 from .jobs import jobs
+from .limits import limits
 from .problems import Commands
 from .queues import queues
 from .schema import migrate, sql
@@ -48,6 +49,7 @@ main.add_command(migrate)
 main.add_command(sql)
 main.add_command(jobs)
 main.add_command(queues)
+main.add_command(limits)
 main.add_command(cron)
 main.add_command(top)
 main.add_command(why)
