@@ -28,7 +28,8 @@ def enqueue(session: AnySession, specs: JobSpec | Iterable[JobSpec], /, *more: J
     session commits.
 
     :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session of either.
-    :param specs: a spec, or any iterable of specs; an iterator is consumed in chunks of 5,000.
+    :param specs: a spec, or any iterable of specs; an iterator is consumed in chunks of 5,000. Of unique jobs give a
+        list where other transactions may enqueue the same ones: their order is that of all, so that none deadlock.
     :param more: further specs.
     :returns: the specs in the given order, with ``id``, ``state`` and ``conflict`` filled in.
     :raises InvalidOption: for an object that is not a :class:`JobSpec`, or a spec that is pending in another session.

@@ -45,10 +45,10 @@ class Registry:
                         f"two workers named {name!r}: {other.origin} and {worker.origin}; "
                         "give one of them another name=, or remove the alias"
                     )
-                if other is not None and not is_named and self._is_twin(other, worker):
+                if other is not None and self._is_twin(other, worker, is_named):
                     raise WorkerConflict(
                         f"two workers named {name!r}: the same place defines several functions (a factory, a loop, "
-                        "lambdas?), and one would run the jobs of another; give each a name="
+                        "lambdas?), and one would run the jobs of another; give each another name="
                     )
             for name in (worker.name, *worker.aliases):
                 self._by_name[name] = worker
@@ -60,12 +60,15 @@ class Registry:
         with self._lock:
             self._made[worker.name] = weakref.ref(by)
 
-    def _is_twin(self, other: Worker, worker: Worker) -> bool:
-        """Whether `other`, of the same place, is another function, and still in use."""
+    def _is_twin(self, other: Worker, worker: Worker, is_named: bool) -> bool:
+        """Whether `other`, of the same place, is another function, and still in use. Of a class that is not known: one
+        with a name that was given may replace the other."""
         is_reloaded = self._modules[other.name] is not _module_spec(worker.target)
         if not are_twins(other.target, worker.target, is_reloaded):
             return False
         made = self._made.get(other.name)
+        if made is None and is_named:
+            return False
         if made is not None and made() is not None:
             gc.collect()  # a function that refers to itself outlives its last user, as one that a test has defined
         return made is None or made() is not None

@@ -118,6 +118,10 @@ async def test_a_database_without_tables(empty_database: str) -> None:
         [finding] = bad(await examine(engine))
         assert (finding.check, finding.status) == ("schema_version", "problem")
         assert finding.found == "no oban_sqla tables found: there is no oban_jobs"
+        await migrations.migrate(engine, schema="jobs")
+        [finding] = bad(await examine(engine))
+        assert finding.found == "no oban_sqla tables found: there is no oban_jobs, but in the schema 'jobs'"
+        assert finding.advice.startswith("name that schema: use_schema(…)")
     finally:
         await engine.dispose()
 

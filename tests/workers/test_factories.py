@@ -35,6 +35,20 @@ def test_second_function_of_a_factory_is_refused() -> None:
     assert workers[users.worker_name].target(1) == "users1"
 
 
+def test_second_function_of_a_factory_that_names_both_alike_is_refused() -> None:
+    def make(table: str) -> Any:
+        @job(name="tests.factories.sync")
+        def sync(row: int) -> str:
+            return f"{table}{row}"
+
+        return sync
+
+    users = make("users")
+    with pytest.raises(WorkerConflict, match=r"two workers named 'tests\.factories\.sync': .*another name="):
+        make("orders")
+    assert workers[users.worker_name].target(1) == "users1"
+
+
 def test_factory_that_makes_the_same_again_is_not_refused() -> None:
     first, again = made_by_factory("users"), made_by_factory("users")
     assert workers[first.worker_name] is again.worker

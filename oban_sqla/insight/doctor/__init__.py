@@ -21,6 +21,7 @@ from ...options.heartbeat import Heartbeat
 from ...runtime.lanes.failure import StatementFailed
 from ...runtime.lanes.pooler import behind_transaction_pooler
 from ...statements.catalog import READ_ONLY
+from ...statements.version import schemas_with_tables
 from ...statements.why import bounds
 from .backlog import backlog, large_jobs, overdue, unknown_workers
 from .cluster import dead_nodes, foreign_leader, leader, living_nodes, orphans
@@ -79,10 +80,14 @@ def _examine(connection: Connection, pooled: bool | str, heartbeat: Heartbeat) -
     database = Database(connection, pooled, heartbeat)
     findings = [finding for check in OF_THE_SERVER for finding in _findings(check, database)]
     if database.server.jobs is None:
+        others = ", ".join(map(repr, schemas_with_tables.execute(connection).scalars()))
         missing = problem(
-            f"no oban_sqla tables found: there is no {database.jobs}",
+            f"no oban_sqla tables found: there is no {database.jobs}"
+            + (f", but in the schema {others}" if others else ""),
             "no job can be enqueued or run",
-            "run oban-sqla migrate, or oban_sqla.migrations.upgrade(op) in an Alembic revision; or check the "
+            "name that schema: use_schema(…), or --schema of the commands"
+            if others
+            else "run oban-sqla migrate, or oban_sqla.migrations.upgrade(op) in an Alembic revision; or check the "
             "database URL",
         )
         return [*findings, replace(missing, check="schema_version")]
