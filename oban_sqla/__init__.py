@@ -44,6 +44,7 @@ from .options.processes import Processes
 from .options.prune import Prune, PrunePolicy
 from .options.queue import Queue
 from .options.unique import Unique
+from .options.url import async_url
 from .types import JobState
 from .workers.classes import worker
 from .workers.context import cancelled, current_job
@@ -103,6 +104,7 @@ __all__ = [
     "UnsupportedDatabase",
     "Why",
     "WorkerConflict",
+    "async_url",
     "cancelled",
     "current_job",
     "enqueue",

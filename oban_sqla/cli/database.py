@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import asyncpg
 import click
-from sqlalchemy import URL, make_url
-from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from .. import migrations
-from ..errors import DatabaseUnavailable, SchemaOutdated
+from ..errors import DatabaseUnavailable, InvalidOption, SchemaOutdated
+from ..options.url import async_url
 from ..statements.version import schemas_with_tables
 from .settings import FILE, config_option, settings
 
@@ -22,13 +19,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 ENVIRONMENT = ("OBAN_DATABASE_URL", "DATABASE_URL")
-ASYNC_DRIVERS = ("asyncpg", "psycopg", "psycopg_async")
 CONNECT_TIMEOUT = 10.0
-
-_OF_ASYNCPG = frozenset(inspect.signature(asyncpg.connect).parameters) | {
-    "prepared_statement_cache_size",
-    "prepared_statement_name_func",
-}
 
 
 def database_option(command: F) -> F:
@@ -57,7 +48,7 @@ def schema_option(command: F) -> F:
 
 
 def engine_for(url: str | None) -> AsyncEngine:
-    """An engine on `url`, with asyncpg unless the URL names another driver.
+    """An engine on `url`, with asyncpg unless the URL names psycopg.
 
     :raises click.UsageError: without a URL, or for one that can't be used.
     """
@@ -65,7 +56,10 @@ def engine_for(url: str | None) -> AsyncEngine:
         raise click.UsageError(
             f"no database given; use --database-url, or set {' or '.join(ENVIRONMENT)}, or database_url in {FILE}"
         )
-    return create_async_engine(_checked(url), pool_pre_ping=True)
+    try:
+        return create_async_engine(async_url(url), pool_pre_ping=True)
+    except InvalidOption as error:
+        raise click.UsageError(str(error)) from error
 
 
 def brief_engine_for(url: str | None) -> AsyncEngine:
@@ -131,35 +125,3 @@ async def reached(engine: AsyncEngine, schema: str | None) -> int:
 
 def _schema_argument(schema: str | None) -> str:
     return "" if schema is None else f" --schema {schema}"
-
-
-def _checked(given: str) -> URL:
-    try:
-        url = make_url(given)
-    except (ArgumentError, ValueError) as error:
-        # SQLAlchemy's message would show the URL, and the password in it.
-        raise click.UsageError(
-            "the database URL can't be parsed; expected postgresql://user:password@host/name"
-        ) from error
-    dialect, _, driver = url.drivername.partition("+")
-    if dialect not in ("postgresql", "postgres"):
-        raise click.UsageError(f"jobs need PostgreSQL, but the database URL starts with {url.drivername!r}")
-    if driver and driver not in ASYNC_DRIVERS:
-        raise click.UsageError(
-            f"the driver {driver!r} is synchronous; write postgresql:// for asyncpg, or postgresql+psycopg:// for "
-            "psycopg 3"
-        )
-    driver = driver or "asyncpg"
-    url = url.set(drivername=f"postgresql+{driver}")
-    return _for_asyncpg(url) if driver == "asyncpg" else url
-
-
-def _for_asyncpg(url: URL) -> URL:
-    """libpq's ``sslmode`` under asyncpg's name; other parameters that asyncpg doesn't know are refused."""
-    query = {("ssl" if name == "sslmode" else name): value for name, value in url.query.items()}
-    if unknown := sorted(set(query) - _OF_ASYNCPG):
-        raise click.UsageError(
-            f"asyncpg does not know {', '.join(unknown)} in the database URL; "
-            "remove it, or write postgresql+psycopg:// to use psycopg"
-        )
-    return url.set(query=query)

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from ..options.sessionmakers import SessionMaker
+from ..options.url import async_url
 from ..runtime.asked import asking_for_sessions
 from .database import engine_for
 from .target import TargetError
@@ -52,10 +53,9 @@ def on_url(url: str | None, queues: Container[str]) -> tuple[AsyncEngine, list[S
     ]
     if not asking or url is None:
         return engine, []
-    plain = make_url(url).set(drivername="postgresql+psycopg")
-    query = {("sslmode" if name == "ssl" else name): value for name, value in plain.query.items()}
+    plain = async_url(make_url(url).set(drivername="postgresql+psycopg"))
     try:
-        return engine, [sessionmaker(create_engine(plain.set(query=query), pool_pre_ping=True), expire_on_commit=False)]
+        return engine, [sessionmaker(create_engine(plain, pool_pre_ping=True), expire_on_commit=False)]
     except ModuleNotFoundError as error:
         raise click.UsageError(
             f"{asking[0]} asks for a Session, which needs psycopg: pip install 'oban-sqla[psycopg]'"

@@ -17,6 +17,9 @@ from oban_sqla.cli.database import ENVIRONMENT, engine_for
         ("postgres://u:p@h/d", "asyncpg"),
         ("postgresql+asyncpg://u:p@h/d", "asyncpg"),
         ("postgresql+psycopg://u:p@h/d", "psycopg"),
+        ("postgresql+psycopg_async://u:p@h/d", "psycopg"),
+        ("postgresql+psycopg2://u:p@h/d", "asyncpg"),
+        ("postgres+pg8000://u:p@h/d", "asyncpg"),
     ],
 )
 def test_a_url_gets_an_asynchronous_driver(given: str, driver: str) -> None:
@@ -39,7 +42,7 @@ def test_libpq_s_sslmode_is_given_to_asyncpg_under_its_own_name() -> None:
         ("postgresql://h:port/d", "can't be parsed"),
         ("mysql://h/d", "jobs need PostgreSQL, but the database URL starts with 'mysql'"),
         ("sqlite+aiosqlite:///x", "jobs need PostgreSQL"),
-        ("postgresql+psycopg2://h/d", "the driver 'psycopg2' is synchronous; write postgresql:// for asyncpg"),
+        ("postgresql+aiopg://h/d", "names the unknown driver 'aiopg'; write postgresql:// for asyncpg"),
         ("postgresql://h/d?channel_binding=require", "asyncpg does not know channel_binding"),
     ],
 )

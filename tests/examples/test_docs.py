@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from oban_sqla.control import results
-from oban_sqla.runtime import announcer, control, loop, producer, verdict
+from oban_sqla.runtime import announcer, control, loop, once_a_minute, producer, verdict
 from oban_sqla.runtime.config import Config
 from oban_sqla.runtime.connections import CONNECTIONS
 from oban_sqla.runtime.duties import scheduler
@@ -36,6 +36,7 @@ MEANINGS = {
     "between two searches for jobs whose fetch was interrupted": producer.RECONCILE_EVERY,
     "first wait for a node that knows the worker, doubled each time": verdict.FIRST_UNKNOWN_DELAY,
     "longest wait for a node that knows the worker": verdict.LONGEST_UNKNOWN_DELAY,
+    "between two warnings about jobs that no node runs": once_a_minute.SECONDS,
 }
 
 

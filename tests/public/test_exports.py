@@ -22,8 +22,8 @@ FACE = {
         Health Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobSpec JobState
         JobTimeout Leader Limiter NotInJob Oban ObanError Partition Processes Producer Prune PrunePolicy Queue QueueInfo
         RateLimit Reason Record ResultTimeout SchemaOutdated Snooze Unique UnknownWorker UnsupportedDatabase Why
-        WorkerConflict cancelled current_job enqueue enqueue_from injected job later metadata migrations telemetry
-        use_notify use_schema worker
+        WorkerConflict async_url cancelled current_job enqueue enqueue_from injected job later metadata migrations
+        telemetry use_notify use_schema worker
     """,
     "oban_sqla.doctor": "Finding examine",
     "oban_sqla.dask": "DaskExecutor",

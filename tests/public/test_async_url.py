@@ -1,0 +1,59 @@
+"""A PostgreSQL URL in whichever spelling it comes."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import make_url, text
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from oban_sqla import InvalidOption, async_url
+
+
+@pytest.mark.parametrize(
+    ("given", "made"),
+    [
+        ("postgres://u:p@h:5433/d", "postgresql+asyncpg://u:p@h:5433/d"),
+        ("postgresql://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
+        ("postgresql+asyncpg://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
+        ("postgresql+psycopg2://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
+        ("postgres+pg8000://u:p@h/d", "postgresql+asyncpg://u:p@h/d"),
+        ("postgresql+psycopg://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        ("postgres+psycopg_async://u:p@h/d", "postgresql+psycopg://u:p@h/d"),
+        ("postgres://h/d?sslmode=require", "postgresql+asyncpg://h/d?ssl=require"),
+        ("postgresql+psycopg2://h/d?sslmode=require", "postgresql+asyncpg://h/d?ssl=require"),
+        ("postgresql+psycopg://h/d?ssl=require", "postgresql+psycopg://h/d?sslmode=require"),
+        ("postgresql+psycopg://h/d?sslmode=require", "postgresql+psycopg://h/d?sslmode=require"),
+    ],
+)
+def test_every_spelling_gets_an_asynchronous_driver(given: str, made: str) -> None:
+    assert async_url(given).render_as_string(hide_password=False) == made
+    assert async_url(make_url(given)) == async_url(given)
+
+
+@pytest.mark.parametrize("spelling", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
+async def test_an_engine_on_it_reaches_the_database(database_url: str, spelling: str) -> None:
+    given = make_url(database_url).set(drivername=spelling)
+    engine = create_async_engine(async_url(given.render_as_string(hide_password=False)))
+    try:
+        async with engine.connect() as connection:
+            assert (await connection.execute(text("SELECT 1"))).scalar_one() == 1
+    finally:
+        await engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("nonsense", "can't be parsed; expected postgresql://user:password@host/name"),
+        ("postgresql://u:secret@h:port/d", "can't be parsed"),
+        ("mysql://u:secret@h/d", "jobs need PostgreSQL, but the database URL starts with 'mysql'"),
+        ("postgresql+aiopg://u:secret@h/d", "unknown driver 'aiopg'"),
+        ("postgres://u:secret@h/d?channel_binding=require", "asyncpg does not know channel_binding"),
+    ],
+)
+def test_what_can_not_be_used_is_refused_without_its_password(given: str, said: str) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        async_url(given)
+    assert said in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert refused.value.__cause__ is None
