@@ -41,13 +41,15 @@ class _Remote:
         """Call ``fn(*args)`` after so many seconds."""
         return asyncio.get_running_loop().call_later(seconds, fn, *args)
 
-    async def _lost(self, call: Call, error: ChildDied) -> Judged:
-        """The verdict on a run whose process has ended."""
+    async def _lost(self, call: Call, error: ChildDied, attempt: Stoppable) -> Result | Judged:
+        """What came of a run whose process has ended, perhaps because it was killed after it was asked to stop."""
         row = call.row
         if call.asked and await self._settled(row):
             # It was lost between its COMMIT and its answer: nothing is left to be written.
             ack, _ = judge(row, call.worker, Raised(error))
             return Judged(replace(ack, state="completed", delay=None, error=None), None, True)
+        if attempt.stop is not None:
+            return Raised(asyncio.CancelledError())
         before = row.meta_object.get("crashes")
         crashes = (before if isinstance(before, int) else 0) + 1
         ack, _ = judge(row, call.worker, Raised(error))
@@ -87,9 +89,7 @@ class InChildren(_Remote):
             await _until_done(running, lambda: child.kill((attempt.stop or Stop.SHUTDOWN).value))
             answer = running.result()
         except ChildDied as error:
-            if attempt.stop is not None:
-                return Raised(asyncio.CancelledError())
-            return await self._lost(call, error)
+            return await self._lost(call, error, attempt)
         finally:
             self._pool.give_back(child)
         return judged(answer, call.row)
@@ -125,9 +125,7 @@ class Outside(_Remote):
         except asyncio.CancelledError as cancelled:
             return Raised(cancelled)
         except ChildDied as error:
-            if attempt.stop is not None:
-                return Raised(asyncio.CancelledError())
-            return await self._lost(call, error)
+            return await self._lost(call, error, attempt)
         finally:
             await asyncio.gather(*killing, return_exceptions=True)
         return judged(answer, call.row)

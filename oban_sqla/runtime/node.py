@@ -14,13 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
 from ..models import JobSpec
-from ..statements.ack import still_ours
+from ..statements.ack import not_held, still_ours
 from ..statements.identify import Identity, schema_of
 from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
 from ..telemetry import node_logger as logger
 from ..workers.cron import Cron, by_name
 from ..workers.registry import workers
-from .acks import Ack, Acks, parameters
+from .acks import LOCKED_RETRY, Ack, Acks, parameters
 from .announcer import Announcer
 from .attempt import Attempt
 from .config import Config
@@ -40,6 +40,7 @@ from .executors.thread import Threads
 from .farewell import told
 from .inserts import Inserts
 from .lanes.failure import StatementFailed
+from .lanes.lane import STATEMENT_TIMEOUT
 from .liveness import Liveness
 from .loop import Loop
 from .notifier import Notifier
@@ -299,9 +300,17 @@ class Node:
             self.soon()
 
     async def settled(self, row: Row) -> bool:
-        """Whether the job of `row` no longer belongs to the run that fetched it."""
-        fence = Ack(row.id, row.attempt, row.attempted_by[1], row.attempted_at)
-        return not await self.connections.upkeep.run(still_ours, **parameters(still_ours, [fence]))
+        """Whether the job of `row` no longer belongs to the run that fetched it.
+
+        While its row is locked, its own transaction may be committing: that is waited for.
+        """
+        upkeep, fence = self.connections.upkeep, Ack(row.id, row.attempt, row.attempted_by[1], row.attempted_at)
+        until = time.monotonic() + STATEMENT_TIMEOUT
+        while await upkeep.run(still_ours, **parameters(still_ours, [fence])):
+            if time.monotonic() > until or await upkeep.run(not_held, **parameters(not_held, [fence])):
+                return False
+            await asyncio.sleep(LOCKED_RETRY)
+        return True
 
     def asked(self) -> None:
         """An operator has asked for something. May be called from any thread."""

@@ -149,6 +149,14 @@ def wait_for() -> Executable:
 
 
 @statement
+def not_held() -> Executable:
+    """Of these runs, the ids whose job is still theirs, and which no other transaction is changing at the moment."""
+    given = _given(*_FENCE)
+    locked = _ours(given).with_for_update(skip_locked=True).lateral("locked")
+    return select(locked.c.id).select_from(given.join(locked, true()))
+
+
+@statement
 def still_ours() -> Executable:
     """Of these runs, the ids whose job is still theirs: an ack that changed nothing met a lock, or was fenced out."""
     given = _given(*_FENCE)

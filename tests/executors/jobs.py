@@ -129,6 +129,11 @@ async def add(session: AsyncSession, amount: int) -> None:
     await asyncio.sleep(0.005)
 
 
+@job(executor="process", queue="children", timeout=0.5)
+async def commit_slowly(session: AsyncSession) -> None:
+    await session.execute(text("INSERT INTO slow_commits VALUES (1)"))
+
+
 @job(executor="process", queue="children")
 async def enqueue_more(session: AsyncSession) -> None:
     session.add(square.new(9))

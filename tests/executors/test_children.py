@@ -258,6 +258,36 @@ async def test_effects_in_a_child_happen_once_though_children_are_killed(oban: O
         await execute(engine, "DROP TABLE child_sums")
 
 
+SLOW_COMMITS = """
+CREATE TABLE slow_commits (n int);
+CREATE FUNCTION commit_slowly() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(3); RETURN NULL; END';
+CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON slow_commits DEFERRABLE INITIALLY DEFERRED
+  FOR EACH ROW EXECUTE FUNCTION commit_slowly()
+"""
+
+
+async def test_a_job_whose_timeout_comes_while_its_transaction_commits_is_told_as_what_it_is(
+    oban: Oban, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    for statement in SLOW_COMMITS.split(";\n"):
+        await execute(engine, statement)
+    told: list[Any] = []
+    telemetry.attach("slow", ["oban.job.stop", "oban.job.exception"], lambda name, fields: told.append((name, fields)))
+    try:
+        [job_id] = await insert(engine, jobs.commit_slowly.new())
+        done = await until(engine, job_id, "completed", timeout=30)
+        await eventually(lambda: told)
+        assert (done.attempt, done.errors) == (1, [])
+        [(name, fields)] = told
+        assert (name, fields["state"]) == ("oban.job.stop", "completed")
+        assert (await execute(engine, "SELECT count(*) FROM slow_commits"))[0][0] == 1
+        assert "given to another run" not in caplog.text
+    finally:
+        telemetry.detach("slow")
+        await execute(engine, "DROP TABLE slow_commits")
+        await execute(engine, "DROP FUNCTION commit_slowly")
+
+
 async def test_what_a_child_commits_wakes_its_node_at_once(oban: Oban, engine: AsyncEngine) -> None:
     [asking] = await insert(engine, jobs.enqueue_more.new())
     await until(engine, asking, "completed")
