@@ -57,7 +57,7 @@ class LimitedFetcher:
         self._queue = queue
         self._batches = Batches(lane, refusals, LARGEST_BATCH, shielded=False)
         self._unfit = unfit
-        self._limits: dict[str, Any] = _parameters(options) | {"queue": queue, "attempted_by": attempted_by}
+        self._limits: dict[str, Any] = parameters(options) | {"queue": queue, "attempted_by": attempted_by}
         # The partition at which the last fetch has ended: written by fetch().
         self._ring_at: str | None = None
         # Where fetches that looked at as many partitions as they may began: written by _goes_on().
@@ -126,7 +126,8 @@ class LimitedFetcher:
         return not passed
 
 
-def _parameters(options: Queue) -> dict[str, Any]:
+def parameters(options: Queue) -> dict[str, Any]:
+    """The limits of a queue, as the statement takes them."""
     partition = options.partition
     return {
         "global_limit": options.global_limit,

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from oban_sqla import Snooze, current_job, job
 
 Key = int | str | None | list[int] | dict[str, list[int]]
@@ -63,6 +66,19 @@ async def held(key: Key = 0) -> None:
         await gate.wait()
     finally:
         _end(key)
+
+
+@job(name="limits.refused_in_child", executor="process")
+def refused_in_child(key: Key = 0) -> Snooze:
+    """The same in a child process."""
+    return Snooze(3600, suspend="partition")
+
+
+@job(name="limits.refused_in_session")
+async def refused_in_session(session: AsyncSession, key: Key = 0) -> Snooze:
+    """The same with a session, whose commit acknowledges it."""
+    await session.execute(text("SELECT 1"))
+    return Snooze(3600, suspend="partition")
 
 
 @job(name="limits.refused")

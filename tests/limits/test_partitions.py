@@ -168,7 +168,7 @@ async def test_another_by_takes_effect_while_jobs_run_and_wait(engine: AsyncEngi
     """What runs counts for its new key at once, and waiting jobs get theirs while fetching goes on."""
     limits = Queue(limit=12, partition=Partition("args.key", limit=2))
     await partition(engine, "args.key")
-    await keyed(engine, 5_000, "i % 2")
+    await keyed(engine, 20_000, "i % 2")
     async with nodes(database_url, *[limits] * 2) as obans:
         await eventually(lambda: len(jobs.starts) > 100)
         await obans[0].scale_queue("default", partition=Partition("worker", limit=3))
@@ -178,9 +178,10 @@ async def test_another_by_takes_effect_while_jobs_run_and_wait(engine: AsyncEngi
         before = len(jobs.starts)
         await eventually(lambda: len(jobs.starts) > before + 300)
         assert jobs.most[jobs.ALL] == 3, "one key for all"
+        await execute(engine, "DELETE FROM oban_jobs WHERE state = 'available' AND id % 10 <> 0")
         await obans[0].scale_queue("default", partition=None)
         await all_done(engine)
-    assert Counter(Counter(job_id for _, job_id in jobs.starts).values()) == {1: 5_000}
+    assert set(Counter(job_id for _, job_id in jobs.starts).values()) == {1}, "each ran once"
 
 
 def _limit(oban: Oban) -> int | None:

@@ -7,9 +7,9 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from oban_sqla import InvalidOption, Oban, Partition, Queue, RateLimit, Snooze, telemetry
+from oban_sqla import InvalidOption, JobSpec, Oban, Partition, Queue, RateLimit, Snooze, telemetry
 from tests.limits import jobs
 from tests.limits.helpers import add, all_done, count, nodes
 from tests.limits.jobs import brief, refused
@@ -48,6 +48,28 @@ async def test_a_snooze_suspends_its_partition_on_every_node_and_no_other(
     assert not any('"a"' in line for line in said), "a key is an argument, which no log has"
     assert [(event["queue"], event["key"]) for event in events] == [("default", '["a"]')]
     assert events[0]["seconds"] == pytest.approx(3600, abs=5)
+
+
+@pytest.mark.parametrize("worker", ["refused_in_child", "refused_in_session"])
+async def test_a_snooze_suspends_from_a_child_process_and_from_a_job_with_a_session(
+    engine: AsyncEngine, database_url: str, worker: str
+) -> None:
+    queue = Queue(limit=5, partition=Partition("args.key"))
+    async with nodes(database_url, queue, sessionmaker=async_sessionmaker(engine)) as [oban]:
+        await add(engine, [JobSpec(f"limits.{worker}", {"key": "a"})], oban)
+
+        async def suspended() -> bool:
+            return bool(await execute(engine, "SELECT 1 FROM oban_rates WHERE key LIKE '%[\"a\"]' AND until > 0"))
+
+        await eventually(suspended, timeout=30)
+        await eventually(lambda: _is(engine, "scheduled"))
+        await add(engine, [brief.new("a"), brief.new("b")], oban)
+        await eventually(lambda: jobs.starts)
+    assert [key for key, _ in jobs.starts] == ["b"]
+
+
+async def _is(engine: AsyncEngine, state: str) -> bool:
+    return await count(engine, f"state = '{state}'") == 1
 
 
 async def test_nothing_of_the_key_starts_before_then_and_it_goes_on_by_itself(
