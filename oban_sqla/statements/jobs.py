@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Executable, Select, func, select
+from sqlalchemy import BigInteger, ColumnElement, Executable, Select, Text, func, literal_column, select
 
 from ..models.job import jobs, names
 from .statement import array, statement
@@ -17,7 +17,9 @@ COLUMNS = names(_FIRST, without=("args", "meta", "errors", "attempted_by"))
 
 def summaries() -> Select[Any]:
     """A select of all jobs, for conditions, an order and a limit to be added."""
-    error: ColumnElement[str] = jobs.c.errors[-1]["error"].astext
+    # By operators: the form of subscripts depends on SQLAlchemy's version.
+    last: ColumnElement[Any] = jobs.c.errors.op("->")(literal_column("-1"))
+    error: ColumnElement[str] = last.op("->>", return_type=Text())(literal_column("'error'"))
     return select(*(jobs.c[name] for name in COLUMNS), error.label("error"))
 
 
