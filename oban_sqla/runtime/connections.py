@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Generator, Iterable
 
@@ -18,7 +19,7 @@ from ..statements.identify import Identity, identify
 from ..statements.version import schemas_with_tables, tables_version
 from ..workers.registry import workers
 from .lanes.failure import StatementFailed
-from .lanes.lane import CONNECT_TIMEOUT, Lane
+from .lanes.lane import Lane
 from .lanes.line import Line
 from .lanes.pooler import find_pooler
 from .lanes.settings import INSERT_ONCE, PLAN_ONCE
@@ -144,14 +145,14 @@ class Connections:
                 lane.give_up()
 
         for lane in self.lanes:
-            lane.connect_timeout = SILENT / 2
+            lane.hurry = SILENT / 2
         timer = loop.call_later(SILENT, look)
         try:
             yield
         finally:
             timer.cancel()
             for lane in self.lanes:
-                lane.connect_timeout = CONNECT_TIMEOUT
+                lane.hurry = math.inf
                 lane.resume()
 
     async def close(self) -> list[BaseException]:

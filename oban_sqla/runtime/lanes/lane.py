@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -49,8 +50,8 @@ class Lane:
         """How many connections it has had; a change means that something may have been missed."""
         self.answered_at = 0.0
         """When, by the monotonic clock, the server last answered."""
-        self.connect_timeout = CONNECT_TIMEOUT
-        """Seconds that connecting may take."""
+        self.hurry = math.inf
+        """Seconds that connecting may take, where that is less than :data:`CONNECT_TIMEOUT`."""
         self.prepare: Prepare | None = None
         """Called with the driver's own connection, on every new one that is not behind a transaction pooler."""
         # Given, and never written again.
@@ -223,13 +224,12 @@ class Lane:
             # attempt would still be failing long after the server is back.
             raise self._refusal[1]
         self._attempts += 1
+        longest = min(CONNECT_TIMEOUT, self.hurry)
         try:
             if connection is None:
                 await self._drop()
-                connection = self._connection = await within(
-                    self.connect_timeout, self._line.engine.connect(), self._cut
-                )
-            await within(self.connect_timeout, self._settle(connection), self._cut)
+                connection = self._connection = await within(longest, self._line.engine.connect(), self._cut)
+            await within(longest, self._settle(connection), self._cut)
             return connection
         except Exception as error:
             await self._drop()
