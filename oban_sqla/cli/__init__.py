@@ -15,13 +15,15 @@ from .demo import demo
 from .doctor import doctor
 from .jobs import jobs
 from .limits import limits
+from .postgres import postgres
 from .problems import Commands
 from .queues import queues
-from .schema import migrate, sql
+from .schema import grants, migrate, sql
 from .settings import config_option
 from .start import start
 from .top import top
 from .why import why
+from .workers import workers
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,6 +49,8 @@ main.add_command(demo)
 main.add_command(start)
 main.add_command(migrate)
 main.add_command(sql)
+main.add_command(grants)
+main.add_command(workers)
 main.add_command(jobs)
 main.add_command(queues)
 main.add_command(limits)
@@ -55,5 +59,6 @@ main.add_command(top)
 main.add_command(why)
 main.add_command(doctor)
 main.add_command(bench)
+main.add_command(postgres)
 
 __all__ = ["main"]

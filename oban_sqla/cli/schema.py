@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .. import migrations
 from ..errors import InvalidOption
+from ..migrations.grants import grants as privileges
 from ..migrations.statements import Which, down_statements
 from .database import brief_engine_for, database_option, reached, schema_option
 
@@ -33,6 +34,25 @@ def migrate(url: str | None, schema: str | None, version: int | None, yes: bool)
     the schema: neither `oban-sqla start` nor an Oban in a program.
     """
     click.echo(asyncio.run(_migrate(brief_engine_for(url), schema, version, yes)))
+
+
+@click.command(short_help="Print the privileges that a role needs.")
+@click.argument("role")
+@click.option("--enqueue-only", is_flag=True, help="Only what a program needs that enqueues and runs no jobs.")
+@schema_option
+def grants(role: str, enqueue_only: bool, schema: str | None) -> None:
+    """Print the SQL that gives ROLE the privileges of a node, and no others.
+
+    \b
+      oban-sqla grants app_worker | psql app
+      oban-sqla grants app_web --enqueue-only --schema jobs | psql app
+
+    A node reads and writes all tables. A program that only enqueues inserts and reads jobs, and reads
+    the partitions of queues; it can't change or delete jobs. Neither needs rights to create tables: run
+    `migrate` with the role that owns them. Run this again after an upgrade that adds tables.
+    """
+    for statement in privileges(role, schema, enqueue_only=enqueue_only):
+        click.echo(f"{statement};")
 
 
 @click.command(short_help="Print the SQL of the tables.")

@@ -18,6 +18,7 @@ from typing import Any
 # The first adapter would load it, when the first job is about to run.
 import pydantic.fields  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic_core import ErrorDetails, to_json
 from typing_extensions import TypedDict
 
@@ -238,6 +239,20 @@ class Arguments:
                 "import it at the module's top, not only under TYPE_CHECKING or inside a function"
             ) from None
         return {name: hints.get(name, Any) for name in self._parameters}
+
+    @property
+    def described(self) -> str:
+        """The parameters as they are written, without those that are injected."""
+        shown = [parameter for name, parameter in self._parameters.items() if name not in self.injected]
+        return ", ".join(str(parameter) for parameter in shown)
+
+    @property
+    def json_schema(self) -> dict[str, Any] | None:
+        """The JSON schema of the args; None where a type has none."""
+        try:
+            return self._strict.json_schema()
+        except PydanticInvalidForJsonSchema:
+            return None
 
     @cached_property
     def _strict(self) -> TypeAdapter[Any]:

@@ -15,8 +15,24 @@ from oban_sqla.cli import main
 from oban_sqla.models.job import jobs
 from tests.processes import finished
 
-COMMANDS = ["demo", "start", "migrate", "sql", "why", "doctor", "queues", "limits", "cron", "top", "jobs", "bench"]
-SUBCOMMANDS = {"jobs": ["list", "show", "cancel", "retry", "delete", "watch"], "limits": ["simulate"]}
+COMMANDS = [
+    "demo",
+    "start",
+    "migrate",
+    "sql",
+    "why",
+    "doctor",
+    "queues",
+    "limits",
+    "cron",
+    "top",
+    "jobs",
+    "bench",
+    "grants",
+    "workers",
+    "postgres",
+]
+SUBCOMMANDS = {"jobs": ["list", "show", "add", "cancel", "retry", "delete", "watch"], "limits": ["simulate"]}
 
 
 @pytest.mark.parametrize("module", ["oban_sqla", "oban_sqla.cli"])

@@ -1,0 +1,48 @@
+"""``oban-sqla postgres``: a PostgreSQL for those who have none."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+
+import click
+from sqlalchemy import make_url
+
+from .. import embedded
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@click.command(short_help="Run a PostgreSQL until stopped, and print its URL.")
+@click.argument("directory", required=False, type=click.Path(file_okay=False))
+def postgres(directory: str | None) -> None:
+    """Run a PostgreSQL until Ctrl-C or SIGTERM, and print its URL: for development, without a server.
+
+    \b
+      oban-sqla postgres data        # kept in ./data
+      oban-sqla postgres             # temporary: removed at the end
+
+    The URL is the only line on stdout. In another terminal:
+
+    \b
+      export DATABASE_URL='postgresql://...'
+      oban-sqla migrate
+
+    It uses the PostgreSQL of this machine, or else that of the extra `embedded`. It listens on a Unix
+    socket that only this user and root can reach, and ends with this command, even if that is killed.
+    """
+    stopped = threading.Event()
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        stopped.set()
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
+    with embedded.start(directory) as server:
+        url = make_url(server.url).set(drivername="postgresql")
+        click.echo(url.render_as_string(hide_password=False))
+        click.echo("running until Ctrl-C; next: oban-sqla migrate, with this URL as DATABASE_URL", err=True)
+        while not stopped.wait(1.0):  # a signal ends no wait without a timeout
+            pass
+        click.echo("stopping", err=True)

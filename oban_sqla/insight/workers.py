@@ -1,0 +1,71 @@
+"""The workers of a program, as their author declared them: options, parameters, and the JSON schema of the args."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..models.kind import FIELDS
+from ..workers.registry import workers
+from ..workers.worker import Worker
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A registered worker.
+
+    :ivar name: its name.
+    :ivar aliases: names that its jobs had before.
+    :ivar executor: where its jobs run: ``"async"``, ``"thread"``, ``"process"``, or a name of the program's.
+    :ivar parameters: how the function is called, without what the runtime injects; None for a class.
+    :ivar schema: the JSON schema of the args; None for a class, or where a type has none.
+    :ivar options: the options of its jobs that differ from those of a job without any.
+    :ivar timeout: seconds that a run may take; None for any time.
+    :ivar deadline: seconds after its time within which a job must start; None for any time.
+    :ivar cron: its entry in the crontab.
+    :ivar recorded: whether what it returns is recorded.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    executor: str
+    parameters: str | None
+    schema: Mapping[str, Any] | None
+    options: Mapping[str, Any]
+    timeout: float | None
+    deadline: float | None
+    cron: str | None
+    recorded: bool
+
+    @property
+    def queue(self) -> str:
+        """The queue of its jobs."""
+        return str(self.options.get("queue", "default"))
+
+    @property
+    def max_attempts(self) -> int:
+        """How often a job of it is attempted."""
+        return int(self.options.get("max_attempts", 20))
+
+
+def describe_all() -> list[WorkerInfo]:
+    """Every worker that this process has registered, by name."""
+    found = {worker.name: worker for name in workers if (worker := workers.get(name)) is not None}
+    return [_describe(found[name]) for name in sorted(found)]
+
+
+def _describe(worker: Worker) -> WorkerInfo:
+    entry = worker.cron_entry
+    return WorkerInfo(
+        name=worker.name,
+        aliases=worker.aliases,
+        executor=worker.executor,
+        parameters=None if worker.arguments is None else worker.arguments.described,
+        schema=None if worker.arguments is None else worker.arguments.json_schema,
+        options={name: value for name, value in worker.spec_defaults.items() if name in FIELDS and name != "worker"},
+        timeout=worker.timeout,
+        deadline=worker.deadline,
+        cron=None if entry is None else entry.expression,
+        recorded=worker.recorded,
+    )

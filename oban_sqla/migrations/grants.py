@@ -1,0 +1,44 @@
+"""The privileges that a role needs, and no others, as SQL."""
+
+from __future__ import annotations
+
+from sqlalchemy import Table
+from sqlalchemy.dialects.postgresql import dialect
+
+from ..errors import InvalidOption
+from ..models import SchemaVersion
+from ..models.base import metadata
+from ..models.job import jobs
+
+_EVERY = ("SELECT", "INSERT", "UPDATE", "DELETE")
+_READ = ("SELECT",)
+
+
+def grants(role: str, schema: str | None = None, *, enqueue_only: bool = False) -> list[str]:
+    """The statements that give `role` the privileges of a node, or of a program that only enqueues.
+
+    :param role: the role; it must exist.
+    :param schema: where the tables are. Default: the first of the search path.
+    :param enqueue_only: leave out what only a node needs. Default False.
+    :raises InvalidOption: for a blank name.
+    """
+    if not role.strip():
+        raise InvalidOption("the name of the role is blank")
+    quote = dialect().identifier_preparer.quote_identifier  # type: ignore[no-untyped-call]
+    to = f"TO {quote(role)}"
+    found = [] if schema is None else [f"GRANT USAGE ON SCHEMA {quote(schema)} {to}"]
+    for table in metadata.sorted_tables:
+        if kinds := _to_enqueue(table) if enqueue_only else _of_a_node(table):
+            name = quote(table.name) if schema is None else f"{quote(schema)}.{quote(table.name)}"
+            found.append(f"GRANT {', '.join(kinds)} ON {name} {to}")
+    return found
+
+
+def _of_a_node(table: Table) -> tuple[str, ...]:
+    return _READ if table is SchemaVersion.__table__ else _EVERY
+
+
+def _to_enqueue(table: Table) -> tuple[str, ...]:
+    if table is jobs:
+        return ("SELECT", "INSERT")  # reads the id, and the unique job that was there before
+    return _READ if table.name in ("oban_partitions", "oban_schema") else ()
