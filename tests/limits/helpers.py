@@ -42,6 +42,15 @@ async def count(engine: AsyncEngine, where: str = "true") -> int:
     return int((await execute(engine, f"SELECT count(*) FROM oban_jobs WHERE {where}"))[0][0])
 
 
+async def suspended(engine: AsyncEngine, where: str = "true", schema: str = "") -> None:
+    """Wait until something is suspended: a job that asks for it has begun before."""
+
+    async def written() -> bool:
+        return bool(await execute(engine, f"SELECT 1 FROM {schema}oban_rates WHERE until > 0 AND {where}"))
+
+    await eventually(written, timeout=30)
+
+
 async def all_done(engine: AsyncEngine, timeout: float = 30.0) -> None:
     """Wait until no job is left."""
 

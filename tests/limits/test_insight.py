@@ -17,7 +17,7 @@ from oban_sqla.cli import main
 from oban_sqla.insight.why import Why
 from tests.doctor import conftest
 from tests.limits import jobs
-from tests.limits.helpers import add, nodes
+from tests.limits.helpers import add, nodes, suspended
 from tests.limits.jobs import brief, held, refused
 from tests.runtime.helpers import execute, insert
 from tests.support import eventually
@@ -88,7 +88,7 @@ async def _reason(oban: Oban, job_id: int, code: str) -> bool:
 async def test_a_job_waits_for_the_end_of_a_suspension(engine: AsyncEngine, database_url: str) -> None:
     async with queue(database_url, Queue(limit=5, partition=Partition("args.key"))) as oban:
         await add(engine, [refused.new("a", 3600)], oban)
-        await eventually(lambda: jobs.starts)
+        await suspended(engine)
         [job_id] = await insert(engine, brief.new("a"))
         await eventually(lambda: _reason(oban, job_id, "partition_suspended"))
         text = said(await oban.why(job_id))["partition_suspended"]

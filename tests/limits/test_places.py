@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from oban_sqla import Oban, Partition, Queue, RateLimit, migrations
 from tests.doctor import conftest
 from tests.limits import jobs
+from tests.limits.helpers import suspended
 from tests.limits.jobs import brief, refused
 from tests.runtime.helpers import execute, insert
 from tests.support import eventually
@@ -38,6 +39,7 @@ async def test_all_limits_work_in_a_schema_of_another_name(apart: AsyncEngine) -
         await eventually(lambda: len(jobs.starts) == 62, timeout=20)
         assert max(most for key, most in jobs.most.items() if key != jobs.ALL) == 2
         assert jobs.most[jobs.ALL] == 4
+        await suspended(apart, schema="apart.")
         [waiting] = await insert(apart, brief.new("z"))
         assert "partition_suspended" in {reason.code for reason in (await oban.why(waiting)).reasons}
         assert await oban.limiter("default", "z").available() == 0

@@ -26,8 +26,8 @@ async def test_no_window_has_more_starts_than_allowed_and_the_allowance_is_used(
         await all_done(engine)
     assert await worst_window(engine, 2) == 100
     took = "SELECT extract(epoch FROM max(attempted_at) - min(attempted_at))::float8 FROM oban_jobs"
-    # 100 at once, 100 after each of the next two periods, and 50 in the third: 6 s at best.
-    assert (await execute(engine, took))[0][0] <= 6 / 0.9
+    # 100 at once, 100 after each of the next two periods, and 50 in the third: 6 s at best, and 9 where it only polls.
+    assert (await execute(engine, took))[0][0] < 8
 
 
 async def test_a_partition_has_a_rate_beside_the_one_of_its_queue(engine: AsyncEngine, database_url: str) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from oban_sqla import InvalidOption, JobSpec, Oban, Partition, Queue, RateLimit, Snooze, telemetry
 from tests.limits import jobs
-from tests.limits.helpers import add, all_done, count, nodes
+from tests.limits.helpers import add, all_done, count, nodes, suspended
 from tests.limits.jobs import brief, refused
 from tests.runtime.helpers import execute
 from tests.support import eventually
@@ -57,11 +57,7 @@ async def test_a_snooze_suspends_from_a_child_process_and_from_a_job_with_a_sess
     queue = Queue(limit=5, partition=Partition("args.key"))
     async with nodes(database_url, queue, sessionmaker=async_sessionmaker(engine)) as [oban]:
         await add(engine, [JobSpec(f"limits.{worker}", {"key": "a"})], oban)
-
-        async def suspended() -> bool:
-            return bool(await execute(engine, "SELECT 1 FROM oban_rates WHERE key LIKE '%[\"a\"]' AND until > 0"))
-
-        await eventually(suspended, timeout=30)
+        await suspended(engine, "key LIKE '%[\"a\"]'")
         await eventually(lambda: _is(engine, "scheduled"))
         await add(engine, [brief.new("a"), brief.new("b")], oban)
         await eventually(lambda: jobs.starts)
@@ -78,7 +74,7 @@ async def test_nothing_of_the_key_starts_before_then_and_it_goes_on_by_itself(
     queue = Queue(limit=10, partition=Partition("args.key", limit=5))
     async with nodes(database_url, *[queue] * 2) as obans:
         await add(engine, [refused.new("a", 1.5)], *obans)
-        await eventually(lambda: jobs.starts)
+        await suspended(engine)
         await add(engine, [brief.new("a") for _ in range(20)], *obans)
         await eventually(lambda: len(jobs.starts) > 20)
     late = (
@@ -97,11 +93,7 @@ async def test_a_whole_queue_is_suspended_until_it_is_reset(
     async with nodes(database_url, *[queue] * 2) as obans:
         await add(engine, [refused.new(0, 3600, "queue")], *obans)
         await eventually(lambda: jobs.starts)
-
-        async def suspended() -> bool:
-            return bool(await execute(engine, "SELECT 1 FROM oban_rates WHERE key = '' AND until > 0"))
-
-        await eventually(suspended)
+        await suspended(engine, "key = ''")
         if not queue.is_limited:
             await eventually(lambda: all(_until(oban) for oban in obans))
         await add(engine, (brief.new() for _ in range(10)), *obans)
