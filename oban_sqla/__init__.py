@@ -35,6 +35,7 @@ from .insight.queues import QueueInfo
 from .insight.why import Reason, Why
 from .models import Job, JobSpec, Leader, Producer, metadata, use_schema
 from .models.cron import CronEntry
+from .models.relationship import job_relationship
 from .oban import Oban
 from .options.backoff import Backoff
 from .options.heartbeat import Heartbeat
@@ -111,6 +112,7 @@ __all__ = [
     "enqueue_from",
     "injected",
     "job",
+    "job_relationship",
     "later",
     "metadata",
     "migrations",

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..errors import DatabaseUnavailable, ObanError, SchemaOutdated
 from ..executors.places import Places
 from ..migrations import CURRENT, described
+from ..models.relationship import related_paths
 from ..runtime.acks import Ack
 from ..runtime.asked import refuse_unmade_sessions
 from ..runtime.config import Config
@@ -115,6 +116,22 @@ class Lifecycle:
             raise
         self.node, self.places = node, places
         introduce(config)
+        await self._miss_indexes(node)
+
+    async def _miss_indexes(self, node: Node) -> None:
+        """Name the relationships of the program whose index is missing; nothing depends on it."""
+        paths = {f"{path.name}_index": path for path in related_paths()}
+        if not paths:
+            return
+        try:
+            there = await node.connections.indexes([*paths])
+        except StatementFailed:
+            return
+        for name in sorted(paths.keys() - there):
+            logger.warning(
+                "job_relationship(%r) has no index, so it reads the whole table of jobs; add to a revision of Alembic: "
+                "migrations.index_jobs(op, %r, concurrently=True)", paths[name].text, paths[name].text,
+            )  # fmt: skip
 
     async def _stop(self, node: Node) -> list[int]:
         self.left = await node.stop(self._config.shutdown_grace)

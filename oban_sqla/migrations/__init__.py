@@ -47,7 +47,9 @@ from sqlalchemy import Connection, TextClause, text
 
 from ..errors import InvalidOption, SchemaOutdated
 from ..models import metadata
+from ..options.job_path import JobPath
 from ..types import state_enum
+from . import paths
 from .live import SMALL_PAGES, TOO_LARGE, build, missing
 from .statements import (
     CURRENT,
@@ -98,19 +100,7 @@ def upgrade(
         for statement in statements:
             op.execute(_text(statement))
     elif statements:
-        try:
-            block = context.autocommit_block()
-            block.__enter__()
-        except AssertionError as error:
-            raise InvalidOption(
-                'migrations.upgrade(op, part="indexes"): env.py gave Alembic a connection that is in a transaction, in '
-                "which no index can be built CONCURRENTLY; connect with engine.connect() instead of engine.begin()"
-            ) from error
-        try:
-            for statement in statements:
-                op.execute(_text(statement))
-        finally:
-            block.__exit__(None, None, None)
+        _run_outside(op, statements, 'upgrade(op, part="indexes")')
 
 
 def downgrade(op: OperationsLike, version: int, schema: str | None = None) -> None:
@@ -124,6 +114,39 @@ def downgrade(op: OperationsLike, version: int, schema: str | None = None) -> No
     """
     for statement in down_statements(version, schema):
         op.execute(_text(statement))
+
+
+def index_jobs(op: OperationsLike, path: str, schema: str | None = None, *, concurrently: bool = False) -> None:
+    """Index a value in the arguments of jobs, from an Alembic revision: ``index_jobs(op, "args.order")``.
+
+    It makes a partial index, which costs jobs without the key nothing, and the statistics without which the planner
+    does not use it for joins. :func:`job_relationship` and ``Job.args["order"].astext == "7"`` use it. It may be run
+    again; an index that was left behind invalid is built again.
+
+    :param op: ``alembic.op``.
+    :param path: ``args`` or ``meta``, then one or more keys, with points between.
+    :param schema: the schema of the tables. Default: the one given to :func:`oban_sqla.use_schema`, or else the
+        connection's default.
+    :param concurrently: True: build it outside of a transaction, so that no insert waits; for a table in use. Alembic
+        commits what came before. Default False: in the transaction of the revision.
+    :raises InvalidOption: for a path that is not one, and with ``concurrently`` for a connection in a transaction.
+    """
+    statements = paths.create(prefix_of(schema), JobPath.parse(path, "index_jobs"), concurrently=concurrently)
+    _run(op, statements, concurrently, "index_jobs(op, …, concurrently=True)")
+
+
+def drop_index_jobs(op: OperationsLike, path: str, schema: str | None = None, *, concurrently: bool = False) -> None:
+    """Remove what :func:`index_jobs` has made, from an Alembic revision.
+
+    :param op: ``alembic.op``.
+    :param path: the path that was indexed.
+    :param schema: the schema of the tables. Default: the one given to :func:`oban_sqla.use_schema`, or else the
+        connection's default.
+    :param concurrently: True: outside of a transaction, so that no job waits. Default False.
+    :raises InvalidOption: for a path that is not one, and with ``concurrently`` for a connection in a transaction.
+    """
+    statements = paths.drop(prefix_of(schema), JobPath.parse(path, "drop_index_jobs"), concurrently=concurrently)
+    _run(op, statements, concurrently, "drop_index_jobs(op, …, concurrently=True)")
 
 
 async def migrate(engine: AsyncEngine, schema: str | None = None, *, version: int | None = None) -> int:
@@ -227,6 +250,31 @@ def include_enum(name: str) -> bool:
 _TABLES = frozenset(table.name for table in metadata.tables.values())
 
 
+def _run(op: OperationsLike, statements: list[str], outside: bool, what: str) -> None:
+    if outside:
+        _run_outside(op, statements, what)
+        return
+    for statement in statements:
+        op.execute(_text(statement))
+
+
+def _run_outside(op: OperationsLike, statements: list[str], what: str) -> None:
+    """Run `statements` outside of a transaction."""
+    try:
+        block = op.get_context().autocommit_block()
+        block.__enter__()
+    except AssertionError as error:
+        raise InvalidOption(
+            f"migrations.{what}: env.py gave Alembic a connection that is in a transaction, in "
+            "which no index can be built CONCURRENTLY; connect with engine.connect() instead of engine.begin()"
+        ) from error
+    try:
+        for statement in statements:
+            op.execute(_text(statement))
+    finally:
+        block.__exit__(None, None, None)
+
+
 def _needed(connection: Connection, target: int, schema: str | None, part: Which | None) -> list[str]:
     """The statements that bring what is there to `target`."""
     found = min(_version(connection, schema), target)
@@ -304,4 +352,15 @@ def _version(connection: Connection, schema: str | None) -> int:
     return int(connection.execute(text(f"SELECT coalesce(max(version), 0) FROM {prefix}oban_schema")).scalar_one())
 
 
-__all__ = ["CURRENT", "downgrade", "include_enum", "include_object", "migrate", "up_statements", "upgrade", "version"]
+__all__ = [
+    "CURRENT",
+    "downgrade",
+    "drop_index_jobs",
+    "include_enum",
+    "include_object",
+    "index_jobs",
+    "migrate",
+    "up_statements",
+    "upgrade",
+    "version",
+]

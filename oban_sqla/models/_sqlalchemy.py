@@ -7,6 +7,8 @@ name                        what it saves                                 public
 ``MetaData._add_table``     nothing                                       the table stays listed by its former name
 ``_sa_instance_state``      nothing: a session that is given a worker     the session says that it is not mapped
                             instead of a job says what to add
+``_has_dataclass_…``        a relationship to jobs is no parameter of a   the user says ``init=False`` in a
+                            dataclass, in a class of whichever kind       dataclass
 ==========================  ============================================  ==========================================
 """
 
@@ -20,6 +22,7 @@ from sqlalchemy import MetaData, Table, inspect
 from sqlalchemy.orm import InstanceState, Session, class_mapper, object_session, registry
 
 _STATE = "_sa_instance_state"
+_HAS_ARGUMENTS = "_has_dataclass_arguments"
 
 
 class _MadeLate:
@@ -106,6 +109,17 @@ def list_anew(metadata: MetaData, tables: Sequence[Table]) -> None:
         metadata.clear()
         for table in tables:
             add(table.name, table.schema, table)
+
+
+def allow_in_any_class(relationship: Any) -> bool:
+    """Let a relationship with the arguments of a dataclass be one of a class that is none.
+
+    :returns: whether that can be.
+    """
+    if private(relationship, _HAS_ARGUMENTS) is None:
+        return False
+    setattr(relationship, _HAS_ARGUMENTS, False)
+    return True
 
 
 def private(owner: object, name: str) -> Any | None:

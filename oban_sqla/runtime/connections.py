@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -16,7 +16,7 @@ from ..statements.cluster import beat, claim
 from ..statements.control import orders
 from ..statements.fetch import fetch
 from ..statements.identify import Identity, identify
-from ..statements.version import schemas_with_tables, tables_version
+from ..statements.version import indexes_there, schemas_with_tables, tables_version
 from ..workers.registry import workers
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
@@ -108,6 +108,10 @@ class Connections:
     async def schemas(self) -> list[str]:
         """The schemas of the database that have tables of the queue."""
         return [str(name) for (name,) in await self.upkeep.run(schemas_with_tables)]
+
+    async def indexes(self, names: Sequence[str]) -> set[str]:
+        """Those of the indexes `names` that are in the database, and valid."""
+        return {str(name) for (name,) in await self.upkeep.run(indexes_there, names=[*names])}
 
     async def _prepare(self) -> None:
         """Do what takes milliseconds the first time in a process, while the connections are made."""

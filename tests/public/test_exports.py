@@ -22,15 +22,17 @@ FACE = {
         Health Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobSpec JobState
         JobTimeout Leader Limiter NotInJob Oban ObanError Partition Processes Producer Prune PrunePolicy Queue QueueInfo
         RateLimit Reason Record ResultTimeout SchemaOutdated Snooze Unique UnknownWorker UnsupportedDatabase Why
-        WorkerConflict async_url cancelled current_job enqueue enqueue_from injected job later metadata migrations
-        telemetry use_notify use_schema worker
+        WorkerConflict async_url cancelled current_job enqueue enqueue_from injected job job_relationship later
+        metadata migrations telemetry use_notify use_schema worker
     """,
     "oban_sqla.doctor": "Finding examine",
     "oban_sqla.dask": "DaskExecutor",
     "oban_sqla.embedded": "EmbeddedError Server start",
     "oban_sqla.executors": "ChildDied Executor perform",
     "oban_sqla.healthcheck": "HealthApp health_app",
-    "oban_sqla.migrations": "CURRENT downgrade include_enum include_object migrate up_statements upgrade version",
+    "oban_sqla.migrations": """
+        CURRENT downgrade drop_index_jobs include_enum include_object index_jobs migrate up_statements upgrade version
+    """,
     "oban_sqla.otel": "instrument uninstrument",
     "oban_sqla.prometheus": "Metrics instrument",
     "oban_sqla.telemetry": """
