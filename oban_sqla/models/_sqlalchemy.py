@@ -7,8 +7,8 @@ name                        what it saves                                 public
 ``MetaData._add_table``     nothing                                       the table stays listed by its former name
 ``_sa_instance_state``      nothing: a session that is given a worker     the session says that it is not mapped
                             instead of a job says what to add
-``_has_dataclass_…``        a relationship to jobs is no parameter of a   the user says ``init=False`` in a
-                            dataclass, in a class of whichever kind       dataclass
+``_has_dataclass_…``        a relationship to jobs is left out of the    the user says ``init=False`` in a
+                            parameters of a dataclass                     dataclass
 ==========================  ============================================  ==========================================
 """
 
