@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, inspect, update
+from sqlalchemy import Connection, Row, inspect, update
 from sqlalchemy.orm import Session
 
 from .. import telemetry
@@ -28,6 +29,7 @@ LARGEST_BYTES = 8_388_608
 """Of args and meta in one statement. A server takes 1 GiB at most, and a slow line far less in the time it has."""
 
 _MOST_ROUNDS = 10
+_NONE: Mapping[bytes, Row[Any]] = MappingProxyType({})
 _UNIQUE = FIELDS.index("unique")
 _KIND = [(one.name, at, one.prepare) for at, one in enumerate(KIND)]
 _WITHOUT_KEY = [one for one in _KIND if one[1] != _UNIQUE]
@@ -137,21 +139,34 @@ def _insert_keyed(connection: Connection, specs: Sequence[JobSpec], keys: Mappin
 
     One that conflicts with a job that is gone when it is looked for is inserted again. By then this transaction holds
     the keys after its own, and to wait for one out of order is how two transactions deadlock: so all are given up
-    first, and taken anew in order.
+    first, and taken anew in order, in halves, because of fewer jobs fewer are gone.
     """
-    gone: list[JobSpec] = []
-    has_order = len(specs) > 1 and id(specs[-2]) in keys and not _is_autocommit(connection)
+    keyed = sum(id(spec) in keys for spec in specs)
+    if keyed == 1 or _is_autocommit(connection):
+        _insert_in_place(connection, specs, keys)
+        return
+    with connection.begin_nested() as savepoint:
+        if gone := _insert_once(connection, specs, keys):
+            savepoint.rollback()
+    if gone:
+        middle = len(specs) - keyed // 2
+        _insert_keyed(connection, specs[:middle], keys)
+        _insert_keyed(connection, specs[middle:], keys)
+
+
+def _insert_in_place(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes]) -> None:
+    """Insert jobs whose keys have no order, again and again those whose conflicting job is gone.
+
+    From the second round on a job that was there before the round is an answer, too: else jobs that are short and many
+    could keep this from ending.
+    """
+    before = _NONE
     for _ in range(_MOST_ROUNDS):
-        if not has_order:
-            specs = gone = _insert_once(connection, specs, keys)
-        else:
-            with connection.begin_nested() as savepoint:
-                if gone := _insert_once(connection, specs, keys):
-                    savepoint.rollback()
-        if not gone:
+        if not (specs := _insert_once(connection, specs, keys, before)):
             return
+        before = _holders(connection, specs, keys)
     raise ObanError(
-        f"{len(gone)} unique jobs (the first: {gone[0]!r}) conflicted {_MOST_ROUNDS} times with jobs that were gone "
+        f"{len(specs)} unique jobs (the first: {specs[0]!r}) conflicted {_MOST_ROUNDS} times with jobs that were gone "
         "then; does a program insert and finish them in a loop?"
     )
 
@@ -161,8 +176,23 @@ def _is_autocommit(connection: Connection) -> bool:
     return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
 
 
-def _insert_once(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes]) -> list[JobSpec]:
-    """Insert what conflicts with no job. Returns the specs whose conflicting job is gone."""
+def _holders(connection: Connection, specs: Iterable[JobSpec], keys: Mapping[int, bytes]) -> dict[bytes, Row[Any]]:
+    """The jobs that have the keys of `specs` now, by key."""
+    sought = sorted({key for spec in specs if (key := keys.get(id(spec))) is not None})
+    return {row.uniq_key: row for row in winners.execute(connection, keys=sought)}
+
+
+def _insert_once(
+    connection: Connection,
+    specs: Sequence[JobSpec],
+    keys: Mapping[int, bytes],
+    before: Mapping[bytes, Row[Any]] = _NONE,
+) -> list[JobSpec]:
+    """Insert what conflicts with no job.
+
+    :param before: the jobs that had the keys a moment ago, by key. Default: none is known.
+    :returns: the specs whose conflicting job is gone.
+    """
     parameters = _insert_parameters(specs)
     parameters["uniq_key"] = [keys.get(id(spec)) for spec in specs]
     rows = iter(insert_keyed.execute(connection, **parameters).all())
@@ -176,8 +206,7 @@ def _insert_once(connection: Connection, specs: Sequence[JobSpec], keys: Mapping
             lost.append(spec)
     if not lost:
         return lost
-    found = winners.execute(connection, keys=sorted({keys[id(spec)] for spec in lost}))
-    there = {row.uniq_key: row for row in found}
+    there = {**before, **_holders(connection, lost, keys)}
     gone: list[JobSpec] = []
     for spec in lost:
         if (row := there.get(keys[id(spec)])) is not None:

@@ -49,6 +49,35 @@ async def test_writers_of_the_same_keys_never_deadlock_and_every_spec_finds_its_
     assert sorted(inserted) == sorted(jobs)
 
 
+async def test_writers_of_jobs_that_complete_at_once_neither_deadlock_nor_give_up(engine: AsyncEngine) -> None:
+    done = asyncio.Event()
+    some = (
+        "SELECT id FROM oban_jobs WHERE state = 'available' ORDER BY id LIMIT 3 FOR UPDATE SKIP LOCKED"  # as a node has
+    )
+
+    async def write(chance: random.Random) -> None:
+        for _ in range(ROUNDS):
+            async with AsyncSession(many) as session:
+                session.add_all([JobSpec("sync", {"key": key}, unique=Unique()) for key in chance.sample(range(12), 6)])
+                await session.commit()
+
+    async def complete() -> None:
+        while not done.is_set():
+            async with many.begin() as connection:
+                await connection.execute(text(f"UPDATE oban_jobs SET state = 'completed' WHERE id IN ({some})"))
+
+    many = create_async_engine(engine.url, pool_size=WRITERS + 2)
+    try:
+        completing = [asyncio.ensure_future(complete()) for _ in range(2)]
+        try:
+            await asyncio.gather(*(write(random.Random(seed)) for seed in range(WRITERS)))
+        finally:
+            done.set()
+            await asyncio.gather(*completing)
+    finally:
+        await many.dispose()
+
+
 async def test_loser_of_a_race_waits_for_the_winner(engine: AsyncEngine) -> None:
     async def contend(session: AsyncSession) -> JobSpec:
         session.add(spec := JobSpec("sync", unique=Unique()))
