@@ -174,7 +174,7 @@ async def test_privileges_that_are_missing_are_granted_by_the_advice(
         await execute(own_engine, f"REVOKE ALL ON oban_producers FROM {role}")
         findings = await examine(limited)
         blind = {finding.check for finding in findings if "permission denied" in finding.found}
-        assert blind == {"living_nodes", "leader", "foreign_leader", "dead_nodes", "orphans"}
+        assert blind == {"living_nodes", "leader", "foreign_leader", "dead_nodes", "limits", "orphans"}
         assert_skipped(findings, [*blind, "oldest_transaction"])
     finally:
         await limited.dispose()
