@@ -18,6 +18,7 @@ from .limits import limits
 from .postgres import postgres
 from .problems import Commands
 from .queues import queues
+from .run import run
 from .schema import grants, migrate, sql
 from .settings import config_option
 from .start import start
@@ -47,6 +48,7 @@ def main() -> None:
 
 main.add_command(demo)
 main.add_command(start)
+main.add_command(run)
 main.add_command(migrate)
 main.add_command(sql)
 main.add_command(grants)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -20,6 +21,7 @@ from .database import database_option, schema_option
 from .engines import Given, on_objects, on_url
 from .health import Address, AddressType
 from .process import run
+from .reload import reloading
 from .settings import FILE, Place, Settings, SettingsError, queues_from, settings
 from .settings import queues as queues_of
 from .supervisor import supervise, supervised
@@ -62,6 +64,7 @@ class Queues(click.ParamType[dict[str, Queue]]):
     type=click.IntRange(1, 1_000),
     help="Processes of this node, which share its limits. Default: 1.",
 )
+@click.option("--reload", is_flag=True, help="Start again whenever a .py file below the directory changes.")
 @click.option("--log-level", type=click.Choice(logs.LEVELS), help="What to log, on stderr. Default: info.")
 def start(
     targets: tuple[str, ...],
@@ -72,6 +75,7 @@ def start(
     shutdown_grace: float | None,
     health: Address | None,
     processes: int | None,
+    reload: bool,
     log_level: str | None,
 ) -> None:
     """Import MODULE and run the jobs of its workers until SIGTERM or Ctrl-C.
@@ -99,9 +103,13 @@ def start(
     signal the process exits at once, and other nodes rescue its jobs.
 
     \b
+    While you write it, starting again whenever a file changes:
+      oban-sqla start app.jobs --reload
     Four processes of one node, each with a part of its limits:
       oban-sqla start app.jobs --queues default=40 --processes 4
     """
+    if reload:
+        sys.exit(reloading([argument for argument in sys.argv[1:] if argument != "--reload"], Path.cwd()))
     file = settings()
     part = supervised()  # before anything that a runtime of this process is made of
     logs.configure(log_level or file.value("log_level") or "info")

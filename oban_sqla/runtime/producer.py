@@ -266,6 +266,12 @@ class Producer(Loop):
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
 
+    async def run(self, row: Row) -> None:
+        """Run a job that was taken for this producer in another way, whatever its limit, to its end."""
+        self.running[row.id] = attempt = self._attempt(row)
+        attempt.task = asyncio.create_task(self._see_through(attempt), context=self.context.copy())
+        await asyncio.wait([attempt.task])
+
     def cancel_claimed(self, job_id: int) -> bool:
         """Cancel a job that was claimed but has not started. False when there is none: look among the running ones."""
         for claim in self._claimed:

@@ -31,6 +31,7 @@ COMMANDS = [
     "grants",
     "workers",
     "postgres",
+    "run",
 ]
 SUBCOMMANDS = {"jobs": ["list", "show", "add", "cancel", "retry", "delete", "watch"], "limits": ["simulate"]}
 

@@ -1,0 +1,80 @@
+"""``oban-sqla start --reload``: the worker process again, whenever a file of the program has changed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+
+import click
+
+INTERVAL = 0.5
+"""Seconds between two looks at the files."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SKIPPED = ("node_modules", "__pycache__", "site-packages")
+
+
+def reloading(arguments: Sequence[str], folder: Path) -> int:
+    """Run ``oban-sqla`` with `arguments` in a child, and again whenever a ``.py`` file in `folder` has changed.
+
+    :returns: the exit code of the last child, when this process was asked to stop.
+    """
+    asked = threading.Event()
+    child: subprocess.Popen[bytes] | None = None
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        # A terminal sends Ctrl-C to the child as well, and a second signal would end it at once.
+        if child is not None and not (number == signal.SIGINT and sys.stdin is not None and sys.stdin.isatty()):
+            child.send_signal(number)
+        asked.set()
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
+    while True:
+        seen = _times(folder)
+        child = subprocess.Popen([sys.executable, "-m", "oban_sqla", *arguments])
+        changed = None
+        while not asked.is_set() and not (changed := _changed(seen, _times(folder))):
+            asked.wait(INTERVAL)
+        if asked.is_set() or changed is None:
+            return child.wait()
+        click.echo(f"{os.path.relpath(changed, folder)} has changed: starting again", err=True)
+        child.terminate()
+        child.wait()
+        if asked.is_set():
+            return child.returncode
+
+
+def _times(folder: Path) -> dict[str, int]:
+    return dict(_files(folder))
+
+
+def _files(folder: str | Path) -> Iterator[tuple[str, int]]:
+    """The ``.py`` files below `folder`, and when each was written; not those of hidden folders and environments."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:
+        return
+    if any(entry.name == "pyvenv.cfg" for entry in entries):
+        return
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in _SKIPPED:
+            continue
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(entry.path)
+            elif entry.name.endswith(".py") and entry.is_file():
+                yield entry.path, entry.stat().st_mtime_ns
+        except OSError:
+            continue  # it has just been removed
+
+
+def _changed(before: dict[str, int], now: dict[str, int]) -> str | None:
+    """A file that is new, gone, or was written."""
+    return next((path for path in before.keys() | now.keys() if before.get(path) != now.get(path)), None)

@@ -1,0 +1,51 @@
+"""``oban-sqla start --reload``: a node that starts again when its program changes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import JobSpec
+from tests.processes import running
+from tests.runtime.helpers import insert, until
+
+BEFORE = "from oban_sqla import job\n@job\nasync def tell() -> None:\n    print('before', flush=True)\n"
+
+
+async def test_a_changed_file_starts_the_node_again(
+    tmp_path: Path, engine: AsyncEngine, database_url: str, clean_tables: None
+) -> None:
+    file = tmp_path / "shop.py"
+    file.write_text(BEFORE)
+    arguments = ["-m", "oban_sqla", "start", "shop", "--reload", "--node", "here"]
+    with running(arguments, tmp_path / "log", tmp_path, {"OBAN_DATABASE_URL": database_url}) as process:
+        await process.says("started on here")
+        [first] = await insert(engine, JobSpec("shop.tell"))
+        await until(engine, first, "completed", 30)
+        await process.says("before")
+
+        file.write_text("import no_such_module\n")
+        await process.says("shop.py has changed: starting again")
+        await process.says("No module named 'no_such_module'", 60)
+
+        file.write_text(BEFORE.replace("before", "and after"))
+        [second] = await insert(engine, JobSpec("shop.tell"))
+        await until(engine, second, "completed", 60)
+        await process.says("and after")
+
+        process.signal(signal.SIGTERM)
+        assert await process.ended(60) == 0
+    assert process.text.count("stopped on here") == 2
+
+
+def test_files_that_are_not_the_program_s_change_nothing(tmp_path: Path) -> None:
+    from oban_sqla.cli.reload import _files
+
+    for name in ("app/jobs.py", "app/data.json", ".git/hook.py", "env/pyvenv.cfg", "env/lib/x.py", "node_modules/y.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("")
+    assert [os.path.relpath(path, tmp_path) for path, _ in _files(tmp_path)] == ["app/jobs.py"]
