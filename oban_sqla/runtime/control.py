@@ -1,7 +1,7 @@
 """What operators ask of this node: which queues run here and how, and which running jobs are to stop.
 
 The rows say so; a signal only says that it is time to look. So what was asked survives restarts, and works where no
-notification arrives: a node looks every five seconds, and with every poll while it runs jobs without listening.
+notification arrives: a node looks every five seconds, and with every poll while it does not listen.
 (Oban Pro's DynamicQueues keeps queues in rows as well.)
 """
 
@@ -33,6 +33,8 @@ MOST_FOREIGN = 100
 """Signals of other programs that are kept until the next step; more are dropped."""
 LOOK_EVERY = 5.0
 """Seconds between two looks when no signal arrives."""
+LOOK_UNHEARD_EVERY = 1.0
+"""Seconds, at most, between two looks of a node that does not listen: it sees a suspended queue within a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +183,10 @@ class Control(Loop):
         if foreign and await self._has_others():
             for signal in foreign:
                 await self._keep(signal)
-        busy = not self._listens() and any(producer.held for producer in self._producers.values())
-        if self._hurry or busy or time.monotonic() - self._looked >= LOOK_EVERY:
+        every = LOOK_EVERY if self._listens() else min(self._config.poll_interval, LOOK_UNHEARD_EVERY)
+        if self._hurry or not self._listens() or time.monotonic() - self._looked >= LOOK_EVERY:
             await self.look()
-        return LOOK_EVERY if self._listens() else min(self._config.poll_interval, LOOK_EVERY)
+        return every
 
     async def stop(self) -> None:
         """Take no more orders. What is ending goes on to do so."""

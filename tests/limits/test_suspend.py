@@ -110,6 +110,19 @@ def _until(oban: Oban) -> bool:
     return oban._node.producers["default"]._is_suspended
 
 
+async def test_a_node_that_does_not_listen_sees_a_suspended_queue_within_a_second(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oban_sqla.runtime.control.LOOK_EVERY", 1_000.0)
+    async with nodes(database_url, Queue(limit=5), notify="off", poll_interval=3_600.0) as [oban]:
+        await Oban(engine, node="elsewhere", notify="off").limiter("default").suspend(3600)
+        await eventually(lambda: _until(oban))
+        await oban.enqueue(brief.new())
+        await add(engine, [brief.new()], oban)
+        assert jobs.starts == []
+        assert await count(engine, "state = 'available'") == 2
+
+
 async def test_a_queue_is_suspended_from_outside_for_seconds_or_until_a_time(
     any_engine: AsyncEngine, database_url: str
 ) -> None:
