@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, cast
 
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, sessionmaker
 
 from ..errors import InvalidOption
@@ -39,9 +39,13 @@ def maker_for(kind: type, makers: Sequence[SessionMaker]) -> SessionMaker | None
     return next((maker for maker in makers if issubclass(maker.class_, kind)), None)
 
 
+def named_kind(kind: type) -> str:
+    """The name of `kind` for messages, by which it is not taken for another class of that name, such as SQLModel's."""
+    return kind.__name__ if kind in (Session, AsyncSession) else f"{kind.__module__}.{kind.__qualname__}"
+
+
 def what_makes(kind: type) -> str:
     """How to make a sessionmaker for `kind`, for messages."""
     plain = issubclass(kind, Session)
-    name = "sessionmaker" if plain else "async_sessionmaker"
-    own = "" if kind.__name__ in ("Session", "AsyncSession") else f", class_={kind.__name__}"
-    return f"{name}({'a synchronous engine' if plain else 'engine'}{own})"
+    own = "" if kind in (Session, AsyncSession) else f", class_={named_kind(kind)}"
+    return f"{'sessionmaker(a synchronous engine' if plain else 'async_sessionmaker(engine'}{own})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 
 from ..errors import InvalidOption
-from ..options.sessionmakers import SessionMaker, maker_for, what_makes
+from ..options.sessionmakers import SessionMaker, maker_for, named_kind, what_makes
 from ..workers.arguments import Unresolved
 from ..workers.registry import workers
 from ..workers.worker import Worker
@@ -22,10 +22,10 @@ def refuse_unmade_sessions(queues: Container[str], makers: Sequence[SessionMaker
         if kind is not None and maker_for(kind, makers) is None:
             lacking.setdefault(kind, []).append(worker.name)
     for kind, names in lacking.items():
+        them = f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
         raise InvalidOption(
-            f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}: asks for a session of the kind {kind.__name__}, "
-            f"and no sessionmaker of this node makes one; give it one: Oban(engine, sessionmaker={what_makes(kind)}), "
-            "or a list of several sessionmakers"
+            f"{them}: asks for a session of the kind {named_kind(kind)}, and no sessionmaker of this node makes one; "
+            f"give it one: Oban(engine, sessionmaker={what_makes(kind)}), or a list of several sessionmakers"
         )
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 
 from ..enqueueing.writer import FOR_WRITING
 from ..errors import Fenced, InvalidOption, ObanError
-from ..options.sessionmakers import SessionMaker, maker_for, what_makes
+from ..options.sessionmakers import SessionMaker, maker_for, named_kind, what_makes
 from ..statements.ack import acknowledge, complete, still_ours, wait_for
 from .acks import Ack, parameters
 
@@ -48,7 +48,7 @@ class Sessions:
         maker = maker_for(kind, self._makers)
         if maker is None:
             raise InvalidOption(
-                f"the job asks for a session of the kind {kind.__name__}, and no sessionmaker makes one; "
+                f"the job asks for a session of the kind {named_kind(kind)}, and no sessionmaker makes one; "
                 f"give it one: Oban(engine, sessionmaker={what_makes(kind)})"
             )
         session = maker()

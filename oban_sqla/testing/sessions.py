@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from ..enqueueing.sessions import AnySession, current_session, named
 from ..enqueueing.writer import FOR_WRITING
 from ..errors import InvalidOption
+from ..options.sessionmakers import named_kind
 from ..runtime.acks import Ack
 from ..runtime.executors.inline import Inline
 from ..runtime.sessions import Sessions, allow_commit, refuse_commit
@@ -88,8 +89,8 @@ class Joined(Sessions):
         if fits:
             return made
         self.refused = InvalidOption(
-            f"the job asks for a {kind.__name__}, and the session of this test is a {type(made).__name__}; "
-            f"use a {kind.__name__} in this test"
+            f"the job asks for a {named_kind(kind)}, and the session of this test is a {named_kind(type(made))}; "
+            f"use a {named_kind(kind)} in this test"
         )
         raise self.refused
 

@@ -74,7 +74,9 @@ async def test_a_node_whose_worker_asks_for_a_session_that_is_not_made_does_not_
     ):
         await oban.start()
     oban = Oban(engine, queues={"door_tenants": 5})
-    with pytest.raises(InvalidOption, match=r"note_tenant: .* TenantSession, .*\(engine, class_=TenantSession\)"):
+    with pytest.raises(
+        InvalidOption, match=r"note_tenant: .*\.TenantSession, .*\(engine, class_=tests\..*\.TenantSession\)"
+    ):
         await oban.start()
 
 
