@@ -171,7 +171,8 @@ def _failed(row: Row, worker: Worker, error: BaseException) -> Verdict:
     except BaseException as broken:  # SystemExit and CancelledError, too
         delay = None
         message += f"\n\nThe worker's backoff raised too, so the default one is used:\n{traceback_text(broken)}"
-    return failure(_ack(row), message, delay), error
+    ack = failure(_ack(row), message, delay)
+    return replace(ack, state="discarded", delay=None) if worker.is_final(error) else ack, error
 
 
 def _ack(

@@ -110,6 +110,9 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
         coroutine or generator function whose decorator runs it to its end needs ``"thread"``.
     :param hooks: objects with ``before(job)`` or ``after(job, state, error)``, called around every run; see
         :class:`Hook`. Default: none.
+    :param retry_for: exceptions after which a job is tried again; any other one that it raises discards it. One class
+        or several. Default: all.
+    :param discard_for: exceptions that discard a job at once, also where `retry_for` has them. Default: none.
     :returns: the worker: callable like the function, with ``new`` and ``options``.
     :raises InvalidOption: for a misspelt option, or a value that is not valid.
     :raises WorkerConflict: if another function has the name.

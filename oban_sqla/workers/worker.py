@@ -22,6 +22,7 @@ from .cron import Cron
 from .hooks import checked_hooks
 from .registry import default_name, origin_of, workers
 from .shape import hidden, shape
+from .verdicts import Verdicts, checked_errors
 
 Executor = Literal["auto", "async", "thread", "process"] | str
 Seconds = float | timedelta
@@ -39,6 +40,8 @@ class WorkerOptions(CommonOptions, total=False):
     recorded: bool
     executor: Executor
     hooks: Sequence[object]
+    retry_for: type[BaseException] | Sequence[type[BaseException]]
+    discard_for: type[BaseException] | Sequence[type[BaseException]]
 
 
 _OF_ITS_SPECS = tuple(name for name, option in {**OPTIONS, **IN_META}.items() if option.of_worker)
@@ -62,6 +65,8 @@ class Worker:
     backoff: BackoffOption
     recorded: bool
     hooks: tuple[object, ...]
+    verdicts: Verdicts
+    """Which exceptions discard its jobs."""
     coroutine: bool
     """Whether a call of it gives a coroutine, as far as can be seen."""
     executor: str
@@ -102,6 +107,11 @@ class Worker:
         """Check as much of `args` as possible while they contain placeholders of `later`."""
         if self.arguments is not None:
             self.arguments.check_known(args)
+
+    def is_final(self, error: BaseException) -> bool:
+        """Whether this error of a run discards the job at once."""
+        target: Any = self.target
+        return self.verdicts.is_final(error, target if self.arguments is not None else target.process)
 
     def timeout_for(self, job: Job | None) -> float | None:
         """Seconds that one run may take; None for no limit."""
@@ -157,6 +167,10 @@ def register(target: Any, arguments: Arguments | None, options: WorkerOptions, r
         backoff=_checked_backoff(options.get("backoff"), f"{what}: backoff"),
         recorded=recorded,
         hooks=checked_hooks(options.get("hooks"), what),
+        verdicts=Verdicts(
+            retry_for=checked_errors(given["retry_for"], f"{what}: retry_for") if "retry_for" in given else None,
+            discard_for=checked_errors(given["discard_for"], f"{what}: discard_for") if "discard_for" in given else (),
+        ),
         coroutine=coroutine,
         executor=_in_process(coroutine) if executor == "auto" else executor,
         cron=options.get("cron"),

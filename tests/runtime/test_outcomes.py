@@ -5,11 +5,25 @@ from __future__ import annotations
 import asyncio
 import sys
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import Backoff, Cancel, Discard, Job, JobSpec, Oban, Record, Snooze, current_job, job, worker
+from oban_sqla import (
+    Backoff,
+    Cancel,
+    Discard,
+    InvalidOption,
+    Job,
+    JobSpec,
+    Oban,
+    Record,
+    Snooze,
+    current_job,
+    job,
+    worker,
+)
 from tests.runtime.helpers import execute, insert, load, until, wake
 
 
@@ -286,3 +300,54 @@ async def test_arguments_that_no_longer_fit_are_a_failure_that_names_the_paramet
 )
 def test_backoffs(backoff: Backoff, attempt: int, least: float, most: float) -> None:
     assert least <= backoff.delay(attempt) <= most
+
+
+class Flaky(Exception): ...
+
+
+@job(retry_for=Flaky)
+async def retried_for(kind: str) -> None:
+    raise {"flaky": Flaky, "other": KeyError}[kind](kind)
+
+
+@job(retry_for=(Exception,), discard_for=[ValueError, KeyError])
+def discarded_for(kind: str, number: int = 0) -> None:
+    raise {"value": ValueError, "key": KeyError, "unicode": UnicodeError, "other": RuntimeError}[kind](kind)
+
+
+@worker(discard_for=ValueError)
+class Discards:
+    def process(self, job: Job) -> None:
+        raise ValueError("never")
+
+
+async def test_exceptions_decide_whether_a_job_is_tried_again(any_engine: AsyncEngine) -> None:
+    expected = {
+        retried_for.new("flaky"): "retryable",
+        retried_for.new("other"): "discarded",
+        discarded_for.new("value"): "discarded",
+        discarded_for.new("unicode"): "discarded",
+        discarded_for.new("other"): "retryable",
+        Discards.new(): "discarded",
+    }
+    async with Oban(any_engine, queues={"default": 5}):
+        for spec, state in expected.items():
+            [job_id] = await insert(any_engine, spec)
+            failed = await until(any_engine, job_id, state)
+            assert (failed.attempt, failed.max_attempts, len(failed.errors)) == (1, 20, 1), spec
+            assert (failed.discarded_at is not None) is (state == "discarded")
+
+
+async def test_what_the_function_has_not_raised_is_not_judged(any_engine: AsyncEngine) -> None:
+    wrong = JobSpec("tests.runtime.test_outcomes.discarded_for", {"kind": "value", "number": "not one"})
+    async with Oban(any_engine, queues={"default": 5}):
+        [job_id] = await insert(any_engine, wrong)  # InvalidArgs is a ValueError
+        assert "InvalidArgs" in (await until(any_engine, job_id, "retryable")).errors[0]["error"]
+
+
+@pytest.mark.parametrize("given", [(), "ValueError", [1], (ValueError, "x"), None])
+def test_what_is_no_exception_is_refused(given: object) -> None:
+    for option in ("retry_for", "discard_for"):
+        with pytest.raises(InvalidOption, match=f"{option}: expected one or more classes of exceptions"):
+            options: Any = {option: given}
+            job(**options)(lambda: None)
