@@ -12,11 +12,15 @@ from collections.abc import Iterable
 import psycopg
 import pytest
 from sqlalchemy import Engine, Pool, create_engine, make_url
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.orm import Session
 
 from oban_sqla import JobSpec, Oban
 from oban_sqla.enqueueing import wakeup
+from oban_sqla.runtime.lanes import forks
+from oban_sqla.runtime.lanes.driver import promised_backend
+from oban_sqla.runtime.lanes.lane import Lane
+from oban_sqla.runtime.lanes.line import Line
 from tests.faults.jobs import note
 from tests.integration.nodes import node
 from tests.runtime.helpers import execute, insert, until
@@ -142,3 +146,32 @@ def test_a_commit_that_wakes_a_runtime_in_vain_raises_nothing(
     finally:
         wakeup.unserve(broken)  # type: ignore[arg-type]
     assert "waking the runtime" in caplog.text
+
+
+async def test_a_connection_during_whose_making_a_child_was_forked_is_made_anew(
+    any_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = Line(any_engine, pooled=False)
+    lane = Lane(line, "forked")
+    settle = lane._settle
+    met: list[int] = []
+
+    async def settle_while_forking(connection: AsyncConnection) -> None:
+        await settle(connection)
+        if not met:
+            forks._count()  # as after a fork
+        met.append(promised_backend(lane.driver))
+
+    monkeypatch.setattr(lane, "_settle", settle_while_forking)
+    try:
+        await lane.connect()
+        assert len(set(met)) == 2
+        sql = f"SELECT 1 FROM pg_stat_activity WHERE pid = {met[0]}"
+
+        async def ended() -> bool:
+            return not await execute(any_engine, sql)
+
+        await eventually(ended)
+    finally:
+        await lane.close()
+        await line.close()

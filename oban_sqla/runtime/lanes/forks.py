@@ -25,6 +25,19 @@ def close_in_children(lane: Lane) -> None:
     _lanes.add(lane)
 
 
+def forks() -> int:
+    """How many children this process has forked. A connection that is being made meanwhile is in the child as well."""
+    return _forks
+
+
+_forks = 0
+
+
+def _count() -> None:
+    global _forks
+    _forks += 1
+
+
 def _close_all() -> None:
     nothing = os.open(os.devnull, os.O_RDWR)
     for lane in list(_lanes):
@@ -36,4 +49,4 @@ def _close_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_all)
+    os.register_at_fork(after_in_child=_close_all, after_in_parent=_count)

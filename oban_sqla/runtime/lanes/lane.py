@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ...statements.statement import Compiled, Statement
 from .driver import cut, is_closed, prepare_nothing, promised_backend
 from .failure import StatementFailed, connecting_failed, is_answered, statement_failed
-from .forks import close_in_children
+from .forks import close_in_children, forks
 from .line import Line
 from .settings import BEGIN, PLAN_ALWAYS, commands
 from .watchdog import Watchdog, take_exception, too_late, within
@@ -29,6 +29,9 @@ STATEMENT_TIMEOUT = 10.0
 SERVERS_PATIENCE = 1.0
 """Seconds after which the server, too, gives up a statement that was given up here."""
 CONNECT_TIMEOUT = 5.0
+
+MOST_FORKED = 3
+"""How often it connects where a child is forked each time."""
 
 Prepare = Callable[[Any], Awaitable[None]]
 
@@ -226,11 +229,20 @@ class Lane:
         self._attempts += 1
         longest = min(CONNECT_TIMEOUT, self.hurry)
         try:
-            if connection is None:
-                await self._drop()
+            if connection is not None:
+                await within(longest, self._settle(connection), self._cut)
+                return connection
+            await self._drop()
+            tries = MOST_FORKED
+            while True:
+                before = forks()
                 connection = self._connection = await within(longest, self._line.engine.connect(), self._cut)
-            await within(longest, self._settle(connection), self._cut)
-            return connection
+                await within(longest, self._settle(connection), self._cut)
+                tries -= 1
+                if tries == 0 or forks() == before:
+                    return connection
+                # A child that was forked meanwhile has a copy of the socket: only a goodbye ends this session.
+                await self._drop(politely=True)
         except Exception as error:
             await self._drop()
             refusal = connecting_failed(self.name, error)
