@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, cast
 
+from sqlalchemy.exc import DBAPIError
+
 from ..errors import Fenced, InvalidOption, ObanError
 from ..options.payload import storable
 from ..runtime.acks import LONGEST_ERROR, Ack
 from ..runtime.executors.call import Call, Judged, Raised
 from ..runtime.row import Row, row_of
+from ..runtime.traceback_text import frames_text
 from ..statements.fetch import FETCHED
+from ..telemetry.database_error import described, of_database
 from ..workers.registry import default_name
 from ..workers.worker import Worker
 
@@ -125,6 +129,10 @@ _OUTCOME = ("state", "delay", "burned", "error", "meta", "suspend")
 
 
 def _described(error: BaseException) -> dict[str, str]:
+    if of_database(error):  # the node logs it, and its text has what was sent
+        said = described(error) if isinstance(error, DBAPIError) else ""
+        trace = frames_text(error, said or type(error).__name__)
+        return {"kind": type(error).__name__, "message": said, "trace": storable(trace, LONGEST_ERROR)}
     try:
         message = str(error)
     except Exception:

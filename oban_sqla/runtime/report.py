@@ -6,17 +6,20 @@ import logging
 import time
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from .. import telemetry
 from ..errors import Fenced, closest
 from ..options.payload import storable
 from ..telemetry import job_logger as logger
 from ..telemetry import queue_logger as logger_of_queues
+from ..telemetry.database_error import described, of_database
 from ..workers.outcomes import Outcome
 from ..workers.registry import workers
 from .acks import Ack
 from .once_a_minute import OnceAMinute
 from .row import Row
-from .traceback_text import traceback_text
+from .traceback_text import frames_text, traceback_text
 
 FENCED = "fenced"
 """The state that telemetry and hooks get for a run whose job had been given to another one. Not a state of a job."""
@@ -109,10 +112,14 @@ def _log_failure(row: Row, ack: Ack, error: BaseException, log_exceptions: bool)
     again = "" if ack.delay is None else f", again in {ack.delay:.0f} s"
     values = (row.id, row.worker, row.attempt, row.max_attempts, ack.state, again, type(error).__name__)
     text = "job %d (%s) failed in attempt %d of %d and is %s%s: %s"
-    exc_info = (type(error), error, error.__traceback__) if log_exceptions else None
+    of_server = log_exceptions and of_database(error)
+    exc_info = (type(error), error, error.__traceback__) if log_exceptions and not of_server else None
     record = logger.makeRecord(logger.name, level, __file__, 0, text, values, exc_info, extra=row.log_extra)
-    if log_exceptions:
-        # Formatted here: from the job's own code on, and bounded, because handlers would write every character.
+    # Formatted here: from the job's own code on, and bounded, because handlers would write every character.
+    if of_server:  # its text has what was sent to the database, the arguments of jobs among it
+        said = described(error) if isinstance(error, DBAPIError) else type(error).__name__
+        record.exc_text = storable(frames_text(error, said), LONGEST_TRACEBACK)
+    elif log_exceptions:
         record.exc_text = storable(traceback_text(error), LONGEST_TRACEBACK)
     logger.handle(record)
 

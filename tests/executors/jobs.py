@@ -118,6 +118,11 @@ def break_down() -> None:
     raise ValueError("no way")
 
 
+@job(executor="process", queue="children", max_attempts=1)
+async def refused(session: AsyncSession, secret: str) -> None:
+    await session.execute(text("SELECT no_such_column, CAST(:secret AS text)"), {"secret": secret})
+
+
 @job(executor="process", queue="children")
 def talk(word: str) -> None:
     logging.getLogger("tests.executors").warning("the job says %s", word, extra={"word": word})

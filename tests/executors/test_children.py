@@ -234,6 +234,18 @@ async def test_a_failure_in_a_child_is_logged_with_the_traceback_of_the_child(
     assert 'raise ValueError("no way")' in record.exc_text, "the line of the job, which only the child knows"
 
 
+async def test_what_the_database_refuses_in_a_child_is_logged_without_what_was_sent(
+    oban: Oban, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    [job_id] = await insert(engine, jobs.refused.new("hunter2"))
+    await until(engine, job_id, "discarded")
+    record = await eventually(lambda: next((r for r in caplog.records if r.name == "oban_sqla.job"), None))
+    written = logging.Formatter().format(record)
+    assert "no_such_column" in written
+    assert "tests/executors/jobs.py" in written
+    assert "hunter2" not in written
+
+
 async def test_effects_in_a_child_happen_once_though_children_are_killed(oban: Oban, engine: AsyncEngine) -> None:
     await execute(engine, "CREATE TABLE IF NOT EXISTS child_sums (total bigint NOT NULL)")
     try:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import InvalidOption, Oban, job, telemetry
 from tests.runtime.helpers import execute, insert, until
@@ -33,6 +35,16 @@ def works_in_a_thread() -> None:
 @job(name="logs.fails", queue="q", max_attempts=2)
 async def fails(word: str = "") -> None:
     raise ValueError("the reason")
+
+
+@job(name="logs.refused", queue="q")
+async def refused(session: AsyncSession, secret: str, wrapped: bool) -> None:
+    try:
+        await session.execute(text("SELECT no_such_column, CAST(:secret AS text)"), {"secret": secret})
+    except DBAPIError as error:
+        if wrapped:
+            raise ValueError("wrapped") from error
+        raise
 
 
 @job(name="logs.says_too_much", queue="q")
@@ -74,10 +86,10 @@ async def test_a_failed_attempt_is_logged_with_its_exception(
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], ValueError)
     assert about(record) == (job_id, "logs.fails", "q", 1)
-    text = logging.Formatter().format(record)
-    assert text.endswith("ValueError: the reason")
-    assert 'raise ValueError("the reason")' in text
-    assert "oban_sqla/runtime" not in text, "the traceback begins in the job"
+    written = logging.Formatter().format(record)
+    assert written.endswith("ValueError: the reason")
+    assert 'raise ValueError("the reason")' in written
+    assert "oban_sqla/runtime" not in written, "the traceback begins in the job"
 
 
 async def test_a_discarded_job_is_an_error(engine: AsyncEngine, caplog: pytest.LogCaptureFixture) -> None:
@@ -132,6 +144,21 @@ async def test_arguments_that_do_not_fit_are_logged_without_their_values(
     assert "hunter2" not in "".join(logging.Formatter().format(r) for r in caplog.records if "oban" in r.name)
 
 
+async def test_what_the_database_refuses_is_logged_without_what_was_sent(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Oban(engine, {"q": 2}):
+        for wrapped, said in ((False, "ProgrammingError"), (True, "ValueError")):
+            [job_id] = await insert(engine, refused.new("hunter2", wrapped))
+            await until(engine, job_id, "retryable")
+            record = await logged(caplog, f"job {job_id} (logs.refused) failed in attempt 1 of 20")
+            written = logging.Formatter().format(record)
+            assert said in written.splitlines()[-1]
+            assert "test_logs.py" in written, "where it was raised"
+            assert "hunter2" not in written
+            assert record.exc_info is None, "other handlers would send its text"
+
+
 async def test_the_filter_names_the_job_of_every_record_inside_it(
     engine: AsyncEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -180,13 +207,13 @@ async def test_basic_logging_says_what_a_person_wants_in_the_first_hour(
         [done, failed] = await insert(engine, works.new(), fails.new())
         await until(engine, done, "completed")
         await until(engine, failed, "retryable")
-    text = people.getvalue()
-    assert "INFO    oban_sqla.node: Oban started on here with queues q" in text
-    assert f"INFO    tests.app: in the coroutine [job {done} logs.works, attempt 1]\n" in text
-    assert f"INFO    oban_sqla.job: job {done} (logs.works) completed in " in text
-    assert f"WARNING oban_sqla.job: job {failed} (logs.fails) failed in attempt 1 of 2" in text
-    assert "ValueError: the reason\n" in text
-    assert "INFO    oban_sqla.node: Oban stopped on here" in text
+    written = people.getvalue()
+    assert "INFO    oban_sqla.node: Oban started on here with queues q" in written
+    assert f"INFO    tests.app: in the coroutine [job {done} logs.works, attempt 1]\n" in written
+    assert f"INFO    oban_sqla.job: job {done} (logs.works) completed in " in written
+    assert f"WARNING oban_sqla.job: job {failed} (logs.fails) failed in attempt 1 of 2" in written
+    assert "ValueError: the reason\n" in written
+    assert "INFO    oban_sqla.node: Oban stopped on here" in written
 
 
 def test_basic_logging_twice_writes_each_line_once(people: io.StringIO) -> None:
