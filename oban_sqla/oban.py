@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Never
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
 from .control.crons import Crons
 from .control.engines import Engines
+from .control.enqueue import enqueue_apart
 from .control.jobs import Changes, JobChanges, Target
 from .control.lifecycle import Lifecycle
 from .control.limiter import Limiter
 from .control.queues import Queues
 from .control.results import result
-from .enqueueing.enqueue import enqueue
 from .enqueueing.sessions import SomeAsyncSession
 from .enqueueing.wakeup import Notify
 from .errors import refuse_unknown
@@ -30,12 +30,9 @@ from .options.processes import Processes
 from .options.prune import Prune
 from .options.queue import Queue
 from .options.sessionmakers import SessionMaker, checked_makers, with_default
-from .runtime.acks import parameters
 from .runtime.config import OPTIONS, Config, checked_engine
 from .runtime.control import Asked
-from .runtime.inserts import are_plain
 from .runtime.node import Node
-from .statements.ack import acknowledge
 from .types import UNSET, Unset
 from .workers.cron import Cron
 
@@ -141,11 +138,6 @@ class Oban:
         self._jobs = JobChanges(self._engines, self.config, lambda: self._node)
 
     @property
-    def notify(self) -> Notify:
-        """How a commit in this process wakes queues: ``"auto"``, ``"transaction"`` or ``"off"``."""
-        return self.config.notify
-
-    @property
     def _node(self) -> Node | None:
         return self._life.node
 
@@ -196,12 +188,7 @@ class Oban:
 
         :returns: the number of jobs that are available again.
         """
-        left, self._life.left = self._life.left, []
-        if not left:
-            return 0
-        async with self._engines.here() as engine, engine.begin() as connection:
-            given = await connection.run_sync(lambda c: acknowledge.execute(c, **parameters(acknowledge, left)).all())
-        return len(given)
+        return await self._life.abandon(self._engines)
 
     async def enqueue(self, specs: JobSpec | Iterable[JobSpec], *more: JobSpec) -> list[JobSpec]:
         """Enqueue jobs in a separate transaction: ``await oban.enqueue(spec)``.
@@ -215,13 +202,7 @@ class Oban:
         :returns: the specs in the given order, with ``id``, ``state`` and ``conflict`` filled in.
         :raises InvalidOption: for an object that is not a :class:`JobSpec`.
         """
-        few = [specs, *more] if isinstance(specs, JobSpec) else specs
-        node = self._node
-        if node is not None and node.runs_here and self.notify == "auto" and isinstance(few, list) and are_plain(few):
-            await node.inserts.insert(few)
-            return few
-        async with self._engines.here() as engine, AsyncSession(engine) as session, session.begin():
-            return await enqueue(session, specs, *more)
+        return await enqueue_apart(self._engines, self._node, specs, more)
 
     async def cancel(self, target: Target, session: SomeAsyncSession | None = None) -> int:
         """Cancel jobs: waiting ones at once, running ones within a second on any node.

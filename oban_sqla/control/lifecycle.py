@@ -17,13 +17,15 @@ from ..errors import DatabaseUnavailable, ObanError, SchemaOutdated
 from ..executors.places import Places
 from ..migrations import CURRENT, described
 from ..models.relationship import related_paths
-from ..runtime.acks import Ack
+from ..runtime.acks import Ack, parameters
 from ..runtime.asked import refuse_unmade_sessions
 from ..runtime.config import Config
 from ..runtime.lanes.failure import StatementFailed
 from ..runtime.node import Node
+from ..statements.ack import acknowledge
 from ..telemetry import node_logger as logger
 from ..workers import context
+from .engines import Engines
 from .introduction import introduce
 
 SAID_AFTER = 2.0
@@ -86,6 +88,15 @@ class Lifecycle:
             if _asked_by_job_of(node):
                 return []
         return list(await asyncio.shield(self._stopping))
+
+    async def abandon(self, engines: Engines) -> int:
+        """See :meth:`Oban.abandon`."""
+        left, self.left = self.left, []
+        if not left:
+            return 0
+        async with engines.here() as engine, engine.begin() as connection:
+            given = await connection.run_sync(lambda c: acknowledge.execute(c, **parameters(acknowledge, left)).all())
+        return len(given)
 
     def forget(self) -> None:
         """In a forked child: the node runs in the parent, and there is none here."""

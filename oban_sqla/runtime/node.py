@@ -14,13 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
 from ..models import JobSpec
-from ..statements.ack import not_held, still_ours
 from ..statements.identify import Identity, schema_of
 from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
 from ..telemetry import node_logger as logger
-from ..workers.cron import Cron, by_name
-from ..workers.registry import workers
-from .acks import LOCKED_RETRY, Ack, Acks, parameters
+from .acks import Ack, Acks
 from .announcer import Announcer
 from .attempt import Attempt
 from .config import Config
@@ -32,7 +29,7 @@ from .duties.leader import Leadership
 from .duties.lifeline import Lifeline
 from .duties.lookout import Lookout
 from .duties.pruner import Pruner
-from .duties.scheduler import Scheduler
+from .duties.scheduler import Scheduler, of_workers
 from .duties.stager import Stager
 from .executors.executor import Executors, Remotes
 from .executors.loop import OnLoop
@@ -40,7 +37,6 @@ from .executors.thread import Threads
 from .farewell import told
 from .inserts import Inserts
 from .lanes.failure import StatementFailed
-from .lanes.lane import STATEMENT_TIMEOUT
 from .liveness import Liveness
 from .loop import Loop
 from .notifier import Notifier
@@ -48,6 +44,7 @@ from .producers import Producers
 from .refusals import Refusals
 from .row import Row
 from .sessions import Sessions
+from .settled import is_settled
 from .suspensions import Suspensions
 from .verdict import given_back
 
@@ -152,7 +149,9 @@ class Node:
             available=self._available,
             refusals=refusals,
         )
-        self.scheduler = Scheduler(lane=at.upkeep, leadership=leadership, engine=at.line.engine, own=self._crontab)
+        self.scheduler = Scheduler(
+            lane=at.upkeep, leadership=leadership, engine=at.line.engine, own=lambda: of_workers(config.crontab)
+        )
         keeper = Keeper(lane=at.leading, leadership=leadership, available=self._available, refusals=refusals)
         lookout = Lookout(lane=at.upkeep, leadership=leadership)
         self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler, keeper, lookout]
@@ -300,17 +299,8 @@ class Node:
             self.soon()
 
     async def settled(self, row: Row) -> bool:
-        """Whether the job of `row` no longer belongs to the run that fetched it.
-
-        While its row is locked, its own transaction may be committing: that is waited for.
-        """
-        upkeep, fence = self.connections.upkeep, Ack(row.id, row.attempt, row.attempted_by[1], row.attempted_at)
-        until = time.monotonic() + STATEMENT_TIMEOUT
-        while await upkeep.run(still_ours, **parameters(still_ours, [fence])):
-            if time.monotonic() > until or await upkeep.run(not_held, **parameters(not_held, [fence])):
-                return False
-            await asyncio.sleep(LOCKED_RETRY)
-        return True
+        """Whether the job of `row` no longer belongs to the run that fetched it."""
+        return await is_settled(self.connections.upkeep, row)
 
     def asked(self) -> None:
         """An operator has asked for something. May be called from any thread."""
@@ -364,11 +354,6 @@ class Node:
                 self.control.hear(payload)
             case _:
                 pass
-
-    def _crontab(self) -> dict[str, Cron]:
-        known = (workers.get(name) for name in workers)
-        decorated = (worker.cron_entry for worker in known if worker is not None)
-        return by_name((cron for cron in decorated if cron is not None), self.config.crontab)
 
     def _listens(self) -> bool:
         return self.notify != "off" and self.connections.line.pooled is False

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -35,7 +35,8 @@ from ...options.schedule import schedule
 from ...statements.cron import declare, entries, keep_declared, set_back, take
 from ...telemetry.database_error import described
 from ...types import naive_utc
-from ...workers.cron import Cron, copied, notes
+from ...workers.cron import Cron, by_name, copied, notes
+from ...workers.registry import workers
 from ..lanes.lane import STATEMENT_TIMEOUT, Lane
 from .duty import Duty
 from .leader import Leadership
@@ -249,3 +250,10 @@ def _instant(seconds: float) -> datetime:
     if math.isinf(seconds):
         raise OverflowError(f"{seconds} is not a time")
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def of_workers(crontab: Iterable[Cron]) -> dict[str, Cron]:
+    """The entries of the registered workers and of `crontab`, by name."""
+    known = (workers.get(name) for name in workers)
+    decorated = (worker.cron_entry for worker in known if worker is not None)
+    return by_name((cron for cron in decorated if cron is not None), crontab)
