@@ -72,7 +72,7 @@ async def _work(oban: Oban, signalled: asyncio.Future[str]) -> list[int]:
         starting.cancel()
         await asyncio.wait([starting])
     if starting.cancelled():
-        return []
+        return await oban.stop()
     starting.result()
     if (part := supervised()) is not None:
         part.is_ready()

@@ -81,7 +81,7 @@ class Lifecycle:
             await asyncio.wait([self._starting])
         if self._stopping is None:
             if self.node is None:
-                return []
+                return [ack.id for ack in self.left]  # of a start that has failed
             node, self.node = self.node, None
             self._stopping = asyncio.create_task(self._stop(node), name="oban_sqla stop")
             self._stopping.add_done_callback(self._stopped)
@@ -123,7 +123,10 @@ class Lifecycle:
             await node.start()
         except BaseException:
             await places.stop()
-            await node.stop(0.0) if node.is_started else await node.close()
+            if node.is_started:
+                self.left = await node.stop(0.0)  # its queues may have begun already
+            else:
+                await node.close()
             raise
         self.node, self.places = node, places
         introduce(config)

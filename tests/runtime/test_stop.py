@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import pytest
 from sqlalchemy import select
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Job, Oban, Producer, job
 from oban_sqla.runtime import farewell
+from oban_sqla.runtime.node import Node
 from tests.runtime.helpers import execute, insert, load, until
 from tests.support import eventually
 
@@ -151,3 +153,35 @@ async def test_history_is_a_query(engine: AsyncEngine) -> None:
     async with AsyncSession(engine) as session:
         query = select(Job).where(Job.worker == wait_at, Job.is_finished)
         assert [job.id for job in (await session.execute(query)).scalars()] == [job_id]
+
+
+async def test_a_start_that_is_ended_tells_which_jobs_run_on(
+    any_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, release = threading.Event(), threading.Event()
+
+    @job(name="stop.holds")
+    def holds() -> None:
+        began.set()
+        release.wait(20)
+
+    start = Node.start
+
+    async def never_ready(self: Node) -> None:
+        await start(self)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Node, "start", never_ready)
+    [job_id] = await insert(any_engine, holds.new())
+    oban = Oban(any_engine, queues={"default": 1})
+    starting = asyncio.create_task(oban.start())
+    try:
+        await eventually(began.is_set)
+        starting.cancel()
+        await asyncio.wait([starting])
+        assert await oban.stop() == [job_id]
+        assert await oban.abandon() == 1
+        assert (await load(any_engine, job_id)).state == "available"
+    finally:
+        release.set()
+    assert await oban.stop() == []

@@ -26,19 +26,25 @@ def cut(driver: Any) -> None:
         line.shutdown(socket.SHUT_RDWR)
 
 
-def is_closed(driver: Any) -> bool:
+def is_closed(driver: Any, *, looks: bool) -> bool:
     """Whether the server has closed a connection on which nothing is under way.
 
-    asyncpg hears of it from the event loop. psycopg would only learn of it from the next statement, and then it would
-    not be known whether that was executed.
+    psycopg would only learn of it from the next statement, and then it would not be known whether that was executed.
+    asyncpg hears of it from the event loop, but in two steps: between "I am going" and the end of the line it refuses
+    statements.
+
+    :param looks: whether to look at the socket. False where the server may say something unasked: then only what the
+        driver knows counts.
     """
-    if isinstance(driver, asyncpg.Connection):
-        return driver.is_closed()
-    if driver.closed:
+    if driver.is_closed() if isinstance(driver, asyncpg.Connection) else driver.closed:
+        return True
+    if not looks:
+        return False
+    if (number := descriptor(driver)) < 0:
         return True
     # A server that says something unasked takes its leave, or has new settings, for which a new connection is as good.
     waiting = select.poll()
-    waiting.register(driver.fileno(), select.POLLIN)
+    waiting.register(number, select.POLLIN)
     return bool(waiting.poll(0))
 
 

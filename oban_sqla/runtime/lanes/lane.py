@@ -30,6 +30,8 @@ SERVERS_PATIENCE = 1.0
 """Seconds after which the server, too, gives up a statement that was given up here."""
 CONNECT_TIMEOUT = 5.0
 
+RESTED = 0.05
+"""Seconds without an answer after which the line is looked at before a statement is sent."""
 MOST_FORKED = 3
 """How often it connects where a child is forked each time."""
 
@@ -217,9 +219,8 @@ class Lane:
         if self.is_given_up:
             raise connecting_failed(self.name, TimeoutError("the node stops, and the server has been silent"))
         connection = self._connection
-        # On psycopg's listening connection there are notifications to be read; its loop notices the end by itself.
-        if self._asyncpg is not None or self.prepare is None:
-            connection = None if self._driver is not None and is_closed(self._driver) else connection
+        if self._driver is not None and self._is_closed(self._driver):
+            connection = None
         if connection is not None and self._settled is self._line.pooled:
             return connection
         if self._refusal is not None and self._refusal[0] > asked:
@@ -248,6 +249,14 @@ class Lane:
             refusal = connecting_failed(self.name, error)
             self._refusal = (self._attempts, refusal)
             raise refusal from error
+
+    def _is_closed(self, driver: Any) -> bool:
+        """Whether the line has ended, as far as can be known without asking the server."""
+        if self.prepare is not None:  # it listens: there may be notifications to be read
+            return self._asyncpg is not None and is_closed(driver, looks=False)
+        # A look is a system call, which a busy lane can spare where the driver hears of the end by itself.
+        busy = self._asyncpg is not None and time.monotonic() - self.answered_at < RESTED
+        return is_closed(driver, looks=not busy)
 
     async def _settle(self, connection: AsyncConnection) -> None:
         """Take the connection from its pool when it is new, and set its session up for what is known of the line."""
