@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -270,7 +271,9 @@ def test_the_documented_commands_are_understood(run: Run, sync_engine: Engine) -
     commands = re.findall(r"^oban-sqla (jobs .*?)(?: +#.*)?$", page, re.MULTILINE)
     assert len(commands) >= 8
     for command in commands:
-        result = run(*command.split(), *(["--timeout", "0"] if " watch " in command else []), answer="y\n")
+        if "--module" in command:
+            continue  # of the application's own module
+        result = run(*shlex.split(command), *(["--timeout", "0"] if " watch " in command else []), answer="y\n")
         assert result.exit_code in (0, 1), result.output
         assert "Traceback" not in result.output
 

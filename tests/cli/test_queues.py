@@ -241,11 +241,11 @@ async def test_what_can_t_be_asked_is_a_usage_error(call: Call, engine: AsyncEng
 
 
 async def test_the_documented_commands_are_understood(call: Call, engine: AsyncEngine) -> None:
-    async with Oban(engine, {"media": 1}, node="worker.1"):
-        await eventually(lambda: _producers(engine, 1))
+    async with Oban(engine, {"media": 1, "calls": 1}, node="worker.1"):
+        await eventually(lambda: _producers(engine, 2))
         page = (ROOT / "docs/command-line.md").read_text()
         commands = re.findall(r"^oban-sqla queues\b(.*)$", page, re.MULTILINE)
-        assert len(commands) == 8
+        assert len(commands) == 9
         for command in commands:
             result = await call(*shlex.split(command, comments=True))
             assert result.exit_code == 0, result.output

@@ -226,28 +226,33 @@ async def test_an_index_that_another_session_builds_is_not_taken_for_a_leftover(
 ) -> None:
     engine = create_async_engine(empty_database)
     await migrations.migrate(engine)
-    holder, builder = [await asyncpg.connect(plain(empty_database)) for _ in range(2)]
-    await builder.execute("DROP INDEX oban_jobs_ring_index")
-    held = holder.transaction()
-    await held.start()
-    await holder.execute("INSERT INTO oban_jobs (worker) VALUES ('w')")  # a build waits for it
-    [made] = [line for line in migrations.up_statements(part="indexes") if " oban_jobs_ring_index " in line]
-    building = asyncio.create_task(builder.execute(made))
+    try:
+        async with (
+            connected(empty_database) as holder,
+            connected(empty_database) as builder,
+            connected(empty_database) as observer,
+        ):
+            await builder.execute("DROP INDEX oban_jobs_ring_index")
+            held = holder.transaction()
+            await held.start()
+            await holder.execute("INSERT INTO oban_jobs (worker) VALUES ('w')")  # a build waits for it
+            [made] = [line for line in migrations.up_statements(part="indexes") if " oban_jobs_ring_index " in line]
+            building = asyncio.create_task(builder.execute(made))
 
-    async def is_waiting() -> bool:
-        return bool(await holder.fetchval("SELECT count(*) FROM pg_stat_progress_create_index"))
+            async def is_waiting() -> bool:
+                # Not in the holder's transaction, which would see the same all the time.
+                return bool(await observer.fetchval("SELECT count(*) FROM pg_stat_progress_create_index"))
 
-    await eventually(is_waiting)
-    migrating = asyncio.create_task(migrations.migrate(engine))
-    await asyncio.sleep(0.5)
-    assert not building.done()
-    await held.rollback()
-    await building
-    await migrating
-    assert described(empty_database) == described(database_url)
-    for connection in (holder, builder):
-        await connection.close()
-    await engine.dispose()
+            await eventually(is_waiting)
+            migrating = asyncio.create_task(migrations.migrate(engine))
+            await asyncio.sleep(0.5)
+            assert not building.done()
+            await held.rollback()
+            await building
+            await migrating
+            assert described(empty_database) == described(database_url)
+    finally:
+        await engine.dispose()
 
 
 async def test_a_runtime_refuses_the_version_before(old: AsyncEngine) -> None:
