@@ -10,6 +10,7 @@ what a command shows (see `insight`) or changes (see `control`): a dashboard nee
 import click
 
 from .bench import bench
+from .check import check
 from .cron import cron
 from .demo import demo
 from .doctor import doctor
@@ -53,6 +54,7 @@ main.add_command(migrate)
 main.add_command(sql)
 main.add_command(grants)
 main.add_command(workers)
+main.add_command(check)
 main.add_command(jobs)
 main.add_command(queues)
 main.add_command(limits)

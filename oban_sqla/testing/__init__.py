@@ -21,5 +21,6 @@ from .drain import drain
 from .enqueued import all_enqueued, assert_enqueued, refute_enqueued
 from .mode import mode
 from .perform import perform
+from .queued import check_queued
 
-__all__ = ["all_enqueued", "assert_enqueued", "drain", "mode", "perform", "refute_enqueued"]
+__all__ = ["all_enqueued", "assert_enqueued", "check_queued", "drain", "mode", "perform", "refute_enqueued"]

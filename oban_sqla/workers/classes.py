@@ -109,6 +109,7 @@ def worker(decorated: type[Any] | None = None, /, **options: Unpack[WorkerOption
         coroutine or generator function whose decorator runs it to its end needs ``"thread"``.
     :param hooks: objects with ``before(job)`` or ``after(job, state, error)``, called around every run; see
         :class:`Hook`. Default: none.
+    :param upcast: for functions only: ``process`` reads ``job.args`` itself.
     :param retry_for: exceptions after which a job is tried again; any other one that it raises discards it. One class
         or several. Default: all.
     :param discard_for: exceptions that discard a job at once, also where `retry_for` has them. Default: none.

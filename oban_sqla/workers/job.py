@@ -110,6 +110,8 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
         coroutine or generator function whose decorator runs it to its end needs ``"thread"``.
     :param hooks: objects with ``before(job)`` or ``after(job, state, error)``, called around every run; see
         :class:`Hook`. Default: none.
+    :param upcast: a function that gets every stored dict of args before it is validated, those of new jobs as well,
+        and returns the dict that fits the function now. Default: none.
     :param retry_for: exceptions after which a job is tried again; any other one that it raises discards it. One class
         or several. Default: all.
     :param discard_for: exceptions that discard a job at once, also where `retry_for` has them. Default: none.

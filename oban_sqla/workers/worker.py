@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +11,7 @@ from typing import Any, Literal, cast
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from ..errors import InvalidOption, unknown_option
+from ..errors import InvalidArgs, InvalidOption, unknown_option
 from ..models import Job
 from ..models.checks import check_name, check_names
 from ..models.kind import FIELDS, IN_META, NAMES, OPTIONS, Kind, kind_of, with_options
@@ -40,6 +41,7 @@ class WorkerOptions(CommonOptions, total=False):
     recorded: bool
     executor: Executor
     hooks: Sequence[object]
+    upcast: Callable[[dict[str, Any]], dict[str, Any]]
     retry_for: type[BaseException] | Sequence[type[BaseException]]
     discard_for: type[BaseException] | Sequence[type[BaseException]]
 
@@ -65,6 +67,8 @@ class Worker:
     backoff: BackoffOption
     recorded: bool
     hooks: tuple[object, ...]
+    upcast: Callable[[dict[str, Any]], dict[str, Any]] | None
+    """Makes of stored args those that the function takes now."""
     verdicts: Verdicts
     """Which exceptions discard its jobs."""
     coroutine: bool
@@ -107,6 +111,22 @@ class Worker:
         """Check as much of `args` as possible while they contain placeholders of `later`."""
         if self.arguments is not None:
             self.arguments.check_known(args)
+
+    def load(self, args: str) -> dict[str, Any]:
+        """Stored `args`, as JSON text, as keyword arguments for the function.
+
+        :raises InvalidArgs: for args that don't fit its parameters, or that `upcast` makes something else of.
+        """
+        assert self.arguments is not None  # it is a function's
+        if self.upcast is None:
+            return self.arguments.load_json(args)
+        made: object = self.upcast(json.loads(args))
+        if not isinstance(made, dict):
+            raise InvalidArgs(f"{self.name}: upcast has to return a dict of args, got {made!r}")
+        try:
+            return self.arguments.load_json(json.dumps(made))
+        except TypeError as error:
+            raise InvalidArgs(f"{self.name}: upcast has to return what JSON can represent: {error}") from None
 
     def is_final(self, error: BaseException) -> bool:
         """Whether this error of a run discards the job at once."""
@@ -167,6 +187,7 @@ def register(target: Any, arguments: Arguments | None, options: WorkerOptions, r
         backoff=_checked_backoff(options.get("backoff"), f"{what}: backoff"),
         recorded=recorded,
         hooks=checked_hooks(options.get("hooks"), what),
+        upcast=_checked_upcast(options.get("upcast"), arguments, f"{what}: upcast"),
         verdicts=Verdicts(
             retry_for=checked_errors(given["retry_for"], f"{what}: retry_for") if "retry_for" in given else None,
             discard_for=checked_errors(given["discard_for"], f"{what}: discard_for") if "discard_for" in given else (),
@@ -216,6 +237,17 @@ def _checked_backoff(backoff: BackoffOption, what: str) -> BackoffOption:
     elif not (backoff is None or isinstance(backoff, Backoff)):
         seconds(backoff, what)
     return backoff
+
+
+def _checked_upcast(upcast: object, arguments: Arguments | None, what: str) -> Any:
+    if upcast is None:
+        return None
+    if arguments is None:
+        raise InvalidOption(f"{what}: it is for functions; process(self, job) reads job.args itself")
+    if not callable(upcast):
+        raise InvalidOption(f"{what}: expected a function that takes and returns a dict of args, got {upcast!r}")
+    check_plain(upcast, what)
+    return upcast
 
 
 def _delay(value: object, attempt: int, what: str) -> float:

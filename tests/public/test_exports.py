@@ -38,7 +38,7 @@ FACE = {
     "oban_sqla.telemetry": """
         EVENTS Handler JobFilter attach attach_default_logger basic_logging detach detach_default_logger
     """,
-    "oban_sqla.testing": "all_enqueued assert_enqueued drain mode perform refute_enqueued",
+    "oban_sqla.testing": "all_enqueued assert_enqueued check_queued drain mode perform refute_enqueued",
 }
 
 

@@ -53,7 +53,7 @@ class Call:
         worker, row = self.worker, self.row
         if worker.arguments is None:
             return worker.target().process(row.job)
-        arguments = worker.arguments.load_json(row.args)
+        arguments = worker.load(row.args)
         for name, kind in worker.arguments.injected.items():
             arguments[name] = row.job if kind is Job else self.injected[name]
         return worker.target(**arguments)

@@ -1,0 +1,63 @@
+"""``oban-sqla check``: whether the code can run the jobs that wait."""
+
+from __future__ import annotations
+
+import click
+
+from ..insight.queued import Misfit, Queued
+from ..insight.queued import check as check_queued
+from ..workers.registry import workers
+from .database import database_option, on_database, schema_option
+from .output import json_option, print_json
+from .target import TargetError, load
+from .text import echo_paragraph
+
+
+@click.command(short_help="Find waiting jobs that the code can't run.")
+@click.argument("targets", metavar="MODULE...", nargs=-1, required=True)
+@database_option
+@schema_option
+@json_option
+def check(targets: tuple[str, ...], url: str | None, schema: str | None, as_json: bool) -> None:
+    """Import MODULE, and find waiting jobs that its workers can't run.
+
+    \b
+      oban-sqla check app.jobs             # before a deployment, with the new code
+      oban-sqla check app.jobs app.mail --json
+
+    It names workers that are unknown, because they were renamed or removed, and arguments that no
+    longer fit the parameters, each with how many jobs that are and the first ids. It reads every
+    waiting job once, and changes nothing.
+
+    The exit code is 0, or 1 when there are such jobs.
+    """
+    for target in targets:
+        load(target)
+    if not list(workers):
+        raise TargetError(f"{', '.join(targets)} registers no workers; name the module with your @job functions")
+    found = on_database(url, schema, check_queued)
+    if as_json:
+        misfits = [misfit.as_dict() for misfit in found.misfits]
+        print_json({"ok": not misfits, "jobs": found.jobs, "misfits": misfits})
+    else:
+        _print(found)
+    if found.misfits:
+        raise click.exceptions.Exit(1)
+
+
+def _print(found: Queued) -> None:
+    for misfit in found.misfits:
+        echo_paragraph(f"{misfit.worker}: {_jobs(misfit.jobs)} ({_ids(misfit)}): {misfit.reason}", "  ")
+    bad = sum(misfit.jobs for misfit in found.misfits)
+    click.echo(
+        f"{_jobs(bad)} of {found.jobs:,} waiting can't run" if bad else f"all {found.jobs:,} waiting jobs can run"
+    )
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count:,} jobs"
+
+
+def _ids(misfit: Misfit) -> str:
+    more = ", …" if misfit.jobs > len(misfit.ids) else ""
+    return f"ids {', '.join(map(str, misfit.ids))}{more}" if misfit.jobs > 1 else f"id {misfit.ids[0]}"

@@ -1,0 +1,91 @@
+"""Whether the code can still run what waits: renamed workers, and parameters that have changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ..errors import InvalidArgs, InvalidOption, closest
+from ..statements.waiting import waiting_args
+from ..workers.registry import workers
+
+CHUNK = 2_000
+"""Rows that are fetched at once."""
+MOST_IDS = 10
+"""Ids that are named for each kind of misfit."""
+
+
+@dataclass(slots=True)
+class Misfit:
+    """Waiting jobs of one worker that the code can't run, for one reason.
+
+    :ivar worker: the name that their rows have.
+    :ivar reason: why they can't run, and what helps.
+    :ivar jobs: how many there are.
+    :ivar ids: the ids of the first ten.
+    """
+
+    worker: str
+    reason: str
+    jobs: int = 0
+    ids: list[int] = field(default_factory=list[int])
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as a dict that ``json.dumps`` accepts."""
+        return {"worker": self.worker, "reason": self.reason, "jobs": self.jobs, "ids": self.ids}
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What waits, compared with the workers that are registered in this process.
+
+    :ivar jobs: how many jobs were read.
+    :ivar misfits: those that can't run, the most frequent first.
+    """
+
+    jobs: int
+    misfits: tuple[Misfit, ...]
+
+
+def compare(connection: Connection) -> Queued:
+    """Read the args of every job that waits, and validate them. It reads the whole table once."""
+    found: dict[tuple[str, str], Misfit] = {}
+    count = 0
+    with connection.execution_options(yield_per=CHUNK).execute(waiting_args.core) as rows:
+        for row in rows:
+            count += 1
+            if (reason := _misfit(row.worker, row.args)) is None:
+                continue
+            misfit = found.setdefault((row.worker, reason), Misfit(row.worker, reason))
+            misfit.jobs += 1
+            misfit.ids = sorted([*misfit.ids, row.id])[:MOST_IDS]
+    return Queued(count, tuple(sorted(found.values(), key=lambda one: (-one.jobs, one.worker, one.reason))))
+
+
+async def check(engine: AsyncEngine) -> Queued:
+    """Compare what waits in the database of `engine` with the workers of this process."""
+    async with engine.connect() as connection:
+        return await connection.run_sync(compare)
+
+
+def _misfit(name: str, args: str) -> str | None:
+    """Why a job can't run; None when it can."""
+    worker = workers.get(name)
+    if worker is None:
+        near = closest(name, workers)
+        advice = f"; did you mean {near!r}? give that one aliases=[{name!r}]" if near else ""
+        return f"no worker of this name is registered{advice}"
+    if worker.arguments is None:
+        return None  # a class reads the args itself
+    try:
+        worker.load(args)
+    except InvalidArgs as error:
+        return str(error)
+    except InvalidOption as error:
+        return str(error)
+    except Exception as error:  # by upcast, which is the user's
+        return f"{worker.name}: upcast raises {type(error).__name__}: {error}"
+    return None

@@ -1,0 +1,40 @@
+"""Whether the code can run the jobs that a test has enqueued or inserted."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any, overload
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
+from ..insight.queued import compare
+from .sessions import connection_of
+
+
+@overload
+def check_queued(session: SomeAsyncSession, /) -> Awaitable[None]: ...
+@overload
+def check_queued(session: SomeSession, /) -> None: ...
+def check_queued(session: AnySession, /) -> Any:
+    """Assert that the registered workers can run every job that waits: ``await check_queued(session)``.
+
+    Insert rows as an older version of the program wrote them, and this fails when a worker was renamed without
+    ``aliases=``, or a parameter was changed without ``upcast=``. ``oban-sqla check`` does the same for a database.
+
+    :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session of either.
+    :raises AssertionError: with each worker, how many of its jobs can't run, and why.
+    """
+    found = current_session(session, "check_queued")
+    if isinstance(found, AsyncSession):
+        return named("check_queued", found.run_sync(_check))
+    return _check(found)
+
+
+def _check(session: Session) -> None:
+    session.flush()
+    misfits = compare(connection_of(session)).misfits
+    if misfits:
+        lines = (f"{one.worker}: {one.jobs} (ids {one.ids}): {one.reason}" for one in misfits)
+        raise AssertionError("waiting jobs that no worker can run:\n" + "\n".join(lines))
