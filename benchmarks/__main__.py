@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import logging
 import platform
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import rows
+from benchmarks import children, rows
 from benchmarks.setting import Setting, median, setting
 
 
@@ -59,6 +60,7 @@ TABLE = (
     Row('16 inserting tasks, against notify="off"', rows.insert_concurrent, "ratio", 0.9),
     Row("latency, same process", rows.latency, "ratio", 1.1, at_least=False),
     Row("latency, other runtime", lambda s: rows.latency(s, other_process=True), "ratio", 1.3, at_least=False),
+    Row("200 jobs of 20 ms in two children, wall clock", children.children, "ratio", 1.15, at_least=False, pairs=3),
     Row("a scheduled job starts late by, ms", rows.lateness, "median", 50, at_least=False, pairs=1),
 )
 
@@ -94,4 +96,5 @@ if __name__ == "__main__":
     parser.add_argument("--only", default="", help="rows whose name has this word")
     parser.add_argument("--json", type=Path, dest="file", help="write the figures there too")
     options = parser.parse_args()
+    logging.getLogger("oban_sqla").setLevel(logging.ERROR)  # queues without workers, on purpose
     asyncio.run(main(options.pairs, options.only, options.file))
