@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -80,6 +81,17 @@ def database_url(server_url: URL) -> Iterator[str]:
         yield asyncio.run(create()).render_as_string(hide_password=False)
     finally:
         asyncio.run(drop_database(server_url, name))
+
+
+@pytest.fixture(autouse=True)
+def same_logging() -> Iterator[None]:
+    """Takes back what the test, or a command that it has called, has configured: with the level of INFO, pytest keeps
+    a record of each job that a later test runs."""
+    names = ("", *(name for name in logging.root.manager.loggerDict if name.startswith("oban_sqla")))
+    before = {name: logging.getLogger(name).level for name in names}
+    yield
+    for name in [*before, *(name for name in logging.root.manager.loggerDict if name.startswith("oban_sqla"))]:
+        logging.getLogger(name).setLevel(before.get(name, logging.NOTSET))
 
 
 @pytest.fixture(autouse=True)
