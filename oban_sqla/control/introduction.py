@@ -46,8 +46,8 @@ def _introduce_queues(queues: Mapping[str, Queue], by_queue: Mapping[str, list[s
 
 def _workers_by_queue() -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for worker in {name.name: name for each in workers if (name := workers.get(each)) is not None}.values():
-        found.setdefault(str(worker.spec_defaults.get("queue", "default")), []).append(worker.name)
+    for worker in workers.distinct():
+        found.setdefault(worker.queue, []).append(worker.name)
     return found
 
 

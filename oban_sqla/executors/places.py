@@ -63,7 +63,7 @@ class Places:
         """
         self._identity = identity
         for name, executor in self._config.executors.items():
-            modules = {module_of(worker) for each in workers if (worker := workers[each]).executor == name}
+            modules = {module_of(worker) for worker in workers.distinct() if worker.executor == name}
             await executor.start(sorted(modules))
             self._started.append(name)
         if process_workers(self._config.queues):

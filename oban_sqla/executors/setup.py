@@ -29,8 +29,7 @@ def process_workers(queues: Container[str]) -> list[Worker]:
 
     :param queues: those that the node works. A worker of another queue is imported when a job of it comes.
     """
-    found = {worker.name: worker for each in workers if (worker := workers[each]).executor == PROCESS}
-    return [worker for worker in found.values() if worker.spec_defaults.get("queue", "default") in queues]
+    return [worker for worker in workers.distinct() if worker.executor == PROCESS and worker.queue in queues]
 
 
 def setup(of: Iterable[Worker], sessions: Sequence[str], identity: Identity, schema: str | None) -> dict[str, Any]:

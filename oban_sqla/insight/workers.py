@@ -51,8 +51,7 @@ class WorkerInfo:
 
 def describe_all() -> list[WorkerInfo]:
     """Every worker that this process has registered, by name."""
-    found = {worker.name: worker for name in workers if (worker := workers.get(name)) is not None}
-    return [_describe(found[name]) for name in sorted(found)]
+    return [_describe(worker) for worker in workers.distinct()]
 
 
 def _describe(worker: Worker) -> WorkerInfo:

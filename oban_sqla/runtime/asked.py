@@ -31,11 +31,10 @@ def refuse_unmade_sessions(queues: Container[str], makers: Sequence[SessionMaker
 
 def asking_for_sessions(queues: Container[str]) -> list[Worker]:
     """The registered workers of `queues` that run in this process and ask for a session."""
-    found = {worker.name: worker for name in workers if (worker := workers[name]).executor in ("async", "thread")}
     return [
         worker
-        for worker in found.values()
-        if worker.spec_defaults.get("queue", "default") in queues and _session_kind(worker) is not None
+        for worker in workers.distinct()
+        if worker.executor in ("async", "thread") and worker.queue in queues and _session_kind(worker) is not None
     ]
 
 

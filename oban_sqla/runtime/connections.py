@@ -116,8 +116,8 @@ class Connections:
     async def _prepare(self) -> None:
         """Do what takes milliseconds the first time in a process, while the connections are made."""
         await self.line.compile(UNTIL_FETCH)
-        for name in workers:
-            if (arguments := workers[name].arguments) is not None:
+        for worker in workers.distinct():
+            if (arguments := worker.arguments) is not None:
                 with contextlib.suppress(InvalidOption):  # the run of a job says it
                     arguments.prepare()
                 return

@@ -87,6 +87,11 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._by_name))
 
+    def distinct(self) -> list[Worker]:
+        """Each worker once, by name; its aliases do not count."""
+        with self._lock:
+            return [worker for name, worker in sorted(self._by_name.items()) if name == worker.name]
+
     def remove(self, names: Iterable[str]) -> None:
         """Forget workers; for tests."""
         with self._lock:

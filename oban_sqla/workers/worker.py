@@ -99,6 +99,11 @@ class Worker:
         return {name: value for name, value, usual in own if value != usual}
 
     @property
+    def queue(self) -> str:
+        """The queue of its specs, unless they say otherwise."""
+        return str(self.spec_defaults.get("queue", "default"))
+
+    @property
     def cron_entry(self) -> Cron | None:
         """The entry that it has in the crontab by itself."""
         return None if self.cron is None else Cron.of_worker(self.cron, self)

@@ -69,6 +69,13 @@ def test_aliases_run_jobs_of_old_names() -> None:
     define(aliases=["app.mail.deliver", "app.post.send"])
 
 
+def test_worker_with_aliases_is_listed_once_as_it_was_last_defined() -> None:
+    define(aliases=["old_send", "zz"])
+    define(queue="mail", aliases=["old_send"])
+    mine = [one for one in workers.distinct() if one.origin == "app.mail.send"]
+    assert [(one.name, one.queue) for one in mine] == [("app.mail.send", "mail")]
+
+
 def test_unknown_name_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(
         UnknownWorker, match=r"no worker named 'app\.gone' .*import the module that defines it"

@@ -254,6 +254,5 @@ def _instant(seconds: float) -> datetime:
 
 def of_workers(crontab: Iterable[Cron]) -> dict[str, Cron]:
     """The entries of the registered workers and of `crontab`, by name."""
-    known = (workers.get(name) for name in workers)
-    decorated = (worker.cron_entry for worker in known if worker is not None)
+    decorated = (worker.cron_entry for worker in workers.distinct())
     return by_name((cron for cron in decorated if cron is not None), crontab)
