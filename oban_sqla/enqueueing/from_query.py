@@ -37,7 +37,7 @@ from ..workers.worker import Worker
 from ._sqlalchemy import carry_options, has_options
 from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from .unit_of_work import tell, watcher
-from .wakeup import announce
+from .wakeup import SOON, announce
 from .writer import FOR_WRITING, jobs_connection
 
 Target = JobFunction[..., ..., Any, Any] | WithOptions[..., Any] | WorkerClass[Any]
@@ -127,7 +127,13 @@ class _Plan:
         connection = jobs_connection(session)
         watched = watcher.get() is not None
         statement = insert_from(
-            self.rows, kind=self.kind, unique=self.unique, args=self.args, options=self.options, with_ids=watched
+            self.rows,
+            kind=self.kind,
+            unique=self.unique,
+            args=self.args,
+            options=self.options,
+            soon=SOON,
+            with_ids=watched,
         )
         with telemetry.span("oban.engine.insert_query", worker=self.worker.name) as more:
             rows = session.execute(carry_options(self.query, statement), bind_arguments=FOR_WRITING).all()

@@ -48,7 +48,7 @@ class JobPath:
     @property
     def sql(self) -> str:
         """The value as text, in SQL: what the index, its predicate and each query have to spell alike."""
-        *way, last = map(_quoted, self.keys)
+        *way, last = map(quoted, self.keys)
         return "".join((self.column, *(f" -> {key}" for key in way), f" ->> {last}"))
 
     @property
@@ -65,12 +65,13 @@ class JobPath:
 
         :param column: of a job, with the JSON.
         """
-        *way, last = map(_quoted, self.keys)
+        *way, last = map(quoted, self.keys)
         # Not column["order"]: newer versions of SQLAlchemy write that as a subscript, which no index on ->> serves.
         for key in way:
             column = column.op("->", return_type=JSONB())(literal_column(key))
         return column.op("->>", return_type=Text())(literal_column(last))
 
 
-def _quoted(key: str) -> str:
-    return "'" + key.replace("'", "''") + "'"
+def quoted(text: str) -> str:
+    """`text` as a literal of SQL, for names that an index, or a function's arguments, have to spell out."""
+    return "'" + text.replace("'", "''") + "'"

@@ -29,6 +29,7 @@ from ..models.job import jobs
 from ..models.limits import rates
 from ..models.queue import EVERY_NODE, queue_settings
 from ..types import UTCDateTime
+from .rates import WHOLE_QUEUE, clock
 from .statement import array, parameter, state, statement, whole_numbers
 
 _SETTINGS = ("started", "paused", "local_limit", "limits")
@@ -59,10 +60,9 @@ def orders() -> Executable:
         jobs.c.cancel_at.is_not(None),
         jobs.c.state == state("executing"),
     )
-    now = cast(func.extract("epoch", func.clock_timestamp()), Double)
-    left = rates.c.until - now
+    left = rates.c.until - clock()
     suspended = select(rates.c.queue, *nothing, cast(null(), BigInteger), left).where(
-        rates.c.key == literal_column("''"), rates.c.until > now
+        rates.c.key == WHOLE_QUEUE, rates.c.until > clock()
     )
     return settings.union_all(suspended, marked)
 

@@ -27,6 +27,7 @@ from ..models.job import jobs
 from ..models.kind import Kind
 from ..models.limits import partitions
 from ..options.duration import seconds
+from ..options.job_path import quoted
 from ..options.unique import Unique
 from ..types import UTCDateTime
 from .insert import INSERTED, partition_key_of, values_of
@@ -35,12 +36,17 @@ from .statement import seconds_from, state
 
 MOST_PAIRS = 50
 """Keys and values that one ``jsonb_build_object`` takes: a function has at most 100 arguments."""
-SOON = 5.0
-"""Seconds: jobs that are due within this time are announced."""
 
 
 def insert_from(
-    rows: Subquery, *, kind: Kind, unique: Unique | None, args: Sequence[str], options: Sequence[str], with_ids: bool
+    rows: Subquery,
+    *,
+    kind: Kind,
+    unique: Unique | None,
+    args: Sequence[str],
+    options: Sequence[str],
+    soon: float,
+    with_ids: bool,
 ) -> Select[Any]:
     """The statement that inserts `rows` as jobs. Its answer has one row per queue: the queue, how many jobs, whether
     some are available, whether some are due soon, and the ids where they are wanted.
@@ -51,6 +57,7 @@ def insert_from(
         statements can't deadlock.
     :param args: the labels that become args.
     :param options: the labels that become options.
+    :param soon: seconds within which a job is due soon.
     :param with_ids: whether the ids are wanted.
     """
     fields = _fields(kind, {name: rows.c[name] for name in options})
@@ -71,13 +78,13 @@ def insert_from(
         )
     written = made.returning(jobs.c.id, jobs.c.queue, jobs.c.state, jobs.c.scheduled_at).cte("made")
     available = written.c.state == state("available")
-    soon = ~available & (written.c.scheduled_at <= utc_now() + seconds_from(literal(SOON)))
+    is_soon = ~available & (written.c.scheduled_at <= utc_now() + seconds_from(literal(soon)))
     wanted: ColumnElement[Any] = func.array_agg(written.c.id) if with_ids else literal_column("NULL")
     counted: Any = select(
         written.c.queue,
         func.count().label("jobs"),
         func.bool_or(available).label("available"),
-        func.bool_or(soon).label("soon"),
+        func.bool_or(is_soon).label("soon"),
         wanted.label("ids"),
     ).group_by(written.c.queue)
     found: Select[Any] = counted
@@ -106,14 +113,10 @@ def _object(pairs: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[An
     for at in range(0, len(pairs), MOST_PAIRS):
         parts: list[ColumnElement[Any]] = []
         for name, value in pairs[at : at + MOST_PAIRS]:
-            parts += literal_column(_quoted(name)), value
+            parts += literal_column(quoted(name)), value
         some: ColumnElement[Any] = func.jsonb_build_object(*parts)
         whole = some if whole is None else whole.op("||")(some)
     return type_coerce(literal_column("'{}'::jsonb") if whole is None else whole, JSONB())
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _key(unique: Unique, args: ColumnElement[Any], fields: Any, due: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -126,7 +129,7 @@ def _key(unique: Unique, args: ColumnElement[Any], fields: Any, due: ColumnEleme
             pairs.append((field, getattr(fields, field)))
             continue
         if unique.keys and field == keyed:
-            chosen = [(key, value.op("->")(literal_column(_quoted(key)))) for key in unique.keys]
+            chosen = [(key, value.op("->")(literal_column(quoted(key)))) for key in unique.keys]
             value = _object(chosen)
         pairs.append((field, value))
     if unique.period is not None:

@@ -3,8 +3,6 @@
 A blank key stands for the queue; ``values`` is JSON text: the values of a partition's fields, in their order.
 """
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -24,13 +22,8 @@ from sqlalchemy.dialects.postgresql import JSONB
 from ..models.job import jobs
 from ..models.limits import partitions
 from .functions import Allowance, Consumed, Forgotten, Suspended
+from .rates import WHOLE_QUEUE, clock, given_rate
 from .statement import parameter, statement
-
-_BLANK: ColumnElement[str] = literal_column("''", Text)
-
-
-def _now() -> ColumnElement[float]:
-    return cast(func.extract("epoch", func.clock_timestamp()), Double)
 
 
 def _queue() -> ColumnElement[str]:
@@ -42,27 +35,22 @@ def _key() -> ColumnElement[str]:
     values = cast(cast(cast(parameter("values"), Text), JSONB), Text)
     text = case((func.octet_length(values) <= 200, values), else_=func.md5(values))
     key = select(cast(partitions.c.epoch, Text) + "|" + text).where(partitions.c.queue == parameter("queue"))
-    return case((values.is_(None), _BLANK), else_=key.scalar_subquery())
-
-
-def _rate() -> list[ColumnElement[Any]]:
-    given = (("allowed", Integer), ("period", Double), ("bucket", Boolean))
-    return [cast(parameter(name, of), of) for name, of in given]
+    return case((values.is_(None), WHOLE_QUEUE), else_=key.scalar_subquery())
 
 
 @statement
 def available() -> Executable:
     """How many starts the rate of `queue`, or of the key of `values`, allows now, and in how many seconds it allows
     more."""
-    found = Allowance(_queue(), _key(), *_rate(), _now()).alias("found")
+    found = Allowance(_queue(), _key(), *given_rate(), clock()).alias("found")
     room, opens = literal_column("found.room", Integer), literal_column("found.opens", Double)
-    return select(room, func.greatest(opens - _now(), 0)).select_from(found)
+    return select(room, func.greatest(opens - clock(), 0)).select_from(found)
 
 
 @statement
 def consume() -> Executable:
     """Count `number` starts, if the rate allows them now. Returns whether it does."""
-    return select(Consumed(_queue(), _key(), cast(parameter("number", BigInteger), BigInteger), *_rate()))
+    return select(Consumed(_queue(), _key(), cast(parameter("number", BigInteger), BigInteger), *given_rate()))
 
 
 @statement
@@ -71,7 +59,7 @@ def suspend() -> Executable:
 
     Returns for how many seconds. What is suspended longer stays so.
     """
-    at = func.coalesce(cast(parameter("at", Double), Double), _now() + cast(parameter("seconds", Double), Double))
+    at = func.coalesce(cast(parameter("at", Double), Double), clock() + cast(parameter("seconds", Double), Double))
     return select(Suspended(_queue(), _key(), at))
 
 
@@ -80,9 +68,9 @@ def suspend_own() -> Executable:
     """The same for the key of the job `id`, or with `whole` for its queue. Returns the key, too."""
     own = select(jobs.c.partition_key).where(jobs.c.id == parameter("id", BigInteger)).scalar_subquery()
     marked = func.nullif(own, literal_column("'?'"))
-    key = case((cast(parameter("whole", Boolean), Boolean), _BLANK), else_=func.coalesce(marked, _BLANK))
+    key = case((cast(parameter("whole", Boolean), Boolean), WHOLE_QUEUE), else_=func.coalesce(marked, WHOLE_QUEUE))
     chosen = select(key.label("key")).subquery("chosen")
-    at = _now() + cast(parameter("seconds", Double), Double)
+    at = clock() + cast(parameter("seconds", Double), Double)
     return select(chosen.c.key, Suspended(_queue(), chosen.c.key, at))
 
 

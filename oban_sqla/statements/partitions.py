@@ -5,7 +5,6 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
-    Double,
     Executable,
     Integer,
     Select,
@@ -26,6 +25,7 @@ from ..models.job import jobs
 from ..models.limits import partitions, rates
 from .functions import PartitionKey
 from .lead import holds_lease
+from .rates import clock
 from .statement import array, ids, in_states, parameter, state, statement
 
 _NONE: ColumnElement[Any] = literal_column("'{}'")
@@ -110,8 +110,7 @@ def rekey() -> Executable:
 @statement
 def drop_idle_rates() -> Executable:
     """Delete up to `limit` rows of rates that say nothing any more; a missing row says the same."""
-    now = cast(func.extract("epoch", func.clock_timestamp()), Double)
-    idle = (rates.c.idle_at < now) & (rates.c.until < now)
+    idle = (rates.c.idle_at < clock()) & (rates.c.until < clock())
     found = select(rates.c.queue, rates.c.key).where(idle).limit(parameter("limit", Integer))
     chosen = found.with_for_update(skip_locked=True).cte("chosen")
     return (

@@ -26,6 +26,7 @@ from ..models.job import jobs
 from ..models.limits import rates
 from .bulk import Bulk
 from .lead import holds_lease
+from .rates import WHOLE_QUEUE
 from .statement import array, ids, in_states, not_refused, parameter, seconds_from, state, statement
 
 
@@ -40,7 +41,7 @@ def _queues() -> Any:
 def _has_available(queue: ColumnElement[str]) -> ColumnElement[bool]:
     """Whether a queue has available jobs, and is not suspended."""
     now = func.extract("epoch", func.clock_timestamp())
-    suspended = exists().where(rates.c.queue == queue, rates.c.key == literal_column("''"), rates.c.until > now)
+    suspended = exists().where(rates.c.queue == queue, rates.c.key == WHOLE_QUEUE, rates.c.until > now)
     return exists().where(jobs.c.state == state("available"), jobs.c.queue == queue) & ~suspended
 
 

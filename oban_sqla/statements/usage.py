@@ -4,8 +4,6 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
-    Boolean,
-    ColumnElement,
     Double,
     Executable,
     Integer,
@@ -23,13 +21,8 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP
 from ..models.job import jobs
 from ..models.limits import partitions, rates
 from .functions import Allowance
+from .rates import WHOLE_QUEUE, clock, given_rate
 from .statement import parameter, state, statement
-
-_BLANK: ColumnElement[str] = literal_column("''", Text)
-
-
-def _now() -> ColumnElement[float]:
-    return cast(func.extract("epoch", func.clock_timestamp()), Double)
 
 
 @statement
@@ -38,12 +31,10 @@ def allowance() -> Executable:
 
     Without a rate (null) it is 0 while the queue or key is suspended.
     """
-    given = (("allowed", Integer), ("period", Double), ("bucket", Boolean))
-    rate = [cast(parameter(name, of), of) for name, of in given]
     queue, key = cast(parameter("queue"), Text), cast(parameter("key"), Text)
-    found = Allowance(queue, key, *rate, _now()).alias("found")
+    found = Allowance(queue, key, *given_rate(), clock()).alias("found")
     room, opens = literal_column("found.room", Integer), literal_column("found.opens", Double)
-    return select(room.label("room"), func.greatest(opens - _now(), 0).label("wait")).select_from(found)
+    return select(room.label("room"), func.greatest(opens - clock(), 0).label("wait")).select_from(found)
 
 
 @statement
@@ -56,9 +47,9 @@ def partition_of() -> Executable:
 def suspended() -> Executable:
     """What is suspended for more than `seconds` from now: queue, how many of its keys, whether it is as a whole, and
     for how many seconds the longest."""
-    left = rates.c.until - _now()
-    whole = func.bool_or(rates.c.key == _BLANK)
-    keys = func.count().filter(rates.c.key != _BLANK)
+    left = rates.c.until - clock()
+    whole = func.bool_or(rates.c.key == WHOLE_QUEUE)
+    keys = func.count().filter(rates.c.key != WHOLE_QUEUE)
     return (
         select(rates.c.queue, keys.label("keys"), whole.label("whole"), func.max(left).label("left"))
         .where(left > parameter("seconds", Double))
@@ -97,10 +88,10 @@ def busiest() -> Executable:
         .limit(most)
         .subquery("running")
     )
-    left = (rates.c.until - _now()).label("left")
+    left = (rates.c.until - clock()).label("left")
     asleep = (
         select(rates.c.key, left)
-        .where(rates.c.queue == parameter("queue"), rates.c.key != _BLANK, left > 0)
+        .where(rates.c.queue == parameter("queue"), rates.c.key != WHOLE_QUEUE, left > 0)
         .order_by(left.desc())
         .limit(most)
         .subquery("asleep")
