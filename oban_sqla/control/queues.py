@@ -17,7 +17,8 @@ from ..runtime.config import Config
 from ..runtime.control import Asked
 from ..statements.control import ask, has_waiting, known
 from ..statements.identify import schema_of
-from ..statements.limits import RING, as_array, built_indexes, partition_by
+from ..statements.indexes import built_indexes
+from ..statements.limits import RING, as_array, partition_by
 from ..statements.notify import notify
 from ..statements.wire import ident, signal_channel
 from ..types import UNSET, Unset

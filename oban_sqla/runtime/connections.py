@@ -16,7 +16,8 @@ from ..statements.cluster import beat, claim
 from ..statements.control import orders
 from ..statements.fetch import fetch
 from ..statements.identify import Identity, identify
-from ..statements.version import indexes_there, schemas_with_tables, tables_version
+from ..statements.indexes import built_indexes
+from ..statements.version import schemas_with_tables, tables_version
 from ..workers.registry import workers
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
@@ -110,8 +111,8 @@ class Connections:
         return [str(name) for (name,) in await self.upkeep.run(schemas_with_tables)]
 
     async def indexes(self, names: Sequence[str]) -> set[str]:
-        """Those of the indexes `names` that are in the database, and valid."""
-        return {str(name) for (name,) in await self.upkeep.run(indexes_there, names=[*names])}
+        """Those of the indexes `names` that the jobs table has, and that can be used."""
+        return {str(name) for (name,) in await self.upkeep.run(built_indexes, names=[*names])}
 
     async def _prepare(self) -> None:
         """Do what takes milliseconds the first time in a process, while the connections are made."""

@@ -10,7 +10,8 @@ from contextvars import copy_context
 from .. import telemetry
 from ..errors import SchemaOutdated
 from ..options.queue import Queue
-from ..statements.limits import RING, as_array, built_indexes, partition_by
+from ..statements.indexes import built_indexes
+from ..statements.limits import RING, as_array, partition_by
 from .acks import Ack, Acks
 from .attempt import Attempt
 from .config import Config

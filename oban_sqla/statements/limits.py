@@ -17,13 +17,9 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
-    table,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
 
-from ..models.job import jobs
 from ..models.limits import partitions
 from .bulk import Bulk
 from .fetch import taken
@@ -117,33 +113,3 @@ def partition_by() -> Executable:
 def as_array(fields: Sequence[str]) -> str:
     """The text of an array, as :func:`partition_by` takes it."""
     return "{" + ",".join(json.dumps(field, ensure_ascii=False) for field in fields) + "}"
-
-
-class _Jobs(ColumnElement[Any]):
-    """The jobs table as a value of the catalog's type."""
-
-    inherit_cache = True
-
-
-@compiles(_Jobs)
-def _write(_element: _Jobs, compiler: SQLCompiler, **_options: Any) -> str:
-    return f"'{compiler.preparer.format_table(jobs)}'::regclass"
-
-
-_INDEX = table("pg_index", *map(column, ("indexrelid", "indrelid", "indisvalid", "indisready")), schema="pg_catalog")
-_CLASS = table("pg_class", *map(column, ("oid", "relname")), schema="pg_catalog")
-
-
-@statement
-def built_indexes() -> Executable:
-    """Which of the indexes `names` of the jobs table exist and can be used."""
-    return (
-        select(cast(_CLASS.c.relname, Text))
-        .join(_INDEX, _INDEX.c.indexrelid == _CLASS.c.oid)
-        .where(
-            _INDEX.c.indrelid == _Jobs(),
-            cast(_CLASS.c.relname, Text) == func.any(array("names")),
-            _INDEX.c.indisvalid.is_(True),
-            _INDEX.c.indisready.is_(True),
-        )
-    )

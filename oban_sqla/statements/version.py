@@ -1,9 +1,9 @@
 """Which version the tables have."""
 
-from sqlalchemy import Executable, Text, cast, column, func, select, table, text
+from sqlalchemy import Executable, func, select, text
 
 from ..models.cluster import schema_versions
-from .statement import array, statement
+from .statement import statement
 
 
 @statement
@@ -19,13 +19,3 @@ def schemas_with_tables() -> Executable:
         "SELECT n.nspname FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace "
         f"WHERE c.relname = '{schema_versions.name}' AND c.relkind IN ('r', 'p') ORDER BY n.nspname"
     )
-
-
-@statement
-def indexes_there() -> Executable:
-    """Those of the indexes `names` that are there and valid, by name."""
-    classes = table("pg_class", column("oid"), column("relname"), schema="pg_catalog")
-    indexes = table("pg_index", column("indexrelid"), column("indisvalid"), schema="pg_catalog")
-    there = classes.c.relname == func.any(array("names"))
-    joined = classes.join(indexes, indexes.c.indexrelid == classes.c.oid)
-    return select(cast(classes.c.relname, Text)).select_from(joined).where(there, indexes.c.indisvalid)
