@@ -6,10 +6,9 @@ import click
 
 from ..insight.queued import Misfit, Queued
 from ..insight.queued import check as check_queued
-from ..workers.registry import workers
 from .database import database_option, on_database, schema_option
 from .output import json_option, print_json
-from .target import TargetError, load
+from .target import load, require_workers
 from .text import echo_paragraph
 
 
@@ -33,8 +32,7 @@ def check(targets: tuple[str, ...], url: str | None, schema: str | None, as_json
     """
     for target in targets:
         load(target)
-    if not list(workers):
-        raise TargetError(f"{', '.join(targets)} registers no workers; name the module with your @job functions")
+    require_workers(", ".join(targets))
     found = on_database(url, schema, check_queued)
     if as_json:
         misfits = [misfit.as_dict() for misfit in found.misfits]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from typing import Any, TypedDict, TypeVar
 
@@ -329,8 +328,7 @@ def _row(member: Member) -> tuple[object, ...]:
 
 
 def _key(key: KeyUsage) -> tuple[object, ...]:
-    values = key.values if isinstance(key.values, str) else json.dumps(key.values, ensure_ascii=False)
-    return (values, key.running, key.waiting, key.left, span(key.wait) if key.wait else "")
+    return (key.text, key.running, key.waiting, key.left, span(key.wait) if key.wait else "")
 
 
 def _length(seconds: float | None) -> str:

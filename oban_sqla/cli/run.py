@@ -16,8 +16,8 @@ from ..options.sessionmakers import SessionMaker
 from . import logs
 from .database import database_option, schema_option
 from .engines import on_objects, on_url
-from .settings import FILE, settings
-from .start import load_all
+from .settings import settings
+from .start import load_all, named_targets
 
 
 class _Every(Container[str]):
@@ -44,15 +44,10 @@ def run(job_id: int, targets: tuple[str, ...], url: str | None, schema: str | No
     """
     file = settings()
     logs.configure(log_level or file.value("log_level") or "info")
-    targets = targets or file.value("module") or ()
-    if not targets:
-        raise click.UsageError(
-            "no module given; name the module with the @job function, as in `oban-sqla run 1234 app.jobs`, "
-            f'or write module = "app.jobs" in {FILE}'
-        )
+    named = named_targets(targets, file, "the @job function, as in `oban-sqla run 1234 app.jobs`")
     if schema is not None:
         use_schema(schema)
-    loaded, _ = load_all(targets)
+    loaded, _ = load_all(named)
     engine: AsyncEngine
     makers: list[SessionMaker]
     if isinstance(loaded, Oban):

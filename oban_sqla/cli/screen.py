@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,10 +88,9 @@ def _limits(look: Look) -> Table:
             continue
         _add(table, (queue.queue, usage.text), "yellow" if usage.is_suspended else "")
         for key in usage.keys[:MOST_KEYS]:
-            values = key.values if isinstance(key.values, str) else json.dumps(key.values, ensure_ascii=False)
             left = "" if key.left is None else f", {key.left} more allowed"
             wait = f", more in {span(key.wait)}" if key.wait else ""
-            _add(table, ("", f"{values}: {key.running} running, {key.waiting} available{left}{wait}"), "dim")
+            _add(table, ("", f"{key.text}: {key.running} running, {key.waiting} available{left}{wait}"), "dim")
     return table
 
 

@@ -15,7 +15,6 @@ from ..models import use_schema
 from ..oban import Oban
 from ..options.queue import Queue
 from ..workers.cron import by_name
-from ..workers.registry import workers
 from . import logs
 from .database import database_option, schema_option
 from .engines import Given, on_objects, on_url
@@ -25,7 +24,7 @@ from .reload import reloading
 from .settings import FILE, Place, Settings, SettingsError, queues_from, settings
 from .settings import queues as queues_of
 from .supervisor import supervise, supervised
-from .target import TargetError, load
+from .target import load, require_workers
 
 
 class Queues(click.ParamType[dict[str, Queue]]):
@@ -113,18 +112,13 @@ def start(
     file = settings()
     part = supervised()  # before anything that a runtime of this process is made of
     logs.configure(log_level or file.value("log_level") or "info")
-    targets = targets or file.value("module") or ()
-    if not targets:
-        raise click.UsageError(
-            "no module given; name the module with your @job functions, as in `oban-sqla start app.jobs`, "
-            f'or write module = "app.jobs" in {FILE}'
-        )
+    named = named_targets(targets, file, "your @job functions, as in `oban-sqla start app.jobs`")
     count = processes or file.value("processes") or 1
     if count > 1 and part is None:
         sys.exit(supervise(sys.argv[1:], count, node or file.value("node"), health or file.value("health")))
     if schema is not None:
         use_schema(schema)
-    loaded, title = load_all(targets)
+    loaded, title = load_all(named)
     if loaded and click.get_current_context().get_parameter_source("url") is _COMMANDLINE:
         raise click.UsageError(f"--database-url can't be used with {title}, which has its own database")
     own = {"queues": queues, "node": node, "shutdown_grace": shutdown_grace}
@@ -136,9 +130,20 @@ def start(
         options: dict[str, Any] = {"queues": {"default": Queue()}, **_options(file), **given}
         engine, makers = on_objects(loaded) if loaded else on_url(url, options["queues"])
         oban = Oban(engine, sessionmaker=makers, **options)
-    if oban.config.queues and not loaded and not list(workers):
-        raise TargetError(f"{title} registers no workers; name the module with your @job functions")
+    if oban.config.queues and not loaded:
+        require_workers(title)
     sys.exit(run(oban, health or file.value("health")))
+
+
+def named_targets(given: Sequence[str], file: Settings, what: str) -> Sequence[str]:
+    """The targets of the command line, or else those of the file.
+
+    :param what: the module that is wanted, for the message.
+    :raises click.UsageError: when neither names one.
+    """
+    if found := given or file.value("module"):
+        return tuple(found)
+    raise click.UsageError(f'no module given; name the module with {what}, or write module = "app.jobs" in {FILE}')
 
 
 def load_all(targets: Sequence[str]) -> tuple[Oban | list[Given], str]:

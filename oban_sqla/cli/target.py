@@ -21,6 +21,7 @@ from sqlalchemy.orm import sessionmaker
 from ..errors import closest
 from ..oban import Oban
 from ..options.sessionmakers import SessionMaker
+from ..workers.registry import workers
 
 Loaded = Oban | AsyncEngine | Engine | SessionMaker
 KINDS = (Oban, AsyncEngine, Engine, async_sessionmaker, sessionmaker)
@@ -63,6 +64,16 @@ def load(target: str) -> Loaded | None:
         sys.path.insert(0, here)
     module = _import(name)
     return _attribute(module, attribute) if attribute else None
+
+
+def require_workers(where: str) -> None:
+    """See to it that this process has registered a worker.
+
+    :param where: what was imported, for the message.
+    :raises TargetError: when it has none.
+    """
+    if not list(workers):
+        raise TargetError(f"{where} registers no workers; name the module with your @job functions")
 
 
 def _is_file(name: str) -> bool:

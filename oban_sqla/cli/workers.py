@@ -6,7 +6,7 @@ import click
 
 from ..insight.workers import describe_all
 from .output import json_option, print_json, print_table
-from .target import TargetError, load
+from .target import load, require_workers
 
 
 @click.command(short_help="List the workers of a module.")
@@ -23,9 +23,8 @@ def workers(targets: tuple[str, ...], as_json: bool) -> None:
     """
     for target in targets:
         load(target)
+    require_workers(", ".join(targets))
     found = describe_all()
-    if not found:
-        raise TargetError(f"{', '.join(targets)} registers no workers; name the module with your @job functions")
     if as_json:
         print_json([
             {

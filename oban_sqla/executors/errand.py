@@ -38,7 +38,7 @@ class ChildError(ObanError):
         self.kind = kind
         self.message = message
         self.trace = trace
-        if trace:  # for whoever formats it: the traceback of this process says nothing
+        if trace:  # a handler prints it with the error, whose own traceback only shows this process
             self.add_note(trace.rstrip())
 
 

@@ -37,6 +37,11 @@ class KeyUsage:
     left: int | None
     wait: float
 
+    @property
+    def text(self) -> str:
+        """Its values as they are shown: as JSON, or the digest."""
+        return self.values if isinstance(self.values, str) else json.dumps(self.values, ensure_ascii=False)
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

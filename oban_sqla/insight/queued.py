@@ -82,9 +82,7 @@ def _misfit(name: str, args: str) -> str | None:
         return None  # a class reads the args itself
     try:
         worker.load(args)
-    except InvalidArgs as error:
-        return str(error)
-    except InvalidOption as error:
+    except (InvalidArgs, InvalidOption) as error:
         return str(error)
     except Exception as error:  # by upcast, which is the user's
         return f"{worker.name}: upcast raises {type(error).__name__}: {error}"

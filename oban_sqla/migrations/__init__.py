@@ -96,11 +96,8 @@ def upgrade(
         statements = statements if half == "indexes" else unless_there(statements, schema)
     else:
         statements = _needed(op.get_bind(), target, schema, half)
-    if half != "indexes":
-        for statement in statements:
-            op.execute(_text(statement))
-    elif statements:
-        _run_outside(op, statements, 'upgrade(op, part="indexes")')
+    if statements:
+        _run(op, statements, half == "indexes", 'upgrade(op, part="indexes")')
 
 
 def downgrade(op: OperationsLike, version: int, schema: str | None = None) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from sqlalchemy import Table
-from sqlalchemy.dialects.postgresql import dialect
 
 from ..errors import InvalidOption
 from ..models import SchemaVersion
 from ..models.base import metadata
 from ..models.job import jobs
+from .statements import quoted
 
 _EVERY = ("SELECT", "INSERT", "UPDATE", "DELETE")
 _READ = ("SELECT",)
@@ -24,12 +24,11 @@ def grants(role: str, schema: str | None = None, *, enqueue_only: bool = False) 
     """
     if not role.strip():
         raise InvalidOption("the name of the role is blank")
-    quote = dialect().identifier_preparer.quote_identifier  # type: ignore[no-untyped-call]
-    to = f"TO {quote(role)}"
-    found = [] if schema is None else [f"GRANT USAGE ON SCHEMA {quote(schema)} {to}"]
+    to = f"TO {quoted(role)}"
+    found = [] if schema is None else [f"GRANT USAGE ON SCHEMA {quoted(schema)} {to}"]
     for table in metadata.sorted_tables:
         if kinds := _to_enqueue(table) if enqueue_only else _of_a_node(table):
-            name = quote(table.name) if schema is None else f"{quote(schema)}.{quote(table.name)}"
+            name = quoted(table.name) if schema is None else f"{quoted(schema)}.{quoted(table.name)}"
             found.append(f"GRANT {', '.join(kinds)} ON {name} {to}")
     return found
 

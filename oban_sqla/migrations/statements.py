@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, Literal, cast
 
 from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
+from sqlalchemy.dialects.postgresql.base import PGIdentifierPreparer
 
 from ..errors import InvalidOption
 from ..models import metadata
@@ -122,10 +122,15 @@ def prefix_of(schema: str | None) -> str:
     name = schema or metadata.schema
     if name is None:
         return ""
-    return _quote(checked_schema(name, "schema")) + "."
+    return _preparer.quote(checked_schema(name, "schema")) + "."
 
 
-_quote: Callable[[str], str] = cast(Any, postgresql_dialect)().identifier_preparer.quote
+def quoted(name: str) -> str:
+    """The name of a table, schema or role in quotation marks."""
+    return _preparer.quote_identifier(name)
+
+
+_preparer: PGIdentifierPreparer = cast(Any, postgresql_dialect)().identifier_preparer
 
 
 def _rendered(statement: str, prefix: str) -> str:

@@ -28,11 +28,9 @@ class Verdicts:
 
         :param run: the function. What the runtime raises before it begins, or after it has ended, is not judged.
         """
-        if isinstance(error, self.discard_for):
-            return _was_raised_by(run, error)
-        if self.retry_for is None or isinstance(error, self.retry_for):
-            return False
-        return _was_raised_by(run, error)
+        is_worth_another = self.retry_for is None or isinstance(error, self.retry_for)
+        is_final = isinstance(error, self.discard_for) or not is_worth_another
+        return is_final and _was_raised_by(run, error)
 
 
 def checked_errors(given: object, what: str) -> Errors:

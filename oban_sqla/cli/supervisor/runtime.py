@@ -31,7 +31,7 @@ class RuntimeProcess:
         self.is_ready = False
         """Whether its runtime has started. Written by `run`."""
         self.started_at = time.monotonic()
-        """By the monotonic clock. Written by `run`."""
+        """By the monotonic clock."""
         self._share = share
         self._arguments = arguments
         self._log_lock = log_lock

@@ -121,9 +121,7 @@ class Supervisor:
         Otherwise the program can't start, and starting it for ever would hide that.
         """
         while not self._was_ready.is_set():
-            if not self._running:
-                return False
-            if self._signalled.is_set():
+            if not self._running or self._signalled.is_set():
                 return False
             await _set_within(self._was_ready, 0.1)
         return not self._signalled.is_set()
