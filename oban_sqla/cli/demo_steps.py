@@ -79,7 +79,7 @@ async def tell_crm(user_id: int) -> None:
 
 @job(unique=Unique())
 def remind(user_id: int) -> None:
-    time.sleep(0.1)
+    time.sleep(0.1)  # stands for work: a plain function runs in a thread, where it may wait
 
 
 async def remind_in_two_seconds(sessions: Sessions) -> JobSpec:

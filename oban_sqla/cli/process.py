@@ -141,7 +141,7 @@ def _leave_anyway() -> None:
     """See to it that the process ends soon, whatever threads the jobs have left behind in pools of their own."""
 
     def leave() -> None:
-        time.sleep(LAST_WORDS)
+        time.sleep(LAST_WORDS)  # in a thread of its own, while the interpreter ends
         os._exit(0)
 
     threading.Thread(target=leave, name="oban_sqla leaving", daemon=True).start()

@@ -275,7 +275,7 @@ def remove_base(base: str) -> None:
         shutil.rmtree(base, ignore_errors=True)
         if not os.path.lexists(base):
             return
-        time.sleep(0.05)
+        time.sleep(0.05)  # the guard is a process of its own, and has nothing else to do
 
 
 def ignore(number: int, frame: FrameType | None) -> None:

@@ -234,7 +234,7 @@ class KeptData:
                         f"The data directory {str(self.path)!r} is in use by another server, started by another "
                         "process or by this one. Stop that, or connect to it, or give another directory."
                     ) from None
-                time.sleep(0.05)
+                time.sleep(0.05)  # flock itself can't wait for a limited time
 
     def _cluster(self) -> int | None:
         if not os.listdir(self.path):

@@ -119,6 +119,7 @@ class _Node:
         self.identity = identity
         self.schema = schema
         self.notify: Notify = "auto"
+        # Never connects: it is only compared with the pools of this process, and is none of them.
         self.pool: Pool = NullPool(lambda: None)  # type: ignore[arg-type]
         self._home = home
 

@@ -26,8 +26,8 @@ _HAS_ARGUMENTS = "_has_dataclass_arguments"
 
 
 class _MadeLate:
-    """The state that a session needs of an object, made when it first asks. Once made it stands in the object's own
-    dict, where it is found before this."""
+    """The state that a session needs of an object, made when it first asks. Once made it is in the object's own dict,
+    where it is found before this."""
 
     def __init__(self, cls: type[Any]) -> None:
         self._class = cls

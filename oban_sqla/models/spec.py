@@ -261,6 +261,7 @@ def _signature() -> inspect.Signature:
     return given.replace(parameters=[*positional, *options])
 
 
+# For inspect.signature and editors; a function takes any attribute, of which its type says nothing.
 JobSpec.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
 
 # Mapped so that a session takes it, but by its primary key alone: everything else is plain attributes, which cost a

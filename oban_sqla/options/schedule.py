@@ -123,7 +123,7 @@ class Schedule:
         return None
 
     def _next_local(self, local: datetime) -> datetime | None:
-        # Not at the top, because most programs have no crontab.
+        # Not at the top, because most programs have no crontab. The package has no types.
         from croniter import CroniterBadDateError, croniter  # type: ignore[import-untyped]  # pyright: ignore
 
         try:

@@ -147,6 +147,7 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
     new.__doc__ = inspect.getdoc(_NEW)
     new.__qualname__ = f"{cls.__qualname__}.new"
     new.__module__ = cls.__module__
+    # For inspect.signature and editors; a function takes any attribute, of which its type says nothing.
     new.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
     for name, value in {
         "worker": made,

@@ -26,6 +26,7 @@ class _Signed:
         bound.__name__ = method.__name__
         bound.__qualname__ = f"{instance.worker.name}.{method.__name__}"
         bound.__doc__ = method.__doc__
+        # A function takes any attribute, of which its type says nothing.
         bound.__signature__ = instance.worker.arguments.signature  # type: ignore[attr-defined]
         # From now on found in the object itself.
         vars(instance)[method.__name__] = bound
@@ -34,5 +35,6 @@ class _Signed:
 
 def signed(method: T) -> T:
     """Make `method` one whose signature readers and tools see as that of the job's function."""
+    # A descriptor takes the place of the method; to a type checker it stays the method.
     made: Any = _Signed(method)  # type: ignore[arg-type]
     return made  # type: ignore[no-any-return]

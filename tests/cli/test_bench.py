@@ -24,7 +24,7 @@ def test_it_measures_a_server_of_its_own_whatever_the_environment_says() -> None
     try:
         find()
     except EmbeddedError as error:
-        pytest.skip(str(error))
+        pytest.skip(str(error))  # this machine has no server's programs, and the suite's server is elsewhere
     done = finished([*BENCH, *SMALL, "--concurrency", "5"], environment=NOWHERE)
     assert (done.returncode, done.stderr) == (0, "starting a PostgreSQL in a temporary directory\n")
     server, client, empty, head, *rows = done.stdout.splitlines()
@@ -88,7 +88,7 @@ def test_a_role_that_may_not_create_a_schema_is_told(empty_database: str) -> Non
     try:
         url = empty_database.replace("postgres@", "oban_bench_guest@")
         if url == empty_database:
-            pytest.skip("the server's roles need passwords")
+            pytest.skip("the server's roles need passwords")  # the URL has that of postgres, not of the guest
         done = finished([*BENCH, "--database-url", url])
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
         assert done.stderr.startswith("Error: the database says: permission denied for database ")

@@ -27,7 +27,7 @@ def _binaries() -> None:
     try:
         find()
     except EmbeddedError as error:
-        pytest.skip(str(error))
+        pytest.skip(str(error))  # this machine has no server's programs: the demo can't run on it either
 
 
 async def schemas(url: str) -> list[str]:
