@@ -10,15 +10,19 @@ from .cron import CronEntry
 from .job import Job
 from .limits import QueuePartition, RateUsage
 from .queue import QueueSettings
+from .seen import AuditEntry, QueueDepth, QueueMetrics
 from .spec import JobSpec
 
 __all__ = [
+    "AuditEntry",
     "CronEntry",
     "Job",
     "JobSpec",
     "Leader",
     "ObanBase",
     "Producer",
+    "QueueDepth",
+    "QueueMetrics",
     "QueuePartition",
     "QueueSettings",
     "RateUsage",

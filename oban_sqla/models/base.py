@@ -27,9 +27,12 @@ def utc_now() -> ColumnElement[Any]:
     return type_coerce(func.timezone(literal_column("'UTC'"), func.now()), UTCDateTime())
 
 
-def utc_column(server_default: TextClause | None = None, info: dict[str, Any] | None = None) -> UTCMapped[Any]:
+def utc_column(
+    server_default: TextClause | None = None, info: dict[str, Any] | None = None, *, primary_key: bool = False
+) -> UTCMapped[Any]:
     """A ``timestamp`` that holds UTC, aware in Python; its type says whether it may be null."""
-    return cast(UTCMapped[Any], mapped_column(UTCDateTime, server_default=server_default, info=info))
+    column = mapped_column(UTCDateTime, server_default=server_default, info=info, primary_key=primary_key)
+    return cast(UTCMapped[Any], column)
 
 
 _chosen: str | None = None

@@ -67,7 +67,7 @@ import os
 from alembic import op
 from oban_sqla import migrations
 revision, down_revision = "c", "b"
-def upgrade(): migrations.upgrade(op, version=2, schema=os.environ.get("JOBS_SCHEMA"), part="tables")
+def upgrade(): migrations.upgrade(op, version=migrations.CURRENT, schema=os.environ.get("JOBS_SCHEMA"), part="tables")
 def downgrade(): migrations.downgrade(op, version=1, schema=os.environ.get("JOBS_SCHEMA"))
 """
 INDEXES = """
@@ -75,7 +75,7 @@ import os
 from alembic import op
 from oban_sqla import migrations
 revision, down_revision = "d", "c"
-def upgrade(): migrations.upgrade(op, version=2, schema=os.environ.get("JOBS_SCHEMA"), part="indexes")
+def upgrade(): migrations.upgrade(op, version=migrations.CURRENT, schema=os.environ.get("JOBS_SCHEMA"), part="indexes")
 def downgrade(): pass
 """
 ALL = """
@@ -116,7 +116,7 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
 
 @pytest.fixture
 def halves(tmp_path: Path) -> Project:
-    """A chain with a revision for version 1, and two for version 2."""
+    """A chain with a revision for version 1, and two for the newest."""
     return made(tmp_path, CHAINS["halves"])
 
 

@@ -1,4 +1,4 @@
-"""Version 2: limits, composition, long jobs and the dashboard. One file for each concern.
+"""Version 2: limits, and what several features share in the jobs table. One file for each concern.
 
 It upgrades a live table: see :class:`~oban_sqla.migrations.part.Part` for what each statement may lock.
 

@@ -1,0 +1,13 @@
+"""Version 3: composition, long jobs and the dashboard. One file for each concern.
+
+It upgrades a live table: see :class:`~oban_sqla.migrations.part.Part` for what each statement may lock.
+
+Belongs here: what version 3 adds to the schema; it never changes after its release. Does not: a later version, which is
+a folder beside this one.
+"""
+
+from ..part import joined
+from . import access, seen
+
+VERSION = joined((seen.PART, access.PART))
+"""What a version of the schema consists of."""

@@ -1,0 +1,11 @@
+"""The rights of roles on the tables of this version."""
+
+from ..access import same_rights
+
+PART = same_rights(
+    (
+        "oban_audit",
+        "oban_depths",
+        "oban_metrics",
+    )
+)
