@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Never
+from typing import Never
 
 from sqlalchemy.ext.asyncio import AsyncEngine
-from typing_extensions import Unpack
 
 from .control.crons import Crons
 from .control.engines import Engines
 from .control.enqueue import enqueue_apart
-from .control.jobs import Changes, JobChanges, Target
+from .control.jobs import JobVerbs
 from .control.lifecycle import Lifecycle
-from .control.limiter import Limiter
-from .control.queues import Queues
-from .control.results import result
-from .enqueueing.sessions import SomeAsyncSession
+from .control.queues import QueueVerbs
+from .control.results import ResultVerbs
 from .enqueueing.wakeup import Notify
 from .errors import refuse_unknown
 from .executors.executor import Executor
@@ -25,21 +22,17 @@ from .insight.queues import QueueInfo, check, check_all
 from .insight.why import Why, why
 from .models import Job, JobSpec
 from .options.heartbeat import Heartbeat
-from .options.limits import Partition, RateLimit
 from .options.processes import Processes
 from .options.prune import Prune
 from .options.queue import Queue
 from .options.sessionmakers import SessionMaker, checked_makers, with_default
 from .runtime.config import OPTIONS, Config, checked_engine
-from .runtime.control import Asked
-from .runtime.node import Node
-from .types import UNSET, Unset
 from .workers.cron import Cron
 
 DEFAULT_PRUNE = Prune()
 
 
-class Oban:
+class Oban(JobVerbs, QueueVerbs, ResultVerbs):
     """A node: runs the jobs of its queues, on the event loop that starts it.
 
     ::
@@ -134,12 +127,6 @@ class Oban:
         self.crons = Crons(self.engine, self._engines)
         """The crontab of the cluster: a :class:`Crons`, to read and edit it."""
         self._life = Lifecycle(self.engine, self.config)
-        self._queues = Queues(self._engines, self.config, lambda: self._node)
-        self._jobs = JobChanges(self._engines, self.config, lambda: self._node)
-
-    @property
-    def _node(self) -> Node | None:
-        return self._life.node
 
     @property
     def is_leader(self) -> bool:
@@ -204,81 +191,6 @@ class Oban:
         """
         return await enqueue_apart(self._engines, self._node, specs, more)
 
-    async def cancel(self, target: Target, session: SomeAsyncSession | None = None) -> int:
-        """Cancel jobs: waiting ones at once, running ones within a second on any node.
-
-        A coroutine is cancelled; a plain function learns of it from :func:`oban_sqla.cancelled`. The job becomes
-        ``cancelled``, with an error that says so. A job that finishes anyway keeps its outcome; one that would be
-        retried is cancelled instead.
-
-        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
-        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
-            Default: a separate transaction.
-        :returns: the number of jobs changed. Finished jobs are not changed.
-        :raises InvalidOption: for a target or session of another type.
-        """
-        return await self._jobs.cancel(target, session)
-
-    async def retry(self, target: Target, session: SomeAsyncSession | None = None) -> int:
-        """Make jobs available now, finished ones too. A job without attempts left gets one more.
-
-        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
-        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
-            Default: a separate transaction.
-        :returns: the number of jobs changed. Available, executing and suspended jobs are not changed.
-        :raises InvalidOption: for a target or session of another type.
-        """
-        return await self._jobs.retry(target, session)
-
-    async def delete(self, target: Target, session: SomeAsyncSession | None = None) -> int:
-        """Delete jobs, except running ones.
-
-        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
-        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
-            Default: a separate transaction.
-        :returns: the number of jobs deleted. Executing jobs are not deleted.
-        :raises InvalidOption: for a target or session of another type.
-        """
-        return await self._jobs.delete(target, session)
-
-    async def update(self, target: Target, session: SomeAsyncSession | None = None, **changes: Unpack[Changes]) -> int:
-        """Change options of jobs that neither run nor have finished: ``await oban.update(job, priority=0)``.
-
-        A unique job keeps the key with which it was inserted.
-
-        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
-        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
-            Default: a separate transaction.
-        :param queue: the name of another queue.
-        :param priority: 0 (first) to 9 (last).
-        :param max_attempts: 1 to 32,767, but not less than the attempts already made.
-        :param tags: strings; they replace the present tags.
-        :param meta: a dict; it replaces the present meta.
-        :param args: a dict; it replaces the present args.
-        :param scheduled_at: an aware datetime before which the job does not run.
-        :param schedule_in: the same as seconds or a timedelta from now.
-        :returns: the number of jobs changed. Executing and finished jobs are not changed.
-        :raises InvalidOption: for a misspelt option, a value out of range, or a target or session of another type.
-        :raises InvalidArgs: for args that don't fit the jobs' worker, or args or meta that JSON can't represent.
-        """
-        return await self._jobs.update(target, session, changes)
-
-    async def result(self, target: JobSpec | Job | int, timeout: float = 5.0, *, with_retries: bool = False) -> Any:
-        """Wait until a job has finished, on any node, and return the value that it recorded.
-
-        :param target: a committed job: its id, a :class:`Job`, or a flushed spec.
-        :param timeout: seconds to wait. Default 5.
-        :param with_retries: keep waiting when an attempt fails and the job will be retried. Default False.
-        :returns: the recorded value (``@job(recorded=True)`` or :class:`Record`); None if there is none.
-        :raises ResultTimeout: if it has not finished in time. The job is not affected.
-        :raises JobFailed: if an attempt fails during the wait, unless `with_retries`.
-        :raises JobDiscarded: if it failed and has no attempts left.
-        :raises JobCancelled: if it was cancelled.
-        :raises InvalidOption: for a target of another type.
-        """
-        async with self._engines.here() as engine:
-            return await result(engine, target, timeout, with_retries)
-
     async def why(self, target: JobSpec | Job | int) -> Why:
         """Explain why a job is not running, or what it is doing: ``(await oban.why(42)).reason.text``.
 
@@ -291,95 +203,6 @@ class Oban:
         """
         async with self._engines.here() as engine:
             return await why(engine, self.config, target)
-
-    async def pause_queue(self, queue: str, *, node: str | None = None) -> None:
-        """Stop fetching jobs of a queue. Running jobs continue. Lasts until :meth:`resume_queue`, over restarts too.
-
-        :param queue: the name of the queue.
-        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
-        :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
-        """
-        await self._queues.ask("pause", queue, node, Asked(paused=True))
-
-    async def resume_queue(self, queue: str, *, node: str | None = None) -> None:
-        """Fetch jobs of a paused queue again.
-
-        :param queue: the name of the queue.
-        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
-        :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
-        """
-        await self._queues.ask("resume", queue, node, Asked(paused=False))
-
-    async def scale_queue(
-        self,
-        queue: str,
-        limit: int | Unset | None = UNSET,
-        *,
-        node: str | None = None,
-        global_limit: int | Unset | None = UNSET,
-        rate_limit: RateLimit | Unset | None = UNSET,
-        partition: Partition | Unset | None = UNSET,
-    ) -> None:
-        """Change the limits of a queue. Running jobs continue. Lasts over restarts, and overrides what is configured.
-
-        What is left out stays as it is.
-
-        :param queue: the name of the queue.
-        :param limit: jobs at once on each node, 1 to 10,000. None: what each node is configured with.
-        :param node: the name of one node, for `limit` alone. Default: all nodes; this replaces what was set for single
-            nodes before.
-        :param global_limit: jobs at once on all nodes together, 1 to 1,000,000. None: no such limit.
-        :param rate_limit: how many jobs may start in a period, a :class:`RateLimit`. None: any number.
-        :param partition: divides the jobs by a key, a :class:`Partition`. None: no partitions.
-        :raises InvalidOption: for a value out of range, no value at all, an unknown queue or node, or limits of the
-            cluster for one node.
-        :raises SchemaOutdated: for a partition, if its indexes have not been built.
-        """
-        await self._queues.scale(
-            queue, node, limit, {"global_limit": global_limit, "rate_limit": rate_limit, "partition": partition}
-        )
-
-    async def start_queue(
-        self, queue: str, limit: int | None = None, *, paused: bool = False, node: str | None = None
-    ) -> None:
-        """Run a queue on nodes that are not configured with it, or again after :meth:`stop_queue`. Lasts over restarts.
-
-        :param queue: the name of the queue; it may be a new one.
-        :param limit: jobs at once on each node, 1 to 10,000. Default: the limit that was set or configured before.
-        :param paused: start without fetching. Default False.
-        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
-        :raises InvalidOption: for a limit out of range, or a new queue without a limit.
-        """
-        await self._queues.ask("start", queue, node, Asked(started=True, paused=paused, limit=limit))
-
-    async def stop_queue(self, queue: str, *, node: str | None = None) -> None:
-        """Stop a queue until :meth:`start_queue`, over restarts too. Returns before its running jobs have finished.
-
-        They have ``shutdown_grace`` to finish; then they are cancelled and become available again.
-
-        :param queue: the name of the queue.
-        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
-        :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
-        """
-        await self._queues.ask("stop", queue, node, Asked(started=False))
-
-    def limiter(self, queue: str, partition: object = None) -> Limiter:
-        """Use the rate limit of a queue, or of one of its partitions, for work outside of jobs, or suspend it.
-
-        ::
-
-            limiter = oban.limiter("media", partition=7)
-            if not await limiter.consume():
-                await limiter.suspend(30)
-
-        :param queue: the name of the queue.
-        :param partition: the value by which the queue is partitioned, such as a tenant's id; a list of values where it
-            is partitioned by several. Default: the queue as a whole.
-        :returns: an object with ``available``, ``consume``, ``reset`` and ``suspend``.
-        :raises InvalidOption: for a blank name.
-        :raises InvalidArgs: for a value that JSON can't represent.
-        """
-        return Limiter(self._engines, self.config, lambda: self._node, queue, partition)
 
     def check_queue(self, queue: str) -> QueueInfo | None:
         """The state of a queue on this node, from memory.

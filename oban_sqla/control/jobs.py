@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from sqlalchemy import Connection, Row, Select, inspect, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
-from typing_extensions import TypedDict
+from typing_extensions import TypedDict, Unpack
 
 from ..enqueueing.sessions import SomeAsyncSession, current_session
 from ..enqueueing.wakeup import SOON, announce, notify_at_commit
@@ -23,7 +23,6 @@ from ..models.columns import options_of
 from ..models.job import mapped
 from ..models.kind import OPTIONS, checked
 from ..options.payload import encode
-from ..runtime.config import Config
 from ..statements import change as statements
 from ..statements.change import Targets
 from ..statements.identify import schema_of
@@ -31,10 +30,7 @@ from ..statements.statement import seconds_from
 from ..statements.wire import signal_channel
 from ..types import UTCDateTime
 from ..workers.registry import workers
-from .engines import Engines
-
-if TYPE_CHECKING:
-    from ..runtime.node import Node
+from .verbs import Verbs
 
 Target = int | Job | JobSpec | Iterable[int | Job | JobSpec] | Select[Any]
 """Which jobs: an id, a job, a spec that was flushed, any number of these, or ``select(Job)…``."""
@@ -58,27 +54,66 @@ MOST_SIGNALS = 1_000
 """Nodes of other programs are told of so many cancelled jobs at once; ours look for themselves."""
 
 
-class JobChanges:
-    """Makes the changes that operators ask for.
+class JobVerbs(Verbs):
+    """The verbs of :class:`Oban` that change jobs."""
 
-    :param node: gives the started node, if there is one.
-    """
+    async def cancel(self, target: Target, session: SomeAsyncSession | None = None) -> int:
+        """Cancel jobs: waiting ones at once, running ones within a second on any node.
 
-    def __init__(self, engines: Engines, config: Config, node: Callable[[], Node | None]) -> None:
-        self._engines = engines
-        self._config = config
-        self._node = node
+        A coroutine is cancelled; a plain function learns of it from :func:`oban_sqla.cancelled`. The job becomes
+        ``cancelled``, with an error that says so. A job that finishes anyway keeps its outcome; one that would be
+        retried is cancelled instead.
 
-    async def cancel(self, target: Target, session: SomeAsyncSession | None) -> int:
+        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
+            Default: a separate transaction.
+        :returns: the number of jobs changed. Finished jobs are not changed.
+        :raises InvalidOption: for a target or session of another type.
+        """
         return await self._run(session, self._cancel, target)
 
-    async def retry(self, target: Target, session: SomeAsyncSession | None) -> int:
+    async def retry(self, target: Target, session: SomeAsyncSession | None = None) -> int:
+        """Make jobs available now, finished ones too. A job without attempts left gets one more.
+
+        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
+            Default: a separate transaction.
+        :returns: the number of jobs changed. Available, executing and suspended jobs are not changed.
+        :raises InvalidOption: for a target or session of another type.
+        """
         return await self._run(session, _retry, target)
 
-    async def delete(self, target: Target, session: SomeAsyncSession | None) -> int:
+    async def delete(self, target: Target, session: SomeAsyncSession | None = None) -> int:
+        """Delete jobs, except running ones.
+
+        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
+            Default: a separate transaction.
+        :returns: the number of jobs deleted. Executing jobs are not deleted.
+        :raises InvalidOption: for a target or session of another type.
+        """
         return await self._run(session, _delete, target)
 
-    async def update(self, target: Target, session: SomeAsyncSession | None, changes: Mapping[str, Any]) -> int:
+    async def update(self, target: Target, session: SomeAsyncSession | None = None, **changes: Unpack[Changes]) -> int:
+        """Change options of jobs that neither run nor have finished: ``await oban.update(job, priority=0)``.
+
+        A unique job keeps the key with which it was inserted.
+
+        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
+            Default: a separate transaction.
+        :param queue: the name of another queue.
+        :param priority: 0 (first) to 9 (last).
+        :param max_attempts: 1 to 32,767, but not less than the attempts already made.
+        :param tags: strings; they replace the present tags.
+        :param meta: a dict; it replaces the present meta.
+        :param args: a dict; it replaces the present args.
+        :param scheduled_at: an aware datetime before which the job does not run.
+        :param schedule_in: the same as seconds or a timedelta from now.
+        :returns: the number of jobs changed. Executing and finished jobs are not changed.
+        :raises InvalidOption: for a misspelt option, a value out of range, or a target or session of another type.
+        :raises InvalidArgs: for args that don't fit the jobs' worker, or args or meta that JSON can't represent.
+        """
         refuse_unknown(changes, CHANGES, "update")
         if not changes:
             raise InvalidOption(f"update: no changes were given; expected some of {', '.join(CHANGES)}")
@@ -97,14 +132,14 @@ class JobChanges:
             return await found.run_sync(change, target)
         async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
             changed = await own.run_sync(change, target)
-        if (here := self._node()) is not None:
+        if (here := self._node) is not None:
             here.asked()
         return changed
 
     def _cancel(self, session: Session, target: Target) -> int:
         rows = _execute(session, target, statements.cancel)
         executing = [row.id for row in rows if row.state == "executing"]
-        if executing and self._config.notify != "off":
+        if executing and self.config.notify != "off":
             connection = jobs_connection(session)
             payloads = [json.dumps({"action": "pkill", "job_id": job_id}) for job_id in executing[:MOST_SIGNALS]]
             channel = signal_channel(schema_of(connection))

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import Connection
 
 from ..errors import InvalidOption, SchemaOutdated, unknown
 from ..models.checks import check_name
 from ..models.queue import EVERY_NODE
-from ..options.limits import Partition
+from ..options.limits import Partition, RateLimit
 from ..options.queue import LIMITS, Queue
-from ..runtime.config import Config
 from ..runtime.control import Asked
 from ..statements.control import ask, has_waiting, known
 from ..statements.identify import schema_of
@@ -22,24 +21,103 @@ from ..statements.limits import RING, as_array, partition_by
 from ..statements.notify import notify
 from ..statements.wire import ident, signal_channel
 from ..types import UNSET, Unset
-from .engines import Engines
-
-if TYPE_CHECKING:
-    from ..runtime.node import Node
+from .limiter import Limiter
+from .verbs import Verbs
 
 
-class Queues:
-    """Asks for changes of queues.
+class QueueVerbs(Verbs):
+    """The verbs of :class:`Oban` that change queues."""
 
-    :param node: gives the started node, if there is one.
-    """
+    async def pause_queue(self, queue: str, *, node: str | None = None) -> None:
+        """Stop fetching jobs of a queue. Running jobs continue. Lasts until :meth:`resume_queue`, over restarts too.
 
-    def __init__(self, engines: Engines, config: Config, node: Callable[[], Node | None]) -> None:
-        self._engines = engines
-        self._config = config
-        self._node = node
+        :param queue: the name of the queue.
+        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
+        :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
+        """
+        await self._ask("pause", queue, node, Asked(paused=True))
 
-    async def ask(self, action: str, queue: str, node: str | None, asked: Asked) -> None:
+    async def resume_queue(self, queue: str, *, node: str | None = None) -> None:
+        """Fetch jobs of a paused queue again.
+
+        :param queue: the name of the queue.
+        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
+        :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
+        """
+        await self._ask("resume", queue, node, Asked(paused=False))
+
+    async def scale_queue(
+        self,
+        queue: str,
+        limit: int | Unset | None = UNSET,
+        *,
+        node: str | None = None,
+        global_limit: int | Unset | None = UNSET,
+        rate_limit: RateLimit | Unset | None = UNSET,
+        partition: Partition | Unset | None = UNSET,
+    ) -> None:
+        """Change the limits of a queue. Running jobs continue. Lasts over restarts, and overrides what is configured.
+
+        What is left out stays as it is.
+
+        :param queue: the name of the queue.
+        :param limit: jobs at once on each node, 1 to 10,000. None: what each node is configured with.
+        :param node: the name of one node, for `limit` alone. Default: all nodes; this replaces what was set for single
+            nodes before.
+        :param global_limit: jobs at once on all nodes together, 1 to 1,000,000. None: no such limit.
+        :param rate_limit: how many jobs may start in a period, a :class:`RateLimit`. None: any number.
+        :param partition: divides the jobs by a key, a :class:`Partition`. None: no partitions.
+        :raises InvalidOption: for a value out of range, no value at all, an unknown queue or node, or limits of the
+            cluster for one node.
+        :raises SchemaOutdated: for a partition, if its indexes have not been built.
+        """
+        await self._scale(
+            queue, node, limit, {"global_limit": global_limit, "rate_limit": rate_limit, "partition": partition}
+        )
+
+    async def start_queue(
+        self, queue: str, limit: int | None = None, *, paused: bool = False, node: str | None = None
+    ) -> None:
+        """Run a queue on nodes that are not configured with it, or again after :meth:`stop_queue`. Lasts over restarts.
+
+        :param queue: the name of the queue; it may be a new one.
+        :param limit: jobs at once on each node, 1 to 10,000. Default: the limit that was set or configured before.
+        :param paused: start without fetching. Default False.
+        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
+        :raises InvalidOption: for a limit out of range, or a new queue without a limit.
+        """
+        await self._ask("start", queue, node, Asked(started=True, paused=paused, limit=limit))
+
+    async def stop_queue(self, queue: str, *, node: str | None = None) -> None:
+        """Stop a queue until :meth:`start_queue`, over restarts too. Returns before its running jobs have finished.
+
+        They have ``shutdown_grace`` to finish; then they are cancelled and become available again.
+
+        :param queue: the name of the queue.
+        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
+        :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
+        """
+        await self._ask("stop", queue, node, Asked(started=False))
+
+    def limiter(self, queue: str, partition: object = None) -> Limiter:
+        """Use the rate limit of a queue, or of one of its partitions, for work outside of jobs, or suspend it.
+
+        ::
+
+            limiter = oban.limiter("media", partition=7)
+            if not await limiter.consume():
+                await limiter.suspend(30)
+
+        :param queue: the name of the queue.
+        :param partition: the value by which the queue is partitioned, such as a tenant's id; a list of values where it
+            is partitioned by several. Default: the queue as a whole.
+        :returns: an object with ``available``, ``consume``, ``reset`` and ``suspend``.
+        :raises InvalidOption: for a blank name.
+        :raises InvalidArgs: for a value that JSON can't represent.
+        """
+        return Limiter(self._engines, self.config, lambda: self._node, queue, partition)
+
+    async def _ask(self, action: str, queue: str, node: str | None, asked: Asked) -> None:
         """Write down what is asked of `queue`, tell the nodes, and do it here.
 
         :raises InvalidOption: for a limit out of range, and for an unknown queue or node.
@@ -51,14 +129,14 @@ class Queues:
             check_name("node", node)
         async with self._engines.here() as engine, engine.begin() as connection:
             await connection.run_sync(self._write, action, queue, node, asked)
-        if (here := self._node()) is None:
+        if (here := self._node) is None:
             return
         if here.runs_here:
             await here.control.look()
         else:
             here.asked()
 
-    async def scale(
+    async def _scale(
         self, queue: str, node: str | None, limit: int | Unset | None, limits: Mapping[str, object]
     ) -> None:
         """Ask for other limits of `queue`; None lifts one, and what is unset stays as it is.
@@ -82,10 +160,10 @@ class Queues:
         Queue(**checked)
         as_json = {name: getattr(value, "as_json", value) for name, value in given.items()}
         asked = Asked(limit=None if limit is UNSET else limit, limits=as_json, forget_limit=limit is None)
-        await self.ask("scale", queue, node, asked)
+        await self._ask("scale", queue, node, asked)
 
     def _write(self, connection: Connection, action: str, queue: str, node: str | None, asked: Asked) -> None:
-        config = self._config
+        config = self.config
         rows = known.execute(connection, name=config.name).all()
         queues = {*config.queues, *(row.queue for row in rows)}
         nodes = {config.node, *(row.node for row in rows)} - {EVERY_NODE}

@@ -18,14 +18,34 @@ from ..errors import InvalidOption, JobCancelled, JobDiscarded, JobFailed, Resul
 from ..models import Job, JobSpec
 from ..options.duration import seconds
 from ..types import JobState
+from .verbs import Verbs
 
 FIRST_WAIT = 0.010
 LONGEST_WAIT = 0.5
 LONGEST_ERROR = 500
 
 
-async def result(engine: AsyncEngine, target: JobSpec | Job | int, timeout: float, with_retries: bool) -> Any:
-    """See :meth:`Oban.result`."""
+class ResultVerbs(Verbs):
+    """The verbs of :class:`Oban` that wait for what jobs return."""
+
+    async def result(self, target: JobSpec | Job | int, timeout: float = 5.0, *, with_retries: bool = False) -> Any:
+        """Wait until a job has finished, on any node, and return the value that it recorded.
+
+        :param target: a committed job: its id, a :class:`Job`, or a flushed spec.
+        :param timeout: seconds to wait. Default 5.
+        :param with_retries: keep waiting when an attempt fails and the job will be retried. Default False.
+        :returns: the recorded value (``@job(recorded=True)`` or :class:`Record`); None if there is none.
+        :raises ResultTimeout: if it has not finished in time. The job is not affected.
+        :raises JobFailed: if an attempt fails during the wait, unless `with_retries`.
+        :raises JobDiscarded: if it failed and has no attempts left.
+        :raises JobCancelled: if it was cancelled.
+        :raises InvalidOption: for a target of another type.
+        """
+        async with self._engines.here() as engine:
+            return await _result(engine, target, timeout, with_retries)
+
+
+async def _result(engine: AsyncEngine, target: JobSpec | Job | int, timeout: float, with_retries: bool) -> Any:
     job_id = target.id if isinstance(target, Job | JobSpec) else target
     if not isinstance(job_id, int) or isinstance(job_id, bool):
         raise InvalidOption(f"result: expected the id of a job, or one that was enqueued and committed, got {target!r}")
