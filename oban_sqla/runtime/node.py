@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import uuid4
@@ -31,12 +30,11 @@ from .duties.lookout import Lookout
 from .duties.pruner import Pruner
 from .duties.scheduler import Scheduler, of_workers
 from .duties.stager import Stager
+from .ending import Ending, log_errors
 from .executors.executor import Executors, Remotes
 from .executors.loop import OnLoop
 from .executors.thread import Threads
-from .farewell import told
 from .inserts import Inserts
-from .lanes.failure import StatementFailed
 from .liveness import Liveness
 from .loop import Loop
 from .notifier import Notifier
@@ -46,10 +44,6 @@ from .row import Row
 from .sessions import Sessions
 from .settled import is_settled
 from .suspensions import Suspensions
-from .verdict import given_back
-
-LAST_ACKS = 5.0
-"""Seconds that stopping waits for the database to take the last acks."""
 
 
 class Node:
@@ -68,8 +62,8 @@ class Node:
         """Of the database; known after :meth:`reach`."""
         self.is_started = False
         """Whether its queues have begun, so that it has to be stopped. Written by `start`."""
-        # What stays of the node while threads outlast it: written by stop().
-        self._outlasting: asyncio.Task[None] | None = None
+        # Written by stop(), and kept: what it has left running goes on while this object lives.
+        self._ending: Ending | None = None
         # Where the node was made, and its name on the wire: never written again.
         self._loop = asyncio.get_running_loop()
         self._origin = origin = uuid4().hex[:12]
@@ -201,78 +195,13 @@ class Node:
         :returns: what gives those jobs back that could not be stopped.
         """
         unserve(self)
-        began = time.monotonic()
-        leaving = asyncio.create_task(self._leave(), name="oban_sqla leaving")
-        async with told(lambda: [run for each in self.producers.values() for run in each.running.values()], grace):
-            await asyncio.wait([leaving], timeout=grace)
-            left = await self.producers.finish(max(grace - (time.monotonic() - began), 0.0))
-        with self.connections.while_it_answers():
-            await leaving
-            await self._send_last_acks()
-            await self.inserts.stop()
-            await _all(loop.stop() for loop in (*self.duties, self.announcer, self.notifier))
-            if not (left or self.acks.unsent):
-                await self._part()
-                return []
-        for attempt in left:
-            logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
-        if unsent := self.acks.unsent:
-            logger.error(
-                "the outcomes of %d jobs could not be written (a lock, or the database is away): %s; "
-                "this node tries on while its process lives", len(unsent), [ack.id for ack in unsent[:10]],
-            )  # fmt: skip
-        # Their jobs must not be run beside them: the node keeps its heartbeat until they have ended, too.
-        self._outlasting = asyncio.create_task(self._outlast(left), name="oban_sqla outlasting")
-        return [*(given_back(attempt.row) for attempt in left), *unsent]
-
-    async def _leave(self) -> None:
-        await self.control.stop()
-        await _all([*(producer.stop_fetching() for producer in self.producers.values()), self._hand_over()])
-
-    async def _outlast(self, left: Iterable[Attempt]) -> None:
-        for loop in (self.liveness, self.acks):
-            loop.may_end = True  # with the event loop, of which is told below
-        running = {attempt.task: attempt.row.id for attempt in left if attempt.task is not None}
-        try:
-            if running:
-                await asyncio.wait(running)
-            while len(self.acks):
-                await self._send_last_acks()
-        except asyncio.CancelledError:
-            ids = [*(job_id for task, job_id in running.items() if not task.done()), *(a.id for a in self.acks.unsent)]
-            logger.error(
-                "the event loop ends before %d jobs, whose outcomes can't be written any more: %s; they are rescued "
-                "when this node is dead, and run again", len(ids), ids[:10],
-            )  # fmt: skip
-            raise
-        finally:
-            await self._part()
-
-    async def _part(self) -> None:
-        await _all(loop.stop() for loop in (self.liveness, self.acks))
-        try:
-            await self.producers.retire()
-        except StatementFailed as error:
-            logger.warning("could not delete the rows of the stopped producers, which stay until stale: %s", error)
-        await self.close()
-
-    async def _send_last_acks(self) -> None:
-        deadline = time.monotonic() + LAST_ACKS
-        while len(self.acks) and time.monotonic() < deadline and not self.connections.acking.is_given_up:
-            if not self.acks.is_alive:  # cancelled with all other tasks of the process
-                self.acks.start()
-            self.acks.wake()
-            await asyncio.sleep(0.01)
-
-    async def _hand_over(self) -> None:
-        """A successor leads from now on, not when the last job here has ended."""
-        await self.leadership.stop()
-        await self.leadership.resign()
+        self._ending = Ending(self)
+        return await self._ending.run(grace)
 
     async def close(self) -> None:
         """Disconnect."""
         self.threads.close()
-        _log(await self.connections.close())
+        log_errors(await self.connections.close())
 
     @property
     def runs_here(self) -> bool:
@@ -384,13 +313,3 @@ class Node:
             remotes=self.remotes,
             log_exceptions=self.config.log_exceptions,
         )
-
-
-async def _all(work: Iterable[Any]) -> None:
-    outcomes = await asyncio.gather(*work, return_exceptions=True)
-    _log(outcome for outcome in outcomes if isinstance(outcome, BaseException))
-
-
-def _log(errors: Iterable[BaseException]) -> None:
-    for error in errors:
-        logger.warning("error while stopping: %s: %s", type(error).__name__, error)
