@@ -40,4 +40,6 @@ def _of_a_node(table: Table) -> tuple[str, ...]:
 def _to_enqueue(table: Table) -> tuple[str, ...]:
     if table is jobs:
         return ("SELECT", "INSERT")  # reads the id, and the unique job that was there before
+    if table.name == "oban_signals":
+        return ("SELECT", "INSERT")  # a signal is sent by the program that people use
     return _READ if table.name in ("oban_partitions", "oban_schema") else ()

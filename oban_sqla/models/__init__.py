@@ -12,6 +12,7 @@ from .limits import QueuePartition, RateUsage
 from .queue import QueueSettings
 from .seen import AuditEntry, QueueDepth, QueueMetrics
 from .spec import JobSpec
+from .steps import Signal, Step
 
 __all__ = [
     "AuditEntry",
@@ -27,6 +28,8 @@ __all__ = [
     "QueueSettings",
     "RateUsage",
     "SchemaVersion",
+    "Signal",
+    "Step",
     "metadata",
     "use_schema",
 ]

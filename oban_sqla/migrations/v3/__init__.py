@@ -7,7 +7,7 @@ a folder beside this one.
 """
 
 from ..part import joined
-from . import access, seen
+from . import access, seen, steps
 
-VERSION = joined((seen.PART, access.PART))
+VERSION = joined((seen.PART, steps.PART, access.PART))
 """What a version of the schema consists of."""

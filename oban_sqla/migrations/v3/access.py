@@ -7,5 +7,7 @@ PART = same_rights(
         "oban_audit",
         "oban_depths",
         "oban_metrics",
+        "oban_signals",
+        "oban_steps",
     )
 )
