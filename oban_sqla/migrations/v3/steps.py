@@ -1,7 +1,7 @@
 """What long jobs keep beside their rows: the steps that are done, the waits that have begun, and the signals.
 
-There are no foreign keys to ``oban_jobs``: they would lock the job's row, which its acknowledgement skips then, and make
-pruning ten times as slow. What belongs to a job is deleted with it by the pruner.
+There are no foreign keys to ``oban_jobs``: they would lock the job's row, which its acknowledgement skips then, and
+make pruning ten times as slow. What belongs to a job is deleted with it by the pruner.
 """
 
 from ..part import Part
@@ -54,7 +54,8 @@ BEGIN
     RETURNING s.kind, s.value, s.until INTO found_kind, found_value, found_until;
   END IF;
   IF found_kind = 'wait' AND (found_until <= t OR EXISTS (
-       SELECT FROM {schema}oban_signals g WHERE g.job_id = job AND g.name = signal AND (g.taken IS NULL OR g.taken = nth)))
+       SELECT FROM {schema}oban_signals g
+        WHERE g.job_id = job AND g.name = signal AND (g.taken IS NULL OR g.taken = nth)))
   THEN
     SELECT s.kind, s.value, s.until INTO found_kind, found_value, found_until
       FROM {schema}oban_steps s WHERE s.job_id = job AND s.name = step FOR UPDATE;
