@@ -28,6 +28,13 @@ T = TypeVar("T")
 _ZONE: ColumnElement[str] = literal_column("'UTC'")
 
 
+class ByAnnotation:
+    """Base of classes, beside ``Job`` and sessions, whose objects the runtime fills in where a parameter has them as
+    its annotation, without a mark."""
+
+    __slots__ = ()
+
+
 class JobState(enum.StrEnum):
     """The state of a job. The names and their order are Oban's."""
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
+from typing import Any
 
 from ..errors import InvalidOption
+from ..models import Job
 from ..options.sessionmakers import SessionMaker, maker_for, named_kind, what_makes
 from ..workers.arguments import Unresolved
+from ..workers.injection import is_session
 from ..workers.registry import workers
 from ..workers.worker import Worker
+from .resources import unprovided
 
 
 def refuse_unmade_sessions(queues: Container[str], makers: Sequence[SessionMaker]) -> None:
@@ -27,6 +31,39 @@ def refuse_unmade_sessions(queues: Container[str], makers: Sequence[SessionMaker
             f"{them}: asks for a session of the kind {named_kind(kind)}, and no sessionmaker of this node makes one; "
             f"give it one: Oban(engine, sessionmaker={what_makes(kind)}), or a list of several sessionmakers"
         )
+
+
+def refuse_unprovided(
+    queues: Container[str], given: Mapping[Any, Any], is_provided: Callable[[object], bool]
+) -> list[Any]:
+    """Look at the workers of `queues` that run on this node, in whatever process.
+
+    :param given: what the node provides, by type.
+    :param is_provided: whether a type is among them.
+    :returns: the types for which they ask.
+    :raises InvalidOption: naming every worker that asks for a type that is not provided.
+    """
+    asked: list[Any] = []
+    lacking: list[str] = []
+    for worker in workers.distinct():
+        if worker.queue not in queues:
+            continue
+        for name, kind in _resources_of(worker).items():
+            if is_provided(kind):
+                asked.append(kind)
+            else:
+                lacking.append(f"{worker.name}: {name} asks for {unprovided(kind, given)}")
+    if lacking:
+        raise InvalidOption("; ".join(lacking))
+    return asked
+
+
+def _resources_of(worker: Worker) -> dict[str, Any]:
+    try:
+        injected = {} if worker.arguments is None else worker.arguments.injected
+    except Unresolved:  # its first job says so
+        return {}
+    return {name: kind for name, kind in injected.items() if kind is not Job and not is_session(kind)}
 
 
 def asking_for_sessions(queues: Container[str]) -> list[Worker]:

@@ -14,6 +14,7 @@ from .acks import Ack
 from .executors.call import Call, Judged, Raised
 from .executors.executor import Executors, Remote, Remotes, Timer
 from .report import FENCED, report_end, report_fenced, report_start, report_unknown
+from .resources import Provider
 from .row import Row
 from .run import Run
 from .sessions import Sessions
@@ -28,6 +29,7 @@ class Attempt(Run):
     :param row: the job as it was fetched.
     :param executors: where it may run in this process, by the name that its worker asks for.
     :param sessions: opens and ends the session of a job that asks for one and runs here.
+    :param resources: gives a job that runs here what else it asks for.
     :param hooks: run around it, outside the worker's own.
     :param remotes: where it may run outside this process, by the name that its worker asks for.
     :param log_exceptions: whether the log has what the job raised, with its traceback, or only its type.
@@ -41,11 +43,12 @@ class Attempt(Run):
         row: Row,
         executors: Executors,
         sessions: Sessions,
+        resources: Provider,
         hooks: tuple[object, ...] = (),
         remotes: Remotes = NO_REMOTES,
         log_exceptions: bool = True,
     ) -> None:
-        super().__init__(row=row, executors=executors, sessions=sessions)
+        super().__init__(row=row, executors=executors, sessions=sessions, resources=resources)
         # Whether it ended because this process does not know the worker: written by run().
         self.unknown = False
         # Monotonic seconds, 0 before: written by run().
@@ -130,7 +133,7 @@ class Attempt(Run):
 
         def begin() -> None:
             self._begin()
-            if (limit := _limit(worker, self.row)) is not None:
+            if (limit := self._limit(worker)) is not None:
                 timers.append(remote.after(limit, self.ask_to_stop, Stop.TIMEOUT))
 
         try:
@@ -147,7 +150,3 @@ class Attempt(Run):
         self.begun = True
         self.started = time.monotonic()
         report_start(self.row)
-
-
-def _limit(worker: Worker, row: Row) -> float | None:
-    return worker.timeout if worker.arguments is not None else worker.timeout_for(row.job)

@@ -17,6 +17,7 @@ from ..options.heartbeat import Heartbeat
 from ..options.processes import Processes
 from ..options.prune import Prune
 from ..options.queue import Queue, checked_queues
+from ..options.resources import Resource, checked_resources
 from ..options.sessionmakers import SessionMaker, checked_makers
 from ..statements.identify import schema_of
 from ..workers.cron import Cron, by_name
@@ -48,6 +49,7 @@ class Config:
     log_exceptions: bool = True
     processes: Processes = field(default_factory=Processes)
     executors: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    resources: Mapping[Any, Resource] = field(default_factory=dict[Any, Resource])
     share: Share = field(default_factory=share)
 
     @classmethod
@@ -67,6 +69,7 @@ class Config:
         options["hooks"] = checked_hooks(options.get("hooks"), "Oban")
         options["crontab"] = tuple(crontab or ())
         options["sessionmaker"] = checked_makers(options.get("sessionmaker"))
+        options["resources"] = checked_resources(options.get("resources"))
         named = checked_queues(queues)
         return cls(queues=named, node=node, **options)
 

@@ -13,10 +13,13 @@ from sqlalchemy.orm import Session
 from ..errors import Fenced
 from ..models import Job
 from ..telemetry import job_logger as logger
+from ..workers.injection import is_session
+from ..workers.worker import Worker
 from .acks import Ack
 from .executors.call import Call, Raised, Result, Returned
 from .executors.executor import Executors
 from .executors.loop import awaited
+from .resources import Closing, Provider
 from .row import Row
 from .sessions import Sessions
 from .verdict import Stop, as_returned, judge, keeps_effects
@@ -28,11 +31,12 @@ class Run:
     :param row: the job as it was fetched.
     :param executors: where it may run, by the name that its worker asks for.
     :param sessions: opens and ends the session of a job that asks for one.
+    :param resources: gives a job what else it asks for.
     """
 
-    __slots__ = ("_executors", "_interruptible", "_sessions", "committed", "row", "stop", "task", "told")
+    __slots__ = ("_executors", "_interruptible", "_resources", "_sessions", "committed", "row", "stop", "task", "told")
 
-    def __init__(self, *, row: Row, executors: Executors, sessions: Sessions) -> None:
+    def __init__(self, *, row: Row, executors: Executors, sessions: Sessions, resources: Provider) -> None:
         self.row = row
         # Written by the caller that makes a task of the run, which need not be one.
         self.task: asyncio.Task[Any] | None = None
@@ -45,6 +49,7 @@ class Run:
         # Given, and never written again.
         self._executors = executors
         self._sessions = sessions
+        self._resources = resources
         # False while the call runs where no cancellation reaches it: written by _run_call().
         self._interruptible = True
 
@@ -66,13 +71,49 @@ class Run:
     async def carry_out(self, call: Call) -> tuple[Ack | None, BaseException | None]:
         """Run `call` and say what becomes of the job: without an ack where another run has the job."""
         if asked := call.asked:
-            return await self._run_in_session(call, asked)
+            return await self._run_with(call, asked)
+        return await self._run_alone(call)
+
+    async def _run_alone(self, call: Call) -> tuple[Ack | None, BaseException | None]:
         return judge(self.row, call.worker, await self._run_call(call), self.stop, self.told)
+
+    async def _run_with(self, call: Call, asked: Mapping[str, Any]) -> tuple[Ack | None, BaseException | None]:
+        """Run `call` with what it asks for: a session, and objects that are there before it and go after it."""
+        sessions = [name for name, kind in asked.items() if is_session(kind)]
+        others = {name: kind for name, kind in asked.items() if name not in sessions}
+        close = None
+        if others:
+            call.injected, close = await self._open(call.worker, others)
+        run = self._run_in_session(call, sessions[0], asked[sessions[0]]) if sessions else self._run_alone(call)
+        if close is None:
+            return await run
+        error: BaseException | None = None
+        try:
+            ack, error = await run
+            return ack, error
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            if self._interruptible:  # else the call still uses them
+                await close(error)
+
+    async def _open(self, worker: Worker, asked: Mapping[str, Any]) -> tuple[dict[str, object], Closing | None]:
+        limit = self._limit(worker)
+        timer = None if limit is None else self._executors[worker.executor].after(limit, self.ask_to_stop, Stop.TIMEOUT)
+        try:
+            return await self._resources.open(self.row, asked)
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _limit(self, worker: Worker) -> float | None:
+        return worker.timeout if worker.arguments is not None else worker.timeout_for(self.row.job)
 
     async def _run_call(self, call: Call) -> Result:
         worker = call.worker
         executor = self._executors[worker.executor]
-        limit = worker.timeout if worker.arguments is not None else worker.timeout_for(self.row.job)
+        limit = self._limit(worker)
         timer = None if limit is None else executor.after(limit, self.ask_to_stop, Stop.TIMEOUT)
         self._interruptible = executor.interruptible
         try:
@@ -93,9 +134,9 @@ class Run:
             value.close()
         return Raised(asyncio.CancelledError())
 
-    async def _run_in_session(self, call: Call, asked: Mapping[str, type]) -> tuple[Ack | None, BaseException | None]:
-        session = await self._sessions.open(next(iter(asked.values())))
-        call.injected = dict.fromkeys(asked, session)
+    async def _run_in_session(self, call: Call, name: str, kind: type) -> tuple[Ack | None, BaseException | None]:
+        session = await self._sessions.open(kind)
+        call.injected = {**call.injected, name: session}
         try:
             result = as_returned(await self._run_call(call))
             ack, error = judge(self.row, call.worker, result, self.stop, self.told)

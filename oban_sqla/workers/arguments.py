@@ -26,6 +26,7 @@ from ..errors import InvalidArgs, InvalidOption, closest
 from ..models import JobSpec
 from ..models.kind import NAMES as SPEC_OPTIONS
 from ..options.later import has_later
+from ..options.resources import not_provided, plain, without_none
 from .injection import is_injectable, is_session, marked
 from .ordering import in_order
 from .roundtrip import Parameter, Travel, difference, refuse_foreign
@@ -184,21 +185,20 @@ class Arguments:
         )
 
     @cached_property
-    def injected(self) -> dict[str, type]:
+    def injected(self) -> dict[str, Any]:
         """The parameters that the runtime fills in, with the type that each asks for. They are not part of the args.
 
-        :raises InvalidOption: for one that is marked and of a type that the runtime does not have, or a second session.
+        :raises InvalidOption: for one that is marked and of a type that no runtime provides, or a second session.
         """
-        wanted: dict[str, type] = {}
+        wanted: dict[str, Any] = {}
         for name, hint in self._hints.items():
-            kind = _plain(hint)
+            kind = plain(hint)
             if is_injectable(kind):
                 wanted[name] = kind
             elif name in self._marked:
-                raise InvalidOption(
-                    f"{self._name}: {name} = injected(): expected a parameter annotated Job, AsyncSession or Session, "
-                    f"or a subclass of these sessions, got {inspect.formatannotation(hint)}"
-                )
+                if (reason := not_provided(kind)) is not None:
+                    raise InvalidOption(f"{self._name}: {name} = injected(): {reason}")
+                wanted[name] = without_none(hint)
         sessions = [name for name, kind in wanted.items() if is_session(kind)]
         if len(sessions) > 1:
             raise InvalidOption(
@@ -324,12 +324,3 @@ def _several(hint: Any) -> Any:
     if typing.get_origin(hint) is collections.abc.Iterable:
         return types.GenericAlias(list, typing.get_args(hint))
     return hint
-
-
-def _plain(hint: Any) -> Any:
-    """The class in ``Annotated[X, …]`` and in ``X | None``."""
-    while typing.get_origin(hint) is typing.Annotated:
-        hint = typing.get_args(hint)[0]
-    some = [arg for arg in typing.get_args(hint) if arg is not type(None)]
-    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    return some[0] if is_union and len(some) == 1 else hint

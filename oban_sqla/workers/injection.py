@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeGuard
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ..models import Job
+from ..types import ByAnnotation
 
 
 class _Mark:
@@ -23,10 +24,11 @@ _MARK = _Mark()
 
 
 def injected() -> Any:
-    """Mark a parameter of a job's function that the runtime fills in: ``session: AsyncSession = injected()``.
+    """Mark a parameter of a job's function that the runtime fills in: ``client: httpx.AsyncClient = injected()``.
 
-    Parameters annotated ``Job``, ``AsyncSession`` or ``Session``, or a subclass of these sessions, are filled in
-    without it, too. With it, type checkers leave them out of ``.new()`` wherever they stand.
+    Parameters annotated ``Job``, ``Oban``, ``AsyncSession`` or ``Session``, or a subclass of these sessions, are filled
+    in without it, too. With it, type checkers leave them out of ``.new()`` wherever they stand. Any other type needs
+    it, and is what :class:`Oban` is given as ``resources=``.
 
     :returns: the mark, to be used as the default of the parameter. A direct call that leaves the parameter out raises
         :class:`InvalidArgs`.
@@ -35,11 +37,11 @@ def injected() -> Any:
 
 
 def is_injectable(kind: object) -> bool:
-    """Whether the runtime can fill in a parameter of this type."""
-    return kind is Job or is_session(kind)
+    """Whether the runtime fills in a parameter of this type, also without a mark."""
+    return kind is Job or is_session(kind) or (isinstance(kind, type) and issubclass(kind, ByAnnotation))
 
 
-def is_session(kind: object) -> bool:
+def is_session(kind: object) -> TypeGuard[type[AsyncSession | Session]]:
     """Whether it is the class of a session."""
     return isinstance(kind, type) and issubclass(kind, AsyncSession | Session)
 

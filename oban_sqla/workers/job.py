@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 
 from ..errors import InvalidOption
 from ..models import Job
+from ..types import ByAnnotation
 from .arguments import Arguments
 from .function import JobFunction
 from .registry import workers
@@ -21,8 +22,8 @@ from .worker import WORKER_OPTIONS, WorkerOptions, refuse_options, register
 P = ParamSpec("P")
 R = TypeVar("R")
 V = TypeVar("V")
-In1 = TypeVar("In1", bound=Job | AsyncSession | Session)
-In2 = TypeVar("In2", bound=Job | AsyncSession | Session)
+In1 = TypeVar("In1", bound=Job | ByAnnotation | AsyncSession | Session)
+In2 = TypeVar("In2", bound=Job | ByAnnotation | AsyncSession | Session)
 
 _Async = Coroutine[Any, Any, V]
 _One = JobFunction[P, Concatenate[In1, P], R, V]
@@ -81,9 +82,10 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
         async def send_welcome(user_id: int, greeting: str = "Hello") -> None: ...
 
     A coroutine function runs on the event loop, a plain one in a thread. The runtime injects parameters annotated
-    ``Job``, ``AsyncSession`` or ``Session``, or a subclass of these sessions. Put up to two such parameters first, or
-    give them the default :func:`injected`, and type checkers leave them out of ``.new()``. A session's commit also
-    completes the job: its effects happen exactly once.
+    ``Job``, ``Oban``, ``AsyncSession`` or ``Session``, or a subclass of these sessions. Put up to two such parameters
+    first, or give them the default :func:`injected`, and type checkers leave them out of ``.new()``. With this default,
+    any other type that ``Oban(resources=…)`` provides is injected. A session's commit also completes the job: its
+    effects happen exactly once.
 
     :param fn: the function, if the decorator is used without parentheses.
     :param name: the name under which its jobs are stored. Default: ``module.qualname``.

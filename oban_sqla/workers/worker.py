@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
-
 from ..errors import InvalidArgs, InvalidOption, unknown_option
 from ..models import Job
 from ..models.checks import check_name, check_names
@@ -21,6 +18,7 @@ from ..options.duration import seconds
 from .arguments import Arguments
 from .cron import Cron
 from .hooks import checked_hooks
+from .injection import is_session
 from .registry import default_name, origin_of, workers
 from .shape import hidden, shape
 from .verdicts import Verdicts, checked_errors
@@ -90,7 +88,7 @@ class Worker:
     def session_kind(self) -> type | None:
         """The class of the session that the runtime opens for it; None if it asks for none."""
         injected = {} if self.arguments is None else self.arguments.injected
-        return next((kind for kind in injected.values() if issubclass(kind, AsyncSession | Session)), None)
+        return next((kind for kind in injected.values() if is_session(kind)), None)
 
     @property
     def spec_defaults(self) -> Mapping[str, Any]:

@@ -37,7 +37,7 @@ class Call:
         self.injected = injected
 
     @property
-    def asked(self) -> Mapping[str, type]:
+    def asked(self) -> Mapping[str, Any]:
         """What the function asks for beside its args and its job, by parameter: to be filled in before it begins."""
         arguments = self.worker.arguments
         if arguments is None or not arguments.injected:

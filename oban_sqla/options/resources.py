@@ -1,0 +1,151 @@
+"""What jobs can ask for beside their arguments: clients, caches, and other objects that a runtime makes for them."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+from sqlalchemy import inspect as mapping_of
+from sqlalchemy.exc import NoInspectionAvailable
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from ..errors import InvalidOption
+from ..types import ByAnnotation
+
+Scope = Literal["runtime", "job"]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """How an object is made for the jobs that ask for it: ``Oban(…, resources={Cache: Resource(make, scope="job")})``.
+
+    :param factory: a function or class that is called without arguments, or a coroutine function. What a generator
+        function, or one with ``@contextmanager`` or ``@asynccontextmanager``, yields is the object; the rest of it runs
+        when the object is no longer needed. Any other object is used as it is, and is not closed.
+    :param scope: ``"runtime"``: one object, made when the runtime starts or when a job first needs it, and closed when
+        the runtime stops. ``"job"``: one per run of a job, made before the job's session is opened and closed after the
+        session's commit. Default ``"runtime"``.
+    :raises InvalidOption: for a factory that can't be called without arguments, or another scope.
+    """
+
+    factory: Callable[[], Any]
+    scope: Scope = "runtime"
+
+    def __post_init__(self) -> None:
+        if self.scope not in ("runtime", "job"):
+            raise InvalidOption(f'Resource: scope must be "runtime" or "job", got {self.scope!r}')
+        _check_factory(self.factory, "Resource")
+
+
+def checked_resources(given: object, what: str = "Oban") -> Mapping[Any, Resource]:
+    """What a user gave as ``resources=``, each as a :class:`Resource`.
+
+    :param what: takes them, for messages.
+    :raises InvalidOption: for a type that can't be provided, or what can't make one.
+    """
+    made: dict[Any, Resource] = {}
+    for kind, value in checked_kinds(given, what).items():
+        if not isinstance(value, Resource):
+            _check_factory(value, f"{what}: resources[{described(kind)}]")
+            value = Resource(cast(Callable[[], Any], value))
+        made[kind] = value
+    return made
+
+
+def checked_kinds(given: object, what: str) -> Mapping[Any, object]:
+    """`given`, by types that a program may provide.
+
+    :raises InvalidOption: for anything but a mapping, and for types that a runtime always provides.
+    """
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidOption(f"{what}: resources must be a mapping such as {{Client: make_client}}, got {given!r}")
+    kinds = cast(Mapping[Any, object], given)
+    for kind in kinds:
+        if (reason := not_provided(plain(kind))) is not None:
+            raise InvalidOption(f"{what}: resources[{described(kind)}]: {reason}")
+    return kinds
+
+
+def found(kind: object, among: Mapping[Any, Any]) -> Any:
+    """What `among` has for `kind`, which may be an annotation that has no hash; None if it has nothing."""
+    try:
+        return among.get(kind)
+    except TypeError:
+        return next((value for key, value in among.items() if key == kind), None)
+
+
+def near(kind: object, among: Iterable[object]) -> list[object]:
+    """Those of `among` that may have been meant by `kind`: related classes, and others of a similar name."""
+    import difflib  # only when something is wrong
+
+    name = _short(kind)
+    some = [one for one in among if _are_related(plain(kind), plain(one))]
+    alike = difflib.get_close_matches(name.lower(), [_short(one).lower() for one in among], n=3)
+    return [*some, *(one for one in among if one not in some and _short(one).lower() in alike)]
+
+
+def described(kind: object) -> str:
+    """`kind` as a program writes it."""
+    return inspect.formatannotation(kind)
+
+
+def plain(hint: Any) -> Any:
+    """The class in ``Annotated[X, …]`` and in ``X | None``."""
+    while typing.get_origin(hint) is typing.Annotated:
+        hint = typing.get_args(hint)[0]
+    return without_none(hint)
+
+
+def without_none(hint: Any) -> Any:
+    """The type in ``X | None``."""
+    some = [arg for arg in typing.get_args(hint) if arg is not type(None)]
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return some[0] if is_union and len(some) == 1 else hint
+
+
+def not_provided(kind: object) -> str | None:
+    """Why no program can provide objects of this type; None if it can."""
+    if kind is Any:
+        return "annotate it with the type of the object that it needs"
+    if not isinstance(kind, type):
+        return None
+    if issubclass(kind, AsyncSession | Session):
+        return "sessions come from Oban(sessionmaker=…)"
+    if issubclass(kind, ByAnnotation) or kind.__module__.startswith("oban_sqla."):
+        return f"{kind.__name__} is a class of oban_sqla, of which the runtime has the object"
+    try:
+        mapping_of(kind)
+    except NoInspectionAvailable:
+        return None
+    return f"{kind.__name__} is a mapped class, whose objects belong to a session; pass the object as an argument"
+
+
+def _check_factory(factory: object, what: str) -> None:
+    if not callable(factory):
+        raise InvalidOption(
+            f"{what}: expected a function without parameters that makes the object, got {type(factory).__name__}; "
+            "for an object that exists already write a function that returns it: lambda: client"
+        )
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        raise InvalidOption(f"{what}: the factory is called without arguments, and it has a {error}") from None
+    except ValueError:
+        pass  # a builtin that does not say
+
+
+def _are_related(one: object, other: object) -> bool:
+    if one == other:
+        return True
+    return isinstance(one, type) and isinstance(other, type) and (issubclass(one, other) or issubclass(other, one))
+
+
+def _short(kind: object) -> str:
+    return str(getattr(plain(kind), "__name__", kind))
