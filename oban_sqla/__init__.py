@@ -44,6 +44,7 @@ from .options.limits import Partition, RateLimit
 from .options.processes import Processes
 from .options.prune import Prune, PrunePolicy
 from .options.queue import Queue
+from .options.resources import Resource
 from .options.unique import Unique
 from .options.url import async_url
 from .types import JobState
@@ -97,6 +98,7 @@ __all__ = [
     "RateLimit",
     "Reason",
     "Record",
+    "Resource",
     "ResultTimeout",
     "SchemaOutdated",
     "Snooze",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Never
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Never
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -25,14 +25,16 @@ from .options.heartbeat import Heartbeat
 from .options.processes import Processes
 from .options.prune import Prune
 from .options.queue import Queue
+from .options.resources import Resource
 from .options.sessionmakers import SessionMaker, checked_makers, with_default
 from .runtime.config import OPTIONS, Config, checked_engine
+from .types import ByAnnotation
 from .workers.cron import Cron
 
 DEFAULT_PRUNE = Prune()
 
 
-class Oban(JobVerbs, QueueVerbs, ResultVerbs):
+class Oban(JobVerbs, QueueVerbs, ResultVerbs, ByAnnotation):
     """A node: runs the jobs of its queues, on the event loop that starts it.
 
     ::
@@ -70,6 +72,9 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs):
         ``Processes()``; children are started only where such a worker is registered.
     :param executors: where else jobs may run, by the name that ``@job(executor=…)`` gives; see
         :class:`oban_sqla.executors.Executor`. Default: none.
+    :param resources: what jobs may ask for by ``= injected()``: by type, a factory (a function without parameters, a
+        generator function, a class), or a :class:`Resource`. Types are compared by equality; a ``Protocol``, a
+        ``NewType`` or ``Annotated[Redis, "cache"]`` will do. Default: none.
     :param start_timeout: seconds that :meth:`start` waits for a database that does not answer. Default 10.
     :param log_exceptions: whether the log has the exception of a failed attempt, with its traceback. False: only its
         type, for jobs whose exceptions may hold what no log should. Default True.
@@ -100,6 +105,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs):
         log_exceptions: bool = True,
         processes: Processes | None = None,
         executors: Mapping[str, Executor] | None = None,
+        resources: Mapping[Any, Callable[[], Any] | Resource] | None = None,
         **unknown: Never,
     ) -> None:
         refuse_unknown(unknown, OPTIONS, "Oban")
@@ -122,11 +128,12 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs):
             log_exceptions=log_exceptions,
             processes=Processes() if processes is None else processes,
             executors={} if executors is None else executors,
+            resources=resources,
         )
         self._engines = Engines(self.engine, lambda: self._node)
         self.crons = Crons(self.engine, self._engines)
         """The crontab of the cluster: a :class:`Crons`, to read and edit it."""
-        self._life = Lifecycle(self.engine, self.config)
+        self._life = Lifecycle(self.engine, self.config, self)
 
     @property
     def is_leader(self) -> bool:
@@ -151,6 +158,8 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs):
         :raises DatabaseUnavailable: if the database does not answer within ``start_timeout``, or refuses the
             connection.
         :raises SchemaOutdated: if the tables are missing or older than this package needs. Nothing is created.
+        :raises InvalidOption: if a worker of its queues asks for a session, or a resource, that nothing provides. What
+            a factory raises is raised, too.
         :raises ObanError: if this node is running or starting already, or if :meth:`stop` ends the start.
         """
         await self._life.start()

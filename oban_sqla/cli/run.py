@@ -54,13 +54,14 @@ def run(job_id: int, targets: tuple[str, ...], url: str | None, schema: str | No
         engine, makers = loaded.engine, list(loaded.config.sessionmaker)
     else:
         engine, makers = on_objects(loaded) if loaded else on_url(url, _Every())
-    state = asyncio.run(_run(engine, tuple(makers), job_id))
+    runtime = loaded if isinstance(loaded, Oban) else None
+    state = asyncio.run(_run(engine, tuple(makers), job_id, runtime))
     click.echo(f"job {job_id} is {state}")
     sys.exit(0 if state in ("completed", "scheduled", "deleted") else 1)
 
 
-async def _run(engine: AsyncEngine, makers: tuple[SessionMaker, ...], job_id: int) -> str:
+async def _run(engine: AsyncEngine, makers: tuple[SessionMaker, ...], job_id: int, runtime: Oban | None) -> str:
     try:
-        return await run_job(engine, makers, job_id)
+        return await run_job(engine, makers, job_id, {} if runtime is None else runtime.config.resources, runtime)
     finally:
         await engine.dispose()

@@ -7,6 +7,7 @@ owner with a heartbeat and a lock, is not rescued meanwhile, and its outcome is 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -17,8 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..errors import InvalidOption, UnknownWorker, closest
 from ..models.job import jobs
 from ..options.queue import Queue
+from ..options.resources import Resource
 from ..options.sessionmakers import SessionMaker, with_default
 from ..runtime.config import Config
+from ..runtime.executors.call import NOTHING
 from ..runtime.executors.inline import Inline
 from ..runtime.executors.loop import OnLoop
 from ..runtime.node import Node
@@ -31,12 +34,20 @@ WAITING = ("available", "scheduled", "retryable")
 _FAR = datetime(9999, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 
 
-async def run_job(engine: AsyncEngine, makers: tuple[SessionMaker, ...], job_id: int) -> str:
+async def run_job(
+    engine: AsyncEngine,
+    makers: tuple[SessionMaker, ...],
+    job_id: int,
+    resources: Mapping[Any, Resource] = NOTHING,
+    runtime: object = None,
+) -> str:
     """Run a job that waits, at once: whatever its time, its queue, and the limits of that.
 
     :param engine: of the database.
     :param makers: the sessionmakers of jobs that ask for a session.
     :param job_id: its id.
+    :param resources: what jobs may ask for, by type. Default: nothing.
+    :param runtime: given to a job that asks for it. Default: there is none.
     :returns: its state afterwards; ``"deleted"`` if it has deleted itself.
     :raises InvalidOption: for a job that is not there, or does not wait.
     :raises UnknownWorker: for one whose worker this process has not registered.
@@ -50,8 +61,9 @@ async def run_job(engine: AsyncEngine, makers: tuple[SessionMaker, ...], job_id:
         name=name,
         prune=None,
         shutdown_grace=0.0,
+        resources=resources,
     )
-    life = Lifecycle(engine, config)
+    life = Lifecycle(engine, config, runtime)
     await life.start()
     try:
         assert life.node is not None

@@ -18,10 +18,11 @@ from ..executors.places import Places
 from ..migrations import CURRENT, described
 from ..models.relationship import related_paths
 from ..runtime.acks import Ack, parameters
-from ..runtime.asked import refuse_unmade_sessions
+from ..runtime.asked import refuse_unmade_sessions, refuse_unprovided
 from ..runtime.config import Config
 from ..runtime.lanes.failure import StatementFailed
 from ..runtime.node import Node
+from ..runtime.resources import Resources
 from ..statements.ack import acknowledge
 from ..telemetry import node_logger as logger
 from ..workers import context
@@ -40,9 +41,10 @@ class Lifecycle:
 
     :param engine: the user's.
     :param config: the runtime's options.
+    :param runtime: given to the jobs that ask for it.
     """
 
-    def __init__(self, engine: AsyncEngine, config: Config) -> None:
+    def __init__(self, engine: AsyncEngine, config: Config, runtime: object = None) -> None:
         self.node: Node | None = None
         """The node that runs. Written by `_start` and `_stop`."""
         self.places: Places | None = None
@@ -52,6 +54,7 @@ class Lifecycle:
         # Given, and never written again.
         self._engine = engine
         self._config = config
+        self._runtime = runtime
         # What is under way: made by start() and stop().
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[list[int]] | None = None
@@ -113,13 +116,16 @@ class Lifecycle:
     async def _start(self) -> None:
         config = self._config
         refuse_unmade_sessions(config.queues, config.sessionmaker)
-        node = Node(engine=self._engine, config=config)
+        provides = Resources(config.resources, self._runtime).provides
+        asked = refuse_unprovided(config.queues, config.resources, provides)
+        node = Node(engine=self._engine, config=config, runtime=self._runtime)
         places = Places(config, node.schema, woke=node.woke, settled=node.settled)
         node.remotes = places.remotes
         try:
             await self._reach(node)
             await _check_schema(node)
             await places.start(node.identity)
+            await node.resources.prepare(asked)
             await node.start()
         except BaseException:
             await places.stop()

@@ -20,6 +20,7 @@ from ..statements.fetch import FETCHED
 from ..telemetry.database_error import described, of_database
 from ..workers.registry import default_name
 from ..workers.worker import Worker
+from .factories import Names
 
 VERSION = 1
 _TIMES = frozenset(name for name in FETCHED if name.endswith("_at"))
@@ -51,6 +52,8 @@ class Errand:
     """Where the node has registered its worker; imported when this process does not know the worker."""
     trace: dict[str, str]
     """The trace of which it is a part, in the form in which it travels; empty for none."""
+    factories: Names
+    """What makes the objects that it asks for, by parameter."""
 
 
 def module_of(worker: Worker) -> str:
@@ -60,7 +63,7 @@ def module_of(worker: Worker) -> str:
     return name if name not in ("__main__", "__mp_main__") else default_name(target).rpartition(".")[0]
 
 
-def payload(call: Call, trace: dict[str, str]) -> bytes:
+def payload(call: Call, trace: dict[str, str], factories: Names) -> bytes:
     """`call` as bytes. Its arguments stay the JSON text that they are."""
     row = call.row
     values = {name: _plain(getattr(row, name)) for name in FETCHED}
@@ -71,6 +74,7 @@ def payload(call: Call, trace: dict[str, str]) -> bytes:
         "attempted_by": row.attempted_by,
         "module": module_of(call.worker),
         "trace": trace,
+        "factories": factories,
     }
     return json.dumps(body, separators=(",", ":")).encode()
 
@@ -87,7 +91,8 @@ def errand(payload: bytes) -> Errand:
             "both sides need the same version of oban-sqla"
         )
     values = [_loaded(name, body["row"][name]) for name in FETCHED]
-    return Errand(row_of(*values, body["queue"], body["attempted_by"]), body["module"], body["trace"])
+    factories: Names = {name: (path, scope) for name, (path, scope) in body["factories"].items()}
+    return Errand(row_of(*values, body["queue"], body["attempted_by"]), body["module"], body["trace"], factories)
 
 
 def answer(ack: Ack | None, error: BaseException | None, *, committed: bool) -> bytes:

@@ -8,7 +8,8 @@ import os
 import socket
 import threading
 import traceback
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
+from contextvars import copy_context
 from typing import Any
 
 from sqlalchemy import Pool
@@ -45,7 +46,7 @@ class Home:
         """One event loop for the child's life, because an engine belongs to its loop."""
         self._makers: list[SessionMaker] = []
         """The sessionmakers. Written by `_sessionmakers`."""
-        self._performer = Performer(driver=self._runner.run, makers=self._sessionmakers, traced=attached)
+        self._performer = Performer(driver=self._drive, makers=self._sessionmakers, traced=attached)
         self._handler = _Forwarding(self)
         self._handler.addFilter(JobFilter())
 
@@ -90,6 +91,10 @@ class Home:
         """Ask the call under way to stop."""
         self._performer.stop(Stop(reason))
 
+    def close(self) -> None:
+        """The node leaves: close what was made for the jobs."""
+        self._performer.close()
+
     def answered(self, fields: dict[str, Any]) -> None:
         """The node has answered a question."""
 
@@ -105,6 +110,10 @@ class Home:
                 return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except (OSError, ValueError, IndexError):
             return 0
+
+    def _drive(self, work: Coroutine[Any, Any, Any]) -> Any:
+        # Not in the context in which the runner was made: that of the first job.
+        return self._runner.run(work, context=copy_context())
 
     def _sessionmakers(self) -> list[SessionMaker]:
         if not self._makers:

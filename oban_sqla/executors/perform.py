@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AbstractContextManager
+from contextvars import copy_context
 from typing import Any
 
 from ..errors import InvalidOption
@@ -26,6 +27,7 @@ from ..workers.context import running
 from ..workers.registry import workers
 from ..workers.worker import Worker
 from .errand import ChildError, answer, errand, unjudged
+from .factories import Made, Remade, resources_asked
 
 Carried = tuple[Ack | None, BaseException | None]
 Driver = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -40,7 +42,13 @@ def perform(payload: bytes) -> bytes:
     :param payload: what :meth:`Executor.submit` was given.
     :returns: what its run has to give back to the node.
     """
-    return Performer(driver=asyncio.run).perform(payload)
+    runner = asyncio.Runner()
+    performer = Performer(driver=lambda work: runner.run(work, context=copy_context()))
+    try:
+        return performer.perform(payload)
+    finally:
+        performer.close()
+        runner.close()
 
 
 class Performer:
@@ -66,6 +74,8 @@ class Performer:
         self._run: Run | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
+        # What jobs ask for here.
+        self._resources = Remade()
 
     @property
     def is_busy(self) -> bool:
@@ -89,28 +99,45 @@ class Performer:
             sent = errand(payload)
             worker = _worker(sent.row.worker, sent.module)
             with self._traced(sent.trace):
+                self._resources.names = sent.factories
                 return self._carry_out(sent.row, worker)
         except BaseException as error:
             return _failure(error)
 
+    def close(self) -> None:
+        """Close what was made for the jobs."""
+        if self._resources.is_used:
+            self._driver(self._resources.close())
+
     def _carry_out(self, row: Row, worker: Worker) -> bytes:
         call = Call(worker, row)
-        sessions = Sessions(makers=self._makers() if call.asked else (), blocking=_at_once)
+        sessions = Sessions(makers=self._makers() if worker.session_kind else (), blocking=_at_once)
         place: Executor = _OnLoop() if worker.is_async else _Here()
-        run = Run(row=row, executors={worker.executor: place}, sessions=sessions)
+        run = Run(row=row, executors={worker.executor: place}, sessions=sessions, resources=self._resources)
         with self._lock:
             self._run = run
         token = running.set(run)
         try:
-            if worker.is_async:
-                ack, error = self._driver(self._on_loop(run, call))
-            else:
-                ack, error = _without_loop(_carried_out(run, call))
+            ack, error = self._driver(self._on_loop(run, call)) if worker.is_async else self._here(run, call)
         finally:
             running.reset(token)
             with self._lock:
                 self._run = self._loop = None
         return answer(ack, error, committed=run.committed)
+
+    def _here(self, run: Run, call: Call) -> Carried:
+        """Run a plain function, which may use an event loop of its own: nothing waits for one while it runs."""
+        if not (asked := resources_asked(call.worker)):
+            return _without_loop(_carried_out(run, call))
+        values, close = self._driver(self._resources.open(run.row, asked))
+        run.resources = Made(values)
+        error: BaseException | None = None
+        try:
+            ack, error = _without_loop(_carried_out(run, call))
+        finally:
+            if close is not None:
+                self._driver(close(error))
+        return ack, error
 
     async def _on_loop(self, run: Run, call: Call) -> Carried:
         task = asyncio.ensure_future(_carried_out(run, call))

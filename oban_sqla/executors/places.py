@@ -11,6 +11,7 @@ from ..statements.identify import Identity
 from ..workers.registry import workers
 from .child import Child
 from .errand import module_of
+from .factories import factory_names
 from .pool import Pool, usable_processors
 from .remote import InChildren, Outside, Settled, relay
 from .setup import PROCESS, process_workers, sessionmaker_names, setup
@@ -37,11 +38,13 @@ class Places:
         limits = sum(queue.limit for queue in config.queues.values())
         size = min(usable_processors(), max(limits, 1)) if options.size is None else options.size
         self._pool = Pool(setup=self._setup, options=options, size=size, heard=self._heard)
-        crashes = options.max_crashes
-        self.remotes: dict[str, Remote] = {PROCESS: InChildren(self._pool, max_crashes=crashes, settled=settled)}
+        given: dict[str, Any] = {
+            "max_crashes": options.max_crashes, "settled": settled, "resources": config.resources
+        }  # fmt: skip
+        self.remotes: dict[str, Remote] = {PROCESS: InChildren(self._pool, **given)}
         """By the name that workers ask for."""
         for name, executor in config.executors.items():
-            self.remotes[name] = Outside(executor, max_crashes=crashes, settled=settled)
+            self.remotes[name] = Outside(executor, **given)
         self._started: list[str] = []
         """The executors of the user that were started. Written by `start`."""
 
@@ -62,6 +65,9 @@ class Places:
         :raises InvalidOption: for a worker that no child can import, with the child's own words where it tried.
         """
         self._identity = identity
+        for worker in workers.distinct():
+            if worker.executor in self.remotes and worker.queue in self._config.queues:
+                factory_names(worker, self._config.resources)
         for name, executor in self._config.executors.items():
             modules = {module_of(worker) for worker in workers.distinct() if worker.executor == name}
             await executor.start(sorted(modules))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..errors import ChildDied
+from ..options.resources import Resource
 from ..runtime.acks import error_entry
 from ..runtime.executors.call import Call, Judged, Raised, Result
 from ..runtime.executors.executor import Stoppable, Timer
@@ -19,6 +20,7 @@ from . import wire
 from .child import Child
 from .errand import judged, payload
 from .executor import Executor
+from .factories import factory_names
 from .pool import Pool
 from .traces import carrier
 
@@ -31,15 +33,20 @@ class _Remote:
 
     :param max_crashes: lost runs after which a job is discarded.
     :param settled: asked about a job with a session whose run was lost.
+    :param resources: what the runtime provides; the other process makes its own.
     """
 
-    def __init__(self, *, max_crashes: int, settled: Settled) -> None:
+    def __init__(self, *, max_crashes: int, settled: Settled, resources: Mapping[Any, Resource]) -> None:
         self._max_crashes = max_crashes
         self._settled = settled
+        self._resources = resources
 
     def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
         """Call ``fn(*args)`` after so many seconds."""
         return asyncio.get_running_loop().call_later(seconds, fn, *args)
+
+    def _payload(self, call: Call) -> bytes:
+        return payload(call, carrier(), factory_names(call.worker, self._resources))
 
     async def _lost(self, call: Call, error: ChildDied, attempt: Stoppable) -> Result | Judged:
         """What came of a run whose process has ended, perhaps because it was killed after it was asked to stop."""
@@ -66,10 +73,11 @@ class InChildren(_Remote):
     :param pool: the children.
     :param max_crashes: deaths under one job after which it is discarded.
     :param settled: asked about a job with a session whose child has died.
+    :param resources: what the runtime provides; the children make their own.
     """
 
-    def __init__(self, pool: Pool, *, max_crashes: int, settled: Settled) -> None:
-        super().__init__(max_crashes=max_crashes, settled=settled)
+    def __init__(self, pool: Pool, *, max_crashes: int, settled: Settled, resources: Mapping[Any, Resource]) -> None:
+        super().__init__(max_crashes=max_crashes, settled=settled, resources=resources)
         self._pool = pool
 
     @property
@@ -79,13 +87,14 @@ class InChildren(_Remote):
 
     async def run(self, call: Call, attempt: Stoppable, begin: Callable[[], None]) -> Result | Judged:
         """Run `call` in a child. Cancelling this stops the call, and kills its child half a second later."""
+        sent = self._payload(call)
         try:
             child = await self._pool.take()
         except asyncio.CancelledError as cancelled:
             return Raised(cancelled)
         try:
             begin()
-            running = asyncio.ensure_future(child.run(payload(call, carrier())))
+            running = asyncio.ensure_future(child.run(sent))
             await _until_done(running, lambda: child.kill((attempt.stop or Stop.SHUTDOWN).value))
             answer = running.result()
         except ChildDied as error:
@@ -101,20 +110,24 @@ class Outside(_Remote):
     :param executor: what the user gave.
     :param max_crashes: lost runs after which a job is discarded.
     :param settled: asked about a job with a session whose run was lost.
+    :param resources: what the runtime provides; the other end makes its own.
     """
 
     places = 0
 
-    def __init__(self, executor: Executor, *, max_crashes: int, settled: Settled) -> None:
-        super().__init__(max_crashes=max_crashes, settled=settled)
+    def __init__(
+        self, executor: Executor, *, max_crashes: int, settled: Settled, resources: Mapping[Any, Resource]
+    ) -> None:
+        super().__init__(max_crashes=max_crashes, settled=settled, resources=resources)
         self._executor = executor
 
     async def run(self, call: Call, attempt: Stoppable, begin: Callable[[], None]) -> Result | Judged:
         """Run `call` there. Cancelling this asks the executor to kill it, and waits for its end."""
+        sent = self._payload(call)
         begin()
         killing: set[asyncio.Task[bool]] = set()
         try:
-            run = self._executor.submit(payload(call, carrier()))
+            run = self._executor.submit(sent)
             running = asyncio.ensure_future(run)
 
             def kill() -> None:

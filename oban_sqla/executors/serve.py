@@ -53,6 +53,10 @@ def main(calls: int, life: int) -> NoReturn:
     if error:
         os._exit(1)
     _serve(home, connection, death.end)
+    try:
+        home.close()
+    except BaseException:
+        traceback.print_exc()
     _flush()
     os._exit(0)
 

@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeGuard, cast
 
 from sqlalchemy import inspect as mapping_of
 from sqlalchemy.exc import NoInspectionAvailable
@@ -57,8 +57,11 @@ def checked_resources(given: object, what: str = "Oban") -> Mapping[Any, Resourc
     return made
 
 
-def checked_kinds(given: object, what: str) -> Mapping[Any, object]:
+def checked_kinds(given: object, what: str, with_runtime: bool = False) -> Mapping[Any, object]:
     """`given`, by types that a program may provide.
+
+    :param what: takes it, for messages.
+    :param with_runtime: whether the runtime itself may be among them.
 
     :raises InvalidOption: for anything but a mapping, and for types that a runtime always provides.
     """
@@ -68,6 +71,8 @@ def checked_kinds(given: object, what: str) -> Mapping[Any, object]:
         raise InvalidOption(f"{what}: resources must be a mapping such as {{Client: make_client}}, got {given!r}")
     kinds = cast(Mapping[Any, object], given)
     for kind in kinds:
+        if with_runtime and is_by_annotation(kind):
+            continue
         if (reason := not_provided(plain(kind))) is not None:
             raise InvalidOption(f"{what}: resources[{described(kind)}]: {reason}")
     return kinds
@@ -110,15 +115,21 @@ def without_none(hint: Any) -> Any:
     return some[0] if is_union and len(some) == 1 else hint
 
 
-def not_provided(kind: object) -> str | None:
+def is_by_annotation(kind: object) -> TypeGuard[type[ByAnnotation]]:
+    """Whether the runtime fills in a parameter of this type without a mark."""
+    return isinstance(kind, type) and issubclass(kind, ByAnnotation)
+
+
+def not_provided(given: object) -> str | None:
     """Why no program can provide objects of this type; None if it can."""
-    if kind is Any:
+    if given is Any:
         return "annotate it with the type of the object that it needs"
-    if not isinstance(kind, type):
+    if not isinstance(given, type):
         return None
+    kind: type[Any] = given
     if issubclass(kind, AsyncSession | Session):
         return "sessions come from Oban(sessionmaker=…)"
-    if issubclass(kind, ByAnnotation) or kind.__module__.startswith("oban_sqla."):
+    if is_by_annotation(kind) or kind.__module__.startswith("oban_sqla."):
         return f"{kind.__name__} is a class of oban_sqla, of which the runtime has the object"
     try:
         mapping_of(kind)
@@ -142,9 +153,10 @@ def _check_factory(factory: object, what: str) -> None:
 
 
 def _are_related(one: object, other: object) -> bool:
-    if one == other:
-        return True
-    return isinstance(one, type) and isinstance(other, type) and (issubclass(one, other) or issubclass(other, one))
+    if not (isinstance(one, type) and isinstance(other, type)):
+        return one == other
+    mine, theirs = cast(type[Any], one), cast(type[Any], other)
+    return mine in theirs.__mro__ or theirs in mine.__mro__  # not issubclass: protocols refuse it
 
 
 def _short(kind: object) -> str:

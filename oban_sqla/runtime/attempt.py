@@ -9,12 +9,11 @@ from ..workers.closing import passes
 from ..workers.context import running
 from ..workers.hooks import Around
 from ..workers.registry import workers
-from ..workers.worker import Worker
 from .acks import Ack
 from .executors.call import Call, Judged, Raised
 from .executors.executor import Executors, Remote, Remotes, Timer
 from .report import FENCED, report_end, report_fenced, report_start, report_unknown
-from .resources import Provider
+from .resources import NONE, Provider
 from .row import Row
 from .run import Run
 from .sessions import Sessions
@@ -43,7 +42,7 @@ class Attempt(Run):
         row: Row,
         executors: Executors,
         sessions: Sessions,
-        resources: Provider,
+        resources: Provider = NONE,
         hooks: tuple[object, ...] = (),
         remotes: Remotes = NO_REMOTES,
         log_exceptions: bool = True,

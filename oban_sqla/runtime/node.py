@@ -40,6 +40,7 @@ from .loop import Loop
 from .notifier import Notifier
 from .producers import Producers
 from .refusals import Refusals
+from .resources import Resources
 from .row import Row
 from .sessions import Sessions
 from .settled import is_settled
@@ -51,9 +52,10 @@ class Node:
 
     :param engine: the user's engine; the node connects like it, apart from its pool.
     :param config: the runtime's options.
+    :param runtime: given to the jobs that ask for it.
     """
 
-    def __init__(self, *, engine: AsyncEngine, config: Config) -> None:
+    def __init__(self, *, engine: AsyncEngine, config: Config, runtime: object = None) -> None:
         self.config = config
         self.notify: Notify = config.notify
         self.pool: Pool = engine.sync_engine.pool
@@ -75,6 +77,7 @@ class Node:
         self.executors: Executors = {"async": OnLoop(), "thread": self.threads}
         self.remotes: Remotes = {}
         """Where jobs run outside this process. Written by `Oban` before the start."""
+        self.resources = Resources(config.resources, runtime)
         self.sessions = Sessions(makers=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)
         refusals = Refusals()
@@ -199,7 +202,8 @@ class Node:
         return await self._ending.run(grace)
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Close what was made for the jobs, and disconnect."""
+        await self.resources.close()
         self.threads.close()
         log_errors(await self.connections.close())
 
@@ -309,6 +313,7 @@ class Node:
             row=row,
             executors=self.executors,
             sessions=self.sessions,
+            resources=self.resources,
             hooks=self.config.hooks,
             remotes=self.remotes,
             log_exceptions=self.config.log_exceptions,

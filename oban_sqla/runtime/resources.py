@@ -9,16 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
 from contextvars import Context, copy_context
 from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Protocol, cast
 
 from ..errors import InvalidOption
-from ..options.resources import Resource, described, found, near
+from ..options.resources import Resource, described, found, is_by_annotation, near
 from ..telemetry import job_logger, node_logger
 from ..telemetry.database_error import of_database
-from ..types import ByAnnotation
 from .row import Row
 
 CLOSING = 10.0
@@ -60,7 +59,7 @@ class Resources:
         """Whether it has an object of this type."""
         return self._is_runtime(kind) or found(kind, self._given) is not None
 
-    async def prepare(self, kinds: list[Any]) -> None:
+    async def prepare(self, kinds: Iterable[Any]) -> None:
         """Make those of the runtime among these types, for which jobs will ask.
 
         Raises what a factory raises; the caller closes what is open.
@@ -104,8 +103,7 @@ class Resources:
         await _close(kept, None, None)
 
     def _is_runtime(self, kind: object) -> bool:
-        is_class = isinstance(kind, type) and issubclass(kind, ByAnnotation)
-        return is_class and isinstance(self._runtime, cast(type, kind))
+        return is_by_annotation(kind) and isinstance(self._runtime, kind)
 
     async def _shared(self, resource: Resource) -> object:
         if (kept := self._open.get(id(resource))) is None or kept.has_failed:
@@ -114,10 +112,14 @@ class Resources:
         return await kept.value()
 
 
+NONE = Resources({})
+"""What a run gets where nothing is provided."""
+
+
 def unprovided(kind: object, given: Mapping[Any, Any]) -> str:
     """What a message says of a type that is not among those `given`."""
     name = described(kind)
-    if isinstance(kind, type) and issubclass(kind, ByAnnotation):
+    if is_by_annotation(kind):
         return f"{name}, which is not available here"
     meant = ", ".join(described(one) for one in near(kind, given))
     instead = f"; there is {meant}" if meant else ""
@@ -197,7 +199,7 @@ async def _close(kept: Mapping[int, _Kept], error: BaseException | None, row: Ro
 
 
 @contextlib.asynccontextmanager
-async def _entered(factory: Callable[[], Any]) -> AsyncIterator[object]:
+async def _entered(factory: Callable[[], Any]) -> AsyncGenerator[object]:
     made: Any = factory()
     if inspect.iscoroutine(made):
         made = await made

@@ -19,7 +19,7 @@ from .acks import Ack
 from .executors.call import Call, Raised, Result, Returned
 from .executors.executor import Executors
 from .executors.loop import awaited
-from .resources import Closing, Provider
+from .resources import NONE, Closing, Provider
 from .row import Row
 from .sessions import Sessions
 from .verdict import Stop, as_returned, judge, keeps_effects
@@ -34,9 +34,9 @@ class Run:
     :param resources: gives a job what else it asks for.
     """
 
-    __slots__ = ("_executors", "_interruptible", "_resources", "_sessions", "committed", "row", "stop", "task", "told")
+    __slots__ = ("_executors", "_interruptible", "_sessions", "committed", "resources", "row", "stop", "task", "told")
 
-    def __init__(self, *, row: Row, executors: Executors, sessions: Sessions, resources: Provider) -> None:
+    def __init__(self, *, row: Row, executors: Executors, sessions: Sessions, resources: Provider = NONE) -> None:
         self.row = row
         # Written by the caller that makes a task of the run, which need not be one.
         self.task: asyncio.Task[Any] | None = None
@@ -49,7 +49,7 @@ class Run:
         # Given, and never written again.
         self._executors = executors
         self._sessions = sessions
-        self._resources = resources
+        self.resources = resources
         # False while the call runs where no cancellation reaches it: written by _run_call().
         self._interruptible = True
 
@@ -102,7 +102,7 @@ class Run:
         limit = self._limit(worker)
         timer = None if limit is None else self._executors[worker.executor].after(limit, self.ask_to_stop, Stop.TIMEOUT)
         try:
-            return await self._resources.open(self.row, asked)
+            return await self.resources.open(self.row, asked)
         finally:
             if timer is not None:
                 timer.cancel()

@@ -22,5 +22,15 @@ from .enqueued import all_enqueued, assert_enqueued, refute_enqueued
 from .mode import mode
 from .perform import perform
 from .queued import check_queued
+from .resources import resources
 
-__all__ = ["all_enqueued", "assert_enqueued", "check_queued", "drain", "mode", "perform", "refute_enqueued"]
+__all__ = [
+    "all_enqueued",
+    "assert_enqueued",
+    "check_queued",
+    "drain",
+    "mode",
+    "perform",
+    "refute_enqueued",
+    "resources",
+]

@@ -89,8 +89,8 @@ def drain(
         as scheduled, and so does a job of a worker that this process doesn't know. Its ``errors`` are the exceptions of
         the jobs that failed; they are part of its ``repr``, so that a failing ``assert`` shows them, and are logged
         with their tracebacks.
-    :raises InvalidOption: for a session or time of another type, or if a job needs an ``AsyncSession`` and the test
-        has a ``Session``.
+    :raises InvalidOption: for a session or time of another type, if a job needs an ``AsyncSession`` and the test
+        has a ``Session``, or a resource that :func:`resources` does not provide.
     :raises ObanError: if a coroutine has to run for a ``Session`` while an event loop runs in this thread, or if a
         timeout interrupted a coroutine in the middle of a statement and the driver closed the connection.
 
@@ -155,8 +155,8 @@ class Drainer:
         state = state_of.execute(connection_of(self._session), id=row.id).scalar()
         if state is not None:  # it may have deleted itself
             self.counts[state] += 1
-        if joined.refused is not None:
-            raise joined.refused
+        if (refused := joined.refused or trial.resources.refused) is not None:
+            raise refused
         self._raise_unless_safe(trial)
         return True
 

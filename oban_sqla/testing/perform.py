@@ -58,8 +58,8 @@ def perform(
     :raises Exception: what the worker raises, :class:`JobTimeout` included. A note on the exception names the state
         that the job would get, and when it would run again.
     :raises InvalidArgs: for args that don't fit the worker, or a recorded value that JSON can't represent.
-    :raises InvalidOption: if the worker needs a session of a type that wasn't passed, or the job does not have that
-        attempt.
+    :raises InvalidOption: if the worker needs a session of a type that wasn't passed, a resource that
+        :func:`resources` does not provide, or the job does not have that attempt.
     :raises UnknownWorker: if this process has no worker of that name.
 
     Works as Oban's ``perform_job``.

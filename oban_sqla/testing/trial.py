@@ -19,6 +19,7 @@ from ..runtime.row import Row
 from ..runtime.sessions import Sessions
 from ..runtime.verdict import Stop
 from ..workers.registry import workers
+from .resources import OfTest
 
 
 class Trial:
@@ -30,12 +31,13 @@ class Trial:
     """
 
     def __init__(self, row: Row, sessions: Sessions) -> None:
+        self.resources = OfTest()
         self.worker = worker = workers.get(row.worker)
         self._seen = _Seen(OnLoop() if worker is not None and worker.is_async else Inline())
         self.row = row
         # In place, whichever executor it names.
         executors = {} if worker is None else {worker.executor: self._seen}
-        self.attempt = Attempt(row=row, executors=executors, sessions=sessions)
+        self.attempt = Attempt(row=row, executors=executors, sessions=sessions, resources=self.resources)
         self.error: BaseException | None = None
 
     @property

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ..models import Job
-from ..types import ByAnnotation
+from ..options.resources import is_by_annotation
 
 
 class _Mark:
@@ -38,7 +38,7 @@ def injected() -> Any:
 
 def is_injectable(kind: object) -> bool:
     """Whether the runtime fills in a parameter of this type, also without a mark."""
-    return kind is Job or is_session(kind) or (isinstance(kind, type) and issubclass(kind, ByAnnotation))
+    return kind is Job or is_session(kind) or is_by_annotation(kind)
 
 
 def is_session(kind: object) -> TypeGuard[type[AsyncSession | Session]]:

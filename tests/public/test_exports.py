@@ -21,8 +21,8 @@ FACE = {
         Backoff Cancel ChildDied Cron CronEntry Crons DatabaseUnavailable Discard EmbeddedError Fenced Finding
         Health Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobSpec JobState
         JobTimeout Leader Limiter NotInJob Oban ObanError Partition Processes Producer Prune PrunePolicy Queue QueueInfo
-        RateLimit Reason Record ResultTimeout SchemaOutdated Snooze Unique UnknownWorker UnsupportedDatabase Why
-        WorkerConflict async_url cancelled current_job enqueue enqueue_from injected job job_relationship later
+        RateLimit Reason Record Resource ResultTimeout SchemaOutdated Snooze Unique UnknownWorker UnsupportedDatabase
+        Why WorkerConflict async_url cancelled current_job enqueue enqueue_from injected job job_relationship later
         metadata migrations telemetry use_notify use_schema worker
     """,
     "oban_sqla.doctor": "Finding examine",
@@ -38,7 +38,7 @@ FACE = {
     "oban_sqla.telemetry": """
         EVENTS Handler JobFilter attach attach_default_logger basic_logging detach detach_default_logger
     """,
-    "oban_sqla.testing": "all_enqueued assert_enqueued check_queued drain mode perform refute_enqueued",
+    "oban_sqla.testing": "all_enqueued assert_enqueued check_queued drain mode perform refute_enqueued resources",
 }
 
 

@@ -7,13 +7,27 @@ A line that has to be an error carries a "type: ignore", and both report one tha
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, assert_type
+from typing import Annotated, Any, assert_type
 
 from sqlalchemy import ColumnElement, select
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import Backoff, Hook, Job, JobSpec, JobState, Unique, current_job, enqueue, injected, job, later
+from oban_sqla import (
+    Backoff,
+    Hook,
+    Job,
+    JobSpec,
+    JobState,
+    Oban,
+    Resource,
+    Unique,
+    current_job,
+    enqueue,
+    injected,
+    job,
+    later,
+)
 
 
 class User:
@@ -91,6 +105,30 @@ async def of_tenant(session: TenantSession, order_id: int) -> None: ...
 @job
 async def marked(order_id: int, session: TenantSession = injected(), current: Job = injected()) -> list[int]:
     return [order_id, current.id]
+
+
+class Cache: ...
+
+
+@job
+async def resourceful(order_id: int, cache: Cache = injected(), named: Annotated[str, "x"] = injected()) -> int:
+    return order_id
+
+
+@job
+async def with_runtime(oban: Oban, current: Job, order_id: int) -> str:
+    return str(order_id)
+
+
+resourceful.new(1, Cache())
+assert_type(resourceful.new(1), JobSpec[int])
+assert_type(with_runtime.new(1), JobSpec[str])
+with_runtime.new("one")  # type: ignore[arg-type]
+
+
+async def provide(engine: AsyncEngine) -> None:
+    Oban(engine, resources={Cache: Cache, Annotated[str, "x"]: lambda: "x", int: Resource(lambda: 1, scope="job")})
+    Oban(engine, resources={Cache: Cache()})  # type: ignore[dict-item]
 
 
 @job(queue="x")

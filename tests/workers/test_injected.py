@@ -108,11 +108,16 @@ def test_direct_call_that_leaves_out_what_the_runtime_fills_in_raises() -> None:
         run(user=7)  # type: ignore[call-arg]
 
 
-def test_mark_on_what_the_runtime_does_not_have_is_refused_at_once() -> None:
-    def run(user_id: int = injected()) -> None: ...
+def test_mark_on_what_no_runtime_provides_is_refused_at_once() -> None:
+    def run(client=injected()) -> None: ...  # type: ignore[no-untyped-def]  # pyright: ignore[reportUnknownParameterType, reportMissingParameterType]
 
-    with pytest.raises(InvalidOption, match=r"user_id = injected\(\): expected a parameter annotated Job, .*, got int"):
-        job(run)
+    with pytest.raises(InvalidOption, match=r"client = injected\(\): annotate it with the type of the object"):
+        job(run)  # pyright: ignore[reportUnknownArgumentType]
+
+    def run_with_spec(spec: JobSpec = injected()) -> None: ...
+
+    with pytest.raises(InvalidOption, match=r"spec = injected\(\): JobSpec is a class of oban_sqla"):
+        job(run_with_spec)
 
 
 def test_second_session_is_refused_at_once() -> None:

@@ -39,7 +39,12 @@ class Call:
     @property
     def asked(self) -> Mapping[str, Any]:
         """What the function asks for beside its args and its job, by parameter: to be filled in before it begins."""
-        arguments = self.worker.arguments
+        return self.asked_by(self.worker)
+
+    @staticmethod
+    def asked_by(worker: Worker) -> Mapping[str, Any]:
+        """What the calls of `worker` ask for."""
+        arguments = worker.arguments
         if arguments is None or not arguments.injected:
             return NOTHING
         return {name: kind for name, kind in arguments.injected.items() if kind is not Job}

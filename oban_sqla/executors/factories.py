@@ -1,0 +1,129 @@
+"""How another process finds what makes the objects that its jobs ask for: by the names of the factories."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InvalidOption
+from ..options.resources import Resource, Scope, described, found, is_by_annotation
+from ..runtime.executors.call import Call
+from ..runtime.resources import Closing, Resources, unprovided
+from ..runtime.row import Row
+from ..workers.injection import is_session
+from ..workers.worker import Worker
+
+Names = Mapping[str, tuple[str, Scope]]
+"""By parameter, ``"module:name"`` of the factory, and for how long what it makes is kept."""
+
+
+def factory_names(worker: Worker, given: Mapping[Any, Resource]) -> Names:
+    """By which names another process finds the factories of what `worker` asks for.
+
+    :param given: what the runtime provides.
+    :raises InvalidOption: for a type that is not provided, or a factory that can't be imported.
+    """
+    return {name: _named(worker, name, kind, given) for name, kind in resources_asked(worker).items()}
+
+
+def resources_asked(worker: Worker) -> dict[str, Any]:
+    """The types for which `worker` asks beside its job and its session, by parameter."""
+    asked = Call.asked_by(worker)
+    return {name: kind for name, kind in asked.items() if not is_session(kind)}
+
+
+class Remade:
+    """The objects of one process that runs jobs for a node.
+
+    :ivar names: the factories of the call under way.
+    """
+
+    def __init__(self) -> None:
+        self.names: Names = {}
+        # By name and scope, as the calls have named them: written by open().
+        self._known: dict[tuple[str, Scope], Resource] = {}
+        self._resources = Resources(self._known)
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there may be something to close."""
+        return bool(self._known)
+
+    async def open(self, row: Row, asked: Mapping[str, Any]) -> tuple[dict[str, object], Closing | None]:
+        """See :meth:`Provider.open`."""
+        names = {name: self.names[name] for name in asked}
+        for path, scope in names.values():
+            if (path, scope) not in self._known:
+                self._known[path, scope] = Resource(_loaded(path), scope)
+        return await self._resources.open(row, names)
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self._resources.close()
+
+
+class Made:
+    """Objects that were made before, for a call that waits for nothing.
+
+    :param values: the objects, by parameter.
+    """
+
+    def __init__(self, values: dict[str, object]) -> None:
+        self._values = values
+
+    async def open(self, row: Row, asked: Mapping[str, Any]) -> tuple[dict[str, object], Closing | None]:
+        """See :meth:`Provider.open`."""
+        return self._values, None
+
+
+def _named(worker: Worker, name: str, kind: Any, given: Mapping[Any, Resource]) -> tuple[str, Scope]:
+    what = f"{worker.name}: {name}"
+    if is_by_annotation(kind):
+        raise InvalidOption(
+            f"{what} asks for {kind.__name__}, which lives in the node, and the job runs in another process "
+            f"(executor={worker.executor!r}); let it run in the node"
+        )
+    resource: Resource | None = found(kind, given)
+    if resource is None:
+        raise InvalidOption(f"{what} asks for {unprovided(kind, given)}")
+    path = _path(resource.factory, worker)
+    if path is None:
+        raise InvalidOption(
+            f"{what} asks for {described(kind)}, and runs in another process (executor={worker.executor!r}), which "
+            f"makes its own with the same factory; it can't import {resource.factory!r}: write the factory as a "
+            "function at the top of a module"
+        )
+    return path, resource.scope
+
+
+def _path(factory: Any, worker: Worker) -> str | None:
+    module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", None)
+    if isinstance(module, str) and isinstance(name, str) and _attribute(sys.modules.get(module), name) is factory:
+        if module not in ("__main__", "__mp_main__"):
+            return f"{module}:{name}"
+        of_main = worker.target.__module__ in ("__main__", "__mp_main__") and worker.executor == "process"
+        return f"__mp_main__:{name}" if of_main else None
+    for at, holder in list(sys.modules.items()):
+        if at in ("__main__", "__mp_main__") or at.startswith("oban_sqla."):
+            continue
+        names: dict[str, object] = getattr(holder, "__dict__", {})
+        for attribute, value in list(names.items()):
+            if value is factory:
+                return f"{at}:{attribute}"
+    return None
+
+
+def _loaded(path: str) -> Any:
+    module, _, name = path.partition(":")
+    factory = _attribute(importlib.import_module(module), name)
+    if factory is None:
+        raise InvalidOption(f"the factory {path!r}, which the node has named, is not there in this process")
+    return factory
+
+
+def _attribute(holder: Any, path: str) -> Any:
+    for part in path.split("."):
+        holder = getattr(holder, part, None)
+    return holder

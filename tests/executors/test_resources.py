@@ -1,0 +1,55 @@
+"""What jobs in other processes ask for: each process makes its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import InvalidOption, Oban, Processes, Resource, injected, job
+from tests.executors import resource_jobs
+from tests.executors.resource_jobs import Client, Scratch, make_client, make_scratch
+from tests.runtime.helpers import finished, insert
+
+ONE = Processes(size=1)
+
+
+async def test_children_make_their_own_objects_keep_them_and_close_them(
+    engine: AsyncEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    monkeypatch.setenv("OBAN_TEST_RESOURCE_LOG", str(log))
+    given: dict[Any, Any] = {Client: make_client, Scratch: Resource(make_scratch, scope="job")}
+    async with Oban(engine, {"asking": 2}, resources=given, processes=ONE):
+        # One after the other: the first has made what the second uses.
+        for made in (resource_jobs.plainly.new(1), resource_jobs.in_loop.new(2)):
+            [done] = await finished(engine, await insert(engine, made))
+            pid, number, scratch = done.meta["return"]
+            assert pid != os.getpid()
+            assert number == 1, "the child has made one client, and keeps it"
+            assert scratch == done.id, "a job's object knows its job"
+    lines = log.read_text().splitlines()
+    child = [line for line in lines if not line.startswith(f"{os.getpid()} ")]
+    assert [line.partition(" ")[2] for line in child] == [
+        "client opened", "scratch opened", "scratch closed", "scratch opened", "scratch closed", "client closed",
+    ]  # fmt: skip
+
+
+async def test_factory_that_a_child_can_not_import_ends_the_start(engine: AsyncEngine) -> None:
+    def local() -> Client:
+        return Client()
+
+    given: dict[Any, Any] = {Client: local, Scratch: make_scratch}
+    with pytest.raises(InvalidOption, match=r"client asks for .*Client, and runs in another process .* at the top of"):
+        await Oban(engine, {"asking": 1}, resources=given, processes=ONE).start()
+
+
+async def test_process_worker_that_asks_for_the_runtime_ends_the_start(engine: AsyncEngine) -> None:
+    @job(name="children.asks_for_oban", executor="process", queue="asking.oban")
+    def asks(oban: Oban, text: str = injected()) -> None: ...
+
+    with pytest.raises(InvalidOption, match="oban asks for Oban, which lives in the node"):
+        await Oban(engine, {"asking.oban": 1}, resources={str: str}, processes=ONE).start()
