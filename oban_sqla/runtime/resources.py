@@ -1,6 +1,6 @@
 """The objects that jobs ask for by type: made, closed, and shared for as long as the runtime, or a run, lasts.
 
-Each object is opened and closed in a task of its own: what it holds may have to be left in the task, and in the
+Each object is opened and closed in a separate task: what it holds may have to be left in the task, and in the
 context, in which it was entered.
 """
 
