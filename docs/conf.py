@@ -9,6 +9,7 @@ release = version = version_of("oban-sqla")
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_extra_path = ["llms.txt"]
 html_title = f"oban-sqla {release}"
 
 myst_heading_anchors = 3

@@ -1,0 +1,69 @@
+"""The pages: navigation, links, the files for monitoring, and the index for language models."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from oban_sqla import prometheus
+from oban_sqla.types import JobState
+from tests.processes import ROOT
+
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+METRIC = re.compile(r"\boban_\w+")
+
+
+def _anchors(text: str) -> set[str]:
+    """What headings can be linked by, as GitHub and MyST make it."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S), re.MULTILINE)
+    plain = (re.sub(r"[`*]|\[([^]]*)\]\([^)]*\)", r"\1", heading).lower() for heading in headings)
+    return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-").lstrip("-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_every_link_to_a_page_and_heading_leads_somewhere(page: Path) -> None:
+    text = re.sub(r"^( *)```.*?^ *```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lost: list[str] = []
+    for target in re.findall(r"\]\(<?([^)>\s]+)>?\)", text):
+        if re.match(r"\w+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = page.parent / name
+        among = [file] if name else PAGES  # MyST finds a heading in any page
+        if not file.exists() or (anchor and not any(anchor in _anchors(one.read_text()) for one in among)):
+            lost.append(target)
+    assert lost == []
+
+
+def test_the_navigation_has_every_page_once() -> None:
+    index = (DOCS / "index.md").read_text()
+    trees = re.findall(r"^```\{toctree\}\n(.*?)^```$", index, re.MULTILINE | re.DOTALL)
+    entries = [line for tree in trees for line in tree.splitlines() if line and not line.startswith(":")]
+    assert len(entries) == len(set(entries))
+    pages = {page.stem for page in DOCS.glob("*.md")} - {"index"}
+    assert {entry for entry in entries if "*" not in entry} == pages
+    captions = [re.findall(r"^:caption: (.+)$", tree, re.MULTILINE) for tree in trees]
+    assert captions == [["Start"], ["Guides"], ["Operations"], ["Reference"], ["Design"]]
+
+
+def test_alerts_and_board_use_metrics_that_exist() -> None:
+    known = set(METRIC.findall(prometheus.__doc__ or ""))
+    board = json.loads((DOCS / "files/grafana.json").read_text())
+    queries = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    used = set(METRIC.findall(" ".join(queries) + (DOCS / "files/alerts.yaml").read_text()))
+    assert {re.sub(r"_bucket$", "", name) for name in used} <= known
+
+
+def test_the_life_of_a_job_has_every_state() -> None:
+    text = (DOCS / "life-of-a-job.md").read_text()
+    described = re.findall(r"^\| `(\w+)` \| ", text, re.MULTILINE)
+    assert [name for name in described if name in set(JobState)] == [state.value for state in JobState]
+
+
+def test_llms_txt_lists_every_page() -> None:
+    listed = re.findall(r"^- \[[^]]+\]\(([^)]+)\): .+", (DOCS / "llms.txt").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(page.name for page in DOCS.glob("*.md") if page.name != "index.md")
