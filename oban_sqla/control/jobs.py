@@ -14,7 +14,7 @@ from sqlalchemy.orm.util import identity_key
 from typing_extensions import TypedDict, Unpack
 
 from ..enqueueing.sessions import SomeAsyncSession, current_session
-from ..enqueueing.wakeup import SOON, announce, notify_at_commit
+from ..enqueueing.wakeup import SOON, announce, announce_news, notify_at_commit
 from ..enqueueing.writer import jobs_connection
 from ..errors import InvalidOption, refuse_unknown
 from ..models import Job, JobSpec
@@ -225,7 +225,9 @@ def _ids_of(chosen: Select[Any]) -> Select[Any]:
 def _changed(session: Session, result: Any) -> Sequence[Row[Any]]:
     """The rows that were changed; jobs that the session has loaded are as they are now."""
     rows: Sequence[Row[Any]] = result.all()
-    if rows and len(rows[0]) > 1 and (loaded := _loaded(session, rows)):
+    if any(row.composed for row in rows):
+        announce_news(session, jobs_connection(session))
+    if rows and len(rows[0]) > 2 and (loaded := _loaded(session, rows)):
         fresh = select(Job).where(Job.id.in_([job.id for job in loaded])).execution_options(populate_existing=True)
         session.scalars(fresh).all()
     return rows

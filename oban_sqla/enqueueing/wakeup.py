@@ -22,7 +22,7 @@ from ..models import Job, JobSpec
 from ..models.kind import Kind
 from ..statements.identify import Identity, identify, schema_of
 from ..statements.notify import notify
-from ..statements.wire import INSERTED, STAGED, channel
+from ..statements.wire import INSERTED, NEWS, STAGED, channel
 from ..telemetry import queue_logger as logger
 from ..types import JobState
 
@@ -54,6 +54,10 @@ class Runtime(Protocol):
 
     def soon(self) -> None:
         """A job will be due within seconds."""
+        ...
+
+    def news(self) -> None:
+        """There are news of flows, batches, chains or signals."""
         ...
 
 
@@ -106,7 +110,7 @@ SOON = 5.0
 """Seconds: a job due within this time is announced to the stager, which may be asleep until later."""
 
 
-_TO_WAKE = "oban_sqla.to_wake"
+_TO_WAKE, _NEWS = "oban_sqla.to_wake", "oban_sqla.news"
 
 
 def note_wake_ups(specs: Iterable[JobSpec], queues: set[str], soon: set[str]) -> None:
@@ -151,6 +155,21 @@ def announce(session: Session, connection: Connection, queues: set[str], soon: s
     )
 
 
+def announce_news(session: Session, connection: Connection) -> None:
+    """See to it that a releaser looks for news when `session` has committed: what it wrote may make something possible.
+
+    For changes that a trigger tells of. Once for each transaction is enough, and more do no harm.
+    """
+    runtime = runtime_for(connection)
+    mode = _elsewhere if runtime is None else runtime.notify
+    if mode == "off":
+        return
+    if runtime is not None and mode == "auto" and isinstance(session.get_bind(inspect(Job)), Engine):
+        session.info.setdefault(_NEWS, set()).add(runtime)
+        return
+    notify_at_commit(connection, channels=[channel(NEWS, schema_of(connection))], payloads=["{}"])
+
+
 def notify_at_commit(connection: Connection, channels: Sequence[str], payloads: Sequence[str]) -> None:
     """Notify when the transaction of `connection` commits. One that is prepared can't: polling finds the jobs."""
     if not isinstance(connection.get_transaction(), TwoPhaseTransaction):
@@ -187,8 +206,15 @@ def wake_noted(session: Session) -> None:
                     runtime.soon()
             except Exception:  # the jobs are committed: polling finds them
                 logger.exception("waking the runtime for queues %s failed", sorted(queues | soon))
+    runtimes: set[Runtime] = session.info.pop(_NEWS, set())
+    for runtime in runtimes:
+        try:
+            runtime.news()
+        except Exception:  # the news are committed: polling finds them
+            logger.exception("waking the runtime for news failed")
 
 
 def forget_noted(session: Session) -> None:
     """Forget what :func:`announce` noted for a transaction that has ended."""
     session.info.pop(_TO_WAKE, None)
+    session.info.pop(_NEWS, None)

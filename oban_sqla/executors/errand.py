@@ -126,7 +126,7 @@ def judged(answer: bytes, row: Row) -> Raised | Judged:
         return Judged(None, fenced, False)
     error: BaseException | None = None if body["error"] is None else ChildError(**body["error"])
     fence = (row.id, row.attempt, row.attempted_by[1], row.attempted_at)
-    ack = Ack(*fence, **given, queue=row.queue, max_attempts=row.max_attempts)
+    ack = Ack(*fence, **given, queue=row.queue, max_attempts=row.max_attempts, tells=row.composed)
     return Judged(ack, error, body["committed"])
 
 

@@ -143,6 +143,9 @@ class _Node:
     def soon(self) -> None:
         self._home.send(wire.message(wire.WOKE, queues=[], soon=True))
 
+    def news(self) -> None:
+        self._home.send(wire.message(wire.WOKE, queues=[], soon=False))
+
 
 class _Forwarding(logging.Handler):
     """Sends records to the node, which logs them as its own."""

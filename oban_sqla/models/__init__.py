@@ -7,19 +7,24 @@ that the package itself executes (see `statements`), and what creates the tables
 from .base import ObanBase, metadata, use_schema
 from .cluster import Leader, Producer, SchemaVersion
 from .cron import CronEntry
+from .dependency import Dependency
 from .job import Job
 from .limits import QueuePartition, RateUsage
+from .news import News
 from .queue import QueueSettings
 from .seen import AuditEntry, QueueDepth, QueueMetrics
 from .spec import JobSpec
 from .steps import Signal, Step
+from .workflow import Workflow
 
 __all__ = [
     "AuditEntry",
     "CronEntry",
+    "Dependency",
     "Job",
     "JobSpec",
     "Leader",
+    "News",
     "ObanBase",
     "Producer",
     "QueueDepth",
@@ -30,6 +35,7 @@ __all__ = [
     "SchemaVersion",
     "Signal",
     "Step",
+    "Workflow",
     "metadata",
     "use_schema",
 ]

@@ -69,13 +69,9 @@ MACHINERY = (
     # Limits by partition: '?' marks what a program has written that knows no partitions. Collation C, so that the
     # client's cursor and the index agree on what comes next.
     Column("partition_key", Text(collation="C"), server_default=text("'?'")),
-    # Composition: the flow, how many dependencies are still open, the chain, the batch.
-    Column("workflow_id", BigInteger),
+    # How many of the arguments are results of other jobs of the flow, put there when the job is released.
     Column("remaining", Integer),
-    Column("chain_key", Text(collation="C")),
-    Column("batch_id", BigInteger),
-    # What the job is called in its flow, and with which others it runs in one call.
-    Column("node_name", Text),
+    # With which others it runs in one call.
     Column("chunk_key", Text(collation="C")),
     # When somebody asked an executing job to stop: the mark outlives a lost notification.
     Column("cancel_at", UTCDateTime),
@@ -182,6 +178,10 @@ class Job(ObanBase):
     :ivar cancelled_at: when it was cancelled; else None.
     :ivar completed_at: when it was completed; else None.
     :ivar discarded_at: when it was discarded; else None.
+    :ivar workflow_id: the id of its workflow; else None.
+    :ivar node_name: its name in that workflow; else None.
+    :ivar batch_id: the id of its batch; else None.
+    :ivar chain_key: which chain it is in; else None.
 
     Timestamps are aware UTC datetimes. In SQL expressions put the column on the left:
     ``Job.completed_at > func.now() - timedelta(hours=1)`` is right under any session time zone, and
@@ -234,6 +234,12 @@ class Job(ObanBase):
     cancelled_at: UTCMapped[datetime | None] = utc_column()
     completed_at: UTCMapped[datetime | None] = utc_column()
     discarded_at: UTCMapped[datetime | None] = utc_column()
+
+    # Composition: null in a job that is in none, which costs it nothing.
+    workflow_id: Mapped[int | None] = mapped_column(BigInteger)
+    node_name: Mapped[str | None] = mapped_column(Text)
+    batch_id: Mapped[int | None] = mapped_column(BigInteger)
+    chain_key: Mapped[str | None] = mapped_column(Text(collation="C"))
 
     __table_args__ = (*MACHINERY, *CONSTRAINTS, *INDEXES)
     __mapper_args__ = {"exclude_properties": [column.name for column in MACHINERY]}  # noqa: RUF012

@@ -53,6 +53,8 @@ class Ack:
     max_attempts: int = 20
     suspend: str | None = None
     """What else must not start before `delay` has passed: the ``"queue"`` or the ``"partition"`` of the job."""
+    tells: bool = False
+    """Whether the change is news, on which the releaser acts."""
 
     @property
     def exhausted(self) -> bool:

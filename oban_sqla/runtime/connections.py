@@ -27,10 +27,10 @@ from .lanes.settings import INSERT_ONCE, PLAN_ONCE
 from .notifier import TIMEOUT
 
 CONNECTIONS = (
-    "A node holds four connections beside the engine's pool, two if it runs no queues, and one more from the first "
-    "`oban.enqueue()` on. Beside other queues, each queue with a global limit, a rate limit or a partition has one "
-    "more, up to four; further ones share them. A leader holds one more, and opens up to two for a moment, to prune "
-    "and to enqueue cron jobs."
+    "A node holds four connections beside the engine's pool, two if it runs no queues, one more from the first "
+    "`oban.enqueue()` on, and one more from the first end of a job in a flow, batch or chain on. Beside other queues, "
+    "each queue with a global limit, a rate limit or a partition has one more, up to four; further ones share them. A "
+    "leader holds one more, and opens up to two for a moment, to prune and to enqueue cron jobs."
 )
 """Their number, in the words of the documentation and of the doctor."""
 
@@ -76,6 +76,8 @@ class Connections:
         """Closed after each round."""
         self.inserting = Lane(self.line, "inserting", plans=INSERT_ONCE)
         """From the first `oban.enqueue()` on."""
+        self.releasing = Lane(self.line, "releasing")
+        """From the first job of a flow, batch or chain on."""
 
     async def reach(self, *, fetches: bool) -> Identity:
         """Connect for the first time, and find out what the database is.
@@ -128,7 +130,7 @@ class Connections:
         """All of them."""
         return (
             self.fetching, self.acking, self.leading, self.pruning, self.inserting, self.upkeep, self.listening,
-            *self.limited,
+            self.releasing, *self.limited,
         )  # fmt: skip
 
     @contextlib.contextmanager

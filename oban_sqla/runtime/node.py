@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
 from ..models import JobSpec
 from ..statements.identify import Identity, schema_of
-from ..statements.wire import CRON, INSERTED, LEADER, SIGNAL, STAGED, channel, signal_channel
+from ..statements.wire import CRON, INSERTED, LEADER, NEWS, SIGNAL, STAGED, channel, signal_channel
 from ..telemetry import node_logger as logger
 from .acks import Ack, Acks
 from .announcer import Announcer
@@ -30,6 +30,7 @@ from .duties.lookout import Lookout
 from .duties.pruner import Pruner
 from .duties.scheduler import Scheduler, of_workers
 from .duties.stager import Stager
+from .duties.sweeper import Sweeper
 from .ending import Ending, log_errors
 from .executors.executor import Executors, Remotes
 from .executors.loop import OnLoop
@@ -40,6 +41,7 @@ from .loop import Loop
 from .notifier import Notifier
 from .producers import Producers
 from .refusals import Refusals
+from .releaser import Releaser
 from .resources import Resources
 from .row import Row
 from .sessions import Sessions
@@ -69,7 +71,7 @@ class Node:
         # Where the node was made, and its name on the wire: never written again.
         self._loop = asyncio.get_running_loop()
         self._origin = origin = uuid4().hex[:12]
-        self._channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER, CRON)}
+        self._channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER, CRON, NEWS)}
         self._channels[signal_channel(schema)] = SIGNAL
 
         self.connections = at = Connections(engine)
@@ -90,6 +92,7 @@ class Node:
             connected=self._connected,
         )
         self.announcer = Announcer(lane=at.upkeep, schema=schema, origin=origin)
+        self.releaser = Releaser(lane=at.releasing, available=self._available, soon=self._due_soon)
         self.liveness = Liveness(
             lane=at.upkeep,
             listening=at.listening,
@@ -137,6 +140,7 @@ class Node:
             staged=self.announcer.inserted,
             listens=self._listens,
             refusals=refusals,
+            news=self.releaser.wake,
         )
         self.lifeline = Lifeline(
             lane=at.leading,
@@ -151,7 +155,8 @@ class Node:
         )
         keeper = Keeper(lane=at.leading, leadership=leadership, available=self._available, refusals=refusals)
         lookout = Lookout(lane=at.upkeep, leadership=leadership)
-        self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler, keeper, lookout]
+        sweeper = Sweeper(lane=at.leading, leadership=leadership, news=self.releaser.wake)
+        self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler, keeper, lookout, sweeper]
         """Woken when this node is elected."""
         if config.prune is not None:
             self.duties.append(Pruner(lane=at.pruning, leadership=leadership, prune=config.prune, refusals=refusals))
@@ -161,7 +166,7 @@ class Node:
         """Everything that runs in the background."""
         listening = [self.notifier] if self.connections.line.pooled is False else []
         cluster = [self.liveness, self.leadership, self.control, *self.duties]
-        return [*listening, self.acks, self.announcer, *cluster, *self.producers.values()]
+        return [*listening, self.acks, self.announcer, self.releaser, *cluster, *self.producers.values()]
 
     async def reach(self) -> None:
         """Connect for the first time, and find out what the database is.
@@ -225,11 +230,13 @@ class Node:
         self._call(self._available, set(queues))
 
     def woke(self, queues: Iterable[str], soon: bool) -> None:
-        """A child has committed jobs of `queues`, and perhaps one that is due soon."""
+        """A child has committed jobs of `queues`, and perhaps one that is due soon; or neither, but news."""
         if names := set(queues):
             self.inserted(names)
         if soon:
             self.soon()
+        elif not names:
+            self.news()
 
     async def settled(self, row: Row) -> bool:
         """Whether the job of `row` no longer belongs to the run that fetched it."""
@@ -242,6 +249,10 @@ class Node:
     def soon(self) -> None:
         """A job will be due within seconds. May be called from any thread."""
         self._call(self._due_soon)
+
+    def news(self) -> None:
+        """There may be news of flows, batches, chains or signals. May be called from any thread."""
+        self._call(self.releaser.wake)
 
     def _call(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn` on the node's loop: at once when that runs this."""
@@ -285,6 +296,8 @@ class Node:
                 self.scheduler.wake()
             case "signal":
                 self.control.hear(payload)
+            case "news":
+                self.releaser.wake()
             case _:
                 pass
 
@@ -303,6 +316,8 @@ class Node:
 
     def _settled(self, ack: Ack) -> None:
         self.producers.settled(ack)
+        if ack.tells:
+            self.releaser.wake()
         if ack.state == "available":
             self._available({ack.queue})  # a job that was given back waits like a new one, here or elsewhere
         if ack.delay is not None and ack.delay <= SOON and ack.state in ("scheduled", "retryable"):

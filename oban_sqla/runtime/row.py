@@ -41,6 +41,11 @@ class Row(Fetched):
         return (self.priority, self.scheduled_at, self.id)
 
     @property
+    def composed(self) -> bool:
+        """Whether its end is news: for a flow, a batch or a chain."""
+        return self.workflow_id is not None or self.batch_id is not None or self.chain_key is not None
+
+    @property
     def job(self) -> Job:
         """The job, detached, as ``select(Job)`` would have loaded it right after the fetch."""
         if self._job is None:

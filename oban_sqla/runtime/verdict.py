@@ -186,7 +186,7 @@ def _ack(
 ) -> Ack:
     return Ack(
         row.id, row.attempt, row.attempted_by[1], row.attempted_at,
-        state, delay, burned, error, meta, row.queue, row.max_attempts,
+        state, delay, burned, error, meta, row.queue, row.max_attempts, tells=row.composed,
     )  # fmt: skip
 
 

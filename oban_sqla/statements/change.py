@@ -21,6 +21,7 @@ from sqlalchemy import (
     literal,
     literal_column,
     null,
+    or_,
     select,
     update,
 )
@@ -46,6 +47,11 @@ RETRIED = ("scheduled", "retryable", "completed", "discarded", "cancelled")
 
 _RECORD: ColumnElement[Any] = literal_column("'{recorded,return}'::text[]")
 
+_COMPOSED: ColumnElement[bool] = or_(
+    jobs.c.workflow_id.is_not(None), jobs.c.batch_id.is_not(None), jobs.c.chain_key.is_not(None)
+).label("composed")
+"""Whether the change may be news."""
+
 _Change = ReturningUpdate[Any, Any, Any, Any]
 
 
@@ -65,7 +71,8 @@ def _locked(targets: Targets, which: ColumnElement[bool]) -> ColumnElement[bool]
 
 
 def _returned(statement: Update) -> _Change:
-    return statement.returning(jobs.c.id, jobs.c.queue, cast(jobs.c.state, Text).label("state"), jobs.c.scheduled_at)
+    told = [jobs.c.id, jobs.c.queue, cast(jobs.c.state, Text).label("state"), jobs.c.scheduled_at]
+    return statement.returning(*told, _COMPOSED)
 
 
 def cancel(targets: Targets) -> _Change:
@@ -101,9 +108,9 @@ def retry(targets: Targets) -> _Change:
     return _returned(update(jobs).where(_locked(targets, which)).values(values))
 
 
-def remove(targets: Targets) -> ReturningDelete[Any]:
+def remove(targets: Targets) -> ReturningDelete[Any, Any]:
     """Delete what does not execute."""
-    return delete(jobs).where(_locked(targets, ~_is("executing"))).returning(jobs.c.id)
+    return delete(jobs).where(_locked(targets, ~_is("executing"))).returning(jobs.c.id, _COMPOSED)
 
 
 def change(targets: Targets, values: dict[str, Any]) -> _Change:

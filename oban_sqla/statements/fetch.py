@@ -71,6 +71,10 @@ class Fetched:
     cancelled_at: datetime | None
     completed_at: datetime | None
     discarded_at: datetime | None
+    workflow_id: int | None
+    node_name: str | None
+    batch_id: int | None
+    chain_key: str | None
 
 
 FETCHED = tuple(field.name for field in fields(Fetched))

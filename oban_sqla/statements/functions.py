@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Boolean, Double, Text
+from sqlalchemy import Boolean, Double, Integer, Text
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -73,6 +73,21 @@ class PartitionKey(OwnFunction):
     name = "oban_partition_key"
     inherit_cache = True
     type = Text()
+
+
+class ReleaseFlows(OwnFunction):
+    """Acts on the news of flows. Gives rows of ``queue`` and ``jobs``."""
+
+    name = "oban_release_flows"
+    inherit_cache = True
+
+
+class SweepFlows(OwnFunction):
+    """Makes news of what no trigger saw of flows; how many."""
+
+    name = "oban_sweep_flows"
+    inherit_cache = True
+    type = Integer()
 
 
 @compiles(OwnFunction)

@@ -27,7 +27,11 @@ from ..models.limits import rates
 from .bulk import Bulk
 from .lead import holds_lease
 from .rates import WHOLE_QUEUE
+from .releases import has_news
 from .statement import array, ids, in_states, not_refused, parameter, seconds_from, state, statement
+
+NEWS: ColumnElement[str] = literal_column("''", Text)
+"""Instead of a queue's name: there are news of flows, batches, chains or signals."""
 
 
 def _waits() -> ColumnElement[bool]:
@@ -77,7 +81,13 @@ def _stage(due: Select[tuple[int]]) -> Executable:
     )
     wait = func.extract("epoch", next_due.scalar_subquery() - utc_now())
     nothing, zero = cast(null(), Float), literal_column("0", Integer)
-    return union_all(staged.add_columns(nothing), polled.add_columns(nothing), select(cast(null(), Text), zero, wait))
+    told = select(NEWS, zero).where(has_news())
+    return union_all(
+        staged.add_columns(nothing),
+        polled.add_columns(nothing),
+        told.add_columns(nothing),
+        select(cast(null(), Text), zero, wait),
+    )
 
 
 @statement
@@ -85,7 +95,8 @@ def stage_all() -> Executable:
     """Make up to `limit` due jobs of every queue available, for a leader; and :func:`poll`, in the same round trip.
 
     Rows of a queue, how many were staged in it, and null; also for each of `queues` that has available jobs, with 0.
-    One row has no queue: it says in how many seconds the next job is due (null: none waits).
+    One row has a blank queue where there are news, and one has none: it says in how many seconds the next job is due
+    (null: none waits).
     """
     return _stage(_due(holds_lease()))
 
@@ -120,8 +131,8 @@ STAGE_OWN = Bulk(stage_own, find_own_due, count=_staged)
 def poll() -> Executable:
     """Look after `queues`, in one statement for all of them: the net below all notifications.
 
-    One row for each that has available jobs, and one without a name when some of their jobs have been due for `grace`
-    seconds: then no leader is staging.
+    One row for each that has available jobs, a blank one where there are news, and one without a name when some of
+    their jobs have been due for `grace` seconds: then no leader is staging.
     """
     queues = _queues()
     # In order, or the planner expects many and reads the whole table to find that there are none.
@@ -134,4 +145,5 @@ def poll() -> Executable:
         .subquery("overdue")
     )
     available = select(queues.c.name).where(_has_available(queues.c.name))
-    return union_all(available, select(cast(null(), Text)).select_from(overdue))
+    told = select(NEWS).where(has_news())
+    return union_all(available, told, select(cast(null(), Text)).select_from(overdue))

@@ -45,7 +45,7 @@ def unpacked(payload: str) -> dict[str, Any]:
     return {**cast(dict[str, Any], parsed), FOREIGN: True} if isinstance(parsed, dict) else {}
 
 
-INSERTED, STAGED, LEADER, CRON = "insert", "stage", "leader", "cron"
+INSERTED, STAGED, LEADER, CRON, NEWS = "insert", "stage", "leader", "cron", "news"
 
 
 def channel(name: str, schema: str | None) -> str:

@@ -39,6 +39,9 @@ class FakeRuntime:
     def soon(self) -> None:
         self.told.append("soon")
 
+    def news(self) -> None:
+        self.told.append("news")
+
 
 @pytest.fixture
 def serve() -> Iterator[Any]:

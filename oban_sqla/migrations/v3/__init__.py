@@ -7,7 +7,7 @@ a folder beside this one.
 """
 
 from ..part import joined
-from . import access, seen, steps
+from . import access, flows, news, release, seen, steps
 
-VERSION = joined((seen.PART, steps.PART, access.PART))
+VERSION = joined((news.PART, flows.PART, release.PART, seen.PART, steps.PART, access.PART))
 """What a version of the schema consists of."""

@@ -5,9 +5,12 @@ from ..access import same_rights
 PART = same_rights(
     (
         "oban_audit",
+        "oban_deps",
         "oban_depths",
         "oban_metrics",
+        "oban_news",
         "oban_signals",
         "oban_steps",
+        "oban_workflows",
     )
 )

@@ -46,6 +46,7 @@ class Stager(Duty):
     :param staged: called with the queues in which jobs were staged, to tell the other nodes.
     :param listens: says whether notifications reach this node.
     :param refusals: the jobs that the database refuses to stage.
+    :param news: called when there are news.
     """
 
     name = "stager"
@@ -61,6 +62,7 @@ class Stager(Duty):
         staged: Callable[[set[str]], None],
         listens: Callable[[], bool],
         refusals: Refusals,
+        news: Callable[[], None],
     ) -> None:
         super().__init__(lane=lane, leadership=leadership)
         # Given, and never written again.
@@ -69,6 +71,7 @@ class Stager(Duty):
         self._noticed = noticed
         self._staged = staged
         self._listens = listens
+        self._news = news
         self._batches = Batches(lane, refusals, LARGEST_BATCH)
         # Until when this node stages for its own queues: written by lead() and _poll().
         self._alone_until = 0.0
@@ -91,8 +94,10 @@ class Stager(Duty):
 
     async def _poll(self, queues: list[str]) -> float:
         for (queue,) in await self._lane.run(poll, queues=queues, grace=GRACE):
-            if queue is not None:
+            if queue:
                 self._noticed(queue)
+            elif queue is not None:
+                self._news()
             else:
                 telemetry.leader_logger.warning(
                     "overdue jobs found and no leader is staging; staging this node's queues for %g s", ALONE_FOR
@@ -107,6 +112,9 @@ class Stager(Duty):
         for queue, staged, next_due in rows:
             if queue is None:
                 wait = next_due
+                continue
+            if not queue:
+                self._news()
                 continue
             self._noticed(queue)
             if staged:

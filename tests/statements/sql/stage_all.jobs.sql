@@ -12,6 +12,9 @@ WHERE (EXISTS (SELECT *
 FROM jobs.oban_jobs 
 WHERE jobs.oban_jobs.state = 'available' AND jobs.oban_jobs.queue = queues.name)) AND NOT (EXISTS (SELECT * 
 FROM jobs.oban_rates 
-WHERE jobs.oban_rates.queue = queues.name AND jobs.oban_rates.key = '' AND jobs.oban_rates.until > EXTRACT(epoch FROM clock_timestamp()))) UNION ALL SELECT CAST(NULL AS TEXT) AS anon_1, 0, EXTRACT(epoch FROM (SELECT min(jobs.oban_jobs.scheduled_at) AS min_1 
+WHERE jobs.oban_rates.queue = queues.name AND jobs.oban_rates.key = '' AND jobs.oban_rates.until > EXTRACT(epoch FROM clock_timestamp()))) UNION ALL SELECT '', 0, CAST(NULL AS FLOAT) AS anon_1 
+WHERE EXISTS (SELECT jobs.oban_news.id 
+FROM jobs.oban_news 
+ LIMIT $6::INTEGER) UNION ALL SELECT CAST(NULL AS TEXT) AS anon_1, 0, EXTRACT(epoch FROM (SELECT min(jobs.oban_jobs.scheduled_at) AS min_1 
 FROM jobs.oban_jobs 
 WHERE jobs.oban_jobs.state IN ('scheduled', 'retryable') AND jobs.oban_jobs.scheduled_at > timezone('UTC', now()) AND isfinite(jobs.oban_jobs.scheduled_at)) - timezone('UTC', now())) AS anon_2

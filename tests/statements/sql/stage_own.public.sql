@@ -10,6 +10,9 @@ WHERE (EXISTS (SELECT *
 FROM oban_jobs 
 WHERE oban_jobs.state = 'available' AND oban_jobs.queue = queues.name)) AND NOT (EXISTS (SELECT * 
 FROM oban_rates 
-WHERE oban_rates.queue = queues.name AND oban_rates.key = '' AND oban_rates.until > EXTRACT(epoch FROM clock_timestamp()))) UNION ALL SELECT CAST(NULL AS TEXT) AS anon_1, 0, EXTRACT(epoch FROM (SELECT min(oban_jobs.scheduled_at) AS min_1 
+WHERE oban_rates.queue = queues.name AND oban_rates.key = '' AND oban_rates.until > EXTRACT(epoch FROM clock_timestamp()))) UNION ALL SELECT '', 0, CAST(NULL AS FLOAT) AS anon_1 
+WHERE EXISTS (SELECT oban_news.id 
+FROM oban_news 
+ LIMIT $4::INTEGER) UNION ALL SELECT CAST(NULL AS TEXT) AS anon_1, 0, EXTRACT(epoch FROM (SELECT min(oban_jobs.scheduled_at) AS min_1 
 FROM oban_jobs 
 WHERE oban_jobs.state IN ('scheduled', 'retryable') AND oban_jobs.scheduled_at > timezone('UTC', now()) AND isfinite(oban_jobs.scheduled_at)) - timezone('UTC', now())) AS anon_2

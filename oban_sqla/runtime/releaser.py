@@ -1,0 +1,87 @@
+"""The releaser: acts on the news of flows, batches, chains and signals, on its own lane.
+
+Nothing that a job's end makes possible is done in its ack: that would hold locks on other jobs, and one transaction of
+a user that has such a job would hold up all acks. A trigger writes what happened, and every node acts on it: after a
+batch of its own acks with a job that is news, after commits of its process and its own changes, and when a poll finds
+news, for those that other programs wrote. One statement answers for all that came meanwhile.
+
+What to do is in the functions of :data:`~oban_sqla.statements.releases.RELEASES`; a feature adds its own there.
+
+Telemetry: the span ``oban.releaser.release`` with ``released_count``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .. import telemetry
+from ..statements.releases import release
+from .lanes.lane import Lane
+from .loop import Loop
+
+FIRST_REST = 0.005
+LONGEST_REST = 0.25
+"""Seconds until the next look where a lock has kept news from being acted on."""
+
+
+class Releaser(Loop):
+    """Does what news make possible. :meth:`wake` it when there may be some.
+
+    :param lane: a connection for this alone; it connects when there are the first news.
+    :param available: called with the queues in which jobs are available now.
+    :param soon: called when jobs were scheduled, which may be due in a moment.
+    """
+
+    name = "releaser"
+
+    def __init__(self, *, lane: Lane, available: Callable[[set[str]], None], soon: Callable[[], None]) -> None:
+        super().__init__()
+        # Given, and never written again.
+        self._lane = lane
+        self._available = available
+        self._soon = soon
+        # Seconds until the next look while news are left: written by step().
+        self._rest = FIRST_REST
+        # Whether to look: set by wake(), taken by step().
+        self._asked = False
+
+    def wake(self) -> None:
+        """There may be news."""
+        self._asked = True
+        super().wake()
+
+    async def step(self) -> float | None:
+        if not self._asked:
+            return None
+        self._asked = False
+        queues: set[str] = set()
+        left = count = 0
+        scheduled = False
+        with telemetry.span("oban.releaser.release", released_count=0) as told:
+            try:
+                rows = await self._lane.run_unshielded(release)
+            except BaseException:
+                self._asked = True
+                raise
+            for queue, jobs in rows:
+                if queue is None:
+                    left += jobs
+                elif jobs:
+                    count += jobs
+                    queues.add(queue)
+                else:
+                    scheduled = True
+            told["released_count"] = count
+        if queues:
+            self._available(queues)
+        if scheduled:
+            self._soon()
+        if not left:
+            self._rest = FIRST_REST
+            return None
+        self._asked = True
+        if count or scheduled:
+            self._rest = FIRST_REST
+            return 0.0
+        rest, self._rest = self._rest, min(self._rest * 2, LONGEST_REST)
+        return rest

@@ -1,0 +1,86 @@
+"""What the news of flows, batches, chains and signals make possible: the functions that act on them.
+
+Each concern has a function in the schema, and adds its class to :data:`RELEASES`:
+
+* ``oban_release_x(most integer) RETURNS TABLE (queue text, jobs integer)`` takes its news, up to about `most`, and does
+  what they make possible. It is run by every node, at any time, on an empty table of news too; so it takes a lock that
+  it never waits for, and looks again after that. What it can't do yet, because a row is locked, stays in the news.
+* It gives a row for each queue in which jobs wait now, with the number of those that are available; 0 says that some
+  are scheduled. A row without a queue says how many of its news are left: the caller comes back for them.
+
+A function that finds what no trigger saw (``oban_sweep_x(most integer) RETURNS integer``: how many news it made) is in
+:data:`SWEEPS`; the leader runs it once a minute.
+
+Who calls them: a node, after its own acks of jobs that are news (`composed` of a fetch, ``Ack.tells``), after commits
+of its process, after its own changes, and when a poll finds news (``Node.releaser.wake()``); `drain` and inline mode.
+Further ways to wake it: ``wakeup.announce_news(session, connection)`` at the commit of a session.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Executable,
+    Integer,
+    Text,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+    true,
+    union_all,
+)
+
+from ..models.news import news
+from .functions import OwnFunction, ReleaseFlows, SweepFlows
+from .lead import holds_lease
+from .statement import statement
+
+RELEASES: tuple[type[OwnFunction], ...] = (ReleaseFlows,)
+SWEEPS: tuple[type[OwnFunction], ...] = (SweepFlows,)
+
+MOST: ColumnElement[int] = literal_column("200", Integer)
+MOST_SWEPT: ColumnElement[int] = literal_column("10000", Integer)
+
+
+def _released() -> list[Any]:
+    return [
+        select(literal_column("found.queue", Text), literal_column("found.jobs", Integer)).select_from(
+            release(MOST).alias("found")
+        )
+        for release in RELEASES
+    ]
+
+
+@statement
+def release() -> Executable:
+    """Act on all news, for a node: rows of a queue and a number of jobs, as :data:`RELEASES` says.
+
+    The commit does not wait for the disk: what a crash of the server takes back is the release together with the end of
+    its news, which were committed before it.
+    """
+    unsafe = func.set_config("synchronous_commit", "off", true())
+    nothing = select(cast(null(), Text), literal_column("0", Integer)).where(unsafe.is_(None))
+    return union_all(nothing, *_released())
+
+
+@statement
+def release_here() -> Executable:
+    """The same in the transaction of the caller, which stays as safe as it is."""
+    return union_all(*_released()) if len(RELEASES) > 1 else _released()[0]
+
+
+@statement
+def sweep() -> Executable:
+    """Find what no trigger saw, for a leader. One row: how many news that made."""
+    found: list[ColumnElement[Any]] = [func.coalesce(sweeping(MOST_SWEPT), 0) for sweeping in SWEEPS]
+    made = found[0]
+    for more in found[1:]:
+        made = made + more
+    return select(made).where(holds_lease())
+
+
+def has_news() -> ColumnElement[bool]:
+    """Whether there are news of any concern."""
+    return select(news.c.id).limit(1).exists()
