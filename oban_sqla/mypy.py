@@ -56,7 +56,7 @@ def _add_members(context: ClassDefContext) -> bool:
     add_method_to_class(api, cls, "checked_args", checked, mapping, is_staticmethod=True)
     add_method_to_class(api, cls, "check_known", checked, NoneType(), is_staticmethod=True)
     kind = api.named_type("builtins.tuple", [anything])
-    for name, of in {"spec_kind": kind, **_attributes(api)}.items():
+    for name, of in {"spec_kind": kind, "entities": kind, **_attributes(api)}.items():
         add_attribute_to_class(api, cls, name, of, is_classvar=True)
     return True
 

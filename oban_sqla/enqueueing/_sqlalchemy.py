@@ -10,6 +10,7 @@ name                                 what it is for                             
 ``Session._expunge_states``
 ``_with_options``,                   the options of a query, and that it is one    none: the options are lost, so a
 ``_propagate_attrs``                 of mapped classes, hold in `enqueue_from`     query with some is refused
+``UOWTransaction.states``            what a flush does with an object              its session, and its attributes
 ===================================  ============================================  =================================
 
 No name is looked up, and nothing else is done, for a session without specs, but to see that it has none.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 from sqlalchemy import Select, inspect
 from sqlalchemy.orm import InstanceState, Session, make_transient_to_detached
@@ -72,6 +73,19 @@ def carry_options(query: Any, outer: Select[Any]) -> Select[Any]:
     statement: Any = outer.options(*options)
     statement._propagate_attrs = attributes
     return cast("Select[Any]", statement)
+
+
+def fate_of(state: InstanceState[Any], context: UOWTransaction | None) -> Literal["saved", "deleted"] | None:
+    """What a flush does with an object; None where it leaves it alone, or there is no flush."""
+    if context is None:
+        return None
+    states = private(context, "states")
+    if states is None:
+        return "saved" if state.pending else None
+    is_deleted, is_only_listed = states.get(state, (False, True))
+    if is_deleted:
+        return "deleted"
+    return None if is_only_listed else "saved"
 
 
 class Claims(Protocol):

@@ -185,7 +185,7 @@ class _Plan:
                 )
             return
         below = kind.impl_instance if isinstance(kind, TypeDecorator) else kind
-        if isinstance(below, Enum):
+        if isinstance(below, Enum) and label not in self.worker.entities:
             raise InvalidOption(
                 f"{self.what}: {label!r} is an enum, of which the database has the name, and the worker reads the "
                 "value; select what the worker reads, such as case(…)"

@@ -6,15 +6,17 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 
 from ..models import JobSpec
+from ..options.instance import Refer
 from ..options.unique import Unique
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-def fill(specs: Sequence[JobSpec]) -> None:
-    """Call the functions of `later`.
+def fill(specs: Sequence[JobSpec], refer: Refer) -> None:
+    """Call the functions of `later`, and take the keys of instances.
 
+    :param refer: takes the key of one.
     :raises InvalidArgs: for what they raise, and for what does not fit the worker.
     """
     if any(spec.waits for spec in specs):
@@ -22,7 +24,7 @@ def fill(specs: Sequence[JobSpec]) -> None:
             spec.without_id(True)
         try:
             for spec in specs:
-                spec.fill()
+                spec.fill(refer)
         finally:
             for spec in specs:
                 spec.without_id(False)

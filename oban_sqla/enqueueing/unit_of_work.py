@@ -75,7 +75,7 @@ def _write_claimed(session: Session, context: UOWTransaction) -> None:
     session.info.pop(_FLUSH, None)  # what is added from here on belongs to the next flush
     claims: Claims | None = session.info.get(_CLAIMS)
     if claims is not None and (specs := claims.take(session)):
-        session.info[_WRITTEN] = write(session, specs)
+        session.info[_WRITTEN] = write(session, specs, context)
 
 
 @event.listens_for(Session, "after_flush_postexec")

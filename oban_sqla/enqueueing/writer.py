@@ -7,7 +7,7 @@ from datetime import datetime
 from functools import partial
 from itertools import islice
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Row, inspect, update
 from sqlalchemy.orm import Session
@@ -22,8 +22,12 @@ from ..statements.insert import CHUNK, clock, insert_keyed, insert_one, insert_p
 from ..statements.sent import KIND
 from ..statements.statement import Statement
 from ..types import JobState
+from .instances import refer_in
 from .keys import fill, keys_of
 from .wakeup import announce, note_wake_ups
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import UOWTransaction
 
 LARGEST_BYTES = 8_388_608
 """Of args and meta in one statement. A server takes 1 GiB at most, and a slow line far less in the time it has."""
@@ -35,19 +39,21 @@ _KIND = [(one.name, at, one.prepare) for at, one in enumerate(KIND)]
 _WITHOUT_KEY = [one for one in _KIND if one[1] != _UNIQUE]
 
 
-def write(session: Session, specs: Iterable[JobSpec]) -> list[JobSpec]:
+def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | None = None) -> list[JobSpec]:
     """Insert `specs` in the session's transaction, and see to the wake-up.
 
     :param specs: a list is written with its keys in sorted order, so that two flushes with the same keys can't
         deadlock; any other iterable is consumed and sorted chunk by chunk.
+    :param flush: the flush that is under way; None outside of one.
     :returns: the specs, each with id, state and conflict.
     """
     written: list[JobSpec] = []
     queues: set[str] = set()
     soon: set[str] = set()
     connection: Connection | None = None
+    refer = partial(refer_in, session, flush)
     for batch in [specs] if isinstance(specs, list) else _chunks(iter(specs)):
-        fill(batch)
+        fill(batch, refer)
         if connection is None:
             connection = jobs_connection(session)
         keys = keys_of(batch, partial(_now, connection))

@@ -21,7 +21,7 @@ from ..runtime.executors.inline import Inline
 from ..runtime.executors.loop import OnLoop
 from ..runtime.row import Row
 from ..runtime.run import Run
-from ..runtime.sessions import Sessions
+from ..runtime.sessions import Load, Sessions
 from ..runtime.verdict import Stop, judge
 from ..workers.context import running
 from ..workers.registry import workers
@@ -111,7 +111,8 @@ class Performer:
 
     def _carry_out(self, row: Row, worker: Worker) -> bytes:
         call = Call(worker, row)
-        sessions = Sessions(makers=self._makers() if worker.session_kind else (), blocking=_at_once)
+        makers = self._makers() if worker.session_kind or worker.entities else ()
+        sessions = _Sessions(makers=makers, driver=self._driver)
         place: Executor = _OnLoop() if worker.is_async else _Here()
         run = Run(row=row, executors={worker.executor: place}, sessions=sessions, resources=self._resources)
         with self._lock:
@@ -185,6 +186,20 @@ class _OnLoop(OnLoop):
 
     def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> _NoTimer:
         return _NoTimer()
+
+
+class _Sessions(Sessions):
+    """The sessions of one call. A plain function has no event loop, on which an `AsyncSession` would load for it."""
+
+    def __init__(self, *, makers: Sequence[SessionMaker], driver: Driver) -> None:
+        super().__init__(makers=makers, blocking=_at_once)
+        self._driver = driver
+
+    async def apart(self, load: Load, *, on_loop: bool) -> None:
+        if on_loop:
+            await super().apart(load, on_loop=on_loop)
+        else:
+            self._driver(super().apart(load, on_loop=on_loop))
 
 
 async def _at_once(fn: Callable[[], None]) -> None:

@@ -68,9 +68,11 @@ def sessionmaker_names(makers: Sequence[SessionMaker], given: str | None, of: It
     :param of: the workers that run in children.
     :raises InvalidOption: when a worker asks for a session, and there is no such name.
     """
-    asking = {kind: worker.name for worker in of if (kind := worker.session_kind) is not None}
+    known = list(of)
+    asking = {kind: worker.name for worker in known if (kind := worker.session_kind) is not None}
+    loading = next((worker.name for worker in known if worker.entities), None)
     if given is not None:
-        return [given] if asking else []
+        return [given] if asking or loading else []
     names: list[str] = []
     for kind, name in asking.items():
         maker = maker_for(kind, makers)
@@ -82,6 +84,15 @@ def sessionmaker_names(makers: Sequence[SessionMaker], given: str | None, of: It
                 "a module"
             )
         names.append(found)
+    if loading is not None and not names:
+        some = next(filter(None, map(_attribute_that_is, makers)), None)
+        if some is None:
+            raise InvalidOption(
+                f"the process worker {loading!r} takes instances of mapped classes, and a child process can't find a "
+                'sessionmaker to load them with; give it as Processes(sessionmaker="module:name"), or make '
+                "Oban(sessionmaker=…) an attribute of a module"
+            )
+        names.append(some)
     return names
 
 

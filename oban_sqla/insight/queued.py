@@ -54,7 +54,7 @@ def compare(connection: Connection) -> Queued:
     """Read the args of every job that waits, and validate them. It reads the whole table once."""
     found: dict[tuple[str, str], Misfit] = {}
     count = 0
-    with connection.execution_options(yield_per=CHUNK).execute(waiting_args.core) as rows:
+    with connection.execute(waiting_args.core, execution_options={"yield_per": CHUNK}) as rows:
         for row in rows:
             count += 1
             if (reason := _misfit(row.worker, row.args)) is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Protocol, Self, cast
@@ -14,7 +14,8 @@ from sqlalchemy.orm import Mapper, Session
 from typing_extensions import TypedDict, TypeVar, Unpack
 
 from ..errors import InvalidArgs, InvalidOption
-from ..options.later import filled, has_later, kept
+from ..options.instance import Refer, has_instance, referred, shown
+from ..options.later import filled, has_later, is_flat, kept
 from ..options.payload import MAX_BYTES, encode
 from ..options.unique import Unique
 from ..types import JobState
@@ -56,6 +57,11 @@ class WorkerLike(Protocol):
     @property
     def spec_kind(self) -> Kind:
         """The worker's name, and the options that a spec has unless it says otherwise."""
+        ...
+
+    @property
+    def entities(self) -> Collection[str]:
+        """The parameters that take instances of mapped classes."""
         ...
 
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -142,12 +148,17 @@ class JobSpec(ObanBase, Generic[V_co]):
         if args is None:
             args = {}
         # Before any validator sees a placeholder: one that accepts anything would make an argument of it.
-        if args and has_later(args):
+        if args and not is_flat(args) and (has_later(args) or self._has_instance(args)):
             self._unfilled = cast(Mapping[str, Any], kept(args))
             if self._worker is not None:
                 self._worker.check_known(self._unfilled)
         else:
             self._store(args)
+
+    def _has_instance(self, args: Mapping[str, Any]) -> bool:
+        """Whether an instance stands where the worker takes one: then the flush takes its key."""
+        entities = () if self._worker is None else self._worker.entities
+        return bool(entities) and isinstance(args, Mapping) and any(has_instance(args.get(name)) for name in entities)
 
     def _store(self, args: Mapping[str, Any]) -> None:
         checked = args if self._worker is None else self._worker.checked_args(args)
@@ -157,8 +168,15 @@ class JobSpec(ObanBase, Generic[V_co]):
     @property
     def args(self) -> Mapping[str, Any]:
         """The arguments as they will be stored; read-only."""
-        known = json.loads(self.args_json) if self.args_json else self._unfilled
+        known = json.loads(self.args_json) if self.args_json else self._shown()
         return MappingProxyType(cast(dict[str, Any], known))
+
+    def _shown(self) -> dict[str, Any]:
+        known = dict(self._unfilled or {})
+        for name in () if self._worker is None else self._worker.entities:
+            if name in known:
+                known[name] = _shown(known[name])
+        return known
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -185,10 +203,28 @@ class JobSpec(ObanBase, Generic[V_co]):
         """Whether some of its arguments are filled in at the flush."""
         return self._unfilled is not None
 
-    def fill(self) -> None:
-        """Call the functions of :func:`later`, and check what they return. The next flush of this spec asks again."""
+    def fill(self, refer: Refer) -> None:
+        """Call the functions of :func:`later`, take the keys of instances, and check the result. The next flush of this
+        spec asks again.
+
+        :param refer: takes the key of an instance.
+        """
         if self._unfilled is not None:
-            self._store(filled(self._unfilled))
+            self.store(self.known(), refer)
+
+    def known(self) -> Mapping[str, Any]:
+        """The arguments with what the functions of :func:`later` return now."""
+        return cast(Mapping[str, Any], filled(self._unfilled or {}))
+
+    def store(self, args: Mapping[str, Any], refer: Refer) -> None:
+        """Take `args` as the arguments.
+
+        :param args: what :meth:`known` has returned.
+        :param refer: takes the key of an instance.
+        """
+        entities = () if self._worker is None else self._worker.entities
+        keys = {name: referred(args[name], refer, f"args.{name}") for name in entities if name in args}
+        self._store({**args, **keys} if keys else args)
 
     def without_id(self, without: bool) -> None:
         """For the flush: while it is under way and the job has no row yet, reading :attr:`id` raises.
@@ -228,6 +264,14 @@ class JobSpec(ObanBase, Generic[V_co]):
 
     def __repr__(self) -> str:
         return f"<JobSpec worker={self.worker!r} queue={self.queue!r} id={self._id}>"
+
+
+def _shown(value: object) -> Any:
+    if isinstance(value, dict):
+        return {key: _shown(item) for key, item in cast(dict[object, object], value).items()}
+    if isinstance(value, list | tuple):
+        return [_shown(item) for item in cast(list[object], value)]
+    return shown(value) if has_instance(value) else value
 
 
 _STATES: dict[str, JobState] = {state.value: state for state in JobState}

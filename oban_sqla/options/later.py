@@ -57,6 +57,11 @@ def later(fn: Callable[[], T]) -> T:
     return cast(T, Later(fn))
 
 
+def is_flat(value: object) -> bool:
+    """Whether `value` is a dict of plain values, in which nothing can wait for the flush. Most args are."""
+    return isinstance(value, dict) and _ATOMS.issuperset(map(type, cast(dict[object, object], value).values()))
+
+
 def has_later(value: object) -> bool:
     """Whether a placeholder stands at `value` or inside it."""
     if isinstance(value, dict):

@@ -19,6 +19,7 @@ from .acks import Ack
 from .executors.call import Call, Raised, Result, Returned
 from .executors.executor import Executors
 from .executors.loop import awaited
+from .instances import load_instances
 from .resources import NONE, Closing, Provider
 from .row import Row
 from .sessions import Sessions
@@ -115,8 +116,10 @@ class Run:
         executor = self._executors[worker.executor]
         limit = self._limit(worker)
         timer = None if limit is None else executor.after(limit, self.ask_to_stop, Stop.TIMEOUT)
-        self._interruptible = executor.interruptible
         try:
+            if worker.entities and (missing := await load_instances(call, self._sessions)) is not None:
+                return missing
+            self._interruptible = executor.interruptible
             result = await executor.run(call)
             self._interruptible = True
             if isinstance(result, Returned) and inspect.isawaitable(result.value):

@@ -25,6 +25,9 @@ from .acks import Ack, parameters
 Blocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 """Calls a function where it may block, and waits for its end whatever happens."""
 
+Load: TypeAlias = Callable[[Session], None]
+"""Loads something in a session."""
+
 _IN_JOB, _BEGUN, _CLOSED = "oban_sqla.job", "oban_sqla.begun", "oban_sqla.closed"
 
 
@@ -37,6 +40,7 @@ class Sessions:
 
     def __init__(self, *, makers: Sequence[SessionMaker], blocking: Blocking) -> None:
         # Given, and never written again.
+        self.given: Sequence[object] = ()
         self._makers = makers
         self._blocking = blocking
 
@@ -66,12 +70,51 @@ class Sessions:
         else:
             await self._blocking(lambda: _finish(session, ack))
 
+    async def within(self, session: AsyncSession | Session, load: Load) -> None:
+        """Load something in a job's session."""
+        if isinstance(session, AsyncSession):
+            await session.run_sync(load)
+        else:
+            await self._blocking(lambda: load(session))
+
+    async def apart(self, load: Load, *, on_loop: bool) -> None:
+        """Load something in a session that is closed again; what was loaded stays, detached.
+
+        :param on_loop: whether the job itself runs on an event loop.
+        :raises InvalidOption: when there is no sessionmaker.
+        """
+        session = self._for_loading(on_loop)
+        if isinstance(session, AsyncSession):
+            try:
+                await session.run_sync(load)
+                session.expunge_all()
+            finally:
+                await _to_its_end(session.close())
+        else:
+            await self._blocking(lambda: _load_and_close(session, load))
+
+    def _for_loading(self, on_loop: bool) -> AsyncSession | Session:
+        if not self._makers:
+            raise InvalidOption(
+                "the job has instances of mapped classes as arguments, and the process that runs it has no "
+                "sessionmaker to load them with; run it in the node, or in its child processes"
+            )
+        session = self._makers[0]()
+        assert isinstance(session, AsyncSession | Session)
+        return session
+
     async def close(self, session: AsyncSession | Session) -> None:
         """The end of :meth:`open`. What was not completed is rolled back."""
         if isinstance(session, AsyncSession):
             await _to_its_end(session.close())
         else:
             await self._blocking(session.close)
+
+
+def _load_and_close(session: Session, load: Load) -> None:
+    with session:
+        load(session)
+        session.expunge_all()
 
 
 async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:

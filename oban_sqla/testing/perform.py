@@ -12,6 +12,7 @@ from ..errors import InvalidOption, ObanError
 from ..models import JobSpec
 from ..models.kind import by_column
 from ..models.spec import WorkerLike
+from ..options.instance import Reference, state_of
 from ..runtime.acks import Ack
 from ..runtime.executors.call import Raised, Returned
 from ..runtime.row import Row, row_of
@@ -44,8 +45,9 @@ def perform(
         with pytest.raises(CardDeclined):
             await perform(charge.new(order_id=1), session=session)
 
-    The arguments are validated and converted to JSON and back. A parameter annotated ``Job`` gets a job (with id 0
-    unless the spec has an id). The worker's timeout applies.
+    The arguments are validated and converted to JSON and back. Instances of mapped classes are given to the job as they
+    are; where there are keys of such, they are loaded in the session's transaction. A parameter annotated ``Job`` gets
+    a job (with id 0 unless the spec has an id). The worker's timeout applies.
 
     :param spec: a spec; or a worker, or the name of one, together with `args`.
     :param args: a dict of arguments, if `spec` is a worker. Default: none.
@@ -68,8 +70,14 @@ def perform(
     worker = workers[spec.worker]
     if not 1 <= attempt <= spec.max_attempts:
         raise InvalidOption(f"perform: attempt must be 1 to {spec.max_attempts} (max_attempts), got {attempt!r}")
-    given = None if session is None else current_session(session, "perform")
-    trial = Trial(_row(spec, attempt), Given(given))
+    of_test = None if session is None else current_session(session, "perform")
+    instances: list[object] = []
+    handed = _hand_over(spec, instances)
+    row = _row(spec, attempt)
+    if instances:
+        _ = row.job  # made of the keys, before what stands for the instances takes their place
+        row.args = handed
+    trial = Trial(row, Given(of_test, instances))
     if worker.is_async:
         return named("perform", _performed(trial))
     return _result(trial, trial.run_plain())
@@ -102,8 +110,27 @@ def _spec(spec: JobSpec | WorkerLike | type[Any] | str, args: Mapping[str, Any] 
         return JobSpec(cast(WorkerLike | str, spec), args)
     if args is not None:
         raise InvalidOption("perform: the spec has its args already; args go with a worker")
-    spec.fill()
     return spec
+
+
+def _hand_over(spec: JobSpec, instances: list[object]) -> str:
+    """Fill in what waits for a flush, of which a test needs none. Of instances the keys, as far as they have one.
+
+    :param instances: filled with the instances themselves, which the job gets.
+    :returns: the args that it reads, with the numbers of the instances.
+    """
+    if not spec.waits:
+        return spec.args_json
+
+    def numbered(instance: Any, path: str) -> Reference:
+        instances.append(instance)
+        return Reference(instance, None, number=len(instances) - 1)
+
+    known = spec.known()
+    spec.store(known, numbered)
+    handed = spec.args_json
+    spec.store(known, lambda instance, path: Reference(instance, state_of(instance).identity))
+    return handed
 
 
 def _row(spec: JobSpec, attempt: int) -> Row:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
@@ -15,7 +15,7 @@ from ..errors import InvalidOption
 from ..options.sessionmakers import named_kind
 from ..runtime.acks import Ack
 from ..runtime.executors.inline import Inline
-from ..runtime.sessions import Sessions, allow_commit, refuse_commit
+from ..runtime.sessions import Load, Sessions, allow_commit, refuse_commit
 from .savepoint import Savepoint
 
 P = ParamSpec("P")
@@ -63,6 +63,10 @@ class Joined(Sessions):
         refuse_commit(opened)
         return opened
 
+    def _for_loading(self, on_loop: bool) -> AsyncSession | Session:
+        asynchronous = on_loop and async_session(self._session) is not None
+        return self._joined(AsyncSession if asynchronous else Session)
+
     def _joined(self, kind: type[Any]) -> AsyncSession | Session:
         session = self._session
         connection = connection_of(session)
@@ -99,10 +103,12 @@ class Given(Sessions):
     """Hands the test's own session to the job, in a savepoint that is rolled back where the runtime would roll back.
 
     :param session: None when the test has none.
+    :param given: the instances among the arguments, which the job gets as they are.
     """
 
-    def __init__(self, session: AsyncSession | Session | None) -> None:
+    def __init__(self, session: AsyncSession | Session | None, given: Sequence[object] = ()) -> None:
         super().__init__(makers=(), blocking=Inline().do)
+        self.given = given
         self._session = session
         self._savepoint: Savepoint | None = None
 
@@ -117,6 +123,18 @@ class Given(Sessions):
         self._savepoint = await _do(session, Savepoint)
         refuse_commit(session)
         return session
+
+    async def apart(self, load: Load, *, on_loop: bool) -> None:
+        session = self._session
+        if session is None or (isinstance(session, AsyncSession) and not on_loop):
+            kind = "a session" if on_loop else "a Session"
+            raise InvalidOption(
+                f"perform: keys are given for instances of mapped classes, and loading them needs {kind}; "
+                "pass the instances themselves, or perform(spec, session=session)"
+            )
+        await _do(session, connection_of)
+        plain = session.sync_session if isinstance(session, AsyncSession) else session
+        await Joined(plain).apart(load, on_loop=on_loop)
 
     async def complete(self, session: AsyncSession | Session, ack: Ack) -> None:
         await self._end(session, keep=True)

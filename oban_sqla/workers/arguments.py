@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -27,6 +27,7 @@ from ..models import JobSpec
 from ..models.kind import NAMES as SPEC_OPTIONS
 from ..options.later import has_later
 from ..options.resources import not_provided, plain, without_none
+from .entity import GIVEN, refuse_hidden, rewritten
 from .injection import is_injectable, is_session, marked
 from .ordering import in_order
 from .roundtrip import Parameter, Travel, difference, refuse_foreign
@@ -158,15 +159,17 @@ class Arguments:
             if details := [detail for detail in error.errors() if detail["loc"] not in waiting]:
                 raise self._invalid(details) from None
 
-    def load_json(self, args: str) -> dict[str, Any]:
-        """Stored `args` as keyword arguments for the function.
+    def load_json(self, args: str, given: Sequence[object] = ()) -> dict[str, Any]:
+        """Stored `args` as keyword arguments for the function, with a :class:`Key` for each instance.
 
+        :param given: the instances that a test hands to its job.
         :raises InvalidArgs: naming the parameter.
         """
         if args == "{}" and self._reads_nothing:
             return {}
         try:
-            return typing.cast(dict[str, Any], self._lenient.validate_json(args))
+            context = {GIVEN: given} if given else None
+            return typing.cast(dict[str, Any], self._lenient.validate_json(args, context=context))
         except ValidationError as error:
             raise self._invalid(error.errors()) from None
 
@@ -208,12 +211,31 @@ class Arguments:
         return wanted
 
     def check_early(self) -> None:
-        """Check what the runtime is to fill in, if all annotations are known already.
+        """Check what the runtime is to fill in, and mapped classes, if all annotations are known already.
 
-        :raises InvalidOption: as :attr:`injected` does.
+        :raises InvalidOption: as :attr:`injected` does, and for a mapped class whose key would not tell the row.
         """
         with contextlib.suppress(Unresolved):
             _ = self.injected
+            self._read_hints()
+
+    def _read_hints(self) -> dict[str, tuple[Any, bool]]:
+        """What pydantic is told of each argument, and whether there are instances of mapped classes in it."""
+        return {
+            name: rewritten(self._hints[name], f"{self._name}: {name}")
+            for name, parameter in self._parameters.items()
+            if name not in self.injected and parameter.kind is not parameter.VAR_KEYWORD
+        }
+
+    # Kept from the first use on, not from the decoration: a class may be mapped between the two.
+    @cached_property
+    def _types(self) -> dict[str, tuple[Any, bool]]:
+        return self._read_hints()
+
+    @cached_property
+    def entities(self) -> tuple[str, ...]:
+        """The parameters that take instances of mapped classes."""
+        return tuple(name for name, (_, has_entity) in self._types.items() if has_entity)
 
     @cached_property
     def signature(self) -> inspect.Signature:
@@ -272,18 +294,19 @@ class Arguments:
 
     def _adapter(self, extra: typing.Literal["forbid", "ignore"]) -> TypeAdapter[Any]:
         fields: dict[str, Any] = {}
-        for name, parameter in self._parameters.items():
-            if name not in self.injected and parameter.kind is not parameter.VAR_KEYWORD:
-                hint = _several(self._hints[name])
-                fields[name] = hint if parameter.default is _MISSING else typing.NotRequired[hint]
+        for name, (made, _) in self._types.items():
+            hint = _several(made)
+            fields[name] = hint if self._parameters[name].default is _MISSING else typing.NotRequired[hint]
         schema: Any = _typed_dict(self._name, fields)
         schema.__pydantic_config__ = ConfigDict(
             extra="allow" if self._is_open else extra, arbitrary_types_allowed=True, populate_by_name=True
         )
         try:
-            return TypeAdapter(schema)
+            adapter = TypeAdapter[Any](schema)
         except PydanticSchemaGenerationError as error:
             raise InvalidOption(f"{self._name}: a parameter has a type that JSON can't carry: {error}") from None
+        refuse_hidden(adapter.core_schema, self._name)
+        return adapter
 
     def _invalid(self, details: Iterable[ErrorDetails]) -> InvalidArgs:
         # Without the values: they may be secret, and messages travel to logs.
@@ -298,6 +321,8 @@ class Arguments:
                 return f"there is no parameter {where!r}{self._instead(where)}"
             case "extra_forbidden":
                 return f"there is no field {where!r}"
+            case "instance":
+                return f"{where}: {detail['msg']}"
             case _:
                 text = f"{where}: {detail['msg']} (got {type(detail['input']).__name__})"
                 return text + _UNFLUSHED if detail["input"] is None else text

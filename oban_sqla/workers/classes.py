@@ -24,6 +24,7 @@ class WorkerClass(Protocol[T_co]):
     worker: Worker
     worker_name: str
     spec_kind: Kind
+    entities: tuple[str, ...]
 
     def __call__(self) -> T_co: ...
 
@@ -113,6 +114,7 @@ def worker(decorated: type[Any] | None = None, /, **options: Unpack[WorkerOption
     :param retry_for: exceptions after which a job is tried again; any other one that it raises discards it. One class
         or several. Default: all.
     :param discard_for: exceptions that discard a job at once, also where `retry_for` has them. Default: none.
+    :param missing: for functions only: ``process`` loads what it needs itself.
     :returns: a decorator; the class gets a method ``new``.
     :raises InvalidOption: for a misspelt option, a value that is not valid, or a class without ``process``.
     :raises WorkerConflict: if another class has the name.
@@ -153,6 +155,7 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
         "worker": made,
         "worker_name": made.name,
         "spec_kind": made.spec_kind,
+        "entities": (),
         "checked_args": staticmethod(made.checked_args),
         "check_known": staticmethod(made.check_known),
         "new": staticmethod(new),

@@ -109,7 +109,8 @@ def packed(job: JobSpec | WorkerLike) -> str:
     spec = job if isinstance(job, JobSpec) else _spec_of(job)
     if spec.waits:
         raise InvalidOption(
-            f"a cron entry of {spec.worker!r}: later(…) can't be used, because there is no flush; give the value"
+            f"a cron entry of {spec.worker!r}: later(…) and instances of mapped classes can't be used, because there "
+            "is no flush; give the value, or the key"
         )
     if spec.scheduled_at is not None:
         raise InvalidOption(

@@ -79,6 +79,11 @@ class JobFunction(_Addable, Generic[P, C, R, V]):
         """The options of its jobs, unless a job has its own."""
         return self.worker.spec_kind
 
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """The parameters that take instances of mapped classes."""
+        return self.worker.entities
+
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         """Validate args.
 
@@ -153,6 +158,11 @@ class WithOptions(_Addable, Generic[P, V]):
     def worker_name(self) -> str:
         """The name under which its jobs are stored."""
         return self.worker.name
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """The parameters that take instances of mapped classes."""
+        return self.worker.entities
 
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         """Validate args.

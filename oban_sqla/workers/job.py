@@ -87,6 +87,10 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
     any other type that ``Oban(resources=…)`` provides is injected. A session's commit also completes the job: its
     effects happen exactly once.
 
+    A parameter annotated with a mapped class takes its instances, also in lists, tuples, dicts and optional: the job
+    keeps their primary keys, and they are loaded before the function is called, in the job's session if it has one.
+    ``Annotated[Order, selectinload(Order.lines)]`` gives loader options.
+
     :param fn: the function, if the decorator is used without parentheses.
     :param name: the name under which its jobs are stored. Default: ``module.qualname``.
     :param aliases: former names; the worker also runs jobs stored under these. Default: none.
@@ -117,6 +121,8 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
     :param retry_for: exceptions after which a job is tried again; any other one that it raises discards it. One class
         or several. Default: all.
     :param discard_for: exceptions that discard a job at once, also where `retry_for` has them. Default: none.
+    :param missing: what becomes of a job when the row of an argument is gone: ``"cancel"``, ``"discard"`` or
+        ``"retry"``. Default ``"cancel"``.
     :returns: the worker: callable like the function, with ``new`` and ``options``.
     :raises InvalidOption: for a misspelt option, or a value that is not valid.
     :raises WorkerConflict: if another function has the name.

@@ -17,9 +17,10 @@ from uuid import UUID
 from pydantic import BaseModel, TypeAdapter
 
 from ..errors import InvalidArgs
+from .entity import Key, is_entity
 
 _ATOMS = frozenset({"int", "str", "bool", "float", "none"})
-_CONVERTED = frozenset({"uuid", "date", "set", "frozenset"})
+_CONVERTED = frozenset({"uuid", "date", "set", "frozenset", "function-plain"})
 _CONTAINERS = frozenset({"nullable", "list", "tuple", "set", "frozenset", "dict"})
 _KNOWN = _ATOMS | _CONVERTED | _CONTAINERS | {"any"}
 # What a schema of these may say beside: limits, which refuse values and change none. Not a validator or a serializer.
@@ -85,6 +86,8 @@ _FIELD = frozenset({"type", "schema", "required", "metadata"})
 def _always_comes_back(schema: Mapping[str, Any]) -> bool:
     """Whether every value of `schema` comes back, but for what stands where it says `any`."""
     match schema["type"]:
+        case "function-plain" if is_entity(schema):
+            return True
         case "literal":
             return all(type(value) in (str, int, bool, type(None)) for value in schema["expected"])
         case "union":
@@ -158,6 +161,8 @@ def difference(given: object, back: object, exact: bool) -> Change | None:
     :returns: None when both are the same.
     """
     kind, other = type(given), type(back)
+    if other is Key:  # of an instance: whether there is a row is asked when the job runs
+        return None
     if given is back or (kind is other and kind in _BY_VALUE and given == back) or isinstance(given, Iterator):
         return None
     if (inside := _inside(given)) is not None:

@@ -25,6 +25,7 @@ from .verdicts import Verdicts, checked_errors
 
 Executor = Literal["auto", "async", "thread", "process"] | str
 Seconds = float | timedelta
+Missing = Literal["cancel", "discard", "retry"]
 
 
 class WorkerOptions(CommonOptions, total=False):
@@ -42,6 +43,7 @@ class WorkerOptions(CommonOptions, total=False):
     upcast: Callable[[dict[str, Any]], dict[str, Any]]
     retry_for: type[BaseException] | Sequence[type[BaseException]]
     discard_for: type[BaseException] | Sequence[type[BaseException]]
+    missing: Missing
 
 
 _OF_ITS_SPECS = tuple(name for name, option in {**OPTIONS, **IN_META}.items() if option.of_worker)
@@ -74,6 +76,13 @@ class Worker:
     executor: str
     """Where its jobs run: ``"async"``, on the event loop, ``"thread"``, ``"process"``, or a name of the user's."""
     cron: str | Cron | None = None
+    missing: Missing = "cancel"
+    """What becomes of a job when the row of an argument is gone."""
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """The parameters that take instances of mapped classes."""
+        return () if self.arguments is None else self.arguments.entities
 
     @property
     def worker_name(self) -> str:
@@ -115,19 +124,20 @@ class Worker:
         if self.arguments is not None:
             self.arguments.check_known(args)
 
-    def load(self, args: str) -> dict[str, Any]:
-        """Stored `args`, as JSON text, as keyword arguments for the function.
+    def load(self, args: str, given: Sequence[object] = ()) -> dict[str, Any]:
+        """Stored `args`, as JSON text, as keyword arguments for the function, with keys in the places of instances.
 
+        :param given: the instances that a test hands to its job.
         :raises InvalidArgs: for args that don't fit its parameters, or that `upcast` makes something else of.
         """
         assert self.arguments is not None  # it is a function's
         if self.upcast is None:
-            return self.arguments.load_json(args)
+            return self.arguments.load_json(args, given)
         made: object = self.upcast(json.loads(args))
         if not isinstance(made, dict):
             raise InvalidArgs(f"{self.name}: upcast has to return a dict of args, got {made!r}")
         try:
-            return self.arguments.load_json(json.dumps(made))
+            return self.arguments.load_json(json.dumps(made), given)
         except TypeError as error:
             raise InvalidArgs(f"{self.name}: upcast has to return what JSON can represent: {error}") from None
 
@@ -198,6 +208,7 @@ def register(target: Any, arguments: Arguments | None, options: WorkerOptions, r
         coroutine=coroutine,
         executor=_in_process(coroutine) if executor == "auto" else executor,
         cron=options.get("cron"),
+        missing=_checked_missing(options.get("missing", "cancel"), arguments, f"{what}: missing"),
     )
     _ = made.cron_entry  # checked while the decorator is on the traceback
     workers.add(made, is_named=options.get("name") is not None)
@@ -251,6 +262,14 @@ def _checked_upcast(upcast: object, arguments: Arguments | None, what: str) -> A
         raise InvalidOption(f"{what}: expected a function that takes and returns a dict of args, got {upcast!r}")
     check_plain(upcast, what)
     return upcast
+
+
+def _checked_missing(missing: object, arguments: Arguments | None, what: str) -> Missing:
+    if missing not in ("cancel", "discard", "retry"):
+        raise InvalidOption(f'{what}: expected "cancel", "discard" or "retry", got {missing!r}')
+    if arguments is None and missing != "cancel":
+        raise InvalidOption(f"{what}: it is for functions; process(self, job) loads what it needs itself")
+    return missing
 
 
 def _delay(value: object, attempt: int, what: str) -> float:

@@ -7,11 +7,11 @@ A line that has to be an error carries a "type: ignore", and both report one tha
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, assert_type
+from typing import Annotated, Any, TypedDict, assert_type
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import ColumnElement, ForeignKey, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, selectinload
 
 from oban_sqla import (
     Backoff,
@@ -26,6 +26,7 @@ from oban_sqla import (
     enqueue,
     injected,
     job,
+    job_relationship,
     later,
 )
 
@@ -67,6 +68,96 @@ bare.new("one")  # type: ignore[arg-type]
 bare.new(1, greting="Hi")  # type: ignore[call-arg]
 configured.new(1, ["a"])  # type: ignore[call-arg]
 plain("one")  # type: ignore[arg-type]
+
+
+# Instances of mapped classes are arguments like others, and the loader options of a parameter don't change its type.
+
+
+class Base(DeclarativeBase): ...
+
+
+class Line(Base):
+    __tablename__ = "lines"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    order_id: Mapped[int] = mapped_column(ForeignKey("orders.id"))
+
+
+class Order(Base):
+    __tablename__ = "orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    lines: Mapped[list[Line]] = relationship()
+    jobs: Mapped[list[Job]] = job_relationship("args.order")
+    last: Mapped[Job | None] = job_relationship("args.order")
+
+
+class OrderSession(AsyncSession): ...
+
+
+class Client: ...
+
+
+@job(missing="discard")
+async def invoice(
+    order: Annotated[Order, selectinload(Order.lines)], session: OrderSession = injected(), client: Client = injected()
+) -> int:
+    assert_type(order, Order)
+    return order.id
+
+
+@job
+def pack(orders: list[Order], gift: Order | None = None) -> None: ...
+
+
+order = Order()
+assert_type(invoice.new(order), JobSpec[int])
+assert_type(invoice.options(queue="a").new(order), JobSpec[int])
+assert_type(pack.new([order], gift=order), JobSpec[None])
+assert_type(invoice.new(later(lambda: order)), JobSpec[int])
+invoice.new(7)  # type: ignore[arg-type]
+invoice.new(Line())  # type: ignore[arg-type]
+pack.new(order)  # type: ignore[arg-type]
+job(missing="skip")(pack)  # type: ignore[call-overload]
+
+
+# The result of a job has the type that its function declares.
+
+
+class Profile(TypedDict):
+    homepage: str
+    age: int
+
+
+@job
+async def load_user(id: int) -> Profile:
+    return {"homepage": "x", "age": id}
+
+
+@job
+async def fetch(url: str) -> list[str]:
+    return [url]
+
+
+@job
+async def parse(page: str, lang: str = "en") -> int:
+    return len(page + lang)
+
+
+@job
+def store(session: Session, counts: list[int]) -> None: ...
+
+
+assert_type(load_user.new(1), JobSpec[Profile])
+assert_type(fetch.new(url="x"), JobSpec[list[str]])
+assert_type(store.new([1]), JobSpec[None])
+store.new(["a"])  # type: ignore[list-item]
+
+
+def mine(spec: JobSpec) -> JobSpec:
+    return spec
+
+
+untyped: list[JobSpec] = [parse.new("a"), load_user.new(1)]
+mine(parse.new("a"))
 
 
 # What the runtime fills in is not a parameter of `new`, and still one of the call.

@@ -32,6 +32,7 @@ from pydantic import (
 )
 
 from oban_sqla import InvalidArgs, JobSpec, job, later
+from oban_sqla.options.instance import Reference
 
 T = TypeVar("T")
 THEN = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
@@ -287,6 +288,10 @@ def test_keywords_beyond_the_parameters_are_what_json_has() -> None:
 # Placeholders.
 
 
+def no_instances(instance: Any, path: str) -> Reference:
+    raise AssertionError(f"{path} is an instance of {type(instance)}")
+
+
 @job(name="tests.roundtrip.lenient")
 def lenient(name: Annotated[str, BeforeValidator(str)], more: Any = None) -> None: ...
 
@@ -294,7 +299,7 @@ def lenient(name: Annotated[str, BeforeValidator(str)], more: Any = None) -> Non
 def test_placeholder_is_not_taken_for_the_argument_by_a_validator_that_takes_anything() -> None:
     spec = lenient.new(later(lambda: "ada"))
     assert spec.waits
-    spec.fill()
+    spec.fill(no_instances)
     assert spec.args == {"name": "ada"}
 
 
@@ -308,7 +313,7 @@ def test_placeholder_in_a_set_is_filled_in() -> None:
     def run(ids: set[int]) -> None: ...
 
     spec = run.new({later(lambda: 2), 1})
-    spec.fill()
+    spec.fill(no_instances)
     assert spec.args == {"ids": [1, 2]}
 
 
@@ -325,7 +330,7 @@ def test_placeholder_of_a_coroutine_is_refused() -> None:
 
     spec = lenient.new(later(find))  # type: ignore[arg-type]
     with pytest.raises(InvalidArgs, match=r"args\.name: later\(.*find\) gave a coroutine"):
-        spec.fill()
+        spec.fill(no_instances)
 
 
 # Sets have another order in each process.

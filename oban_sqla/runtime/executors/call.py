@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from ...models import Job
+from ...workers.entity import Key, keys_in, with_instances
 from ...workers.registry import workers
 from ...workers.worker import Worker
 from ..acks import Ack
@@ -29,12 +30,13 @@ class Call:
     :param injected: by parameter, what `asked` names.
     """
 
-    __slots__ = ("injected", "row", "worker")
+    __slots__ = ("_arguments", "injected", "row", "worker")
 
     def __init__(self, worker: Worker, row: Row, injected: Mapping[str, object] = NOTHING) -> None:
         self.worker = worker
         self.row = row
         self.injected = injected
+        self._arguments: dict[str, Any] | None = None
 
     @property
     def asked(self) -> Mapping[str, Any]:
@@ -49,6 +51,26 @@ class Call:
             return NOTHING
         return {name: kind for name, kind in arguments.injected.items() if kind is not Job}
 
+    def read(self, given: Sequence[object]) -> list[Key]:
+        """Read the args ahead of the call.
+
+        :param given: the instances that a test hands to its job.
+        :returns: the keys of the instances that are to be loaded, and given to :meth:`fill_in`.
+        :raises InvalidArgs: when the args don't fit the function's parameters.
+        """
+        self._arguments = self.worker.load(self.row.args, given)
+        return [key for name in self.worker.entities for key in keys_in(self._arguments.get(name))]
+
+    def fill_in(self, found: Mapping[int, Any]) -> None:
+        """Put instances in the places of their keys.
+
+        :param found: the instances, by the identity of the key's object.
+        """
+        arguments = self._arguments or {}
+        for name in self.worker.entities:
+            if name in arguments:
+                arguments[name] = with_instances(arguments[name], found)
+
     def begin(self) -> Any:
         """Call the worker's function, or the ``process`` of a class.
 
@@ -58,7 +80,7 @@ class Call:
         worker, row = self.worker, self.row
         if worker.arguments is None:
             return worker.target().process(row.job)
-        arguments = worker.load(row.args)
+        arguments = worker.load(row.args) if self._arguments is None else self._arguments
         for name, kind in worker.arguments.injected.items():
             arguments[name] = row.job if kind is Job else self.injected[name]
         return worker.target(**arguments)

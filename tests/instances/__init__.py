@@ -1,0 +1,1 @@
+"""Instances of mapped classes as arguments of jobs."""
