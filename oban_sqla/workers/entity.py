@@ -186,7 +186,7 @@ def _entity(mapper: Mapper[Any], what: str, options: tuple[ExecutableOption, ...
         )
     if any(below.concrete for below in mapper.self_and_descendants if below is not mapper):
         raise InvalidOption(
-            f"{what}: below {kind.__name__} there are classes with tables and keys separate from its own (concrete=True), "
+            f"{what}: below {kind.__name__} there are classes with separate tables and keys (concrete=True), "
             "so a key does not tell the row; use a parameter of the class that has the table"
         )
     try:
