@@ -22,6 +22,7 @@ from .errors import (
     JobDiscarded,
     JobFailed,
     JobTimeout,
+    KeyMissing,
     NotInJob,
     ObanError,
     ResultTimeout,
@@ -38,6 +39,7 @@ from .models.cron import CronEntry
 from .models.relationship import job_relationship
 from .oban import Oban
 from .options.backoff import Backoff
+from .options.encryption import Encryption, configure_encryption
 from .options.heartbeat import Heartbeat
 from .options.later import later
 from .options.limits import Partition, RateLimit
@@ -69,6 +71,7 @@ __all__ = [
     "DatabaseUnavailable",
     "Discard",
     "EmbeddedError",
+    "Encryption",
     "Fenced",
     "Finding",
     "Health",
@@ -83,6 +86,7 @@ __all__ = [
     "JobSpec",
     "JobState",
     "JobTimeout",
+    "KeyMissing",
     "Leader",
     "Limiter",
     "NotInJob",
@@ -109,6 +113,7 @@ __all__ = [
     "WorkerConflict",
     "async_url",
     "cancelled",
+    "configure_encryption",
     "current_job",
     "enqueue",
     "enqueue_from",

@@ -16,6 +16,7 @@
     * Fenced: a run finished after its job had been given to another one; nothing was written
     * NotInJob (also a RuntimeError): a function for running jobs was called outside of a job
     * EmbeddedError (also a RuntimeError): the embedded PostgreSQL could not be found, started or used
+    * KeyMissing: no key of this process opens what is encrypted
     * ChildDied: the child process that ran a job ended before it had answered
 
 Every message says what was given, what was expected, and what to do.
@@ -96,6 +97,10 @@ class JobCancelled(ObanError):
 
 class Fenced(ObanError):
     """A run finished after its job had been rescued, cancelled or deleted. Its effects were rolled back."""
+
+
+class KeyMissing(ObanError):
+    """No key of this process opens what is encrypted, or that belongs to another worker."""
 
 
 class ChildDied(ObanError):

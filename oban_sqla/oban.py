@@ -21,6 +21,7 @@ from .insight.health import Health, health
 from .insight.queues import QueueInfo, check, check_all
 from .insight.why import Why, why
 from .models import Job, JobSpec
+from .options.encryption import Encryption, remember, using
 from .options.heartbeat import Heartbeat
 from .options.processes import Processes
 from .options.prune import Prune
@@ -79,6 +80,8 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, ByAnnotation):
     :param start_timeout: seconds that :meth:`start` waits for a database that does not answer. Default 10.
     :param log_exceptions: whether the log has the exception of a failed attempt, with its traceback. False: only its
         type, for jobs whose exceptions may hold what no log should. Default True.
+    :param encryption: the keys of workers with ``@job(encrypted=True)``, an :class:`Encryption`. Default: those that
+        :func:`configure_encryption` was given.
     :raises InvalidOption: if a value is out of range, an option is misspelt, or the engine is not an ``AsyncEngine``.
     :raises UnsupportedDatabase: if the engine's database is not PostgreSQL.
 
@@ -107,6 +110,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, ByAnnotation):
         processes: Processes | None = None,
         executors: Mapping[str, Executor] | None = None,
         resources: Mapping[Any, Callable[[], Any] | Resource] | None = None,
+        encryption: Encryption | None = None,
         **unknown: Never,
     ) -> None:
         refuse_unknown(unknown, OPTIONS, "Oban")
@@ -130,8 +134,10 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, ByAnnotation):
             processes=Processes() if processes is None else processes,
             executors={} if executors is None else executors,
             resources=resources,
+            encryption=encryption,
         )
-        self._engines = Engines(self.engine, lambda: self._node)
+        remember(encryption)
+        self._engines = Engines(self.engine, lambda: self._node, encryption)
         self.crons = Crons(self.engine, self._engines)
         """The crontab of the cluster: a :class:`Crons`, to read and edit it."""
         self._life = Lifecycle(self.engine, self.config, self)
@@ -199,7 +205,8 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, ByAnnotation):
         :returns: the specs in the given order, with ``id``, ``state`` and ``conflict`` filled in.
         :raises InvalidOption: for an object that is not a :class:`JobSpec`.
         """
-        return await enqueue_apart(self._engines, self._node, specs, more)
+        with using(self.config.encryption):
+            return await enqueue_apart(self._engines, self._node, specs, more)
 
     async def why(self, target: JobSpec | Job | int) -> Why:
         """Explain why a job is not running, or what it is doing: ``(await oban.why(42)).reason.text``.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ..options.encryption import Encryption, using
 from ..runtime.lanes.line import Line
 
 if TYPE_CHECKING:
@@ -19,22 +20,27 @@ class Engines:
 
     :param engine: the user's.
     :param node: gives the started node, if there is one.
+    :param encryption: the keys for what is done with the engine. Default: those of the process.
     """
 
-    def __init__(self, engine: AsyncEngine, node: Callable[[], Node | None]) -> None:
+    def __init__(
+        self, engine: AsyncEngine, node: Callable[[], Node | None], encryption: Encryption | None = None
+    ) -> None:
         # Given, and never written again.
+        self._encryption = encryption
         self._engine = engine
         self._node = node
 
     @asynccontextmanager
     async def here(self) -> AsyncGenerator[AsyncEngine]:
         """The engine for the loop that runs this."""
-        node = self._node()
-        if node is None or node.runs_here:
-            yield self._engine
-            return
-        line = Line(self._engine)
-        try:
-            yield line.engine
-        finally:
-            await line.close()
+        with using(self._encryption):
+            node = self._node()
+            if node is None or node.runs_here:
+                yield self._engine
+                return
+            line = Line(self._engine)
+            try:
+                yield line.engine
+            finally:
+                await line.close()

@@ -22,6 +22,7 @@ from ..models.base import utc_now
 from ..models.columns import options_of
 from ..models.job import mapped
 from ..models.kind import OPTIONS, checked
+from ..options.encryption import using
 from ..options.payload import encode
 from ..statements import change as statements
 from ..statements.change import Targets
@@ -30,6 +31,7 @@ from ..statements.statement import seconds_from
 from ..statements.wire import signal_channel
 from ..types import UTCDateTime
 from ..workers.registry import workers
+from ..workers.sealing import encrypts, sealed_args
 from .verbs import Verbs
 
 Target = int | Job | JobSpec | Iterable[int | Job | JobSpec] | Select[Any]
@@ -129,7 +131,8 @@ class JobVerbs(Verbs):
             found = current_session(session, "session")
             if not isinstance(found, AsyncSession):
                 raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")
-            return await found.run_sync(change, target)
+            with using(self.config.encryption):
+                return await found.run_sync(change, target)
         async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
             changed = await own.run_sync(change, target)
         if (here := self._node) is not None:
@@ -265,7 +268,16 @@ def _args(connection: Connection, targets: Targets, args: Mapping[str, Any]) -> 
     :raises InvalidArgs: when they don't fit, or JSON can't carry them.
     """
     names = connection.scalars(statements.workers_of(targets)).all()
+    encrypting = [name for name in names if encrypts(name)]
+    if encrypting and len(names) > 1:
+        raise InvalidOption(
+            f"update(args=): the jobs are of several workers, and {encrypting[0]!r} encrypts its arguments; "
+            "update the jobs of one worker at a time"
+        )
     registered = [worker for name in names if (worker := workers.get(name)) is not None]
     checked = [worker.checked_args(args) for worker in registered]
     stored = checked[0] if len(names) == len(checked) == 1 else args
-    return json.loads(encode(stored, "args", JobSpec.max_args_bytes))
+    text = encode(stored, "args", JobSpec.max_args_bytes)
+    if encrypting:
+        text = sealed_args(encrypting[0], text)
+    return json.loads(text)

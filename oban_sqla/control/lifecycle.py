@@ -17,8 +17,9 @@ from ..errors import DatabaseUnavailable, ObanError, SchemaOutdated
 from ..executors.places import Places
 from ..migrations import CURRENT, described
 from ..models.relationship import related_paths
+from ..options.encryption import using
 from ..runtime.acks import Ack, parameters
-from ..runtime.asked import refuse_unmade_sessions, refuse_unprovided
+from ..runtime.asked import miss_keys, refuse_partitions, refuse_unmade_sessions, refuse_unprovided
 from ..runtime.config import Config
 from ..runtime.lanes.failure import StatementFailed
 from ..runtime.node import Node
@@ -114,10 +115,17 @@ class Lifecycle:
             logger.error("stopping %s failed", self._config.name, exc_info=error)
 
     async def _start(self) -> None:
+        # Whatever the node starts has the keys by its context.
+        with using(self._config.encryption):
+            await self._begin()
+
+    async def _begin(self) -> None:
         config = self._config
         refuse_unmade_sessions(config.queues, config.sessionmaker)
         provides = Resources(config.resources, self._runtime).provides
         asked = refuse_unprovided(config.queues, config.resources, provides)
+        refuse_partitions(config.queues)
+        miss_keys(config.queues)
         node = Node(engine=self._engine, config=config, runtime=self._runtime)
         places = Places(config, node.schema, woke=node.woke, settled=node.settled)
         node.remotes = places.remotes

@@ -8,6 +8,7 @@ a look at who waits.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any, cast
 
@@ -17,7 +18,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..errors import InvalidOption, JobCancelled, JobDiscarded, JobFailed, ResultTimeout
 from ..models import Job, JobSpec
 from ..options.duration import seconds
+from ..options.encryption import is_sealed
 from ..types import JobState
+from ..workers.sealing import opened
 from .verbs import Verbs
 
 FIRST_WAIT = 0.010
@@ -39,6 +42,7 @@ class ResultVerbs(Verbs):
         :raises JobFailed: if an attempt fails during the wait, unless `with_retries`.
         :raises JobDiscarded: if it failed and has no attempts left.
         :raises JobCancelled: if it was cancelled.
+        :raises KeyMissing: if the value is encrypted, and no key of this process opens it.
         :raises InvalidOption: for a target of another type.
         """
         async with self._engines.here() as engine:
@@ -55,9 +59,9 @@ async def _result(engine: AsyncEngine, target: JobSpec | Job | int, timeout: flo
     while True:
         found = await _look(engine, job_id)
         if found is not None:
-            state, meta, errors = found
+            state, meta, errors, worker = found
             if state == JobState.COMPLETED:
-                return meta.get("return") if meta.get("recorded") else None
+                return _opened(worker, meta.get("return")) if meta.get("recorded") else None
             last = str(errors[-1].get("error", "")) if errors else ""
             if state == JobState.CANCELLED:
                 raise JobCancelled(f"job {job_id} was cancelled{_because(last)}", job_id)
@@ -77,13 +81,22 @@ async def _result(engine: AsyncEngine, target: JobSpec | Job | int, timeout: flo
         wait = min(wait * 1.5, LONGEST_WAIT)
 
 
-async def _look(engine: AsyncEngine, job_id: int) -> tuple[JobState | str, dict[str, Any], list[dict[str, Any]]] | None:
+_Found = tuple[JobState | str, dict[str, Any], list[dict[str, Any]], str]
+
+
+async def _look(engine: AsyncEngine, job_id: int) -> _Found | None:
+    chosen = select(Job.state, Job.meta, Job.errors, Job.worker).where(Job.id == job_id)
     async with engine.connect() as connection:
-        row = (await connection.execute(select(Job.state, Job.meta, Job.errors).where(Job.id == job_id))).one_or_none()
+        row = (await connection.execute(chosen)).one_or_none()
     if row is None:
         return None
     # What other programs wrote may be of any type.
-    return row.state, _object(row.meta), [_object(entry) for entry in _array(row.errors)]
+    return row.state, _object(row.meta), [_object(entry) for entry in _array(row.errors)], row.worker
+
+
+def _opened(worker: str, value: Any) -> Any:
+    """A recorded value, decrypted where the worker has encrypted it."""
+    return json.loads(opened(worker, json.dumps(value, separators=(",", ":")))) if is_sealed(value) else value
 
 
 def _object(value: object) -> dict[str, Any]:

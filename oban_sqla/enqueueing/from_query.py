@@ -107,6 +107,10 @@ class _Plan:
         if not isinstance(query, Select | CompoundSelect):
             raise InvalidOption(f"enqueue_from: expected a select(…) with labels, got {query!r}")
         self.what = f"enqueue_from({worker.name})"
+        if worker.encrypted:
+            raise InvalidOption(
+                f"{self.what}: the worker encrypts its arguments, and the database can't; use enqueue(session, specs)"
+            )
         if isinstance(query, CompoundSelect) and any(map(has_options, query.selects)):
             raise InvalidOption(f"{self.what}: options of the parts of a union are lost; give them to the union itself")
         self.worker = worker

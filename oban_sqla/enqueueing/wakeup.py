@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 from ..errors import InvalidOption
 from ..models import Job, JobSpec
 from ..models.kind import Kind
+from ..options.encryption import Encryption
 from ..statements.identify import Identity, identify, schema_of
 from ..statements.notify import notify
 from ..statements.wire import INSERTED, NEWS, STAGED, channel
@@ -42,6 +43,9 @@ class Runtime(Protocol):
 
     @property
     def schema(self) -> str | None: ...
+
+    @property
+    def encryption(self) -> Encryption | None: ...
 
     @property
     def can_be_woken(self) -> bool:

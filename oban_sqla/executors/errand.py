@@ -15,7 +15,7 @@ from ..options.payload import storable
 from ..runtime.acks import LONGEST_ERROR, Ack
 from ..runtime.executors.call import Call, Judged, Raised
 from ..runtime.row import Row, row_of
-from ..runtime.traceback_text import frames_text
+from ..runtime.traceback_text import bare_text, frames_text
 from ..statements.fetch import FETCHED
 from ..telemetry.database_error import described, of_database
 from ..workers.registry import default_name
@@ -39,6 +39,8 @@ class ChildError(ObanError):
         self.kind = kind
         self.message = message
         self.trace = trace
+        self.places: str | None = None
+        """Its traceback without messages, where the worker's arguments are encrypted. Written by `judged`."""
         if trace:  # a handler prints it with the error, whose own traceback only shows this process
             self.add_note(trace.rstrip())
 
@@ -54,6 +56,8 @@ class Errand:
     """The trace of which it is a part, in the form in which it travels; empty for none."""
     factories: Names
     """What makes the objects that it asks for, by parameter."""
+    keys: list[str] | None
+    """The keys of encrypted arguments, for a child of the node; None where the process has its own."""
 
 
 def module_of(worker: Worker) -> str:
@@ -63,8 +67,11 @@ def module_of(worker: Worker) -> str:
     return name if name not in ("__main__", "__mp_main__") else default_name(target).rpartition(".")[0]
 
 
-def payload(call: Call, trace: dict[str, str], factories: Names) -> bytes:
-    """`call` as bytes. Its arguments stay the JSON text that they are."""
+def payload(call: Call, trace: dict[str, str], factories: Names, keys: list[str] | None = None) -> bytes:
+    """`call` as bytes. Its arguments stay the JSON text that they are.
+
+    :param keys: of encrypted arguments, for a child of this process. Default: the other side has its own.
+    """
     row = call.row
     values = {name: _plain(getattr(row, name)) for name in FETCHED}
     body = {
@@ -75,6 +82,7 @@ def payload(call: Call, trace: dict[str, str], factories: Names) -> bytes:
         "module": module_of(call.worker),
         "trace": trace,
         "factories": factories,
+        "keys": keys,
     }
     return json.dumps(body, separators=(",", ":")).encode()
 
@@ -92,18 +100,20 @@ def errand(payload: bytes) -> Errand:
         )
     values = [_loaded(name, body["row"][name]) for name in FETCHED]
     factories: Names = {name: (path, scope) for name, (path, scope) in body["factories"].items()}
-    return Errand(row_of(*values, body["queue"], body["attempted_by"]), body["module"], body["trace"], factories)
+    row = row_of(*values, body["queue"], body["attempted_by"])
+    return Errand(row, body["module"], body["trace"], factories, body.get("keys"))
 
 
-def answer(ack: Ack | None, error: BaseException | None, *, committed: bool) -> bytes:
+def answer(ack: Ack | None, error: BaseException | None, *, committed: bool, bare: bool = False) -> bytes:
     """A verdict as bytes.
 
+    :param bare: whether the error goes without its message.
     :param ack: None when another run has the job.
     :param committed: whether the job's own transaction has written the ack.
     """
     body = {
         "ack": None if ack is None else {name: getattr(ack, name) for name in _OUTCOME},
-        "error": None if error is None else _described(error),
+        "error": None if error is None else _described(error, bare),
         "committed": committed,
     }
     return json.dumps(body, separators=(",", ":")).encode()
@@ -124,7 +134,10 @@ def judged(answer: bytes, row: Row) -> Raised | Judged:
     if given is None:
         fenced = Fenced(f"job {row.id}, attempt {row.attempt}: it was given to another run; its effects were undone")
         return Judged(None, fenced, False)
-    error: BaseException | None = None if body["error"] is None else ChildError(**body["error"])
+    error: ChildError | None = None
+    if (said := body["error"]) is not None:
+        error = ChildError(said["kind"], said["message"], said["trace"])
+        error.places = said["trace"] if said.get("bare") else None
     fence = (row.id, row.attempt, row.attempted_by[1], row.attempted_at)
     ack = Ack(*fence, **given, queue=row.queue, max_attempts=row.max_attempts, tells=row.composed)
     return Judged(ack, error, body["committed"])
@@ -133,7 +146,10 @@ def judged(answer: bytes, row: Row) -> Raised | Judged:
 _OUTCOME = ("state", "delay", "burned", "error", "meta", "suspend")
 
 
-def _described(error: BaseException) -> dict[str, str]:
+def _described(error: BaseException, bare: bool) -> dict[str, Any]:
+    if bare:
+        trace = storable(bare_text(error), LONGEST_ERROR)
+        return {"kind": type(error).__name__, "message": "", "trace": trace, "bare": True}
     if of_database(error):  # the node logs it, and its text has what was sent
         said = described(error) if isinstance(error, DBAPIError) else ""
         trace = frames_text(error, said or type(error).__name__)

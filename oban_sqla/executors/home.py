@@ -18,6 +18,7 @@ from sqlalchemy.pool import NullPool
 from ..enqueueing.wakeup import Notify, serve
 from ..errors import InvalidOption
 from ..models.base import use_schema
+from ..options.encryption import Encryption
 from ..options.sessionmakers import SessionMaker
 from ..runtime.verdict import Stop
 from ..statements.identify import Identity
@@ -128,6 +129,7 @@ class _Node:
         self.identity = identity
         self.schema = schema
         self.notify: Notify = "auto"
+        self.encryption: Encryption | None = None
         # Never connects: it is only compared with the pools of this process, and is none of them.
         self.pool: Pool = NullPool(lambda: None)  # type: ignore[arg-type]
         self._home = home

@@ -13,6 +13,7 @@ from contextvars import copy_context
 from typing import Any
 
 from ..errors import InvalidOption
+from ..options.encryption import Encryption, using
 from ..options.sessionmakers import SessionMaker
 from ..runtime.acks import Ack
 from ..runtime.executors.call import Call, Raised
@@ -98,7 +99,8 @@ class Performer:
         try:
             sent = errand(payload)
             worker = _worker(sent.row.worker, sent.module)
-            with self._traced(sent.trace):
+            keys = None if sent.keys is None else Encryption(sent.keys)
+            with using(keys), self._traced(sent.trace):
                 self._resources.names = sent.factories
                 return self._carry_out(sent.row, worker)
         except BaseException as error:
@@ -124,7 +126,7 @@ class Performer:
             running.reset(token)
             with self._lock:
                 self._run = self._loop = None
-        return answer(ack, error, committed=run.committed)
+        return answer(ack, error, committed=run.committed, bare=worker.encrypted)
 
     def _here(self, run: Run, call: Call) -> Carried:
         """Run a plain function, which may use an event loop of its own: nothing waits for one while it runs."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import ChildDied
+from ..options.encryption import current, keys_of
 from ..options.resources import Resource
 from ..runtime.acks import error_entry
 from ..runtime.executors.call import Call, Judged, Raised, Result
@@ -45,8 +46,8 @@ class _Remote:
         """Call ``fn(*args)`` after so many seconds."""
         return asyncio.get_running_loop().call_later(seconds, fn, *args)
 
-    def _payload(self, call: Call) -> bytes:
-        return payload(call, carrier(), factory_names(call.worker, self._resources))
+    def _payload(self, call: Call, keys: list[str] | None = None) -> bytes:
+        return payload(call, carrier(), factory_names(call.worker, self._resources), keys)
 
     async def _lost(self, call: Call, error: ChildDied, attempt: Stoppable) -> Result | Judged:
         """What came of a run whose process has ended, perhaps because it was killed after it was asked to stop."""
@@ -87,7 +88,7 @@ class InChildren(_Remote):
 
     async def run(self, call: Call, attempt: Stoppable, begin: Callable[[], None]) -> Result | Judged:
         """Run `call` in a child. Cancelling this stops the call, and kills its child half a second later."""
-        sent = self._payload(call)
+        sent = self._payload(call, _keys())
         try:
             child = await self._pool.take()
         except asyncio.CancelledError as cancelled:
@@ -142,6 +143,17 @@ class Outside(_Remote):
         finally:
             await asyncio.gather(*killing, return_exceptions=True)
         return judged(answer, call.row)
+
+
+def _keys() -> list[str] | None:
+    """The keys of this node, for a child: the code that has them may run in the node's main program alone."""
+    encryption = current()
+    if encryption is None:
+        return None
+    try:
+        return keys_of(encryption)
+    except Exception:  # of the user's function: the child gives the job back if it needs them
+        return None
 
 
 async def _until_done(running: asyncio.Future[bytes], kill: Callable[[], None]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..errors import InvalidArgs, InvalidOption, closest
+from ..errors import InvalidArgs, InvalidOption, KeyMissing, closest
 from ..statements.waiting import waiting_args
 from ..workers.registry import workers
 
@@ -82,7 +82,7 @@ def _misfit(name: str, args: str) -> str | None:
         return None  # a class reads the args itself
     try:
         worker.load(args)
-    except (InvalidArgs, InvalidOption) as error:
+    except (InvalidArgs, InvalidOption, KeyMissing) as error:
         return str(error)
     except Exception as error:  # by upcast, which is the user's
         return f"{worker.name}: upcast raises {type(error).__name__}: {error}"

@@ -84,6 +84,12 @@ def _check_key(key: Sequence[Column[Any]], what: str) -> None:
 
 def _names(workers: Any) -> list[str]:
     given: list[Any] = [*workers] if isinstance(workers, list | tuple | set | frozenset) else [workers]
+    for one in given:
+        if getattr(getattr(one, "worker", None), "encrypted", False):
+            raise InvalidOption(
+                f"job_relationship: {one.worker_name!r} encrypts its arguments, so no job can be found by them; "
+                "put the key into meta, and relate by it"
+            )
     names: list[Any] = [one if isinstance(one, str) else getattr(one, "worker_name", None) for one in given]
     if not names or None in names:
         raise InvalidOption(

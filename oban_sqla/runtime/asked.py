@@ -7,7 +7,10 @@ from typing import Any
 
 from ..errors import InvalidOption
 from ..models import Job
+from ..options.encryption import current
+from ..options.queue import Queue
 from ..options.sessionmakers import SessionMaker, maker_for, named_kind, what_makes
+from ..telemetry import node_logger as logger
 from ..workers.arguments import Unresolved
 from ..workers.injection import is_session
 from ..workers.registry import workers
@@ -64,6 +67,35 @@ def _resources_of(worker: Worker) -> dict[str, Any]:
     except Unresolved:  # its first job says so
         return {}
     return {name: kind for name, kind in injected.items() if kind is not Job and not is_session(kind)}
+
+
+def refuse_partitions(queues: Mapping[str, Queue]) -> None:
+    """Look at the workers of `queues` that encrypt their arguments.
+
+    :raises InvalidOption: naming those whose queue is partitioned by an argument, which nothing can read.
+    """
+    for name, queue in queues.items():
+        by = () if queue.partition is None else queue.partition.fields
+        if paths := [path for path in by if path.startswith("args")]:
+            for worker in _encrypted(queues):
+                if worker.queue == name:
+                    raise InvalidOption(
+                        f"queue {name!r}: partitioned by {paths[0]!r}, and the worker {worker.name!r} encrypts its "
+                        'arguments; partition by "meta.…" or "worker", or move the worker to another queue'
+                    )
+
+
+def miss_keys(queues: Container[str]) -> None:
+    """Tell of the workers of `queues` that encrypt their arguments, where this process has no keys."""
+    if current() is None and (names := [worker.name for worker in _encrypted(queues)]):
+        logger.warning(
+            "this node has no keys, so it gives back the jobs of %s; give it Oban(encryption=Encryption(keys=[…]))",
+            ", ".join(names[:5]),
+        )
+
+
+def _encrypted(queues: Container[str]) -> list[Worker]:
+    return [worker for worker in workers.distinct() if worker.encrypted and worker.queue in queues]
 
 
 def asking_for_sessions(queues: Container[str]) -> list[Worker]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import time
 
 from ..errors import Fenced
+from ..options.encryption import in_use
 from ..workers.closing import passes
 from ..workers.context import running
 from ..workers.hooks import Around
 from ..workers.registry import workers
+from ..workers.sealing import opened_args
 from .acks import Ack
 from .executors.call import Call, Judged, Raised
 from .executors.executor import Executors, Remote, Remotes, Timer
-from .report import FENCED, report_end, report_fenced, report_start, report_unknown
+from .report import FENCED, report_end, report_fenced, report_start, report_unknown, report_unopened
 from .resources import NONE, Provider
 from .row import Row
 from .run import Run
 from .sessions import Sessions
-from .verdict import Stop, judge, overdue, unknown_worker, unstarted
+from .verdict import Stop, is_unopened, judge, overdue, unknown_worker, unstarted
 
 NO_REMOTES: Remotes = {}
 
@@ -88,6 +90,7 @@ class Attempt(Run):
         remote = None if worker is None or not self._remotes else self._remotes.get(worker.executor)
         ack: Ack | None = None
         error: BaseException | None = None
+        is_left = False
         around: Around | None = None
         token = running.set(self)
         try:
@@ -101,6 +104,9 @@ class Attempt(Run):
                 ack = unknown_worker(row)
             elif worker.deadline is None or (ack := overdue(row, worker)) is None:
                 try:
+                    # Before the hooks, as for an unknown worker. Elsewhere there may be keys that are not here.
+                    if worker.encrypted and (remote is None or in_use() is not None):
+                        opened_args(row.worker, row.args)
                     if hooks := self._hooks + worker.hooks:
                         around = Around(hooks)
                         await around.before(row.job)
@@ -116,13 +122,16 @@ class Attempt(Run):
                     ack, error = judge(row, worker, Raised(raised), self.stop)
                 if isinstance(error, Fenced):
                     report_fenced(row, error)
+                is_left = ack is not None and worker.encrypted and is_unopened(ack)
+                if is_left:
+                    report_unopened(row)
         finally:
             running.reset(token)
         state = FENCED if ack is None else ack.state
         if around is not None:
             await around.after(row.job, state, error)
         if self.begun:
-            report_end(row, ack, error, self.started, self._log_exceptions, self.unknown)
+            report_end(row, ack, error, self.started, self._log_exceptions, self.unknown or is_left)
         return ack, error
 
     async def _run_remotely(self, call: Call, remote: Remote) -> tuple[Ack | None, BaseException | None]:

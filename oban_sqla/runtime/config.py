@@ -13,6 +13,7 @@ from ..enqueueing.wakeup import Notify
 from ..errors import InvalidOption, UnsupportedDatabase
 from ..models.base import checked_schema
 from ..options.duration import seconds
+from ..options.encryption import Encryption, checked_encryption
 from ..options.heartbeat import Heartbeat
 from ..options.processes import Processes
 from ..options.prune import Prune
@@ -50,6 +51,7 @@ class Config:
     processes: Processes = field(default_factory=Processes)
     executors: Mapping[str, Any] = field(default_factory=dict[str, Any])
     resources: Mapping[Any, Resource] = field(default_factory=dict[Any, Resource])
+    encryption: Encryption | None = None
     share: Share = field(default_factory=share)
 
     @classmethod
@@ -68,6 +70,7 @@ class Config:
             node = share().node or default_node()
         options["hooks"] = checked_hooks(options.get("hooks"), "Oban")
         options["crontab"] = tuple(crontab or ())
+        options["encryption"] = checked_encryption(options.get("encryption"))
         options["sessionmaker"] = checked_makers(options.get("sessionmaker"))
         options["resources"] = checked_resources(options.get("resources"))
         named = checked_queues(queues)

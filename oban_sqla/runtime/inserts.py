@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import cast
 
 from .. import telemetry
+from ..enqueueing.parameters import LARGEST_BYTES, insertion, size_of, take_written
 from ..enqueueing.unit_of_work import watcher
-from ..enqueueing.writer import LARGEST_BYTES, insertion, size_of, take_written
 from ..errors import DatabaseUnavailable, ObanError
 from ..models import JobSpec
 from .lanes.failure import StatementFailed

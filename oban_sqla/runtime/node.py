@@ -60,6 +60,7 @@ class Node:
     def __init__(self, *, engine: AsyncEngine, config: Config, runtime: object = None) -> None:
         self.config = config
         self.notify: Notify = config.notify
+        self.encryption = config.encryption
         self.pool: Pool = engine.sync_engine.pool
         self.schema = schema = schema_of(engine.sync_engine)
         self.identity: Identity = ("", "")

@@ -19,7 +19,7 @@ from ..workers.registry import workers
 from .acks import Ack
 from .once_a_minute import OnceAMinute
 from .row import Row
-from .traceback_text import frames_text, traceback_text
+from .traceback_text import Withheld, bare_text, frames_text, kind_of, traceback_text
 
 FENCED = "fenced"
 """The state that telemetry and hooks get for a run whose job had been given to another one. Not a state of a job."""
@@ -29,6 +29,9 @@ LONGEST_TRACEBACK = 20_000
 
 _unknown = OnceAMinute()
 """Workers that were told of."""
+
+_unopened = OnceAMinute()
+"""The same for keys that are missing."""
 
 _ENDS = {
     "completed": "completed in",
@@ -56,7 +59,7 @@ def report_end(
     :param error: what the verdict was found on; None for a run that ended well.
     :param started: when the run began, in monotonic seconds.
     :param log_exceptions: whether the log has the exception, with its traceback, or only its type.
-    :param unknown: whether it was not run at all, because this process does not know its worker.
+    :param unknown: whether it was not run at all, because this process does not know its worker, or lacks the key.
     """
     state = FENCED if ack is None else ack.state
     duration = time.monotonic() - started
@@ -75,7 +78,9 @@ def report_end(
             "duration": duration,
             "queue_time": (row.attempted_at - row.scheduled_at).total_seconds(),
         }
-        telemetry.execute(event, **fields, **({"error": error} if failed else {}))
+        if failed and error is not None:
+            fields["error"] = Withheld(error) if row.worker in workers.encrypted else error
+        telemetry.execute(event, **fields)
 
 
 def report_fenced(row: Row, error: Fenced) -> None:
@@ -105,20 +110,34 @@ def report_unknown(row: Row, executor: str | None) -> None:
     )  # fmt: skip
 
 
+def report_unopened(row: Row) -> None:
+    """No key of this process opens the arguments of a job."""
+    if _unopened.is_due(row.worker):
+        logger_of_queues.warning(
+            "jobs of the worker %r are given back, because no key of this node opens their arguments; give the key "
+            "to Encryption(keys=…) of every node before the first job is encrypted with it", row.worker,
+            extra=row.log_extra,
+        )  # fmt: skip
+
+
 def _log_failure(row: Row, ack: Ack, error: BaseException, log_exceptions: bool) -> None:
     level = logging.ERROR if ack.state == "discarded" else logging.WARNING
     if not logger.isEnabledFor(level):
         return
     again = "" if ack.delay is None else f", again in {ack.delay:.0f} s"
-    values = (row.id, row.worker, row.attempt, row.max_attempts, ack.state, again, type(error).__name__)
+    values = (row.id, row.worker, row.attempt, row.max_attempts, ack.state, again, kind_of(error))
     text = "job %d (%s) failed in attempt %d of %d and is %s%s: %s"
-    of_server = log_exceptions and of_database(error)
-    exc_info = (type(error), error, error.__traceback__) if log_exceptions and not of_server else None
+    is_withheld = row.worker in workers.encrypted
+    of_server = log_exceptions and of_database(error) and not is_withheld
+    shows = log_exceptions and not of_server and not is_withheld
+    exc_info = (type(error), error, error.__traceback__) if shows else None
     record = logger.makeRecord(logger.name, level, __file__, 0, text, values, exc_info, extra=row.log_extra)
     # Formatted here: from the job's own code on, and bounded, because handlers would write every character.
     if of_server:  # its text has what was sent to the database, the arguments of jobs among it
         said = described(error) if isinstance(error, DBAPIError) else type(error).__name__
         record.exc_text = storable(frames_text(error, said), LONGEST_TRACEBACK)
+    elif is_withheld and log_exceptions:
+        record.exc_text = storable(bare_text(error), LONGEST_TRACEBACK)
     elif log_exceptions:
         record.exc_text = storable(traceback_text(error), LONGEST_TRACEBACK)
     logger.handle(record)

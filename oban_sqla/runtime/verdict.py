@@ -17,14 +17,18 @@ from ..options.backoff import jittered
 from ..options.payload import encode_value
 from ..statements.ack import CANCELLED_BY_REQUEST
 from ..workers.outcomes import Cancel, Discard, Outcome, Record, Snooze
+from ..workers.sealing import ArgsUnopened, sealed
 from ..workers.worker import Worker
 from .acks import Ack, error_entry, failure
 from .executors.call import ENDS_PROCESS, Raised, Result, Returned
 from .row import Row
-from .traceback_text import traceback_text
+from .traceback_text import bare_text, traceback_text
 
 FIRST_UNKNOWN_DELAY = 5.0
 LONGEST_UNKNOWN_DELAY = 300.0
+
+REASON_LEFT_OUT = "the job gave a reason, which is left out because the worker's arguments are encrypted"
+_MISSING_KEY = "missing_key"
 
 Verdict: TypeAlias = tuple[Ack, BaseException | None]
 """What is to be written, and the error that led to it: what the job raised, or what made its run a failure."""
@@ -94,10 +98,23 @@ def unknown_worker(row: Row) -> Ack:
 
     A newer or an older version of the program may: the job is left to a node that does, with growing delays.
     """
-    times = _count(row, "unknown_worker")
+    return _left_to_others(row, "unknown_worker")
+
+
+def unopened(row: Row) -> Ack:
+    """What becomes of a job whose arguments no key of this process opens. Another node may have the key already."""
+    return _left_to_others(row, _MISSING_KEY)
+
+
+def is_unopened(ack: Ack) -> bool:
+    """Whether `ack` was made by :func:`unopened`, here or in a child."""
+    return ack.state == "scheduled" and ack.meta is not None and ack.meta.startswith(f'{{"{_MISSING_KEY}":')
+
+
+def _left_to_others(row: Row, mark: str) -> Ack:
+    times = _count(row, mark)
     delay = min(FIRST_UNKNOWN_DELAY * 2 ** min(times - 1, 10), LONGEST_UNKNOWN_DELAY)
-    meta = json.dumps({"unknown_worker": times})
-    return _ack(row, "scheduled", delay=jittered(delay), burned=False, meta=meta)
+    return _ack(row, "scheduled", delay=jittered(delay), burned=False, meta=json.dumps({mark: times}))
 
 
 def overdue(row: Row, worker: Worker) -> Ack | None:
@@ -125,6 +142,8 @@ def cancelled(row: Row) -> Ack:
 
 
 def _judge_error(row: Row, worker: Worker, error: BaseException, stop: Stop | None) -> Verdict:
+    if isinstance(error, ArgsUnopened):
+        return unopened(row), error
     if isinstance(error, asyncio.CancelledError) and stop is Stop.CANCEL:
         return cancelled(row), error
     if isinstance(error, asyncio.CancelledError) and stop is Stop.SHUTDOWN:
@@ -149,11 +168,11 @@ def _decided(row: Row, worker: Worker, outcome: Outcome) -> Verdict:
                 ack.suspend = outcome.suspend
                 return ack, None
             case Record():
-                text = encode_value(outcome.value, "the recorded value")
+                text = sealed(row.worker, encode_value(outcome.value, "the recorded value"))
                 return _ack(row, meta=f'{{"recorded":true,"return":{text}}}'), None
             case Cancel() | Discard():
                 state = "cancelled" if isinstance(outcome, Cancel) else "discarded"
-                return _final(row, state, outcome.reason), None
+                return _final(row, state, REASON_LEFT_OUT if worker.encrypted else outcome.reason), None
             case _:
                 raise InvalidOption(f"{type(outcome).__name__} is not a valid outcome of a job")
     except ENDS_PROCESS:
@@ -163,14 +182,15 @@ def _decided(row: Row, worker: Worker, outcome: Outcome) -> Verdict:
 
 
 def _failed(row: Row, worker: Worker, error: BaseException) -> Verdict:
-    message = traceback_text(error)
+    as_text = bare_text if worker.encrypted else traceback_text
+    message = as_text(error)
     try:
         delay = worker.delay_for(lambda: row.job, row.attempt, row.max_attempts)
     except ENDS_PROCESS:
         raise
     except BaseException as broken:  # SystemExit and CancelledError, too
         delay = None
-        message += f"\n\nThe worker's backoff raised too, so the default one is used:\n{traceback_text(broken)}"
+        message += f"\n\nThe worker's backoff raised too, so the default one is used:\n{as_text(broken)}"
     ack = failure(_ack(row), message, delay)
     return replace(ack, state="discarded", delay=None) if worker.is_final(error) else ack, error
 

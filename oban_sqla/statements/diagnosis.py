@@ -18,12 +18,14 @@ from sqlalchemy import (
     true,
     tuple_,
     type_coerce,
+    union_all,
 )
 
 from ..models import SchemaVersion
 from ..models.base import utc_now
 from ..models.job import jobs
-from .statement import in_states, parameter, seconds_from, state, statement
+from ..options.encryption import MARK
+from .statement import array, in_states, parameter, seconds_from, state, statement
 
 
 def _since(moment: ColumnElement[Any]) -> ColumnElement[Any]:
@@ -78,9 +80,10 @@ def overdue() -> Executable:
 
 @statement
 def given_back() -> Executable:
-    """The workers that nodes did not know, of the scheduled jobs that are due within `within` seconds.
+    """The workers of jobs that nodes have given back, of the scheduled jobs that are due within `within` seconds.
 
-    One row each: its name, and how many jobs; the first `most` jobs are looked at.
+    `mark` is the key of the meta that says why: ``unknown_worker`` or ``missing_key``. One row each:
+    its name, and how many jobs; the first `most` jobs are looked at.
     """
     soon = (
         select(type_coerce(jobs.c.worker, Text).label("worker"), jobs.c.meta)
@@ -94,8 +97,35 @@ def given_back() -> Executable:
     )
     # The operator finds the name in arrays and texts, too.
     is_object = func.jsonb_typeof(soon.c.meta) == literal_column("'object'")
-    marked = soon.c.meta.op("?")(literal_column("'unknown_worker'"))
+    marked = soon.c.meta.op("?")(parameter("mark"))
     return select(soon.c.worker, func.count().label("jobs")).where(is_object, marked).group_by(soon.c.worker)
+
+
+@statement
+def unencrypted() -> Executable:
+    """Of the workers `names`, which encrypt their args: how many waiting jobs have args that are not.
+
+    One row per worker that has some. Of the available, of the scheduled and of the executing jobs the first `most` are
+    looked at.
+    """
+    groups = (("available",), ("scheduled", "retryable"), ("executing",))
+    looked = union_all(
+        *(
+            select(type_coerce(jobs.c.worker, Text).label("worker"), jobs.c.args)
+            .where(in_states(jobs.c.state, *states) if len(states) > 1 else jobs.c.state == state(states[0]))
+            .limit(parameter("most", Integer))
+            .subquery()
+            .select()
+            for states in groups
+        )
+    ).subquery("looked")
+    token = looked.c.args.op("->>")(literal_column(f"'{MARK}'", Text))
+    is_plain = func.coalesce(func.left(token, 5) != literal_column("'gAAAA'"), true())
+    return (
+        select(looked.c.worker, func.count().label("jobs"))
+        .where(looked.c.worker == func.any(array("names")), is_plain)
+        .group_by(looked.c.worker)
+    )
 
 
 @statement

@@ -75,6 +75,7 @@ def row_of() -> Executable:
         _meta("rescued"),
         _meta("snoozed"),
         _meta("unknown_worker"),
+        _meta("missing_key"),
         _meta("weight"),
         literal_column("xmax::text", Text).label("xid"),
         type_coerce(utc_now(), UTCDateTime()).label("now"),

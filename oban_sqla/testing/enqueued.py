@@ -118,7 +118,7 @@ def all_enqueued(session: AnySession, **filters: Unpack[Filters]) -> Any:
 def _find(session: Session, wanted: Wanted) -> list[Job]:
     session.flush()
     query = select(Job).where(*wanted.conditions.values()).order_by(Job.id)
-    return list(session.scalars(query.execution_options(populate_existing=True)))
+    return [job for job in session.scalars(query.execution_options(populate_existing=True)) if wanted.fits(job)]
 
 
 def _assert(session: Session, wanted: Wanted, count: int | None) -> list[Job]:
@@ -149,7 +149,14 @@ def _others(session: Session, wanted: Wanted) -> Iterable[str]:
     columns = [condition.label(f"fits_{name}") for name, condition in wanted.conditions.items()]
     newest = select(Job, *columns).order_by(Job.id.desc()).limit(MOST_COMPARED)
     compared = [
-        (job, [name for name, fits in zip(names, fitting, strict=True) if not fits])
+        (
+            job,
+            [
+                name
+                for name, fits in zip(names, fitting, strict=True)
+                if not (fits and (name != "args" or wanted.fits(job)))
+            ],
+        )
         for job, *fitting in session.execute(newest)
     ]
     others = [(job, differing) for job, differing in compared if differing]

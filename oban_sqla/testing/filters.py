@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import reprlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, cast
 
 from pydantic_core import PydanticSerializationError, to_jsonable_python
-from sqlalchemy import ColumnElement
+from sqlalchemy import ColumnElement, or_
 from typing_extensions import TypedDict
 
-from ..errors import InvalidArgs, InvalidOption, refuse_unknown
+from ..errors import InvalidArgs, InvalidOption, KeyMissing, refuse_unknown
 from ..models import Job
 from ..models.spec import WorkerLike
 from ..options.duration import seconds
+from ..options.encryption import MARK, is_sealed
 from ..types import JobState
+from ..workers.registry import workers
+from ..workers.sealing import opened
 
 ENQUEUED = (JobState.AVAILABLE, JobState.SCHEDULED, JobState.SUSPENDED)
 """The states that count as enqueued unless a filter names others: written, and not run yet."""
@@ -65,6 +69,8 @@ class Wanted:
 
     def _condition(self, name: str, value: Any) -> ColumnElement[bool]:
         match name:
+            case "args" if workers.encrypted:  # no SQL can compare what is encrypted, see fits()
+                return or_(Job.args.contains(value), Job.args.has_key(MARK))
             case "args" | "meta" | "tags":
                 return cast(ColumnElement[bool], getattr(Job, name).contains(value))
             case "state":
@@ -74,6 +80,10 @@ class Wanted:
                 return Job.scheduled_at.between(value - tolerance, value + tolerance)
             case _:
                 return cast(ColumnElement[bool], getattr(Job, name) == value)
+
+    def fits(self, job: Job) -> bool:
+        """Whether the args of `job` are those that are wanted, where they are encrypted."""
+        return "args" not in self.values or not is_sealed(job.args) or _contains(_plain(job), self.values["args"])
 
     def __str__(self) -> str:
         said = ", ".join(f"{name}={_short(self._shown(name))}" for name in self._given)
@@ -87,7 +97,7 @@ class Wanted:
 
     def difference(self, job: Job, name: str) -> str:
         """In what `job` is not as the filter `name` wants it."""
-        value, actual = self.values[name], getattr(job, name)
+        value, actual = self.values[name], _plain(job) if name == "args" else getattr(job, name)
         match name:
             case "args" | "meta":
                 return "; ".join(_json_differences(value, actual, name)) or f"{name} is {_short(actual)}"
@@ -101,6 +111,26 @@ class Wanted:
                 return f"scheduled_at is {actual}, {abs(off):g} s {'later' if off > 0 else 'earlier'}"
             case _:
                 return f"{name} is {_short(actual)}"
+
+
+def _plain(job: Job) -> Any:
+    """The args of `job`, decrypted where they are encrypted and a key of this process opens them."""
+    if not is_sealed(job.args):
+        return job.args
+    try:
+        return json.loads(opened(job.worker, json.dumps(job.args, separators=(",", ":"))))
+    except KeyMissing:
+        return job.args
+
+
+def _contains(actual: Any, wanted: Any) -> bool:
+    """PostgreSQL's ``@>``."""
+    kinds: set[Any] = {type(actual), type(wanted)}
+    if kinds == {dict}:
+        return all(key in actual and _contains(actual[key], value) for key, value in wanted.items())
+    if kinds == {list}:
+        return all(any(_contains(one, each) for one in actual) for each in wanted)
+    return bool(wanted == actual) and isinstance(wanted, bool) is isinstance(actual, bool)
 
 
 def _json_differences(wanted: Any, actual: Any, path: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -12,6 +14,7 @@ from ..errors import InvalidOption, ObanError
 from ..models import JobSpec
 from ..models.kind import by_column
 from ..models.spec import WorkerLike
+from ..options.encryption import Encryption, current, using
 from ..options.instance import Reference, state_of
 from ..runtime.acks import Ack
 from ..runtime.executors.call import Raised, Returned
@@ -19,6 +22,7 @@ from ..runtime.row import Row, row_of
 from ..statements.fetch import FETCHED
 from ..workers.outcomes import Outcome
 from ..workers.registry import workers
+from ..workers.sealing import sealed_args
 from .drain import NODE
 from .sessions import Given
 from .trial import Trial
@@ -73,18 +77,27 @@ def perform(
     of_test = None if session is None else current_session(session, "perform")
     instances: list[object] = []
     handed = _hand_over(spec, instances)
-    row = _row(spec, attempt)
-    if instances:
-        _ = row.job  # made of the keys, before what stands for the instances takes their place
-        row.args = handed
-    trial = Trial(row, Given(of_test, instances))
-    if worker.is_async:
-        return named("perform", _performed(trial))
-    return _result(trial, trial.run_plain())
+    # As in production job.args stays encrypted, also in a test that gives no keys.
+    keys = Encryption([_generated_key()]) if worker.encrypted and current() is None else None
+    with using(keys):
+        row = _row(spec, attempt)
+        if instances:
+            _ = row.job  # made of the keys, before what stands for the instances takes their place
+            row.args = handed
+        trial = Trial(row, Given(of_test, instances))
+        if not worker.is_async:
+            return _result(trial, trial.run_plain())
+    return named("perform", _performed(trial, keys))
 
 
-async def _performed(trial: Trial) -> Any:
-    return _result(trial, await trial.run_on_loop())
+async def _performed(trial: Trial, keys: Encryption | None) -> Any:
+    with using(keys):
+        ack = await trial.run_on_loop()
+    return _result(trial, ack)
+
+
+def _generated_key() -> bytes:
+    return base64.urlsafe_b64encode(os.urandom(32))
 
 
 def _result(trial: Trial, ack: Ack | None) -> Any:
@@ -136,6 +149,6 @@ def _hand_over(spec: JobSpec, instances: list[object]) -> str:
 def _row(spec: JobSpec, attempt: int) -> Row:
     now = datetime.now(UTC).replace(tzinfo=None)
     values = dict.fromkeys(FETCHED) | by_column(spec.kind)
-    values |= {"id": spec.id or 0, "attempt": attempt, "args": spec.args_json, "errors": "[]"}
+    values |= {"id": spec.id or 0, "attempt": attempt, "args": sealed_args(spec.worker, spec.args_json), "errors": "[]"}
     values |= dict.fromkeys(("inserted_at", "scheduled_at", "attempted_at"), now)
     return row_of(*(values[name] for name in FETCHED), spec.queue, [NODE, str(uuid4())])

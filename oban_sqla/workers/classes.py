@@ -115,6 +115,7 @@ def worker(decorated: type[Any] | None = None, /, **options: Unpack[WorkerOption
         or several. Default: all.
     :param discard_for: exceptions that discard a job at once, also where `retry_for` has them. Default: none.
     :param missing: for functions only: ``process`` loads what it needs itself.
+    :param encrypted: for functions only: ``process`` reads ``job.args`` itself, which stays encrypted.
     :returns: a decorator; the class gets a method ``new``.
     :raises InvalidOption: for a misspelt option, a value that is not valid, or a class without ``process``.
     :raises WorkerConflict: if another class has the name.

@@ -8,17 +8,19 @@ spec of it. (The crontab and the notes in meta are Oban's, the editing at run ti
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from ..errors import InvalidArgs, InvalidOption
+from ..errors import InvalidArgs, InvalidOption, KeyMissing
 from ..models import JobSpec
 from ..models.kind import OPTIONS
 from ..models.spec import WorkerLike
+from ..options.encryption import is_sealed
 from ..options.schedule import schedule
 from ..options.unique import Unique
+from .sealing import opened, sealed_args
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +97,16 @@ class Cron:
             "name": self.key,
             "expression": self.expression.strip(),
             "timezone": self.timezone,
-            "spec": packed(cast(JobSpec | WorkerLike, self.spec)),
+            "spec": packed(cast(JobSpec | WorkerLike, self.spec), sealed_args),
             "paused": self.paused,
             "catch_up": self.catch_up,
         }
 
 
-def packed(job: JobSpec | WorkerLike) -> str:
+def packed(job: JobSpec | WorkerLike, stored_args: Callable[[str, str], str] = lambda worker, args: args) -> str:
     """`job` as JSON text, from which :func:`copied` makes specs.
 
+    :param stored_args: makes of a worker's args those that are stored. Default: they are the same.
     :raises InvalidOption: for what is not a job, a worker with required arguments, or a spec that means one instant.
     """
     spec = job if isinstance(job, JobSpec) else _spec_of(job)
@@ -119,7 +122,7 @@ def packed(job: JobSpec | WorkerLike) -> str:
         )
     kept = {name: (option, getattr(spec, option.attribute)) for name, option in OPTIONS.items()}
     stored = {name: option.value(value) for name, (option, value) in kept.items() if value is not None}
-    return json.dumps({"worker": spec.worker, "args": json.loads(spec.args_json), **stored})
+    return json.dumps({"worker": spec.worker, "args": json.loads(stored_args(spec.worker, spec.args_json)), **stored})
 
 
 def copied(stored: Mapping[str, Any], notes: Mapping[str, Any], at: datetime | None = None) -> JobSpec:
@@ -131,6 +134,8 @@ def copied(stored: Mapping[str, Any], notes: Mapping[str, Any], at: datetime | N
     try:
         options = dict(stored)
         worker, args, delay = options.pop("worker"), options.pop("args", {}), options.pop("schedule_in", None)
+        if is_sealed(args):  # for a token of the present keys
+            args = json.loads(opened(worker, json.dumps(args, separators=(",", ":"))))
         options["meta"] = {**options.get("meta", {}), **notes}
         if (unique := options.get("unique")) is not None:
             options["unique"] = Unique(**unique)
@@ -139,6 +144,8 @@ def copied(stored: Mapping[str, Any], notes: Mapping[str, Any], at: datetime | N
         elif delay is not None:
             options["schedule_in"] = delay
         return JobSpec(worker, args, **options)
+    except KeyMissing as error:
+        raise InvalidOption(f"the arguments of a cron entry are encrypted: {error}") from error
     except (TypeError, KeyError, ValueError) as error:
         names = ", ".join(sorted(map(str, stored))) if isinstance(cast(object, stored), Mapping) else "not an object"
         raise InvalidOption(

@@ -153,6 +153,7 @@ class WithOptions(_Addable, Generic[P, V]):
         refuse_options(options, NAMES, what)
         self.worker = worker
         self.spec_kind = with_options(worker.spec_kind, options, what)
+        worker.refuse_unique(self.spec_kind)
 
     @property
     def worker_name(self) -> str:

@@ -123,6 +123,8 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
     :param discard_for: exceptions that discard a job at once, also where `retry_for` has them. Default: none.
     :param missing: what becomes of a job when the row of an argument is gone: ``"cancel"``, ``"discard"`` or
         ``"retry"``. Default ``"cancel"``.
+    :param encrypted: store its arguments, and what its jobs record, encrypted with the keys of :class:`Encryption`;
+        ``job.args`` stays encrypted, and errors are stored and logged without their messages. Default False.
     :returns: the worker: callable like the function, with ``new`` and ``options``.
     :raises InvalidOption: for a misspelt option, or a value that is not valid.
     :raises WorkerConflict: if another function has the name.

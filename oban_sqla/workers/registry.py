@@ -24,6 +24,8 @@ class Registry:
     def __init__(self) -> None:
         self._by_name: dict[str, Worker] = {}
         self._lock = threading.Lock()
+        self.encrypted: set[str] = set()
+        """The names of workers that encrypt what they store: written by add() and remove()."""
         # By name, what the decorator returned: written by made(), compared by add().
         self._made: dict[str, weakref.ref[Any]] = {}
         # By name, the spec of the module that has defined it, another one after each reload: written by add().
@@ -52,6 +54,7 @@ class Registry:
                     )
             for name in (worker.name, *worker.aliases):
                 self._by_name[name] = worker
+                (self.encrypted.add if worker.encrypted else self.encrypted.discard)(name)
                 self._modules[name] = _module_spec(worker.target)
             self.version += 1
 
@@ -98,6 +101,7 @@ class Registry:
             for name in names:
                 self._by_name.pop(name, None)
                 self._made.pop(name, None)
+                self.encrypted.discard(name)
 
 
 workers = Registry()

@@ -9,17 +9,20 @@ from datetime import timedelta
 from typing import Any, Literal, cast
 
 from ..errors import InvalidArgs, InvalidOption, unknown_option
-from ..models import Job
+from ..models import Job, JobSpec
 from ..models.checks import check_name, check_names
 from ..models.kind import FIELDS, IN_META, NAMES, OPTIONS, Kind, kind_of, with_options
 from ..models.spec import CommonOptions
 from ..options.backoff import Backoff, BackoffOption, default_backoff
 from ..options.duration import seconds
+from ..options.encryption import SEALED
+from ..options.payload import encode
 from .arguments import Arguments
 from .cron import Cron
 from .hooks import checked_hooks
 from .injection import is_session
 from .registry import default_name, origin_of, workers
+from .sealing import check_length, opened_args, refuse_unique
 from .shape import hidden, shape
 from .verdicts import Verdicts, checked_errors
 
@@ -44,9 +47,11 @@ class WorkerOptions(CommonOptions, total=False):
     retry_for: type[BaseException] | Sequence[type[BaseException]]
     discard_for: type[BaseException] | Sequence[type[BaseException]]
     missing: Missing
+    encrypted: bool
 
 
 _OF_ITS_SPECS = tuple(name for name, option in {**OPTIONS, **IN_META}.items() if option.of_worker)
+_UNIQUE = FIELDS.index(OPTIONS["unique"].attribute)
 WORKER_OPTIONS = tuple({**WorkerOptions.__annotations__, **dict.fromkeys(_OF_ITS_SPECS)})
 
 
@@ -78,6 +83,8 @@ class Worker:
     cron: str | Cron | None = None
     missing: Missing = "cancel"
     """What becomes of a job when the row of an argument is gone."""
+    encrypted: bool = False
+    """Whether what it stores is encrypted."""
 
     @property
     def entities(self) -> tuple[str, ...]:
@@ -117,7 +124,19 @@ class Worker:
 
     def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
         """`args` in the form in which they are stored."""
-        return args if self.arguments is None else self.arguments.check(args)
+        checked = args if self.arguments is None else self.arguments.check(args)
+        if self.encrypted:
+            check_length(self.name, encode(checked, "args", JobSpec.max_args_bytes))
+        return checked
+
+    def refuse_unique(self, kind: Kind) -> None:
+        """Refuse a key of args that are encrypted.
+
+        :param kind: of specs of this worker.
+        :raises InvalidOption: as :func:`~oban_sqla.workers.sealing.refuse_unique` does.
+        """
+        if self.encrypted:
+            refuse_unique(self.name, kind[_UNIQUE])
 
     def check_known(self, args: Mapping[str, Any]) -> None:
         """Check as much of `args` as possible while they contain placeholders of `later`."""
@@ -129,8 +148,11 @@ class Worker:
 
         :param given: the instances that a test hands to its job.
         :raises InvalidArgs: for args that don't fit its parameters, or that `upcast` makes something else of.
+        :raises ArgsUnopened: for encrypted args that no key opens.
         """
         assert self.arguments is not None  # it is a function's
+        if args.startswith(SEALED):
+            args = opened_args(self.name, args)
         if self.upcast is None:
             return self.arguments.load_json(args, given)
         made: object = self.upcast(json.loads(args))
@@ -186,6 +208,7 @@ def register(target: Any, arguments: Arguments | None, options: WorkerOptions, r
     coroutine = _is_coroutine(run, executor, called)
     if not isinstance(recorded := options.get("recorded", False), bool):
         raise InvalidOption(f"{what}: recorded must be True or False, got {recorded!r}")
+    encrypted = _checked_encrypted(options.get("encrypted", False), arguments, what)
     given: Mapping[str, Any] = cast(Any, options)
     of_specs = {option: given[option] for option in _OF_ITS_SPECS if option in given}
     made = Worker(
@@ -209,7 +232,9 @@ def register(target: Any, arguments: Arguments | None, options: WorkerOptions, r
         executor=_in_process(coroutine) if executor == "auto" else executor,
         cron=options.get("cron"),
         missing=_checked_missing(options.get("missing", "cancel"), arguments, f"{what}: missing"),
+        encrypted=encrypted,
     )
+    made.refuse_unique(made.spec_kind)
     _ = made.cron_entry  # checked while the decorator is on the traceback
     workers.add(made, is_named=options.get("name") is not None)
     return made
@@ -270,6 +295,17 @@ def _checked_missing(missing: object, arguments: Arguments | None, what: str) ->
     if arguments is None and missing != "cancel":
         raise InvalidOption(f"{what}: it is for functions; process(self, job) loads what it needs itself")
     return missing
+
+
+def _checked_encrypted(encrypted: object, arguments: Arguments | None, what: str) -> bool:
+    if not isinstance(encrypted, bool):
+        raise InvalidOption(f"{what}: encrypted must be True or False, got {encrypted!r}")
+    if encrypted and arguments is None:
+        raise InvalidOption(
+            f"{what}: encrypted= is for functions, whose parameters get what was encrypted; job.args, which "
+            "process(self, job) reads, stays encrypted"
+        )
+    return encrypted
 
 
 def _delay(value: object, attempt: int, what: str) -> float:

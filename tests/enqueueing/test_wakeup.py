@@ -14,7 +14,7 @@ from sqlalchemy import Pool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from oban_sqla import JobSpec, Unique, enqueue, migrations
+from oban_sqla import Encryption, JobSpec, Unique, enqueue, migrations
 from oban_sqla.enqueueing import wakeup
 from oban_sqla.statements.identify import Identity, identify
 from tests.enqueueing.conftest import recorded
@@ -32,6 +32,7 @@ class FakeRuntime:
         self.identity: Identity = ("", "")
         self.told: list[Any] = []
         self.can_be_woken = True
+        self.encryption: Encryption | None = None
 
     def inserted(self, queues: Iterable[str]) -> None:
         self.told.append(sorted(queues))

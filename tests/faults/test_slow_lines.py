@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import JobSpec, Oban, job
-from oban_sqla.enqueueing import writer
+from oban_sqla.enqueueing import parameters, writer
 from oban_sqla.runtime import acks
 from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.statements.statement import Statement
@@ -113,7 +113,7 @@ async def test_a_thousand_large_jobs_are_enqueued_in_several_statements(
     monkeypatch.setattr(writer, "LARGEST_BYTES", 1_000_000)
     specs = [carry.new(number, "x" * 100_000) for number in range(50)]
     sizes: list[int] = []
-    insertion = writer.insertion
+    insertion = parameters.insertion
 
     def noted(given: list[JobSpec]) -> Any:
         sizes.append(sum(len(spec.args_json) for spec in given))

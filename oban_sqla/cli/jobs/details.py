@@ -12,6 +12,7 @@ import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ...insight.jobs import DETAILS, details
+from ...options.encryption import is_sealed
 from ..database import database_option, on_database, schema_option
 from ..output import ago, json_option, print_json, span
 from ..text import printable
@@ -66,7 +67,11 @@ def as_text(job: Mapping[str, Any]) -> str:
     }
     lines += [f"{name:<10} {value}" for name, value in facts.items() if value != ""]
     for name in ("args", "meta"):
-        lines += ["", name, _indented(json.dumps(job[name], indent=2, ensure_ascii=False))]
+        lines += [
+            "",
+            f"{name} (encrypted)" if is_sealed(job[name]) else name,
+            _indented(json.dumps(job[name], indent=2, ensure_ascii=False)),
+        ]
     for error in job["errors"]:
         lines += ["", *_error(error)]
     return "\n".join(lines)

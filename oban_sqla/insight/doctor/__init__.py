@@ -26,6 +26,7 @@ from ...statements.why import bounds
 from .backlog import backlog, large_jobs, overdue, unknown_workers
 from .cluster import dead_nodes, foreign_leader, leader, living_nodes, orphans
 from .database import Database
+from .encryption import encryption
 from .finding import Finding, Status, problem, skipped
 from .limits import limits, suspensions
 from .server import clock, connections, isolation, notifications, pooler, server_version, standby, timeouts
@@ -40,7 +41,7 @@ OF_THE_SERVER: tuple[Check, ...] = (
 OF_THE_TABLES: tuple[Check, ...] = (
     schema_version, indexes, triggers, states, table_settings, privileges, vacuum, bloat,
     living_nodes, leader, foreign_leader, dead_nodes, orphans, limits, suspensions,
-    backlog, overdue, unknown_workers, large_jobs,
+    backlog, overdue, unknown_workers, encryption, large_jobs,
 )  # fmt: skip
 
 PATIENCE = 5_000

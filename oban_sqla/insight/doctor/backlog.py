@@ -78,7 +78,9 @@ def overdue(database: Database) -> Iterator[Finding]:
 
 def unknown_workers(database: Database) -> Iterator[Finding]:
     """Jobs that nodes have given back because they don't know the worker."""
-    rows = given_back.execute(database.connection, within=UNKNOWN_WITHIN, most=MOST_UNKNOWN).all()
+    rows = given_back.execute(
+        database.connection, mark="unknown_worker", within=UNKNOWN_WITHIN, most=MOST_UNKNOWN
+    ).all()
     if not rows:
         yield ok("the nodes know the workers of all jobs")
         return

@@ -108,6 +108,10 @@ def _silent(facts: Facts) -> Reason | None:
 def _unknown(facts: Facts) -> list[Reason]:
     """A node that does not know the worker has given it back; the nodes leave that name out of their fetches."""
     job = facts.job
+    if facts.members and (times := whole(job.missing_key)):
+        count = "once" if times == 1 else f"{times} times"
+        text = f"nodes without the key to its encrypted arguments have given it back {count}"
+        return [Reason("missing_key", text, "give the key that encrypted it to Encryption(keys=…) on every node")]
     times = whole(job.unknown_worker)
     if not times or not facts.members:
         return []

@@ -56,6 +56,12 @@ def _what_for(facts: Facts) -> Reason:
         )
         advice = "start a node whose code registers that worker, or check the spelling; see meta.unknown_worker"
         return Reason("unknown_worker", text, advice)
+    if times := whole(job.missing_key):
+        text = (
+            f"no key of the nodes that took it opens its encrypted arguments: it was given back {_times(times)}, "
+            "without using up an attempt"
+        )
+        return Reason("missing_key", text, "give the key that encrypted it to Encryption(keys=…) on every node")
     if times := whole(job.snoozed):
         return Reason("snoozed", f"it snoozed, {_times(times)} so far", _now(facts))
     return Reason("scheduled", "it is scheduled", _now(facts))

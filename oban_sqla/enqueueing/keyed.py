@@ -1,0 +1,100 @@
+"""Inserting jobs of which some have keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from ..errors import ObanError
+from ..models import JobSpec
+from ..statements.insert import insert_keyed, winners
+from ..types import JobState
+from .parameters import parameters_of
+
+_MOST_ROUNDS = 10
+_NONE: Mapping[bytes, Row[Any]] = MappingProxyType({})
+
+
+def insert_with_keys(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes]) -> None:
+    """Insert jobs of which the last ones are unique, in the order of their keys.
+
+    One that conflicts with a job that is gone when it is looked for is inserted again. By then this transaction holds
+    the keys after its own, and to wait for one out of order is how two transactions deadlock: so all are given up
+    first, and taken anew in order, in halves, because of fewer jobs fewer are gone.
+    """
+    keyed = sum(id(spec) in keys for spec in specs)
+    if keyed == 1 or is_autocommit(connection):
+        _insert_in_place(connection, specs, keys)
+        return
+    with connection.begin_nested() as savepoint:
+        if gone := _insert_once(connection, specs, keys):
+            savepoint.rollback()
+    if gone:
+        middle = len(specs) - keyed // 2
+        insert_with_keys(connection, specs[:middle], keys)
+        insert_with_keys(connection, specs[middle:], keys)
+
+
+def _insert_in_place(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes]) -> None:
+    """Insert jobs whose keys have no order, again and again those whose conflicting job is gone.
+
+    From the second round on a job that was there before the round is an answer, too: else jobs that are short and many
+    could keep this from ending.
+    """
+    before = _NONE
+    for _ in range(_MOST_ROUNDS):
+        if not (specs := _insert_once(connection, specs, keys, before)):
+            return
+        before = holders(connection, specs, keys)
+    raise ObanError(
+        f"{len(specs)} unique jobs (the first: {specs[0]!r}) conflicted {_MOST_ROUNDS} times with jobs that were gone "
+        "then; does a program insert and finish them in a loop?"
+    )
+
+
+def is_autocommit(connection: Connection) -> bool:
+    """Whether each statement is a transaction, which holds no key while the next one waits."""
+    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
+
+
+def holders(connection: Connection, specs: Iterable[JobSpec], keys: Mapping[int, bytes]) -> dict[bytes, Row[Any]]:
+    """The jobs that have the keys of `specs` now, by key."""
+    sought = sorted({key for spec in specs if (key := keys.get(id(spec))) is not None})
+    return {row.uniq_key: row for row in winners.execute(connection, keys=sought)}
+
+
+def _insert_once(
+    connection: Connection,
+    specs: Sequence[JobSpec],
+    keys: Mapping[int, bytes],
+    before: Mapping[bytes, Row[Any]] = _NONE,
+) -> list[JobSpec]:
+    """Insert what conflicts with no job.
+
+    :param before: the jobs that had the keys a moment ago, by key. Default: none is known.
+    :returns: the specs whose conflicting job is gone.
+    """
+    parameters = parameters_of(specs)
+    parameters["uniq_key"] = [keys.get(id(spec)) for spec in specs]
+    rows = iter(insert_keyed.execute(connection, **parameters).all())
+    row = next(rows, None)
+    lost: list[JobSpec] = []
+    for spec in specs:
+        if row is not None and row.uniq_key == keys.get(id(spec)):
+            spec.written(row.id, JobState.SCHEDULED if row.waits else JobState.AVAILABLE, conflict=False)
+            row = next(rows, None)
+        else:
+            lost.append(spec)
+    if not lost:
+        return lost
+    there = {**before, **holders(connection, lost, keys)}
+    gone: list[JobSpec] = []
+    for spec in lost:
+        if (row := there.get(keys[id(spec)])) is not None:
+            spec.written(row.id, row.state, conflict=True)
+        else:
+            gone.append(spec)
+    return gone

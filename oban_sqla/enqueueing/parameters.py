@@ -1,0 +1,86 @@
+"""The statements that insert specs, and their parameters. Arguments are encrypted here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..models import JobSpec
+from ..models.kind import FIELDS, Kind
+from ..options.unique import Unique
+from ..statements.insert import insert_one, insert_plain
+from ..statements.sent import KIND
+from ..statements.statement import Statement
+from ..types import JobState
+from ..workers.registry import workers
+from ..workers.sealing import encrypts, refuse_unique, sealed_args
+
+LARGEST_BYTES = 8_388_608
+"""Of args and meta in one statement. A server takes 1 GiB at most, and a slow line far less in the time it has."""
+
+_UNIQUE = FIELDS.index("unique")
+_KIND = [(one.name, at, one.prepare) for at, one in enumerate(KIND)]
+_WITHOUT_KEY = [one for one in _KIND if one[1] != _UNIQUE]
+
+
+def insertion(specs: Sequence[JobSpec]) -> tuple[Statement, dict[str, Any]]:
+    """The statement that inserts `specs`, which have no keys, and its parameters. Its answer is one row."""
+    if len(specs) > 1:
+        parameters = parameters_of(specs)
+        del parameters["uniq_mask"]
+        return insert_plain, parameters
+    [spec] = specs
+    kind = spec.kind
+    parameters = {name: kind[at] if prepare is None else prepare(kind[at]) for name, at, prepare in _WITHOUT_KEY}
+    parameters["args"] = _sent(spec) if kind[0] in workers.encrypted else spec.args_json
+    return insert_one, parameters
+
+
+def take_written(specs: Sequence[JobSpec], row: Sequence[Any]) -> None:
+    """Give `specs` what their :func:`insertion` returned: the ids, and which of them wait for their time."""
+    written = zip(specs, *row, strict=True) if len(specs) > 1 else [(specs[0], *row)]
+    for spec, job_id, waits in written:
+        spec.written(job_id, JobState.SCHEDULED if waits else JobState.AVAILABLE, conflict=False)
+
+
+def parameters_of(specs: Sequence[JobSpec]) -> dict[str, Any]:
+    """The arrays of the insert statements: each job's args, and the rest once for each kind of job."""
+    numbers: dict[Kind, int] = {}
+    kind = [numbers.setdefault(_masked(spec.kind), len(numbers) + 1) for spec in specs]
+    columns: list[tuple[Any, ...]] = [*zip(*numbers, strict=True)]
+    parameters: dict[str, Any] = {
+        name: columns[at] if prepare is None else [prepare(value) for value in columns[at]]
+        for name, at, prepare in _KIND
+    }
+    is_plain = workers.encrypted.isdisjoint(columns[0])
+    args = [spec.args_json if is_plain else _sent(spec) for spec in specs]
+    return {"kind": kind, "args": args, **parameters}
+
+
+def _sent(spec: JobSpec) -> str:
+    """The args as they are stored: encrypted, if the worker of this name encrypts them. The spec keeps them plain.
+
+    :raises InvalidOption: for encrypted args that are compared, and where there are no keys.
+    :raises InvalidArgs: when they are too long.
+    """
+    if encrypts(spec.worker):
+        refuse_unique(spec.worker, spec.unique)
+    return sealed_args(spec.worker, spec.args_json)
+
+
+def _masked(kind: Kind) -> Kind:
+    """`kind` with the mask of its unique, which is what a row holds of it."""
+    unique: Unique | None = kind[_UNIQUE]
+    return kind if unique is None else (*kind[:_UNIQUE], unique.mask, *kind[_UNIQUE + 1 :])
+
+
+def size_of(specs: Sequence[JobSpec]) -> int:
+    """The length of the args and meta of `specs`."""
+    size = 0
+    last: Kind = ()
+    for spec in specs:
+        size += len(spec.args_json)
+        if spec.kind is not last:  # thousands in a row share one
+            size += len(spec.meta_json)
+            last = spec.kind
+    return size
