@@ -1,0 +1,31 @@
+"""The runtime: ``DATABASE_URL=postgresql+asyncpg://… oban-sqla start examples.shop.main:oban``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+
+import httpx
+from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+
+from oban_sqla import Oban
+
+from . import jobs  # noqa: F401  # pyright: ignore[reportUnusedImport] (registers the workers)
+from .mail import Mailer, make_mailer
+
+engine = create_async_engine(os.environ["DATABASE_URL"])
+Session = async_sessionmaker(engine, expire_on_commit=False)
+
+
+async def make_client() -> AsyncIterator[httpx.AsyncClient]:
+    """The client for the warehouse: one for all jobs, closed when the node stops."""
+    async with httpx.AsyncClient(base_url=os.environ["WAREHOUSE_URL"], timeout=10) as client:
+        yield client
+
+
+oban = Oban(
+    engine,
+    queues={"invoices": 10, "mail": 5, "warehouse": 2, "default": 1},
+    sessionmaker=Session,
+    resources={httpx.AsyncClient: make_client, Mailer: make_mailer},
+)

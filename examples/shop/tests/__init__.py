@@ -1,0 +1,1 @@
+"""The tests of the shop: ``pytest examples/shop``."""

@@ -1,0 +1,76 @@
+"""``examples/shop``: its own tests, run as a user runs them, and its jobs in a node."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from typing import Any
+
+import httpx
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from examples.shop.mail import Mailer
+from examples.shop.models import Base, Invoice
+from examples.shop.orders import place_order
+from oban_sqla import Oban
+from tests.processes import ROOT
+from tests.support import eventually
+
+
+def test_the_shops_own_tests_pass(empty_database: str) -> None:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith(("OBAN_TEST_", "PYTEST_"))}
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-W", "error", "-p", "no:cacheprovider", "examples/shop"],
+        cwd=ROOT,
+        env=clean | {"OBAN_TEST_DATABASE_URL": empty_database},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "9 passed" in run.stdout
+
+
+class Outbox:
+    def __init__(self) -> None:
+        self.mails: list[str] = []
+
+    async def send(self, to: str, subject: str, text: str) -> None:
+        self.mails.append(f"{to}: {subject}")
+
+
+async def test_an_order_runs_through_a_node(engine: AsyncEngine) -> None:
+    told: list[str] = []
+    outbox = Outbox()
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        told.append(request.url.path)
+        return httpx.Response(204)
+
+    async def make_client() -> Any:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(handle), base_url="https://warehouse") as client:
+            yield client
+
+    sessions = async_sessionmaker(engine, expire_on_commit=False)
+    async with engine.begin() as connection:
+        await connection.run_sync(Base.metadata.create_all)
+    try:
+        async with Oban(
+            engine,
+            queues={"invoices": 1, "mail": 1, "warehouse": 1, "default": 1},
+            sessionmaker=sessions,
+            resources={httpx.AsyncClient: make_client, Mailer: lambda: outbox},
+        ):
+            async with sessions.begin() as session:
+                order = await place_order(session, "ann@example.com", {"tea": Decimal("12.50")})
+            await eventually(lambda: bool(outbox.mails) and bool(told))
+        async with AsyncSession(engine) as session:
+            [invoice] = await session.scalars(select(Invoice))
+        assert outbox.mails == [f"ann@example.com: Invoice {invoice.number}"]
+        assert told == [f"/orders/{order.id}"]
+    finally:
+        async with engine.begin() as connection:
+            await connection.run_sync(Base.metadata.drop_all)
