@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from . import migrations, telemetry
 from .control.crons import Crons
 from .control.limiter import Limiter
+from .control.streams import LogLine
 from .enqueueing.enqueue import enqueue
 from .enqueueing.from_query import enqueue_from
 from .enqueueing.wakeup import use_notify
@@ -36,11 +37,13 @@ from .insight.queues import QueueInfo
 from .insight.why import Reason, Why
 from .models import Job, JobSpec, Leader, Producer, metadata, use_schema
 from .models.cron import CronEntry
+from .models.progress import Progress
 from .models.relationship import job_relationship
 from .oban import Oban
 from .options.backoff import Backoff
 from .options.encryption import Encryption, configure_encryption
 from .options.heartbeat import Heartbeat
+from .options.job_logs import JobLogs
 from .options.later import later
 from .options.limits import Partition, RateLimit
 from .options.processes import Processes
@@ -56,6 +59,7 @@ from .workers.cron import Cron
 from .workers.hooks import Hook
 from .workers.injection import injected
 from .workers.job import job
+from .workers.journal import emit, progress
 from .workers.outcomes import Cancel, Discard, Record, Snooze
 
 if TYPE_CHECKING:
@@ -83,18 +87,21 @@ __all__ = [
     "JobCancelled",
     "JobDiscarded",
     "JobFailed",
+    "JobLogs",
     "JobSpec",
     "JobState",
     "JobTimeout",
     "KeyMissing",
     "Leader",
     "Limiter",
+    "LogLine",
     "NotInJob",
     "Oban",
     "ObanError",
     "Partition",
     "Processes",
     "Producer",
+    "Progress",
     "Prune",
     "PrunePolicy",
     "Queue",
@@ -115,6 +122,7 @@ __all__ = [
     "cancelled",
     "configure_encryption",
     "current_job",
+    "emit",
     "enqueue",
     "enqueue_from",
     "injected",
@@ -123,6 +131,7 @@ __all__ = [
     "later",
     "metadata",
     "migrations",
+    "progress",
     "telemetry",
     "use_notify",
     "use_schema",

@@ -14,6 +14,7 @@ from .control.jobs import JobVerbs
 from .control.lifecycle import Lifecycle
 from .control.queues import QueueVerbs
 from .control.results import ResultVerbs
+from .control.streams import StreamVerbs
 from .enqueueing.wakeup import Notify
 from .errors import refuse_unknown
 from .executors.executor import Executor
@@ -23,6 +24,7 @@ from .insight.why import Why, why
 from .models import Job, JobSpec
 from .options.encryption import Encryption, remember, using
 from .options.heartbeat import Heartbeat
+from .options.job_logs import JobLogs
 from .options.processes import Processes
 from .options.prune import Prune
 from .options.queue import Queue
@@ -35,7 +37,7 @@ from .workers.cron import Cron
 DEFAULT_PRUNE = Prune()
 
 
-class Oban(JobVerbs, QueueVerbs, ResultVerbs, ByAnnotation):
+class Oban(JobVerbs, QueueVerbs, ResultVerbs, StreamVerbs, ByAnnotation):
     """A node: runs the jobs of its queues, on the event loop that starts it.
 
     ::
@@ -45,10 +47,10 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, ByAnnotation):
 
     :param engine: an ``AsyncEngine`` on PostgreSQL, with asyncpg or psycopg. The node opens its own connections,
         with the engine's settings. A node holds four connections beside the engine's pool, two if it runs no queues,
-        one more from the first `oban.enqueue()` on, and one more from the first end of a job in a flow, batch or chain
-        on. Beside other queues, each queue with a global limit, a rate limit or a partition has one more, up to four;
-        further ones share them. A leader holds one more, and opens up to two for a moment, to prune and to enqueue
-        cron jobs.
+        one more from the first `oban.enqueue()` on, one more from the first progress, event or log line of its jobs
+        on, and one more from the first end of a job in a flow, batch or chain on. Beside other queues, each queue with
+        a global limit, a rate limit or a partition has one more, up to four; further ones share them. A leader holds
+        one more, and opens up to two for a moment, to prune and to enqueue cron jobs.
     :param queues: the names of the queues to run, each with a limit (the number of jobs at once) or a :class:`Queue`.
         Default: none. A node without queues can still enqueue, wake other nodes and lead.
     :param sessionmaker: for the sessions of jobs that have a session parameter: an ``async_sessionmaker``, a
@@ -82,6 +84,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, ByAnnotation):
         type, for jobs whose exceptions may hold what no log should. Default True.
     :param encryption: the keys of workers with ``@job(encrypted=True)``, an :class:`Encryption`. Default: those that
         :func:`configure_encryption` was given.
+    :param job_logs: what jobs log is kept with them, see :class:`JobLogs`. Default: it is not.
     :raises InvalidOption: if a value is out of range, an option is misspelt, or the engine is not an ``AsyncEngine``.
     :raises UnsupportedDatabase: if the engine's database is not PostgreSQL.
 
@@ -111,6 +114,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, ByAnnotation):
         executors: Mapping[str, Executor] | None = None,
         resources: Mapping[Any, Callable[[], Any] | Resource] | None = None,
         encryption: Encryption | None = None,
+        job_logs: JobLogs | None = None,
         **unknown: Never,
     ) -> None:
         refuse_unknown(unknown, OPTIONS, "Oban")
@@ -135,6 +139,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, ByAnnotation):
             executors={} if executors is None else executors,
             resources=resources,
             encryption=encryption,
+            job_logs=job_logs,
         )
         remember(encryption)
         self._engines = Engines(self.engine, lambda: self._node, encryption)

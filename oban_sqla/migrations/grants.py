@@ -42,4 +42,5 @@ def _to_enqueue(table: Table) -> tuple[str, ...]:
         return ("SELECT", "INSERT")  # reads the id, and the unique job that was there before
     if table.name == "oban_signals":
         return ("SELECT", "INSERT")  # a signal is sent by the program that people use
-    return _READ if table.name in ("oban_partitions", "oban_schema") else ()
+    # The program that people use shows them what a job tells.
+    return _READ if table.name in ("oban_partitions", "oban_schema", "oban_progress", "oban_events") else ()

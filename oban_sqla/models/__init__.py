@@ -8,9 +8,11 @@ from .base import ObanBase, metadata, use_schema
 from .cluster import Leader, Producer, SchemaVersion
 from .cron import CronEntry
 from .dependency import Dependency
+from .events import JobEvent
 from .job import Job
 from .limits import QueuePartition, RateUsage
 from .news import News
+from .progress import JobProgress
 from .queue import QueueSettings
 from .seen import AuditEntry, QueueDepth, QueueMetrics
 from .spec import JobSpec
@@ -22,6 +24,8 @@ __all__ = [
     "CronEntry",
     "Dependency",
     "Job",
+    "JobEvent",
+    "JobProgress",
     "JobSpec",
     "Leader",
     "News",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sqlalchemy import MetaData, TextClause, func, literal_column, type_coerce
+from sqlalchemy import MetaData, TextClause, func, literal_column, text, type_coerce
 from sqlalchemy.orm import DeclarativeBase, mapped_column
 from sqlalchemy.sql.elements import ColumnElement
 
@@ -13,6 +13,9 @@ from ..types import UTCDateTime, UTCMapped, state_enum
 from ._sqlalchemy import list_anew
 
 metadata = MetaData()
+
+NOW = text("timezone('UTC'::text, now())")
+"""The transaction's time as the default of a column."""
 
 
 class ObanBase(DeclarativeBase):

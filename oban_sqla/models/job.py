@@ -30,9 +30,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from ..types import FINISHED, JobState, JobStateType, UTCDateTime, UTCMapped, WorkerName
+from .base import NOW as NOW
 from .base import ObanBase, utc_column, utc_now
 from .checks import (
     check_delay,
@@ -45,8 +46,7 @@ from .checks import (
     unique_as_json,
 )
 from .columns import Option, brought
-
-NOW = text("timezone('UTC'::text, now())")
+from .progress import Progress, progress_at
 
 
 def _where(*states: JobState) -> TextClause:
@@ -182,6 +182,8 @@ class Job(ObanBase):
     :ivar node_name: its name in that workflow; else None.
     :ivar batch_id: the id of its batch; else None.
     :ivar chain_key: which chain it is in; else None.
+    :ivar progress: the :class:`Progress` that it last told with :func:`progress`; None if it told none, and in the job
+        that :func:`current_job` returns. In SQL also ``Job.progress.done``, ``.total`` and ``.note``.
 
     Timestamps are aware UTC datetimes. In SQL expressions put the column on the left:
     ``Job.completed_at > func.now() - timedelta(hours=1)`` is right under any session time zone, and
@@ -240,6 +242,7 @@ class Job(ObanBase):
     node_name: Mapped[str | None] = mapped_column(Text)
     batch_id: Mapped[int | None] = mapped_column(BigInteger)
     chain_key: Mapped[str | None] = mapped_column(Text(collation="C"))
+    progress: Mapped[Progress | None] = column_property(progress_at(cast(Any, id)))
 
     __table_args__ = (*MACHINERY, *CONSTRAINTS, *INDEXES)
     __mapper_args__ = {"exclude_properties": [column.name for column in MACHINERY]}  # noqa: RUF012

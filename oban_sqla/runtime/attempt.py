@@ -14,6 +14,7 @@ from ..workers.sealing import opened_args
 from .acks import Ack
 from .executors.call import Call, Judged, Raised
 from .executors.executor import Executors, Remote, Remotes, Timer
+from .journal.journal import APART, Journals
 from .report import FENCED, report_end, report_fenced, report_start, report_unknown, report_unopened
 from .resources import NONE, Provider
 from .row import Row
@@ -34,6 +35,7 @@ class Attempt(Run):
     :param hooks: run around it, outside the worker's own.
     :param remotes: where it may run outside this process, by the name that its worker asks for.
     :param log_exceptions: whether the log has what the job raised, with its traceback, or only its type.
+    :param journals: opens the journal of a run that tells something. Default: what it tells stays in memory.
     """
 
     __slots__ = ("_hooks", "_log_exceptions", "_places", "_remotes", "begun", "started", "unknown")
@@ -48,8 +50,9 @@ class Attempt(Run):
         hooks: tuple[object, ...] = (),
         remotes: Remotes = NO_REMOTES,
         log_exceptions: bool = True,
+        journals: Journals = APART,
     ) -> None:
-        super().__init__(row=row, executors=executors, sessions=sessions, resources=resources)
+        super().__init__(row=row, executors=executors, sessions=sessions, resources=resources, journals=journals)
         # Whether it ended because this process does not know the worker: written by run().
         self.unknown = False
         # Monotonic seconds, 0 before: written by run().
@@ -127,6 +130,7 @@ class Attempt(Run):
                     report_unopened(row)
         finally:
             running.reset(token)
+        await self.end_journal()  # of a run whose hook or session has failed
         state = FENCED if ack is None else ack.state
         if around is not None:
             await around.after(row.job, state, error)
@@ -149,6 +153,7 @@ class Attempt(Run):
         finally:
             for timer in timers:
                 timer.cancel()
+        await self.end_journal()
         if isinstance(result, Judged):
             self.committed = result.committed
             return result.ack, result.error

@@ -15,6 +15,7 @@ from ..models.base import checked_schema
 from ..options.duration import seconds
 from ..options.encryption import Encryption, checked_encryption
 from ..options.heartbeat import Heartbeat
+from ..options.job_logs import JobLogs
 from ..options.processes import Processes
 from ..options.prune import Prune
 from ..options.queue import Queue, checked_queues
@@ -52,6 +53,7 @@ class Config:
     executors: Mapping[str, Any] = field(default_factory=dict[str, Any])
     resources: Mapping[Any, Resource] = field(default_factory=dict[Any, Resource])
     encryption: Encryption | None = None
+    job_logs: JobLogs | None = None
     share: Share = field(default_factory=share)
 
     @classmethod
@@ -105,6 +107,9 @@ class Config:
         processes: object = self.processes
         if not isinstance(processes, Processes):
             raise InvalidOption(f"Oban: processes=Processes(…) expected, got {processes!r}")
+        job_logs: object = self.job_logs
+        if not (job_logs is None or isinstance(job_logs, JobLogs)):
+            raise InvalidOption(f"Oban: job_logs must be JobLogs(…), or None for none, got {job_logs!r}")
         _check_executors(self.executors)
 
 

@@ -66,7 +66,7 @@ class Ending:
 
     async def _outlast(self, left: Iterable[Attempt]) -> None:
         node = self._node
-        for loop in (node.liveness, node.acks):
+        for loop in (node.liveness, node.acks, node.scribe):
             loop.may_end = True  # with the event loop, of which is told below
         running = {attempt.task: attempt.row.id for attempt in left if attempt.task is not None}
         try:
@@ -86,7 +86,7 @@ class Ending:
 
     async def _part(self) -> None:
         node = self._node
-        await _all(loop.stop() for loop in (node.liveness, node.acks))
+        await _all(loop.stop() for loop in (node.liveness, node.acks, node.scribe))
         try:
             await node.producers.retire()
         except StatementFailed as error:

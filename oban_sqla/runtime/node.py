@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
 from ..models import JobSpec
 from ..statements.identify import Identity, schema_of
-from ..statements.wire import CRON, INSERTED, LEADER, NEWS, SIGNAL, STAGED, channel, signal_channel
+from ..statements.wire import CRON, EVENTS, INSERTED, LEADER, NEWS, SIGNAL, STAGED, channel, signal_channel
 from ..telemetry import node_logger as logger
 from .acks import Ack, Acks
 from .announcer import Announcer
@@ -27,6 +27,7 @@ from .duties.keeper import Keeper
 from .duties.leader import Leadership
 from .duties.lifeline import Lifeline
 from .duties.lookout import Lookout
+from .duties.orphans import Orphans
 from .duties.pruner import Pruner
 from .duties.scheduler import Scheduler, of_workers
 from .duties.stager import Stager
@@ -36,6 +37,9 @@ from .executors.executor import Executors, Remotes
 from .executors.loop import OnLoop
 from .executors.thread import Threads
 from .inserts import Inserts
+from .journal.job_log import JobLog
+from .journal.readers import Readers
+from .journal.scribe import Scribe
 from .liveness import Liveness
 from .loop import Loop
 from .notifier import Notifier
@@ -72,7 +76,7 @@ class Node:
         # Where the node was made, and its name on the wire: never written again.
         self._loop = asyncio.get_running_loop()
         self._origin = origin = uuid4().hex[:12]
-        self._channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER, CRON, NEWS)}
+        self._channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER, CRON, NEWS, EVENTS)}
         self._channels[signal_channel(schema)] = SIGNAL
 
         self.connections = at = Connections(engine)
@@ -85,6 +89,16 @@ class Node:
         self.inserts = Inserts(lane=at.inserting, written=self._written)
         refusals = Refusals()
         self.acks = Acks(lane=at.acking, settled=self._settled, refusals=refusals)
+        self.readers = Readers()
+        """Of events of jobs, on this event loop."""
+        self.scribe = Scribe(
+            lane=at.telling,
+            channel=None if config.notify == "off" else channel(EVENTS, schema),
+            origin=origin,
+            most_lines=0 if config.job_logs is None else config.job_logs.most,
+            written=self.readers.written,
+        )
+        self._job_log = None if config.job_logs is None else JobLog(self.scribe, config.job_logs.number)
         self.notifier = Notifier(
             lane=at.listening,
             driver=engine.dialect.driver,
@@ -157,7 +171,8 @@ class Node:
         keeper = Keeper(lane=at.leading, leadership=leadership, available=self._available, refusals=refusals)
         lookout = Lookout(lane=at.upkeep, leadership=leadership)
         sweeper = Sweeper(lane=at.leading, leadership=leadership, news=self.releaser.wake)
-        self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler, keeper, lookout, sweeper]
+        orphans = Orphans(lane=at.leading, leadership=leadership)
+        self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler, keeper, lookout, sweeper, orphans]
         """Woken when this node is elected."""
         if config.prune is not None:
             self.duties.append(Pruner(lane=at.pruning, leadership=leadership, prune=config.prune, refusals=refusals))
@@ -167,7 +182,8 @@ class Node:
         """Everything that runs in the background."""
         listening = [self.notifier] if self.connections.line.pooled is False else []
         cluster = [self.liveness, self.leadership, self.control, *self.duties]
-        return [*listening, self.acks, self.announcer, self.releaser, *cluster, *self.producers.values()]
+        own = [self.acks, self.announcer, self.releaser, self.scribe]
+        return [*listening, *own, *cluster, *self.producers.values()]
 
     async def reach(self) -> None:
         """Connect for the first time, and find out what the database is.
@@ -195,6 +211,8 @@ class Node:
         for loop in self.loops:
             if not loop.is_alive:
                 loop.start()
+        if self._job_log is not None:
+            self._job_log.attach()
         serve(self)
 
     async def stop(self, grace: float) -> list[Ack]:
@@ -205,7 +223,11 @@ class Node:
         """
         unserve(self)
         self._ending = Ending(self)
-        return await self._ending.run(grace)
+        try:
+            return await self._ending.run(grace)
+        finally:
+            if self._job_log is not None:
+                self._job_log.detach()
 
     async def close(self) -> None:
         """Close what was made for the jobs, and disconnect."""
@@ -299,8 +321,15 @@ class Node:
                 self.control.hear(payload)
             case "news":
                 self.releaser.wake()
+            case "events":
+                self.readers.hear(payload)
             case _:
                 pass
+
+    @property
+    def listens(self) -> bool:
+        """Whether notifications reach this node."""
+        return self._listens()
 
     def _listens(self) -> bool:
         return self.notify != "off" and self.connections.line.pooled is False
@@ -310,6 +339,7 @@ class Node:
             loop.wake()
 
     def _connected(self) -> None:
+        self.readers.look()
         self.liveness.wake()  # its locks went with the connection before
         self.control.wake()
         for producer in self.producers.values():
@@ -333,4 +363,5 @@ class Node:
             hooks=self.config.hooks,
             remotes=self.remotes,
             log_exceptions=self.config.log_exceptions,
+            journals=self.scribe,
         )

@@ -54,7 +54,9 @@ class Row(Fetched):
             loaded.update(zip(FETCHED, _values(self), strict=True))
             for name, read in _READ:
                 loaded[name] = read(loaded[name])
-            loaded.update(state=JobState.EXECUTING, queue=self.queue, attempted_by=list(self.attempted_by))
+            loaded.update(
+                state=JobState.EXECUTING, queue=self.queue, attempted_by=list(self.attempted_by), progress=None
+            )
             make_transient_to_detached(job)
         return self._job
 

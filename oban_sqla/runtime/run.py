@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Mapping
 from typing import Any
 
@@ -20,10 +21,13 @@ from .executors.call import Call, Raised, Result, Returned
 from .executors.executor import Executors
 from .executors.loop import awaited
 from .instances import load_instances
+from .journal.journal import APART, Journal, Journals
 from .resources import NONE, Closing, Provider
 from .row import Row
 from .sessions import Sessions
 from .verdict import Stop, as_returned, judge, keeps_effects
+
+_OPENING = threading.Lock()
 
 
 class Run:
@@ -33,12 +37,27 @@ class Run:
     :param executors: where it may run, by the name that its worker asks for.
     :param sessions: opens and ends the session of a job that asks for one.
     :param resources: gives a job what else it asks for.
+    :param journals: opens the journal of a run that tells something. Default: what it tells stays in memory.
     """
 
-    __slots__ = ("_executors", "_interruptible", "_sessions", "committed", "resources", "row", "stop", "task", "told")
+    __slots__ = (
+        "_executors", "_interruptible", "_journal", "_sessions", "committed", "journals", "resources", "row", "stop",
+        "task", "told",
+    )  # fmt: skip
 
-    def __init__(self, *, row: Row, executors: Executors, sessions: Sessions, resources: Provider = NONE) -> None:
+    def __init__(
+        self,
+        *,
+        row: Row,
+        executors: Executors,
+        sessions: Sessions,
+        resources: Provider = NONE,
+        journals: Journals = APART,
+    ) -> None:
         self.row = row
+        # What the run tells, once it tells something: written by journal.
+        self._journal: Journal | None = None
+        self.journals = journals
         # Written by the caller that makes a task of the run, which need not be one.
         self.task: asyncio.Task[Any] | None = None
         # The first reason to stop: written by ask_to_stop().
@@ -57,6 +76,20 @@ class Run:
     @property
     def job(self) -> Job:
         return self.row.job
+
+    @property
+    def journal(self) -> Journal:
+        """What the run tells beside its outcome. May be asked for by any thread of the job."""
+        if self._journal is None:
+            with _OPENING:
+                if self._journal is None:
+                    self._journal = self.journals.open(self.row)
+        return self._journal
+
+    async def end_journal(self) -> None:
+        """Write what the run has told, before its outcome is written: who sees that sees all the rest."""
+        if (journal := self._journal) is not None and not journal.is_closed:
+            await self.journals.close(journal)
 
     def cancelled(self) -> bool:
         self.told = self.stop is not None
@@ -127,6 +160,7 @@ class Run:
         finally:
             if timer is not None:
                 timer.cancel()
+        await self.end_journal()
         return result
 
     async def _awaited(self, value: Awaitable[Any]) -> Result:

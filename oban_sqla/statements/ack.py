@@ -65,7 +65,7 @@ def _given(*columns: Any) -> Any:
     return func.unnest(*parameters).table_valued(*columns).render_derived(name="given").alias("given")
 
 
-def _ours(given: Any) -> Select[Any]:
+def still_held(given: Any) -> Select[Any]:
     """The job of one `given` run, while it is still that run's."""
     return select(jobs.c.id).where(
         jobs.c.id == given.c.id,
@@ -82,7 +82,7 @@ def _locked(given: Any) -> ColumnElement[Any]:
     A sub-query that locks can't be turned into a join, so each run is one look-up by key whatever the planner believes
     of the table.
     """
-    locked = _ours(given).with_for_update(skip_locked=True).lateral("locked")
+    locked = still_held(given).with_for_update(skip_locked=True).lateral("locked")
     return ids(select(locked.c.id).select_from(given.join(locked, true())))
 
 
@@ -152,7 +152,7 @@ def wait_for() -> Executable:
 def not_held() -> Executable:
     """Of these runs, the ids whose job is still theirs, and which no other transaction is changing at the moment."""
     given = _given(*_FENCE)
-    locked = _ours(given).with_for_update(skip_locked=True).lateral("locked")
+    locked = still_held(given).with_for_update(skip_locked=True).lateral("locked")
     return select(locked.c.id).select_from(given.join(locked, true()))
 
 
@@ -160,5 +160,5 @@ def not_held() -> Executable:
 def still_ours() -> Executable:
     """Of these runs, the ids whose job is still theirs: an ack that changed nothing met a lock, or was fenced out."""
     given = _given(*_FENCE)
-    ours = _ours(given).limit(1).lateral("ours")
+    ours = still_held(given).limit(1).lateral("ours")
     return select(ours.c.id).select_from(given.join(ours, true()))

@@ -26,11 +26,12 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.sql.dml import ReturningDelete, ReturningUpdate
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..types import JobStateType
+from .belongings import going_with
 from .statement import ids, in_states, state
 
 Targets = list[int] | Select[Any]
@@ -108,9 +109,10 @@ def retry(targets: Targets) -> _Change:
     return _returned(update(jobs).where(_locked(targets, which)).values(values))
 
 
-def remove(targets: Targets) -> ReturningDelete[Any, Any]:
-    """Delete what does not execute."""
-    return delete(jobs).where(_locked(targets, ~_is("executing"))).returning(jobs.c.id, _COMPOSED)
+def remove(targets: Targets) -> Select[Any]:
+    """Delete what does not execute, with all that belongs to it."""
+    gone = delete(jobs).where(_locked(targets, ~_is("executing"))).returning(jobs.c.id, _COMPOSED).cte("gone")
+    return select(gone).add_cte(*going_with(gone))
 
 
 def change(targets: Targets, values: dict[str, Any]) -> _Change:

@@ -31,6 +31,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..options.prune import STATES, PrunePolicy
+from .belongings import going_with
 from .bulk import Bulk
 from .lead import holds_lease
 from .statement import ids, not_refused, parameter, seconds_from, state, statement
@@ -38,10 +39,12 @@ from .statement import ids, not_refused, parameter, seconds_from, state, stateme
 _FINISHED = [state(name) for name in STATES]
 
 
-def statements(policies: Sequence[PrunePolicy]) -> list[Bulk]:
+def statements(policies: Sequence[PrunePolicy], *, with_belongings: bool = True) -> list[Bulk]:
     """What prunes by `policies`, of which the first that applies to a job decides.
 
     Each deletes up to `limit` jobs and returns their number.
+
+    :param with_belongings: False where no job has a row in another table: then the time to look for them is saved.
     """
     made: list[Bulk] = []
     for name in STATES:
@@ -52,9 +55,9 @@ def statements(policies: Sequence[PrunePolicy]) -> list[Bulk]:
             theirs = and_(_applies(policy), *(not_(other) for other in earlier))
             earlier.append(_applies(policy))
             if policy.age is not None:
-                made.append(_pruning(_older(name, theirs, policy.age)))
+                made.append(_pruning(_older(name, theirs, policy.age), with_belongings))
             if policy.max_count is not None:
-                made.append(_pruning(_beyond(name, theirs, policy.max_count)))
+                made.append(_pruning(_beyond(name, theirs, policy.max_count), with_belongings))
     return made
 
 
@@ -94,7 +97,7 @@ def find_unstamped() -> Executable:
 STAMP = Bulk(stamp, find_unstamped)
 
 
-def _pruning(chosen: Select[tuple[int]]) -> Bulk:
+def _pruning(chosen: Select[tuple[int]], with_belongings: bool) -> Bulk:
     locked = (
         chosen.where(holds_lease(), _in_nothing_unfinished(), not_refused(jobs.c.id))
         .limit(parameter("limit", Integer))
@@ -105,7 +108,8 @@ def _pruning(chosen: Select[tuple[int]]) -> Bulk:
     def prune() -> Executable:
         """Delete up to `limit` jobs. Returns their number."""
         gone = delete(jobs).where(jobs.c.id == func.any(ids(locked))).returning(jobs.c.id).cte("gone")
-        return select(func.count()).select_from(gone)
+        counted = select(func.count()).select_from(gone)
+        return counted.add_cte(*going_with(gone)) if with_belongings else counted
 
     @statement
     def find() -> Executable:

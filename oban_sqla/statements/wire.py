@@ -45,7 +45,7 @@ def unpacked(payload: str) -> dict[str, Any]:
     return {**cast(dict[str, Any], parsed), FOREIGN: True} if isinstance(parsed, dict) else {}
 
 
-INSERTED, STAGED, LEADER, CRON, NEWS = "insert", "stage", "leader", "cron", "news"
+INSERTED, STAGED, LEADER, CRON, NEWS, EVENTS = "insert", "stage", "leader", "cron", "news", "events"
 
 
 def channel(name: str, schema: str | None) -> str:

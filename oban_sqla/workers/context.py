@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from .. import telemetry
 from ..errors import NotInJob
 from ..models import Job
+
+if TYPE_CHECKING:
+    from .journal import Journal
 
 
 class Running(Protocol):
@@ -15,6 +18,9 @@ class Running(Protocol):
 
     @property
     def job(self) -> Job: ...
+
+    @property
+    def journal(self) -> Journal: ...
 
     def cancelled(self) -> bool: ...
 
@@ -31,7 +37,7 @@ def current_job() -> Job:
     :returns: the job as it was fetched; it belongs to no session.
     :raises NotInJob: if it is called outside of a job.
     """
-    return _current("current_job").job
+    return running_job("current_job").job
 
 
 def cancelled() -> bool:
@@ -44,10 +50,15 @@ def cancelled() -> bool:
     :returns: True if it should stop.
     :raises NotInJob: if it is called outside of a job.
     """
-    return _current("cancelled").cancelled()
+    return running_job("cancelled").cancelled()
 
 
-def _current(what: str) -> Running:
+def running_job(what: str) -> Running:
+    """The run that this code is in.
+
+    :param what: the name of the public function, for the error.
+    :raises NotInJob: if there is none.
+    """
     try:
         return running.get()
     except LookupError:

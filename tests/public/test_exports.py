@@ -19,11 +19,12 @@ from tests.public.modules import MODULES
 FACE = {
     "oban_sqla": """
         Backoff Cancel ChildDied Cron CronEntry Crons DatabaseUnavailable Discard EmbeddedError Encryption Fenced
-        Finding Health Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobSpec JobState
-        JobTimeout KeyMissing Leader Limiter NotInJob Oban ObanError Partition Processes Producer Prune PrunePolicy
-        Queue QueueInfo RateLimit Reason Record Resource ResultTimeout SchemaOutdated Snooze Unique UnknownWorker
-        UnsupportedDatabase Why WorkerConflict async_url cancelled configure_encryption current_job enqueue enqueue_from
-        injected job job_relationship later metadata migrations telemetry use_notify use_schema worker
+        Finding Health Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobLogs JobSpec
+        JobState JobTimeout KeyMissing Leader Limiter LogLine NotInJob Oban ObanError Partition Processes Producer
+        Progress Prune PrunePolicy Queue QueueInfo RateLimit Reason Record Resource ResultTimeout SchemaOutdated Snooze
+        Unique UnknownWorker UnsupportedDatabase Why WorkerConflict async_url cancelled configure_encryption current_job
+        emit enqueue enqueue_from injected job job_relationship later metadata migrations progress telemetry use_notify
+        use_schema worker
     """,
     "oban_sqla.doctor": "Finding examine",
     "oban_sqla.dask": "DaskExecutor",

@@ -1,0 +1,158 @@
+"""Reading what a job tells while it runs: its events, live, and its log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, cast
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ..errors import InvalidOption
+from ..models import Job, JobSpec
+from ..models.events import EventKind
+from ..runtime.journal.readers import Reader
+from ..statements.journal import lines_after
+from ..types import FINISHED
+from .verbs import Verbs
+
+PAGE = 1_000
+"""Events, or log lines, that are read at once."""
+FIRST_WAIT = 0.02
+LONGEST_WAIT = 0.5
+"""Seconds between two looks for events of which nothing was heard; they grow by half."""
+SOON_ENDED = 20
+"""How often it looks without a growing pause, after the job has told its last event."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line of the log of a job.
+
+    :ivar number: its number in the log, from 1 on.
+    :ivar at: when it was logged, an aware datetime.
+    :ivar level: the name of its level, such as ``"INFO"``.
+    :ivar logger: the name of the logger.
+    :ivar message: the text, with the traceback of an exception.
+    :ivar attempt: in which attempt of the job.
+    """
+
+    number: int
+    at: datetime
+    level: str
+    logger: str
+    message: str
+    attempt: int
+
+
+class StreamVerbs(Verbs):
+    """The verbs of :class:`Oban` that read what a job tells."""
+
+    def stream(self, target: JobSpec | Job | int, after: int = 0) -> AsyncIterator[tuple[int, Any]]:
+        """Read the events of a job in order, from any process, live, until the job has finished.
+
+        ::
+
+            async for number, value in oban.stream(job_id, after=last_number):
+                ...
+
+        A reader that was interrupted goes on with ``after``, and gets every event once. It learns of new events at once
+        where notifications reach this node, and else looks for them, up to twice a second. An attempt that fails does
+        not end it, if the job will be retried.
+
+        :param target: a committed job: its id, a :class:`Job`, or a flushed spec.
+        :param after: the number of the last event that was read. Default 0: all events.
+        :returns: an asynchronous iterator of pairs: the number of an event, from 1 on and without gaps, and its value.
+            It ends when the job has finished, or is not there.
+        :raises InvalidOption: for a target of another type, or a number that is not 0 or more.
+        """
+        return self._events(_id_of("stream", target), _number("stream", after))
+
+    async def logs(self, target: JobSpec | Job | int, after: int = 0) -> list[LogLine]:
+        """Read the log of a job, as far as it was kept: see :class:`JobLogs`.
+
+        :param target: a committed job: its id, a :class:`Job`, or a flushed spec.
+        :param after: the number of the last line that is known already. Default 0: all lines.
+        :returns: the lines, the oldest first; an empty list for a job without a log.
+        :raises InvalidOption: for a target of another type, or a number that is not 0 or more.
+        """
+        job_id, last = _id_of("logs", target), _number("logs", after)
+        async with self._engines.here() as engine:
+            return await read_log(engine, job_id, last)
+
+    async def _events(self, job_id: int, after: int) -> AsyncGenerator[tuple[int, Any]]:
+        async with self._engines.here() as engine:
+            with self._reading(job_id) as reader:
+                wait, looks = FIRST_WAIT, SOON_ENDED
+                while True:
+                    rows = await _read(engine, job_id, EventKind.EVENT, after)
+                    if not rows:
+                        return
+                    events = [(row.n, row.value) for row in rows if row.n is not None]
+                    for number, value in events:
+                        after = number
+                        yield number, value
+                    if len(events) == PAGE:
+                        continue
+                    # Read in the same statement as the events: what it says is true after them.
+                    if rows[0].state in FINISHED:
+                        return
+                    if events:
+                        wait, looks = FIRST_WAIT, SOON_ENDED
+                    if reader is None:
+                        await asyncio.sleep(wait)
+                    elif reader.may_have_ended and looks:
+                        looks -= 1
+                        await reader.wait(FIRST_WAIT)
+                        continue
+                    else:
+                        await reader.wait(LONGEST_WAIT)
+                    wait = min(wait * 1.5, LONGEST_WAIT)
+
+    def _reading(self, job_id: int) -> AbstractContextManager[Reader | None]:
+        """A reader that the node wakes, if there is one on this loop that hears of events."""
+        node = self._node
+        if node is None or not node.runs_here or not node.listens:
+            return nullcontext()
+        return node.readers.reading(job_id)
+
+
+async def read_log(engine: AsyncEngine, job_id: int, after: int) -> list[LogLine]:
+    """The lines of a job's log after this number."""
+    lines: list[LogLine] = []
+    while True:
+        rows = await _read(engine, job_id, EventKind.LOG, lines[-1].number if lines else after)
+        found = [line_of(row.n, row.at, row.value) for row in rows if row.n is not None]
+        lines += found
+        if len(found) < PAGE:
+            return lines
+
+
+def line_of(number: int, at: datetime, value: Any) -> LogLine:
+    """A line as it is stored; other programs may have written anything."""
+    parts = cast(dict[str, Any], value) if isinstance(value, dict) else {"message": str(value)}
+    attempt = parts.get("attempt")
+    level, logger, message = (str(parts.get(name, "")) for name in ("level", "logger", "message"))
+    return LogLine(number, at, level, logger, message, attempt if isinstance(attempt, int) else 0)
+
+
+async def _read(engine: AsyncEngine, job_id: int, kind: EventKind, after: int) -> Sequence[Any]:
+    async with engine.connect() as connection:
+        rows: Sequence[Any] = (await connection.execute(lines_after(job_id, kind, after, PAGE))).all()
+        return rows
+
+
+def _id_of(what: str, target: JobSpec | Job | int) -> int:
+    job_id = target.id if isinstance(target, Job | JobSpec) else target
+    if not isinstance(job_id, int) or isinstance(job_id, bool):
+        raise InvalidOption(f"{what}: expected the id of a job, or one that was enqueued and committed, got {target!r}")
+    return job_id
+
+
+def _number(what: str, after: object) -> int:
+    if not isinstance(after, int) or isinstance(after, bool) or after < 0:
+        raise InvalidOption(f"{what}: after is the number of the last one that was read, 0 or more, got {after!r}")
+    return min(after, 2**63 - 1)

@@ -1,0 +1,199 @@
+"""What one run has told, until it is written."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from ...errors import Fenced, ObanError
+from ..row import Row
+
+FULL = 5_000
+"""Events that wait to be written; a job that emits more waits until there is room."""
+FULL_BYTES = 4_194_304
+"""The same in bytes of JSON."""
+MOST = 20 * FULL
+"""Events that wait when a job does not await `emit()`; more are refused."""
+
+
+Note: TypeAlias = tuple[float, float | None, str | None]
+"""A progress: what is done, the total, a text."""
+
+
+@dataclass(slots=True)
+class Line:
+    """A line of a job's log.
+
+    :ivar index: how many lines the run had made with this one.
+    :ivar moment: when, in seconds since 1970.
+    :ivar value: makes what is stored; as late as possible, because most lines of a busy log are never stored.
+    """
+
+    index: int
+    moment: float
+    value: Callable[[], dict[str, Any]]
+
+
+class Journal:
+    """What a run has told. Its methods may be called from any thread.
+
+    :param row: the job as it was fetched.
+    :param touched: called when there is something new to write, at most once for each kind until it was taken.
+    :param most: log lines that are kept while they wait; of more, the newest.
+    :param bounded: whether a run has to wait when it emits faster than can be written.
+    """
+
+    __slots__ = (
+        "_bounded", "_touched", "events", "fenced", "is_closed", "last_event", "last_line", "lines", "logged", "marks",
+        "most", "note", "noting", "row", "sending", "size", "told",
+    )  # fmt: skip
+
+    def __init__(self, row: Row, touched: Callable[[Journal], None], *, most: int = 0, bounded: bool = True) -> None:
+        # Given, and never written again.
+        self.row = row
+        self._bounded = bounded
+        self.most = most
+        self._touched = touched
+        # Events that wait, each with its time: appended to by emit(), shortened by wrote().
+        self.events: list[tuple[float, str]] = []
+        self.size = 0
+        # Whether any event was ever emitted: written by emit().
+        self.told = False
+        # Log lines that wait, and those that are being written: written by log(), take_lines() and wrote_lines().
+        self.lines: deque[Line] = deque(maxlen=max(most, 1))
+        self.sending: list[Line] = []
+        self.logged = 0
+        # The progress that waits, and the one that is being written: written by say(), take_note() and wrote_note().
+        self.note: Note | None = None
+        self.noting: Note | None = None
+        # The number of the last event, and that of the line before the first one of this run, once they are known:
+        # written by what writes them.
+        self.last_event: int | None = None
+        self.last_line: int | None = None
+        # What is to be written, of "events", "lines" and "note": written by the methods and by what writes them.
+        self.marks: set[str] = set()
+        # Whether the run has ended, and whether another run has the job.
+        self.is_closed = False
+        self.fenced = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the run should wait before it emits more."""
+        return self._bounded and (len(self.events) >= FULL or self.size >= FULL_BYTES) and not self.is_closed
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything was written."""
+        return not (self.events or self.lines or self.sending or self.note or self.noting)
+
+    def emit(self, value: str) -> None:
+        """Keep an event, JSON text.
+
+        :raises Fenced: when another run has the job.
+        :raises ObanError: when the run has ended, or does not wait for its events to be written.
+        """
+        self._refuse("emit")
+        if self._bounded and len(self.events) >= MOST:
+            raise ObanError(
+                f"job {self.row.id}: {MOST:,} events wait to be written; await emit(…) in a coroutine, so that the "
+                "job waits until there is room"
+            )
+        self.events.append((time.time(), value))
+        self.size += len(value)
+        self.told = True
+        self._mark("events")
+
+    def say(self, done: float, total: float | None, note: str | None) -> None:
+        """Keep the progress; only the last one counts.
+
+        :raises Fenced: when another run has the job.
+        :raises ObanError: when the run has ended.
+        """
+        self._refuse("progress")
+        self.note = (done, total, note)
+        self._mark("note")
+
+    def log(self, moment: float, value: Callable[[], dict[str, Any]], skipped: int = 0) -> None:
+        """Keep a line of the log; one that comes after the end of the run is dropped.
+
+        :param skipped: how many lines before this one have been dropped elsewhere.
+        """
+        if not (self.fenced or self.is_closed):
+            self.logged += 1 + skipped
+            self.lines.append(Line(self.logged, moment, value))
+            self._mark("lines")
+
+    def take_lines(self, most: int) -> list[Line]:
+        """The next lines to write; the same again until they were written."""
+        while self.lines and len(self.sending) < most:
+            self.sending.append(self.lines.popleft())
+        return self.sending
+
+    def wrote_events(self, count: int) -> None:
+        """The first `count` events are written."""
+        self.size -= sum(len(value) for _, value in self.events[:count])
+        del self.events[:count]
+
+    def wrote_lines(self, count: int) -> None:
+        """The first `count` of the lines that were taken are written."""
+        del self.sending[:count]
+
+    def take_note(self) -> Note | None:
+        """The progress to write; the same again until it was written, or there is a newer one."""
+        self.marks.discard("note")
+        if (note := self.note) is not None:
+            self.noting, self.note = note, None
+        return self.noting
+
+    def wrote_note(self) -> None:
+        """The progress that was taken is written."""
+        self.noting = None
+
+    def fence(self) -> None:
+        """Another run has the job: nothing more is written."""
+        self.fenced = True
+        self.events.clear()
+        self.lines.clear()
+        self.sending.clear()
+        self.size, self.note, self.noting = 0, None, None
+
+    def _mark(self, kind: str) -> None:
+        if kind not in self.marks:
+            self.marks.add(kind)
+            self._touched(self)
+
+    def _refuse(self, what: str) -> None:
+        if self.fenced:
+            raise Fenced(
+                f"job {self.row.id}, attempt {self.row.attempt}: it was given to another run; {what}() wrote nothing"
+            )
+        if self.is_closed:
+            raise ObanError(f"job {self.row.id}: {what}() was called after the end of its run")
+
+
+class Journals(Protocol):
+    """Opens the journals of runs, and ends them."""
+
+    def open(self, row: Row) -> Journal:
+        """A journal for the run of `row`."""
+        ...
+
+    async def close(self, journal: Journal) -> None:
+        """Write what is left of it; the run has ended, and its outcome is written next."""
+        ...
+
+
+class Apart:
+    """Keeps the journals of runs in memory, for a run that no node looks after."""
+
+    def open(self, row: Row) -> Journal:
+        return Journal(row, lambda journal: None, bounded=False)
+
+    async def close(self, journal: Journal) -> None:
+        journal.is_closed = True
+
+
+APART = Apart()
