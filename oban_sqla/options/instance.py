@@ -30,8 +30,9 @@ class Reference:
     number: int | None = None
 
 
-Refer = Callable[[Any, str], Reference]
-"""Takes the key of an instance; it is given the path of the argument, with which messages begin."""
+Refer = Callable[[Any, str], Any]
+"""Takes the key of an instance; it is given the path of the argument, with which messages begin. For a worker's
+arguments it gives a :class:`Reference`."""
 
 
 def mapper_of(kind: object) -> Mapper[Any] | None:
@@ -70,7 +71,7 @@ def has_instance(value: object) -> bool:
 
 
 def referred(value: Any, refer: Refer, path: str) -> Any:
-    """`value` with a reference in the place of each instance."""
+    """`value` with what `refer` gives in the place of each instance."""
     if isinstance(value, dict):
         items = cast(dict[object, Any], value).items()
         return {key: referred(item, refer, f"{path}.{key}") for key, item in items}

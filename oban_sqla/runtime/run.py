@@ -150,8 +150,8 @@ class Run:
         limit = self._limit(worker)
         timer = None if limit is None else executor.after(limit, self.ask_to_stop, Stop.TIMEOUT)
         try:
-            if worker.entities and (missing := await load_instances(call, self._sessions)) is not None:
-                return missing
+            if worker.entities and (instead := await self._load(call)) is not None:
+                return instead
             self._interruptible = executor.interruptible
             result = await executor.run(call)
             self._interruptible = True
@@ -162,6 +162,12 @@ class Run:
                 timer.cancel()
         await self.end_journal()
         return result
+
+    async def _load(self, call: Call) -> Result | None:
+        """Load the instances among the arguments of `call`; what comes of the job where it is not to be called then."""
+        missing = await load_instances(call, self._sessions)
+        # A thread that loads can't be cancelled, so the run may have been asked to stop meanwhile.
+        return missing if self.stop is None else Raised(asyncio.CancelledError())
 
     async def _awaited(self, value: Awaitable[Any]) -> Result:
         """What comes of an awaitable that a plain function has returned: its body runs here, not where the call did."""

@@ -17,7 +17,9 @@ from ..models import Job
 from ..models.spec import WorkerLike
 from ..options.duration import seconds
 from ..options.encryption import MARK, is_sealed
+from ..options.instance import referred, state_of
 from ..types import JobState
+from ..workers.key_form import KeyForm
 from ..workers.registry import workers
 from ..workers.sealing import opened
 
@@ -168,10 +170,19 @@ def _worker(value: Any, what: str) -> str:
 def _json_object(value: Any, what: str) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise InvalidOption(f"{what}: expected a dict, got {value!r}")
+    given = referred(dict(cast(Mapping[str, Any], value)), _reference, what)
     try:
-        return cast(dict[str, Any], to_jsonable_python(dict(cast(Mapping[str, Any], value))))
+        return cast(dict[str, Any], to_jsonable_python(given))
     except PydanticSerializationError as error:
         raise InvalidArgs(f"{what}: JSON can't carry it: {error}") from None
+
+
+def _reference(instance: Any, path: str) -> Any:
+    """What a job stores of an instance. Of some classes pydantic would compare every column."""
+    state = state_of(instance)
+    if state.identity is None:
+        raise InvalidArgs(f"{path}: this {type(instance).__name__} has no key yet; flush the session first")
+    return KeyForm(state.mapper).write(state.identity)
 
 
 def _tags(value: Any, what: str) -> list[str]:

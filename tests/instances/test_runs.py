@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import create_engine, event, func, inspect, select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session, object_session, sessionmaker, with_loader_criteria
 from sqlalchemy.orm.exc import DetachedInstanceError
 
-from oban_sqla import InvalidOption, Job, JobSpec, Oban, ObanError, Processes, enqueue_from, job
+from oban_sqla import (
+    Encryption,
+    InvalidArgs,
+    InvalidOption,
+    Job,
+    JobSpec,
+    Oban,
+    ObanError,
+    Processes,
+    configure_encryption,
+    enqueue_from,
+    injected,
+    job,
+)
 from oban_sqla.statements.instances import select_by_keys
-from oban_sqla.testing import check_queued, drain, mode, perform
+from oban_sqla.testing import assert_enqueued, check_queued, drain, mode, perform, refute_enqueued
 from oban_sqla.workers.registry import workers
 from tests.instances import children, models
 from tests.instances.conftest import JOINED, Run, connection_of
 from tests.instances.models import Base, Clerk, Country, Employee, Line, Manager, Order, calls
-from tests.runtime.helpers import finished, until
+from tests.runtime.helpers import execute, finished, until
+from tests.support import eventually
 
 
 @pytest.fixture(autouse=True)
@@ -280,6 +296,43 @@ def test_a_query_gives_keys_by_its_labels(run: Run) -> None:
     run(scenario)
 
 
+def test_assertions_take_instances(run: Run) -> None:
+    def scenario(session: Session) -> None:
+        order = an_order(session)
+        session.add(models.take_many.new([order], last=order))
+        [found] = assert_enqueued(session, worker=models.take_many, args={"last": order, "orders": [order]})
+        assert found.args["last"] == order.id
+        refute_enqueued(session, args={"last": an_order(session)})
+        with pytest.raises(InvalidArgs, match=r"args.last: this Order has no key yet; flush the session first"):
+            refute_enqueued(session, args={"last": Order()})
+
+    run(scenario)
+
+
+def test_the_key_of_an_encrypted_job_is_encrypted_too(run: Run) -> None:
+    @job(name="tests.instances.sealed", encrypted=True)
+    def sealed(order: Order, others: list[Order]) -> None:
+        calls.append((order, others))
+
+    def scenario(session: Session) -> None:
+        order = an_order(session)
+        session.add(sealed.new(order, [order]))
+        session.add(JobSpec(sealed, {"order": 987654321, "others": []}))
+        assert drain(session) == {"completed": 1, "cancelled": 1}
+        assert calls[0][0].id == order.id
+        rows = str(session.execute(text("SELECT to_jsonb(j) FROM oban_jobs j")).all())
+        assert "987654321" not in rows
+
+    configure_encryption(Encryption([Fernet.generate_key()]))
+    try:
+        run(scenario)
+    finally:
+        configure_encryption(None)
+    order = Order()
+    perform(sealed.new(order, []))
+    assert calls[-1] == (order, [])
+
+
 def test_waiting_keys_pass_the_check_and_misfits_do_not(run_once: Run) -> None:
     def scenario(session: Session) -> None:
         session.add(models.print_order.new(an_order(session)))
@@ -368,6 +421,29 @@ class TestNode:
             async with Oban(engine, queues={"instances": 1}):
                 found = await until(engine, job_id, "discarded")
         assert "ran longer than its timeout" in found.errors[0]["error"]
+
+    async def test_a_job_that_is_cancelled_while_a_thread_loads_is_not_called(
+        self, engine: AsyncEngine, tables: None
+    ) -> None:
+        @job(name="tests.instances.late", queue="late", timeout=0.2, max_attempts=1)
+        def late(order: Order, session: Session = injected()) -> None:
+            calls.append(order)
+
+        _, [job_id] = await added(engine, late)
+        plain = create_engine(engine.url.set(drivername="postgresql+psycopg"))
+        waiting = "SELECT 1 FROM pg_locks WHERE relation = 'inst_orders'::regclass AND NOT granted"
+        try:
+            async with Oban(engine, queues={"late": 1}, sessionmaker=sessionmaker(plain)):
+                async with engine.connect() as blocking, blocking.begin():
+                    await blocking.execute(text("LOCK TABLE inst_orders"))
+                    await eventually(lambda: execute(engine, waiting))
+                    stop = asyncio.get_running_loop().time() + 0.2
+                    await eventually(lambda: asyncio.get_running_loop().time() > stop)
+                found = await until(engine, job_id, "discarded")
+        finally:
+            plain.dispose()
+        assert "ran longer than its timeout" in found.errors[0]["error"]
+        assert calls == []
 
     async def test_children_load_what_they_are_given(
         self, engine: AsyncEngine, tables: None, monkeypatch: pytest.MonkeyPatch
