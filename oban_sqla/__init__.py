@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import migrations, telemetry
 from .control.crons import Crons
+from .control.flow_of import RunningFlow, flow_of
 from .control.limiter import Limiter
 from .control.streams import LogLine
 from .enqueueing.enqueue import enqueue
@@ -35,8 +36,9 @@ from .errors import (
 from .insight.health import Health
 from .insight.queues import QueueInfo
 from .insight.why import Reason, Why
-from .models import Job, JobSpec, Leader, Producer, metadata, use_schema
+from .models import Job, JobSpec, Leader, Producer, Workflow, metadata, use_schema
 from .models.cron import CronEntry
+from .models.node import Node, Nodes
 from .models.progress import Progress
 from .models.relationship import job_relationship
 from .oban import Oban
@@ -95,6 +97,8 @@ __all__ = [
     "Leader",
     "Limiter",
     "LogLine",
+    "Node",
+    "Nodes",
     "NotInJob",
     "Oban",
     "ObanError",
@@ -111,6 +115,7 @@ __all__ = [
     "Record",
     "Resource",
     "ResultTimeout",
+    "RunningFlow",
     "SchemaOutdated",
     "Snooze",
     "Unique",
@@ -118,6 +123,7 @@ __all__ = [
     "UnsupportedDatabase",
     "Why",
     "WorkerConflict",
+    "Workflow",
     "async_url",
     "cancelled",
     "configure_encryption",
@@ -125,6 +131,7 @@ __all__ = [
     "emit",
     "enqueue",
     "enqueue_from",
+    "flow_of",
     "injected",
     "job",
     "job_relationship",

@@ -17,11 +17,12 @@ from ..enqueueing.sessions import SomeAsyncSession, current_session
 from ..enqueueing.wakeup import SOON, announce, announce_news, notify_at_commit
 from ..enqueueing.writer import jobs_connection
 from ..errors import InvalidOption, refuse_unknown
-from ..models import Job, JobSpec
+from ..models import Job, JobSpec, Workflow
 from ..models.base import utc_now
 from ..models.columns import options_of
 from ..models.job import mapped
 from ..models.kind import OPTIONS, checked
+from ..models.node import Node
 from ..options.encryption import using
 from ..options.payload import encode
 from ..statements import change as statements
@@ -32,10 +33,12 @@ from ..statements.wire import signal_channel
 from ..types import UTCDateTime
 from ..workers.registry import workers
 from ..workers.sealing import encrypts, sealed_args
+from . import flows
 from .verbs import Verbs
 
-Target = int | Job | JobSpec | Iterable[int | Job | JobSpec] | Select[Any]
-"""Which jobs: an id, a job, a spec that was flushed, any number of these, or ``select(Job)…``."""
+One = int | Job | JobSpec[Any] | Node[Any]
+Target = One | Iterable[One] | Select[Any] | Workflow
+"""Which jobs: an id, a job, a spec that was flushed, a node, any number of these, ``select(Job)…``, or a workflow."""
 
 
 class Changes(TypedDict, total=False):
@@ -66,7 +69,8 @@ class JobVerbs(Verbs):
         ``cancelled``, with an error that says so. A job that finishes anyway keeps its outcome; one that would be
         retried is cancelled instead.
 
-        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        :param target: an id, a :class:`Job`, a flushed spec, a :class:`Node`, an iterable of these, a
+            ``select(Job)…``, or a :class:`Workflow`.
         :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
             Default: a separate transaction.
         :returns: the number of jobs changed. Finished jobs are not changed.
@@ -74,21 +78,32 @@ class JobVerbs(Verbs):
         """
         return await self._run(session, self._cancel, target)
 
-    async def retry(self, target: Target, session: SomeAsyncSession | None = None) -> int:
+    async def retry(
+        self, target: Target, session: SomeAsyncSession | None = None, *, from_node: str | None = None
+    ) -> int:
         """Make jobs available now, finished ones too. A job without attempts left gets one more.
 
-        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        Of a workflow the cancelled and discarded jobs run again, also in workflows inside it. Each waits for whatever
+        is not completed at that moment.
+
+        :param target: an id, a :class:`Job`, a flushed spec, a :class:`Node`, an iterable of these, a
+            ``select(Job)…``, or a :class:`Workflow`.
         :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
             Default: a separate transaction.
+        :param from_node: of a workflow, the name of a node: that one and all that comes after it run again, completed
+            jobs too. Default: only what failed.
         :returns: the number of jobs changed. Available, executing and suspended jobs are not changed.
-        :raises InvalidOption: for a target or session of another type.
+        :raises InvalidOption: for a target or session of another type, or an unknown node.
         """
-        return await self._run(session, _retry, target)
+        if from_node is not None and not isinstance(target, Workflow):
+            raise InvalidOption(f"retry: from_node is for a Workflow, got {target!r}")
+        return await self._run(session, lambda session, target: _retry(session, target, from_node), target)
 
     async def delete(self, target: Target, session: SomeAsyncSession | None = None) -> int:
         """Delete jobs, except running ones.
 
-        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        :param target: an id, a :class:`Job`, a flushed spec, a :class:`Node`, an iterable of these, a
+            ``select(Job)…``, or a :class:`Workflow`.
         :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
             Default: a separate transaction.
         :returns: the number of jobs deleted. Executing jobs are not deleted.
@@ -101,7 +116,8 @@ class JobVerbs(Verbs):
 
         A unique job keeps the key with which it was inserted.
 
-        :param target: an id, a :class:`Job`, a flushed spec, an iterable of these, or a ``select(Job)…``.
+        :param target: an id, a :class:`Job`, a flushed spec, a :class:`Node`, an iterable of these, a
+            ``select(Job)…``, or a :class:`Workflow`.
         :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
             Default: a separate transaction.
         :param queue: the name of another queue.
@@ -140,6 +156,11 @@ class JobVerbs(Verbs):
         return changed
 
     def _cancel(self, session: Session, target: Target) -> int:
+        if isinstance(target, Workflow):
+            return flows.cancel(session, target, self._cancel_jobs)
+        return self._cancel_jobs(session, target)
+
+    def _cancel_jobs(self, session: Session, target: Any) -> int:
         rows = _execute(session, target, statements.cancel)
         executing = [row.id for row in rows if row.state == "executing"]
         if executing and self.config.notify != "off":
@@ -150,7 +171,9 @@ class JobVerbs(Verbs):
         return len(rows)
 
 
-def _retry(session: Session, target: Target) -> int:
+def _retry(session: Session, target: Target, from_node: str | None) -> int:
+    if isinstance(target, Workflow):
+        return flows.retry(session, target, from_node)
     rows = _execute(session, target, statements.retry)
     if rows:
         announce(session, jobs_connection(session), {row.queue for row in rows}, set())
@@ -158,6 +181,8 @@ def _retry(session: Session, target: Target) -> int:
 
 
 def _delete(session: Session, target: Target) -> int:
+    if isinstance(target, Workflow):
+        return flows.delete(session, target)
     rows = _execute(session, target, statements.remove)
     for job in _loaded(session, rows):
         session.expunge(job)
@@ -188,10 +213,10 @@ def _flushed(session: Session, target: Target) -> tuple[Targets, Connection]:
 
 def _targets(target: Target) -> Targets:
     if isinstance(target, Select):
-        return _ids_of(target)
-    if isinstance(target, int | Job | JobSpec):
+        return target if target.selected_columns.keys() == ["id"] else _ids_of(target)
+    if isinstance(target, int | Job | JobSpec | Node):
         return [_id(target)]
-    if isinstance(target, str) or not isinstance(target, Iterable):
+    if isinstance(target, str | Workflow) or not isinstance(cast(object, target), Iterable):
         raise _no_target(target)
     return [_id(one) for one in cast(Iterable[object], target)]
 
@@ -202,9 +227,11 @@ def _id(target: object) -> int:
             raise _no_target(target)
         case int():
             return target
-        case Job(id=int(id)) | JobSpec(id=int(id)):
+        case Job(id=int(id)) | JobSpec(id=int(id)) | Node(id=int(id)):
             return id
-        case Job() | JobSpec():
+        case Node(spec=None):
+            raise InvalidOption(f"{target!r} is a workflow inside another; give that: its `sub`")
+        case Job() | JobSpec() | Node():
             raise InvalidOption(f"{target!r} has not been enqueued: flush or commit its session first")
         case _:
             raise _no_target(target)

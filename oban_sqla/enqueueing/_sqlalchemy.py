@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 
 from sqlalchemy import Select, inspect
 from sqlalchemy.orm import InstanceState, Session, make_transient_to_detached
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import UOWTransaction
 
 State = InstanceState[JobSpec]
+T = TypeVar("T")
 
 
 def is_spec(state: InstanceState[Any]) -> bool:
@@ -55,6 +56,14 @@ def pending_specs(session: Session, objects: Sequence[object] | None) -> list[St
     if states is None:
         return [inspect(cast(Any, one)) for one in session.new if isinstance(one, JobSpec)]
     return [state for state in states if is_spec(state)]
+
+
+def pending_of(session: Session, cls: type[T]) -> list[T]:
+    """The pending objects of `session` of this class, which has no subclasses, in their order."""
+    states: Iterable[InstanceState[Any]] | None = private(session, "_new")
+    if states is None:
+        return [one for one in session.new if type(one) is cls]
+    return [cast(T, state.object) for state in list(states) if state.class_ is cls]
 
 
 def has_options(query: Any) -> bool:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
 from ..models import JobSpec
+from . import flow_events  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it listens to sessions
 from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from .unit_of_work import new_ids, tell
 from .writer import write

@@ -46,8 +46,8 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
         if connection is None:
             connection = jobs_connection(session)
         keys = keys_of(batch, partial(_now, connection))
-        with telemetry.span("oban.engine.insert_jobs", specs=batch), using(_encryption(connection)):
-            for chunk in _statements(_in_order(batch, keys) if keys else batch):
+        with telemetry.span("oban.engine.insert_jobs", specs=batch), using(encryption_for(connection)):
+            for chunk in statements_for(_in_order(batch, keys) if keys else batch):
                 if id(chunk[-1]) in keys:
                     insert_with_keys(connection, chunk, keys)
                 else:
@@ -59,7 +59,7 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
     return written
 
 
-def _encryption(connection: Connection) -> Encryption | None:
+def encryption_for(connection: Connection) -> Encryption | None:
     """The keys of the runtime that serves the database; None where they are those that count here anyway."""
     if not workers.encrypted or in_use() is not None or (runtime := runtime_for(connection)) is None:
         return None
@@ -77,7 +77,7 @@ def _chunks(specs: Iterator[JobSpec]) -> Iterator[list[JobSpec]]:
         yield chunk
 
 
-def _statements(specs: list[JobSpec]) -> Iterator[list[JobSpec]]:
+def statements_for(specs: list[JobSpec]) -> Iterator[list[JobSpec]]:
     """`specs` in parts that one statement takes, by their number and their size."""
     for chunk in _chunks(iter(specs)):
         if size_of(chunk) <= LARGEST_BYTES:

@@ -17,6 +17,7 @@ from ..errors import InvalidArgs, InvalidOption
 from ..options.instance import Refer, has_instance, referred, shown
 from ..options.later import filled, has_later, is_flat, kept
 from ..options.payload import MAX_BYTES, encode
+from ..options.reference import Path, Reference, references, without_references
 from ..options.unique import Unique
 from ..types import JobState
 from ._sqlalchemy import attributes_of, map_lightly, session_of
@@ -203,6 +204,16 @@ class JobSpec(ObanBase, Generic[V_co]):
         """Whether some of its arguments are filled in at the flush."""
         return self._unfilled is not None
 
+    @property
+    def unfilled(self) -> Mapping[str, Any] | None:
+        """The arguments, where some of them are filled in later; else None."""
+        return self._unfilled
+
+    @property
+    def worker_object(self) -> WorkerLike | None:
+        """The worker; None where only its name is known."""
+        return self._worker
+
     def fill(self, refer: Refer) -> None:
         """Call the functions of :func:`later`, take the keys of instances, and check the result. The next flush of this
         spec asks again.
@@ -210,6 +221,11 @@ class JobSpec(ObanBase, Generic[V_co]):
         :param refer: takes the key of an instance.
         """
         if self._unfilled is not None:
+            for path, reference in references(self._unfilled):
+                raise InvalidArgs(
+                    f"args.{'.'.join(path)}: {reference!r} is known only in its workflow; add this job there: "
+                    "flow.add(…)"
+                )
             self.store(self.known(), refer)
 
     def known(self) -> Mapping[str, Any]:
@@ -225,6 +241,29 @@ class JobSpec(ObanBase, Generic[V_co]):
         entities = () if self._worker is None else self._worker.entities
         keys = {name: referred(args[name], refer, f"args.{name}") for name in entities if name in args}
         self._store({**args, **keys} if keys else args)
+
+    def fill_in_flow(self, refer: Refer) -> list[tuple[Path, Reference]]:
+        """As :meth:`fill`, for a job of a workflow: null is stored in the place of a result.
+
+        :param refer: takes the key of an instance.
+        :returns: the results among the arguments, each with its path there.
+        """
+        if self._unfilled is None:
+            return []
+        args = self.known()
+        found = list(references(args))
+        if not found:
+            self.store(args, refer)
+            return []
+        plain: dict[str, Any] = without_references(args)
+        for name in () if self._worker is None else self._worker.entities:
+            if name in plain:
+                plain[name] = referred(plain[name], refer, f"args.{name}")
+        worker: Any = getattr(self._worker, "worker", self._worker)
+        waiting = frozenset(path[0] for path, _ in found)
+        checked = plain if worker is None else worker.checked_known(plain, waiting)
+        self.args_json = encode(checked, "args", self.max_args_bytes)
+        return found
 
     def without_id(self, without: bool) -> None:
         """For the flush: while it is under way and the job has no row yet, reading :attr:`id` raises.
@@ -243,6 +282,12 @@ class JobSpec(ObanBase, Generic[V_co]):
         self._id = id
         self.conflict = conflict
         self.state = _STATES.get(state, state)
+
+    def forget(self) -> None:
+        """The job was never written after all: its transaction was rolled back."""
+        self._id = None
+        self.state = None
+        self.conflict = False
 
     def __copy__(self) -> Self:
         """Another job of the same kind, not enqueued yet."""

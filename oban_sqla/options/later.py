@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from typing import Any, TypeVar, cast
 
 from ..errors import InvalidArgs
+from .reference import Reference
 
 T = TypeVar("T")
 
@@ -69,9 +70,12 @@ def has_later(value: object) -> bool:
     elif isinstance(value, list | tuple | set | frozenset):
         inside = cast(Collection[object], value)
     else:
-        return type(value) is Later
+        return type(value) in _PLACEHOLDERS
     # Most are of plain values, and every spec is asked.
     return not _ATOMS.issuperset(map(type, inside)) and any(map(has_later, inside))
+
+
+_PLACEHOLDERS = (Later, Reference)
 
 
 def kept(value: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import telemetry
 from ..errors import Fenced
+from ..models import Workflow
 from ..options.backoff import default_backoff
 from ..options.payload import storable
 from ..statements.ack import acknowledge, complete, still_ours
@@ -36,6 +37,20 @@ REFUSED_RETRY = OUT_FOR
 LONGEST_ERROR = 16_384
 
 
+@dataclass(frozen=True, slots=True)
+class Graft:
+    """A workflow that a job has returned.
+
+    :param flow: the workflow.
+    :param workflow_id: the one that the job is in; None for none.
+    :param node_name: what the job is called there.
+    """
+
+    flow: Workflow
+    workflow_id: int | None
+    node_name: str | None
+
+
 @dataclass(slots=True)
 class Ack:
     """One outcome. What is None stays as it is in the row."""
@@ -53,6 +68,8 @@ class Ack:
     max_attempts: int = 20
     suspend: str | None = None
     """What else must not start before `delay` has passed: the ``"queue"`` or the ``"partition"`` of the job."""
+    graft: Graft | None = None
+    """What takes the place of the job: written in one transaction with the ack."""
     tells: bool = False
     """Whether the change is news, on which the releaser acts."""
 

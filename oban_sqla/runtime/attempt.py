@@ -6,6 +6,7 @@ import time
 
 from ..errors import Fenced
 from ..options.encryption import in_use
+from ..workers import spreading  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it registers the worker of maps
 from ..workers.closing import passes
 from ..workers.context import running
 from ..workers.hooks import Around

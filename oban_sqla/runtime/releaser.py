@@ -2,7 +2,7 @@
 
 Nothing that a job's end makes possible is done in its ack: that would hold locks on other jobs, and one transaction of
 a user that has such a job would hold up all acks. A trigger writes what happened, and every node acts on it: after a
-batch of its own acks with a job that is news, after commits of its process and its own changes, and when a poll finds
+batch of its acks with a job that is news, after commits of its process and its own changes, and when a poll finds
 news, for those that other programs wrote. One statement answers for all that came meanwhile.
 
 What to do is in the functions of :data:`~oban_sqla.statements.releases.RELEASES`; a feature adds its own there.

@@ -41,6 +41,11 @@ class Row(Fetched):
         return (self.priority, self.scheduled_at, self.id)
 
     @property
+    def keeps_result(self) -> bool:
+        """Whether another job of its workflow uses its value."""
+        return self.meta != "{}" and '"keep_result": true' in self.meta and self.meta_object.get("keep_result") is True
+
+    @property
     def composed(self) -> bool:
         """Whether its end is news: for a flow, a batch or a chain."""
         return self.workflow_id is not None or self.batch_id is not None or self.chain_key is not None

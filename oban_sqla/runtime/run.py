@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -27,6 +27,7 @@ from .row import Row
 from .sessions import Sessions
 from .verdict import Stop, as_returned, judge, keeps_effects
 
+T = TypeVar("T")
 _OPENING = threading.Lock()
 
 
@@ -109,7 +110,17 @@ class Run:
         return await self._run_alone(call)
 
     async def _run_alone(self, call: Call) -> tuple[Ack | None, BaseException | None]:
-        return judge(self.row, call.worker, await self._run_call(call), self.stop, self.told)
+        ack, error = judge(self.row, call.worker, await self._run_call(call), self.stop, self.told)
+        if ack.graft is not None:
+            try:
+                self.committed = await self._sessions.graft(ack)
+            except Fenced as fenced:
+                return None, fenced
+        return ack, error
+
+    async def separately(self, work: Callable[[Session], T]) -> T:
+        """Do `work` in a short separate transaction, on the database of the job."""
+        return await self._sessions.separately(work)
 
     async def _run_with(self, call: Call, asked: Mapping[str, Any]) -> tuple[Ack | None, BaseException | None]:
         """Run `call` with what it asks for: a session, and objects that are there before it and go after it."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection, event, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -21,7 +21,9 @@ from ..errors import Fenced, InvalidOption, ObanError
 from ..options.sessionmakers import SessionMaker, maker_for, named_kind, what_makes
 from ..statements.ack import acknowledge, complete, still_ours, wait_for
 from .acks import Ack, parameters
+from .grafting import attach
 
+T = TypeVar("T")
 Blocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 """Calls a function where it may block, and waits for its end whatever happens."""
 
@@ -103,6 +105,45 @@ class Sessions:
         assert isinstance(session, AsyncSession | Session)
         return session
 
+    async def graft(self, ack: Ack) -> bool:
+        """Write the workflow that the job has returned, and acknowledge it, in a transaction apart.
+
+        :returns: whether the ack was written.
+        :raises Fenced: when the job was given to another run; nothing was written.
+        """
+        session = self._separate()
+        try:
+            await self.complete(session, ack)
+        finally:
+            await self.close(session)
+        return True
+
+    async def separately(self, work: Callable[[Session], T]) -> T:
+        """Do `work` in a transaction apart from that of a job."""
+        session = self._separate()
+        if isinstance(session, AsyncSession):
+            async with session, session.begin():
+                return await session.run_sync(work)
+        done: list[T] = []
+
+        def run() -> None:
+            with session, session.begin():
+                done.append(work(session))
+
+        await self._blocking(run)
+        return done[0]
+
+    def _separate(self) -> AsyncSession | Session:
+        maker = maker_for(AsyncSession, self._makers) or maker_for(Session, self._makers)
+        if maker is None:
+            raise InvalidOption(
+                "a job that returns a workflow, or appends to one, needs a sessionmaker in its process; give the "
+                "runtime one: Oban(engine, sessionmaker=…)"
+            )
+        session = maker()
+        assert isinstance(session, AsyncSession | Session)
+        return session
+
     async def close(self, session: AsyncSession | Session) -> None:
         """The end of :meth:`open`. What was not completed is rolled back."""
         if isinstance(session, AsyncSession):
@@ -129,6 +170,8 @@ async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
 def _finish(session: Session, ack: Ack) -> None:
     session.flush()
     _refuse_ended(session)
+    if ack.graft is not None:
+        attach(session, ack)
     statement = complete if ack.is_plain else acknowledge
     connection = session.connection(bind_arguments=FOR_WRITING)
     _refuse_work_elsewhere(session, connection)

@@ -13,13 +13,14 @@ from types import AsyncGeneratorType, GeneratorType
 from typing import Any, TypeAlias
 
 from ..errors import InvalidOption, JobTimeout
+from ..models import Workflow
 from ..options.backoff import jittered
 from ..options.payload import encode_value
 from ..statements.ack import CANCELLED_BY_REQUEST
 from ..workers.outcomes import Cancel, Discard, Outcome, Record, Snooze
 from ..workers.sealing import ArgsUnopened, sealed
 from ..workers.worker import Worker
-from .acks import Ack, error_entry, failure
+from .acks import Ack, Graft, error_entry, failure
 from .executors.call import ENDS_PROCESS, Raised, Result, Returned
 from .row import Row
 from .traceback_text import bare_text, traceback_text
@@ -58,11 +59,15 @@ def judge(row: Row, worker: Worker, result: Result, stop: Stop | None = None, to
         return _failed(row, worker, _timeout(worker))  # it swallowed the cancellation, or its thread came back too late
     if isinstance(value, Outcome):
         return _decided(row, worker, value)
+    if isinstance(value, Workflow):
+        ack = _ack(row, meta='{"recorded":false,"return":null}' if row.has_record else None)
+        ack.graft, ack.tells = Graft(value, row.workflow_id, row.node_name), True
+        return ack, None
     if (unrun := _unrun(value)) is not None:
         return _failed(row, worker, InvalidOption(f"{worker.name} returned {unrun}"))
     if stop is Stop.CANCEL and told and value is None and not worker.is_async:
         return cancelled(row), None  # a plain function that was told to stop and has no result: it stopped
-    if worker.recorded:
+    if worker.recorded or row.keeps_result:
         return _decided(row, worker, Record(value))
     if row.has_record:
         return _ack(row, meta='{"recorded":false,"return":null}'), None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sqlalchemy import Boolean, Double, Integer, Text
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -80,6 +81,45 @@ class ReleaseFlows(OwnFunction):
 
     name = "oban_release_flows"
     inherit_cache = True
+
+
+class FlowTree(OwnFunction):
+    """The ids of a workflow and of all workflows inside it, as an array."""
+
+    name = "oban_flow_tree"
+    inherit_cache = True
+
+
+class FlowValue(OwnFunction):
+    """What a node gives: a job, or minus a workflow."""
+
+    name = "oban_value"
+    inherit_cache = True
+    type = JSONB()
+
+
+class RetryFlow(OwnFunction):
+    """Lets what failed in a workflow wait again, or all from a node on; how many jobs, -1 for an unknown node."""
+
+    name = "oban_retry_flow"
+    inherit_cache = True
+    type = Integer()
+
+
+class DeleteFlow(OwnFunction):
+    """Deletes a workflow whole; how many jobs, null where one executes."""
+
+    name = "oban_delete_flow"
+    inherit_cache = True
+    type = Integer()
+
+
+class PruneFlows(OwnFunction):
+    """Deletes old workflows whole; how many jobs."""
+
+    name = "oban_prune_flows"
+    inherit_cache = True
+    type = Integer()
 
 
 class SweepFlows(OwnFunction):

@@ -49,15 +49,16 @@ INSERTED = (*(one.name for one in _BROUGHT), "state", "partition_key")
 """The columns of a new job that get a value, but for its key."""
 
 
-def _unnested(name: str, place: str, sent: Sequence[Sent]) -> TableValuedAlias:
+def unnested(name: str, place: str, sent: Sequence[Sent]) -> TableValuedAlias:
+    """Arrays as rows, with their place among them."""
     given = func.unnest(*(array(one.name, one.type) for one in sent))
     columns = [column(one.name, one.type) for one in sent]
     return given.table_valued(*columns, with_ordinality=place).render_derived(name=name).alias(name)
 
 
 def _insert(keyed: bool) -> Executable:
-    rows = _unnested("given", "place", (*ROW, KEY) if keyed else ROW)
-    kinds = _unnested("kinds", "kind", KIND if keyed else KIND_WITHOUT_KEYS)
+    rows = unnested("given", "place", (*ROW, KEY) if keyed else ROW)
+    kinds = unnested("kinds", "kind", KIND if keyed else KIND_WITHOUT_KEYS)
     r, k = rows.c, kinds.c
     values = [*values_of(r.args, k), partition_key_of(r.args, k)]
     source = rows.join(kinds, k.kind == r.kind).outerjoin(partitions, partitions.c.queue == k.queue)
@@ -153,6 +154,7 @@ __all__ = [
     "notify",
     "notify_at_once",
     "partition_key_of",
+    "unnested",
     "values_of",
     "winners",
 ]

@@ -21,6 +21,7 @@ from ..runtime.acks import Ack, parameters
 from ..runtime.row import Row, row_of
 from ..statements.ack import acknowledge, complete
 from ..statements.drain import runnable, state_of, take
+from ..statements.releases import release_here
 from ..types import naive_utc
 from ..workers.outcomes import Outcome
 from .savepoint import Savepoint
@@ -145,8 +146,8 @@ class Drainer:
         self._attempted_by = [NODE, str(uuid4())]
 
     def run_next(self, chosen: Choice) -> bool:
-        """Run the next job; False when there is none."""
-        if (row := self._take(chosen)) is None:
+        """Run the next job; False when there is none, and nothing that has happened makes one possible."""
+        if (row := self._take(chosen)) is None and (not self._release() or (row := self._take(chosen)) is None):
             return False
         self.ran.append(row.id)
         joined = Joined(self._session)
@@ -165,6 +166,18 @@ class Drainer:
         connection = connection_of(self._session)
         rows = runnable.execute(connection, queues=chosen.queues, until=chosen.until, among=chosen.among)
         return list(rows.scalars())
+
+    def _release(self) -> bool:
+        """Act on the news of flows, batches and chains; whether that has made jobs available."""
+        connection = connection_of(self._session)
+        found, left = False, -1
+        while True:
+            rows: list[Any] = [*release_here.execute(connection)]
+            found |= any(row[0] is not None for row in rows)
+            still = sum(row[1] for row in rows if row[0] is None)
+            if still in (0, left):  # what is left waits for something else
+                return found
+            left = still
 
     def _take(self, chosen: Choice) -> Row | None:
         found = take.execute(

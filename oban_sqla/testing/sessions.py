@@ -15,6 +15,7 @@ from ..errors import InvalidOption
 from ..options.sessionmakers import named_kind
 from ..runtime.acks import Ack
 from ..runtime.executors.inline import Inline
+from ..runtime.grafting import attach
 from ..runtime.sessions import Load, Sessions, allow_commit, refuse_commit
 from .savepoint import Savepoint
 
@@ -97,6 +98,19 @@ class Joined(Sessions):
             f"use a {named_kind(kind)} in this test"
         )
         raise self.refused
+
+    async def graft(self, ack: Ack) -> bool:
+        await self.separately(lambda session: attach(session, ack))
+        return False  # the ack follows
+
+    async def separately(self, work: Callable[[Session], T]) -> T:
+        is_async = async_session(self._session) is not None
+        opened = self._joined(AsyncSession if is_async else Session)
+        if isinstance(opened, AsyncSession):
+            async with opened, opened.begin():
+                return await opened.run_sync(work)
+        with opened, opened.begin():
+            return work(opened)
 
 
 class Given(Sessions):

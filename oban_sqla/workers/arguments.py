@@ -263,6 +263,11 @@ class Arguments:
         return {name: hints.get(name, Any) for name in self._parameters}
 
     @property
+    def hints(self) -> Mapping[str, Any]:
+        """The annotations of the parameters, by name."""
+        return self._hints
+
+    @property
     def described(self) -> str:
         """The parameters as they are written, without those that are injected."""
         shown = [parameter for name, parameter in self._parameters.items() if name not in self.injected]

@@ -30,6 +30,8 @@ class Registry:
         self._made: dict[str, weakref.ref[Any]] = {}
         # By name, the spec of the module that has defined it, another one after each reload: written by add().
         self._modules: dict[str, object] = {}
+        # Workers of this package: found by their names, and in no list. Written by hide().
+        self._built_in: dict[str, Worker] = {}
         self.version = 0
         """Counts the registrations, so that a runtime notices when a name that it didn't know arrives."""
 
@@ -58,6 +60,11 @@ class Registry:
                 self._modules[name] = _module_spec(worker.target)
             self.version += 1
 
+    def hide(self, name: str) -> None:
+        """Keep a worker of this package out of all lists; jobs of its name find it."""
+        with self._lock:
+            self._built_in[name] = self._by_name.pop(name)
+
     def made(self, worker: Worker, by: object) -> None:
         """Note what the decorator has made of `worker`. While the program holds it, its name is taken."""
         with self._lock:
@@ -78,10 +85,10 @@ class Registry:
 
     def get(self, name: str) -> Worker | None:
         """The worker of that name or alias."""
-        return self._by_name.get(name)
+        return self._by_name.get(name) or self._built_in.get(name)
 
     def __getitem__(self, name: str) -> Worker:
-        if (worker := self._by_name.get(name)) is None:
+        if (worker := self.get(name)) is None:
             raise UnknownWorker(
                 f"no worker named {name!r} is registered in this process; import the module that defines it"
             )

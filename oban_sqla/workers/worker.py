@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 from ..errors import InvalidArgs, InvalidOption, unknown_option
 from ..models import Job, JobSpec
 from ..models.checks import check_name, check_names
+from ..models.fit import UNKNOWN
 from ..models.kind import FIELDS, IN_META, NAMES, OPTIONS, Kind, kind_of, with_options
 from ..models.spec import CommonOptions
 from ..options.backoff import Backoff, BackoffOption, default_backoff
@@ -21,6 +22,7 @@ from .arguments import Arguments
 from .cron import Cron
 from .hooks import checked_hooks
 from .injection import is_session
+from .loosened import loosened, result_type
 from .registry import default_name, origin_of, workers
 from .sealing import check_length, opened_args, refuse_unique
 from .shape import hidden, shape
@@ -137,6 +139,24 @@ class Worker:
         """
         if self.encrypted:
             refuse_unique(self.name, kind[_UNIQUE])
+
+    def checked_known(self, args: Mapping[str, Any], waiting: frozenset[str]) -> Mapping[str, Any]:
+        """As :meth:`checked_args`, with null in the place of a result of another job.
+
+        :param waiting: the arguments in which that is so.
+        """
+        if self.arguments is None or not waiting:
+            return self.checked_args(args)
+        return loosened(self.arguments, waiting).check(args)
+
+    @property
+    def result_type(self) -> Any:
+        """What the function declares to return."""
+        return UNKNOWN if self.arguments is None else result_type(self.target)
+
+    def parameter_type(self, name: str) -> Any:
+        """What the function declares the parameter to be."""
+        return UNKNOWN if self.arguments is None else self.arguments.hints.get(name, UNKNOWN)
 
     def check_known(self, args: Mapping[str, Any]) -> None:
         """Check as much of `args` as possible while they contain placeholders of `later`."""

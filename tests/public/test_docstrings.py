@@ -42,7 +42,7 @@ def attributes(cls: type[Any]) -> set[str]:
     if not is_mapped(cls):
         return set()
     mapper: Mapper[Any] = inspect_mapping(cls)
-    return {attribute.key for attribute in mapper.column_attrs}
+    return {attribute.key for attribute in mapper.column_attrs if attribute.key[0] != "_"}
 
 
 def is_mapped(cls: type[Any]) -> bool:

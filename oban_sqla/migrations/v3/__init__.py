@@ -7,7 +7,18 @@ a folder beside this one.
 """
 
 from ..part import joined
-from . import access, flows, news, release, seen, steps, streams
+from . import access, flow_changes, flows, news, release, seen, steps, streams
 
-VERSION = joined((news.PART, flows.PART, release.PART, seen.PART, steps.PART, streams.PART, access.PART))
+VERSION = joined(
+    (
+        news.PART,
+        flows.PART,
+        release.PART,
+        flow_changes.PART,
+        seen.PART,
+        steps.PART,
+        streams.PART,
+        access.PART,
+    )
+)
 """What a version of the schema consists of."""

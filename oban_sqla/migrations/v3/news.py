@@ -1,6 +1,6 @@
 """News: what happened to jobs of flows, batches and chains, written where it happens and acted on later.
 
-A row trigger notes it in the transaction of whoever writes, be it an ack, another program or plain SQL; it locks
+A row trigger notes it in the transaction of the writer, be it an ack, another program or plain SQL; it locks
 nothing. A releaser acts on the news (:mod:`oban_sqla.statements.releases`), so that no ack, and no statement of a user,
 ever waits for another job. One row per concern: `workflow_id`, `batch_id`, `chain_key` or `signal` says whose it is.
 

@@ -1,0 +1,176 @@
+"""Adding to a workflow while it runs, from one of its jobs: ``await flow_of(job).append(spec, after=["fetch"])``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import Any, TypeVar, overload
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from ..enqueueing.instances import refer_in
+from ..enqueueing.sessions import SomeAsyncSession, current_session
+from ..enqueueing.wakeup import announce_news
+from ..enqueueing.writer import jobs_connection
+from ..enqueueing.writing import Edge, Written, write_nodes
+from ..errors import InvalidOption, ObanError
+from ..models import Job, JobSpec, Workflow
+from ..models.building import checked_name, default_name, prepared
+from ..models.node import Node, OnFailure, checked_on_failure
+from ..statements.flows import lock_tree, node_of, tell_flow
+from ..workers.context import running
+
+R = TypeVar("R")
+
+
+def flow_of(job: Job) -> RunningFlow:
+    """The workflow of a job, to add more nodes to it while it runs.
+
+    :param job: a job of a workflow, such as the one that runs this: ``flow_of(current_job())``.
+    :returns: an object whose :meth:`~RunningFlow.append` adds nodes.
+    :raises InvalidOption: for a job that is in no workflow.
+    """
+    if not isinstance(job, Job):
+        raise InvalidOption(f"flow_of: expected a Job, got {job!r}")
+    if job.workflow_id is None:
+        raise InvalidOption(f"flow_of: {job!r} is in no workflow")
+    return RunningFlow(job.workflow_id)
+
+
+class RunningFlow:
+    """A workflow that runs. Use :func:`flow_of`.
+
+    :param flow_id: the id of the workflow.
+    :ivar id: the same.
+    """
+
+    def __init__(self, flow_id: int) -> None:
+        self.id = flow_id
+        self.name = f"workflow {flow_id}"
+        self.nodes: dict[str, Node[Any]] = {}
+        """The nodes that were appended by this object."""
+
+    @overload
+    async def append(
+        self,
+        what: Workflow,
+        *,
+        name: str | None = None,
+        after: Node[Any] | str | Iterable[Node[Any] | str] = (),
+        on_failure: OnFailure = "cancel",
+        session: SomeAsyncSession | None = None,
+    ) -> Node[Any]: ...
+    @overload
+    async def append(
+        self,
+        what: JobSpec[R],
+        *,
+        name: str | None = None,
+        after: Node[Any] | str | Iterable[Node[Any] | str] = (),
+        on_failure: OnFailure = "cancel",
+        session: SomeAsyncSession | None = None,
+    ) -> Node[R]: ...
+    async def append(
+        self,
+        what: JobSpec[Any] | Workflow,
+        *,
+        name: str | None = None,
+        after: Node[Any] | str | Iterable[Node[Any] | str] = (),
+        on_failure: OnFailure = "cancel",
+        session: SomeAsyncSession | None = None,
+    ) -> Node[Any]:
+        """Add a node. What waits already waits for the same as before.
+
+        Inside a job it is a short separate transaction: the node is there even if the job fails afterwards. The
+        releases of this workflow, and of no other, wait for the end of that transaction.
+
+        :param what: a spec, or a workflow. Results of nodes that this object has appended may stand among the
+            arguments.
+        :param name: of the node. Default: the name of the worker's function, or of the workflow.
+        :param after: names of nodes of the workflow, or nodes that were appended. One that has finished is
+            not waited for. Default: none.
+        :param on_failure: what to do when one of those fails: ``"cancel"`` (default), ``"ignore"`` or ``"wait"``.
+        :param session: an ``AsyncSession``: the node is added in its transaction. Default: a separate transaction, on
+            the database of the job that runs this.
+        :returns: the node, whose id is known.
+        :raises InvalidOption: for a name that is taken or unknown.
+        :raises InvalidArgs: for a result that can't be the argument.
+        :raises ObanError: where there is no such workflow any more, or outside of a job without a session.
+        """
+        policy = checked_on_failure(on_failure)
+        if not isinstance(what, JobSpec | Workflow):
+            raise InvalidOption(f"append: expected a JobSpec or a Workflow, got {what!r}")
+        if name is None:
+            name = what.name if isinstance(what, Workflow) else default_name(what)
+        checked_name("name", name)
+        given: list[Node[Any] | str] = [after] if isinstance(after, Node | str) else list(after)
+
+        def write(plain: Session) -> Node[Any]:
+            return self._append(plain, what, name, given, policy)
+
+        if session is not None:
+            found = current_session(session, "append")
+            if not isinstance(found, AsyncSession):
+                raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")
+            node = await found.run_sync(write)
+        else:
+            try:
+                attempt: Any = running.get()
+            except LookupError:
+                raise ObanError("append: outside of a job it needs a session: append(…, session=session)") from None
+            node = await attempt.separately(write)
+        self.nodes[node.name] = node
+        return node
+
+    def _append(
+        self,
+        session: Session,
+        what: JobSpec[Any] | Workflow,
+        name: str,
+        after: list[Node[Any] | str],
+        policy: str,
+    ) -> Node[Any]:
+        before = [one for one in after if isinstance(one, Node)]
+        if isinstance(what, JobSpec):
+            prepared(self, what, before, name)
+        for one in before:
+            if one.flow is not self:
+                raise InvalidOption(f"append: {one!r} was not appended by this object; give its name")
+        connection = jobs_connection(session)
+        root = lock_tree.execute(connection, flow=self.id).scalar()
+        if root is None:
+            raise ObanError(f"append: there is no workflow {self.id} any more")
+        wanted = [one for one in after if isinstance(one, str)]
+        found: Any = node_of.execute(connection, flow=self.id, names=[*wanted, name])
+        known: dict[str, int] = dict(tuple(row) for row in found)
+        if name in known:
+            raise InvalidOption(f"append: the workflow {self.id} has a node {name!r} already; give it another name")
+        for missing in (one for one in wanted if one not in known):
+            raise InvalidOption(f"append: the workflow {self.id} has no node {missing!r}")
+        edges: list[Edge] = [(known[given], policy) for given in wanted]
+        dependencies = [*(known[given] for given in wanted), *(node.edge_id for node in before)]
+        if isinstance(what, Workflow):
+            vars(what)["_outer_edges"] = [*edges, *((one.edge_id, policy) for one in before)]
+            what.parent_id, what.root_id, what.node_name = self.id, root, name
+            added: Node[Any] = Node(self, name, spec=None, sub=what, after=before, on_failure=policy)
+            session.add(what)
+            session.flush()
+            job_ids: list[int] = []
+        else:
+            added = Node(self, name, spec=what, sub=None, after=before, on_failure=policy)
+            added.is_recorded = True
+            write_nodes(
+                session, [Written(self.id, added, what, what.fill_in_flow(partial(refer_in, session, None)), edges)]
+            )
+            job_ids = [] if what.id is None else [what.id]
+        # They are judged by their present state, like any other news: they may have finished long ago.
+        told = [*((dep, "appended") for dep in dependencies), *((one, "check") for one in job_ids), (None, "check")]
+        tell_flow.execute(
+            connection,
+            flow=self.id,
+            jobs=[None if one is None else str(one) for one, _ in told],
+            states=[state for _, state in told],
+        )
+        announce_news(session, connection)
+        return added

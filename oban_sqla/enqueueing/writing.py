@@ -1,0 +1,206 @@
+"""Writing workflows at the flush: all jobs of all of them in one statement, then all edges in another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, inspect
+from sqlalchemy.orm import Session
+
+from .. import telemetry
+from ..errors import InvalidOption
+from ..models import JobSpec, Workflow
+from ..models.kind import FIELDS, OPTIONS, Kind
+from ..models.node import Node
+from ..options.encryption import using
+from ..options.instance import Refer
+from ..options.payload import encode
+from ..options.reference import Path, Reference, node_of, part_of
+from ..statements.flows import insert_edges, insert_nodes, living, lock_keys, tell_flow
+from .instances import refer_in
+from .parameters import parameters_of
+from .wakeup import announce, announce_news, note_wake_ups
+from .writer import encryption_for, jobs_connection, statements_for
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import UOWTransaction
+
+MOST_EDGES = 20_000
+KEEPS = "keep_result"
+"""The key in the meta of a job whose value is kept because another one uses it."""
+
+_META = FIELDS.index(OPTIONS["meta"].attribute)
+
+Edge = tuple[Node[Any] | int, str]
+"""What is waited for, a node or what an edge calls it, and how a failure of it is taken."""
+
+
+@dataclass(slots=True)
+class Written:
+    """A node on its way to the database."""
+
+    flow_id: int
+    node: Node[Any]
+    spec: JobSpec
+    references: list[tuple[Path, Reference]]
+    inherited: Sequence[Edge]
+    """From the workflows around it."""
+
+
+def write_flows(session: Session, flows: Sequence[Workflow], flush: UOWTransaction | None) -> list[JobSpec]:
+    """Insert the jobs of `flows`, whose own rows are written, and see to the wake-up. The specs of the jobs.
+
+    :param flush: that is under way.
+    """
+    refer = partial(refer_in, session, flush)
+    written = [one for flow in flows for one in _nodes(flow, refer)]
+    return write_nodes(session, written, empty=[flow for flow in flows if not flow.nodes])
+
+
+def write_nodes(session: Session, written: list[Written], empty: Sequence[Workflow] = ()) -> list[JobSpec]:
+    """Insert jobs of workflows, and their edges.
+
+    :param empty: workflows without a node, which end as soon as they are looked at.
+    """
+    connection = jobs_connection(session)
+    specs = [one.spec for one in written]
+    kinds: dict[Kind, Kind] = {}
+    for one in written:
+        if one.node.is_recorded:
+            one.spec.kind = kinds.setdefault(one.spec.kind, _keeping(one.spec.kind))
+    with telemetry.span("oban.engine.insert_jobs", specs=specs), using(encryption_for(connection)):
+        place = 0
+        for chunk in statements_for(specs):
+            _insert(connection, written[place : place + len(chunk)])
+            place += len(chunk)
+        _insert_edges(connection, written)
+    queues: set[str] = set()
+    soon: set[str] = set()
+    note_wake_ups([one.spec for one in written if not _waits(one)], queues, soon)
+    if queues or soon:
+        announce(session, connection, queues, soon)
+    for flow in empty:
+        tell_flow.execute(connection, flow=flow.id, jobs=[None], states=["check"])
+    if empty:
+        announce_news(session, connection)
+    return specs
+
+
+def _nodes(flow: Workflow, refer: Refer) -> Iterable[Written]:
+    flow_id = inspect(flow).dict["_id"]
+    inherited = _inherited(flow)
+    for node in flow.nodes.values():
+        if node.spec is not None:
+            yield Written(flow_id, node, node.spec, node.spec.fill_in_flow(refer), inherited)
+
+
+def _inherited(flow: Workflow) -> list[Edge]:
+    """What all jobs of `flow` wait for, because it is a node of another workflow."""
+    found: list[Edge] = list(vars(flow).get("_outer_edges", ()))
+    parent: Workflow | None = inspect(flow).dict.get("parent")
+    node = None if parent is None else parent.nodes.get(str(flow.node_name))
+    if parent is not None and node is not None:
+        found += [(before, node.on_fail) for before in node.after]
+        found += _inherited(parent)
+    return found
+
+
+def _waits(one: Written) -> bool:
+    return bool(one.node.after or one.inherited)
+
+
+def _insert(connection: Connection, written: Sequence[Written]) -> None:
+    parameters = parameters_of([one.spec for one in written])
+    del parameters["uniq_mask"]
+    row: Sequence[Any] = insert_nodes.execute(
+        connection,
+        **parameters,
+        flow=[str(one.flow_id) for one in written],
+        node=[one.node.name for one in written],
+        waits=[_waits(one) for one in written],
+        refs=[len(one.references) for one in written],
+    ).one()
+    ids, later_ones = row[0], row[1]
+    for one, job_id, later in zip(written, ids, later_ones, strict=True):
+        one.spec.written(job_id, "suspended" if _waits(one) else "scheduled" if later else "available", False)
+
+
+def _insert_edges(connection: Connection, written: Sequence[Written]) -> None:
+    rows: list[tuple[str, str, str, str | None]] = []
+    for one in written:
+        job_id = str(one.spec.id)
+        pairs: dict[int, list[Any]] = {}
+        for path, reference in one.references:
+            node = node_of(reference)
+            pairs.setdefault(node.edge_id, []).append([list(path), [str(key) for key in part_of(reference)]])
+        edges = {dep if isinstance(dep, int) else dep.edge_id: on_fail for dep, on_fail in one.inherited}
+        edges |= {before.edge_id: one.node.on_fail for before in one.node.after}
+        rows += [
+            (str(dep), job_id, on_fail, json.dumps(pairs[dep]) if dep in pairs else None)
+            for dep, on_fail in edges.items()
+        ]
+    for start in range(0, len(rows), MOST_EDGES):
+        deps, jobs, on_fail, refs = (list(part) for part in zip(*rows[start : start + MOST_EDGES], strict=True))
+        insert_edges.execute(connection, deps=deps, jobs=jobs, on_fail=on_fail, refs=refs)
+
+
+def _keeping(kind: Kind) -> Kind:
+    meta = encode({**json.loads(kind[_META]), KEEPS: True}, "meta")
+    return (*kind[:_META], meta, *kind[_META + 1 :])
+
+
+def prepare_flows(session: Session, flows: Sequence[Workflow]) -> None:
+    """Before the rows of `flows` are written: find those that conflict, and take them out of the session.
+
+    :raises InvalidOption: for one without nodes, or one that conflicts and is in a relationship.
+    """
+    for flow in flows:
+        if not flow.nodes and not flow.is_map:
+            raise InvalidOption(f"{flow!r} has no nodes; add jobs to it: flow.add(worker.new(…))")
+        top = flow
+        while top.parent is not None:
+            top = top.parent
+        if top is not flow and top.root_id is not None:
+            flow.root_id = top.root_id
+        elif top is not flow:
+            flow.root = top
+    unique: dict[str, list[Workflow]] = {}
+    for flow in flows:
+        if flow.unique is not None:
+            unique.setdefault(flow.unique, []).append(flow)
+    if not unique:
+        return
+    connection = jobs_connection(session)
+    keys = sorted(unique)
+    lock_keys.execute(connection, keys=keys)
+    alive = {row.uniq_key: row.id for row in living.execute(connection, keys=keys)}
+    for key, several in unique.items():
+        winner: Workflow | int = alive[key] if key in alive else several.pop(0)
+        for flow in several:
+            _stand_aside(session, flow, winner)
+
+
+def _stand_aside(session: Session, flow: Workflow, other: Workflow | int) -> None:
+    for owner in (*session.new, *session.dirty):
+        if owner is flow or isinstance(owner, Workflow):
+            continue
+        state = inspect(owner)
+        for relation in state.mapper.relationships:
+            value: Any = state.dict.get(relation.key)
+            several: list[Any] = value if isinstance(value, list) else [value]
+            if any(one is flow for one in several):
+                raise InvalidOption(
+                    f"{type(owner).__name__}.{relation.key}: {flow!r} was not written, because another workflow with "
+                    f"the key {flow.unique!r} lives; look for that before, or relate to it by its id"
+                )
+    for part in _with_parts(flow):
+        session.expunge(part)
+        vars(part)["_other"] = other
+
+
+def _with_parts(flow: Workflow) -> list[Workflow]:
+    return [flow, *(part for node in flow.nodes.values() if node.sub is not None for part in _with_parts(node.sub))]

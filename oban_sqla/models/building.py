@@ -1,0 +1,261 @@
+"""Building a workflow: the checks of its nodes, and the maps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from ..errors import InvalidArgs, InvalidOption, closest
+from ..options.reference import Reference, node_of, part_of, references, without_references
+from .fit import UNKNOWN, fits, part
+from .kind import FIELDS, OPTIONS
+from .node import MapNode, Node, Nodes, described, worker_of
+from .spec import JobSpec
+
+if TYPE_CHECKING:
+    from .workflow import Workflow
+
+MAP = "oban_sqla.map"
+"""The worker of a map over a result."""
+
+
+class HasNodes(Protocol):
+    """A workflow that is being built, or one that runs."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def nodes(self) -> Mapping[str, Node[Any]]: ...
+
+
+class _Element:
+    """Whose result an element of a map is."""
+
+    name = "an element"
+
+    def __init__(self, of: Any) -> None:
+        self.result_type = of
+
+
+def checked_name(what: str, name: object) -> str:
+    """`name`, if it is one.
+
+    :raises InvalidOption: for what is not text, or blank.
+    """
+    if not isinstance(name, str) or not name.strip() or "\0" in name:
+        raise InvalidOption(f"{what}: expected text that is not blank, got {name!r}")
+    return name
+
+
+def default_name(spec: object) -> str:
+    """The name of the function of a spec."""
+    if not isinstance(spec, JobSpec):
+        raise InvalidOption(f"expected a JobSpec or a Workflow, got {spec!r}; make a spec with worker.new(…)")
+    return str(spec.worker).rpartition(".")[2]
+
+
+def named_nodes(flow: HasNodes, given: Node[Any] | str | Iterable[Node[Any] | str]) -> list[Node[Any]]:
+    """The nodes of `flow` that are given, as such or by name.
+
+    :raises InvalidOption: for others.
+    """
+    several: Iterable[object] = [given] if isinstance(given, Node | str) else given
+    if not isinstance(several, Iterable):
+        raise InvalidOption(f"after: expected nodes or their names, got {given!r}")
+    found: list[Node[Any]] = []
+    for one in several:
+        if isinstance(one, str):
+            if one not in flow.nodes:
+                near = closest(one, list(flow.nodes))
+                raise InvalidOption(
+                    f"the workflow {flow.name!r} has no node {one!r}" + (f", did you mean {near!r}?" if near else "")
+                )
+            found.append(flow.nodes[one])
+        elif isinstance(one, Node):
+            found.append(_own(flow, cast(Any, one)))
+        else:
+            raise InvalidOption(f"after: expected nodes or their names, got {one!r}")
+    return found
+
+
+def _own(flow: HasNodes, node: Node[Any]) -> Node[Any]:
+    if node.flow is not flow:
+        of = getattr(node.flow, "name", None)
+        raise InvalidOption(
+            f"{node!r} is a node of {'another workflow' if of is None else repr(of)}, not of {flow.name!r}; a workflow "
+            "inside another gets what it needs by `after`, and gives what it `returns`"
+        )
+    return node
+
+
+def prepared(flow: HasNodes, spec: JobSpec, before: list[Node[Any]], name: str) -> None:
+    """Check the spec of a node, and add to `before` the nodes whose results it uses.
+
+    :raises InvalidOption: for one that can't be a node.
+    :raises InvalidArgs: for a result that can't be the argument.
+    """
+    if spec.session is not None or spec.id is not None:
+        raise InvalidOption(f"{name!r}: {spec!r} was added to a session; make another one for the workflow")
+    if any(node.spec is spec for node in flow.nodes.values()):
+        raise InvalidOption(f"{name!r}: {spec!r} is a node already; make another one")
+    if spec.unique is not None:
+        raise InvalidOption(
+            f"{name!r}: a job of a workflow can't be unique, because one that conflicts would leave a gap; "
+            "make the workflow unique: Workflow(…, unique=key)"
+        )
+    for path, reference in references(spec.unfilled):
+        node = _source(reference)
+        refuse_encrypted(spec, node, name)
+        if node is None:
+            raise InvalidArgs(f"{name!r}: {reference!r} has no value outside of its map")
+        _own(flow, node)
+        check_fit(spec, path, reference, name)
+        if node not in before:
+            before.append(node)
+
+
+def refuse_encrypted(spec: JobSpec, source: Node[Any] | None, name: str) -> None:
+    """Refuse a reference where one side encrypts: the database puts results among arguments, and can't decrypt.
+
+    :raises InvalidOption: naming the worker.
+    """
+    for one in (spec, None if source is None else source.spec):
+        if getattr(worker_of(one), "encrypted", False):
+            raise InvalidOption(
+                f"{name!r}: {one and one.worker} encrypts what it stores, so a result can't go from one job to the "
+                "other; store it yourself, and pass what identifies it"
+            )
+
+
+def _source(reference: Reference) -> Node[Any] | None:
+    """The node whose result it is; None for an element of a map."""
+    node: Node[Any] | object = node_of(reference)
+    return node if isinstance(node, Node) else None
+
+
+def check_fit(spec: JobSpec, path: Sequence[str], reference: Reference, name: str) -> None:
+    """Refuse a result that can't be the argument at `path`.
+
+    :raises InvalidArgs: with both types.
+    """
+    source = node_of(reference)
+    result, missing = part(source.result_type, part_of(reference))
+    if missing is not None:
+        raise InvalidArgs(f"{name!r}: {path[0]}: the result of {source.name!r}{described(reference)}: {missing}")
+    worker = worker_of(spec)
+    if worker is None or len(path) > 1:
+        return
+    wanted = worker.parameter_type(path[0])
+    if result is not UNKNOWN and wanted is not UNKNOWN and not fits(result, wanted):
+        raise InvalidArgs(
+            f"{name!r}: {path[0]} is {_shown(wanted)}, and the result of {source.name!r}{described(reference)} is "
+            f"{_shown(result)}"
+        )
+
+
+def _shown(of: Any) -> str:
+    return of.__name__ if isinstance(of, type) and not getattr(of, "__args__", None) else str(of)
+
+
+def mapped_over(
+    flow: Workflow,
+    make: Callable[[Any], JobSpec[Any]],
+    over: Reference,
+    name: str | None,
+    before: list[Node[Any]],
+    policy: str,
+) -> Nodes[Any]:
+    """The node of a map over a result."""
+    source = _source(over)
+    if source is None:
+        raise InvalidArgs("map: an element of another map can't be mapped again; return a Workflow from its job")
+    _own(flow, source)
+    listed, missing = part(source.result_type, part_of(over))
+    if missing is not None:
+        raise InvalidArgs(f"map: the result of {source.name!r}{described(over)}: {missing}")
+    if listed is not UNKNOWN and not fits(listed, list):
+        raise InvalidArgs(f"map: the result of {source.name!r}{described(over)} is {_shown(listed)}, not a list")
+    element, _ = part(listed, [0]) if listed is not UNKNOWN else (UNKNOWN, None)
+    spec = _made(make, Reference(_Element(element)))
+    name = flow._free(default_name(spec) if name is None else name)  # pyright: ignore[reportPrivateUsage]
+    if spec.unique is not None:
+        raise InvalidOption(f"{name!r}: a job of a workflow can't be unique; make the workflow unique")
+    outer: list[Reference] = []
+    places: list[Sequence[str]] = []
+    elements: list[list[list[str]]] = []
+    for path, reference in references(spec.unfilled):
+        node = _source(reference)
+        refuse_encrypted(spec, node, name)
+        check_fit(spec, path, reference, name)
+        if node is not None:
+            _own(flow, node)
+            outer.append(reference)
+            places.append(path)
+            if node not in before:
+                before.append(node)
+        else:
+            elements.append([list(path), [str(key) for key in part_of(reference)]])
+    template: dict[str, Any] = {
+        "worker": spec.worker,
+        "options": options_of(spec),
+        "args": without_references(spec.unfilled if spec.unfilled is not None else dict(spec.args)),
+        "element": elements,
+        "outer": [list(path) for path in places],
+        "keeps": False,
+    }
+    # In the queue of its jobs: some node fetches from that.
+    job = JobSpec(MAP, {"over": over, "outer": outer, "template": template}, queue=spec.queue, priority=spec.priority)
+    if source not in before:
+        before.append(source)
+    made: MapNode[Any] = MapNode(flow, name, spec=job, sub=None, after=before, on_failure=policy)
+    worker = worker_of(spec)
+    made.template_type = UNKNOWN if worker is None else worker.result_type
+    return made
+
+
+def spread_now(
+    flow: Workflow,
+    make: Callable[[Any], JobSpec[Any]],
+    over: Iterable[Any],
+    name: str | None,
+    before: list[Node[Any]],
+    policy: str,
+) -> Nodes[Any]:
+    """The node of a map over elements that are known: a workflow with a job for each."""
+    from .workflow import Workflow
+
+    if isinstance(over, str | bytes | Mapping) or not isinstance(over, Iterable):
+        raise InvalidOption(f"map: over: expected a result or an iterable of elements, got {over!r}")
+    specs = [_made(make, element) for element in over]
+    if name is None:
+        if not specs:
+            raise InvalidOption("map: over is empty, so the node needs a name: map(…, name=…)")
+        name = default_name(specs[0])
+    sub = Workflow(name)
+    sub.is_map = True
+    for place, spec in enumerate(specs):
+        if next(iter(references(spec.unfilled)), None) is not None:
+            raise InvalidOption("map: over elements that are known, the jobs can't use results; add them one by one")
+        sub.add(spec, name=str(place)).record()
+    name = flow._free(name)  # pyright: ignore[reportPrivateUsage]
+    flow._take_in(sub, name)  # pyright: ignore[reportPrivateUsage]
+    return Nodes(flow, name, spec=None, sub=sub, after=before, on_failure=policy)
+
+
+def _made(make: Callable[[Any], JobSpec[Any]], element: Any) -> JobSpec[Any]:
+    spec = make(element)
+    if not isinstance(spec, JobSpec):
+        raise InvalidOption(f"map: expected a function that returns a JobSpec, got one that returned {spec!r}")
+    return spec
+
+
+def options_of(spec: JobSpec[Any]) -> dict[str, Any]:
+    """The options of `spec` as JSON keeps them, for :func:`from_options`."""
+    kept = dict(zip(FIELDS, spec.kind, strict=True))
+    found: dict[str, Any] = {}
+    for name, option in OPTIONS.items():
+        value = kept[option.attribute]
+        if value == option.default or name == "unique":
+            continue
+        found[name] = value.isoformat() if hasattr(value, "isoformat") else option.value(value)
+    return found

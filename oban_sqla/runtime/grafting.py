@@ -1,0 +1,38 @@
+"""A job that returns a workflow: the workflow takes its place, and what depends on the job waits for it."""
+
+from __future__ import annotations
+
+from sqlalchemy.orm import Session
+
+from ..enqueueing.writer import jobs_connection
+from ..errors import InvalidOption, ObanError
+from ..statements.flows import is_cancelling, lock_tree, replace_graft
+from .acks import Ack
+
+
+def attach(session: Session, ack: Ack) -> None:
+    """Write the workflow of `ack` in the transaction of `session`, in the place of its job.
+
+    The tree of the job's workflow is locked first: no release of it, and no cancellation, comes between.
+
+    :raises InvalidOption: for one that was written before, or is a part of another.
+    :raises ObanError: when the job was asked to stop.
+    """
+    assert ack.graft is not None
+    flow, workflow_id, node_name = ack.graft.flow, ack.graft.workflow_id, ack.graft.node_name
+    if flow.id is not None or flow in session or flow.parent is not None:
+        raise InvalidOption(f"job {ack.id} returned {flow!r}, which was added before; return one that is new")
+    if flow.unique is not None:
+        raise InvalidOption(f"job {ack.id} returned {flow!r}: a workflow in the place of a job can't be unique")
+    connection = jobs_connection(session)
+    if workflow_id is not None:
+        root = lock_tree.execute(connection, flow=workflow_id).scalar()
+        if is_cancelling.execute(connection, job=ack.id).scalar() is not None:
+            raise ObanError(f"job {ack.id} was cancelled before its workflow was written")
+        if root is not None:
+            flow.parent_id, flow.root_id = workflow_id, root
+    replace_graft.execute(connection, job=ack.id)
+    flow.graft_of = ack.id
+    flow.node_name = node_name
+    session.add(flow)
+    session.flush()

@@ -1,0 +1,171 @@
+"""Writing workflows: their jobs in one statement, and the edges between these in another."""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Executable,
+    Integer,
+    Select,
+    Text,
+    case,
+    cast,
+    column,
+    func,
+    insert,
+    literal_column,
+    null,
+    select,
+    type_coerce,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from ..models.dependency import deps
+from ..models.job import jobs
+from ..models.limits import partitions
+from ..models.news import news
+from ..models.workflow import workflows
+from ..types import JobStateType
+from .functions import DeleteFlow, FlowTree, FlowValue, PruneFlows, RetryFlow
+from .insert import INSERTED, partition_key_of, unnested, values_of
+from .lead import holds_lease
+from .sent import KIND_WITHOUT_KEYS, ROW, Sent
+from .statement import array, parameter, state, statement, whole_numbers
+
+_NODE = (*ROW, Sent("flow", Text()), Sent("node", Text()), Sent("waits", Boolean()), Sent("refs", Integer()))
+
+
+@statement
+def insert_nodes() -> Executable:
+    """Jobs of workflows. Returns one row: their ids, and whether each waits for its time, in the order given.
+
+    One that `waits` for others is suspended. `refs` is the number of results among its arguments.
+    """
+    rows = unnested("given", "place", _NODE)
+    kinds = unnested("kinds", "kind", KIND_WITHOUT_KEYS)
+    r, k = rows.c, kinds.c
+    *values, due = values_of(r.args, k)
+    begins = cast(case((r.waits, "suspended"), else_=cast(due, Text)), JobStateType)
+    source = rows.join(kinds, k.kind == r.kind).outerjoin(partitions, partitions.c.queue == k.queue)
+    chosen = (
+        select(*values, begins, partition_key_of(r.args, k), cast(r.flow, BigInteger), r.node, func.nullif(r.refs, 0))
+        .select_from(source)
+        .order_by(r.place)
+    )
+    columns = [*INSERTED, "workflow_id", "node_name", "remaining"]
+    made = (
+        insert(jobs)
+        .from_select(columns, chosen, include_defaults=False)
+        .returning(jobs.c.id, (jobs.c.state == state("scheduled")).label("waits"))
+        .cte("made")
+    )
+    return select(func.array_agg(made.c.id), func.array_agg(made.c.waits))
+
+
+@statement
+def insert_edges() -> Executable:
+    """Edges between jobs, all of them open: `jobs` wait for `deps`."""
+    columns = (column("dep", BigInteger), column("job", BigInteger), column("on_fail", Text), column("refs", Text))
+    given = func.unnest(whole_numbers("deps"), whole_numbers("jobs"), array("on_fail"), array("refs"))
+    rows = given.table_valued(*columns).render_derived(name="given").alias("given")
+    chosen = select(rows.c.dep, rows.c.job, rows.c.on_fail, cast(rows.c.refs, JSONB))
+    return insert(deps).from_select(["dep_id", "job_id", "on_fail", "refs"], chosen, include_defaults=False)
+
+
+@statement
+def tell_flow() -> Executable:
+    """News of the workflow `flow` about `jobs`, each with its state."""
+    columns = (column("job", BigInteger), column("state", Text))
+    given = func.unnest(whole_numbers("jobs"), array("states")).table_valued(*columns).render_derived(name="given")
+    rows = given.alias("given")
+    chosen = select(rows.c.job, parameter("flow", BigInteger), rows.c.state)
+    return insert(news).from_select(["job_id", "workflow_id", "state"], chosen, include_defaults=False)
+
+
+@statement
+def living() -> Executable:
+    """The workflows that live with these unique keys: key and id.
+
+    Each key is locked to the end of the transaction, in their order: another one that adds the same waits for this.
+    """
+    return select(workflows.c.uniq_key, workflows.c.id).where(workflows.c.uniq_key == func.any(array("keys")))
+
+
+@statement
+def lock_keys() -> Executable:
+    """Lock unique keys of workflows, given in order, to the end of the transaction."""
+    keys = func.unnest(array("keys")).table_valued(column("key", Text)).render_derived(name="keys").alias("keys")
+    number = func.hashtextextended(keys.c.key, literal_column("7811887", BigInteger))
+    return select(func.pg_advisory_xact_lock(number)).select_from(keys)
+
+
+def _root(flow: Any) -> Select[Any]:
+    return select(func.coalesce(workflows.c.root_id, workflows.c.id)).where(workflows.c.id == flow)
+
+
+@statement
+def lock_tree() -> Executable:
+    """Lock the tree of the workflow `flow` to the end of the transaction; no release goes on in it meanwhile.
+
+    The id of its root; no row where there is no such workflow.
+    """
+    root = _root(parameter("flow", BigInteger)).scalar_subquery()
+    return select(workflows.c.id).where(workflows.c.id == root).with_for_update(key_share=True)
+
+
+@statement
+def node_of() -> Executable:
+    """What the nodes `names` of the workflow `flow` are: the name, and the id of a job, or minus that of a workflow."""
+    flow, names = parameter("flow", BigInteger), array("names")
+    of_jobs = select(jobs.c.node_name, jobs.c.id).where(jobs.c.workflow_id == flow, jobs.c.node_name == func.any(names))
+    return of_jobs.union_all(
+        select(workflows.c.node_name, -workflows.c.id).where(
+            workflows.c.parent_id == flow, workflows.c.node_name == func.any(names)
+        )
+    )
+
+
+@statement
+def replace_graft() -> Executable:
+    """The workflow that an earlier run of the job `job` has returned does not take its place any more."""
+    mine = workflows.c.graft_of == parameter("job", BigInteger)
+    return update(workflows).where(mine).values(graft_of=null(), parent_id=null())
+
+
+@statement
+def is_cancelling() -> Executable:
+    """A row, if the job `job` was asked to stop."""
+    return select(jobs.c.id).where(jobs.c.id == parameter("job", BigInteger), jobs.c.cancel_at.is_not(None))
+
+
+@statement
+def retry_flow() -> Executable:
+    """Let what failed in `flow` wait for its turn again, or all from the node `node` on; how many jobs."""
+    return select(RetryFlow(parameter("flow", BigInteger), cast(parameter("node"), Text)))
+
+
+@statement
+def delete_flow() -> Executable:
+    """Delete `flow` whole; how many jobs. Nothing, and null, while one of them executes."""
+    return select(DeleteFlow(parameter("flow", BigInteger)))
+
+
+@statement
+def prune_flows() -> Executable:
+    """Delete up to `limit` workflows that finished `age` seconds ago, whole, for a leader; how many jobs."""
+    age, limit = parameter("age", Integer), parameter("limit", Integer)
+    return select(PruneFlows(age, limit)).where(holds_lease())
+
+
+@statement
+def outcome_of() -> Executable:
+    """The state of the workflow `flow`, and the text of what it returns."""
+    flow = parameter("flow", BigInteger)
+    return select(workflows.c.state, cast(FlowValue(-flow), Text)).where(workflows.c.id == flow)
+
+
+def jobs_of(flow: int) -> Select[Any]:
+    """The ids of the jobs of a workflow and of all workflows inside it."""
+    return select(jobs.c.id).where(jobs.c.workflow_id == func.any(type_coerce(FlowTree(flow), ARRAY(BigInteger))))

@@ -1,0 +1,254 @@
+"""Workflows: built, added to a session, run by a node."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from oban_sqla import Job, Oban, Workflow, flow_of, job
+from tests.support import eventually
+
+QUEUE = "workflows"
+ran: list[Any] = []
+
+
+class User(TypedDict):
+    homepage: str
+    age: int
+
+
+@job(queue=QUEUE)
+async def load_user(id: int) -> User:
+    return {"homepage": f"https://{id}", "age": id}
+
+
+@job(queue=QUEUE)
+async def fetch(url: str) -> list[str]:
+    return [f"{url}/{n}" for n in range(3)]
+
+
+@job(queue=QUEUE)
+async def parse(page: str, lang: str = "en") -> int:
+    return len(page) + (lang == "de")
+
+
+@job(queue=QUEUE)
+async def store(counts: list[int]) -> int:
+    ran.append(counts)
+    return sum(counts)
+
+
+@job(queue=QUEUE)
+async def note(what: str = "") -> None:
+    ran.append(what)
+
+
+@job(queue=QUEUE, max_attempts=1)
+async def fails(what: str = "fails") -> None:
+    ran.append(what)
+    raise ValueError("no luck")
+
+
+async def commit(engine: AsyncEngine, *flows: Workflow) -> None:
+    async with AsyncSession(engine) as session, session.begin():
+        session.add_all(flows)
+
+
+async def ended(engine: AsyncEngine, flow: Workflow) -> Workflow:
+    async def done() -> Workflow:
+        async with AsyncSession(engine) as session:
+            found = await session.get_one(Workflow, flow.id)
+            jobs = (await session.scalars(select(Job).order_by(Job.id))).all()
+            assert found.state != "executing", [(j.node_name, str(j.state), j.args, j.errors) for j in jobs]
+            return found
+
+    return await eventually(done)
+
+
+async def states(engine: AsyncEngine) -> dict[str | None, str]:
+    async with AsyncSession(engine) as session:
+        rows = await session.execute(select(Job.node_name, Job.state).order_by(Job.id))
+        return {name: str(state.value) for name, state in rows}
+
+
+@job(queue=QUEUE)
+async def plan(pages: int) -> Workflow:
+    inner = Workflow("planned")
+    several = inner.map(lambda n: parse.new(str(n)), over=range(pages))
+    inner.returns(inner.add(store.new(several.results)))
+    return inner
+
+
+@job(queue=QUEUE)
+async def appends(job: Job) -> None:
+    node = await flow_of(job).append(note.new("appended"), name="more", after=["first"])
+    await flow_of(job).append(note.new("after that"), name="last", after=["more"])
+    assert node.id is not None
+
+
+async def test_a_workflow_of_two_jobs_runs_them_in_order(engine: AsyncEngine) -> None:
+    ran.clear()
+    flow = Workflow("two")
+    first = flow.add(note.new("first"))
+    flow.add(note.new("second"), name="second", after=[first])
+    await commit(engine, flow)
+    assert flow.id is not None
+    assert not flow.conflict
+    assert first.id is not None
+    async with Oban(engine, queues={QUEUE: 5}):
+        assert (await ended(engine, flow)).state == "completed"
+    assert ran == ["first", "second"]
+
+
+async def test_results_are_arguments_and_a_map_fans_out_at_run_time(engine: AsyncEngine) -> None:
+    ran.clear()
+    flow = Workflow("pages")
+    user = flow.add(load_user.new(7), name="user")
+    pages = flow.add(fetch.new(url=user.result["homepage"]))
+    parts = flow.map(lambda page: parse.new(page, lang="de"), over=pages.result)
+    last = flow.add(store.new(parts.results), after=[user])
+    flow.returns(last)
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}):
+        assert (await ended(engine, flow)).state == "completed"
+    assert ran == [[12, 12, 12]]
+
+
+async def test_a_failure_cancels_what_waits_for_it_unless_that_ignores_it(engine: AsyncEngine) -> None:
+    flow = Workflow("failing")
+    bad = flow.add(fails.new())
+    flow.add(note.new(), name="cancelled", after=[bad])
+    flow.add(note.new(), name="too", after=["cancelled"])
+    flow.add(note.new(), name="ignores", after=[bad], on_failure="ignore")
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}):
+        assert (await ended(engine, flow)).state == "failed"
+    assert await states(engine) == {
+        "fails": "discarded",
+        "cancelled": "cancelled",
+        "too": "cancelled",
+        "ignores": "completed",
+    }
+    async with AsyncSession(engine) as session:
+        [error] = await session.scalars(select(Job.errors).where(Job.node_name == "too"))
+    assert error[0]["error"] == f"cancelled because 'fails' (job {bad.id}) was discarded"
+
+
+async def test_a_retried_workflow_runs_what_failed_and_what_that_had_cancelled(engine: AsyncEngine) -> None:
+    lucky = {"now": False}
+
+    @job(queue=QUEUE, max_attempts=1)
+    async def moody() -> None:
+        if not lucky["now"]:
+            raise ValueError("no luck")
+
+    ran.clear()
+    flow = Workflow("retried")
+    before = flow.add(note.new("before"), name="before")
+    bad = flow.add(moody.new(), after=[before])
+    flow.add(note.new("after"), name="after", after=[bad])
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}) as oban:
+        assert (await ended(engine, flow)).state == "failed"
+        lucky["now"] = True
+        assert await oban.retry(flow) == 2
+        assert (await ended(engine, flow)).state == "completed"
+        assert ran == ["before", "after"]
+        assert await oban.retry(flow, from_node="moody") == 2
+        assert (await ended(engine, flow)).state == "completed"
+    assert ran == ["before", "after", "after"]
+
+
+async def test_a_workflow_inside_another_runs_after_and_before_its_neighbours(engine: AsyncEngine) -> None:
+    ran.clear()
+    inner = Workflow("inner")
+    one = inner.add(note.new("inner one"), name="one")
+    inner.add(note.new("inner two"), name="two", after=[one])
+    inner.returns(inner.add(store.new([1, 2]), name="sum", after=["two"]))
+    flow = Workflow("outer")
+    first = flow.add(note.new("first"), name="first")
+    sub = flow.add(inner, name="sub", after=[first])
+    flow.add(store.new([sub.result]), name="last")
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}):
+        assert (await ended(engine, flow)).state == "completed"
+    assert ran == ["first", "inner one", "inner two", [1, 2], [3]]
+    async with AsyncSession(engine) as session:
+        found = await session.get_one(Workflow, inner.id)
+        assert (found.parent_id, found.root_id, found.state) == (flow.id, flow.id, "completed")
+
+
+async def test_a_returned_workflow_takes_the_place_of_its_job(engine: AsyncEngine) -> None:
+    ran.clear()
+    flow = Workflow("grafting")
+    planned: Any = flow.add(plan.new(3), name="plan")
+    flow.add(store.new([planned.result]), name="last")
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}):
+        assert (await ended(engine, flow)).state == "completed"
+    assert ran == [[1, 1, 1], [3]]
+
+
+async def test_a_job_appends_to_its_running_workflow(engine: AsyncEngine) -> None:
+    ran.clear()
+    flow = Workflow("growing")
+    first = flow.add(note.new("first"), name="first")
+    flow.add(appends.new(), after=[first])
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}):
+        assert (await ended(engine, flow)).state == "completed"
+    assert ran == ["first", "appended", "after that"]
+
+
+async def test_a_cancelled_workflow_runs_nothing_more(engine: AsyncEngine) -> None:
+    flow = Workflow("cancelled")
+    first = flow.add(note.options(schedule_in=60).new(), name="first")
+    inner = Workflow("inner")
+    inner.add(note.new())
+    flow.add(inner, after=[first], on_failure="ignore")
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}) as oban:
+        assert await oban.cancel(flow) == 2
+        assert (await ended(engine, flow)).state == "cancelled"
+        assert await oban.delete(flow) == 2
+    async with AsyncSession(engine) as session:
+        assert (await session.scalars(select(Workflow))).all() == []
+        assert (await session.scalars(select(Job))).all() == []
+
+
+async def test_only_one_workflow_of_a_unique_key_lives(engine: AsyncEngine) -> None:
+    first, second, third = (Workflow("one", unique="key") for _ in range(3))
+    for flow in (first, second, third):
+        flow.add(note.new())
+    await commit(engine, first)
+    await commit(engine, second)
+    assert (first.conflict, second.conflict, second.id) == (False, True, first.id)
+    async with Oban(engine, queues={QUEUE: 5}):
+        await ended(engine, first)
+    await commit(engine, third)
+    assert not third.conflict
+    assert third.id != first.id
+
+
+async def test_a_workflow_is_an_ordinary_object_of_a_session(engine: AsyncEngine) -> None:
+    flow = Workflow("ordinary", meta={"a": 1})
+    node = flow.add(note.new())
+    async with AsyncSession(engine) as session:
+        session.add(flow)
+        await session.flush()
+        assert flow.id is not None
+        await session.rollback()
+        assert flow.id is None
+        assert node.id is None
+        session.add(flow)
+        await session.commit()
+        assert flow.id is not None
+        found = (await session.scalars(select(Workflow).where(Workflow.id == flow.id))).one()
+        assert found is flow
+        await session.refresh(flow, ["name", "state", "meta", "jobs", "counts"])
+        assert (flow.name, flow.state, flow.meta, flow.counts) == ("ordinary", "executing", {"a": 1}, {"available": 1})
+        assert [one.node_name for one in flow.jobs] == ["note"]
+        executing = select(Workflow).where(Workflow.state == "executing")
+        assert (await session.scalars(executing)).all() == [flow]

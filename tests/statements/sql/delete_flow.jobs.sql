@@ -1,0 +1,1 @@
+SELECT jobs.oban_delete_flow($1::BIGINT) AS oban_delete_flow_1

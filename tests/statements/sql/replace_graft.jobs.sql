@@ -1,0 +1,1 @@
+UPDATE jobs.oban_workflows SET parent_id=NULL, graft_of=NULL WHERE jobs.oban_workflows.graft_of = $1::BIGINT

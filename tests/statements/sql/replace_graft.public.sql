@@ -1,0 +1,1 @@
+UPDATE oban_workflows SET parent_id=NULL, graft_of=NULL WHERE oban_workflows.graft_of = $1::BIGINT

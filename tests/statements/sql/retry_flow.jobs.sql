@@ -1,0 +1,1 @@
+SELECT jobs.oban_retry_flow($1::BIGINT, CAST($2::VARCHAR AS TEXT)) AS oban_retry_flow_1
