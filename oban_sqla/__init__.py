@@ -9,6 +9,7 @@ from . import migrations, telemetry
 from .control.crons import Crons
 from .control.flow_of import RunningFlow, flow_of
 from .control.limiter import Limiter
+from .control.results import Result
 from .control.streams import LogLine
 from .enqueueing.enqueue import enqueue
 from .enqueueing.from_query import enqueue_from
@@ -56,7 +57,7 @@ from .options.unique import Unique
 from .options.url import async_url
 from .types import JobState
 from .workers.classes import worker
-from .workers.context import cancelled, current_job
+from .workers.context import cancelled, current_job, release_slot
 from .workers.cron import Cron
 from .workers.hooks import Hook
 from .workers.injection import injected
@@ -114,6 +115,7 @@ __all__ = [
     "Reason",
     "Record",
     "Resource",
+    "Result",
     "ResultTimeout",
     "RunningFlow",
     "SchemaOutdated",
@@ -139,6 +141,7 @@ __all__ = [
     "metadata",
     "migrations",
     "progress",
+    "release_slot",
     "telemetry",
     "use_notify",
     "use_schema",

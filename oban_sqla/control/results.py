@@ -1,110 +1,339 @@
-"""Waiting for what a job returns. (Oban Pro's relay, without a separate queue.)
+"""Waiting for what jobs return. (Oban Pro's relay, without a separate queue.)
 
-It looks at the job's row again and again, at first every 10 ms and then less and less often, twice a second in the end.
-A notification for each awaited job would come sooner after a long wait, but would cost every job that is acknowledged
-a look at who waits.
+On a started node all waits share one statement, woken by notifications; see the node's waiter. Elsewhere each call
+looks again and again: at first every 10 ms and then less and less often, twice a second in the end.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from typing import Any, cast
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar, cast, overload
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from ..errors import InvalidOption, JobCancelled, JobDiscarded, JobFailed, ResultTimeout
+from ..enqueueing.unit_of_work import OWN
+from ..errors import InvalidOption, JobCancelled, JobDiscarded, JobFailed, ObanError, ResultTimeout
 from ..models import Job, JobSpec
 from ..options.duration import seconds
-from ..options.encryption import is_sealed
-from ..types import JobState
+from ..runtime.instances import load_keys
+from ..runtime.lanes.failure import StatementFailed
+from ..runtime.waiter import FIRST_WAIT, LONGEST_WAIT, Seen, Wait
+from ..statements.outcomes import outcomes, recorded_value
+from ..workers import context
+from ..workers.entity import keys_in, with_instances
+from ..workers.registry import workers
+from ..workers.returned import Returned
 from ..workers.sealing import opened
 from .verbs import Verbs
 
-FIRST_WAIT = 0.010
-LONGEST_WAIT = 0.5
 LONGEST_ERROR = 500
+
+R = TypeVar("R")
+T = TypeVar("T", bound=JobSpec | Job | int)
+
+
+class Result(Generic[R]):
+    """What became of a job.
+
+    :param value: what it has returned. Default: None.
+    :param error: what it ended with. Default: none.
+
+    :ivar error: a :class:`JobFailed`, :class:`JobDiscarded` or :class:`JobCancelled`; a :class:`ResultTimeout` if it
+        had not finished in time; None if it has completed.
+    """
+
+    __slots__ = ("_value", "error")
+
+    def __init__(self, value: R | None = None, error: ObanError | None = None) -> None:
+        self.error = error
+        self._value = value
+
+    @property
+    def value(self) -> R:
+        """What the job has returned. Raises :attr:`error` if there is one."""
+        if self.error is not None:
+            raise self.error
+        return cast(R, self._value)
+
+    def __repr__(self) -> str:
+        return f"<Result {type(self.error).__name__ if self.error else 'completed'}>"
 
 
 class ResultVerbs(Verbs):
     """The verbs of :class:`Oban` that wait for what jobs return."""
 
-    async def result(self, target: JobSpec | Job | int, timeout: float = 5.0, *, with_retries: bool = False) -> Any:
+    @overload
+    async def result(self, target: JobSpec[R], timeout: float = 5.0, *, with_retries: bool = False) -> R: ...
+    @overload
+    async def result(self, target: Job | int, timeout: float = 5.0, *, with_retries: bool = False) -> Any: ...
+    async def result(
+        self, target: JobSpec[Any] | Job | int, timeout: float = 5.0, *, with_retries: bool = False
+    ) -> Any:
         """Wait until a job has finished, on any node, and return the value that it recorded.
 
-        :param target: a committed job: its id, a :class:`Job`, or a flushed spec.
+        ::
+
+            [spec] = await oban.enqueue(load_user.new(7))
+            user = await oban.result(spec)
+
+        A started node learns of the end by a notification; without one it looks again and again. In a job the wait
+        frees the job's slot on its node; limits of the cluster still count the job.
+
+        :param target: a committed job: a flushed spec, its id, or a :class:`Job`.
         :param timeout: seconds to wait. Default 5.
         :param with_retries: keep waiting when an attempt fails and the job will be retried. Default False.
-        :returns: the recorded value (``@job(recorded=True)`` or :class:`Record`); None if there is none.
+        :returns: the recorded value (``@job(recorded=True)`` or :class:`Record`); None if there is none. Of a spec it
+            has the type that the function declares; of an id or a :class:`Job` it is what JSON gives.
         :raises ResultTimeout: if it has not finished in time. The job is not affected.
         :raises JobFailed: if an attempt fails during the wait, unless `with_retries`.
         :raises JobDiscarded: if it failed and has no attempts left.
         :raises JobCancelled: if it was cancelled.
         :raises KeyMissing: if the value is encrypted, and no key of this process opens it.
-        :raises InvalidOption: for a target of another type.
+        :raises InvalidOption: for a target of another type, a spec whose function declares to return a value that it
+            does not record, or, in a job, one that the job's own session has enqueued: that is committed only when the
+            job ends.
+        :raises InvalidArgs: if the recorded value does not fit the type that the function declares.
         """
+        async with aclosing(self._ended([target], timeout, with_retries, "result")) as ended:
+            async for _, result in ended:
+                return result.value
+        raise AssertionError  # pragma: no cover (there is one for each target)
+
+    @overload
+    def results(
+        self, targets: Iterable[JobSpec[R]], timeout: float = 5.0, *, with_retries: bool = False
+    ) -> AsyncGenerator[tuple[JobSpec[R], Result[R]], None]: ...
+    @overload
+    def results(
+        self, targets: Iterable[T], timeout: float = 5.0, *, with_retries: bool = False
+    ) -> AsyncGenerator[tuple[T, Result[Any]], None]: ...
+    def results(
+        self, targets: Iterable[Any], timeout: float = 5.0, *, with_retries: bool = False
+    ) -> AsyncGenerator[tuple[Any, Result[Any]], None]:
+        """Wait for several jobs: ``async for spec, result in oban.results(specs): …``, as they finish.
+
+        :param targets: committed jobs: flushed specs, ids, or :class:`Job` objects.
+        :param timeout: seconds to wait for all of them together. Default 5.
+        :param with_retries: keep waiting when an attempt fails and the job will be retried. Default False.
+        :returns: an asynchronous iterator: for each target, as it was given, a :class:`Result`, which has ``value`` or
+            ``error``. What has not finished in time comes last, with a :class:`ResultTimeout`.
+        :raises InvalidOption: as :meth:`result` does.
+        """
+        return self._ended(list(targets), timeout, with_retries, "results")
+
+    def _ended(
+        self, targets: list[Any], timeout: float, with_retries: bool, what: str
+    ) -> AsyncGenerator[tuple[Any, Result[Any]], None]:
+        limit = seconds(timeout, f"{what}(timeout)")
+        ready: asyncio.Queue[Wait] = asyncio.Queue()
+        awaited = [
+            _Awaited(target, _returned(target), Wait(_id_of(target, what), with_retries, ready.put_nowait))
+            for target in targets
+        ]
+        return self._as_they_end(awaited, ready, limit)
+
+    async def _as_they_end(
+        self, awaited: list[_Awaited], ready: asyncio.Queue[Wait], limit: float
+    ) -> AsyncGenerator[tuple[Any, Result[Any]], None]:
+        until = time.monotonic() + limit
+        left = {id(one.wait): one for one in awaited}
+        slot = _Slot()
+        try:
+            async with aclosing(self._over([one.wait for one in awaited], ready, until, slot)) as over:
+                async for wait in over:
+                    one = left.pop(id(wait))
+                    await slot.back()
+                    yield one.target, await self._outcome(one)
+            await slot.back()
+            for one in left.values():
+                yield one.target, Result(None, _late(one.wait, limit))
+        finally:
+            slot.close()
+
+    async def _over(
+        self, waits: list[Wait], ready: asyncio.Queue[Wait], until: float, slot: _Slot
+    ) -> AsyncGenerator[Wait, None]:
+        """The waits that are over, as they come; those that are not by then are left out."""
+        left = {id(wait): wait for wait in waits}
+        node = self._node
+        if left and node is not None and node.runs_here and node.waiter.is_alive:
+            if slot.is_held:  # it is not given up for what has ended already
+                with suppress(StatementFailed):
+                    await node.waiter.look(waits)
+            node.waiter.add(wait for wait in waits if not wait.is_over)
+            try:
+                while left and (wait := await _next(ready, until, slot)) is not None:
+                    if not wait.is_over:
+                        break  # the node stops
+                    del left[id(wait)]
+                    yield wait
+                if not left or time.monotonic() >= until:
+                    return
+            finally:
+                node.waiter.remove(waits)
         async with self._engines.here() as engine:
-            return await _result(engine, target, timeout, with_retries)
+            pause = FIRST_WAIT
+            while left:
+                await _look(engine, [*left.values()])
+                for wait in [wait for wait in left.values() if wait.is_over]:
+                    del left[id(wait)]
+                    yield wait
+                if not left or (remaining := until - time.monotonic()) <= 0:
+                    return
+                slot.leave()
+                await asyncio.sleep(min(pause, remaining))
+                pause = min(pause * 1.5, LONGEST_WAIT)
+
+    async def _outcome(self, one: _Awaited) -> Result[Any]:
+        seen = one.wait.seen
+        assert seen is not None  # it is over
+        if (error := _error(seen)) is not None:
+            return Result(None, error)
+        text = seen.value
+        if seen.is_large:
+            async with self._engines.here() as engine, engine.connect() as connection:
+                text = await connection.run_sync(lambda sync: recorded_value.execute(sync, id=seen.id).scalar())
+        try:
+            if text is None:
+                return Result()
+            return Result(await self._with_instances(one.returned.read(opened(seen.worker, text))))
+        except ObanError as error:
+            return Result(None, error)
+
+    async def _with_instances(self, value: Any) -> Any:
+        """`value` with the instances, detached, in the place of their keys."""
+        if not (keys := list(keys_in(value))):
+            return value
+        found: dict[int, Any] = {}
+        async with self._engines.here() as engine, AsyncSession(engine, expire_on_commit=False) as session:
+            await session.run_sync(load_keys, keys, found)
+            session.expunge_all()
+        if (gone := next((key for key in keys if id(key) not in found), None)) is not None:
+            raise ObanError(
+                f"there is no {gone.entity.name} with the key {gone.entity.written(gone.values)!r} any more"
+            )
+        return with_instances(value, found)
 
 
-async def _result(engine: AsyncEngine, target: JobSpec | Job | int, timeout: float, with_retries: bool) -> Any:
-    job_id = target.id if isinstance(target, Job | JobSpec) else target
-    if not isinstance(job_id, int) or isinstance(job_id, bool):
-        raise InvalidOption(f"result: expected the id of a job, or one that was enqueued and committed, got {target!r}")
-    deadline = time.monotonic() + seconds(timeout, "result(timeout)")
-    wait = FIRST_WAIT
-    failures: int | None = None
-    while True:
-        found = await _look(engine, job_id)
-        if found is not None:
-            state, meta, errors, worker = found
-            if state == JobState.COMPLETED:
-                return _opened(worker, meta.get("return")) if meta.get("recorded") else None
-            last = str(errors[-1].get("error", "")) if errors else ""
-            if state == JobState.CANCELLED:
-                raise JobCancelled(f"job {job_id} was cancelled{_because(last)}", job_id)
-            if state == JobState.DISCARDED:
-                raise JobDiscarded(f"job {job_id} failed for good{_because(last)}", job_id, last)
-            # A failure may have been retried already between two looks.
-            failures = len(errors) if failures is None else failures
-            if not with_retries and (state == JobState.RETRYABLE or len(errors) > failures):
-                raise JobFailed(
-                    f"an attempt of job {job_id} failed, and the job will be retried{_because(last)}", job_id, last
-                )
-        left = deadline - time.monotonic()
-        if left <= 0:
-            what = "no committed job has this id" if found is None else f"it is {found[0]}"
-            raise ResultTimeout(f"job {job_id} had not finished within {timeout:g} s: {what}")
-        await asyncio.sleep(min(wait, left))
-        wait = min(wait * 1.5, LONGEST_WAIT)
+@dataclass(frozen=True, slots=True)
+class _Awaited:
+    target: Any
+    returned: Returned
+    wait: Wait
 
 
-_Found = tuple[JobState | str, dict[str, Any], list[dict[str, Any]], str]
+class _Slot:
+    """The slot of the job that waits; outside of a job there is none."""
+
+    def __init__(self) -> None:
+        running = context.running.get(None)
+        self._slots = None if running is None else running.slots
+        self._job_id = 0 if running is None else running.job.id
+        self._is_left = False
+
+    @property
+    def is_held(self) -> bool:
+        return self._slots is not None and not self._is_left
+
+    def leave(self) -> None:
+        if self._slots is not None and not self._is_left:
+            self._slots.leave(self._job_id)
+            self._is_left = True
+
+    async def back(self) -> None:
+        if self._slots is not None and self._is_left:
+            self._is_left = False
+            await self._slots.back(self._job_id)
+
+    def close(self) -> None:
+        """Take it at once, where the wait was cancelled."""
+        if self._slots is not None and self._is_left:
+            self._is_left = False
+            self._slots.return_now(self._job_id)
 
 
-async def _look(engine: AsyncEngine, job_id: int) -> _Found | None:
-    chosen = select(Job.state, Job.meta, Job.errors, Job.worker).where(Job.id == job_id)
-    async with engine.connect() as connection:
-        row = (await connection.execute(chosen)).one_or_none()
-    if row is None:
+async def _next(ready: asyncio.Queue[Wait], until: float, slot: _Slot) -> Wait | None:
+    """The next wait that is over; None when the time is."""
+    if ready.empty():
+        slot.leave()
+    try:
+        async with asyncio.timeout(max(until - time.monotonic(), 0)):
+            return await ready.get()
+    except TimeoutError:
         return None
-    # What other programs wrote may be of any type.
-    return row.state, _object(row.meta), [_object(entry) for entry in _array(row.errors)], row.worker
 
 
-def _opened(worker: str, value: Any) -> Any:
-    """A recorded value, decrypted where the worker has encrypted it."""
-    return json.loads(opened(worker, json.dumps(value, separators=(",", ":")))) if is_sealed(value) else value
+def _id_of(target: Any, what: str) -> int:
+    _refuse_own(target, what)
+    job_id: object = target.id if isinstance(target, Job | JobSpec) else target
+    if not isinstance(job_id, int) or isinstance(job_id, bool):
+        raise InvalidOption(f"{what}: expected the id of a job, or one that was enqueued and committed, got {target!r}")
+    return job_id
 
 
-def _object(value: object) -> dict[str, Any]:
-    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
+def _refuse_own(target: Any, what: str) -> None:
+    running = context.running.get(None)
+    opened = None if running is None else running.session
+    if opened is None:
+        return
+    session = opened.sync_session if isinstance(opened, AsyncSession) else opened
+    pending = isinstance(target, JobSpec) and target.session is session
+    if pending or (target.id if isinstance(target, Job | JobSpec) else target) in session.info.get(OWN, ()):
+        raise InvalidOption(
+            f"{what}: {target!r} was enqueued by the session of this job, whose commit comes when the job ends, so it "
+            "would never start; enqueue it in a separate transaction: await oban.enqueue(spec)"
+        )
 
 
-def _array(value: object) -> list[object]:
-    return list(cast(list[object], value)) if isinstance(value, list) else []
+def _returned(target: Any) -> Returned:
+    """What the function of a spec declares. Of anything else nothing is known."""
+    worker = workers.get(target.worker) if isinstance(target, JobSpec) else None
+    if worker is None or worker.arguments is None:
+        return Returned(_undeclared)
+    returned = worker.arguments.returned
+    if returned.declares_value and not worker.recorded:
+        raise InvalidOption(
+            f"result: {worker.name} declares to return a value, and records none; write @job(recorded=True), or let "
+            "it return None"
+        )
+    return returned
+
+
+def _undeclared():  # type: ignore[no-untyped-def]
+    """A function that declares nothing."""
+
+
+def _error(seen: Seen) -> ObanError | None:
+    last = seen.error or ""
+    match seen.state:
+        case "completed":
+            return None
+        case "cancelled":
+            return JobCancelled(f"job {seen.id} was cancelled{_because(last)}", seen.id)
+        case "discarded":
+            return JobDiscarded(f"job {seen.id} failed for good{_because(last)}", seen.id, last)
+        case _:
+            text = f"an attempt of job {seen.id} failed, and the job will be retried{_because(last)}"
+            return JobFailed(text, seen.id, last)
+
+
+def _late(wait: Wait, limit: float) -> ResultTimeout:
+    what = "no committed job has this id" if wait.seen is None else f"it is {wait.seen.state}"
+    return ResultTimeout(f"job {wait.id} had not finished within {limit:g} s: {what}")
+
+
+async def _look(engine: AsyncEngine, waits: Sequence[Wait]) -> None:
+    ids = sorted({wait.id for wait in waits})
+    async with engine.connect() as connection:
+        rows = await connection.run_sync(lambda sync: outcomes.execute(sync, ids=[str(one) for one in ids]).all())
+    by_id = {row[0]: Seen._make(row) for row in rows}
+    for wait in waits:
+        if (seen := by_id.get(wait.id)) is not None:
+            wait.see(seen)
 
 
 def _because(error: str) -> str:

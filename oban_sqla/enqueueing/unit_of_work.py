@@ -37,6 +37,9 @@ Watcher = Callable[[Session, list[int]], None]
 watcher: ContextVar[Watcher | None] = ContextVar("oban_sqla_watcher", default=None)
 """Called with the ids of the jobs that were written, when their flush is over. Tests run jobs inline with it."""
 
+OWN = "oban_sqla.own"
+"""In the session of a running job: the ids of the jobs that it has enqueued, which is a set."""
+
 _FLUSH, _CLAIMS, _WRITTEN = "oban_sqla.flush", "oban_sqla.claims", "oban_sqla.written"
 
 
@@ -104,7 +107,9 @@ def _forget(session: Session, transaction: SessionTransaction) -> None:
 
 
 def tell(session: Session, ids: list[int]) -> None:
-    """Tell the watcher of this context, if there is one, that these jobs were written."""
+    """Note that these jobs were written, in the session of a job; tell the watcher of this context, if there is one."""
+    if (own := session.info.get(OWN)) is not None:
+        own.update(ids)
     if (watching := watcher.get()) is not None:
         watching(session, ids)
 

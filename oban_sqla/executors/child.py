@@ -44,6 +44,8 @@ class Child:
         """Calls that it has ended. Written by `run`."""
         self.memory = 0
         """Bytes of resident memory after the last call. Written by `_read`."""
+        self.slot_said: Callable[[str], None] | None = None
+        """Told what the job under way does with its slot. Written by what runs it."""
         self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """How it ended, in words. Set by `_ended`."""
         self._setup = setup

@@ -28,6 +28,7 @@ from ..workers.registry import workers
 from . import wire
 from .perform import Performer
 from .setup import load_sessionmaker
+from .slots import SlotsOfNode
 from .traces import attached
 
 
@@ -47,7 +48,9 @@ class Home:
         """One event loop for the child's life, because an engine belongs to its loop."""
         self._makers: list[SessionMaker] = []
         """The sessionmakers. Written by `_sessionmakers`."""
-        self._performer = Performer(driver=self._drive, makers=self._sessionmakers, traced=attached)
+        self._performer = Performer(
+            driver=self._drive, makers=self._sessionmakers, slots=SlotsOfNode(self.send), traced=attached
+        )
         self._handler = _Forwarding(self)
         self._handler.addFilter(JobFilter())
 

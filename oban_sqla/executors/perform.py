@@ -24,7 +24,7 @@ from ..runtime.row import Row
 from ..runtime.run import Run
 from ..runtime.sessions import Load, Sessions
 from ..runtime.verdict import Stop, judge
-from ..workers.context import running
+from ..workers.context import SlotsLike, running
 from ..workers.registry import workers
 from ..workers.worker import Worker
 from .errand import ChildError, answer, errand, unjudged
@@ -57,6 +57,7 @@ class Performer:
 
     :param driver: runs a coroutine; it may use one event loop again and again.
     :param makers: gives the sessionmakers for jobs that ask for a session. Default: there are none.
+    :param slots: where a job counts as running. Default: nowhere.
     :param traced: makes what it is given the current trace. Default: nothing does.
     """
 
@@ -65,11 +66,13 @@ class Performer:
         *,
         driver: Driver,
         makers: Callable[[], Sequence[SessionMaker]] = lambda: (),
+        slots: SlotsLike | None = None,
         traced: Callable[[dict[str, str]], AbstractContextManager[object]] = lambda trace: contextlib.nullcontext(),
     ) -> None:
         # Given, and never written again.
         self._driver = driver
         self._makers = makers
+        self._slots = slots
         self._traced = traced
         # The run that is under way, with its event loop if it has one. Written by perform(), read by stop().
         self._run: Run | None = None
@@ -117,6 +120,7 @@ class Performer:
         sessions = _Sessions(makers=makers, driver=self._driver)
         place: Executor = _OnLoop() if worker.is_async else _Here()
         run = Run(row=row, executors={worker.executor: place}, sessions=sessions, resources=self._resources)
+        run.slots = self._slots
         with self._lock:
             self._run = run
         token = running.set(run)

@@ -14,7 +14,7 @@ from ..options.encryption import current, keys_of
 from ..options.resources import Resource
 from ..runtime.acks import error_entry
 from ..runtime.executors.call import Call, Judged, Raised, Result
-from ..runtime.executors.executor import Stoppable, Timer
+from ..runtime.executors.executor import Attempted, Stoppable, Timer
 from ..runtime.row import Row
 from ..runtime.verdict import Stop, judge
 from . import wire
@@ -23,6 +23,7 @@ from .errand import judged, payload
 from .executor import Executor
 from .factories import factory_names
 from .pool import Pool
+from .slots import heard_of
 from .traces import carrier
 
 Settled = Callable[[Row], Awaitable[bool]]
@@ -86,7 +87,7 @@ class InChildren(_Remote):
         """Most children."""
         return self._pool.size
 
-    async def run(self, call: Call, attempt: Stoppable, begin: Callable[[], None]) -> Result | Judged:
+    async def run(self, call: Call, attempt: Attempted, begin: Callable[[], None]) -> Result | Judged:
         """Run `call` in a child. Cancelling this stops the call, and kills its child half a second later."""
         sent = self._payload(call, _keys())
         try:
@@ -95,12 +96,14 @@ class InChildren(_Remote):
             return Raised(cancelled)
         try:
             begin()
+            child.slot_said = heard_of(attempt.slots, call.row.id)
             running = asyncio.ensure_future(child.run(sent))
             await _until_done(running, lambda: child.kill((attempt.stop or Stop.SHUTDOWN).value))
             answer = running.result()
         except ChildDied as error:
             return await self._lost(call, error, attempt)
         finally:
+            child.slot_said = None
             self._pool.give_back(child)
         return judged(answer, call.row)
 
@@ -122,7 +125,7 @@ class Outside(_Remote):
         super().__init__(max_crashes=max_crashes, settled=settled, resources=resources)
         self._executor = executor
 
-    async def run(self, call: Call, attempt: Stoppable, begin: Callable[[], None]) -> Result | Judged:
+    async def run(self, call: Call, attempt: Attempted, begin: Callable[[], None]) -> Result | Judged:
         """Run `call` there. Cancelling this asks the executor to kill it, and waits for its end."""
         sent = self._payload(call)
         begin()
@@ -173,7 +176,10 @@ def relay(child: Child, kind: int, fields: dict[str, Any], *, woke: Callable[[Se
 
     :param woke: called with the queues for which the child has committed jobs, and whether one is due soon.
     """
-    if kind == wire.WOKE:
+    if kind == wire.EVENT and "slot" in fields:
+        if child.slot_said is not None:
+            child.slot_said(fields["slot"])
+    elif kind == wire.WOKE:
         woke(fields["queues"], fields["soon"])
     elif kind == wire.LOG:
         logger = logging.getLogger(fields["name"])

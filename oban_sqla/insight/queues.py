@@ -47,6 +47,7 @@ class Member(QueueInfo):
     :ivar is_ours: whether it is a node of this package.
     :ivar options: the limits that the node says it obeys.
     :ivar waiting: ids of executing jobs that waited for a child process at the last heartbeat.
+    :ivar without_slot: ids of executing jobs that did not count in the limit at the last heartbeat.
     """
 
     instance: str
@@ -57,6 +58,7 @@ class Member(QueueInfo):
     is_late: bool
     is_ours: bool
     waiting: frozenset[int] = frozenset()
+    without_slot: frozenset[int] = frozenset()
     options: Queue = field(default_factory=Queue)
 
 

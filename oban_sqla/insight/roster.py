@@ -139,5 +139,6 @@ def _member(row: Any, heartbeat: Heartbeat) -> Member:
         is_late=late,
         is_ours="stale_after" in meta,
         waiting=frozenset(_ids(meta.get("waiting"))),
+        without_slot=frozenset(_ids(meta.get("without_slot"))),
         options=reported(meta),
     )

@@ -16,6 +16,8 @@ from pydantic_core import to_json
 from ..errors import InvalidArgs
 
 MAX_BYTES = 1_048_576
+MAX_RECORDED = 67_108_864
+"""Of what a job returns. It stays in the row, which is loaded when the job runs again."""
 
 MOST_DIGITS = 4_300
 """Of an integer. Python reads no longer ones, and neither does pydantic: the job could never run."""

@@ -44,7 +44,9 @@ class Ending:
             await leaving
             await self._send_last_acks()
             await node.inserts.stop()
-            await _all(loop.stop() for loop in (*node.duties, node.releaser, node.announcer, node.notifier))
+            await _all(
+                loop.stop() for loop in (*node.duties, node.releaser, node.waiter, node.announcer, node.notifier)
+            )
             if not (left or node.acks.unsent):
                 await self._part()
                 return []

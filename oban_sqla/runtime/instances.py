@@ -30,8 +30,7 @@ async def load_instances(call: Call, sessions: Sessions) -> Raised | None:
     found: dict[int, Any] = {}
 
     def load(session: Session) -> None:
-        for entity in dict.fromkeys(key.entity for key in keys):
-            _load(session, entity, [key for key in keys if key.entity is entity], found)
+        load_keys(session, keys, found)
 
     own = next((call.injected[name] for name, kind in call.asked.items() if is_session(kind)), None)
     if not isinstance(own, AsyncSession | Session):
@@ -42,6 +41,12 @@ async def load_instances(call: Call, sessions: Sessions) -> Raised | None:
         return Raised(_missing(call.worker, gone))
     call.fill_in(found)
     return None
+
+
+def load_keys(session: Session, keys: Sequence[Key], found: dict[int, Any]) -> None:
+    """Load the instances of `keys` into `found`, by the identities of the keys' objects. What is gone is left out."""
+    for entity in dict.fromkeys(key.entity for key in keys):
+        _load(session, entity, [key for key in keys if key.entity is entity], found)
 
 
 def _load(session: Session, entity: Entity, keys: Sequence[Key], found: dict[int, Any]) -> None:

@@ -102,4 +102,6 @@ class Liveness(Loop):
         }
         if waiting := [job_id for job_id, attempt in producer.running.items() if not attempt.begun]:
             meta["waiting"] = waiting[:MOST_WAITING]  # they are executing for the cluster, and wait for a child
+        if out := producer.slots.out:
+            meta["without_slot"] = sorted(out)[:MOST_WAITING]  # they are executing, and don't count in the limit
         return meta

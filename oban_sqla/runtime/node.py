@@ -14,7 +14,19 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
 from ..models import JobSpec
 from ..statements.identify import Identity, schema_of
-from ..statements.wire import CRON, EVENTS, INSERTED, LEADER, NEWS, SIGNAL, STAGED, channel, signal_channel
+from ..statements.wire import (
+    AWAITED,
+    CRON,
+    EVENTS,
+    INSERTED,
+    LEADER,
+    NEWS,
+    SETTLED,
+    SIGNAL,
+    STAGED,
+    channel,
+    signal_channel,
+)
 from ..telemetry import node_logger as logger
 from .acks import Ack, Acks
 from .announcer import Announcer
@@ -51,6 +63,7 @@ from .row import Row
 from .sessions import Sessions
 from .settled import is_settled
 from .suspensions import Suspensions
+from .waiter import Waiter
 
 
 class Node:
@@ -76,7 +89,8 @@ class Node:
         # Where the node was made, and its name on the wire: never written again.
         self._loop = asyncio.get_running_loop()
         self._origin = origin = uuid4().hex[:12]
-        self._channels = {channel(name, schema): name for name in (INSERTED, STAGED, LEADER, CRON, NEWS, EVENTS)}
+        names = (INSERTED, STAGED, LEADER, CRON, NEWS, EVENTS, AWAITED, SETTLED)
+        self._channels = {channel(name, schema): name for name in names}
         self._channels[signal_channel(schema)] = SIGNAL
 
         self.connections = at = Connections(engine)
@@ -108,6 +122,7 @@ class Node:
         )
         self.announcer = Announcer(lane=at.upkeep, schema=schema, origin=origin)
         self.releaser = Releaser(lane=at.releasing, available=self._available, soon=self._due_soon)
+        self.waiter = Waiter(lane=at.upkeep, schema=schema, origin=origin, listens=self._listens)
         self.liveness = Liveness(
             lane=at.upkeep,
             listening=at.listening,
@@ -182,7 +197,7 @@ class Node:
         """Everything that runs in the background."""
         listening = [self.notifier] if self.connections.line.pooled is False else []
         cluster = [self.liveness, self.leadership, self.control, *self.duties]
-        own = [self.acks, self.announcer, self.releaser, self.scribe]
+        own = [self.acks, self.announcer, self.releaser, self.scribe, self.waiter]
         return [*listening, *own, *cluster, *self.producers.values()]
 
     async def reach(self) -> None:
@@ -323,6 +338,8 @@ class Node:
                 self.releaser.wake()
             case "events":
                 self.readers.hear(payload)
+            case "await" | "settle" as said:
+                self.waiter.heard(said, payload)
             case _:
                 pass
 
@@ -342,6 +359,7 @@ class Node:
         self.readers.look()
         self.liveness.wake()  # its locks went with the connection before
         self.control.wake()
+        self.waiter.connected()
         for producer in self.producers.values():
             producer.notice()
 
@@ -349,6 +367,7 @@ class Node:
         self.producers.settled(ack)
         if ack.tells:
             self.releaser.wake()
+        self.waiter.settled(ack.id)
         if ack.state == "available":
             self._available({ack.queue})  # a job that was given back waits like a new one, here or elsewhere
         if ack.delay is not None and ack.delay <= SOON and ack.state in ("scheduled", "retryable"):

@@ -23,6 +23,7 @@ from .limited import LimitedFetcher
 from .loop import Loop
 from .refusals import Refusals
 from .row import Row
+from .slots import Slots
 from .unfit import Unfit
 from .verdict import Stop, cancelled, given_back
 
@@ -71,6 +72,8 @@ class Producer(Loop):
         self.started_at = datetime.now(UTC)
         # By the job's id: written by _start_claimed() and _see_through().
         self.running: dict[int, Attempt] = {}
+        self.slots = Slots(running=self.running, limit=lambda: self.limit, freed=self.notice)
+        """Which of them count in the limit."""
         # Given, and never written again.
         self._refusals = refusals
         self._acks = acks
@@ -166,7 +169,7 @@ class Producer(Loop):
     @property
     def room(self) -> int:
         """How many more jobs may run."""
-        return 0 if self.paused or self._stopping else max(self.limit - len(self.running), 0)
+        return 0 if self.paused or self._stopping else max(self.limit - self.slots.occupied, 0)
 
     @property
     def held(self) -> list[int]:
@@ -256,7 +259,7 @@ class Producer(Loop):
         """Give back jobs that wait for a child: all where the queue is paused or stops, else those beyond its limit."""
         waiting = [attempt for attempt in self.running.values() if attempt.places]
         if not (self.paused or self._stopping):
-            beyond = len(self.running) - self.limit
+            beyond = self.slots.occupied - self.limit
             waiting = waiting[len(waiting) - beyond :] if 0 < beyond < len(waiting) else waiting if beyond > 0 else []
         for attempt in waiting:
             attempt.ask_to_stop(Stop.SHUTDOWN)
@@ -269,6 +272,7 @@ class Producer(Loop):
     async def run(self, row: Row) -> None:
         """Run a job that was taken for this producer in another way, whatever its limit, to its end."""
         self.running[row.id] = attempt = self._attempt(row)
+        attempt.slots = self.slots
         attempt.task = asyncio.create_task(self._see_through(attempt), context=self.context.copy())
         await asyncio.wait([attempt.task])
 
@@ -283,6 +287,9 @@ class Producer(Loop):
 
     def _start_claimed(self) -> None:
         """Run what there is room for, and give back what waits in vain."""
+        slots = self.slots
+        if slots.out:
+            slots.hand_on()
         claimed = self._claimed
         if not claimed:
             return
@@ -296,9 +303,10 @@ class Producer(Loop):
         while claimed and claimed[0][1] < oldest:
             self._give_back(claimed.popleft()[0])
             self._fetcher.ran(LONGEST_CLAIM)
-        while claimed and len(running) < limit:
+        while claimed and len(running) - len(slots.out) < limit:
             row = claimed.popleft()[0]
             running[row.id] = attempt = self._attempt(row)
+            attempt.slots = slots
             # A context apart: what one job sets is not seen by the next, which its end may start.
             attempt.task = asyncio.create_task(self._see_through(attempt), context=self.context.copy())
 
@@ -328,6 +336,8 @@ class Producer(Loop):
         finally:
             if self.running.get(row.id) is attempt:
                 del self.running[row.id]
+                if self.slots.out:
+                    self.slots.ended(row.id)
             if attempt.started:
                 self._fetcher.ran(time.monotonic() - attempt.started)
             self._start_claimed()

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from ..errors import Fenced
 from ..models import Job
 from ..telemetry import job_logger as logger
+from ..workers.context import SlotsLike
 from ..workers.injection import is_session
 from ..workers.worker import Worker
 from .acks import Ack
@@ -42,8 +43,8 @@ class Run:
     """
 
     __slots__ = (
-        "_executors", "_interruptible", "_journal", "_sessions", "committed", "journals", "resources", "row", "stop",
-        "task", "told",
+        "_executors", "_interruptible", "_journal", "_sessions", "committed", "journals", "resources", "row", "session",
+        "slots", "stop", "task", "told",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +62,10 @@ class Run:
         self.journals = journals
         # Written by the caller that makes a task of the run, which need not be one.
         self.task: asyncio.Task[Any] | None = None
+        # The session that it has, while it has one: written by _run_in_session().
+        self.session: AsyncSession | Session | None = None
+        # Where it counts as running; None outside of a node: written by whatever starts it.
+        self.slots: SlotsLike | None = None
         # The first reason to stop: written by ask_to_stop().
         self.stop: Stop | None = None
         # Whether the job's own transaction has written the ack: written by _run_in_session().
@@ -190,6 +195,7 @@ class Run:
 
     async def _run_in_session(self, call: Call, name: str, kind: type) -> tuple[Ack | None, BaseException | None]:
         session = await self._sessions.open(kind)
+        self.session = session
         call.injected = {**call.injected, name: session}
         try:
             result = as_returned(await self._run_call(call))

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, event, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
+from ..enqueueing.unit_of_work import OWN
 from ..enqueueing.writer import FOR_WRITING
 from ..errors import Fenced, InvalidOption, ObanError
 from ..options.sessionmakers import SessionMaker, maker_for, named_kind, what_makes
@@ -230,12 +231,13 @@ def refuse_commit(session: AsyncSession | Session) -> None:
     plain = session.sync_session if isinstance(session, AsyncSession) else session
     plain.info[_IN_JOB] = plain.get_nested_transaction()
     plain.info[_BEGUN] = {}
+    plain.info[OWN] = set()
     plain.info.pop(_CLOSED, None)
 
 
 def allow_commit(session: AsyncSession | Session) -> None:
     """The end of :func:`refuse_commit`."""
-    for key in (_IN_JOB, _BEGUN, _CLOSED):
+    for key in (_IN_JOB, _BEGUN, _CLOSED, OWN):
         session.info.pop(key, None)
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from ..errors import InvalidOption, JobTimeout
 from ..models import Workflow
 from ..options.backoff import jittered
-from ..options.payload import encode_value
+from ..options.payload import MAX_RECORDED, encode_value
 from ..statements.ack import CANCELLED_BY_REQUEST
 from ..workers.outcomes import Cancel, Discard, Outcome, Record, Snooze
 from ..workers.sealing import ArgsUnopened, sealed
@@ -68,7 +68,9 @@ def judge(row: Row, worker: Worker, result: Result, stop: Stop | None = None, to
     if stop is Stop.CANCEL and told and value is None and not worker.is_async:
         return cancelled(row), None  # a plain function that was told to stop and has no result: it stopped
     if worker.recorded or row.keeps_result:
-        return _decided(row, worker, Record(value))
+        return _decided(
+            row, worker, Record(value if worker.arguments is None else worker.arguments.returned.kept(value))
+        )
     if row.has_record:
         return _ack(row, meta='{"recorded":false,"return":null}'), None
     return _ack(row), None
@@ -173,7 +175,7 @@ def _decided(row: Row, worker: Worker, outcome: Outcome) -> Verdict:
                 ack.suspend = outcome.suspend
                 return ack, None
             case Record():
-                text = sealed(row.worker, encode_value(outcome.value, "the recorded value"))
+                text = sealed(row.worker, encode_value(outcome.value, "the recorded value", MAX_RECORDED))
                 return _ack(row, meta=f'{{"recorded":true,"return":{text}}}'), None
             case Cancel() | Discard():
                 state = "cancelled" if isinstance(outcome, Cancel) else "discarded"

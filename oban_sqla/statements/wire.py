@@ -46,6 +46,7 @@ def unpacked(payload: str) -> dict[str, Any]:
 
 
 INSERTED, STAGED, LEADER, CRON, NEWS, EVENTS = "insert", "stage", "leader", "cron", "news", "events"
+AWAITED, SETTLED = "await", "settle"
 
 
 def channel(name: str, schema: str | None) -> str:

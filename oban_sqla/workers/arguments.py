@@ -30,6 +30,7 @@ from ..options.resources import not_provided, plain, without_none
 from .entity import GIVEN, refuse_hidden, rewritten
 from .injection import is_injectable, is_session, marked
 from .ordering import in_order
+from .returned import Returned
 from .roundtrip import Parameter, Travel, difference, refuse_foreign
 
 _MISSING = inspect.Parameter.empty
@@ -261,6 +262,11 @@ class Arguments:
                 "import it at the module's top, not only under TYPE_CHECKING or inside a function"
             ) from None
         return {name: hints.get(name, Any) for name in self._parameters}
+
+    @cached_property
+    def returned(self) -> Returned:
+        """What the function declares to return."""
+        return Returned(self._fn)
 
     @property
     def hints(self) -> Mapping[str, Any]:

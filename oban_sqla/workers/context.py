@@ -5,12 +5,27 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
 from .. import telemetry
 from ..errors import NotInJob
 from ..models import Job
 
 if TYPE_CHECKING:
     from .journal import Journal
+
+
+class SlotsLike(Protocol):
+    """Where a run counts as running."""
+
+    def release(self, job_id: int) -> None: ...
+
+    def leave(self, job_id: int) -> None: ...
+
+    async def back(self, job_id: int) -> None: ...
+
+    def return_now(self, job_id: int) -> None: ...
 
 
 class Running(Protocol):
@@ -21,6 +36,12 @@ class Running(Protocol):
 
     @property
     def journal(self) -> Journal: ...
+
+    @property
+    def session(self) -> AsyncSession | Session | None: ...
+
+    @property
+    def slots(self) -> SlotsLike | None: ...
 
     def cancelled(self) -> bool: ...
 
@@ -51,6 +72,20 @@ def cancelled() -> bool:
     :raises NotInJob: if it is called outside of a job.
     """
     return running_job("cancelled").cancelled()
+
+
+def release_slot() -> None:
+    """From here on this job does not count in the limit of its queue on its node, so that the node starts another one.
+
+    For a job that from now on only waits, for example for an answer of another service. Limits of the cluster, such as
+    ``global_limit``, still count it, and its timeout goes on. A second call does nothing, and neither does a call in a
+    job that a test runs.
+
+    :raises NotInJob: if it is called outside of a job.
+    """
+    running = running_job("release_slot")
+    if running.slots is not None:
+        running.slots.release(running.job.id)
 
 
 def running_job(what: str) -> Running:

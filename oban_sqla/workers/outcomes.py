@@ -60,7 +60,7 @@ class Discard(_Reasoned):
 class Record(Outcome):
     """Complete the job and keep a value in ``meta["return"]``. Return or raise it.
 
-    :param value: a value that JSON can represent, up to 1 MiB as JSON; with any other value the run fails.
+    :param value: a value that JSON can represent, up to 64 MiB as JSON; with any other value the run fails.
     """
 
     def __init__(self, value: Any) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from oban_sqla import Cancel, Discard, Job, Record, Snooze, cancelled, job, worker
+from oban_sqla import Cancel, Discard, Job, Record, Snooze, cancelled, job, release_slot, worker
 
 URL = os.environ.get("OBAN_TEST_CHILD_URL", "postgresql+asyncpg://nowhere")
 Session = async_sessionmaker(create_async_engine(URL), expire_on_commit=False)
@@ -146,3 +146,10 @@ async def enqueue_more(session: AsyncSession) -> None:
 
 @job(executor="nowhere", queue="children")
 def stranded() -> None: ...
+
+
+@job(executor="process", queue="children")
+def lets_its_slot_go(path: str) -> None:
+    release_slot()
+    while not Path(path).exists():
+        time.sleep(0.02)

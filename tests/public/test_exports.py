@@ -21,10 +21,10 @@ FACE = {
         Backoff Cancel ChildDied Cron CronEntry Crons DatabaseUnavailable Discard EmbeddedError Encryption Fenced
         Finding Health Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobLogs JobSpec
         JobState JobTimeout KeyMissing Leader Limiter LogLine Node Nodes NotInJob Oban ObanError Partition Processes
-        Producer Progress Prune PrunePolicy Queue QueueInfo RateLimit Reason Record Resource ResultTimeout RunningFlow
-        SchemaOutdated Snooze Unique UnknownWorker UnsupportedDatabase Why WorkerConflict Workflow async_url cancelled
-        configure_encryption current_job emit enqueue enqueue_from flow_of injected job job_relationship later metadata
-        migrations progress telemetry use_notify use_schema worker
+        Producer Progress Prune PrunePolicy Queue QueueInfo RateLimit Reason Record Resource Result ResultTimeout
+        RunningFlow SchemaOutdated Snooze Unique UnknownWorker UnsupportedDatabase Why WorkerConflict Workflow async_url
+        cancelled configure_encryption current_job emit enqueue enqueue_from flow_of injected job job_relationship later
+        metadata migrations progress release_slot telemetry use_notify use_schema worker
     """,
     "oban_sqla.doctor": "Finding examine",
     "oban_sqla.dask": "DaskExecutor",

@@ -21,6 +21,7 @@ from oban_sqla import (
     JobState,
     Oban,
     Resource,
+    Result,
     Unique,
     current_job,
     enqueue,
@@ -252,6 +253,25 @@ async def call(session: AsyncSession, tenant: TenantSession, plain_session: Sess
     both.new(current, 1)  # type: ignore[call-arg, arg-type]
     await charge(1)  # type: ignore[call-arg, arg-type]
     await of_tenant(session, 1)  # type: ignore[arg-type]
+
+
+# Results.
+
+
+async def wait_for(oban: Oban, current: Job) -> None:
+    assert_type(await oban.result(bare.new(1)), bool)
+    assert_type(await oban.result(configured.new(1)), None)
+    assert_type(await oban.result(7), Any)
+    assert_type(await oban.result(current), Any)
+    assert_type(await oban.result(JobSpec("x")), Any)
+    async for target, done in oban.results([plain.new(1)], timeout=3):
+        assert_type(target, JobSpec[int])
+        assert_type(done, Result[int])
+        assert_type(done.value, int)
+    async for number, of_number in oban.results([1, 2]):
+        assert_type(number, int)
+        assert_type(of_number.value, Any)
+    await oban.result("7")  # type: ignore[call-overload]
 
 
 # A parameter without a type is not taken for an injected one.

@@ -127,7 +127,8 @@ def _busy(facts: Facts) -> list[Reason]:
         return []
     reasons: list[Reason] = []
     limits = [member.limit for member in working if member.limit]
-    if len(limits) == len(working) and facts.executing >= (slots := sum(limits)):
+    counting = facts.executing - sum(len(member.without_slot) for member in working)
+    if len(limits) == len(working) and counting >= (slots := sum(limits)):
         each = f"{limits[0]} on one node" if len(limits) == 1 else f"{slots} on {len(limits)} nodes"
         oldest = "" if facts.longest_run is None else f", the oldest for {span(max(facts.longest_run, 0))}"
         jobs = "jobs are" if facts.executing > 1 else "job is"

@@ -21,7 +21,7 @@ def executing(facts: Facts) -> list[Reason]:
     runs = f"it has been running{where}{ran}, attempt {job.attempt} of {job.max_attempts}"
     reasons = _of_its_node(facts, member)
     if job.cancel_at is not None:
-        reasons.append(_to_stop(facts, is_alive=not reasons or reasons[0].code == "waits_for_child"))
+        reasons.append(_to_stop(facts, is_alive=not reasons or reasons[0].code in ("waits_for_child", "without_slot")))
     elif (late := _past_timeout(facts)) is not None:
         reasons.append(late)
     return [*reasons, Reason("executing", runs)]
@@ -40,6 +40,8 @@ def _of_its_node(facts: Facts, member: Member | None) -> list[Reason]:
         patience = max(PATIENCE * facts.config.heartbeat.stale_after, FOREIGN_STALE_AFTER)
         return [_rescued(facts, "unknown_producer", text, f"{span(patience)} after a leader first saw that")]
     if member.is_alive and not member.is_late:
+        if job.id in member.without_slot:
+            return [_without_slot(member)]
         return [_waits_for_child(member)] if job.id in member.waiting else []
     silent = "an unknown time" if member.silent is None else span(member.silent)
     if member.is_alive:
@@ -63,6 +65,14 @@ def _of_its_node(facts: Facts, member: Member | None) -> list[Reason]:
             "within half a minute",
         )
     ]
+
+
+def _without_slot(member: Member) -> Reason:
+    return Reason(
+        "without_slot",
+        f"it does not count in the limit of its queue on the node {member.node}: it waits for the result of another "
+        "job, or has called release_slot()",
+    )
 
 
 def _waits_for_child(member: Member) -> Reason:

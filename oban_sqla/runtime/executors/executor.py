@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
+from ...workers.context import SlotsLike
 from ..verdict import Stop
 from .call import Call, Judged, Result
 
@@ -46,6 +47,15 @@ class Stoppable(Protocol):
         ...
 
 
+class Attempted(Stoppable, Protocol):
+    """A run of a job of this node, somewhere else."""
+
+    @property
+    def slots(self) -> SlotsLike | None:
+        """Where it counts as running."""
+        ...
+
+
 class Remote(Protocol):
     """Runs calls outside this process: in children, or on other machines."""
 
@@ -54,7 +64,7 @@ class Remote(Protocol):
         """How many calls it runs at once, as far as that is known; 0 for any number."""
         ...
 
-    async def run(self, call: Call, attempt: Stoppable, begin: Callable[[], None]) -> Result | Judged:
+    async def run(self, call: Call, attempt: Attempted, begin: Callable[[], None]) -> Result | Judged:
         """Run `call` to its end. Cancelling this asks the call to stop; it still ends only when the call has ended.
 
         :param attempt: the run, for what it has been asked.

@@ -1,0 +1,251 @@
+"""Waiting for the ends of jobs, for a whole node: one statement looks up every job that is waited for.
+
+The node tells the others for which jobs it waits. A node that has acknowledged one of these notifies; jobs for which no
+program waits cost a look into an empty set. What no notification says (a job that ended before the others heard of the
+wait, another program's job, one that was cancelled while it waited) is found by looking once a second.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, cast
+
+from ..statements.notify import notify_at_once
+from ..statements.outcomes import outcomes
+from ..statements.wire import AWAITED, SETTLED, channel
+from .lanes.lane import Lane
+from .loop import Loop
+
+LOOK_EVERY = 1.1
+"""Seconds between two looks at every job, where notifications arrive."""
+LOOK_AGAIN = 0.025
+"""Seconds until the second look at a new one: the other nodes have heard of it by then."""
+REMIND_EVERY = 30.0
+"""Seconds after which the other nodes are told again; one may be new."""
+REMEMBERED = 75.0
+"""Seconds for which a node remembers what others wait for."""
+SOME_REMEMBERED, MOST_REMEMBERED = 2_000, 200_000
+"""Above the first, those that are too old are forgotten; above the second, no more are remembered."""
+IDS_PER_MESSAGE = 300
+"""A notification has room for 8,000 bytes."""
+FIRST_WAIT = 0.010
+LONGEST_WAIT = 0.5
+"""Seconds between two looks where no notification arrives: at first, and in the end."""
+
+FINAL = ("completed", "cancelled", "discarded")
+
+
+class Seen(NamedTuple):
+    """How far a job is; see :data:`outcomes`."""
+
+    id: int
+    state: str
+    failures: int
+    error: str | None
+    value: str | None
+    is_large: bool
+    worker: str
+
+
+class Wait:
+    """One wait for one job.
+
+    :param job_id: its id.
+    :param with_retries: whether it goes on when an attempt fails and the job will be retried.
+    :param told: called when it is over, or given up by the node.
+    """
+
+    __slots__ = ("_failures", "_told", "_with_retries", "id", "is_over", "seen")
+
+    def __init__(self, job_id: int, with_retries: bool, told: Callable[[Wait], None]) -> None:
+        self.id = job_id
+        self.seen: Seen | None = None
+        """What was seen last. Written by see()."""
+        self.is_over = False
+        """Whether there is no more to be seen. Written by see()."""
+        self._with_retries = with_retries
+        self._told = told
+        # How many attempts had failed at the first look: written by see().
+        self._failures: int | None = None
+
+    def see(self, seen: Seen) -> None:
+        """A look has found this."""
+        self.seen = seen
+        # A failure may have been retried already between two looks.
+        self._failures = seen.failures if self._failures is None else self._failures
+        has_failed = seen.state == "retryable" or seen.failures > self._failures
+        if not self.is_over and (seen.state in FINAL or (has_failed and not self._with_retries)):
+            self.is_over = True
+            self._told(self)
+
+    def give_up(self) -> None:
+        """The node stops; the wait may go on elsewhere."""
+        self._told(self)
+
+
+class Waiter(Loop):
+    """Looks for the ends of the jobs that this node waits for, and tells other nodes of the ends that they wait for.
+
+    :param lane: the connection to look and to notify on.
+    :param schema: where the tables live; the channels are named by it.
+    :param origin: identifies the sender, because a listener hears its own notifications, too.
+    :param listens: whether notifications reach this node.
+    """
+
+    name = "waiter"
+
+    def __init__(self, *, lane: Lane, schema: str | None, origin: str, listens: Callable[[], bool]) -> None:
+        super().__init__()
+        # Given, and never written again.
+        self._lane = lane
+        self._schema = schema
+        self._origin = origin
+        self._listens = listens
+        # The waits by the job's id: written by add() and remove().
+        self._waits: dict[int, list[Wait]] = {}
+        # Those that the other nodes have not been told of, and when they are all told again: written by add(),
+        # connected() and step().
+        self._untold: set[int] = set()
+        self._remind_at = 0.0
+        # Jobs that are said to have ended: written by settled() and heard(), taken by step().
+        self._hinted: set[int] = set()
+        # Looks at some jobs that are due, and the next one at all: written by step().
+        self._again: list[tuple[float, set[int]]] = []
+        self._look_at = 0.0
+        self._interval = FIRST_WAIT
+        # What other nodes wait for, each until when: written by asked() and _forget().
+        self._asked: dict[int, float] = {}
+        # Of these, the jobs that have ended here: written by settled(), taken by step().
+        self._ended: set[int] = set()
+
+    def add(self, waits: Iterable[Wait]) -> None:
+        """Wait for these."""
+        for wait in waits:
+            self._waits.setdefault(wait.id, []).append(wait)
+            self._untold.add(wait.id)
+        self._interval = FIRST_WAIT
+        self.wake()
+
+    def remove(self, waits: Iterable[Wait]) -> None:
+        """The end of :meth:`add`."""
+        for wait in waits:
+            same = self._waits.get(wait.id, [])
+            if wait in same:
+                same.remove(wait)
+            if not same:
+                self._waits.pop(wait.id, None)
+                self._untold.discard(wait.id)
+
+    async def look(self, waits: Sequence[Wait]) -> None:
+        """Look now, for a caller that would give something up to wait."""
+        by_id: dict[int, list[Wait]] = {}
+        for wait in waits:
+            by_id.setdefault(wait.id, []).append(wait)
+        for row in await self._lane.run(outcomes, ids=[str(job_id) for job_id in by_id]):
+            seen = Seen(*row)
+            for wait in by_id[seen.id]:
+                wait.see(seen)
+
+    def settled(self, job_id: int) -> None:
+        """The job was acknowledged by this node."""
+        if self._waits and job_id in self._waits:
+            self._hinted.add(job_id)
+            self.wake()
+        if self._asked and job_id in self._asked:
+            self._ended.add(job_id)
+            self.wake()
+
+    def heard(self, name: str, payload: dict[str, Any]) -> None:
+        """Another node has notified: of what it waits for, or of jobs that have ended there."""
+        ids: object = payload.get("ids")
+        numbers = {one for one in cast(list[object], ids) if type(one) is int} if isinstance(ids, list) else set[int]()
+        if name == SETTLED:
+            if hinted := numbers & self._waits.keys():
+                self._hinted |= hinted
+                self.wake()
+            return
+        until = time.monotonic() + REMEMBERED
+        if len(self._asked) > SOME_REMEMBERED:
+            self._forget()
+        if len(self._asked) + len(numbers) <= MOST_REMEMBERED:
+            self._asked.update(dict.fromkeys(numbers, until))
+
+    def connected(self) -> None:
+        """This node listens anew: something may have been missed, and other nodes may be new."""
+        if self._waits:
+            self._look_at = self._remind_at = 0.0
+            self.wake()
+
+    async def stop(self) -> None:
+        """End; what still waits is given up."""
+        await super().stop()
+        for wait in [wait for same in self._waits.values() for wait in same]:
+            wait.give_up()
+
+    async def step(self) -> float | None:
+        if self._ended:
+            ended, self._ended = self._ended, set()
+            await self._notify(SETTLED, ended)
+        if not self._waits:
+            self._hinted.clear()
+            self._again.clear()
+            return None
+        now = time.monotonic()
+        listens = self._listens()
+        fresh, self._untold = self._untold, set()
+        if listens:
+            if now >= self._remind_at:
+                self._remind_at = now + REMIND_EVERY
+                await self._notify(AWAITED, self._waits.keys())
+            elif fresh:
+                await self._notify(AWAITED, fresh)
+        ids = self._due(now) | fresh
+        if ids:
+            await self._look(ids)
+        if fresh and listens:
+            self._again.append((time.monotonic() + LOOK_AGAIN, fresh))
+        due = min([self._look_at, *(at for at, _ in self._again)])
+        return max(due - time.monotonic(), 0.001)
+
+    def _due(self, now: float) -> set[int]:
+        """The jobs to look at now."""
+        ids, self._hinted = self._hinted, set()
+        if now >= self._look_at:
+            if self._listens():
+                self._look_at = now + LOOK_EVERY
+            else:
+                self._look_at = now + self._interval
+                self._interval = min(self._interval * 1.5, LONGEST_WAIT)
+            self._again.clear()
+            return set(self._waits)
+        for at, some in self._again:
+            if at <= now:
+                ids |= some
+        self._again = [(at, some) for at, some in self._again if at > now]
+        return ids & self._waits.keys()
+
+    async def _look(self, ids: set[int]) -> None:
+        try:
+            rows = await self._lane.run_unshielded(outcomes, ids=[str(job_id) for job_id in ids])
+        except Exception:
+            self._hinted |= ids
+            raise
+        for row in rows:
+            seen = Seen(*row)
+            for wait in list(self._waits.get(seen.id, ())):
+                wait.see(seen)
+
+    async def _notify(self, name: str, ids: Iterable[int]) -> None:
+        every = sorted(ids)
+        parts = [every[at : at + IDS_PER_MESSAGE] for at in range(0, len(every), IDS_PER_MESSAGE)]
+        await self._lane.run_unshielded(
+            notify_at_once,
+            channels=[channel(name, self._schema)] * len(parts),
+            payloads=[json.dumps({"ids": part, "from": self._origin}, separators=(",", ":")) for part in parts],
+        )
+
+    def _forget(self) -> None:
+        now = time.monotonic()
+        self._asked = {job_id: until for job_id, until in self._asked.items() if until > now}

@@ -1,0 +1,133 @@
+"""What a job's function declares to return: the form in which a result is kept, and in which it comes back."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, cast
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import PydanticSerializationError, from_json
+
+from ..errors import InvalidArgs
+from ..options.instance import Reference, has_instance, referred, state_of
+from .entity import refuse_hidden, rewritten
+from .outcomes import Outcome, Record
+
+_UNKNOWN = object()
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+class Returned:
+    """The type that a function returns.
+
+    :param fn: the function.
+    """
+
+    def __init__(self, fn: Callable[..., Any]) -> None:
+        self._fn = fn
+        self._name = fn.__qualname__.replace("<locals>.", "")
+
+    @property
+    def declares_value(self) -> bool:
+        """Whether it says that it returns more than None, and does not record values by itself."""
+        return not (self._records or self._hint in (_UNKNOWN, None, type(None), Any, object, typing.NoReturn))
+
+    def read(self, text: str) -> Any:
+        """A recorded value, from its JSON text; with a :class:`Key` in the place of each instance of a mapped class.
+
+        :raises InvalidArgs: when it is not what the function declares.
+        """
+        if (adapter := self._adapter) is None:
+            return from_json(text)
+        try:
+            return cast(object, adapter.validate_json(text))
+        except ValidationError as error:
+            # Without the values: they may be secret.
+            said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors())
+            raise InvalidArgs(
+                f"{self._name}: the recorded value is not what the function declares to return: {said}; an older "
+                "version of it may have recorded it. Its id, in place of the spec, gives the value as JSON"
+            ) from None
+
+    def kept(self, value: object) -> object:
+        """`value` in the form in which JSON keeps it. What its type can't say stays as it is.
+
+        Of instances of mapped classes only the key is kept.
+
+        :raises InvalidArgs: for an instance that has none yet, or whose class is not the declared one.
+        """
+        if type(value) in _PLAIN:
+            return value
+        if has_instance(value):
+            if not self._has_entity:
+                raise InvalidArgs(
+                    f"{self._name}: it returned an instance of a mapped class, of which only the key can be kept, and "
+                    "does not declare to return that class; annotate what it returns, or return the key"
+                )
+            value = referred(value, _with_key, "the recorded value")
+        if self._hint in (Any, object) or (adapter := self._adapter) is None:
+            return value
+        try:
+            return cast(object, adapter.dump_python(value, mode="json", by_alias=True, warnings=False))
+        except PydanticSerializationError:
+            return value
+
+    @cached_property
+    def _records(self) -> bool:
+        return any(isinstance(kind, type) and issubclass(kind, Record) for kind in _members(self._declared))
+
+    @cached_property
+    def _declared(self) -> Any:
+        try:
+            return typing.get_type_hints(self._fn, include_extras=True).get("return", _UNKNOWN)
+        except Exception:  # whatever an annotation raises that nothing else needs
+            return _UNKNOWN
+
+    @cached_property
+    def _hint(self) -> Any:
+        """The declared type, without the outcomes."""
+        values = [kind for kind in _members(self._declared) if not _is_outcome(kind)]
+        if len(values) == len(_members(self._declared)):
+            return self._declared
+        return typing.Union[tuple(values)] if values else None  # noqa: UP007 (of any number)
+
+    @cached_property
+    def _rewritten(self) -> tuple[Any, bool]:
+        return rewritten(self._hint, f"{self._name}: what it returns")
+
+    @property
+    def _has_entity(self) -> bool:
+        return self._hint is not _UNKNOWN and self._rewritten[1]
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Any] | None:
+        if self._records or self._hint in (_UNKNOWN, None, type(None)):
+            return None
+        try:
+            made: TypeAdapter[Any] = TypeAdapter(self._rewritten[0])
+        except PydanticUserError:  # a type of which pydantic knows nothing
+            return None
+        refuse_hidden(made.core_schema, f"{self._name}: what it returns")
+        return made
+
+
+def _with_key(instance: Any, path: str) -> Reference:
+    state = state_of(instance)
+    if state.key is None or state.deleted:
+        raise InvalidArgs(
+            f"{path}: {type(instance).__name__} has no key yet, or is deleted; flush the session before it is returned"
+        )
+    return Reference(instance, state.identity)
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if is_union else (hint,)
+
+
+def _is_outcome(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Outcome)
