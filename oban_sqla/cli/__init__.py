@@ -24,6 +24,7 @@ from .schema import grants, migrate, sql
 from .settings import config_option
 from .start import start
 from .top import top
+from .web import web
 from .why import why
 from .workers import workers
 
@@ -61,6 +62,7 @@ main.add_command(limits)
 main.add_command(cron)
 main.add_command(top)
 main.add_command(why)
+main.add_command(web)
 main.add_command(doctor)
 main.add_command(bench)
 main.add_command(postgres)

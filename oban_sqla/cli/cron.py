@@ -11,6 +11,7 @@ import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
+from ..control.audit import audited, operator
 from ..control.crons import Crons
 from ..insight.crons import CronInfo, describe, find, ticks
 from ..models import CronEntry, JobSpec
@@ -135,7 +136,7 @@ def run(name: str, **where: Unpack[Where]) -> None:
     \b
       oban-sqla cron run nightly
     """
-    spec = _on_crons(where, lambda crons: crons.run_now(name))
+    spec = _on_crons(where, lambda crons: crons.run_now(name), "run", name)
     if where["as_json"]:
         print_json({"id": spec.id, "state": spec.state, "conflict": spec.conflict})
         return
@@ -152,7 +153,7 @@ def pause(name: str, **where: Unpack[Where]) -> None:
     \b
       oban-sqla cron pause nightly
     """
-    _changed(where, name, lambda crons: crons.pause(name), "is paused")
+    _changed(where, name, "pause", lambda crons: crons.pause(name), "is paused")
 
 
 @cron.command(short_help="Resume an entry.")
@@ -164,7 +165,7 @@ def resume(name: str, **where: Unpack[Where]) -> None:
     \b
       oban-sqla cron resume nightly
     """
-    _changed(where, name, lambda crons: crons.resume(name), "is active")
+    _changed(where, name, "resume", lambda crons: crons.resume(name), "is active")
 
 
 @cron.command(short_help="Delete an entry.")
@@ -182,7 +183,7 @@ def delete(name: str, **where: Unpack[Where]) -> None:
         await crons.delete(name)
         return entry
 
-    entry = _on_crons(where, remove)
+    entry = _on_crons(where, remove, "delete", name)
     in_code = entry.declared_at is not None
     if where["as_json"]:
         print_json({"name": name, "deleted": True, "in_code": in_code})
@@ -232,17 +233,17 @@ def put(
     async def write(crons: Crons) -> None:
         await crons.put(name, expression, spec, timezone=timezone, paused=paused, catch_up=catch_up)
 
-    _changed(where, name, write, "is paused" if paused else "is active")
+    _changed(where, name, "put", write, "is paused" if paused else "is active")
 
 
-def _changed(where: Where, name: str, change: Callable[[Crons], Awaitable[None]], now_it: str) -> None:
+def _changed(where: Where, name: str, verb: str, change: Callable[[Crons], Awaitable[None]], now_it: str) -> None:
     """Change an entry, and say how it is now."""
 
     async def work(crons: Crons) -> CronEntry:
         await change(crons)
         return await _entry(crons, name)
 
-    entry: CronInfo = describe(_on_crons(where, work), datetime.now(UTC))
+    entry: CronInfo = describe(_on_crons(where, work, verb, name), datetime.now(UTC))
     if where["as_json"]:
         print_json(entry.as_dict())
         return
@@ -250,9 +251,18 @@ def _changed(where: Where, name: str, change: Callable[[Crons], Awaitable[None]]
     click.echo(f"{name!r} {now_it}" + ("" if due is None else f"; next at {due:%Y-%m-%d %H:%M:%S} UTC"))
 
 
-def _on_crons(where: Where, work: Callable[[Crons], Awaitable[T]]) -> T:
+def _on_crons(where: Where, work: Callable[[Crons], Awaitable[T]], verb: str = "", name: str = "") -> T:
+    """What `work` returns for the crontab.
+
+    :param verb: what is changed, for the audit. Default: nothing is.
+    :param name: the entry that is changed.
+    """
+
     async def run(engine: AsyncEngine) -> T:
-        return await work(Crons(engine))
+        if not verb:
+            return await work(Crons(engine))
+        with audited(operator(), f"cron.{verb}", {"cron": name}):
+            return await work(Crons(engine))
 
     return on_database(where["url"], where["schema"], run)
 

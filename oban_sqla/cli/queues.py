@@ -9,6 +9,7 @@ import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 from typing_extensions import Unpack
 
+from ..control.audit import audited, operator
 from ..errors import InvalidOption, unknown
 from ..insight.limits import KeyUsage
 from ..insight.overview import Overview, QueueOverview
@@ -270,7 +271,8 @@ def _ask(
     async def work(engine: AsyncEngine) -> list[str]:
         async with engine.connect() as connection:
             roster = await connection.run_sync(read_roster, beat)
-        await ask(Oban(engine, name=instance))
+        with audited(operator(), f"queue.{action}", {"queue": queue, "node": node, "limit": limit}):
+            await ask(Oban(engine, name=instance))
         members = roster.alive if action == "start" else roster.of(queue)
         return sorted(nodes(one for one in members if one.instance == instance and node in (None, one.node)))
 

@@ -19,6 +19,7 @@ from ..statements.identify import schema_of
 from ..statements.notify import notify
 from ..statements.wire import CRON, channel
 from ..workers.cron import Cron, copied, notes
+from .audit import note
 from .engines import Engines
 
 T = TypeVar("T")
@@ -105,6 +106,7 @@ class Crons:
 
         def run(session: Session) -> JobSpec:
             entry = _entry(session, name)
+            note(session.connection(), 1)
             [written] = write(session, [copied(entry.spec, notes(name, entry.expression, entry.timezone))])
             return written
 
@@ -129,6 +131,7 @@ class Crons:
 def _told(session: Session) -> Connection:
     """The session's connection, after telling the leader to look again when this transaction commits."""
     connection = session.connection()
+    note(connection)
     notify.execute(connection, channels=[channel(CRON, schema_of(connection))], payloads=["{}"])
     return connection
 

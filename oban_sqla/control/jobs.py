@@ -34,6 +34,7 @@ from ..types import UTCDateTime
 from ..workers.registry import workers
 from ..workers.sealing import encrypts, sealed_args
 from . import flows
+from .audit import note
 from .verbs import Verbs
 
 One = int | Job | JobSpec[Any] | Node[Any]
@@ -148,9 +149,9 @@ class JobVerbs(Verbs):
             if not isinstance(found, AsyncSession):
                 raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")
             with using(self.config.encryption):
-                return await found.run_sync(change, target)
+                return await found.run_sync(_noted, change, target)
         async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
-            changed = await own.run_sync(change, target)
+            changed = await own.run_sync(_noted, change, target)
         if (here := self._node) is not None:
             here.asked()
         return changed
@@ -169,6 +170,12 @@ class JobVerbs(Verbs):
             channel = signal_channel(schema_of(connection))
             notify_at_commit(connection, channels=[channel] * len(payloads), payloads=payloads)
         return len(rows)
+
+
+def _noted(session: Session, change: Callable[[Session, Target], int], target: Target) -> int:
+    changed = change(session, target)
+    note(jobs_connection(session), changed)
+    return changed
 
 
 def _retry(session: Session, target: Target, from_node: str | None) -> int:

@@ -25,6 +25,7 @@ from ..statements.limiter import available, consume, forget, suspend
 from ..statements.notify import notify
 from ..statements.statement import Statement
 from ..statements.wire import INSERTED, channel, ident, signal_channel
+from .audit import note
 from .engines import Engines
 
 if TYPE_CHECKING:
@@ -98,6 +99,8 @@ class Limiter:
     async def _run(self, statement: Statement, *, told: dict[str, Any] | None = None, **given: Any) -> Any:
         def run(connection: Connection) -> Any:
             row = statement.execute(connection, queue=self.queue, values=self._values, **given).one()
+            if told is not None:
+                note(connection)
             if told is not None and self._config.notify != "off":
                 schema = schema_of(connection)
                 signal = json.dumps(told | {"queue": self.queue, "ident": ident("", None)})

@@ -21,6 +21,7 @@ from ..statements.limits import RING, as_array, partition_by
 from ..statements.notify import notify
 from ..statements.wire import ident, signal_channel
 from ..types import UNSET, Unset
+from .audit import note
 from .limiter import Limiter
 from .verbs import Verbs
 
@@ -188,6 +189,7 @@ class QueueVerbs(Verbs):
             limits=json.dumps(asked.limits) if asked.limits else None,
             forget=asked.forget_limit,
         )
+        note(connection)
         if "partition" in asked.limits:
             self._partition(connection, queue, asked.limits["partition"])
         if config.notify != "off":

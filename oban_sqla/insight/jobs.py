@@ -67,6 +67,11 @@ class Filter:
     def __bool__(self) -> bool:
         return bool(self.states or self.queue or self.worker or self.tag or self.args)
 
+    def as_dict(self) -> dict[str, Any]:
+        """What it chooses by, as ``json.dumps`` accepts it."""
+        parts = {"states": list(self.states), "queue": self.queue, "worker": self.worker, "tag": self.tag}
+        return {name: value for name, value in (parts | {"args": dict(self.args or {})}).items() if value}
+
     @property
     def conditions(self) -> list[ColumnElement[bool]]:
         """For ``select(Job).where(*conditions)``."""

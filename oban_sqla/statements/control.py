@@ -106,7 +106,7 @@ def ask() -> Executable:
     kept: dict[str, Any] = {name: func.coalesce(written.excluded[name], queue_settings.c[name]) for name in given}
     forgotten = forget & queue_settings.c.started.is_not(True)
     kept["local_limit"] = case((~forgotten, kept["local_limit"]))
-    both = func.coalesce(queue_settings.c.limits, cast("{}", JSONB)).op("||")(written.excluded.limits)
+    both = func.coalesce(queue_settings.c.limits, cast(literal_column("'{}'"), JSONB)).op("||")(written.excluded.limits)
     kept["limits"] = func.coalesce(both, queue_settings.c.limits)
     return (
         written.on_conflict_do_update(

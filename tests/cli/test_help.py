@@ -26,6 +26,7 @@ COMMANDS = [
     "limits",
     "cron",
     "top",
+    "web",
     "jobs",
     "bench",
     "grants",

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from ...control.audit import audited, note, operator
 from ...enqueueing.enqueue import enqueue
 from ...errors import UnknownWorker, closest
 from ...models import JobSpec
@@ -48,6 +49,8 @@ def add(
     async def work(engine: AsyncEngine) -> None:
         async with AsyncSession(engine) as session, session.begin():
             await enqueue(session, spec)
+            with audited(operator(), "enqueue", {"worker": spec.worker, "queue": spec.queue}):
+                await session.run_sync(lambda sync: note(sync.connection(), 1))
 
     on_database(url, schema, work)
     if as_json:

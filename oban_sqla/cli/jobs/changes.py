@@ -10,6 +10,7 @@ import click
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from ...control.audit import audited, operator
 from ...control.changes import CANCEL, DELETE, RETRY, Change
 from ...insight.jobs import Filter, by_id, count_by_state
 from ...models import Job
@@ -101,10 +102,13 @@ async def _each(change: Change, engine: AsyncEngine, ids: tuple[int, ...]) -> di
 
     :returns: the ids, each with why it was not changed; None where it was.
     """
-    oban = Oban(engine)
-    return {
-        id: None if await change.make(oban, id) else await _refusal(change, engine, id) for id in dict.fromkeys(ids)
-    }
+    oban, author = Oban(engine), operator()
+    refusals: dict[int, str | None] = {}
+    for id in dict.fromkeys(ids):
+        with audited(author, change.name, {"ids": [id]}):
+            changed = await change.make(oban, id)
+        refusals[id] = None if changed else await _refusal(change, engine, id)
+    return refusals
 
 
 async def _refusal(change: Change, engine: AsyncEngine, id: int) -> str:
@@ -122,7 +126,8 @@ async def _all(change: Change, engine: AsyncEngine, chosen: Filter, yes: bool) -
             return 0
         by_state = ", ".join(f"{count:,} {state}" for state, count in counts.items())
         click.confirm(f"{change.name} {_jobs(sum(counts.values()))} ({by_state})?", abort=True, err=True)
-    return await change.make(Oban(engine), select(Job).where(*conditions))
+    with audited(operator(), change.name, {"filter": chosen.as_dict()}):
+        return await change.make(Oban(engine), select(Job).where(*conditions))
 
 
 def _print_ids(change: Change, results: Mapping[int, str | None], as_json: bool) -> None:

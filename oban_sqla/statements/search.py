@@ -1,0 +1,126 @@
+"""Searching among jobs whatever their number: one window of an index after the other.
+
+A window is a part of the jobs in the order of an index. Of its rows those that match are taken; where there are too
+few, the search goes on behind the window, as long as it has time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from typing import cast as cast_to
+
+from sqlalchemy import BigInteger, ColumnElement, Executable, FromClause, Select, Text, cast, func, select, tuple_
+from sqlalchemy import literal as value
+
+from ..models.base import utc_now
+from ..models.job import jobs
+from .statement import array, in_states, seconds_from, statement
+
+Matches = Callable[[FromClause], Sequence[ColumnElement[bool]]]
+"""Makes of the rows of a window the conditions of those that match."""
+
+_WINDOWED = ("id", "state", "queue", "worker", "args", "meta", "tags", "errors", "attempted_by", "inserted_at")
+_LONGEST_TAIL = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """An order in which an index gives jobs.
+
+    :ivar keys: the names of the columns that order them; the last one is ``id``.
+    :ivar descending: whether the order is from the last to the first.
+    :ivar states: in one of which each of them is; empty: in any.
+    :ivar queue: of which all of them are, when the index begins with it; None: of any.
+    :ivar workflow: the id of the workflow of which all of them are; None: of any or none.
+    """
+
+    keys: tuple[str, ...]
+    descending: bool
+    states: tuple[str, ...] = ()
+    queue: str | None = None
+    workflow: int | None = None
+
+    @property
+    def ended(self) -> str | None:
+        """The name of the first key, where that is the time at which the jobs ended."""
+        return self.keys[0] if self.descending and len(self.keys) > 1 else None
+
+    def window(self, cursor: Sequence[Any] | None, size: int, since: float | None) -> Select[Any]:
+        """The next `size` jobs behind the one with the keys `cursor`.
+
+        :param since: seconds; of jobs in the order of their end only those that ended within them.
+        """
+        keys = [jobs.c[name] for name in self.keys]
+        labelled = [key.label(f"key_{number}") for number, key in enumerate(keys)]
+        query = select(*(jobs.c[name] for name in _WINDOWED), *labelled).limit(size)
+        query = query.order_by(*(key.desc() if self.descending else key for key in keys))
+        if self.states:
+            query = query.where(in_states(jobs.c.state, *self.states))
+        if self.queue is not None:
+            query = query.where(jobs.c.queue == self.queue)
+        if self.workflow is not None:
+            query = query.where(jobs.c.workflow_id == self.workflow)
+        if since is not None and self.ended is not None:
+            query = query.where(keys[0] > utc_now() - seconds_from(value(since)))
+        if cursor is not None:
+            given = tuple_(*(value(part, key.type) for part, key in zip(cursor, keys, strict=True)))
+            query = query.where(tuple_(*keys) < given if self.descending else tuple_(*keys) > given)
+        return query
+
+    def found(self, window: Select[Any], matches: Matches, most: int) -> Select[Any]:
+        """The keys of the first `most` jobs of a window that match."""
+        rows = window.subquery("walked")
+        keys = self._keys(rows)
+        ordered = (key.desc() if self.descending else key for key in keys)
+        return select(*keys).where(*matches(rows)).order_by(*ordered).limit(most)
+
+    def end(self, window: Select[Any], size: int) -> Select[Any]:
+        """The keys of the last job of a window that is full, and when it was inserted; no row for one that is not."""
+        rows = window.subquery("walked")
+        keys = self._keys(rows)
+        ordered = (key.desc() if self.descending else key for key in keys)
+        return select(*keys, rows.c.inserted_at).order_by(*ordered).offset(size - 1).limit(1)
+
+    def _keys(self, rows: FromClause) -> list[ColumnElement[Any]]:
+        return [rows.c[f"key_{number}"] for number in range(len(self.keys))]
+
+
+def walk(states: Sequence[str], queue: str | None, workflow: int | None) -> Walk:
+    """The order that suits a search for jobs in `states` of `queue` or of a `workflow`."""
+    if workflow is not None:
+        return Walk(("id",), descending=True, workflow=workflow)
+    match states:
+        case ["completed" | "cancelled" | "discarded" as ended]:
+            return Walk((f"{ended}_at", "id"), descending=True, states=(ended,))
+        case ["scheduled" | "retryable"]:
+            return Walk(("scheduled_at", "id"), descending=False, states=("scheduled", "retryable"))
+        case ["executing" | "suspended" as alone]:
+            return Walk(("id",), descending=True, states=(alone,))
+        case ["available"] if queue is not None:
+            return Walk(("priority", "scheduled_at", "id"), descending=False, states=("available",), queue=queue)
+        case _:
+            return Walk(("id",), descending=True)
+
+
+def last_error(errors: ColumnElement[Any]) -> ColumnElement[str]:
+    """What the last of a job's `errors` says."""
+    # By operators: the form of subscripts depends on SQLAlchemy's version.
+    last: ColumnElement[Any] = errors.op("->")(value(-1))
+    return last.op("->>", return_type=Text())(value("error"))
+
+
+@statement
+def tails() -> Executable:
+    """The ends of the last errors of the jobs `ids`; those without an error have no row."""
+    tail = func.right(last_error(jobs.c.errors), _LONGEST_TAIL)
+    asked = jobs.c.id == func.any(array("ids", BigInteger))
+    return select(jobs.c.id, tail.label("tail")).where(asked, last_error(jobs.c.errors).is_not(None))
+
+
+def as_text(id: int) -> Select[Any]:
+    """The args and meta of a job as the database has them: Python's numbers are not exact."""
+    columns: list[Any] = [cast(jobs.c[name], Text).label(name) for name in ("args", "meta")]
+    query = cast_to("Select[Any]", select(*columns))
+    return query.where(jobs.c.id == id)

@@ -1,0 +1,23 @@
+"""What forms are sent to, by their paths."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.responses import Response
+
+from ..ask import Ask, Content
+from .crons import change_cron
+from .jobs import change_jobs
+from .queues import change_queue
+from .single import change_options, enqueue_job
+
+ACTIONS: Mapping[str, Callable[[Ask, Mapping[str, list[str]]], Awaitable[Content | Response]]] = {
+    "do/jobs": change_jobs,
+    "do/edit": change_options,
+    "do/enqueue": enqueue_job,
+    "do/queue": change_queue,
+    "do/cron": change_cron,
+}
+
+__all__ = ["ACTIONS"]

@@ -1,0 +1,34 @@
+"""Changes of the crontab: run an entry now, pause, resume and delete it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from starlette.responses import Response
+
+from ..ask import Ask, Content, Wrong
+from .form import Form
+
+VERBS = ("run", "pause", "resume", "delete")
+
+
+async def change_cron(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Response:
+    """Change an entry of the crontab, or run it now."""
+    form = Form(ask, fields)
+    form.allow("crons", "change the crontab")
+    name, verb = form.needed("name"), form.needed("verb")
+    if verb not in VERBS:
+        raise Wrong(f"verb: expected {', '.join(VERBS)}; got {verb!r}")
+    crons = ask.place.oban.crons
+    with form.audited(f"cron.{verb}", {"cron": name}):
+        async with ask.place.connection():
+            match verb:
+                case "run":
+                    await crons.run_now(name)
+                case "pause":
+                    await crons.pause(name)
+                case "resume":
+                    await crons.resume(name)
+                case _:
+                    await crons.delete(name)
+    return form.done(f"cron.{verb}", 1)

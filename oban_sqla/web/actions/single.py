@@ -1,0 +1,82 @@
+"""Changing the options of a waiting job, and enqueueing one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from ...control.audit import note
+from ...enqueueing.enqueue import enqueue
+from ...errors import ObanError
+from ...models import JobSpec
+from ...workers.registry import workers
+from ..ask import Ask, Content, Wrong
+from .form import Form
+
+
+async def change_options(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Response:
+    """Change options of a job that waits. Its worker stays."""
+    form = Form(ask, fields)
+    form.allow("edit", "edit jobs")
+    id = form.number("id")
+    if id is None:
+        raise Wrong("Which job?")
+    changes: dict[str, Any] = {}
+    for name in ("priority", "max_attempts"):
+        if (number := form.number(name)) is not None:
+            changes[name] = number
+    if (queue := form.text("queue")) is not None:
+        changes["queue"] = queue
+    if (at := form.text("scheduled_at")) is not None:
+        changes["scheduled_at"] = _time(at)
+    if form.text("with_tags") is not None:
+        changes["tags"] = form.names("tags")
+    for name in ("args", "meta"):
+        if form.text(f"with_{name}") is not None and (given := form.json_object(name)) is not None:
+            changes[name] = given
+    with form.audited("edit", {"ids": [id], "changes": sorted(changes)}):
+        async with ask.place.connection():
+            changed = await ask.place.oban.update(id, **changes)
+    if not changed:
+        raise Wrong(f"Job {id} was not changed: it runs, has finished, or is gone.")
+    return form.done("edit", changed, f"job/{id}")
+
+
+async def enqueue_job(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Response:
+    """Enqueue a job. Where this process knows the worker, its arguments are checked by it."""
+    form = Form(ask, fields)
+    form.allow("enqueue", "enqueue jobs")
+    name = form.needed("worker")
+    options: dict[str, Any] = {
+        "queue": form.text("queue"),
+        "priority": form.number("priority"),
+        "max_attempts": form.number("max_attempts"),
+        "tags": form.names("tags") or None,
+        "schedule_in": form.number("schedule_in"),
+    }
+    args = form.json_object("args")
+    spec = JobSpec(workers.get(name) or name, args or {}, **{n: o for n, o in options.items() if o is not None})
+    with form.audited("enqueue", {"worker": name, "queue": form.text("queue")}):
+        async with ask.place.connection(), AsyncSession(ask.place.engine) as session, session.begin():
+            await enqueue(session, spec)
+            await session.run_sync(_noted)
+    if spec.id is None:
+        raise ObanError("the job was not enqueued")
+    return form.done("enqueue", 1, f"job/{spec.id}")
+
+
+def _noted(session: Session) -> None:
+    note(session.connection(), 1)
+
+
+def _time(text: str) -> datetime:
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise Wrong(f"scheduled_at: expected a time such as 2026-11-26T14:00, got {text!r}") from None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

@@ -1,0 +1,126 @@
+"""What a page is asked, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+from starlette.requests import Request
+
+from ..models import Job
+from ..telemetry.database_error import described, sqlstate_of
+from .access import Operator
+from .instance import SHARED, Place
+from .render import Link
+
+T = TypeVar("T")
+
+Redact = Callable[[Job], object]
+"""Makes of a job what is shown of its arguments."""
+
+QUERY_CANCELED = "57014"
+
+
+class NotFound(Exception):
+    """There is no such page, or no such thing to show on it; the text says which."""
+
+
+class Refused(Exception):
+    """The operator may not do that; the text says what."""
+
+
+class Wrong(Exception):
+    """A form was filled in wrongly; the text says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request for a page, or a form that was sent.
+
+    :ivar request: Starlette's.
+    :ivar place: the instance on the running event loop.
+    :ivar operator: who asks.
+    :ivar link: makes links from this page.
+    :ivar params: of the URL, in order.
+    :ivar redact: the user's; None where arguments are shown as they are.
+    """
+
+    request: Request
+    place: Place
+    operator: Operator
+    link: Link
+    params: list[tuple[str, str]]
+    redact: Redact | None
+
+    def one(self, name: str) -> str | None:
+        """The value of a parameter; None where it is missing or blank."""
+        return next((value for key, value in self.params if key == name and value.strip()), None)
+
+    def whole(self, name: str) -> int | None:
+        """The value of a parameter that is a whole number; None for anything else."""
+        return whole(self.one(name))
+
+    async def read(self, key: Hashable, work: Callable[[Connection], T], seconds: float = SHARED) -> T:
+        """What `work` reads, shared by those who ask for the same within `seconds`."""
+        return await self.place.answer(key, lambda: self.place.read(work), seconds)
+
+    async def share(self, key: Hashable, make: Callable[[], Awaitable[T]], seconds: float = SHARED) -> T:
+        """The same of a coroutine."""
+        return await self.place.answer(key, make, seconds)
+
+    async def panel(self, key: Hashable, work: Callable[[Connection], T], seconds: float = SHARED) -> Panel[T]:
+        """What `work` reads for a part of a page, which says so if the database takes too long."""
+        try:
+            return Panel(await self.read(key, work, seconds))
+        except DBAPIError as error:
+            return Panel(None, trouble(error))
+
+
+@dataclass(frozen=True, slots=True)
+class Panel(Generic[T]):
+    """What a part of a page shows.
+
+    :ivar found: what was read; None where it could not be.
+    :ivar trouble: why not, for people; None where it was.
+    """
+
+    found: T | None
+    trouble: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a page shows.
+
+    :ivar template: its file.
+    :ivar title: in the heading and the browser's tab.
+    :ivar context: for the template.
+    :ivar path: of the page it belongs to in the menu.
+    :ivar every: seconds between two refreshes; None for a page that is not refreshed.
+    """
+
+    template: str
+    title: str
+    context: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    path: str = ""
+    every: float | None = 2.0
+    trail: tuple[tuple[str, str], ...] = ()
+    status: int = 200
+
+
+def whole(text: str | None) -> int | None:
+    """A whole number from text, if the database has room for it."""
+    if text is None or not (text.isascii() and text.isdigit() and len(text) < 20):
+        return None
+    made = int(text)
+    return made if made < 2**63 else None
+
+
+def trouble(error: DBAPIError) -> str:
+    """What to say of an error of the database."""
+    if sqlstate_of(error) == QUERY_CANCELED:
+        return "The database took longer than this page waits. It is tried again at the next refresh."
+    return f"The database says: {described(error)}"

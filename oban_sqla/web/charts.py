@@ -1,0 +1,133 @@
+"""Charts as SVG: stretched to their place, so the words beside them are HTML. Each has its table in the template."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from markupsafe import Markup
+
+WIDTH, HEIGHT = 600.0, 150.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A part of a bar.
+
+    :ivar kind: its class: a state.
+    """
+
+    kind: str
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart over time.
+
+    :ivar bars: of a chart of bars.
+    :ivar lines: of a chart of lines: classes and paths.
+    :ivar levels: the words beside it, the highest first.
+    :ivar times: the words below it.
+    :ivar grid: where the lines of the levels are.
+    """
+
+    bars: tuple[Bar, ...]
+    lines: tuple[tuple[str, str], ...]
+    levels: tuple[str, ...]
+    times: tuple[str, ...]
+    grid: tuple[float, ...]
+
+
+def bars(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float]]]) -> Chart:
+    """Bars of stacked numbers, one for each time.
+
+    :param series: the classes of the parts, from the lowest on, each with its numbers.
+    """
+    totals = [sum(numbers[at] for _, numbers in series) for at in range(len(times))]
+    top = _round_up(max(totals, default=0.0))
+    step = WIDTH / max(len(times), 1)
+    made: list[Bar] = []
+    for at in range(len(times)):
+        y = HEIGHT
+        for kind, numbers in series:
+            height = numbers[at] / top * HEIGHT
+            y -= height
+            if height > 0:
+                made.append(Bar(kind, round(at * step + 1, 1), round(y, 1), round(step - 2, 1), round(height, 1)))
+    return Chart(tuple(made), (), _levels(top), _marks(times), tuple(_grid(4)))
+
+
+def lines(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float | None]]]) -> Chart:
+    """Lines of lengths of time in seconds, on a logarithmic scale.
+
+    :param series: the classes of the lines, each with its values; None where there is none.
+    """
+    values = [value for _, numbers in series for value in numbers if value]
+    low = math.floor(math.log10(max(min(values, default=0.01), 0.001)))
+    high = max(math.ceil(math.log10(max(values, default=1.0))), low + 1)
+    step = WIDTH / max(len(times) - 1, 1)
+    made: list[tuple[str, str]] = []
+    for kind, numbers in series:
+        points: list[str] = []
+        pen = "M"
+        for at, value in enumerate(numbers):
+            if not value:
+                pen = "M"
+                continue
+            height = (math.log10(max(value, 10.0**low)) - low) / (high - low) * HEIGHT
+            points.append(f"{pen}{at * step:.1f} {HEIGHT - height:.1f}")
+            pen = "L"
+        made.append((kind, " ".join(points)))
+    levels = [_seconds(10.0**power) for power in range(high, low - 1, -1)]
+    return Chart((), tuple(made), tuple(levels), _marks(times), tuple(_grid(len(levels))))
+
+
+def spark(numbers: Sequence[float], label: str, kind: str = "", wide: bool = False) -> Markup:
+    """A small line of numbers.
+
+    :param label: what it shows, for those who don't see it.
+    """
+    width, height = (280.0, 44.0) if wide else (96.0, 22.0)
+    top = max([*numbers, 1.0])
+    step = width / max(len(numbers) - 1, 1)
+    points = [f"{at * step:.1f} {height - 2 - one / top * (height - 4):.1f}" for at, one in enumerate(numbers)]
+    line = "M" + " L".join(points) if points else ""
+    return Markup(
+        '<svg class="spark {} {}" viewBox="0 0 {:g} {:g}" preserveAspectRatio="none" role="img" aria-label="{}">'
+        '<path class="area" d="{} L{:g} {:g} L0 {:g}Z"/><path d="{}"/></svg>'
+    ).format(kind, "wide" if wide else "", width, height, label, line, width, height, height, line)
+
+
+def _levels(top: float) -> tuple[str, ...]:
+    return tuple(f"{top * part / 3:,.0f}" if top >= 3 else f"{top * part / 3:.1f}" for part in (3, 2, 1, 0))
+
+
+def _grid(count: int) -> list[float]:
+    step = HEIGHT / max(count - 1, 1)
+    return [min(max(at * step, 0.5), HEIGHT - 0.5) for at in range(count)]
+
+
+def _marks(times: Sequence[datetime]) -> tuple[str, ...]:
+    if not times:
+        return ()
+    every = max(len(times) // 6, 1)
+    return tuple(f"{at:%H:%M}" for at in times[::every])
+
+
+def _round_up(value: float) -> float:
+    """The next number that three levels divide into round ones."""
+    if value <= 3:
+        return 3.0
+    size = 10.0 ** math.floor(math.log10(value / 3))
+    part = next(part for part in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if part * size * 3 >= value)
+    return part * size * 3
+
+
+def _seconds(value: float) -> str:
+    return f"{value:g} s" if value >= 0.1 else f"{value * 1_000:g} ms"

@@ -1,0 +1,157 @@
+"""An instance that the dashboard shows, and its connections: at most three per event loop, closed with the loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Connection
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ..oban import Oban
+from ..options.heartbeat import Heartbeat
+from ..runtime.config import Config, checked_engine
+from ..runtime.lanes.line import Line
+from ..statements.glance import bounded_reads
+
+T = TypeVar("T")
+
+CONNECTIONS = 3
+"""At most so many are open per event loop."""
+SHARED = 1.0
+"""Seconds for which an answer is given to everyone who asks the same."""
+MOST_ANSWERS = 500
+PATIENCE = 2.0
+"""Seconds that a statement of a page may take."""
+
+
+class Instance:
+    """An instance of Oban that the dashboard shows.
+
+    :param given: the user's: an Oban, started or not, or an engine.
+    """
+
+    def __init__(self, given: Oban | AsyncEngine) -> None:
+        self._engine = given.engine if isinstance(given, Oban) else checked_engine(given)
+        self.name = given.config.name if isinstance(given, Oban) else "Oban"
+        self.heartbeat = given.config.heartbeat if isinstance(given, Oban) else Heartbeat()
+        self._config = given.config if isinstance(given, Oban) else None
+        # By the event loop, of which each has its own connections: written by here() and close().
+        self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, Place] = WeakKeyDictionary()
+
+    async def here(self) -> Place:
+        """The connections and answers for the running loop."""
+        loop = asyncio.get_running_loop()
+        if (place := self._places.get(loop)) is None:
+            place = self._places[loop] = Place(self._engine, self.name, self.heartbeat, self._config)
+            await place.close_with_loop()
+        return place
+
+    async def close(self) -> None:
+        """Close the connections of the running loop."""
+        if (place := self._places.pop(asyncio.get_running_loop(), None)) is not None:
+            await place.close()
+
+
+@dataclass(slots=True)
+class _Answer:
+    task: asyncio.Task[Any]
+    fresh_until: float | None = None
+
+
+class Place:
+    """An instance as seen from one event loop.
+
+    :param engine: the user's; connections are made like it makes them.
+    """
+
+    def __init__(self, engine: AsyncEngine, name: str, heartbeat: Heartbeat, config: Config | None) -> None:
+        self._line = Line(engine)
+        self._room = asyncio.Semaphore(CONNECTIONS)
+        self._answers: dict[Hashable, _Answer] = {}
+        self.name = name
+        self.heartbeat = heartbeat
+        self.oban = Oban(self._line.engine, name=name, heartbeat=heartbeat)
+        """Makes the changes. It is never started."""
+        self.config = self.oban.config if config is None else config
+        """The options of the nodes, as far as they are known."""
+        self._guard = self._until_the_end()
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """Its own engine; use it inside :meth:`connection`."""
+        return self._line.engine
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncGenerator[None]:
+        """Room for one more connection."""
+        async with self._room:
+            yield
+
+    async def read(self, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
+        """What `work` reads, in one transaction that can't write.
+
+        :param patience: seconds that a statement may take.
+        """
+
+        def bounded(connection: Connection) -> T:
+            bounded_reads.execute(connection, limit=f"{round(patience * 1_000)}ms")
+            return work(connection)
+
+        async with self._room, self.engine.connect() as connection:
+            try:
+                return await connection.run_sync(bounded)
+            finally:
+                await connection.rollback()
+
+    async def answer(self, key: Hashable, make: Callable[[], Awaitable[T]], seconds: float = SHARED) -> T:
+        """What `make` returns, or what it returned to anybody with this `key` within `seconds`."""
+        now = time.monotonic()
+        found = self._answers.get(key)
+        if found is None or (found.fresh_until is not None and now >= found.fresh_until):
+            found = self._answers[key] = _Answer(asyncio.ensure_future(_awaited(make)))
+            found.task.add_done_callback(lambda task: self._done(key, task, seconds))
+            self._forget(now)
+        # One who leaves does not take the answer from the others.
+        return await asyncio.shield(found.task)  # type: ignore[no-any-return]
+
+    def forget(self) -> None:
+        """Something was changed: answer anew."""
+        self._answers.clear()
+
+    def _done(self, key: Hashable, task: asyncio.Task[Any], seconds: float) -> None:
+        found = self._answers.get(key)
+        if found is not None and found.task is task:
+            found.fresh_until = time.monotonic() + seconds
+            if task.cancelled() or task.exception() is not None:
+                del self._answers[key]
+
+    def _forget(self, now: float) -> None:
+        if len(self._answers) <= MOST_ANSWERS:
+            return
+        stale = [key for key, one in self._answers.items() if one.fresh_until is not None and one.fresh_until <= now]
+        for key in stale or [next(iter(self._answers))]:
+            del self._answers[key]
+
+    async def close_with_loop(self) -> None:
+        """Close the connections when the loop ends, which ends its asynchronous generators."""
+        await anext(self._guard)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._guard.aclose()
+
+    async def _until_the_end(self) -> AsyncGenerator[None]:
+        try:
+            yield
+        finally:
+            await self._line.close()
+
+
+async def _awaited(make: Callable[[], Awaitable[T]]) -> T:
+    return await make()

@@ -1,0 +1,35 @@
+"""The pages by their paths; a path with a slash at its end has a part behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+
+from starlette.responses import Response
+
+from ..ask import Ask, Content
+from .audit import audit
+from .crons import crons
+from .failures import failures
+from .job import edit, job, new
+from .jobs import jobs
+from .nodes import nodes
+from .overview import overview
+from .queues import queue, queues
+from .system import system
+
+PAGES: Mapping[str, Callable[[Ask, str], Awaitable[Content | Response]]] = {
+    "": overview,
+    "jobs": jobs,
+    "job/": job,
+    "edit/": edit,
+    "new": new,
+    "queues": queues,
+    "queue": queue,
+    "failures": failures,
+    "crons": crons,
+    "nodes": nodes,
+    "audit": audit,
+    "system": system,
+}
+
+__all__ = ["PAGES"]

@@ -1,0 +1,37 @@
+"""The crontab: in words, when each entry ran and runs next."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, select
+from sqlalchemy.orm import Session
+
+from ...insight.crons import CronInfo, describe
+from ...models import CronEntry
+from ...statements.neighbours import members
+from ..ask import Ask, Content
+from ..schedule import in_words
+
+RUNS = 10
+SECONDS = 5.0
+
+
+async def crons(ask: Ask, _rest: str) -> Content:
+    """The entries of the crontab, and the last runs of each."""
+
+    def read(connection: Connection) -> list[tuple[CronInfo, list[tuple[int, str]]]]:
+        now = datetime.now(UTC)
+        with Session(connection) as session:
+            entries = list(session.scalars(select(CronEntry).order_by(CronEntry.name)))
+            found = [describe(entry, now) for entry in entries]
+        return [(entry, _runs(connection, entry.name)) for entry in found[:200]]
+
+    panel = await ask.panel("crons", read, SECONDS)
+    rows = [(entry, in_words(entry.expression), runs) for entry, runs in panel.found or []]
+    return Content("crons.html", "Cron", {"panel": panel, "rows": rows}, "crons", every=5.0)
+
+
+def _runs(connection: Connection, name: str) -> list[tuple[int, str]]:
+    rows = connection.execute(members("cron_name", name, RUNS)).all()
+    return [(row.id, row.state) for row in reversed(rows)]

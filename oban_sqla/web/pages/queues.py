@@ -1,0 +1,141 @@
+"""The queues, and one queue with all that can be changed of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from ...insight import glance, series
+from ...insight.glance import Count, QueueGlance
+from ...insight.roster import Roster
+from ...statements.audit import last_pauses
+from ..ask import Ask, Content, NotFound
+
+KEYS = 20
+SERIES_FOR = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Who paused a queue, and why."""
+
+    who: str
+    reason: str | None
+    at: Any
+
+
+@dataclass(frozen=True, slots=True)
+class All:
+    """All queues.
+
+    :ivar queues: by name.
+    :ivar roster: the nodes.
+    :ivar pauses: who paused them last, by queue.
+    """
+
+    queues: tuple[QueueGlance, ...]
+    roster: Roster
+    pauses: dict[str, Pause]
+
+    @property
+    def waiting(self) -> Count:
+        """How many jobs wait."""
+        return sum((queue.waiting for queue in self.queues), Count(0))
+
+    @property
+    def oldest(self) -> QueueGlance | None:
+        """The queue of the job that waits longest."""
+        waiting = [queue for queue in self.queues if queue.oldest is not None]
+        return max(waiting, key=lambda queue: queue.oldest or 0.0, default=None)
+
+    @property
+    def busy(self) -> int:
+        """How many jobs run."""
+        return sum(queue.busy for queue in self.queues)
+
+    @property
+    def slots(self) -> int:
+        """How many jobs run at once."""
+        return sum(queue.slots for queue in self.queues)
+
+    @property
+    def nodes(self) -> list[str]:
+        """The names of the nodes that work any of them."""
+        return sorted({member.node for queue in self.queues for member in queue.members})
+
+
+async def all_queues(ask: Ask, seconds: float = 1.0) -> All:
+    """All queues, as the pages share them."""
+    place = ask.place
+
+    def read(connection: Connection) -> All:
+        found, roster = glance.queues(connection, place.name, place.heartbeat)
+        pauses: dict[str, Pause] = {}
+        if any(queue.state in ("paused", "partly paused") or queue.asked_to_pause for queue in found):
+            for row in last_pauses.execute(connection):
+                pauses.setdefault(str(row.target.get("queue")), Pause(row.who, row.reason, row.at))
+        return All(tuple(found), roster, pauses)
+
+    return await ask.read("queues", read, seconds)
+
+
+async def hour(ask: Ask, queue: str | None = None, period: str = "hour") -> series.Series | None:
+    """What ended in the last hour; None where it can't be read."""
+    try:
+        return await ask.read(
+            ("series", period, queue), lambda connection: series.read(connection, period, queue), SERIES_FOR
+        )
+    except DBAPIError:
+        return None
+
+
+def sparks(found: series.Series | None, queue: str, parts: int = 12) -> Sequence[float]:
+    """What ended of a queue in each of so many parts of the period."""
+    numbers = [] if found is None else found.queues.get(queue, [])
+    size = max(len(numbers) // parts, 1)
+    return [float(sum(numbers[at : at + size])) for at in range(0, len(numbers), size)]
+
+
+async def queues(ask: Ask, _rest: str) -> Content:
+    """The list of queues."""
+    found = await all_queues(ask)
+    ended = await hour(ask)
+    context = {"all": found, "sparks": {queue.queue: sparks(ended, queue.queue) for queue in found.queues}}
+    return Content("queues.html", "Queues", context, "queues")
+
+
+async def queue(ask: Ask, _rest: str) -> Content:
+    """A queue: its limits, its keys, its nodes, and what can be asked of it."""
+    name, place = ask.one("name"), ask.place
+    if name is None:
+        raise NotFound("Which queue?")
+
+    def read(connection: Connection) -> tuple[list[QueueGlance], Roster]:
+        return glance.queues(connection, place.name, place.heartbeat, keys=KEYS)
+
+    every, roster = await ask.read("queues with keys", read)
+    found = next((one for one in every if one.queue == name), None)
+    if found is None:
+        raise NotFound(f"There is no queue {name!r}: it has no jobs and no nodes, and nothing was asked of it.")
+    ended = await hour(ask, name)
+    nodes = sorted({member.node for member in roster.alive if member.instance == place.name})
+    context = {"queue": found, "nodes": nodes, "spark_of": sparks(ended, name, 30), "limits": _limits(found)}
+    return Content("queue.html", name, context, "queues", trail=(("queues", "Queues"),))
+
+
+def _limits(found: QueueGlance) -> dict[str, str]:
+    """The limits of the cluster as the form has them."""
+    limits = None if found.usage is None else found.usage.limits
+    partition = None if limits is None else limits.partition
+    return {
+        "global_limit": "" if limits is None or limits.global_limit is None else str(limits.global_limit),
+        "rate_limit": "" if limits is None or limits.rate_limit is None else str(limits.rate_limit),
+        "partition": "" if partition is None else ", ".join(partition.fields),
+        "partition_limit": "" if partition is None or partition.limit is None else str(partition.limit),
+        "partition_rate": "" if partition is None or partition.rate_limit is None else str(partition.rate_limit),
+        "burst": "yes" if partition is not None and partition.burst else "",
+    }

@@ -1,0 +1,46 @@
+"""The database: the version of the tables, their sizes, and what the doctor finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from ... import migrations
+from ...insight.doctor import Finding, examine
+from ...insight.sizes import read as read_sizes
+from ...statements.version import tables_version
+from ..ask import Ask, Content, Panel, trouble
+
+EXAMINED_FOR = 60.0
+SIZES_FOR = 30.0
+_ORDER = {"problem": 0, "warning": 1, "skipped": 2, "ok": 3}
+
+
+async def findings(ask: Ask) -> Panel[list[Finding]]:
+    """What the doctor finds, the worst first; at most once a minute."""
+    place = ask.place
+
+    async def make() -> list[Finding]:
+        async with place.connection(), place.connection():  # it opens two
+            return sorted(await examine(place.engine, place.heartbeat), key=lambda one: _ORDER[one.status])
+
+    try:
+        return Panel(await ask.share("doctor", make, EXAMINED_FOR))
+    except DBAPIError as error:
+        return Panel(None, trouble(error))
+
+
+async def system(ask: Ask, _rest: str) -> Content:
+    """The page of the database."""
+
+    def read(connection: Connection) -> dict[str, Any]:
+        return {"version": int(tables_version.execute(connection).scalar_one()), "tables": read_sizes(connection)}
+
+    context = {
+        "sizes": await ask.panel("sizes", read, SIZES_FOR),
+        "findings": await findings(ask),
+        "newest": migrations.CURRENT,
+    }
+    return Content("system.html", "System", context, "system", every=None)

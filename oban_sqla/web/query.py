@@ -1,0 +1,137 @@
+"""The state of the list of jobs, which is all in its URL, and what people type into its search."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..errors import InvalidOption
+from ..insight.jobs import STATES
+from ..insight.search import Search
+from .ask import Wrong, whole
+
+NAMES = ("state", "queue", "worker", "tag", "node", "error", "since", "workflow")
+_UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
+_QUALIFIER = re.compile(r"(state|queue|worker|tag|node|error|since|workflow|id|(?:args|meta)\.[^:\s]+):(.*)", re.DOTALL)
+_LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """A part of a search, as it is shown above the list.
+
+    :ivar name: the parameter.
+    :ivar value: its value.
+    :ivar rest: the parameters without it.
+    """
+
+    name: str
+    value: str
+    rest: tuple[tuple[str, str], ...]
+
+
+def searching(params: Iterable[tuple[str, str]]) -> tuple[Search, tuple[tuple[str, str], ...]]:
+    """What the parameters of a URL search for, and those of them that say it.
+
+    :raises Wrong: for a state, number or length of time that is not valid.
+    """
+    kept = tuple((name, value) for name, value in params if _is_part(name) and value.strip())
+    given = dict(kept)
+    try:
+        search = Search(
+            states=tuple(dict.fromkeys(value for name, value in kept if name == "state")),
+            queue=given.get("queue"),
+            worker=given.get("worker"),
+            tag=given.get("tag"),
+            node=given.get("node"),
+            args=tuple((name[5:], value) for name, value in kept if name.startswith("args.")),
+            meta=tuple((name[5:], value) for name, value in kept if name.startswith("meta.")),
+            error=given.get("error"),
+            since=None if "since" not in given else length(given["since"]),
+            workflow=_number(given.get("workflow")),
+        )
+    except InvalidOption as error:
+        raise Wrong(str(error)) from error
+    return search, kept
+
+
+def typed(text: str) -> tuple[list[tuple[str, str]], int | None]:
+    """The parameters of what somebody has typed, and the id of a job, if it is one.
+
+    ``queue:mail args.user_id:7 error:timeout``; a word without a name is a part of a worker's name.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError:  # a quote that does not end
+        words = text.split()
+    params: list[tuple[str, str]] = []
+    for word in words:
+        found = _QUALIFIER.fullmatch(word)
+        name, value = (found[1], found[2]) if found else ("id" if whole(word) is not None else "", word)
+        if name == "id":
+            return params, whole(value)
+        if not name:
+            name, value = ("state", word) if word in STATES else ("worker", f"*{word}*")
+        if value:
+            params.append((name, value))
+    return params, None
+
+
+def chips(kept: Sequence[tuple[str, str]]) -> list[Chip]:
+    """The parts of a search, each with what is left without it."""
+    return [
+        Chip(name, value, tuple(pair for at, pair in enumerate(kept) if at != number))
+        for number, (name, value) in enumerate(kept)
+    ]
+
+
+def length(text: str) -> float:
+    """``1h``, ``30 min`` or ``2d`` in seconds.
+
+    :raises Wrong: for anything else.
+    """
+    found = _LENGTH.fullmatch(text.strip().lower())
+    unit = None if found is None else _UNITS.get(found[2] or "s")
+    if found is None or unit is None:
+        raise Wrong(f"since: expected a length of time such as 30min, 1h or 2d, got {text!r}")
+    return float(found[1]) * unit
+
+
+def place_to_text(place: Sequence[Any] | None) -> str | None:
+    """A place in a list for a URL."""
+    if place is None:
+        return None
+    return "~".join(part.isoformat() if isinstance(part, datetime) else str(part) for part in place)
+
+
+def place_of_text(text: str | None, keys: Sequence[str]) -> tuple[Any, ...] | None:
+    """The place that a URL says.
+
+    :raises Wrong: for text that is none.
+    """
+    if text is None:
+        return None
+    parts = text.split("~")
+    try:
+        if len(parts) != len(keys):
+            raise ValueError
+        return tuple(
+            datetime.fromisoformat(part) if name.endswith("_at") else int(part)
+            for name, part in zip(keys, parts, strict=True)
+        )
+    except ValueError:
+        raise Wrong(f"after: expected a place that an earlier page has linked to, got {text!r}") from None
+
+
+def _is_part(name: str) -> bool:
+    return name in NAMES or (name.startswith(("args.", "meta.")) and len(name) > 5)
+
+
+def _number(text: str | None) -> int | None:
+    if text is not None and whole(text) is None:
+        raise Wrong(f"workflow: expected the id of a workflow, got {text!r}")
+    return whole(text)

@@ -1,0 +1,103 @@
+"""Templates, and the links between the pages.
+
+All links are relative, because the path under which the dashboard is mounted can't be known behind some frameworks and
+proxies. What is known is the depth of the page in the dashboard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from . import charts, words
+
+HERE = Path(__file__).parent
+TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
+
+Link = Callable[..., str]
+
+
+@cache
+def files() -> Mapping[str, tuple[bytes, str]]:
+    """The static files by their names with a digest, which changes with what is in them: contents and type."""
+    found: dict[str, tuple[bytes, str]] = {}
+    for path in sorted((HERE / "static").iterdir()):
+        if path.suffix in TYPES:
+            found[_digested(path)] = (path.read_bytes(), TYPES[path.suffix])
+    return found
+
+
+def _digested(path: Path) -> str:
+    return f"{path.name.removesuffix(path.suffix)}.{hashlib.sha256(path.read_bytes()).hexdigest()[:10]}{path.suffix}"
+
+
+@cache
+def _file(name: str) -> str:
+    return _digested(HERE / "static" / name)
+
+
+@cache
+def package_version() -> str:
+    """The version of this package."""
+    try:
+        return version("oban-sqla")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@cache
+def environment() -> Environment:
+    """Jinja's, which escapes everything, and takes a name that is missing for an error."""
+    made = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    cast("dict[str, Any]", made.filters).update(
+        number=words.number,
+        short=words.short,
+        rate=words.rate,
+        span=words.span,
+        moment=words.moment,
+        clock=words.clock,
+        json_html=words.as_html,
+        one_line=words.one_line,
+        shortened=words.shortened,
+        plural=words.plural,
+    )
+    cast("dict[str, Any]", made.globals).update(static=_file, version=package_version(), spark=charts.spark)
+    return made
+
+
+def links(depth: int, always: Iterable[tuple[str, str]] = ()) -> Link:
+    """Makes links from a page that lies `depth` levels below the root.
+
+    :param always: parameters that every link carries.
+    """
+    up = "../" * depth or "./"
+
+    def link(path: str = "", pairs: Iterable[tuple[str, str]] = (), **params: object) -> str:
+        given = [*always, *pairs, *((name, str(value)) for name, value in params.items() if value is not None)]
+        query = urlencode(given)
+        return up + path + (f"?{query}" if query and not path.startswith("static/") else "")
+
+    return link
+
+
+def rendered(template: str, context: Mapping[str, Any]) -> str:
+    """The HTML of a template."""
+    return environment().get_template(template).render(context)
+
+
+def digest(html: str) -> str:
+    """What tells two contents apart."""
+    return hashlib.sha256(html.encode()).hexdigest()[:16]

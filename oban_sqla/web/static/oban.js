@@ -1,0 +1,75 @@
+// What makes the pages live and quick. Without it they are complete, and every form works.
+const live = document.querySelector("[data-live]");
+if (live && window.htmx) {
+  const shortest = Number(live.dataset.live) * 1000;
+  let wait = shortest, held = false, timer, began = 0;
+  const tick = () => {
+    if (!held && !document.hidden) {
+      began = performance.now();
+      document.body.dispatchEvent(new CustomEvent("refresh"));
+    }
+    timer = setTimeout(tick, wait);
+  };
+  // A slow server is asked less often.
+  const ended = () => {
+    if (began) wait = Math.max(shortest, (performance.now() - began) * 10 > shortest ? shortest * 2 : shortest);
+    began = 0;
+    count();
+  };
+  for (const name of ["htmx:after:request", "htmx:after:swap"]) document.body.addEventListener(name, ended);
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) { clearTimeout(timer); tick(); }
+  });
+  live.hidden = false;
+  live.addEventListener("click", () => {
+    held = !held;
+    live.setAttribute("aria-pressed", String(!held));
+    live.querySelector("[data-word]").textContent = held ? "Held" : "Live";
+  });
+  timer = setTimeout(tick, wait);
+}
+
+const theme = document.querySelector("[data-theme-button]");
+if (theme) {
+  theme.hidden = false;
+  theme.addEventListener("click", () => {
+    const root = document.documentElement;
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    try { localStorage.setItem("oban-theme", root.dataset.theme); } catch { /* storage may be forbidden */ }
+  });
+}
+
+function count() {
+  const boxes = [...document.querySelectorAll('input[name="id"][type="checkbox"]')];
+  const chosen = boxes.filter((box) => box.checked).length;
+  const word = document.querySelector("[data-chosen]");
+  if (word) word.textContent = chosen ? `${chosen} chosen, or` : "Tick jobs, or";
+  const every = document.querySelector("[data-every]");
+  if (every) { every.hidden = false; every.checked = chosen > 0 && chosen === boxes.length; }
+  for (const box of boxes) box.closest("tr")?.classList.toggle("chosen", box.checked);
+}
+document.addEventListener("change", (event) => {
+  if (event.target.matches("[data-every]")) {
+    for (const box of document.querySelectorAll('input[name="id"][type="checkbox"]')) box.checked = event.target.checked;
+  }
+  if (event.target.matches("[data-send]")) event.target.form.submit();
+  count();
+});
+count();
+
+const pages = { o: "", j: "jobs", q: "queues", f: "failures", c: "crons", n: "nodes", a: "audit", s: "system" };
+let went = false;
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
+  if (event.key === "/") {
+    const search = document.querySelector("[data-search]");
+    if (search) { event.preventDefault(); search.focus(); }
+  } else if (event.key === "g") {
+    went = true;
+    setTimeout(() => { went = false; }, 1000);
+  } else if (went && event.key in pages) {
+    const links = [...document.querySelectorAll(".menu a")];
+    links[Object.keys(pages).indexOf(event.key)]?.click();
+  }
+});

@@ -1,0 +1,6 @@
+SELECT newest.id, CAST(newest.state AS TEXT) AS state, CAST(EXTRACT(epoch FROM timezone('UTC', now()) - coalesce(newest.completed_at, newest.discarded_at)) AS DOUBLE PRECISION) AS age, CAST(EXTRACT(epoch FROM coalesce(newest.completed_at, newest.discarded_at) - newest.attempted_at) AS DOUBLE PRECISION) AS ran 
+FROM (SELECT oban_jobs.id AS id, oban_jobs.worker AS worker, oban_jobs.state AS state, oban_jobs.attempted_at AS attempted_at, oban_jobs.completed_at AS completed_at, oban_jobs.discarded_at AS discarded_at 
+FROM oban_jobs ORDER BY oban_jobs.id DESC 
+ LIMIT $1::INTEGER) AS newest 
+WHERE CAST(newest.worker AS TEXT) = $2::VARCHAR AND newest.state IN ('completed', 'discarded') 
+ LIMIT $3::INTEGER

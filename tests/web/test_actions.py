@@ -1,0 +1,206 @@
+"""Every form changes what it says, and leaves a row in the audit."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import Request
+
+from oban_sqla import Heartbeat, JobSpec, Oban
+from oban_sqla.web import Access
+from tests.support import eventually
+from tests.web.conftest import Browser, audit, insert, opened, states, words
+
+
+@pytest.mark.parametrize(
+    ("verb", "number", "becomes"),
+    [("retry", 5, "available"), ("cancel", 0, "cancelled"), ("delete", 5, None)],
+)
+async def test_a_change_of_one_job_is_made_and_audited(
+    engine: AsyncEngine, browser: Browser, ids: list[int], verb: str, number: int, becomes: str | None
+) -> None:
+    id = ids[number]
+    fields = {"verb": verb, "id": id, "step": "do", "back": f"job/{id}", "reason": "as asked"}
+    response = await browser.send("/do/jobs", fields)
+    assert response.status_code == 303
+    assert response.headers["location"].startswith("../jobs?" if verb == "delete" else f"../job/{id}?")
+    assert (await states(engine)).get(id) == becomes
+    assert await audit(engine) == [("anna", "web", verb, {"ids": [id]}, 1, "as asked")]
+    assert "anna" in words(await browser.page("/audit"))
+
+
+async def test_many_jobs_are_counted_before_they_are_changed(
+    engine: AsyncEngine, browser: Browser, ids: list[int]
+) -> None:
+    chosen = [("id", ids[5]), ("id", ids[6]), ("verb", "retry"), ("back", "jobs?state=discarded")]
+    asked = await browser.send("/do/jobs", chosen)
+    assert asked.status_code == 200
+    assert "Run again now 2 jobs?" in words(asked.text)
+    assert (await states(engine))[ids[5]] == "discarded"
+    assert await audit(engine) == []
+    done = await browser.send("/do/jobs", _hidden(asked.text))
+    assert done.status_code == 303
+    assert done.headers["location"] == "../jobs?state=discarded&did=retry&n=2"
+    assert {(await states(engine))[id] for id in ids[5:7]} == {"available"}
+    assert "2 jobs were made available" in words(await browser.page("/jobs?did=retry&n=2"))
+
+
+async def test_all_that_match_are_changed_up_to_the_number_that_was_said(
+    engine: AsyncEngine, browser: Browser, ids: list[int]
+) -> None:
+    await insert(engine, *[{"state": "discarded", "worker": "app.many", "queue": "many"}] * 1_500)
+    fields = [("all", "yes"), ("q", "state=discarded&queue=many"), ("verb", "cancel"), ("back", "jobs")]
+    fields[2] = ("verb", "delete")
+    asked = await browser.send("/do/jobs", fields)
+    assert "Delete 1,500 jobs?" in words(asked.text)
+    await insert(engine, {"state": "discarded", "worker": "app.many", "queue": "many"})
+    done = await browser.send("/do/jobs", _hidden(asked.text))
+    assert done.headers["location"].endswith("n=1500")
+    async with engine.connect() as connection:
+        left = await connection.scalar(text("SELECT count(*) FROM oban_jobs WHERE queue = 'many'"))
+    assert left == 1
+    rows = await audit(engine)
+    assert [row.jobs for row in rows] == [1_000, 500]
+    assert rows[0].target["search"] == "state:discarded queue:many"
+
+
+async def test_a_group_of_failures_is_retried(engine: AsyncEngine, browser: Browser, ids: list[int]) -> None:
+    page = await browser.page("/failures")
+    fields = [
+        ("verb", "retry"),
+        *((name, _value(page, name)) for name in ("worker", "signature")),
+        ("back", "failures"),
+    ]
+    asked = await browser.send("/do/jobs", fields)
+    assert "Run again now 3 jobs?" in words(asked.text)
+    await browser.send("/do/jobs", _hidden(asked.text))
+    assert {(await states(engine))[id] for id in ids[5:8]} == {"available"}
+    [row] = await audit(engine)
+    assert (row.verb, row.jobs, row.target["worker"]) == ("retry", 3, "app.hook")
+
+
+async def test_options_of_a_waiting_job_are_edited_but_never_its_worker(
+    engine: AsyncEngine, browser: Browser, ids: list[int]
+) -> None:
+    page = await browser.page(f"/edit/{ids[0]}")
+    assert 'name="worker"' not in page
+    fields = {
+        "id": ids[0], "queue": "slow", "priority": "3", "max_attempts": "5", "with_args": "yes",
+        "args": '{"user_id": 9}', "with_tags": "yes", "tags": "a, b", "worker": "evil",
+    }  # fmt: skip
+    assert (await browser.send("/do/edit", fields)).status_code == 303
+    async with engine.connect() as connection:
+        row = (await connection.execute(text(f"SELECT * FROM oban_jobs WHERE id = {ids[0]}"))).one()
+    assert (row.queue, row.priority, row.max_attempts, row.args, row.tags) == ("slow", 3, 5, {"user_id": 9}, ["a", "b"])
+    assert row.worker == "app.mail.send"
+    assert [row.verb for row in await audit(engine)] == ["edit"]
+    assert (await browser.send("/do/edit", {"id": ids[4], "priority": "1"})).status_code == 400
+
+
+async def test_a_new_job_is_enqueued(engine: AsyncEngine, browser: Browser) -> None:
+    fields = {"worker": "app.new", "args": '{"a": 1}', "queue": "q", "tags": "x", "schedule_in": "60"}
+    response = await browser.send("/do/enqueue", fields)
+    assert response.status_code == 303
+    [(id, state)] = (await states(engine)).items()
+    assert (f"../job/{id}?" in response.headers["location"], state) == (True, "scheduled")
+    assert [(row.verb, row.jobs) for row in await audit(engine)] == [("enqueue", 1)]
+    assert "app.new" in await browser.page(f"/new?like={id}")
+    wrong = await browser.send("/do/enqueue", {"worker": "app.new", "args": "[1]"})
+    assert wrong.status_code == 400
+    assert "expected a JSON object" in words(wrong.text)
+
+
+async def test_queues_are_controlled(engine: AsyncEngine, browser: Browser) -> None:
+    heartbeat = Heartbeat(interval=0.2, stale_after=10, dead_after=60)
+    async with Oban(engine, queues={"images": 3}, node="web-1", heartbeat=heartbeat) as oban:
+
+        async def send(verb: str, **fields: str) -> None:
+            response = await browser.send("/do/queue", {"queue": "images", "verb": verb, "back": "queues"} | fields)
+            assert response.status_code == 303, words(response.text)
+
+        def limit() -> Any:
+            info = oban.check_queue("images")
+            return None if info is None else (info.limit, info.paused)
+
+        await send("pause", reason="price list is wrong")
+        await eventually(lambda: limit() == (3, True))
+        assert "paused" in words(await browser.page("/queues"))
+        assert "price list is wrong" in words(await browser.page("/"))
+        await send("resume", node="web-1")
+        await eventually(lambda: limit() == (3, False))
+        await send("scale", limit="7")
+        await eventually(lambda: limit() == (7, False))
+        await send("limit", global_limit="20", rate_limit="100/60")
+        await send("suspend", seconds="60")
+        await eventually(lambda: _says(browser, "It is suspended"))
+        await send("reset")
+        await eventually(lambda: _says(browser, "Allowance left"))
+        await send("stop")
+        await eventually(lambda: limit() is None)
+        await send("start", limit="2")
+        await eventually(lambda: limit() == (2, False))
+    verbs = [row.verb for row in await audit(engine)]
+    assert verbs == [f"queue.{verb}" for verb in
+                     ("pause", "resume", "scale", "limit", "suspend", "reset", "stop", "start")]  # fmt: skip
+
+
+async def _says(browser: Browser, what: str) -> bool:
+    return what in words(await browser.page("/queue?name=images"))
+
+
+async def test_the_crontab_is_changed(engine: AsyncEngine, browser: Browser) -> None:
+    crons = Oban(engine).crons
+    await crons.put("nightly", "0 3 * * *", JobSpec("app.report"))
+    for verb in ("run", "pause", "resume", "delete"):
+        assert (await browser.send("/do/cron", {"name": "nightly", "verb": verb})).status_code == 303
+        paused = [entry.paused for entry in await crons.all()]
+        assert paused == {"run": [False], "pause": [True], "resume": [False], "delete": []}[verb]
+    assert list((await states(engine)).values()) == ["available"]
+    assert [row.verb for row in await audit(engine)] == ["cron.run", "cron.pause", "cron.resume", "cron.delete"]
+
+
+async def test_what_is_refused_leaves_no_row(engine: AsyncEngine, ids: list[int]) -> None:
+    async with opened(engine, authorize=Access.READ) as reader:
+        for path, fields in FORMS:
+            response = await reader.send(path, fields)
+            assert response.status_code == 403, path
+        page = await reader.page(f"/job/{ids[0]}")
+        assert "<form" not in page
+    async with opened(engine, authorize=may_retry) as some:
+        assert (await some.send("/do/jobs", {"verb": "delete", "id": ids[0], "step": "do"})).status_code == 403
+        assert (await some.send("/do/jobs", {"verb": "retry", "id": ids[5], "step": "do"})).status_code == 303
+    assert [row.verb for row in await audit(engine)] == ["retry"]
+
+
+def may_retry(_request: Request) -> set[str]:
+    return {"retry"}
+
+
+FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("/do/jobs", {"verb": "retry", "id": 1, "step": "do"}),
+    ("/do/jobs", {"verb": "delete", "all": "yes", "q": "", "step": "do"}),
+    ("/do/edit", {"id": 1, "priority": 1}),
+    ("/do/enqueue", {"worker": "w"}),
+    ("/do/queue", {"queue": "mail", "verb": "pause"}),
+    ("/do/cron", {"name": "x", "verb": "run"}),
+)
+
+
+def _hidden(html: str) -> list[tuple[str, str]]:
+    """The hidden fields of the form that asks."""
+    form = re.search(r'<form class="fields".*?</form>', html, re.DOTALL)
+    assert form is not None
+    return [
+        (name, value.replace("&amp;", "&").replace("&#34;", '"'))
+        for name, value in re.findall(r'<input type="hidden" name="([^"]*)" value="([^"]*)"', form[0])
+    ]
+
+
+def _value(html: str, name: str) -> str:
+    found = re.search(rf'name="{name}" value="([^"]*)"', html)
+    assert found is not None
+    return found[1]

@@ -1,0 +1,148 @@
+"""Every page shows what it promises."""
+
+from __future__ import annotations
+
+import html
+import re
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import JobSpec, Oban
+from tests.web.conftest import Browser, insert, opened, words
+
+PAGES = ("", "jobs", "queues", "failures", "crons", "nodes", "audit", "system", "new")
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_page_is_there_with_and_without_jobs(engine: AsyncEngine, browser: Browser, path: str) -> None:
+    await browser.page(f"/{path}")
+    async with opened(engine) as other:
+        await insert(engine, {"state": "available", "worker": "app.mail.send", "queue": "mail"})
+        assert "oban_sqla" in await other.page(f"/{path}")
+
+
+async def test_the_overview_says_first_what_needs_attention(browser: Browser, ids: list[int]) -> None:
+    page = words(await browser.page("/"))
+    assert "No node is alive" in page
+    assert "mail is not run by any node: 2 jobs wait" in page
+    assert page.index("Needs attention") < page.index("Slots in use")
+
+
+async def test_the_list_has_every_job_and_narrows_by_state_queue_worker_tag_args_and_error(
+    browser: Browser, ids: list[int]
+) -> None:
+    async def found(query: str) -> set[int]:
+        page = await browser.page(f"/jobs?{query}")
+        assert "trouble" not in page, words(page)
+        return {int(id) for id in re.findall(r'id="job-(\d+)"', page)}
+
+    assert await found("") == set(ids)
+    assert await found("state=discarded") == {ids[5], ids[6]}
+    assert await found("state=discarded&state=retryable") == {ids[5], ids[6], ids[7]}
+    assert await found("state=retryable") == {ids[7]}
+    assert await found("state=available&queue=mail") == {ids[0], ids[1]}
+    assert await found("queue=mail") == {ids[0], ids[1], ids[4]}
+    assert await found("worker=app.report") == {ids[2], ids[8], ids[9]}
+    assert await found("worker=app.*") == set(ids)
+    assert await found("tag=tenant-1") == {ids[0]}
+    assert await found("args.user_id=8") == {ids[1]}
+    assert await found("meta.return=42") == {ids[4]}
+    assert await found("node=web-1") == {ids[3]}
+    assert await found("error=BOOM+18") == {ids[6]}
+    assert await found("since=1h&state=executing") == {ids[3]}
+    assert await found("queue=nothing") == set()
+
+
+async def test_what_is_typed_becomes_a_url_that_holds_all_of_it(browser: Browser, ids: list[int]) -> None:
+    typed = await browser.get("/jobs?state=available&q=worker:app.mail.send+args.user_id:7")
+    assert typed.status_code == 303
+    assert typed.headers["location"] == "./jobs?state=available&worker=app.mail.send&args.user_id=7"
+    assert (await browser.get(f"/jobs?q={ids[0]}")).headers["location"] == f"./job/{ids[0]}"
+
+
+async def test_pages_of_the_list_follow_each_other_without_gap_or_repetition(
+    engine: AsyncEngine, browser: Browser
+) -> None:
+    many = [{"state": state, "worker": "app.mail.send", "queue": "mail"} for state in ("available", "completed")] * 60
+    expected = await insert(engine, *many)
+    for query in ("", "state=completed", "state=available&queue=mail", "queue=mail"):
+        seen: list[int] = []
+        path: str | None = f"/jobs?{query}"
+        while path is not None:
+            page = await browser.page(path)
+            seen += [int(id) for id in re.findall(r'id="job-(\d+)"', page)]
+            more = re.search(r'href="\./(jobs\?[^"]*after=[^"]*)">Next page', page)
+            path = "/" + more[1].replace("&amp;", "&") if more else None
+        wanted = [id for id, job in zip(expected, many, strict=True) if "state" not in query or job["state"] in query]
+        assert sorted(seen) == wanted, query
+
+
+async def test_a_job_says_why_it_does_not_run_and_what_happened(browser: Browser, ids: list[int]) -> None:
+    page = words(await browser.page(f"/job/{ids[0]}"))
+    assert "app.mail.send" in page
+    assert "o living node runs the queue 'mail'" in html.unescape(page)
+    failed = words(await browser.page(f"/job/{ids[5]}"))
+    assert "boom 17" in failed
+    done = words(await browser.page(f"/job/{ids[4]}"))
+    assert "Result" in done
+    assert "42" in done
+
+
+async def test_a_job_that_is_gone_is_not_found(browser: Browser) -> None:
+    for path in ("/job/999999", "/job/x", "/nothing", "/queue?name=nothing"):
+        assert (await browser.get(path)).status_code == 404
+
+
+async def test_numbers_that_python_and_javascript_can_not_hold_are_shown_as_they_are(
+    engine: AsyncEngine, browser: Browser
+) -> None:
+    [id] = await insert(engine, {"state": "available", "worker": "w"})
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(
+            'UPDATE oban_jobs SET args = \'{"n": 123456789012345678901234567890.10, "big": 9007199254740993}\''
+        )
+    page = await browser.page(f"/job/{id}")
+    assert "123456789012345678901234567890.10" in page
+    assert "9007199254740993" in page
+
+
+async def test_failures_are_grouped_by_worker_and_error(browser: Browser, ids: list[int]) -> None:
+    page = words(await browser.page("/failures"))
+    assert "3 failed jobs in 1 group" in page
+    assert "app.hook" in page
+
+
+async def test_a_queue_shows_its_nodes_and_limits(engine: AsyncEngine, browser: Browser, ids: list[int]) -> None:
+    async with Oban(engine, queues={"images": 3}, node="web-1"):
+        page = words(await browser.page("/queue?name=images"))
+        assert "web-1" in page
+        assert "0 of 3" in page
+        assert "web-1" in words(await browser.page("/nodes"))
+
+
+async def test_crons_are_shown_in_words(engine: AsyncEngine, browser: Browser) -> None:
+    await Oban(engine).crons.put("nightly", "30 3 * * MON-FRI", JobSpec("app.report"))
+    page = words(await browser.page("/crons"))
+    assert "at 03:30, Monday to Friday" in page
+    assert "nightly" in page
+
+
+async def test_a_refresh_has_only_what_is_live_and_nothing_when_it_has_not_changed(
+    browser: Browser, ids: list[int]
+) -> None:
+    page = await browser.page("/failures")
+    path = re.search(r'hx-get="\./([^"]*)"', page)
+    assert path is not None
+    again = await browser.get("/" + path[1].replace("&amp;", "&"), **{"hx-request": "true"})
+    assert again.status_code in (200, 204)
+    part = await browser.get("/failures", **{"hx-request": "true"})
+    assert part.text.lstrip().startswith('<div id="live"')
+    assert "<html" not in part.text
+
+
+async def test_several_instances_are_chosen_by_the_url(engine: AsyncEngine) -> None:
+    async with opened([Oban(engine, name="one"), Oban(engine, name="two")]) as browser:
+        assert 'href="./jobs?instance=one"' in await browser.page("/")
+        assert 'href="./jobs?instance=two"' in await browser.page("/?instance=two")
+        assert (await browser.get("/?instance=three")).status_code == 404

@@ -1,0 +1,190 @@
+"""Who is refused, and what a hostile job can't do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+from starlette.requests import Request
+
+from oban_sqla import Job, Oban
+from oban_sqla.errors import InvalidOption
+from oban_sqla.web import Access, Operator, dashboard
+from tests.web.conftest import audit, insert, opened, states, words
+
+PAGES = ("/", "/jobs", "/queues", "/failures", "/crons", "/nodes", "/audit", "/system", "/new")
+
+
+async def test_without_authorize_everyone_is_refused_and_told_how_to_open_it(engine: AsyncEngine, ids: Any) -> None:
+    async with opened(engine, authorize=None) as browser:
+        for path in (*PAGES, f"/job/{ids[0]}"):
+            response = await browser.get(path)
+            assert response.status_code == 403
+            assert "authorize=" in response.text
+            assert "app.mail" not in response.text
+        assert (await browser.send("/do/jobs", {"verb": "delete", "id": ids[0], "step": "do"})).status_code == 403
+
+
+async def _coroutine(request: Request) -> Operator:
+    return Operator("bea", Access.READ)
+
+
+def _raises(request: Request) -> Access:
+    raise RuntimeError("no session")
+
+
+def always(answer: Any) -> Callable[[Request], Any]:
+    return lambda _request: answer
+
+
+@pytest.mark.parametrize(
+    ("authorize", "status"),
+    [
+        (Access.READ, 200),
+        (Access.NONE, 403),
+        (always(Access.ALL), 200),
+        (always(Access.NONE), 403),
+        (always(None), 403),
+        (always(False), 403),
+        (always(set[str]()), 403),
+        (always({"cancel"}), 200),
+        (always({"fly"}), 403),
+        (always("read"), 403),
+        (always(Operator("x", Access.NONE)), 403),
+        (_coroutine, 200),
+        (_raises, 403),
+    ],
+)
+async def test_authorize_decides(engine: AsyncEngine, authorize: Any, status: int) -> None:
+    async with opened(engine, authorize=authorize) as browser:
+        assert (await browser.get("/queues")).status_code == status
+
+
+async def test_a_form_of_another_site_changes_nothing(engine: AsyncEngine, ids: list[int]) -> None:
+    fields = {"verb": "delete", "id": ids[0], "step": "do"}
+    before = await states(engine)
+    async with opened(engine) as browser:
+        forged: list[dict[str, str]] = [
+            {"sec-fetch-site": "cross-site"},
+            {"sec-fetch-site": "same-site"},
+            {"sec-fetch-site": "none"},
+            {"sec-fetch-site": "cross-site", "origin": "http://test"},
+        ]
+        for headers in forged:
+            assert (await browser.send("/do/jobs", fields, **headers)).status_code == 403
+        for headers in ({}, {"origin": "http://evil.test"}, {"origin": "null"}):
+            response = await browser.client.post("/do/jobs", data=fields, headers=headers)
+            assert response.status_code == 403
+        assert (await browser.get("/do/jobs")).status_code == 404
+        assert await states(engine) == before
+        assert await audit(engine) == []
+        old = await browser.client.post("/do/jobs", data=fields, headers={"origin": "http://test"})
+        assert old.status_code == 303
+
+
+EVIL = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>{{ 7*7 }}"
+
+
+async def test_what_a_hostile_job_says_is_only_text(engine: AsyncEngine) -> None:
+    job = {
+        "state": "discarded", "worker": EVIL, "queue": EVIL, "tags": [EVIL], "args": {EVIL: EVIL},
+        "meta": {"return": EVIL}, "error": EVIL, "attempted_by": [EVIL, "x"], "attempt": 1,
+    }  # fmt: skip
+    [id] = await insert(engine, job)
+    await insert(engine, job | {"state": "available"}, job | {"state": "executing"}, job | {"state": "retryable"})
+    async with opened(engine) as browser:
+        paths = [*PAGES, f"/job/{id}", f"/new?like={id}", f"/edit/{id}", "/jobs?worker=%3Cscript%3E"]
+        for path in paths:
+            page = await browser.page(path)
+            assert "<script>alert" not in page, path
+            assert "<img" not in page, path
+            assert "49" not in re.findall(r"onerror=alert\(2\)&gt;(\S{2})", page), path
+            assert not re.search(r"\son\w+=", re.sub(r">[^<]*<|\"[^\"]*\"", "", page)), path
+
+
+async def test_every_answer_has_a_strict_policy_and_nothing_is_inline_or_from_elsewhere(
+    engine: AsyncEngine, ids: list[int]
+) -> None:
+    async with opened(engine) as browser:
+        for path in (*PAGES, f"/job/{ids[5]}", "/nothing", "/queue?name=mail"):
+            response = await browser.get(path)
+            policy = response.headers["content-security-policy"]
+            assert "default-src 'none'" in policy
+            assert "unsafe" not in policy
+            assert response.headers["cache-control"] == "no-store"
+            page = response.text
+            assert not re.search(r"<style|\sstyle=|<script>|\shx-on|javascript:", page), path
+            assert not re.findall(r'(?:src|href|action|hx-get)="(?!\./|\.\./|#|data:,)([^"]*)"', page), path
+
+
+async def test_static_files_are_there_and_kept_for_ever(engine: AsyncEngine) -> None:
+    async with opened(engine, authorize=None) as browser:
+        pass
+    async with opened(engine) as browser:
+        page = await browser.page("/")
+        found = re.findall(r'"\./(static/[^"]+)"', page)
+        assert len(found) == 4
+        for path in found:
+            response = await browser.get("/" + path)
+            assert response.status_code == 200
+            assert "immutable" in response.headers["cache-control"]
+        assert (await browser.get("/static/../dashboard.py")).status_code == 404
+
+
+async def test_redact_decides_what_is_shown_and_found(engine: AsyncEngine) -> None:
+    [id] = await insert(engine, {"state": "available", "worker": "w", "args": {"user": 7, "secret": "hunter2"}})
+
+    def redact(job: Job) -> dict[str, Any]:
+        return {**job.args, "secret": "…"}
+
+    async with opened(engine, redact=redact) as browser:
+        for path in ("/jobs", f"/job/{id}", f"/edit/{id}", f"/new?like={id}"):
+            page = await browser.page(path)
+            assert "hunter2" not in page, path
+            assert "7" in page
+        assert f'id="job-{id}"' in await browser.page("/jobs?args.user=7")
+        assert f'id="job-{id}"' not in await browser.page("/jobs?args.secret=hunter2")
+        fields = {"all": "yes", "q": "args.secret=hunter2", "verb": "delete"}
+        assert (await browser.send("/do/jobs", fields)).status_code == 400
+
+    def fails(job: Job) -> dict[str, Any]:
+        raise RuntimeError("no")
+
+    def nothing(job: Job) -> None:
+        return None
+
+    for hidden in (fails, nothing):
+        async with opened(engine, redact=hidden) as browser:
+            for path in ("/jobs", f"/job/{id}"):
+                page = await browser.page(path)
+                assert "hunter2" not in page
+                assert "redacted" in page
+
+
+async def test_encrypted_arguments_and_results_are_never_shown(engine: AsyncEngine) -> None:
+    token = {"encrypted": "gAAAAABsecret"}
+    row = {"state": "completed", "worker": "w", "args": token, "meta": {"return": token, "recorded": True}}
+    [id] = await insert(engine, row)
+    async with opened(engine) as browser:
+        for path in ("/jobs", f"/job/{id}", f"/new?like={id}"):
+            page = await browser.page(path)
+            assert "gAAAA" not in page, path
+            assert "encrypted" in page or "not shown" in words(page)
+
+
+def test_bad_options_fail_when_the_dashboard_is_made(engine: Any) -> None:
+    with pytest.raises(InvalidOption, match="authorize must be"):
+        dashboard(engine, authorize="read")  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="redact must be"):
+        dashboard(engine, redact=3)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="at least one"):
+        dashboard([])
+    with pytest.raises(InvalidOption, match="expected an Oban"):
+        dashboard("postgresql://…")  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="two instances"):
+        dashboard([Oban(engine), Oban(engine)])
+    with pytest.raises(InvalidOption, match="expected verbs"):
+        Operator("anna", {"fly"})
