@@ -52,7 +52,11 @@ class Operator:
         return verbs_of(self.access)
 
     def may(self, verb: str) -> bool:
-        """Whether this person may do `verb`."""
+        """Whether this person may do something.
+
+        :param verb: one of the verbs.
+        :returns: whether it is allowed.
+        """
         return verb in self.verbs
 
 

@@ -68,7 +68,15 @@ def dashboard(
 
 
 class Dashboard:
-    """The application that :func:`dashboard` makes. Its parameters are documented there."""
+    """The ASGI application that :func:`dashboard` makes.
+
+    :param oban: whose jobs: an :class:`~oban_sqla.Oban`, an ``AsyncEngine``, or a list of these.
+    :param authorize: who may do what, as :func:`dashboard` takes it. Default: everyone is refused.
+    :param redact: a function of a job that returns what is shown of its arguments. Default: all of them.
+    :param title: the name of the application in the pages' titles. Default: the name of the instance.
+    :param guard: a function of Starlette's request that returns a response for one that is refused before `authorize`
+        is asked, and None for others. Default: none is.
+    """
 
     def __init__(
         self,

@@ -60,7 +60,7 @@ def searching(params: Iterable[tuple[str, str]]) -> tuple[Search, tuple[tuple[st
 
 
 def typed(text: str) -> tuple[list[tuple[str, str]], int | None]:
-    """The parameters of what somebody has typed, and the id of a job, if it is one.
+    """The parameters of what a person has typed, and the id of a job, if it is one.
 
     ``queue:mail args.user_id:7 error:timeout``; a word without a name is a part of a worker's name.
     """

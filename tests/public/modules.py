@@ -12,4 +12,5 @@ MODULES = (
     "oban_sqla.prometheus",
     "oban_sqla.telemetry",
     "oban_sqla.testing",
+    "oban_sqla.web",
 )

@@ -39,6 +39,7 @@ FACE = {
     "oban_sqla.telemetry": """
         EVENTS Handler JobFilter attach attach_default_logger basic_logging detach detach_default_logger
     """,
+    "oban_sqla.web": "Access Dashboard Operator dashboard",
     "oban_sqla.testing": "all_enqueued assert_enqueued check_queued drain mode perform refute_enqueued resources",
 }
 

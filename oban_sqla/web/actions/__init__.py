@@ -1,4 +1,8 @@
-"""What forms are sent to, by their paths."""
+"""What forms are sent to, by their paths.
+
+Belongs here: reading the fields of a form, refusing those who may not send it, and where to go from it. Does not: the
+change itself (see `control`), and the form (see `web.templates`).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The pages by their paths; a path with a slash at its end has a part behind it."""
+"""The pages by their paths; a path with a slash at its end has a part behind it.
+
+Belongs here: what a page reads, and the context of its template. Does not: statements and what they mean (see
+`insight`), and what forms change (see `web.actions`).
+"""
 
 from __future__ import annotations
 
