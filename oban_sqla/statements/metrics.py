@@ -102,7 +102,7 @@ def _pruned(*tables: Table) -> Select[Any]:
     gone: list[CTE] = [
         delete(table)
         .where(or_(*(_past(table, step, kept) for step, kept in STEPS.items())), holds_lease())
-        .returning(literal_column("1").label("one"))
+        .returning(literal_column("1", Integer).label("one"))
         .cte(f"gone_{number}")
         for number, table in enumerate(tables)
     ]
