@@ -102,7 +102,7 @@ async def _serve(
     config = uvicorn.Config(app, log_level="warning", access_log=False, log_config=None, lifespan="on")
     server = uvicorn.Server(config)
     # Uvicorn raises the signal again when it has ended, which would break off the closing of the connections.
-    server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
+    setattr(server, "capture_signals", contextlib.nullcontext)  # noqa: B010
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, server.handle_exit, number, None)

@@ -50,8 +50,8 @@ class Count:
 
     def __add__(self, other: Count) -> Count:
         kinds = {self.kind, other.kind}
-        kind = "about" if "about" in kinds else "more" if "more" in kinds else "exact"
-        return Count(self.number + other.number, kind)
+        number = self.number + other.number
+        return Count(number, "about" if "about" in kinds else "more" if "more" in kinds else "exact")
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ def members(name: str, of: object, limit: int) -> Select[Any]:
 
     :param name: ``"workflow_id"``, ``"batch_id"`` or ``"cron_name"``.
     """
+    is_one: ColumnElement[bool]
     if name == "cron_name":
         is_one = jobs.c.meta.bool_op("?")(literal_column("'cron_name'")) & (value(of, Text()) == CRON_NAME)
     else:

@@ -104,6 +104,7 @@ async def operator_of(request: Request, authorize: Authorize | None) -> Operator
             answer = await answer
         if answer is None or answer is False:
             return None
+        operator: Operator | None
         if isinstance(answer, Operator):
             operator = answer
         else:

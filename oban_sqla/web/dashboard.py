@@ -286,7 +286,7 @@ def _instances(given: object) -> dict[str, Instance]:
     if isinstance(every, str) or not isinstance(every, Iterable):
         raise InvalidOption(f"dashboard: expected an Oban, an AsyncEngine, or a list of these, got {given!r}")
     made: dict[str, Instance] = {}
-    for one in cast(Iterable[Any], every):
+    for one in cast("Iterable[Oban | AsyncEngine]", every):
         instance = Instance(one)
         if instance.name in made:
             raise InvalidOption(

@@ -76,7 +76,8 @@ class Place:
         self._answers: dict[Hashable, _Answer] = {}
         self.name = name
         self.heartbeat = heartbeat
-        self.oban = Oban(self._line.engine, name=name, heartbeat=heartbeat)
+        encryption = None if config is None else config.encryption
+        self.oban = Oban(self._line.engine, name=name, heartbeat=heartbeat, encryption=encryption)
         """Makes the changes. It is never started."""
         self.config = self.oban.config if config is None else config
         """The options of the nodes, as far as they are known."""
@@ -118,7 +119,7 @@ class Place:
             found.task.add_done_callback(lambda task: self._done(key, task, seconds))
             self._forget(now)
         # One who leaves does not take the answer from the others.
-        return await asyncio.shield(found.task)  # type: ignore[no-any-return]
+        return await asyncio.shield(found.task)
 
     def forget(self) -> None:
         """Something was changed: answer anew."""

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -62,19 +62,23 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    cast("dict[str, Any]", made.filters).update(
-        number=words.number,
-        short=words.short,
-        rate=words.rate,
-        span=words.span,
-        moment=words.moment,
-        clock=words.clock,
-        json_html=words.as_html,
-        one_line=words.one_line,
-        shortened=words.shortened,
-        plural=words.plural,
-    )
-    cast("dict[str, Any]", made.globals).update(static=_file, version=package_version(), spark=charts.spark)
+    filters: dict[str, Any] = {
+        "number": words.number,
+        "short": words.short,
+        "rate": words.rate,
+        "span": words.span,
+        "moment": words.moment,
+        "clock": words.clock,
+        "json_html": words.as_html,
+        "one_line": words.one_line,
+        "shortened": words.shortened,
+        "plural": words.plural,
+    }
+    for name, function in filters.items():
+        made.filters[name] = function
+    given: dict[str, Any] = {"static": _file, "version": package_version(), "spark": charts.spark}
+    for name, thing in given.items():
+        made.globals[name] = thing
     return made
 
 
