@@ -1,0 +1,1 @@
+INSERT INTO jobs.oban_audit (who, via, verb, target, jobs, reason) VALUES ($1::VARCHAR, $2::VARCHAR, $3::VARCHAR, CAST(CAST($4::VARCHAR AS TEXT) AS JSONB), CAST($5::INTEGER AS INTEGER), CAST($6::VARCHAR AS TEXT)) RETURNING jobs.oban_audit.id
