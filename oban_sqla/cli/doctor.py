@@ -11,6 +11,7 @@ from ..insight.doctor import Finding, examine
 from .database import database_option, on_database, schema_option
 from .output import json_option, print_json
 from .settings import heartbeat
+from .target import load
 from .text import echo_paragraph
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "red", "skipped": "cyan"}
@@ -18,24 +19,29 @@ _WIDTH = max(map(len, _COLOURS))
 
 
 @click.command(short_help="Find what slows or endangers jobs.")
+@click.argument("targets", metavar="[MODULE]...", nargs=-1)
 @database_option
 @schema_option
 @click.option("--strict", is_flag=True, help="Exit with 1 for warnings, too.")
 @json_option
-def doctor(url: str | None, schema: str | None, strict: bool, as_json: bool) -> None:
+def doctor(targets: tuple[str, ...], url: str | None, schema: str | None, strict: bool, as_json: bool) -> None:
     """Find what slows or endangers jobs, in the database and among the nodes.
 
     \b
       oban-sqla doctor
       oban-sqla doctor --strict --json      # for a pipeline
+      oban-sqla doctor app.jobs app.models  # also what only the code tells
 
     For each check it prints what it found, why that matters, and what to do. It checks versions,
     settings and privileges; indexes, dead rows and what keeps them; leaders, nodes, and jobs that
-    wait too long. It only reads, and never a large table from end to end, so it can run beside a
+    wait too long. With modules it also looks for relationships without an index, and for arguments
+    that should be encrypted. It only reads, and never a large table from end to end, so it can run beside a
     busy queue. It skips what the role has no privilege to see.
 
     The exit code is 0, or 1 when there is a problem; with --strict also for a warning.
     """
+    for target in targets:
+        load(target)
     findings = on_database(url, schema, _examine)
     counts = Counter(finding.status for finding in findings)
     bad = counts["problem"] > 0 or (strict and counts["warning"] > 0)

@@ -117,6 +117,11 @@ class _Plan:
         self.query: Any = query
         self.kind: Kind = with_options(target.spec_kind, cast(Mapping[str, Any], options), self.what)
         self.unique: Unique | None = self.kind[FIELDS.index(OPTIONS["unique"].attribute)]
+        if self.unique is not None and self.unique.changes:
+            raise InvalidOption(
+                f"{self.what}: Unique(replace=…) and Unique(debounce=…) can't be used, because one statement either "
+                "inserts a job or leaves it out; use enqueue(session, specs)"
+            )
         self.rows: Subquery = query.subquery("src")
         self.args, self.options = self._labels(options)
         for name in (*self.args, *self.options):

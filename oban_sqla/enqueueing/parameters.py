@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any
 
 from ..models import JobSpec
 from ..models.kind import FIELDS, Kind
 from ..options.unique import Unique
-from ..statements.insert import insert_one, insert_plain
+from ..statements.insert import CHUNK, insert_one, insert_plain
 from ..statements.sent import KIND
 from ..statements.statement import Statement
 from ..types import JobState
@@ -47,14 +48,25 @@ def parameters_of(specs: Sequence[JobSpec]) -> dict[str, Any]:
     """The arrays of the insert statements: each job's args, and the rest once for each kind of job."""
     numbers: dict[Kind, int] = {}
     kind = [numbers.setdefault(_masked(spec.kind), len(numbers) + 1) for spec in specs]
-    columns: list[tuple[Any, ...]] = [*zip(*numbers, strict=True)]
+    return {"kind": kind, **_arrays(specs, numbers)}
+
+
+def parameters_with_uniques(specs: Sequence[JobSpec]) -> tuple[dict[str, Any], list[Unique]]:
+    """The same for specs that are unique, and what is unique of each kind, in the order of the kinds."""
+    numbers: dict[Kind, int] = {}
+    kind = [numbers.setdefault(spec.kind, len(numbers) + 1) for spec in specs]
+    return {"kind": kind, **_arrays(specs, [*map(_masked, numbers)])}, [kind[_UNIQUE] for kind in numbers]
+
+
+def _arrays(specs: Sequence[JobSpec], kinds: Iterable[Kind]) -> dict[str, Any]:
+    columns: list[tuple[Any, ...]] = [*zip(*kinds, strict=True)]
     parameters: dict[str, Any] = {
         name: columns[at] if prepare is None else [prepare(value) for value in columns[at]]
         for name, at, prepare in _KIND
     }
     is_plain = workers.encrypted.isdisjoint(columns[0])
     args = [spec.args_json if is_plain else _sent(spec) for spec in specs]
-    return {"kind": kind, "args": args, **parameters}
+    return {"args": args, **parameters}
 
 
 def _sent(spec: JobSpec) -> str:
@@ -84,3 +96,27 @@ def size_of(specs: Sequence[JobSpec]) -> int:
             size += len(spec.meta_json)
             last = spec.kind
     return size
+
+
+def chunks(specs: Iterator[JobSpec]) -> Iterator[list[JobSpec]]:
+    """`specs` in lists of as many as one statement takes."""
+    while chunk := list(islice(specs, CHUNK)):
+        yield chunk
+
+
+def statements_for(specs: list[JobSpec]) -> Iterator[list[JobSpec]]:
+    """`specs` in parts that one statement takes, by their number and their size."""
+    for chunk in chunks(iter(specs)):
+        if size_of(chunk) <= LARGEST_BYTES:
+            yield chunk
+            continue
+        part: list[JobSpec] = []
+        size = 0
+        for spec in chunk:
+            of_one = size_of([spec])
+            if part and size + of_one > LARGEST_BYTES:
+                yield part
+                part, size = [], 0
+            part.append(spec)
+            size += of_one
+        yield part

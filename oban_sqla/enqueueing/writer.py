@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, inspect, update
@@ -16,12 +15,13 @@ from ..errors import UnsupportedDatabase
 from ..models import Job, JobSpec
 from ..models.job import jobs
 from ..options.encryption import Encryption, in_use, using
-from ..statements.insert import CHUNK, clock
+from ..statements.insert import clock
 from ..workers.registry import workers
 from .instances import refer_in
 from .keyed import insert_with_keys
 from .keys import fill, keys_of
-from .parameters import LARGEST_BYTES, insertion, size_of, take_written
+from .parameters import chunks, insertion, statements_for, take_written
+from .replacing import Moved, replaces, write_replacing
 from .wakeup import announce, note_wake_ups, runtime_for
 
 if TYPE_CHECKING:
@@ -41,22 +41,29 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
     soon: set[str] = set()
     connection: Connection | None = None
     refer = partial(refer_in, session, flush)
-    for batch in [specs] if isinstance(specs, list) else _chunks(iter(specs)):
+    for batch in [specs] if isinstance(specs, list) else chunks(iter(specs)):
         fill(batch, refer)
         if connection is None:
             connection = jobs_connection(session)
         keys = keys_of(batch, partial(_now, connection))
         with telemetry.span("oban.engine.insert_jobs", specs=batch), using(encryption_for(connection)):
-            for chunk in statements_for(_in_order(batch, keys) if keys else batch):
-                if id(chunk[-1]) in keys:
-                    insert_with_keys(connection, chunk, keys)
-                else:
-                    _insert(connection, chunk)
+            if keys and replaces(batch):
+                write_replacing(connection, batch, keys, Moved(queues, soon))
+            else:
+                _write(connection, batch, keys)
         note_wake_ups(batch, queues, soon)
         written += batch
     if connection is not None and (queues or soon):
         announce(session, connection, queues, soon)
     return written
+
+
+def _write(connection: Connection, batch: list[JobSpec], keys: Mapping[int, bytes]) -> None:
+    for chunk in statements_for(_in_order(batch, keys) if keys else batch):
+        if id(chunk[-1]) in keys:
+            insert_with_keys(connection, chunk, keys)
+        else:
+            _insert(connection, chunk)
 
 
 def encryption_for(connection: Connection) -> Encryption | None:
@@ -70,29 +77,6 @@ def _in_order(specs: Iterable[JobSpec], keys: Mapping[int, bytes]) -> list[JobSp
     """Those without a key, and then those with one, by their keys."""
     plain = [spec for spec in specs if id(spec) not in keys]
     return plain + sorted((spec for spec in specs if id(spec) in keys), key=lambda spec: keys[id(spec)])
-
-
-def _chunks(specs: Iterator[JobSpec]) -> Iterator[list[JobSpec]]:
-    while chunk := list(islice(specs, CHUNK)):
-        yield chunk
-
-
-def statements_for(specs: list[JobSpec]) -> Iterator[list[JobSpec]]:
-    """`specs` in parts that one statement takes, by their number and their size."""
-    for chunk in _chunks(iter(specs)):
-        if size_of(chunk) <= LARGEST_BYTES:
-            yield chunk
-            continue
-        part: list[JobSpec] = []
-        size = 0
-        for spec in chunk:
-            of_one = size_of([spec])
-            if part and size + of_one > LARGEST_BYTES:
-                yield part
-                part, size = [], 0
-            part.append(spec)
-            size += of_one
-        yield part
 
 
 def _now(connection: Connection) -> datetime:

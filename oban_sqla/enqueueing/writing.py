@@ -22,9 +22,9 @@ from ..options.payload import encode
 from ..options.reference import Path, Reference, node_of, part_of
 from ..statements.flows import insert_edges, insert_nodes, living, lock_keys, tell_flow
 from .instances import refer_in
-from .parameters import parameters_of
+from .parameters import parameters_of, statements_for
 from .wakeup import announce, announce_news, note_wake_ups
-from .writer import encryption_for, jobs_connection, statements_for
+from .writer import encryption_for, jobs_connection
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import UOWTransaction

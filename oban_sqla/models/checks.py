@@ -108,4 +108,6 @@ def unique_as_json(unique: Unique) -> dict[str, Any]:
         "fields": list(unique.fields),
         "keys": list(unique.keys),
         "states": list(unique.state_names),
+        **({} if unique.replace is None else {"replace": unique.replace}),
+        **({} if unique.delay is None else {"debounce": unique.delay, "debounce_max": unique.longest_delay}),
     }

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import InvalidOption, unknown_option
 from ..options.payload import encode
+from ..options.unique import Unique
 from .checks import check_name, integer
 from .columns import Option, options_of
 from .job import jobs, mapped
@@ -44,6 +45,7 @@ _RIVALS: Mapping[str, tuple[str, ...]] = {
 
 _META = FIELDS.index(OPTIONS["meta"].attribute)
 _DEFAULT_META = OPTIONS["meta"].default
+_UNIQUE = FIELDS.index(OPTIONS["unique"].attribute)
 _PLACES = {name: FIELDS.index(option.attribute) for name, option in OPTIONS.items()}
 _STEPS = {name: (_PLACES[name], option.check, _RIVALS[name]) for name, option in OPTIONS.items()}
 _named: dict[str, Kind] = {}
@@ -85,7 +87,29 @@ def with_options(kind: Kind, given: Mapping[str, Any], what: str) -> Kind:
                 _replace(values, name, rivals, given, what)
     if in_meta or (values[_META] != kind[_META] and kind[_META] != _DEFAULT_META):
         values[_META] = _with_meta(values[_META], kind[_META], in_meta)
+    if values[_UNIQUE] is not None or kind[_UNIQUE] is not None:
+        _debounce(values, kind, given, what)
     return tuple(values)
+
+
+def _debounce(values: list[Any], kind: Kind, given: Mapping[str, Any], what: str) -> None:
+    """Let a job that is debounced be due when no other one has come.
+
+    :raises InvalidOption: when a time is given, too.
+    """
+    unique: Unique | None = values[_UNIQUE]
+    delay = None if unique is None else unique.delay
+    if delay is None:
+        before: Unique | None = kind[_UNIQUE]
+        if before is not None and before.delay is not None and given.get("schedule_in") is None:
+            values[_PLACES["schedule_in"]] = OPTIONS["schedule_in"].default
+        return
+    for name in ("scheduled_at", "schedule_in"):
+        if given.get(name) is not None:
+            raise InvalidOption(f"{what}: both {name} and Unique(debounce=…) were given, which set the same time")
+    values[_PLACES["schedule_in"]] = delay
+    # For `why`, which has nothing but the row.
+    values[_META] = encode({**json.loads(values[_META]), "debounce": delay}, "meta")
 
 
 def _with_meta(meta: str, before: str, given: Mapping[str, Any]) -> str:

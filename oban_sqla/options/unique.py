@@ -24,9 +24,10 @@ from ..errors import InvalidOption
 from ..types import JobState
 from .canonical import jsonb_text, read
 from .duration import seconds
+from .replacing import REPLACEABLE, WAITING, Replace, checked_debounce, checked_replace
 
 Field = Literal["worker", "queue", "args", "meta"]
-StateGroup = Literal["all", "incomplete", "scheduled", "successful"]
+StateGroup = Literal["all", "incomplete", "scheduled", "successful", "waiting"]
 
 FIELDS = ("worker", "queue", "args", "meta")
 _INCOMPLETE = ("suspended", "available", "scheduled", "executing", "retryable")
@@ -35,6 +36,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "incomplete": _INCOMPLETE,
     "scheduled": ("scheduled",),
     "successful": (*_INCOMPLETE, "completed"),
+    "waiting": WAITING,
 }
 _FIRST = {"available", "scheduled", "suspended"}
 # One bit a state, in the order of the database's type.
@@ -55,22 +57,38 @@ class Unique:
     :param fields: which of ``worker``, ``queue``, ``args``, ``meta`` must be equal. Default: the first three.
     :param keys: compare only these keys of ``args`` (or of ``meta``, if ``args`` is not among `fields`); a missing key
         counts as null. Default: all keys.
-    :param states: the states in which a job counts, the new one and the existing one: ``"incomplete"`` (not finished;
-        the default), ``"successful"`` (those and completed), ``"scheduled"``, ``"all"``, or a sequence of states. One
-        of them must be a state in which a new job can be.
+    :param states: the states in which a job counts, the new one and the existing one: ``"incomplete"`` (not finished),
+        ``"waiting"`` (neither executing nor finished), ``"successful"`` (not finished, or completed), ``"scheduled"``,
+        ``"all"``, or a sequence of states. One of them must be a state in which a new job can be. Default:
+        ``"incomplete"``; with `debounce`, which allows no other states, ``"waiting"``.
+    :param replace: what a duplicate changes in the existing job while that waits: a tuple of fields, or a dict of such
+        tuples by the state of the existing job: ``{"scheduled": ("args", "scheduled_at")}``. The fields are ``args``,
+        ``meta``, ``tags``, ``priority`` (which is only ever raised, to a lower number), ``max_attempts``, ``queue`` and
+        ``scheduled_at``. Default None: nothing.
+    :param debounce: seconds or a timedelta: the job is due that long after its last duplicate. Each one moves the
+        waiting job; a job that executes has no duplicates, so what comes meanwhile is another job. Default None.
+    :param debounce_max: seconds or a timedelta after the first call, beyond which no duplicate moves the job. Default
+        None: no end.
     :ivar mask: the states as one bit each.
-    :raises InvalidOption: for an unknown field or state, an empty sequence, or a period that is not above 0.
+    :ivar replacing: by field, the states in which a duplicate replaces it, as one bit each.
+    :raises InvalidOption: for an unknown field or state, an empty sequence, a time that is not above 0, or options that
+        contradict each other: `debounce` with `period`, or with states in which a job does not wait.
 
     If two transactions insert the same job at once, the second waits for the first to end and then reports the
-    conflict. It takes no lock on the existing row.
+    conflict. It takes no lock on the existing row, unless there is something to replace or to move.
     """
 
     period: float | timedelta | None = None
     fields: Sequence[Field] = ("worker", "queue", "args")
     keys: Sequence[str] = ()
-    states: StateGroup | Sequence[JobState | str] = "incomplete"
+    states: StateGroup | Sequence[JobState | str] | None = None
+    replace: Replace | None = dataclasses.field(default=None, hash=False)
+    debounce: float | timedelta | None = None
+    debounce_max: float | timedelta | None = None
     mask: int = dataclasses.field(init=False, repr=False, compare=False)
     """The states as a bit each, as ``oban_jobs.uniq_mask`` holds them."""
+    replacing: Mapping[str, int] = dataclasses.field(init=False, repr=False, compare=False)
+    """By field, the states in which a duplicate replaces it, as a bit each."""
 
     def __post_init__(self) -> None:
         if self.period is not None and not seconds(self.period, "Unique(period)") > 0:
@@ -85,6 +103,8 @@ class Unique:
             raise InvalidOption(
                 f"Unique(keys): keys choose from args or meta, but neither is among the fields {list(self.fields)!r}"
             )
+        if self.states is None:
+            object.__setattr__(self, "states", "incomplete" if self.debounce is None else "waiting")
         if isinstance(self.states, str) and self.states not in GROUPS:
             raise InvalidOption(
                 f"Unique(states): expected one of {', '.join(GROUPS)}, or a list of states, got {self.states!r}"
@@ -97,16 +117,53 @@ class Unique:
                 f"unique, got {self.states!r}"
             )
         object.__setattr__(self, "mask", sum(BITS[name] for name in set(self.state_names)))
+        self._check_changes()
 
         # As they are now: lists could change after the key of a job was made, and can't be hashed.
         for choice in ("fields", "keys", "states"):
             if not isinstance(chosen := getattr(self, choice), str):
                 object.__setattr__(self, choice, tuple(chosen))
 
+    def _check_changes(self) -> None:
+        by_state = checked_replace(self.replace, self.state_names)
+        checked_debounce(self.debounce, self.debounce_max, by_state, self.period)
+        if self.debounce is not None and (others := [state for state in self.state_names if state not in WAITING]):
+            raise InvalidOption(
+                f"Unique(states): with debounce a job counts while it waits, or what comes while it executes would be "
+                f"lost; got {', '.join(others)}; leave states out"
+            )
+        if self.replace is not None:
+            copy = dict(by_state) if isinstance(self.replace, Mapping) else tuple(self.replace)
+            object.__setattr__(self, "replace", copy)
+        replacing = {
+            field: sum(BITS[state] for state, fields in by_state.items() if field in fields) for field in REPLACEABLE
+        }
+        object.__setattr__(self, "replacing", {field: mask for field, mask in replacing.items() if mask})
+
+    @property
+    def changes(self) -> int:
+        """The states in which a duplicate changes the existing job, as a bit each."""
+        mask = 0 if self.debounce is None else self.mask
+        for states in self.replacing.values():
+            mask |= states
+        return mask
+
+    @property
+    def delay(self) -> float | None:
+        """The seconds of the debounce; None without one."""
+        return None if self.debounce is None else seconds(self.debounce, "Unique(debounce)")
+
+    @property
+    def longest_delay(self) -> float | None:
+        """The seconds after the first call beyond which a debounce moves nothing; None without an end."""
+        return None if self.debounce_max is None else seconds(self.debounce_max, "Unique(debounce_max)")
+
     @property
     def state_names(self) -> tuple[str, ...]:
         """The states in which a job counts."""
-        return GROUPS[self.states] if isinstance(self.states, str) else tuple(str(state) for state in self.states)
+        if isinstance(self.states, str):
+            return GROUPS[self.states]
+        return tuple(str(state) for state in self.states or ())
 
     def counts(self, state: str) -> bool:
         """Whether a job in a state counts as a duplicate.

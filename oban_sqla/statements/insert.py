@@ -90,7 +90,11 @@ def values_of(args: ColumnElement[Any], kind: Any) -> list[ColumnElement[Any]]:
 
 def _value(kind: Any, of: Column[Any]) -> ColumnElement[Any]:
     [option] = options_of(of)
-    sent: ColumnElement[Any] = getattr(kind, option.parameter)
+    return value_of(getattr(kind, option.parameter), of)
+
+
+def value_of(sent: ColumnElement[Any], of: Column[Any]) -> ColumnElement[Any]:
+    """What was sent for a column, in its type."""
     travels_as_text = isinstance(of.type, JSONB | ARRAY)
     return cast(sent, of.type) if travels_as_text else sent
 
@@ -155,6 +159,7 @@ __all__ = [
     "notify_at_once",
     "partition_key_of",
     "unnested",
+    "value_of",
     "values_of",
     "winners",
 ]

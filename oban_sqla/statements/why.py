@@ -76,6 +76,8 @@ def row_of() -> Executable:
         _meta("snoozed"),
         _meta("unknown_worker"),
         _meta("missing_key"),
+        _meta("debounce"),
+        _meta("debounced"),
         _meta("weight"),
         literal_column("xmax::text", Text).label("xid"),
         type_coerce(utc_now(), UTCDateTime()).label("now"),

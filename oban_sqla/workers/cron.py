@@ -139,7 +139,9 @@ def copied(stored: Mapping[str, Any], notes: Mapping[str, Any], at: datetime | N
         options["meta"] = {**options.get("meta", {}), **notes}
         if (unique := options.get("unique")) is not None:
             options["unique"] = Unique(**unique)
-        if at is not None:
+        if unique is not None and options["unique"].delay is not None:
+            pass  # each tick is a call, from which on it counts
+        elif at is not None:
             options["scheduled_at"] = at + timedelta(seconds=delay or 0.0)
         elif delay is not None:
             options["schedule_in"] = delay

@@ -110,7 +110,7 @@ async def test_long_errors_are_not_sent_all_at_once(engine: AsyncEngine, monkeyp
 async def test_a_thousand_large_jobs_are_enqueued_in_several_statements(
     any_engine: AsyncEngine, by: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "LARGEST_BYTES", 1_000_000)
+    monkeypatch.setattr(parameters, "LARGEST_BYTES", 1_000_000)
     specs = [carry.new(number, "x" * 100_000) for number in range(50)]
     sizes: list[int] = []
     insertion = parameters.insertion

@@ -29,6 +29,7 @@ from .database import Database
 from .encryption import encryption
 from .finding import Finding, Status, problem, skipped
 from .limits import limits, suspensions
+from .relationships import relationships
 from .server import clock, connections, isolation, notifications, pooler, server_version, standby, timeouts
 from .storage import bloat, oldest_transaction, vacuum
 from .tables import indexes, privileges, schema_version, states, table_settings, triggers
@@ -39,7 +40,7 @@ OF_THE_SERVER: tuple[Check, ...] = (
     server_version, standby, pooler, clock, connections, timeouts, isolation, notifications, oldest_transaction,
 )  # fmt: skip
 OF_THE_TABLES: tuple[Check, ...] = (
-    schema_version, indexes, triggers, states, table_settings, privileges, vacuum, bloat,
+    schema_version, indexes, relationships, triggers, states, table_settings, privileges, vacuum, bloat,
     living_nodes, leader, foreign_leader, dead_nodes, orphans, limits, suspensions,
     backlog, overdue, unknown_workers, encryption, large_jobs,
 )  # fmt: skip

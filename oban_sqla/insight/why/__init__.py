@@ -9,6 +9,7 @@ which the doctor examines.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -50,7 +51,8 @@ async def why(engine: AsyncEngine, config: Config, target: Job | JobSpec | int) 
         raise InvalidOption(f"why: expected the id of a job, or one that was enqueued, got {target!r}")
     async with engine.connect() as connection:
         try:
-            return await connection.run_sync(_explain, config, job_id)
+            found = await connection.run_sync(_explain, config, job_id)
+            return replace(found, reasons=(*found.reasons, _duplicate(job_id))) if _is_duplicate(target) else found
         finally:
             await connection.rollback()
 
@@ -79,6 +81,15 @@ def _missing(job_id: int, highest: int | None) -> Reason:
         "transaction that enqueued it was rolled back or is still open"
     )
     return Reason("missing", text, "Oban(prune=Prune(max_age=...)) sets how long finished jobs are kept")
+
+
+def _is_duplicate(target: Job | JobSpec | int) -> bool:
+    return isinstance(target, JobSpec) and target.conflict
+
+
+def _duplicate(job_id: int) -> Reason:
+    text = f"the spec is a duplicate of job {job_id}, which was there, so it made no job"
+    return Reason("duplicate", text, "Unique(...) says which jobs are duplicates, and what one changes")
 
 
 def _unknown(facts: Facts) -> list[Reason]:

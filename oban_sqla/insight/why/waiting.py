@@ -62,6 +62,10 @@ def _what_for(facts: Facts) -> Reason:
             "without using up an attempt"
         )
         return Reason("missing_key", text, "give the key that encrypted it to Encryption(keys=…) on every node")
+    if job.debounce is not None:
+        moved = whole(job.debounced)
+        text = "it is debounced: each duplicate puts it off" + (f", it was moved {_times(moved)}" if moved else "")
+        return Reason("debounced", text, _now(facts))
     if times := whole(job.snoozed):
         return Reason("snoozed", f"it snoozed, {_times(times)} so far", _now(facts))
     return Reason("scheduled", "it is scheduled", _now(facts))
