@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..errors import InvalidOption
 from ..models import Job, JobSpec
 from ..models.events import EventKind
+from ..options.encryption import is_sealed
 from ..runtime.journal.readers import Reader
 from ..statements.journal import lines_after
 from ..types import FINISHED
+from ..workers.sealing import opened
 from .verbs import Verbs
 
 PAGE = 1_000
@@ -68,6 +71,7 @@ class StreamVerbs(Verbs):
         :returns: an asynchronous iterator of pairs: the number of an event, from 1 on and without gaps, and its value.
             It ends when the job has finished, or is not there.
         :raises InvalidOption: for a target of another type, or a number that is not 0 or more.
+        :raises KeyMissing: when no key opens an event of an encrypted job.
         """
         return self._events(_id_of("stream", target), _number("stream", after))
 
@@ -91,7 +95,7 @@ class StreamVerbs(Verbs):
                     rows = await _read(engine, job_id, EventKind.EVENT, after)
                     if not rows:
                         return
-                    events = [(row.n, row.value) for row in rows if row.n is not None]
+                    events = [(row.n, _opened(row.worker, row.value)) for row in rows if row.n is not None]
                     for number, value in events:
                         after = number
                         yield number, value
@@ -125,7 +129,7 @@ async def read_log(engine: AsyncEngine, job_id: int, after: int) -> list[LogLine
     lines: list[LogLine] = []
     while True:
         rows = await _read(engine, job_id, EventKind.LOG, lines[-1].number if lines else after)
-        found = [line_of(row.n, row.at, row.value) for row in rows if row.n is not None]
+        found = [line_of(row.n, row.at, _opened(row.worker, row.value)) for row in rows if row.n is not None]
         lines += found
         if len(found) < PAGE:
             return lines
@@ -137,6 +141,11 @@ def line_of(number: int, at: datetime, value: Any) -> LogLine:
     attempt = parts.get("attempt")
     level, logger, message = (str(parts.get(name, "")) for name in ("level", "logger", "message"))
     return LogLine(number, at, level, logger, message, attempt if isinstance(attempt, int) else 0)
+
+
+def _opened(worker: str, value: Any) -> Any:
+    """A value, decrypted where the worker has encrypted it."""
+    return json.loads(opened(worker, json.dumps(value, separators=(",", ":")))) if is_sealed(value) else value
 
 
 async def _read(engine: AsyncEngine, job_id: int, kind: EventKind, after: int) -> Sequence[Any]:

@@ -48,6 +48,8 @@ class Child:
         """Told what the job under way does with its slot. Written by what runs it."""
         self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """How it ended, in words. Set by `_ended`."""
+        self.runs: Any = None
+        """The run whose call it has. Written by what runs calls in it."""
         self._setup = setup
         self._heard = heard
         self._process: subprocess.Popen[bytes] | None = None
@@ -152,6 +154,10 @@ class Child:
     def answer(self, **fields: Any) -> None:
         """Answer a question of the child."""
         self._send(wire.message(wire.ANSWER, **fields))
+
+    def answer_told(self, **fields: Any) -> None:
+        """Say that what its job has told is taken."""
+        self._send(wire.message(wire.TAKEN, **fields))
 
     def end(self) -> None:
         """Kill the process, and everything in its group, at once."""

@@ -104,10 +104,18 @@ def errand(payload: bytes) -> Errand:
     return Errand(row, body["module"], body["trace"], factories, body.get("keys"))
 
 
-def answer(ack: Ack | None, error: BaseException | None, *, committed: bool, bare: bool = False) -> bytes:
+def answer(
+    ack: Ack | None,
+    error: BaseException | None,
+    *,
+    committed: bool,
+    bare: bool = False,
+    told: dict[str, Any] | None = None,
+) -> bytes:
     """A verdict as bytes.
 
     :param bare: whether the error goes without its message.
+    :param told: what the job has told while it ran, where that could not be sent before.
     :param ack: None when another run has the job.
     :param committed: whether the job's own transaction has written the ack.
     """
@@ -115,6 +123,7 @@ def answer(ack: Ack | None, error: BaseException | None, *, committed: bool, bar
         "ack": None if ack is None else {name: getattr(ack, name) for name in _OUTCOME},
         "error": None if error is None else _described(error, bare),
         "committed": committed,
+        **({} if told is None else {"told": told}),
     }
     return json.dumps(body, separators=(",", ":")).encode()
 
@@ -123,6 +132,12 @@ def unjudged(error: ChildError) -> bytes:
     """The answer where the other process could not even begin."""
     body = {"unjudged": {"kind": error.kind, "message": error.message, "trace": error.trace}}
     return json.dumps(body, separators=(",", ":")).encode()
+
+
+def told(answer: bytes) -> dict[str, Any] | None:
+    """What the job has told while it ran, if that comes with its answer."""
+    found: dict[str, Any] | None = json.loads(answer).get("told")
+    return found
 
 
 def judged(answer: bytes, row: Row) -> Raised | Judged:

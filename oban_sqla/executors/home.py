@@ -20,6 +20,7 @@ from ..errors import InvalidOption
 from ..models.base import use_schema
 from ..options.encryption import Encryption
 from ..options.sessionmakers import SessionMaker
+from ..runtime.journal.job_log import JobLog
 from ..runtime.verdict import Stop
 from ..statements.identify import Identity
 from ..telemetry import JobFilter
@@ -29,6 +30,7 @@ from . import wire
 from .perform import Performer
 from .setup import load_sessionmaker
 from .slots import SlotsOfNode
+from .telling import Telling
 from .traces import attached
 
 
@@ -48,8 +50,16 @@ class Home:
         """One event loop for the child's life, because an engine belongs to its loop."""
         self._makers: list[SessionMaker] = []
         """The sessionmakers. Written by `_sessionmakers`."""
+        level, most_lines = setup["job_logs"] or (0, 0)
+        self.telling = Telling(lambda told: self.send(wire.message(wire.TELL, **told)), most_lines)
+        """What its jobs tell while they run."""
+        self._job_log = JobLog(self.telling, level) if most_lines else None
         self._performer = Performer(
-            driver=self._drive, makers=self._sessionmakers, slots=SlotsOfNode(self.send), traced=attached
+            driver=self._drive,
+            makers=self._sessionmakers,
+            slots=SlotsOfNode(self.send),
+            traced=attached,
+            journals=self.telling,
         )
         self._handler = _Forwarding(self)
         self._handler.addFilter(JobFilter())
@@ -59,6 +69,8 @@ class Home:
         context.in_child = True
         root = logging.getLogger()
         root.addHandler(self._handler)
+        if self._job_log is not None:
+            root.addHandler(self._job_log)
         for name, level in self._setup["levels"].items():
             logging.getLogger(name).setLevel(level)
         if (schema := self._setup["default_schema"]) is not None:
@@ -80,7 +92,7 @@ class Home:
                 )
         # A program that has configured logging itself does so in the child, too.
         root = logging.getLogger()
-        if any(handler is not self._handler for handler in root.handlers):
+        if any(handler not in (self._handler, self._job_log) for handler in root.handlers):
             root.removeHandler(self._handler)
 
     @property

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
@@ -20,6 +21,7 @@ from ..runtime.executors.call import Call, Raised
 from ..runtime.executors.executor import Executor
 from ..runtime.executors.inline import Inline
 from ..runtime.executors.loop import OnLoop
+from ..runtime.journal.journal import APART, Journals
 from ..runtime.row import Row
 from ..runtime.run import Run
 from ..runtime.sessions import Load, Sessions
@@ -29,6 +31,7 @@ from ..workers.registry import workers
 from ..workers.worker import Worker
 from .errand import ChildError, answer, errand, unjudged
 from .factories import Made, Remade, resources_asked
+from .telling import taken
 
 Carried = tuple[Ack | None, BaseException | None]
 Driver = Callable[[Coroutine[Any, Any, Any]], Any]
@@ -59,6 +62,7 @@ class Performer:
     :param makers: gives the sessionmakers for jobs that ask for a session. Default: there are none.
     :param slots: where a job counts as running. Default: nowhere.
     :param traced: makes what it is given the current trace. Default: nothing does.
+    :param journals: what runs tell. Default: it goes back with the answer.
     """
 
     def __init__(
@@ -68,12 +72,14 @@ class Performer:
         makers: Callable[[], Sequence[SessionMaker]] = lambda: (),
         slots: SlotsLike | None = None,
         traced: Callable[[dict[str, str]], AbstractContextManager[object]] = lambda trace: contextlib.nullcontext(),
+        journals: Journals = APART,
     ) -> None:
         # Given, and never written again.
         self._driver = driver
         self._makers = makers
         self._slots = slots
         self._traced = traced
+        self._journals = journals
         # The run that is under way, with its event loop if it has one. Written by perform(), read by stop().
         self._run: Run | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -119,7 +125,13 @@ class Performer:
         makers = self._makers() if worker.session_kind or worker.entities else ()
         sessions = _Sessions(makers=makers, driver=self._driver)
         place: Executor = _OnLoop() if worker.is_async else _Here()
-        run = Run(row=row, executors={worker.executor: place}, sessions=sessions, resources=self._resources)
+        run = Run(
+            row=row,
+            executors={worker.executor: place},
+            sessions=sessions,
+            resources=self._resources,
+            journals=self._journals,
+        )
         run.slots = self._slots
         with self._lock:
             self._run = run
@@ -130,7 +142,9 @@ class Performer:
             running.reset(token)
             with self._lock:
                 self._run = self._loop = None
-        return answer(ack, error, committed=run.committed, bare=worker.encrypted)
+        kept = run.tells and self._journals is APART
+        told = taken(run.journal, most=sys.maxsize, most_bytes=sys.maxsize) if kept else None
+        return answer(ack, error, committed=run.committed, bare=worker.encrypted, told=told)
 
     def _here(self, run: Run, call: Call) -> Carried:
         """Run a plain function, which may use an event loop of its own: nothing waits for one while it runs."""

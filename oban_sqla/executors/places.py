@@ -84,7 +84,7 @@ class Places:
     def _setup(self) -> dict[str, Any]:
         known = process_workers(self._config.queues)
         sessions = sessionmaker_names(self._config.sessionmaker, self._config.processes.sessionmaker, known)
-        return setup(known, sessions, self._identity, self._schema)
+        return setup(known, sessions, self._identity, self._schema, self._config.job_logs)
 
     def _heard(self, child: Child, kind: int, fields: dict[str, Any]) -> None:
         relay(child, kind, fields, woke=self._woke)

@@ -18,12 +18,13 @@ from ..runtime.executors.executor import Attempted, Stoppable, Timer
 from ..runtime.row import Row
 from ..runtime.verdict import Stop, judge
 from . import wire
-from .child import Child
-from .errand import judged, payload
+from .child import Child, supervise
+from .errand import judged, payload, told
 from .executor import Executor
 from .factories import factory_names
 from .pool import Pool
 from .slots import heard_of
+from .telling import heard
 from .traces import carrier
 
 Settled = Callable[[Row], Awaitable[bool]]
@@ -97,6 +98,7 @@ class InChildren(_Remote):
         try:
             begin()
             child.slot_said = heard_of(attempt.slots, call.row.id)
+            child.runs = attempt
             running = asyncio.ensure_future(child.run(sent))
             await _until_done(running, lambda: child.kill((attempt.stop or Stop.SHUTDOWN).value))
             answer = running.result()
@@ -104,6 +106,7 @@ class InChildren(_Remote):
             return await self._lost(call, error, attempt)
         finally:
             child.slot_said = None
+            child.runs = None
             self._pool.give_back(child)
         return judged(answer, call.row)
 
@@ -145,6 +148,8 @@ class Outside(_Remote):
             return await self._lost(call, error, attempt)
         finally:
             await asyncio.gather(*killing, return_exceptions=True)
+        if (said := told(answer)) is not None:
+            await heard(attempt, said)
         return judged(answer, call.row)
 
 
@@ -171,12 +176,22 @@ async def _until_done(running: asyncio.Future[bytes], kill: Callable[[], None]) 
                 kill()
 
 
+_taking: set[asyncio.Task[None]] = set()
+
+
+async def _take(child: Child, run: Attempted | None, fields: dict[str, Any]) -> None:
+    """Take what the job of `run` has told. A child whose run has ended here is told so, because it waits."""
+    child.answer_told(fenced=run is None or not await heard(run, fields))
+
+
 def relay(child: Child, kind: int, fields: dict[str, Any], *, woke: Callable[[Sequence[str], bool], None]) -> None:
     """Do at home what a child reports.
 
     :param woke: called with the queues for which the child has committed jobs, and whether one is due soon.
     """
-    if kind == wire.EVENT and "slot" in fields:
+    if kind == wire.TELL:
+        supervise(_take(child, child.runs, fields), _taking)
+    elif kind == wire.EVENT and "slot" in fields:
         if child.slot_said is not None:
             child.slot_said(fields["slot"])
     elif kind == wire.WOKE:

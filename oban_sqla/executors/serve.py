@@ -99,6 +99,8 @@ def _serve(home: Any, connection: socket.socket, end: Callable[[], None]) -> Non
                 home.stop(body.decode())
             elif kind == wire.ANSWER:
                 home.answered(wire.fields(body))
+            elif kind == wire.TAKEN:
+                home.telling.answered(wire.fields(body))
         if home.is_busy:
             end()
         calls.put(None)

@@ -14,6 +14,7 @@ from sqlalchemy.orm import sessionmaker
 
 from ..errors import InvalidOption
 from ..models.base import metadata
+from ..options.job_logs import JobLogs
 from ..options.sessionmakers import SessionMaker, maker_for
 from ..statements.identify import Identity
 from ..workers.registry import workers
@@ -32,13 +33,20 @@ def process_workers(queues: Container[str]) -> list[Worker]:
     return [worker for worker in workers.distinct() if worker.executor == PROCESS and worker.queue in queues]
 
 
-def setup(of: Iterable[Worker], sessions: Sequence[str], identity: Identity, schema: str | None) -> dict[str, Any]:
+def setup(
+    of: Iterable[Worker],
+    sessions: Sequence[str],
+    identity: Identity,
+    schema: str | None,
+    job_logs: JobLogs | None = None,
+) -> dict[str, Any]:
     """What a child is told first.
 
     :param of: the workers that it has to know.
     :param sessions: ``"module:name"`` of each sessionmaker; none where no worker asks for a session.
     :param identity: of the database that its node serves.
     :param schema: where the tables live.
+    :param job_logs: whether the logs of jobs are kept. Default: they are not.
     :raises InvalidOption: for a worker that no other process can import.
     """
     known = list(of)
@@ -57,6 +65,7 @@ def setup(of: Iterable[Worker], sessions: Sequence[str], identity: Identity, sch
         "schema": schema,
         "default_schema": metadata.schema,
         "levels": _levels(),
+        "job_logs": None if job_logs is None else (job_logs.number, job_logs.most),
     }
 
 

@@ -14,11 +14,12 @@ from typing import Any, cast
 
 HEAD = struct.Struct(">IB")
 
-SETUP, CALL, STOP, ANSWER = range(4)
-"""What a node sends: how the child is to look, a call, "stop the call", the answer to a question."""
+SETUP, CALL, STOP, ANSWER, TAKEN = range(5)
+"""What a node sends: how the child is to look, a call, "stop the call", the answer to a question, "told is taken"."""
 
-READY, DONE, LOG, EVENT, WOKE, ASK = range(10, 16)
-"""What a child sends: its start's result, a call's result, a log record, an event, a wake-up, a question."""
+READY, DONE, LOG, EVENT, WOKE, ASK, TELL = range(10, 17)
+"""What a child sends: its start's result, a call's result, a log record, an event, a wake-up, a question, and what its
+job tells while it runs."""
 
 
 def frame(kind: int, body: bytes) -> bytes:

@@ -92,6 +92,11 @@ class Run:
                     self._journal = self.journals.open(self.row)
         return self._journal
 
+    @property
+    def tells(self) -> bool:
+        """Whether it has told anything."""
+        return self._journal is not None
+
     async def end_journal(self) -> None:
         """Write what the run has told, before its outcome is written: who sees that sees all the rest."""
         if (journal := self._journal) is not None and not journal.is_closed:

@@ -139,7 +139,10 @@ def note() -> Executable:
 
 
 def lines_after(job_id: int, kind: EventKind, after: int, limit: int) -> Executable:
-    """The state of a job, with each of its next lines: one row without a line where there is none, none for no job."""
+    """The state and worker of a job, with each of its next lines.
+
+    One row without a line where there is none; no row where the job is not there.
+    """
     chosen = (
         select(events.c.n, events.c.at, events.c.value)
         .where(events.c.job_id == job_id, events.c.kind == kind.value, events.c.n > after)
@@ -149,7 +152,7 @@ def lines_after(job_id: int, kind: EventKind, after: int, limit: int) -> Executa
     )
     state: ColumnElement[str] = cast(jobs.c.state, Text)
     return (
-        select(state.label("state"), chosen.c.n, chosen.c.at, chosen.c.value)
+        select(state.label("state"), jobs.c.worker, chosen.c.n, chosen.c.at, chosen.c.value)
         .select_from(jobs.outerjoin(chosen, true()))
         .where(jobs.c.id == job_id)
         .order_by(chosen.c.n)

@@ -26,6 +26,7 @@ from ..types import naive_utc
 from ..workers.outcomes import Outcome
 from .savepoint import Savepoint
 from .sessions import Joined, connection_of, in_session
+from .told import write_told
 from .trial import Trial
 
 NODE = "testing"
@@ -74,7 +75,8 @@ def drain(
     job with a session parameter gets a new session, joined to that savepoint; its ``commit()`` is refused as in
     production. What a job that fails, cancels or discards has written on this connection is rolled back. The outcome is
     acknowledged by the same statements as in production. A job runs at most once per call: one that failed or snoozed
-    waits for the next call. At the end the column values of the session's objects are reloaded, so that the test sees
+    waits for the next call. Its progress and its events are written on the same connection, and stay when the job fails.
+    At the end the column values of the session's objects are reloaded, so that the test sees
     what the jobs have changed.
 
     :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session. It is flushed
@@ -156,6 +158,8 @@ class Drainer:
         state = state_of.execute(connection_of(self._session), id=row.id).scalar()
         if state is not None:  # it may have deleted itself
             self.counts[state] += 1
+            if trial.attempt.tells:
+                write_told(connection_of(self._session), trial.attempt.journal)
         if (refused := joined.refused or trial.resources.refused) is not None:
             raise refused
         self._raise_unless_safe(trial)

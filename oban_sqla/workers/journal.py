@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ..errors import InvalidOption
 from ..options.payload import encode_value, storable
 from .context import running_job
+from .sealing import encrypts, sealed
 
 LONGEST_NOTE = 1_000
 """Characters."""
@@ -25,6 +26,9 @@ class Journal(Protocol):
 
     @property
     def is_full(self) -> bool: ...
+
+    @property
+    def worker(self) -> str: ...
 
     def emit(self, value: str) -> None: ...
 
@@ -41,7 +45,7 @@ def progress(done: float, total: float | None = None, note: str | None = None) -
     :param total: how much there is to do. Default: not known.
     :param note: a text for people, at most 1,000 characters; of a longer one the middle is left out. Default: none.
     :returns: an awaitable. The progress is noted by the call itself.
-    :raises InvalidOption: for a number that is not finite, or a note that is not text.
+    :raises InvalidOption: for a number that is not finite, a note that is not text, or a note of an encrypted job.
     :raises NotInJob: if it is called outside of a job.
     :raises Fenced: if the job was given to another run.
     """
@@ -49,6 +53,11 @@ def progress(done: float, total: float | None = None, note: str | None = None) -
     given = _number("done", done), None if total is None else _number("total", total)
     if note is not None and not isinstance(note, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise InvalidOption(f"progress: note must be text, got {note!r}")
+    if note is not None and encrypts(journal.worker):
+        raise InvalidOption(
+            f"progress: {journal.worker} encrypts what it stores, and a note is stored as it is; leave it out, and "
+            "emit an event instead"
+        )
     journal.say(*given, None if note is None else storable(note, LONGEST_NOTE))
     return _Noted()
 
@@ -60,14 +69,14 @@ def emit(value: Any) -> Awaitable[None]:
     apart from the job's own transaction, so a job that fails keeps what it has emitted. In a plain function call it
     without ``await``; it blocks while 5,000 events wait to be written.
 
-    :param value: what JSON can carry, at most 256 KiB as JSON.
+    :param value: what JSON can carry, at most 256 KiB as JSON. Events of encrypted jobs are encrypted.
     :returns: an awaitable, which waits while 5,000 events wait to be written.
     :raises InvalidArgs: for a value that JSON can't carry, or a larger one.
     :raises NotInJob: if it is called outside of a job.
     :raises Fenced: if the job was given to another run.
     """
     journal = running_job("emit").journal
-    journal.emit(encode_value(value, "emit", MOST_BYTES))
+    journal.emit(sealed(journal.worker, encode_value(value, "emit", MOST_BYTES)))
     if journal.is_full and not _has_loop():
         while journal.is_full:
             time.sleep(_LOOK_EVERY)

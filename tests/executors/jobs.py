@@ -16,7 +16,7 @@ from pathlib import Path
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from oban_sqla import Cancel, Discard, Job, Record, Snooze, cancelled, job, release_slot, worker
+from oban_sqla import Cancel, Discard, Job, Record, Snooze, cancelled, emit, job, progress, release_slot, worker
 
 URL = os.environ.get("OBAN_TEST_CHILD_URL", "postgresql+asyncpg://nowhere")
 Session = async_sessionmaker(create_async_engine(URL), expire_on_commit=False)
@@ -153,3 +153,19 @@ def lets_its_slot_go(path: str) -> None:
     release_slot()
     while not Path(path).exists():
         time.sleep(0.02)
+
+
+@job(executor="process", queue="children")
+def tells(count: int) -> None:
+    for number in range(1, count + 1):
+        emit(number)
+        progress(number, count)
+        logging.getLogger("tests.executors").warning("line %d", number)
+
+
+@job(executor="process", queue="children")
+async def tells_in_session(session: AsyncSession) -> None:
+    await session.execute(text("SELECT 1"))
+    for number in range(1, 4):
+        await emit(number)
+    await progress(3, 3, "done")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from ...workers.context import SlotsLike
+from ..journal.journal import Journal
 from ..verdict import Stop
 from .call import Call, Judged, Result
 
@@ -53,6 +54,15 @@ class Attempted(Stoppable, Protocol):
     @property
     def slots(self) -> SlotsLike | None:
         """Where it counts as running."""
+        ...
+
+    @property
+    def journal(self) -> Journal:
+        """What the run tells."""
+        ...
+
+    async def end_journal(self) -> None:
+        """Write what it has told."""
         ...
 
 

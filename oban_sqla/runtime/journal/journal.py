@@ -89,9 +89,15 @@ class Journal:
         """Whether everything was written."""
         return not (self.events or self.lines or self.sending or self.note or self.noting)
 
-    def emit(self, value: str) -> None:
+    @property
+    def worker(self) -> str:
+        """The name of the job's worker."""
+        return self.row.worker
+
+    def emit(self, value: str, moment: float | None = None) -> None:
         """Keep an event, JSON text.
 
+        :param moment: when, in seconds since 1970. Default: now.
         :raises Fenced: when another run has the job.
         :raises ObanError: when the run has ended, or does not wait for its events to be written.
         """
@@ -101,7 +107,7 @@ class Journal:
                 f"job {self.row.id}: {MOST:,} events wait to be written; await emit(…) in a coroutine, so that the "
                 "job waits until there is room"
             )
-        self.events.append((time.time(), value))
+        self.events.append((time.time() if moment is None else moment, value))
         self.size += len(value)
         self.told = True
         self._mark("events")

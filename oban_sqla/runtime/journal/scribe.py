@@ -19,6 +19,7 @@ from ...models.events import EventKind
 from ...options.payload import encode_value, storable
 from ...statements.journal import note, numbers, record, recorded, tell
 from ...telemetry import job_logger as logger
+from ...workers.sealing import sealed
 from ..lanes.failure import StatementFailed
 from ..lanes.lane import Lane
 from ..loop import Loop
@@ -208,7 +209,7 @@ class Scribe(Loop):
             lines = list(journal.take_lines(max(min(room, LARGEST_BATCH // 5), 1)))
             room -= len(lines)
             if events or lines:
-                values = [*(text for _, text in events), *(_text(line) for line in lines)]
+                values = [*(text for _, text in events), *(_text(journal, line) for line in lines)]
                 batch.append(Part(journal, events, lines, values))
         return batch
 
@@ -377,6 +378,7 @@ def _wrote(part: Part, events: int, lines: int) -> None:
         journal.wrote_lines(lines)
 
 
-def _text(line: Line) -> str:
+def _text(journal: Journal, line: Line) -> str:
     parts = line.value().items()
-    return encode_value({key: storable(part, LONGEST) if isinstance(part, str) else part for key, part in parts}, "log")
+    value = {key: storable(part, LONGEST) if isinstance(part, str) else part for key, part in parts}
+    return sealed(journal.worker, encode_value(value, "log"))

@@ -1,0 +1,156 @@
+"""What a job in another process tells: its progress, events and log lines, on their way to the journal of its node.
+
+A child sends what has gathered within some milliseconds, and sends no more before the node has taken that: so a node
+that is slow to write makes the job wait, there as here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from ..errors import Fenced, ObanError
+from ..runtime.journal.journal import Journal
+from ..runtime.row import Row
+
+GATHER = 0.02
+"""Seconds for which a child gathers before it sends."""
+MOST = 1_000
+"""Events, and lines, in one frame."""
+MOST_BYTES = 4_194_304
+"""Of events in one frame."""
+LAST_WORDS = 35.0
+"""Seconds that the end of a run waits for its node, which itself waits for the database."""
+LOOK_EVERY = 0.005
+
+
+def taken(journal: Journal, *, most: int = MOST, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
+    """What waits in `journal`, as JSON; it is taken out of it."""
+    journal.marks.clear()
+    events: list[tuple[float, str]] = []
+    size = 0
+    for moment, text in journal.events[:most]:
+        events.append((moment, text))
+        size += len(text)
+        if size > most_bytes:
+            break
+    journal.wrote_events(len(events))
+    lines = list(journal.take_lines(most))
+    journal.wrote_lines(len(lines))
+    note = journal.take_note()
+    journal.wrote_note()
+    return {
+        "events": events,
+        "lines": [[line.index, line.moment, line.value()] for line in lines],
+        "note": note,
+    }
+
+
+class Telling:
+    """The journals of a child, which its node writes.
+
+    :param send: sends what was told; the node answers each time, see :meth:`answered`.
+    :param most_lines: log lines that wait to be sent; of more, the newest.
+    """
+
+    def __init__(self, send: Callable[[dict[str, Any]], None], most_lines: int) -> None:
+        # Given, and never written again.
+        self._send = send
+        self._most_lines = most_lines
+        # Something is to be sent, the node has taken what was sent, and all of it was sent.
+        self._touched = threading.Event()
+        self._answered = threading.Event()
+        # The journal of the run under way: written by open(). A child runs one call at a time.
+        self._journal: Journal | None = None
+        # Made with the first journal.
+        self._thread: threading.Thread | None = None
+        # Held to send, so that a frame is sent when the one before was answered.
+        self._sending = threading.Lock()
+
+    def open(self, row: Row) -> Journal:
+        """A journal for the run of `row`."""
+        self._journal = journal = Journal(row, lambda _: self._touched.set(), most=self._most_lines)
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="oban-sqla telling", daemon=True)
+            self._thread.start()
+        return journal
+
+    async def close(self, journal: Journal) -> None:
+        """Send what is left, and wait until the node has written it. It blocks: nothing else is left to be done."""
+        journal.is_closed = True
+        while self._send_next(journal):
+            pass
+        self._ask({"last": True, **taken(journal)})
+
+    def answered(self, fields: dict[str, Any]) -> None:
+        """The node has taken what was sent."""
+        if fields.get("fenced") and (journal := self._journal) is not None:
+            journal.fence()
+        self._answered.set()
+
+    def _serve(self) -> None:
+        while True:
+            self._touched.wait()
+            time.sleep(GATHER)
+            self._touched.clear()
+            if (journal := self._journal) is not None and not journal.is_closed:
+                self._send_next(journal)
+                if not journal.is_empty:
+                    self._touched.set()
+
+    def _send_next(self, journal: Journal) -> bool:
+        """Send the next part; whether there was any."""
+        with self._sending:
+            if journal.is_empty:
+                return False
+            self._ask_now(taken(journal))
+            return True
+
+    def _ask(self, told: dict[str, Any]) -> None:
+        with self._sending:
+            self._ask_now(told)
+
+    def _ask_now(self, told: dict[str, Any]) -> None:
+        self._answered.clear()
+        self._send(told)
+        self._answered.wait(LAST_WORDS)
+
+
+class Hearing(Protocol):
+    """A run in the node, whose job tells something elsewhere."""
+
+    @property
+    def journal(self) -> Journal: ...
+
+    async def end_journal(self) -> None: ...
+
+
+async def heard(run: Hearing, told: dict[str, Any]) -> bool:
+    """Take what the job of `run` has told elsewhere into its journal here, as soon as there is room.
+
+    :returns: whether the run still has its job.
+    """
+    journal = run.journal
+    try:
+        for moment, text in told["events"]:
+            while journal.is_full:  # noqa: ASYNC110 (nothing tells when there is room)
+                await asyncio.sleep(LOOK_EVERY)
+            journal.emit(text, moment)
+        if told["note"] is not None:
+            journal.say(*told["note"])
+    except Fenced:
+        return False
+    except ObanError:
+        return True  # the run has ended here
+    for index, moment, value in told["lines"]:
+        journal.log(moment, _constant(value), index - journal.logged - 1)
+    if told.get("last"):
+        await run.end_journal()
+    return not journal.fenced
+
+
+def _constant(value: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    return lambda: value
