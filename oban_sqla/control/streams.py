@@ -17,7 +17,7 @@ from ..models import Job, JobSpec
 from ..models.events import EventKind
 from ..options.encryption import is_sealed
 from ..runtime.journal.readers import Reader
-from ..statements.journal import lines_after
+from ..statements.journal import last_lines, lines_after
 from ..types import FINISHED
 from ..workers.sealing import opened
 from .verbs import Verbs
@@ -128,11 +128,24 @@ async def read_log(engine: AsyncEngine, job_id: int, after: int) -> list[LogLine
     """The lines of a job's log after this number."""
     lines: list[LogLine] = []
     while True:
-        rows = await _read(engine, job_id, EventKind.LOG, lines[-1].number if lines else after)
-        found = [line_of(row.n, row.at, _opened(row.worker, row.value)) for row in rows if row.n is not None]
+        _, found = await log_page(engine, job_id, lines[-1].number if lines else after)
         lines += found
         if len(found) < PAGE:
             return lines
+
+
+async def log_page(engine: AsyncEngine, job_id: int, after: int) -> tuple[str | None, list[LogLine]]:
+    """The state of a job, and the next lines of its log; the state is None where there is no such job."""
+    rows = await _read(engine, job_id, EventKind.LOG, after)
+    lines = [line_of(row.n, row.at, _opened(row.worker, row.value)) for row in rows if row.n is not None]
+    return (rows[0].state if rows else None), lines
+
+
+async def newest_lines(engine: AsyncEngine, job_id: int, most: int) -> list[LogLine]:
+    """The last `most` lines of a job's log, the oldest first."""
+    async with engine.connect() as connection:
+        rows = (await connection.execute(last_lines(job_id, EventKind.LOG, most))).all()
+    return [line_of(row.n, row.at, _opened(row.worker, row.value)) for row in reversed(rows)]
 
 
 def line_of(number: int, at: datetime, value: Any) -> LogLine:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -119,8 +119,8 @@ async def details(session: AsyncSession, id: int) -> dict[str, Any] | None:
     """Everything about the job `id`.
 
     :returns: the columns :data:`DETAILS`; ``cancel_at``, when it was asked to stop; and in seconds ``queue_time``, for
-        which it was due before its last attempt, and ``duration`` of that attempt, to its end or until now. None when
-        there is no such job.
+        which it was due before its last attempt, and ``duration`` of that attempt, to its end or until now; and
+        ``progress``, a dict, or None where it told none. None when there is no such job.
     """
     row = (await session.execute(select(Job, jobs.c.cancel_at).where(Job.id == id))).one_or_none()
     if row is None:
@@ -132,6 +132,7 @@ async def details(session: AsyncSession, id: int) -> dict[str, Any] | None:
         "cancel_at": row[1],
         "queue_time": None if job.queue_time is None else job.queue_time.total_seconds(),
         "duration": None if ran is None else ran.total_seconds(),
+        "progress": None if job.progress is None else asdict(job.progress),
     }
 
 

@@ -157,3 +157,14 @@ def lines_after(job_id: int, kind: EventKind, after: int, limit: int) -> Executa
         .where(jobs.c.id == job_id)
         .order_by(chosen.c.n)
     )
+
+
+def last_lines(job_id: int, kind: EventKind, limit: int) -> Executable:
+    """The newest lines of a job, the newest first, each with the job's worker."""
+    return (
+        select(jobs.c.worker, events.c.n, events.c.at, events.c.value)
+        .select_from(events.join(jobs, jobs.c.id == events.c.job_id))
+        .where(events.c.job_id == job_id, events.c.kind == kind.value)
+        .order_by(events.c.n.desc())
+        .limit(limit)
+    )

@@ -75,9 +75,8 @@ def drain(
     job with a session parameter gets a new session, joined to that savepoint; its ``commit()`` is refused as in
     production. What a job that fails, cancels or discards has written on this connection is rolled back. The outcome is
     acknowledged by the same statements as in production. A job runs at most once per call: one that failed or snoozed
-    waits for the next call. Its progress and its events are written on the same connection, and stay when the job fails.
-    At the end the column values of the session's objects are reloaded, so that the test sees
-    what the jobs have changed.
+    waits for the next call. Its progress and events are written on the same connection, and stay when the job fails. At
+    the end the column values of the session's objects are reloaded, so that the test sees what the jobs have changed.
 
     :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session. It is flushed
         first.

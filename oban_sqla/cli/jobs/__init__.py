@@ -12,6 +12,7 @@ from .adding import add
 from .changes import cancel, delete, retry
 from .details import show
 from .listing import list_
+from .logs import logs
 from .watching import watch
 
 
@@ -27,5 +28,5 @@ def jobs() -> None:
     """
 
 
-for command in (list_, show, add, cancel, retry, delete, watch):
+for command in (list_, show, add, cancel, retry, delete, watch, logs):
     jobs.add_command(command)

@@ -11,12 +11,20 @@ from typing import Any
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from ...control.streams import newest_lines
+from ...errors import KeyMissing
 from ...insight.jobs import DETAILS, details
+from ...insight.progress import bar, words
+from ...models.progress import Progress
 from ...options.encryption import is_sealed
 from ..database import database_option, on_database, schema_option
 from ..output import ago, json_option, print_json, span
 from ..text import printable
 from .filters import JobId
+from .log_line import text_of_line
+
+MOST_LINES = 20
+"""Of the log; `jobs logs` prints all."""
 
 MISSING = "there is no job {id}; it was deleted or pruned, or never committed"
 
@@ -29,7 +37,8 @@ _TIMES = tuple(name for name in DETAILS if name.endswith("_at"))
 @schema_option
 @json_option
 def show(id: int, url: str | None, schema: str | None, as_json: bool) -> None:
-    """Show everything about the job ID: its arguments and meta, its times, and all its errors.
+    """Show everything about the job ID: its arguments and meta, its times, its progress, the last 20 lines of its log,
+    and all its errors.
 
     \b
       oban-sqla jobs show 1234
@@ -40,7 +49,8 @@ def show(id: int, url: str | None, schema: str | None, as_json: bool) -> None:
 
     async def load(engine: AsyncEngine) -> dict[str, Any] | None:
         async with AsyncSession(engine) as session:
-            return await details(session, id)
+            found = await details(session, id)
+        return None if found is None else found | {"log": await _newest_lines(engine, id)}
 
     job = on_database(url, schema, load)
     if job is None:
@@ -49,6 +59,15 @@ def show(id: int, url: str | None, schema: str | None, as_json: bool) -> None:
         print_json(job)
     else:
         click.echo(printable(as_text(job)))
+
+
+async def _newest_lines(engine: AsyncEngine, id: int) -> list[dict[str, Any]]:
+    """The newest lines of the log."""
+    try:
+        lines = await newest_lines(engine, id, MOST_LINES)
+    except KeyMissing:
+        return [{"text": "encrypted; the program that has the keys can read it with oban.logs()"}]
+    return [{"number": line.number, "text": text_of_line(line)} for line in lines]
 
 
 def as_text(job: Mapping[str, Any]) -> str:
@@ -64,6 +83,7 @@ def as_text(job: Mapping[str, Any]) -> str:
         **{name.removesuffix("_at"): _moment(job[name]) for name in _TIMES},
         "waited": "" if job["queue_time"] is None else span(max(job["queue_time"], 0)),
         "ran": "" if job["duration"] is None else span(max(job["duration"], 0)),
+        "progress": "" if job["progress"] is None else _progress(Progress(**job["progress"])),
     }
     lines += [f"{name:<10} {value}" for name, value in facts.items() if value != ""]
     for name in ("args", "meta"):
@@ -72,9 +92,15 @@ def as_text(job: Mapping[str, Any]) -> str:
             f"{name} (encrypted)" if is_sealed(job[name]) else name,
             _indented(json.dumps(job[name], indent=2, ensure_ascii=False)),
         ]
+    if job["log"]:
+        lines += ["", "log", _indented("\n".join(line["text"] for line in job["log"]))]
     for error in job["errors"]:
         lines += ["", *_error(error)]
     return "\n".join(lines)
+
+
+def _progress(progress: Progress) -> str:
+    return f"{bar(progress)} {words(progress)}, {ago(progress.at)}".lstrip()
 
 
 def _asked(job: Mapping[str, Any]) -> str:

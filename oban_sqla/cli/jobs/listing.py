@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ...insight.jobs import Filter, moment, page
+from ...insight.progress import progress_of, share
 from ..database import database_option, on_database, schema_option
 from ..output import ago, json_option, print_json, print_table
 from .filters import JobId, filter_options
@@ -44,19 +46,23 @@ def list_(chosen: Filter, limit: int, before: int | None, url: str | None, schem
 
     async def load(engine: AsyncEngine) -> list[dict[str, Any]]:
         async with AsyncSession(engine) as session:
-            return await page(session, chosen, limit + 1, before)
+            found = await page(session, chosen, limit + 1, before)
+            said = await progress_of(session, [job["id"] for job in found])
+        return [job | {"progress": said.get(job["id"])} for job in found]
 
     jobs = on_database(url, schema, load)
     shown = jobs[:limit]
     if as_json:
-        print_json(shown)
+        print_json([job | {"progress": job["progress"] and asdict(job["progress"])} for job in shown])
         return
+    told = any(job["progress"] is not None for job in shown)
     print_table(
-        ("id", "state", "queue", "worker", "attempt", "when", "error"),
+        ("id", "state", "queue", "worker", "attempt", "when", *(("progress",) if told else ()), "error"),
         (
             (
                 job["id"], job["state"], job["queue"], job["worker"],
-                f"{job['attempt']}/{job['max_attempts']}", ago(moment(job)), _short(job["error"]),
+                f"{job['attempt']}/{job['max_attempts']}", ago(moment(job)),
+                *((share(job["progress"]),) if told else ()), _short(job["error"]),
             )
             for job in shown
         ),

@@ -7,13 +7,16 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ...insight.jobs import Filter, moment
+from ...insight.progress import bar, progress_of, words
 from ...insight.watch import Step, Watch, unfinished
+from ...models.progress import Progress
 from ..database import database_option, on_database, schema_option
 from ..output import span
 from ..text import printable
@@ -38,7 +41,7 @@ MOST = 1_000
 def watch(
     ids: tuple[int, ...], chosen: Filter, timeout: float | None, url: str | None, schema: str | None, as_json: bool
 ) -> None:
-    """Follow jobs: print a line when one changes, until all have finished.
+    """Follow jobs: print a line when one changes, and a bar when one tells its progress, until all have finished.
 
     \b
       oban-sqla jobs watch 1234 1235 --timeout 60
@@ -68,6 +71,7 @@ async def _watch(
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     watched = Watch(given or await _chosen(engine, chosen))
+    shown: dict[int, Progress] = {}
     if not watched.unfinished:
         click.echo("no matching job is unfinished", err=True)
     while watched.unfinished:
@@ -76,8 +80,13 @@ async def _watch(
                 steps = await watched.look(session)
             except LookupError as missing:
                 raise click.ClickException(MISSING.format(id=missing.args[0])) from missing
+            said = await progress_of(session, watched.unfinished)
         for step in steps:
             click.echo(printable(_object(step) if as_json else _line(step)))
+        for job_id, progress in said.items():
+            if shown.get(job_id) != progress:
+                shown[job_id] = progress
+                click.echo(printable(_progress_object(job_id, progress) if as_json else _bar(job_id, progress)))
         if watched.unfinished:
             await _pause(deadline, timeout, watched.unfinished)
     return list(watched.ended.values())
@@ -113,6 +122,16 @@ def _line(step: Step) -> str:
     if job["state"] in ("retryable", "discarded", "cancelled") and job["error"]:
         parts.append(job["error"])
     return "  ".join(parts)
+
+
+def _bar(job_id: int, progress: Progress) -> str:
+    parts = [f"{datetime.now(UTC):%H:%M:%S}Z", f"job {job_id}", bar(progress), words(progress)]
+    return "  ".join(part for part in parts if part)
+
+
+def _progress_object(job_id: int, progress: Progress) -> str:
+    said = asdict(progress) | {"at": progress.at.isoformat()}
+    return json.dumps({"id": job_id, "progress": said}, ensure_ascii=False)
 
 
 def _object(step: Step) -> str:
