@@ -10,6 +10,7 @@
     * SchemaOutdated: the tables are missing or older than this package
     * JobTimeout (also a TimeoutError): a job ran longer than its timeout
     * ResultTimeout (also a TimeoutError): an awaited job was not finished in time
+    * SignalTimeout (also a TimeoutError): no signal came before the deadline of a wait
     * JobFailed: an attempt of an awaited job failed
         * JobDiscarded: and it was the last one
     * JobCancelled: an awaited job was cancelled
@@ -65,6 +66,10 @@ class JobTimeout(ObanError, TimeoutError):
 
 class ResultTimeout(ObanError, TimeoutError):
     """The job that was waited for was not finished in time. It may still finish later."""
+
+
+class SignalTimeout(ObanError, TimeoutError):
+    """The signal that a job has waited for did not come before the deadline."""
 
 
 class JobFailed(ObanError):

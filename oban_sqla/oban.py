@@ -14,6 +14,7 @@ from .control.jobs import JobVerbs
 from .control.lifecycle import Lifecycle
 from .control.queues import QueueVerbs
 from .control.results import ResultVerbs
+from .control.signals import SignalVerbs
 from .control.streams import StreamVerbs
 from .enqueueing.wakeup import Notify
 from .errors import refuse_unknown
@@ -37,7 +38,7 @@ from .workers.cron import Cron
 DEFAULT_PRUNE = Prune()
 
 
-class Oban(JobVerbs, QueueVerbs, ResultVerbs, StreamVerbs, ByAnnotation):
+class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnotation):
     """A node: runs the jobs of its queues, on the event loop that starts it.
 
     ::
@@ -48,9 +49,10 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, StreamVerbs, ByAnnotation):
     :param engine: an ``AsyncEngine`` on PostgreSQL, with asyncpg or psycopg. The node opens its own connections,
         with the engine's settings. A node holds four connections beside the engine's pool, two if it runs no queues,
         one more from the first `oban.enqueue()` on, one more from the first progress, event or log line of its jobs
-        on, and one more from the first end of a job in a flow, batch or chain on. Beside other queues, each queue with
-        a global limit, a rate limit or a partition has one more, up to four; further ones share them. A leader holds
-        one more, and opens up to two for a moment, to prune and to enqueue cron jobs.
+        on, one more from the first step of a job on, and one more from the first end of a job in a flow, batch or
+        chain, and the first wait for a signal on. Beside other queues, each queue with a global limit, a rate limit or
+        a partition has one more, up to four; further ones share them. A leader holds one more, and opens up to two for
+        a moment, to prune and to enqueue cron jobs.
     :param queues: the names of the queues to run, each with a limit (the number of jobs at once) or a :class:`Queue`.
         Default: none. A node without queues can still enqueue, wake other nodes and lead.
     :param sessionmaker: for the sessions of jobs that have a session parameter: an ``async_sessionmaker``, a

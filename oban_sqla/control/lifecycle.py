@@ -127,7 +127,7 @@ class Lifecycle:
         refuse_partitions(config.queues)
         miss_keys(config.queues)
         node = Node(engine=self._engine, config=config, runtime=self._runtime)
-        places = Places(config, node.schema, woke=node.woke, settled=node.settled)
+        places = Places(config, node.schema, woke=node.woke, settled=node.settled, steps=node.steps)
         node.remotes = places.remotes
         try:
             await self._reach(node)

@@ -174,6 +174,15 @@ def announce_news(session: Session, connection: Connection) -> None:
     notify_at_commit(connection, channels=[channel(NEWS, schema_of(connection))], payloads=["{}"])
 
 
+def announce_signal(connection: Connection, job_id: int) -> None:
+    """See to it that a node looks for the signal when the transaction has committed: the one on which the job waits
+    with its slot in hand, or any, to wake the job."""
+    runtime = runtime_for(connection)
+    if (_elsewhere if runtime is None else runtime.notify) != "off":
+        news = channel(NEWS, schema_of(connection))
+        notify_at_commit(connection, channels=[news], payloads=[json.dumps({"job_id": job_id})])
+
+
 def notify_at_commit(connection: Connection, channels: Sequence[str], payloads: Sequence[str]) -> None:
     """Notify when the transaction of `connection` commits. One that is prepared can't: polling finds the jobs."""
     if not isinstance(connection.get_transaction(), TwoPhaseTransaction):

@@ -154,11 +154,11 @@ def judged(answer: bytes, row: Row) -> Raised | Judged:
         error = ChildError(said["kind"], said["message"], said["trace"])
         error.places = said["trace"] if said.get("bare") else None
     fence = (row.id, row.attempt, row.attempted_by[1], row.attempted_at)
-    ack = Ack(*fence, **given, queue=row.queue, max_attempts=row.max_attempts, tells=row.composed)
+    ack = Ack(*fence, **given, queue=row.queue, max_attempts=row.max_attempts)
     return Judged(ack, error, body["committed"])
 
 
-_OUTCOME = ("state", "delay", "burned", "error", "meta", "suspend")
+_OUTCOME = ("state", "delay", "burned", "error", "meta", "suspend", "tells")
 
 
 def _described(error: BaseException, bare: bool) -> dict[str, Any]:

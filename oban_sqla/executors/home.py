@@ -27,6 +27,7 @@ from ..telemetry import JobFilter
 from ..workers import context
 from ..workers.registry import workers
 from . import wire
+from .asking import Asking
 from .perform import Performer
 from .setup import load_sessionmaker
 from .slots import SlotsOfNode
@@ -54,12 +55,14 @@ class Home:
         self.telling = Telling(lambda told: self.send(wire.message(wire.TELL, **told)), most_lines)
         """What its jobs tell while they run."""
         self._job_log = JobLog(self.telling, level) if most_lines else None
+        self._steps = Asking(self.send)
         self._performer = Performer(
             driver=self._drive,
             makers=self._sessionmakers,
             slots=SlotsOfNode(self.send),
             traced=attached,
             journals=self.telling,
+            store=self._steps,
         )
         self._handler = _Forwarding(self)
         self._handler.addFilter(JobFilter())
@@ -113,6 +116,7 @@ class Home:
 
     def answered(self, fields: dict[str, Any]) -> None:
         """The node has answered a question."""
+        self._steps.answered(fields)
 
     def send(self, frame: bytes) -> None:
         """Send a frame; waits while the node is slow to read."""

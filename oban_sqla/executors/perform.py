@@ -17,6 +17,7 @@ from ..errors import InvalidOption
 from ..options.encryption import Encryption, using
 from ..options.sessionmakers import SessionMaker
 from ..runtime.acks import Ack
+from ..runtime.durable.store import Store
 from ..runtime.executors.call import Call, Raised
 from ..runtime.executors.executor import Executor
 from ..runtime.executors.inline import Inline
@@ -63,6 +64,7 @@ class Performer:
     :param slots: where a job counts as running. Default: nowhere.
     :param traced: makes what it is given the current trace. Default: nothing does.
     :param journals: what runs tell. Default: it goes back with the answer.
+    :param store: where the steps of jobs are kept. Default: jobs can have none.
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Performer:
         slots: SlotsLike | None = None,
         traced: Callable[[dict[str, str]], AbstractContextManager[object]] = lambda trace: contextlib.nullcontext(),
         journals: Journals = APART,
+        store: Store | None = None,
     ) -> None:
         # Given, and never written again.
         self._driver = driver
@@ -80,6 +83,7 @@ class Performer:
         self._slots = slots
         self._traced = traced
         self._journals = journals
+        self._store = store
         # The run that is under way, with its event loop if it has one. Written by perform(), read by stop().
         self._run: Run | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -122,7 +126,8 @@ class Performer:
 
     def _carry_out(self, row: Row, worker: Worker) -> bytes:
         call = Call(worker, row)
-        makers = self._makers() if worker.session_kind or worker.entities else ()
+        # A step may ask for a session where the job does not.
+        makers = self._makers() if worker.session_kind or worker.entities else self._makers
         sessions = _Sessions(makers=makers, driver=self._driver)
         place: Executor = _OnLoop() if worker.is_async else _Here()
         run = Run(
@@ -131,6 +136,7 @@ class Performer:
             sessions=sessions,
             resources=self._resources,
             journals=self._journals,
+            store=self._store,
         )
         run.slots = self._slots
         with self._lock:
@@ -211,7 +217,9 @@ class _OnLoop(OnLoop):
 class _Sessions(Sessions):
     """The sessions of one call. A plain function has no event loop, on which an `AsyncSession` would load for it."""
 
-    def __init__(self, *, makers: Sequence[SessionMaker], driver: Driver) -> None:
+    def __init__(
+        self, *, makers: Sequence[SessionMaker] | Callable[[], Sequence[SessionMaker]], driver: Driver
+    ) -> None:
         super().__init__(makers=makers, blocking=_at_once)
         self._driver = driver
 

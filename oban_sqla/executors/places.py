@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..runtime.config import Config
+from ..runtime.durable.steps import Steps
 from ..runtime.executors.executor import Remote
 from ..statements.identify import Identity
 from ..workers.registry import workers
-from .child import Child
+from . import wire
+from .asking import answer_to
+from .child import Child, supervise
 from .errand import module_of
 from .factories import factory_names
 from .pool import Pool, usable_processors
@@ -24,14 +28,24 @@ class Places:
     :param schema: where the tables live.
     :param woke: called with the queues for which a child has committed jobs, and whether one is due soon.
     :param settled: whether the job of a row no longer belongs to its run.
+    :param steps: where the steps of jobs are kept.
     """
 
     def __init__(
-        self, config: Config, schema: str | None, *, woke: Callable[[Sequence[str], bool], None], settled: Settled
+        self,
+        config: Config,
+        schema: str | None,
+        *,
+        woke: Callable[[Sequence[str], bool], None],
+        settled: Settled,
+        steps: Steps,
     ) -> None:
         self._config = config
         self._schema = schema
         self._woke = woke
+        self._steps = steps
+        self._answers: set[asyncio.Task[None]] = set()
+        """Answers to the children that are under way."""
         self._identity: Identity = ("", "")
         """Of the database. Written by `start`."""
         options = config.processes
@@ -87,4 +101,7 @@ class Places:
         return setup(known, sessions, self._identity, self._schema, self._config.job_logs)
 
     def _heard(self, child: Child, kind: int, fields: dict[str, Any]) -> None:
-        relay(child, kind, fields, woke=self._woke)
+        if kind == wire.ASK:
+            supervise(answer_to(child, fields, self._steps), self._answers)
+        else:
+            relay(child, kind, fields, woke=self._woke)

@@ -73,7 +73,7 @@ def sessionmaker_names(makers: Sequence[SessionMaker], given: str | None, of: It
     """By which names a child finds the sessionmakers that its workers need.
 
     :param makers: what the runtime has.
-    :param given: ``Processes(sessionmaker=…)``.
+    :param given: ``Processes(sessionmaker=…)``; it is imported when the first job or step asks for a session.
     :param of: the workers that run in children.
     :raises InvalidOption: when a worker asks for a session, and there is no such name.
     """
@@ -81,7 +81,7 @@ def sessionmaker_names(makers: Sequence[SessionMaker], given: str | None, of: It
     asking = {kind: worker.name for worker in known if (kind := worker.session_kind) is not None}
     loading = next((worker.name for worker in known if worker.entities), None)
     if given is not None:
-        return [given] if asking or loading else []
+        return [given]
     names: list[str] = []
     for kind, name in asking.items():
         maker = maker_for(kind, makers)

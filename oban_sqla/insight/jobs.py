@@ -19,7 +19,8 @@ from ..errors import InvalidOption
 from ..models import Job
 from ..models.job import jobs, names
 from ..statements import jobs as statements
-from ..statements.statement import in_states
+from ..statements.statement import Statement, in_states
+from ..statements.steps import history_of, signals_of
 from ..types import JobState
 
 STATES = tuple(state.value for state in JobState)
@@ -119,8 +120,9 @@ async def details(session: AsyncSession, id: int) -> dict[str, Any] | None:
     """Everything about the job `id`.
 
     :returns: the columns :data:`DETAILS`; ``cancel_at``, when it was asked to stop; and in seconds ``queue_time``, for
-        which it was due before its last attempt, and ``duration`` of that attempt, to its end or until now; and
-        ``progress``, a dict, or None where it told none. None when there is no such job.
+        which it was due before its last attempt, and ``duration`` of that attempt, to its end or until now;
+        ``progress``, a dict, or None where it told none; ``steps``, what it has done, and ``signals``, what was sent to
+        it. None when there is no such job.
     """
     row = (await session.execute(select(Job, jobs.c.cancel_at).where(Job.id == id))).one_or_none()
     if row is None:
@@ -133,7 +135,14 @@ async def details(session: AsyncSession, id: int) -> dict[str, Any] | None:
         "queue_time": None if job.queue_time is None else job.queue_time.total_seconds(),
         "duration": None if ran is None else ran.total_seconds(),
         "progress": None if job.progress is None else asdict(job.progress),
+        "steps": await _rows(session, history_of, id),
+        "signals": await _rows(session, signals_of, id),
     }
+
+
+async def _rows(session: AsyncSession, statement: Statement, id: int) -> list[dict[str, Any]]:
+    connection = await session.connection()
+    return [dict(row) for row in await connection.run_sync(lambda c: statement.execute(c, job_id=id).mappings().all())]
 
 
 def moment(summary: Mapping[str, Any]) -> datetime | None:

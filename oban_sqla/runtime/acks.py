@@ -72,6 +72,8 @@ class Ack:
     """What takes the place of the job: written in one transaction with the ack."""
     tells: bool = False
     """Whether the change is news, on which the releaser acts."""
+    keeps: bool = True
+    """Whether what the job has written in its session may last. Not where it fell asleep: it starts from its top."""
 
     @property
     def exhausted(self) -> bool:

@@ -13,6 +13,7 @@ from ..workers.hooks import Around
 from ..workers.registry import workers
 from ..workers.sealing import opened_args
 from .acks import Ack
+from .durable.store import Store
 from .executors.call import Call, Judged, Raised
 from .executors.executor import Executors, Remote, Remotes, Timer
 from .journal.journal import APART, Journals
@@ -37,6 +38,7 @@ class Attempt(Run):
     :param remotes: where it may run outside this process, by the name that its worker asks for.
     :param log_exceptions: whether the log has what the job raised, with its traceback, or only its type.
     :param journals: opens the journal of a run that tells something. Default: what it tells stays in memory.
+    :param store: where the steps of the job are kept; None where none can be.
     """
 
     __slots__ = ("_hooks", "_log_exceptions", "_places", "_remotes", "begun", "started", "unknown")
@@ -52,8 +54,11 @@ class Attempt(Run):
         remotes: Remotes = NO_REMOTES,
         log_exceptions: bool = True,
         journals: Journals = APART,
+        store: Store | None = None,
     ) -> None:
-        super().__init__(row=row, executors=executors, sessions=sessions, resources=resources, journals=journals)
+        super().__init__(
+            row=row, executors=executors, sessions=sessions, resources=resources, journals=journals, store=store
+        )
         # Whether it ended because this process does not know the worker: written by run().
         self.unknown = False
         # Monotonic seconds, 0 before: written by run().

@@ -34,6 +34,7 @@ from .attempt import Attempt
 from .config import Config
 from .connections import Connections
 from .control import Control
+from .durable.steps import Steps
 from .duties.duty import Duty
 from .duties.keeper import Keeper
 from .duties.leader import Leadership
@@ -101,6 +102,7 @@ class Node:
         self.resources = Resources(config.resources, runtime)
         self.sessions = Sessions(makers=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)
+        self.steps = Steps(at.steps)
         refusals = Refusals()
         self.acks = Acks(lane=at.acking, settled=self._settled, refusals=refusals)
         self.readers = Readers()
@@ -335,6 +337,7 @@ class Node:
             case "signal":
                 self.control.hear(payload)
             case "news":
+                self.steps.woke(payload.get("job_id"))
                 self.releaser.wake()
             case "events":
                 self.readers.hear(payload)
@@ -383,4 +386,5 @@ class Node:
             remotes=self.remotes,
             log_exceptions=self.config.log_exceptions,
             journals=self.scribe,
+            store=self.steps,
         )

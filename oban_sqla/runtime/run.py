@@ -11,13 +11,15 @@ from typing import Any, TypeVar
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from ..errors import Fenced
+from ..errors import Fenced, ObanError
 from ..models import Job
 from ..telemetry import job_logger as logger
 from ..workers.context import SlotsLike
 from ..workers.injection import is_session
 from ..workers.worker import Worker
 from .acks import Ack
+from .durable.ledger import Ledger
+from .durable.store import Store
 from .executors.call import Call, Raised, Result, Returned
 from .executors.executor import Executors
 from .executors.loop import awaited
@@ -40,11 +42,12 @@ class Run:
     :param sessions: opens and ends the session of a job that asks for one.
     :param resources: gives a job what else it asks for.
     :param journals: opens the journal of a run that tells something. Default: what it tells stays in memory.
+    :param store: where the steps of the job are kept; None where none can be.
     """
 
     __slots__ = (
-        "_executors", "_interruptible", "_journal", "_sessions", "committed", "journals", "resources", "row", "session",
-        "slots", "stop", "task", "told",
+        "_executors", "_interruptible", "_journal", "_ledger", "_sessions", "_store", "committed", "journals",
+        "resources", "row", "session", "slots", "stop", "task", "told",
     )  # fmt: skip
 
     def __init__(
@@ -55,6 +58,7 @@ class Run:
         sessions: Sessions,
         resources: Provider = NONE,
         journals: Journals = APART,
+        store: Store | None = None,
     ) -> None:
         self.row = row
         # What the run tells, once it tells something: written by journal.
@@ -72,10 +76,13 @@ class Run:
         self.committed = False
         # Whether the job knows that it is to stop: written by cancelled(), in the job's thread.
         self.told = False
+        # Made when the job first asks: written by ledger().
+        self._ledger: Ledger | None = None
         # Given, and never written again.
         self._executors = executors
         self._sessions = sessions
         self.resources = resources
+        self._store = store
         # False while the call runs where no cancellation reaches it: written by _run_call().
         self._interruptible = True
 
@@ -101,6 +108,20 @@ class Run:
         """Write what the run has told, before its outcome is written: who sees that sees all the rest."""
         if (journal := self._journal) is not None and not journal.is_closed:
             await self.journals.close(journal)
+
+    def ledger(self) -> Ledger:
+        """What the run knows of the job's steps.
+
+        :raises ObanError: where none can be kept.
+        """
+        if self._ledger is None:
+            if self._store is None:
+                raise ObanError(
+                    "steps, sleeps and waits need the node that runs the job, and here is none: jobs of an executor "
+                    "outside of the node can't use them; run this job in a coroutine, a thread or a child process"
+                )
+            self._ledger = Ledger(self, self._store, self._sessions)
+        return self._ledger
 
     def cancelled(self) -> bool:
         self.told = self.stop is not None

@@ -37,22 +37,37 @@ _IN_JOB, _BEGUN, _CLOSED = "oban_sqla.job", "oban_sqla.begun", "oban_sqla.closed
 class Sessions:
     """Opens sessions for jobs, and ends them by the verdict on the job.
 
-    :param makers: the sessionmakers of the runtime.
+    :param makers: the sessionmakers of the runtime, or what gives them when the first session is opened.
     :param blocking: where a plain ``Session`` commits and closes.
     """
 
-    def __init__(self, *, makers: Sequence[SessionMaker], blocking: Blocking) -> None:
+    def __init__(
+        self, *, makers: Sequence[SessionMaker] | Callable[[], Sequence[SessionMaker]], blocking: Blocking
+    ) -> None:
         # Given, and never written again.
         self.given: Sequence[object] = ()
         self._makers = makers
         self._blocking = blocking
+
+    @property
+    def _all_makers(self) -> Sequence[SessionMaker]:
+        return self._makers() if callable(self._makers) else self._makers
+
+    @property
+    def blocking(self) -> Blocking:
+        """Where plain functions may block."""
+        return self._blocking
+
+    def is_in_transaction(self, session: AsyncSession | Session) -> bool:
+        """Whether a session that :meth:`open` has opened may hold locks."""
+        return session.in_transaction()
 
     async def open(self, kind: type) -> AsyncSession | Session:
         """A session of `kind`, whose ``commit()`` raises while the job has it.
 
         :raises InvalidOption: when the runtime has no sessionmaker of that kind.
         """
-        maker = maker_for(kind, self._makers)
+        maker = maker_for(kind, self._all_makers)
         if maker is None:
             raise InvalidOption(
                 f"the job asks for a session of the kind {named_kind(kind)}, and no sessionmaker makes one; "
@@ -97,12 +112,12 @@ class Sessions:
             await self._blocking(lambda: _load_and_close(session, load))
 
     def _for_loading(self, on_loop: bool) -> AsyncSession | Session:
-        if not self._makers:
+        if not (makers := self._all_makers):
             raise InvalidOption(
                 "the job has instances of mapped classes as arguments, and the process that runs it has no "
                 "sessionmaker to load them with; run it in the node, or in its child processes"
             )
-        session = self._makers[0]()
+        session = makers[0]()
         assert isinstance(session, AsyncSession | Session)
         return session
 
@@ -135,7 +150,7 @@ class Sessions:
         return done[0]
 
     def _separate(self) -> AsyncSession | Session:
-        maker = maker_for(AsyncSession, self._makers) or maker_for(Session, self._makers)
+        maker = maker_for(AsyncSession, self._all_makers) or maker_for(Session, self._all_makers)
         if maker is None:
             raise InvalidOption(
                 "a job that returns a workflow, or appends to one, needs a sessionmaker in its process; give the "
@@ -145,12 +160,37 @@ class Sessions:
         assert isinstance(session, AsyncSession | Session)
         return session
 
+    async def complete_step(self, session: AsyncSession | Session, mark: Callable[[Connection], bool]) -> bool:
+        """Commit a step of a job together with its mark.
+
+        :param mark: writes it; False when another run of the job has written it. Then everything is rolled back.
+        """
+        if isinstance(session, AsyncSession):
+            return await session.run_sync(self.complete_step_here, mark)
+        done: list[bool] = []
+        await self._blocking(lambda: done.append(self.complete_step_here(session, mark)))
+        return done[0]
+
+    def complete_step_here(self, session: Session, mark: Callable[[Connection], bool]) -> bool:
+        """The same, where it may block."""
+        connection = _flushed(session)
+        if not mark(connection):
+            session.rollback()
+            return False
+        allow_commit(session)
+        session.commit()
+        return True
+
     async def close(self, session: AsyncSession | Session) -> None:
         """The end of :meth:`open`. What was not completed is rolled back."""
         if isinstance(session, AsyncSession):
             await _to_its_end(session.close())
         else:
             await self._blocking(session.close)
+
+    def close_here(self, session: Session) -> None:
+        """The same, where it may block."""
+        session.close()
 
 
 def _load_and_close(session: Session, load: Load) -> None:
@@ -168,14 +208,22 @@ async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
     task.result()
 
 
-def _finish(session: Session, ack: Ack) -> None:
+def _flushed(session: Session) -> Connection:
+    """The connection on which the last statement of the session's transaction may follow."""
     session.flush()
     _refuse_ended(session)
-    if ack.graft is not None:
-        attach(session, ack)
-    statement = complete if ack.is_plain else acknowledge
     connection = session.connection(bind_arguments=FOR_WRITING)
     _refuse_work_elsewhere(session, connection)
+    return connection
+
+
+def _finish(session: Session, ack: Ack) -> None:
+    if ack.graft is not None:
+        session.flush()
+        _refuse_ended(session)
+        attach(session, ack)
+    connection = _flushed(session)
+    statement = complete if ack.is_plain else acknowledge
     fence = parameters(statement, [ack])
     changed = statement.execute(connection, **fence).all()
     if not changed and still_ours.execute(connection, **parameters(still_ours, [ack])).all():

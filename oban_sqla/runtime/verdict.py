@@ -17,6 +17,7 @@ from ..models import Workflow
 from ..options.backoff import jittered
 from ..options.payload import MAX_RECORDED, encode_value
 from ..statements.ack import CANCELLED_BY_REQUEST
+from ..workers.asleep import Asleep, asleep_in
 from ..workers.outcomes import Cancel, Discard, Outcome, Record, Snooze
 from ..workers.sealing import ArgsUnopened, sealed
 from ..workers.worker import Worker
@@ -90,7 +91,7 @@ def _unrun(value: object) -> str | None:
 
 def keeps_effects(ack: Ack) -> bool:
     """Whether what the job has written in its session is to be committed, together with `ack`."""
-    return ack.state in ("completed", "scheduled")
+    return ack.keeps and ack.state in ("completed", "scheduled")
 
 
 def as_returned(result: Result) -> Result:
@@ -128,7 +129,7 @@ def overdue(row: Row, worker: Worker) -> Ack | None:
     """What becomes of a job that is past its deadline; None when it may run."""
     if worker.deadline is None or (row.attempted_at - row.scheduled_at).total_seconds() <= worker.deadline:
         return None
-    if row.attempt > 1 or any(key in row.meta_object for key in ("begun", "rescued", "snoozed")):
+    if row.attempt > 1 or any(key in row.meta_object for key in ("begun", "rescued", "slept", "snoozed")):
         return None  # it had started in time; what came between is not its fault
     return _final(row, "cancelled", f"not started by its deadline, {worker.deadline:g} s after it was due")
 
@@ -151,6 +152,8 @@ def cancelled(row: Row) -> Ack:
 def _judge_error(row: Row, worker: Worker, error: BaseException, stop: Stop | None) -> Verdict:
     if isinstance(error, ArgsUnopened):
         return unopened(row), error
+    if stop is not Stop.TIMEOUT and (asleep := asleep_in(error)) is not None:
+        return _asleep(row, asleep), None
     if isinstance(error, asyncio.CancelledError) and stop is Stop.CANCEL:
         return cancelled(row), error
     if isinstance(error, asyncio.CancelledError) and stop is Stop.SHUTDOWN:
@@ -186,6 +189,12 @@ def _decided(row: Row, worker: Worker, outcome: Outcome) -> Verdict:
         raise
     except BaseException as invalid:  # also what a value of the user's raises while it is encoded
         return _failed(row, worker, invalid)
+
+
+def _asleep(row: Row, asleep: Asleep) -> Ack:
+    meta = json.dumps({"slept": _count(row, "slept"), "waiting": asleep.signal})
+    ack = _ack(row, "scheduled", delay=asleep.seconds, burned=False, meta=meta)
+    return replace(ack, keeps=False, tells=ack.tells or asleep.signal is not None)
 
 
 def _failed(row: Row, worker: Worker, error: BaseException) -> Verdict:

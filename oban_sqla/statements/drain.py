@@ -15,9 +15,11 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    type_coerce,
 )
 
 from ..models.job import jobs
+from ..types import UTCDateTime
 from .fetch import taking
 from .statement import array, in_states, parameter, state, statement
 
@@ -27,20 +29,27 @@ def _clock() -> ColumnElement[Any]:
     return func.timezone(literal_column("'UTC'"), func.clock_timestamp())
 
 
+def _waits() -> ColumnElement[bool]:
+    return in_states(jobs.c.state, "scheduled", "retryable")
+
+
+def _chosen() -> ColumnElement[bool]:
+    queues, among = array("queues"), array("among", BigInteger)
+    return and_(
+        jobs.c.attempt < jobs.c.max_attempts,
+        or_(queues.is_(None), jobs.c.queue == func.any(queues)),
+        or_(among.is_(None), jobs.c.id == func.any(among)),
+    )
+
+
 def _runnable() -> Select[Any]:
-    queues, among, until = array("queues"), array("among", BigInteger), parameter("until", DateTime)
-    waits = in_states(jobs.c.state, "scheduled", "retryable")
+    until = parameter("until", DateTime)
+    # As what it is: else it would be converted by the time zone of the test's session.
+    time = type_coerce(func.coalesce(until, _clock()), UTCDateTime())
+    due = and_(_waits(), jobs.c.scheduled_at <= time)
     return (
         select(jobs.c.id)
-        .where(
-            or_(
-                jobs.c.state == state("available"),
-                and_(waits, jobs.c.scheduled_at <= func.coalesce(until, _clock())),
-            ),
-            jobs.c.attempt < jobs.c.max_attempts,
-            or_(queues.is_(None), jobs.c.queue == func.any(queues)),
-            or_(among.is_(None), jobs.c.id == func.any(among)),
-        )
+        .where(or_(jobs.c.state == state("available"), due), _chosen())
         .order_by(jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
     )
 
@@ -62,3 +71,17 @@ def take() -> Executable:
 def state_of() -> Executable:
     """The state of the job `id`."""
     return select(cast(jobs.c.state, Text)).where(jobs.c.id == parameter("id", BigInteger))
+
+
+@statement
+def next_due() -> Executable:
+    """When the next of the chosen jobs is due: after `since`, up to `until`; null for none."""
+    since, until = parameter("since", DateTime), parameter("until", DateTime)
+    is_next = and_(jobs.c.scheduled_at > since, jobs.c.scheduled_at <= until)
+    return select(func.min(jobs.c.scheduled_at)).where(_waits(), is_next, _chosen())
+
+
+@statement
+def begun_at() -> Executable:
+    """When the transaction began, in naive UTC: from then delays are counted."""
+    return select(func.timezone(literal_column("'UTC'"), func.now(), type_=DateTime()))

@@ -122,12 +122,26 @@ class PruneFlows(OwnFunction):
     type = Integer()
 
 
+class ReleaseSignals(OwnFunction):
+    """Wakes jobs that wait for a signal which has come. Gives rows of ``queue`` and ``jobs``."""
+
+    name = "oban_release_signals"
+    inherit_cache = True
+
+
 class SweepFlows(OwnFunction):
     """Makes news of what no trigger saw of flows; how many."""
 
     name = "oban_sweep_flows"
     inherit_cache = True
     type = Integer()
+
+
+class Waited(OwnFunction):
+    """Takes the signal that a wait of a job asks for. Gives a row of ``kind``, ``value`` and ``rest``."""
+
+    name = "oban_wait"
+    inherit_cache = True
 
 
 @compiles(OwnFunction)

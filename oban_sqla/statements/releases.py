@@ -33,11 +33,11 @@ from sqlalchemy import (
 )
 
 from ..models.news import news
-from .functions import OwnFunction, ReleaseFlows, SweepFlows
+from .functions import OwnFunction, ReleaseFlows, ReleaseSignals, SweepFlows
 from .lead import holds_lease
 from .statement import statement
 
-RELEASES: tuple[type[OwnFunction], ...] = (ReleaseFlows,)
+RELEASES: tuple[type[OwnFunction], ...] = (ReleaseFlows, ReleaseSignals)
 SWEEPS: tuple[type[OwnFunction], ...] = (SweepFlows,)
 
 MOST: ColumnElement[int] = literal_column("200", Integer)

@@ -16,6 +16,7 @@ event                        fields
 ``oban.lifeline.rescue``     a span: ``rescued_count``
 ``oban.pruner.prune``        a span: ``pruned_count``
 ``oban.scheduler.evaluate``  a span: ``enqueued_count``
+``oban.step``                a span: ``job_id worker queue step``: a step that was not done before calls its function
 ``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped; ids of the jobs that it gave up
 ``oban.queue.suspend``       ``queue seconds``: no job of the queue starts for so long; with ``key``, the values of a
                              partition as JSON, no job of that partition

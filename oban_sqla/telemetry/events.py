@@ -21,6 +21,7 @@ SPANS = (
     "oban.lifeline.rescue",
     "oban.pruner.prune",
     "oban.scheduler.evaluate",
+    "oban.step",
 )
 JOB_EVENTS = ("oban.job.start", "oban.job.stop", "oban.job.exception")
 EVENTS = (

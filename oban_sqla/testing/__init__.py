@@ -17,6 +17,7 @@ running jobs in the test's own transaction is what its sandbox does.
 Belongs here: what a user's tests call. Does not: the tests of this package, and anything that a running node uses.
 """
 
+from .clock import clock
 from .drain import drain
 from .enqueued import all_enqueued, assert_enqueued, refute_enqueued
 from .mode import mode
@@ -28,6 +29,7 @@ __all__ = [
     "all_enqueued",
     "assert_enqueued",
     "check_queued",
+    "clock",
     "drain",
     "mode",
     "perform",

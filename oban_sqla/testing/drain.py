@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any, overload
 from uuid import uuid4
 
@@ -20,12 +20,14 @@ from ..errors import InvalidOption, ObanError, UnknownWorker
 from ..runtime.acks import Ack, parameters
 from ..runtime.row import Row, row_of
 from ..statements.ack import acknowledge, complete
-from ..statements.drain import runnable, state_of, take
+from ..statements.drain import begun_at, next_due, runnable, state_of, take
 from ..statements.releases import release_here
 from ..types import naive_utc
 from ..workers.outcomes import Outcome
+from .clock import as_timedelta, aware, current_clock
 from .savepoint import Savepoint
 from .sessions import Joined, connection_of, in_session
+from .steps import InTransaction
 from .told import write_told
 from .trial import Trial
 
@@ -42,6 +44,7 @@ def drain(
     queue: str | Collection[str] | None = None,
     *,
     with_scheduled: bool | datetime = False,
+    until: datetime | timedelta | float | None = None,
     with_recursion: bool = True,
     with_safety: bool = True,
     limit: int | None = None,
@@ -52,6 +55,7 @@ def drain(
     queue: str | Collection[str] | None = None,
     *,
     with_scheduled: bool | datetime = False,
+    until: datetime | timedelta | float | None = None,
     with_recursion: bool = True,
     with_safety: bool = True,
     limit: int | None = None,
@@ -61,6 +65,7 @@ def drain(
     queue: str | Collection[str] | None = None,
     *,
     with_scheduled: bool | datetime = False,
+    until: datetime | timedelta | float | None = None,
     with_recursion: bool = True,
     with_safety: bool = True,
     limit: int | None = None,
@@ -74,15 +79,19 @@ def drain(
     Each job runs in a savepoint on the session's own connection, so that a rollback of the test removes everything. A
     job with a session parameter gets a new session, joined to that savepoint; its ``commit()`` is refused as in
     production. What a job that fails, cancels or discards has written on this connection is rolled back. The outcome is
-    acknowledged by the same statements as in production. A job runs at most once per call: one that failed or snoozed
-    waits for the next call. Its progress and events are written on the same connection, and stay when the job fails. At
-    the end the column values of the session's objects are reloaded, so that the test sees what the jobs have changed.
+    acknowledged by the same statements as in production. A job runs at most once per call: one that failed, snoozed or
+    sleeps waits for the next call, unless `until` moves the time. Its steps, progress and events are recorded as in
+    production, and stay when it fails; a job that waits for a signal sleeps at once. At the end the column values of
+    the session's objects are reloaded, so that the test sees what the jobs have changed.
 
     :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session. It is flushed
         first.
     :param queue: the name of a queue, or several. Default: all queues.
     :param with_scheduled: run scheduled and retryable jobs that are not due yet: True for all, an aware datetime for
         those due by then. Default False: only jobs that are due by the real clock.
+    :param until: move the time of the jobs to this moment, an aware datetime, or by a timedelta or seconds: jobs that
+        sleep, snooze, are scheduled or retried run when their time has come by then, as often as it comes. Each runs as
+        if it were that time; see :class:`clock`. Default: the time stays.
     :param with_recursion: run the jobs that are enqueued during the call. Default True.
     :param with_safety: True, the default: an exception is recorded as in production. False: it is recorded and then
         raised here too, and no further job runs; :class:`UnknownWorker` as well.
@@ -91,8 +100,8 @@ def drain(
         as scheduled, and so does a job of a worker that this process doesn't know. Its ``errors`` are the exceptions of
         the jobs that failed; they are part of its ``repr``, so that a failing ``assert`` shows them, and are logged
         with their tracebacks.
-    :raises InvalidOption: for a session or time of another type, if a job needs an ``AsyncSession`` and the test
-        has a ``Session``, or a resource that :func:`resources` does not provide.
+    :raises InvalidOption: for a session or time of another type, for both `until` and `with_scheduled`, if a job needs
+        an ``AsyncSession`` and the test has a ``Session``, or a resource that :func:`resources` does not provide.
     :raises ObanError: if a coroutine has to run for a ``Session`` while an event loop runs in this thread, or if a
         timeout interrupted a coroutine in the middle of a statement and the driver closed the connection.
 
@@ -101,7 +110,8 @@ def drain(
     ``drain_queue``.
     """
     chosen = Choice(queues=_queues(queue), until=_until(with_scheduled))
-    return in_session(session, "drain", _drain, chosen, with_recursion, with_safety, limit)
+    end = None if until is None else _end(until, with_scheduled)
+    return in_session(session, "drain", _drain, chosen, end, with_recursion, with_safety, limit)
 
 
 class Drained(Counter[str]):
@@ -134,14 +144,23 @@ class Choice:
 
 
 class Drainer:
-    """Runs jobs in `session`, each at most once.
+    """Runs jobs in `session`, each at most once until :meth:`move`.
 
     :param with_safety: False to raise what a job has raised.
     """
 
     def __init__(self, session: Session, with_safety: bool) -> None:
+        time = current_clock()
         self.counts = Drained()
-        self.ran: list[int] = []
+        self.runs = 0
+        """How many jobs have run. Written by `run_next`."""
+        self.time: datetime | None = None if time is None else naive_utc(time.now)
+        """What time it is for the jobs, in naive UTC; None for the real one. Written by `move`."""
+        self._ran: list[int] = []
+        self._states: dict[int, str] = {}
+        """How the jobs are that have run. Written by `_count`."""
+        self._savepoint: Savepoint | None = None
+        """Of the job that runs. Written by `_see_through` and `_renew`."""
         self._session = session
         self._with_safety = with_safety
         self._attempted_by = [NODE, str(uuid4())]
@@ -150,15 +169,17 @@ class Drainer:
         """Run the next job; False when there is none, and nothing that has happened makes one possible."""
         if (row := self._take(chosen)) is None and (not self._release() or (row := self._take(chosen)) is None):
             return False
-        self.ran.append(row.id)
-        joined = Joined(self._session)
-        trial = Trial(row, joined)
-        self._see_through(trial)
+        self._ran.append(row.id)
+        self.runs += 1
+        moment = self._moment(row, chosen)
+        store = InTransaction(connection_of(self._session), moment)
+        joined = Joined(self._session, lambda: self._renew(store))
+        trial = Trial(row, joined, store)
+        self._see_through(trial, store, moment)
         state = state_of.execute(connection_of(self._session), id=row.id).scalar()
-        if state is not None:  # it may have deleted itself
-            self.counts[state] += 1
-            if trial.attempt.tells:
-                write_told(connection_of(self._session), trial.attempt.journal)
+        self._count(row.id, state)
+        if state is not None and trial.attempt.tells:
+            write_told(connection_of(self._session), trial.attempt.journal)
         if (refused := joined.refused or trial.resources.refused) is not None:
             raise refused
         self._raise_unless_safe(trial)
@@ -182,25 +203,60 @@ class Drainer:
                 return found
             left = still
 
+    def move(self, chosen: Choice, end: datetime) -> bool:
+        """Move the time to the next moment at which a job is due; False when there is none up to `end`."""
+        connection, time = connection_of(self._session), self.time or _real_time()
+        given = {
+            "queues": chosen.queues,
+            "among": chosen.among,
+            "since": time.replace(tzinfo=UTC),
+            "until": end.replace(tzinfo=UTC),
+        }
+        found = next_due.execute(connection, **given).scalar()
+        self.time = end if found is None else naive_utc(found)
+        self._ran.clear()
+        return found is not None
+
+    def _moment(self, row: Row, chosen: Choice) -> datetime | None:
+        """What time it is for the job: also the time for which it was scheduled, if it runs ahead of that."""
+        if chosen.until is not None and row.scheduled_at > (self.time or _real_time()):
+            return row.scheduled_at
+        return self.time
+
+    def _count(self, job_id: int, state: str | None) -> None:
+        if (before := self._states.pop(job_id, None)) is not None:
+            self.counts[before] -= 1
+            self.counts += Counter()  # without what is none
+        if state is not None:  # it may have deleted itself
+            self._states[job_id] = state
+            self.counts[state] += 1
+
     def _take(self, chosen: Choice) -> Row | None:
         found = take.execute(
             connection_of(self._session),
             queues=chosen.queues,
-            until=chosen.until,
+            until=self.time if chosen.until is None else chosen.until,
             among=chosen.among,
-            ran=self.ran,
+            ran=self._ran,
             attempted_by=self._attempted_by,
         ).one_or_none()
         return None if found is None else row_of(*found, self._attempted_by)
 
-    def _see_through(self, trial: Trial) -> None:
-        savepoint = Savepoint(self._session)
+    def _renew(self, store: InTransaction) -> None:
+        """A step has committed: what the job does from now on may be rolled back, and nothing before."""
+        store.committed()
+        if self._savepoint is not None:
+            self._savepoint.end(keep=True)
+            self._savepoint = Savepoint(self._session)
+
+    def _see_through(self, trial: Trial, store: InTransaction, moment: datetime | None) -> None:
+        self._savepoint = Savepoint(self._session)
         connection = connection_of(self._session)
         try:
             ack = trial.run_here(on_loop=connection.dialect.is_async)
         except BaseException:
             with suppress(SQLAlchemyError):
-                savepoint.end(keep=False)
+                self._savepoint.end(keep=False)
             raise
         if connection.invalidated:
             raise ObanError(
@@ -209,19 +265,24 @@ class Drainer:
             ) from trial.error
         if ack is None or ack.state not in LOST:
             try:
-                self._acknowledge(ack)
-                savepoint.end(keep=True)
+                self._acknowledge(ack, moment)
+                self._savepoint.end(keep=True)
                 return
             except DBAPIError:  # the job has hidden an error of the database, which has spoilt its work
                 telemetry.job_logger.warning(
                     "job %d left the transaction in an error; it was rolled back", trial.row.id
                 )
-        savepoint.end(keep=False)
-        self._acknowledge(ack)
+        self._savepoint.end(keep=False)
+        store.restore()
+        self._acknowledge(ack, moment)
 
-    def _acknowledge(self, ack: Ack | None) -> None:
+    def _acknowledge(self, ack: Ack | None, moment: datetime | None) -> None:
         if ack is None:
             return
+        if ack.delay is not None and (moment is not None or not ack.keeps):
+            # From the job's time, by which it fell asleep, and not from the time at which the transaction began.
+            began = begun_at.execute(connection_of(self._session)).scalar_one()
+            ack = replace(ack, delay=ack.delay + ((moment or _real_time()) - began).total_seconds())
         statement = complete if ack.is_plain else acknowledge
         if not statement.execute(connection_of(self._session), **parameters(statement, [ack])).all():
             telemetry.job_logger.warning("job %d, attempt %d: it was changed while it ran", ack.id, ack.attempt)
@@ -239,17 +300,29 @@ class Drainer:
                 raise trial.error
 
 
-def _drain(session: Session, chosen: Choice, with_recursion: bool, with_safety: bool, limit: int | None) -> Drained:
+def _drain(
+    session: Session,
+    chosen: Choice,
+    end: datetime | None,
+    with_recursion: bool,
+    with_safety: bool,
+    limit: int | None,
+) -> Drained:
     session.flush()
     drainer = Drainer(session, with_safety)
+    if end is not None and drainer.time is None:
+        drainer.time = _real_time()  # from now on only what is due next moves it
     if not with_recursion:
         chosen.among = drainer.waiting(chosen)
     try:
-        while (limit is None or len(drainer.ran) < limit) and drainer.run_next(chosen):
-            pass
+        while limit is None or drainer.runs < limit:
+            if not drainer.run_next(chosen) and (end is None or not drainer.move(chosen, end)):
+                break
     finally:
-        if drainer.ran and not connection_of(session).invalidated:
+        if drainer.runs and not connection_of(session).invalidated:
             _reload(session)
+    if end is not None and (time := current_clock()) is not None:
+        time.move_to(max(time.now, end.replace(tzinfo=UTC)))
     return drainer.counts
 
 
@@ -262,6 +335,21 @@ def _reload(session: Session) -> None:
             session.refresh(instance, loaded or None)
         except InvalidRequestError:  # its row is gone
             session.expire(instance)
+
+
+def _real_time() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _end(until: object, with_scheduled: object) -> datetime:
+    if with_scheduled is not False:
+        raise InvalidOption(
+            "drain: got both until and with_scheduled; until runs what is scheduled when its time comes"
+        )
+    if isinstance(until, datetime):
+        return naive_utc(aware(until, "drain(until)"))
+    time = current_clock()
+    return naive_utc((datetime.now(UTC) if time is None else time.now) + as_timedelta(until, "drain(until)"))
 
 
 def _queues(queue: str | Collection[str] | None) -> list[str] | None:

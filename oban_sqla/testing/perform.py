@@ -25,6 +25,7 @@ from ..workers.registry import workers
 from ..workers.sealing import sealed_args
 from .drain import NODE
 from .sessions import Given
+from .steps import InMemory
 from .trial import Trial
 
 
@@ -84,7 +85,7 @@ def perform(
         if instances:
             _ = row.job  # made of the keys, before what stands for the instances takes their place
             row.args = handed
-        trial = Trial(row, Given(of_test, instances))
+        trial = Trial(row, Given(of_test, instances), InMemory())
         if not worker.is_async:
             return _result(trial, trial.run_plain())
     return named("perform", _performed(trial, keys))

@@ -51,11 +51,14 @@ class Joined(Sessions):
 
     Its commit releases that savepoint and its rollback rolls back to it; the transaction stays the test's. It is of
     the test's session's class, with the same `autoflush` and `expire_on_commit`.
+
+    :param step_done: called when a step with a session was committed.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, step_done: Callable[[], None] = lambda: None) -> None:
         super().__init__(makers=(), blocking=Inline().do)
         self._session = session
+        self._step_done = step_done
         self.refused: InvalidOption | None = None
         """Why a job could not have the session that it asked for: the test's mistake, not the job's."""
 
@@ -67,6 +70,12 @@ class Joined(Sessions):
     def _for_loading(self, on_loop: bool) -> AsyncSession | Session:
         asynchronous = on_loop and async_session(self._session) is not None
         return self._joined(AsyncSession if asynchronous else Session)
+
+    def complete_step_here(self, session: Session, mark: Callable[[Connection], bool]) -> bool:
+        won = super().complete_step_here(session, mark)
+        if won:
+            self._step_done()
+        return won
 
     def _joined(self, kind: type[Any]) -> AsyncSession | Session:
         session = self._session
@@ -124,7 +133,8 @@ class Given(Sessions):
         super().__init__(makers=(), blocking=Inline().do)
         self.given = given
         self._session = session
-        self._savepoint: Savepoint | None = None
+        self._savepoints: list[Savepoint | None] = []
+        """Of the job, and of a step of it; None when it has been released."""
 
     async def open(self, kind: type) -> AsyncSession | Session:
         session = self._session
@@ -134,7 +144,7 @@ class Given(Sessions):
                 f"perform: the job asks for {kind.__name__}, {got}; "
                 f"pass one: perform(spec, session=session), with an instance of {kind.__name__}"
             )
-        self._savepoint = await _do(session, Savepoint)
+        self._savepoints.append(await _do(session, Savepoint))
         refuse_commit(session)
         return session
 
@@ -150,17 +160,35 @@ class Given(Sessions):
         plain = session.sync_session if isinstance(session, AsyncSession) else session
         await Joined(plain).apart(load, on_loop=on_loop)
 
+    def is_in_transaction(self, session: AsyncSession | Session) -> bool:
+        return False  # it is in the test's, whose locks are its own
+
     async def complete(self, session: AsyncSession | Session, ack: Ack) -> None:
-        await self._end(session, keep=True)
+        await _do(session, self._keep)
+
+    async def complete_step(self, session: AsyncSession | Session, mark: Callable[[Connection], bool]) -> bool:
+        await _do(session, self._keep)
+        return True
+
+    def complete_step_here(self, session: Session, mark: Callable[[Connection], bool]) -> bool:
+        self._keep(session)
+        return True
 
     async def close(self, session: AsyncSession | Session) -> None:
-        await self._end(session, keep=False)
+        await _do(session, self.close_here)
 
-    async def _end(self, session: AsyncSession | Session, keep: bool) -> None:
+    def close_here(self, session: Session) -> None:
         allow_commit(session)
-        if (savepoint := self._savepoint) is not None:
-            self._savepoint = None
-            await _do(session, lambda _: savepoint.end(keep))
+        if (savepoint := self._savepoints.pop()) is not None:
+            savepoint.end(keep=False)
+        if self._savepoints:  # a step has ended, and its job goes on
+            refuse_commit(session)
+
+    def _keep(self, session: Session) -> None:
+        allow_commit(session)
+        if (savepoint := self._savepoints[-1]) is not None:
+            self._savepoints[-1] = None
+            savepoint.end(keep=True)
 
 
 async def _do(session: AsyncSession | Session, fn: Callable[[Session], T]) -> T:

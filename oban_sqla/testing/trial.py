@@ -11,6 +11,7 @@ from sqlalchemy.util import await_only
 from ..errors import ObanError
 from ..runtime.acks import Ack
 from ..runtime.attempt import Attempt
+from ..runtime.durable.store import Store
 from ..runtime.executors.call import Call, Result
 from ..runtime.executors.executor import Executor, Timer
 from ..runtime.executors.inline import Inline
@@ -30,14 +31,14 @@ class Trial:
         or whose job another run has.
     """
 
-    def __init__(self, row: Row, sessions: Sessions) -> None:
+    def __init__(self, row: Row, sessions: Sessions, store: Store) -> None:
         self.resources = OfTest()
         self.worker = worker = workers.get(row.worker)
         self._seen = _Seen(OnLoop() if worker is not None and worker.is_async else Inline())
         self.row = row
         # In place, whichever executor it names.
         executors = {} if worker is None else {worker.executor: self._seen}
-        self.attempt = Attempt(row=row, executors=executors, sessions=sessions, resources=self.resources)
+        self.attempt = Attempt(row=row, executors=executors, sessions=sessions, resources=self.resources, store=store)
         self.error: BaseException | None = None
 
     @property

@@ -4,6 +4,8 @@ MODULES = (
     "oban_sqla",
     "oban_sqla.dask",
     "oban_sqla.doctor",
+    "oban_sqla.durable",
+    "oban_sqla.durable.sync",
     "oban_sqla.embedded",
     "oban_sqla.executors",
     "oban_sqla.healthcheck",

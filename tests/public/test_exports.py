@@ -22,12 +22,14 @@ FACE = {
         Finding Health Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobLogs JobSpec
         JobState JobTimeout KeyMissing Leader Limiter LogLine Node Nodes NotInJob Oban ObanError Partition Processes
         Producer Progress Prune PrunePolicy Queue QueueInfo RateLimit Reason Record Resource Result ResultTimeout
-        RunningFlow SchemaOutdated Snooze Unique UnknownWorker UnsupportedDatabase Why WorkerConflict Workflow async_url
-        cancelled configure_encryption current_job emit enqueue enqueue_from flow_of injected job job_relationship later
-        metadata migrations progress release_slot telemetry use_notify use_schema worker
+        RunningFlow SchemaOutdated SignalTimeout Snooze Unique UnknownWorker UnsupportedDatabase Why WorkerConflict
+        Workflow async_url cancelled configure_encryption current_job emit enqueue enqueue_from flow_of injected job
+        job_relationship later metadata migrations progress release_slot telemetry use_notify use_schema worker
     """,
     "oban_sqla.doctor": "Finding examine",
     "oban_sqla.dask": "DaskExecutor",
+    "oban_sqla.durable": "SignalTimeout sleep step wait_for",
+    "oban_sqla.durable.sync": "SignalTimeout sleep step wait_for",
     "oban_sqla.embedded": "EmbeddedError Server start",
     "oban_sqla.executors": "ChildDied Executor perform",
     "oban_sqla.healthcheck": "HealthApp health_app",
@@ -40,7 +42,7 @@ FACE = {
         EVENTS Handler JobFilter attach attach_default_logger basic_logging detach detach_default_logger
     """,
     "oban_sqla.web": "Access Dashboard Operator dashboard",
-    "oban_sqla.testing": "all_enqueued assert_enqueued check_queued drain mode perform refute_enqueued resources",
+    "oban_sqla.testing": "all_enqueued assert_enqueued check_queued clock drain mode perform refute_enqueued resources",
 }
 
 

@@ -13,6 +13,7 @@ from .changes import cancel, delete, retry
 from .details import show
 from .listing import list_
 from .logs import logs
+from .signalling import signal
 from .watching import watch
 
 
@@ -28,5 +29,5 @@ def jobs() -> None:
     """
 
 
-for command in (list_, show, add, cancel, retry, delete, watch, logs):
+for command in (list_, show, add, cancel, retry, delete, signal, watch, logs):
     jobs.add_command(command)

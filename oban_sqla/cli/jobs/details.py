@@ -37,8 +37,8 @@ _TIMES = tuple(name for name in DETAILS if name.endswith("_at"))
 @schema_option
 @json_option
 def show(id: int, url: str | None, schema: str | None, as_json: bool) -> None:
-    """Show everything about the job ID: its arguments and meta, its times, its progress, the last 20 lines of its log,
-    and all its errors.
+    """Show everything about the job ID: its arguments and meta, its times, its progress, steps and signals, the last 20
+    lines of its log, and all its errors.
 
     \b
       oban-sqla jobs show 1234
@@ -92,6 +92,9 @@ def as_text(job: Mapping[str, Any]) -> str:
             f"{name} (encrypted)" if is_sealed(job[name]) else name,
             _indented(json.dumps(job[name], indent=2, ensure_ascii=False)),
         ]
+    for name, line in (("steps", _step), ("signals", _signal)):
+        if rows := job[name]:
+            lines += ["", name, *(_indented(line(row)) for row in rows)]
     if job["log"]:
         lines += ["", "log", _indented("\n".join(line["text"] for line in job["log"]))]
     for error in job["errors"]:
@@ -105,6 +108,28 @@ def _progress(progress: Progress) -> str:
 
 def _asked(job: Mapping[str, Any]) -> str:
     return ", and was asked to stop" if job["cancel_at"] is not None and job["state"] == "executing" else ""
+
+
+def _step(step: Mapping[str, Any]) -> str:
+    """A step in one line: what it is, since when, and its value."""
+    until = "" if step["until"] is None else f", until {_moment(step['until'])}"
+    match step["kind"]:
+        case "step" | "signal":
+            end = f" = {_short(step['value'])}"
+        case "timeout":
+            end = ", no signal came"
+        case _:
+            end = until
+    return f"{step['name']}  {_moment(step['at'])}{end}"
+
+
+def _signal(signal: Mapping[str, Any]) -> str:
+    taken = "not taken" if signal["taken"] is None else f"taken by wait {signal['taken']}"
+    return f"{signal['name']}  {_moment(signal['at'])}, {taken} = {_short(signal['payload'])}"
+
+
+def _short(value: Any) -> str:
+    return textwrap.shorten(json.dumps(value, ensure_ascii=False), 200, placeholder=" …")
 
 
 def _error(error: Any) -> list[str]:

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ...options.queue import Queue
 from ...runtime.config import Config
+from ...statements.steps import rest_of
 from ...statements.usage import ahead_in_key
 from ...statements.why import crowd, holder, probe, settings_of
 from ..limits import effective, present_key
@@ -92,6 +93,14 @@ class Facts:
         first = datetime.min if job.scheduled_at is None else job.scheduled_at.replace(tzinfo=None)
         place = {"priority": job.priority, "scheduled_at": first, "id": job.id, "key": self.partition[1]}
         return int(ahead_in_key.execute(self.connection, queue=job.queue, most=MOST + 1, **place).scalar_one())
+
+    @cached_property
+    def rest(self) -> tuple[str | None, datetime | None] | None:
+        """For which signal the job sleeps (None: for none), and until when; None if it does not sleep."""
+        row = rest_of.execute(self.connection, job_id=self.job.id, moment=None).first()
+        if row is None:
+            return None
+        return (row.name.split(":", 1)[1].rpartition(":")[0] if row.kind == "wait" else None), row.until
 
     @property
     def executing(self) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from datetime import datetime
+
 from ..words import span
 from .facts import Facts, last_line, whole
 from .queue import may_run, obstacles
@@ -18,8 +21,18 @@ def available(facts: Facts) -> list[Reason]:
 def scheduled(facts: Facts) -> list[Reason]:
     job = facts.job
     if not _is_due(facts):
-        return [*_until(facts, _what_for(facts)), *_hindrances(facts)]
+        reasons = _until(facts, _what_for(facts)) if (rest := facts.rest) is None else [_asleep(facts, *rest)]
+        return [*reasons, *_hindrances(facts)]
     return _overdue(facts, f"it was scheduled for {job.scheduled_at:%Y-%m-%d %H:%M:%S}Z" if job.scheduled_at else "")
+
+
+def _asleep(facts: Facts, signal: str | None, end: datetime | None) -> Reason:
+    until = "" if end is None else f" until {facts.until(end).removeprefix('at ')}"
+    if signal is None:
+        advice = "one that is started early sleeps on; its code says for how long"
+        return Reason("asleep", f"it sleeps{until}", advice)
+    advice = f"send it: oban-sqla jobs signal {facts.job.id} {shlex.quote(signal)}"
+    return Reason("waits_for_signal", f"it waits for the signal {signal!r}{until}", advice)
 
 
 def retryable(facts: Facts) -> list[Reason]:

@@ -79,10 +79,75 @@ BEGIN
   RETURN QUERY SELECT found_kind, found_value::text, extract(epoch FROM found_until - t)::double precision;
 END $$"""
 
+# Both sides of a wait tell: whoever sends a signal, and the job that goes to sleep. Whichever commits later is acted on
+# later, when both can be seen; so no wake-up is lost, and neither side locks the other.
+TELL = """
+CREATE OR REPLACE FUNCTION {schema}oban_tell_signal() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+  IF TG_TABLE_NAME = 'oban_signals' THEN
+    INSERT INTO {schema}oban_news (job_id, signal, state) VALUES (NEW.job_id, NEW.name, 'signal');
+  ELSE
+    INSERT INTO {schema}oban_news (job_id, signal, state) VALUES (NEW.id, NEW.meta ->> 'waiting', 'waits');
+  END IF;
+  RETURN NULL;
+END $$"""
+SENT = """
+CREATE OR REPLACE TRIGGER oban_signals_tell AFTER INSERT ON {schema}oban_signals FOR EACH ROW
+ EXECUTE FUNCTION {schema}oban_tell_signal()"""
+WAITS = """
+CREATE OR REPLACE TRIGGER oban_jobs_tell_waiting AFTER UPDATE OF state ON {schema}oban_jobs FOR EACH ROW
+ WHEN (NEW.state::text = 'scheduled' AND OLD.state::text = 'executing' AND NEW.meta ->> 'waiting' IS NOT NULL)
+ EXECUTE FUNCTION {schema}oban_tell_signal()"""
+
+# The news go first, in a separate statement: what is looked at after that is at least as new. The signal that a wait is
+# for stands in the wait's name. A job whose row is locked is news again, behind the others.
+RELEASE = """
+CREATE OR REPLACE FUNCTION {schema}oban_release_signals(most integer) RETURNS TABLE (queue text, jobs integer)
+LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
+SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
+#variable_conflict use_column
+DECLARE
+  told bigint[];
+  ready bigint[];
+  held bigint[];
+BEGIN
+  IF NOT EXISTS (SELECT FROM {schema}oban_news WHERE signal IS NOT NULL) THEN
+    RETURN;
+  END IF;
+  WITH taken AS (
+    DELETE FROM {schema}oban_news n
+     WHERE n.id = ANY (ARRAY(SELECT x.id FROM {schema}oban_news x WHERE x.signal IS NOT NULL ORDER BY x.id LIMIT most
+                                FOR UPDATE SKIP LOCKED))
+    RETURNING n.job_id)
+  SELECT array_agg(DISTINCT t.job_id) INTO told FROM taken t;
+  ready := ARRAY(SELECT j.id FROM {schema}oban_jobs j
+                  WHERE j.id = ANY (told) AND j.state::text = 'scheduled'
+                    AND EXISTS (SELECT FROM {schema}oban_steps s
+                                  JOIN {schema}oban_signals g ON g.job_id = s.job_id AND g.taken IS NULL
+                                   AND g.name = substring(s.name FROM '^wait:(.*):[0-9]+$')
+                                 WHERE s.job_id = j.id AND s.kind = 'wait'));
+  held := ARRAY(SELECT j.id FROM {schema}oban_jobs j WHERE j.id = ANY (ready) AND j.state::text = 'scheduled'
+                 ORDER BY j.id FOR UPDATE SKIP LOCKED);
+  INSERT INTO {schema}oban_news (job_id, signal, state)
+  SELECT j.id, '', 'held' FROM {schema}oban_jobs j
+   WHERE j.id = ANY (ready) AND j.id <> ALL (held) AND j.state::text = 'scheduled';
+  RETURN QUERY
+    WITH moved AS (
+      UPDATE {schema}oban_jobs j SET state = 'available', scheduled_at = timezone('UTC', clock_timestamp())
+       WHERE j.id = ANY (held) RETURNING j.queue)
+    SELECT m.queue, count(*)::integer FROM moved m GROUP BY m.queue;
+  RETURN QUERY SELECT NULL::text, count(*)::integer FROM {schema}oban_news WHERE signal IS NOT NULL;
+END $$"""
+
 PART = Part(
-    tables=(STEPS, SIGNALS, WAIT),
+    tables=(STEPS, SIGNALS, WAIT, TELL, SENT, RELEASE),
+    locked=(WAITS,),
     down=(
+        "DROP FUNCTION IF EXISTS {schema}oban_release_signals(integer)",
         "DROP FUNCTION IF EXISTS {schema}oban_wait(bigint, text, text, integer, float8, timestamp)",
         "DROP TABLE IF EXISTS {schema}oban_signals, {schema}oban_steps",
+        "DROP FUNCTION IF EXISTS {schema}oban_tell_signal()",
     ),
+    unlocked=("DROP TRIGGER IF EXISTS oban_jobs_tell_waiting ON {schema}oban_jobs",),
 )

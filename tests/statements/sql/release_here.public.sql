@@ -1,2 +1,3 @@
 SELECT found.queue, found.jobs 
-FROM oban_release_flows(200) AS found
+FROM oban_release_flows(200) AS found UNION ALL SELECT found.queue, found.jobs 
+FROM oban_release_signals(200) AS found

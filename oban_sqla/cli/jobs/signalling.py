@@ -1,0 +1,56 @@
+"""``oban-sqla jobs signal``: send a signal to a job that waits for it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ...oban import Oban
+from ..database import database_option, on_database, schema_option
+from ..output import json_option, print_json
+from .filters import JobId
+
+
+class Json(click.ParamType[Any]):
+    """Any JSON value."""
+
+    name = "JSON"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            self.fail(f'expected JSON, such as \'{{"by": "ann"}}\', "yes" in quotes, or 7; got {value!r} ({error})')
+
+
+@click.command(short_help="Send a signal to a job.")
+@click.argument("id", type=JobId())
+@click.argument("name")
+@click.option("--payload", type=Json(), default="null", help="What the job gets, as JSON. Default: null.")
+@database_option
+@schema_option
+@json_option
+def signal(id: int, name: str, payload: Any, url: str | None, schema: str | None, as_json: bool) -> None:
+    """Send the signal NAME to the job ID, which takes it by wait_for.
+
+    \b
+      oban-sqla jobs signal 1234 approved
+      oban-sqla jobs signal 1234 approved --payload '{"by": "ann"}'
+
+    A signal is kept until the job asks for it. The exit code is 1 when the job has finished or does
+    not exist.
+    """
+
+    async def send(engine: AsyncEngine) -> bool:
+        return await Oban(engine).signal(id, name, payload)
+
+    sent = on_database(url, schema, send)
+    if as_json:
+        print_json({"id": id, "name": name, "sent": sent})
+    elif sent:
+        click.echo(f"the signal {name!r} is sent to job {id}")
+    if not sent:
+        raise click.ClickException(f"job {id} has finished or does not exist; nothing was sent")

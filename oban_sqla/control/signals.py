@@ -1,0 +1,48 @@
+"""Sending signals to jobs, in the caller's transaction or in a new one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Session
+
+from ..enqueueing.sessions import SomeAsyncSession, current_session
+from ..enqueueing.signals import send_signal
+from ..errors import InvalidOption
+from ..models import Job, JobSpec
+from .verbs import Verbs
+
+
+class SignalVerbs(Verbs):
+    """The verb of an :class:`Oban` for jobs that wait for a signal."""
+
+    async def signal(
+        self, target: Job | JobSpec | int, name: str, payload: Any = None, session: SomeAsyncSession | None = None
+    ) -> bool:
+        """Send a signal to a job, which takes it by :func:`oban_sqla.durable.wait_for`.
+
+        A signal is kept until the job asks for it, and taken once. Sending it locks nothing, and wakes a job that
+        sleeps until it comes.
+
+        :param target: a job's id, a :class:`Job`, or a flushed spec.
+        :param name: of the signal, for which the job waits.
+        :param payload: what the job gets; any value that JSON can represent, up to 1 MiB. Default None.
+        :param session: an ``AsyncSession``: the signal is part of its transaction, and sent with its commit. Default: a
+            separate transaction.
+        :returns: False if the job has finished or does not exist: then nothing is sent.
+        :raises InvalidOption: for a target, a name or a session of another type.
+        :raises InvalidArgs: for a payload that JSON can't represent.
+        """
+        if session is not None:
+            found = current_session(session, "session")
+            if not isinstance(found, AsyncSession):
+                raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")
+            return await found.run_sync(_send, target, name, payload)
+        async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
+            return await own.run_sync(_send, target, name, payload)
+
+
+def _send(session: Session, target: Job | JobSpec | int, name: str, payload: Any) -> bool:
+    session.flush()
+    return send_signal(session, target, name, payload)

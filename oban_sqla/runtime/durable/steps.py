@@ -1,0 +1,121 @@
+"""The steps of a node's jobs, on a connection that it makes when a job first asks."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from ...errors import DatabaseUnavailable, ObanError
+from ...statements.statement import Statement
+from ..lanes.failure import StatementFailed
+from ..lanes.lane import Lane
+
+T = TypeVar("T")
+
+PATIENCE = 15.0
+"""Seconds for which a statement is tried again while the database is away: its step may have had its effect."""
+FIRST_RETRY, LONGEST_RETRY = 0.1, 2.0
+
+
+class Steps:
+    """A :class:`Store` for the jobs that run in this process or in its children. May be asked on any event loop.
+
+    :param lane: the connection.
+    """
+
+    lives = True
+
+    def __init__(self, lane: Lane) -> None:
+        # Given, and never written again.
+        self._lane = lane
+        self._loop = asyncio.get_running_loop()
+        # Jobs that wait for a signal with their slot in hand: written by _heard(), set by woke().
+        self._ears: dict[int, asyncio.Event] = {}
+
+    @property
+    def blocking(self) -> Blocked:
+        """For a plain function, in a thread."""
+        return Blocked(self, self._loop)
+
+    async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
+        """Execute `statement`, again and again for :data:`PATIENCE` seconds if the database does not answer."""
+        return await self._at_home(self.run_here(statement, parameters))
+
+    async def heard(self, job_id: int, seconds: float) -> None:
+        """Return when a signal was sent to the job, as far as this node hears of it, or after `seconds`."""
+        await self._at_home(self.heard_here(job_id, seconds))
+
+    def woke(self, job_id: object) -> None:
+        """A signal was sent to the job, as a notification says."""
+        if isinstance(job_id, int) and (ear := self._ears.get(job_id)) is not None:
+            ear.set()
+
+    async def run_here(self, statement: Statement, parameters: dict[str, Any]) -> Sequence[Any]:
+        """:meth:`run`, on the node's own loop."""
+        began, pause = time.monotonic(), FIRST_RETRY
+        while True:
+            try:
+                return await self._lane.run(statement, **parameters)
+            except StatementFailed as error:
+                if error.is_data_error:
+                    raise ObanError(f"the database refused to keep a step: {error}") from error
+                if self._lane.is_given_up or time.monotonic() - began > PATIENCE:
+                    raise DatabaseUnavailable(
+                        f"the database did not answer within {PATIENCE:g} s; whether the step is kept is not known "
+                        f"({error})"
+                    ) from error
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_RETRY)
+
+    async def heard_here(self, job_id: int, seconds: float) -> None:
+        """:meth:`heard`, on the node's own loop."""
+        ear = self._ears.setdefault(job_id, asyncio.Event())
+        try:
+            async with asyncio.timeout(seconds):
+                await ear.wait()
+        except TimeoutError:
+            pass
+        finally:
+            if self._ears.get(job_id) is ear:
+                del self._ears[job_id]
+
+    async def _at_home(self, work: Coroutine[Any, Any, T]) -> T:
+        if asyncio.get_running_loop() is self._loop:
+            return await work
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+
+
+class Blocked:
+    """A :class:`Store` for plain functions: they block their thread while the node's loop does the work.
+
+    :param steps: of the node.
+    :param loop: the node's.
+    """
+
+    lives = True
+
+    def __init__(self, steps: Steps, loop: asyncio.AbstractEventLoop) -> None:
+        self._steps = steps
+        self._loop = loop
+
+    @property
+    def blocking(self) -> Blocked:
+        """It blocks already."""
+        return self
+
+    async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
+        return self._result(self._steps.run_here(statement, parameters))
+
+    async def heard(self, job_id: int, seconds: float) -> None:
+        self._result(self._steps.heard_here(job_id, seconds))
+
+    def _result(self, work: Coroutine[Any, Any, T]) -> T:
+        if asyncio._get_running_loop() is self._loop:
+            work.close()
+            raise ObanError(
+                "a plain function on the node's event loop can't wait for a step; make it a coroutine function and "
+                "use oban_sqla.durable, or let it run in a thread"
+            )
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -1,0 +1,141 @@
+"""What long jobs keep: their steps, sleeps and waits, and the signals that were sent to them.
+
+Each of these may be repeated: what has been written once stays as it is. `moment` is the time by which sleeps and
+waits end, for tests that move it; null for the server's clock.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Double,
+    Executable,
+    Float,
+    Integer,
+    Text,
+    cast,
+    func,
+    literal_column,
+    or_,
+    select,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import JSONB, insert
+
+from ..models.job import jobs
+from ..models.steps import signals, steps
+from ..types import FINISHED, UTCDateTime
+from .functions import Waited
+from .statement import in_states, parameter, seconds_from, state, statement
+
+
+def _clock() -> ColumnElement[Any]:
+    # Not now(): that stands still in a transaction, and a test's transaction lasts as long as the test.
+    real = func.timezone(literal_column("'UTC'"), func.clock_timestamp())
+    return type_coerce(func.coalesce(parameter("moment", DateTime), real), UTCDateTime())
+
+
+def _rest() -> ColumnElement[Any]:
+    return cast(func.extract("epoch", steps.c.until - _clock()), Double)
+
+
+@statement
+def steps_of() -> Executable:
+    """What the job `job_id` has done: names, kinds, values as JSON text, and the seconds until a sleep or wait ends."""
+    return select(steps.c.name, steps.c.kind, cast(steps.c.value, Text), _rest()).where(
+        steps.c.job_id == parameter("job_id", BigInteger)
+    )
+
+
+@statement
+def mark() -> Executable:
+    """The step `name` is done. Returns its name, or nothing when another run of the job has done it."""
+    marked = insert(steps).values(
+        job_id=parameter("job_id", BigInteger),
+        name=parameter("name"),
+        kind=literal_column("'step'"),
+        value=cast(parameter("value"), JSONB),
+        at=_clock(),
+    )
+    return marked.on_conflict_do_nothing(index_elements=[steps.c.job_id, steps.c.name]).returning(steps.c.name)
+
+
+@statement
+def fall_asleep() -> Executable:
+    """The sleep `name`, of `seconds`, begins. Returns how long it still lasts, or nothing when it has begun before."""
+    until = _clock() + seconds_from(parameter("seconds", Float))
+    asleep = insert(steps).values(
+        job_id=parameter("job_id", BigInteger),
+        name=parameter("name"),
+        kind=literal_column("'sleep'"),
+        until=until,
+        at=_clock(),
+    )
+    return asleep.on_conflict_do_nothing(index_elements=[steps.c.job_id, steps.c.name]).returning(_rest())
+
+
+@statement
+def await_signal() -> Executable:
+    """Take the signal `signal` for the wait `name`, which is the `nth` for it and began by now, with a deadline in
+    `seconds` or none.
+
+    Returns the kind, the payload as JSON text, and the seconds to the deadline, of the wait as it is then.
+    """
+    waited = Waited(
+        cast(parameter("job_id", BigInteger), BigInteger),
+        cast(parameter("name"), Text),
+        cast(parameter("signal"), Text),
+        cast(parameter("nth", Integer), Integer),
+        cast(parameter("seconds", Double), Double),
+        cast(parameter("moment", DateTime), DateTime),
+    ).alias("waited")
+    kind, value = literal_column("waited.kind", Text), literal_column("waited.value", Text)
+    return select(kind, value, literal_column("waited.rest", Double)).select_from(waited)
+
+
+@statement
+def send() -> Executable:
+    """Send the signal `name` with `payload`, JSON text, to the job `job_id`. It locks no job.
+
+    Returns the job's id, or nothing for a job that has finished or is not there.
+    """
+    unfinished = cast(jobs.c.state, Text).not_in([state(one.value) for one in sorted(FINISHED)])
+    job = select(jobs.c.id, cast(parameter("name"), Text), cast(parameter("payload"), JSONB)).where(
+        jobs.c.id == parameter("job_id", BigInteger), unfinished
+    )
+    return insert(signals).from_select(["job_id", "name", "payload"], job).returning(signals.c.job_id)
+
+
+@statement
+def history_of() -> Executable:
+    """What the job `job_id` has done, the oldest first: names, kinds, values, ends and times."""
+    return (
+        select(steps.c.name, steps.c.kind, steps.c.value, steps.c.until, steps.c.at)
+        .where(steps.c.job_id == parameter("job_id", BigInteger))
+        .order_by(steps.c.at, steps.c.name)
+    )
+
+
+@statement
+def rest_of() -> Executable:
+    """For what the job `job_id` sleeps now: the name, kind and end of the wait or sleep that began last; or no row."""
+    lasts = or_(steps.c.kind == literal_column("'wait'"), steps.c.until > _clock())
+    return (
+        select(steps.c.name, steps.c.kind, steps.c.until)
+        .where(steps.c.job_id == parameter("job_id", BigInteger))
+        .where(in_states(steps.c.kind, "sleep", "wait"), lasts)
+        .order_by(steps.c.at.desc())
+        .limit(1)
+    )
+
+
+@statement
+def signals_of() -> Executable:
+    """The signals that were sent to the job `job_id`, the oldest first."""
+    return (
+        select(signals.c.name, signals.c.payload, signals.c.taken, signals.c.at)
+        .where(signals.c.job_id == parameter("job_id", BigInteger))
+        .order_by(signals.c.id)
+    )

@@ -1,0 +1,186 @@
+"""Signals: kept, taken once, and no wake-up is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from oban_sqla import InvalidArgs, InvalidOption, Oban, SignalTimeout
+from oban_sqla.durable import step, wait_for
+from tests.durable import jobs
+from tests.durable.test_steps import failure_of
+from tests.runtime.helpers import execute, finished, insert, load, until
+from tests.support import eventually
+
+
+async def asleep(engine: AsyncEngine, job_id: int) -> None:
+    """Wait until the job sleeps."""
+    await until(engine, job_id, "scheduled")
+
+
+async def test_a_signal_that_was_sent_before_the_wait_is_there_at_once(oban: Oban, engine: AsyncEngine) -> None:
+    await oban.pause_queue("durable")
+    [job_id] = await insert(engine, jobs.approval.new())
+    assert await oban.signal(job_id, "approved", {"by": "ann"})
+    await oban.resume_queue("durable")
+    [done] = await finished(engine, [job_id])
+    assert done.meta["return"] == [{"by": "ann"}]
+    assert jobs.calls == {"begun": 1}
+
+
+async def test_a_job_that_sleeps_until_a_signal_wakes_when_it_is_sent(oban: Oban, engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, jobs.approval.new(live=0))
+    await asleep(engine, job_id)
+    assert (await load(engine, job_id)).scheduled_at.year > 2100
+    assert await oban.signal(job_id, "approved", 1)
+    [done] = await finished(engine, [job_id], timeout=5)
+    assert done.meta["return"] == [1]
+    assert done.attempt == 1
+    assert jobs.calls == {"begun": 2}
+    assert await execute(engine, "SELECT name, kind FROM oban_steps") == [("wait:approved:1", "signal")]
+    assert await execute(engine, "SELECT count(*) FROM oban_news") == [(0,)]
+
+
+async def test_a_job_that_waits_with_its_slot_gets_the_signal_in_the_same_run(oban: Oban, engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, jobs.approval.new())
+    await eventually(lambda: jobs.calls["begun"])
+    await eventually(lambda: oban._node and oban._node.steps._ears)
+    await oban.signal(job_id, "approved", "now")
+    [done] = await finished(engine, [job_id])
+    assert done.meta["return"] == ["now"]
+    assert jobs.calls == {"begun": 1}
+
+
+async def test_a_signal_in_a_session_is_sent_by_its_commit(oban: Oban, engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, jobs.approval.new(live=0))
+    await asleep(engine, job_id)
+    async with AsyncSession(engine) as session:
+        await oban.signal(job_id, "approved", "lost", session)
+        await session.rollback()
+        await oban.signal(job_id, "approved", "kept", session)
+        await session.commit()
+    [done] = await finished(engine, [job_id])
+    assert done.meta["return"] == ["kept"]
+
+
+async def test_each_signal_is_taken_by_one_wait_in_the_order_in_which_they_were_sent(
+    oban: Oban, engine: AsyncEngine
+) -> None:
+    [job_id] = await insert(engine, jobs.approval.new(live=0, times=3))
+    for number in range(3):
+        await asleep(engine, job_id)
+        await oban.signal(job_id, "other", "not this one")
+        await oban.signal(job_id, "approved", number)
+    [done] = await finished(engine, [job_id])
+    assert done.meta["return"] == [0, 1, 2]
+
+
+async def test_the_deadline_counts_from_the_first_run_and_a_later_run_gets_it_again(
+    oban: Oban, engine: AsyncEngine
+) -> None:
+    async def body() -> str:
+        try:
+            await wait_for("approved", timeout=0.3, live=0)
+        except SignalTimeout as late:
+            if await step("first", jobs.value, True) and jobs.calls["failed"] == 0:
+                jobs.calls["failed"] += 1
+                raise RuntimeError("after the deadline") from late
+            return str(late)
+        return "approved"
+
+    jobs.bodies["body"] = body
+    [job_id] = await insert(engine, jobs.anything.new(name="body"))
+    await until(engine, job_id, lambda _: jobs.calls["failed"])
+    [done] = await finished(engine, [job_id])
+    assert f"job {job_id}: no signal 'approved' came before the deadline of 0.3 s" in done.meta["return"]
+    assert done.attempt == 2
+
+
+async def test_two_runs_of_one_job_take_the_same_signal(oban: Oban, engine: AsyncEngine) -> None:
+    """A node that was taken for dead wakes up, and its run goes on beside the next one."""
+    assert oban._node is not None
+    both = asyncio.Barrier(2)
+    got: list[Any] = []
+
+    async def body() -> None:
+        await both.wait()
+        got.append([await wait_for("go") for _ in range(5)])
+
+    jobs.bodies["body"] = body
+    [job_id] = await insert(engine, jobs.anything.new(name="body"))
+    running = oban._node.producers["durable"].running
+    first = await eventually(lambda: running.get(job_id))
+    for number in range(7):
+        await oban.signal(job_id, "go", number)
+    await oban._node._attempt(first.row).run()
+    await until(engine, job_id, "completed")
+    assert got == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]
+    taken = await execute(engine, "SELECT taken FROM oban_signals ORDER BY id")
+    assert [number for (number,) in taken] == [1, 2, 3, 4, 5, None, None]
+
+
+async def test_a_job_that_has_finished_or_is_not_there_gets_no_signal(oban: Oban, engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, jobs.nap.new(0))
+    await finished(engine, [job_id])
+    assert await oban.signal(job_id, "approved", 1) is False
+    assert await oban.signal(999_999_999, "approved", 1) is False
+    assert await execute(engine, "SELECT count(*) FROM oban_signals") == [(0,)]
+
+
+async def test_what_a_signal_can_not_be_is_said(oban: Oban, engine: AsyncEngine) -> None:
+    with pytest.raises(InvalidOption, match="signal: expected the id of a job"):
+        await oban.signal("7", "approved")  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="signal: expected a name"):
+        await oban.signal(7, "")
+    with pytest.raises(InvalidArgs, match="the payload: object, which JSON can't carry"):
+        await oban.signal(7, "approved", object())
+    assert "wait_for: expected a name" in await failure_of(engine, lambda: wait_for(""))
+
+
+async def test_no_wake_up_is_lost_between_none_yet_and_asleep(oban: Oban, engine: AsyncEngine) -> None:
+    """Signals are sent while jobs go to sleep: before, during and after. None may be late by more than a second."""
+    assert oban._node is not None
+    ids = await insert(engine, *(jobs.approval.new(live=0) for _ in range(300)))
+
+    async def send(job_id: int, wait: float) -> None:
+        await asyncio.sleep(wait)
+        assert await oban.signal(job_id, "approved", job_id)
+
+    gate = asyncio.Semaphore(5)
+
+    async def sent(number: int, job_id: int) -> None:
+        async with gate:
+            await send(job_id, (number % 7) * 0.002)
+
+    await asyncio.gather(*(sent(number, job_id) for number, job_id in enumerate(ids)))
+    done = await finished(engine, ids, timeout=30)
+    assert [job.meta["return"] for job in done] == [[job_id] for job_id in ids]
+    assert await execute(engine, "SELECT count(*) FROM oban_signals WHERE taken IS DISTINCT FROM 1") == [(0,)]
+
+
+async def test_a_wake_up_waits_for_a_lock_of_the_jobs_row_and_is_not_lost(oban: Oban, engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, jobs.approval.new(live=0))
+    await asleep(engine, job_id)
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(f"SELECT FROM oban_jobs WHERE id = {job_id} FOR UPDATE")
+        async with asyncio.timeout(5):
+            assert await oban.signal(job_id, "approved", 1)  # it waits for nothing
+        await eventually(lambda: _held(engine))
+    [done] = await finished(engine, [job_id])
+    assert done.meta["return"] == [1]
+
+
+async def _held(engine: AsyncEngine) -> bool:
+    return await execute(engine, "SELECT state FROM oban_news") == [("held",)]
+
+
+async def test_a_signal_that_another_program_writes_wakes_the_job(oban: Oban, engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, jobs.approval.new(live=0))
+    await asleep(engine, job_id)
+    sql = "INSERT INTO oban_signals (job_id, name, payload) VALUES (:id, 'approved', '[1]')"
+    await execute(engine, sql, id=job_id)
+    [done] = await finished(engine, [job_id])
+    assert done.meta["return"] == [[1]]

@@ -1,0 +1,92 @@
+"""Sleeps: no slot, no attempt, and the job starts from its top."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import Oban
+from oban_sqla.durable import sleep, step
+from tests.durable import jobs
+from tests.durable.test_steps import failure_of
+from tests.runtime.helpers import execute, finished, insert, until
+
+
+async def test_a_job_sleeps_without_an_attempt_and_goes_on(oban: Oban, engine: AsyncEngine) -> None:
+    [done] = await finished(engine, await insert(engine, jobs.nap.new(0.3)))
+    assert done.meta["return"] == "awake"
+    assert done.attempt == 1
+    assert done.errors == []
+    assert jobs.calls == {"begun": 2, "slept": 1}
+
+
+async def test_a_job_that_is_started_early_sleeps_on(oban: Oban, engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, jobs.nap.new(3_600, name="long"))
+    asleep = await until(engine, job_id, "scheduled")
+    assert asleep.attempt == 0
+    assert await oban.retry(job_id) == 1
+    again = await until(engine, job_id, lambda job: job.state == "scheduled" and job.meta["slept"] == 2)
+    assert abs((again.scheduled_at - asleep.scheduled_at).total_seconds()) < 5
+    assert await execute(engine, "SELECT name, kind FROM oban_steps") == [("sleep:long", "sleep")]
+    assert jobs.calls["slept"] == 0
+
+
+async def test_a_sleep_rolls_back_the_jobs_session_and_is_not_handled_as_an_exception(
+    oban: Oban, engine: AsyncEngine
+) -> None:
+    [done] = await finished(engine, await insert(engine, jobs.writes_and_naps.new(1)))
+    assert done.meta["slept"] == 1
+    assert jobs.calls["handled"] == 0
+    assert await execute(engine, "SELECT what FROM durable_effects") == [("own 1",)]  # once: of the run that ended
+
+
+async def test_a_job_that_catches_everything_is_asleep_all_the_same(oban: Oban, engine: AsyncEngine) -> None:
+    async def body() -> None:
+        try:
+            await sleep(0.2)
+        except BaseException:
+            await step("never", jobs.value, 1)
+        await step("after", jobs.value, 1)
+
+    jobs.bodies["body"] = body
+    await finished(engine, await insert(engine, jobs.anything.new(name="body")))
+    assert await execute(engine, "SELECT name FROM oban_steps ORDER BY name") == [("after",), ("sleep:1",)]
+
+
+async def test_sleeps_are_known_by_their_order_and_a_group_of_tasks_may_sleep(oban: Oban, engine: AsyncEngine) -> None:
+    async def body() -> None:
+        await sleep(0.1)
+        await sleep(0.1)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(sleep(0.1, "left"))
+            group.create_task(step("right", jobs.value, 1))
+
+    jobs.bodies["body"] = body
+    [done] = await finished(engine, await insert(engine, jobs.anything.new(name="body")))
+    names = await execute(engine, "SELECT name FROM oban_steps ORDER BY name")
+    assert names == [("right",), ("sleep:1",), ("sleep:2",), ("sleep:left",)]
+    assert done.attempt == 1
+
+
+async def test_a_sleep_inside_a_step_is_refused(oban: Oban, engine: AsyncEngine) -> None:
+    async def inner() -> None:
+        await sleep(1)
+
+    said = await failure_of(engine, lambda: step("outer", inner))
+    assert "sleep() inside of the step 'outer'" in said
+
+
+async def test_a_name_of_a_sleep_used_twice_is_refused(oban: Oban, engine: AsyncEngine) -> None:
+    async def body() -> None:
+        await sleep(0, "twice")
+        await sleep(0, "twice")
+
+    assert "sleep('twice') was used before in this run" in await failure_of(engine, body)
+    assert "sleep: expected seconds (0 or more)" in await failure_of(engine, lambda: sleep(-1), "negative")
+
+
+async def test_sleeping_jobs_hold_no_slot(oban: Oban, engine: AsyncEngine) -> None:
+    await insert(engine, *(jobs.nap.new(3_600) for _ in range(30)))  # three times the limit of the queue
+    [done] = await finished(engine, await insert(engine, jobs.order.new(1)))
+    assert done.attempt == 1

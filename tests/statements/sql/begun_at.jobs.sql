@@ -1,0 +1,1 @@
+SELECT timezone('UTC', now()) AS timezone_1

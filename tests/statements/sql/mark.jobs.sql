@@ -1,0 +1,1 @@
+INSERT INTO jobs.oban_steps (job_id, name, kind, value, at) VALUES ($1::BIGINT, $2::VARCHAR, 'step', CAST($3::VARCHAR AS JSONB), coalesce($4::TIMESTAMP WITHOUT TIME ZONE, timezone('UTC', clock_timestamp()))) ON CONFLICT (job_id, name) DO NOTHING RETURNING jobs.oban_steps.name
