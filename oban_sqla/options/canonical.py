@@ -41,7 +41,11 @@ def object_text(members: dict[str, object]) -> str:
 
 def read(text: str) -> Any:
     """JSON text as Python objects, with every number as it is written."""
-    return json.loads(text, parse_float=Decimal)
+    return _DECODER.decode(text)
+
+
+# Made once: json.loads makes one for each call with such a parameter.
+_DECODER = json.JSONDecoder(parse_float=Decimal)
 
 
 def _place(key: str) -> tuple[int, bytes]:
