@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ..enqueueing.unit_of_work import OWN
 from ..errors import InvalidOption, JobCancelled, JobDiscarded, JobFailed, ObanError, ResultTimeout
-from ..models import Job, JobSpec
+from ..models import Job, JobSpec, Workflow
+from ..models.node import Node
 from ..options.duration import seconds
 from ..runtime.instances import load_keys
 from ..runtime.lanes.failure import StatementFailed
@@ -28,6 +29,7 @@ from ..workers.entity import keys_in, with_instances
 from ..workers.registry import workers
 from ..workers.returned import Returned
 from ..workers.sealing import opened
+from .flow_results import flow_result
 from .verbs import Verbs
 
 LONGEST_ERROR = 500
@@ -69,9 +71,17 @@ class ResultVerbs(Verbs):
     @overload
     async def result(self, target: JobSpec[R], timeout: float = 5.0, *, with_retries: bool = False) -> R: ...
     @overload
-    async def result(self, target: Job | int, timeout: float = 5.0, *, with_retries: bool = False) -> Any: ...
+    async def result(self, target: Node[R], timeout: float = 5.0, *, with_retries: bool = False) -> R: ...
+    @overload
     async def result(
-        self, target: JobSpec[Any] | Job | int, timeout: float = 5.0, *, with_retries: bool = False
+        self, target: Job | int | Workflow, timeout: float = 5.0, *, with_retries: bool = False
+    ) -> Any: ...
+    async def result(
+        self,
+        target: JobSpec[Any] | Job | int | Workflow | Node[Any],
+        timeout: float = 5.0,
+        *,
+        with_retries: bool = False,
     ) -> Any:
         """Wait until a job has finished, on any node, and return the value that it recorded.
 
@@ -83,7 +93,8 @@ class ResultVerbs(Verbs):
         A started node learns of the end by a notification; without one it looks again and again. In a job the wait
         frees the job's slot on its node; limits of the cluster still count the job.
 
-        :param target: a committed job: a flushed spec, its id, or a :class:`Job`.
+        :param target: a committed job: a flushed spec, its id, or a :class:`Job`; or a :class:`Workflow` that returns
+            the result of a node, or such a :class:`Node`.
         :param timeout: seconds to wait. Default 5.
         :param with_retries: keep waiting when an attempt fails and the job will be retried. Default False.
         :returns: the recorded value (``@job(recorded=True)`` or :class:`Record`); None if there is none. Of a spec it
@@ -98,6 +109,9 @@ class ResultVerbs(Verbs):
             job ends.
         :raises InvalidArgs: if the recorded value does not fit the type that the function declares.
         """
+        if isinstance(target, Workflow | Node):
+            async with self._engines.here() as engine:
+                return await flow_result(engine, target, timeout)
         async with aclosing(self._ended([target], timeout, with_retries, "result")) as ended:
             async for _, result in ended:
                 return result.value

@@ -116,7 +116,7 @@ def _waits(one: Written) -> bool:
 def _insert(connection: Connection, written: Sequence[Written]) -> None:
     parameters = parameters_of([one.spec for one in written])
     del parameters["uniq_mask"]
-    row: Sequence[Any] = insert_nodes.execute(
+    row: Any = insert_nodes.execute(
         connection,
         **parameters,
         flow=[str(one.flow_id) for one in written],
@@ -191,8 +191,7 @@ def _stand_aside(session: Session, flow: Workflow, other: Workflow | int) -> Non
         state = inspect(owner)
         for relation in state.mapper.relationships:
             value: Any = state.dict.get(relation.key)
-            several: list[Any] = value if isinstance(value, list) else [value]
-            if any(one is flow for one in several):
+            if value is flow or (isinstance(value, list) and flow in value):
                 raise InvalidOption(
                     f"{type(owner).__name__}.{relation.key}: {flow!r} was not written, because another workflow with "
                     f"the key {flow.unique!r} lives; look for that before, or relate to it by its id"

@@ -23,8 +23,6 @@ class HasNodes(Protocol):
     """A workflow that is being built, or one that runs."""
 
     @property
-    def name(self) -> str: ...
-    @property
     def nodes(self) -> Mapping[str, Node[Any]]: ...
 
 
@@ -68,7 +66,7 @@ def named_nodes(flow: HasNodes, given: Node[Any] | str | Iterable[Node[Any] | st
             if one not in flow.nodes:
                 near = closest(one, list(flow.nodes))
                 raise InvalidOption(
-                    f"the workflow {flow.name!r} has no node {one!r}" + (f", did you mean {near!r}?" if near else "")
+                    f"the workflow {_name(flow)!r} has no node {one!r}" + (f", did you mean {near!r}?" if near else "")
                 )
             found.append(flow.nodes[one])
         elif isinstance(one, Node):
@@ -78,12 +76,16 @@ def named_nodes(flow: HasNodes, given: Node[Any] | str | Iterable[Node[Any] | st
     return found
 
 
+def _name(flow: object) -> object:
+    return getattr(flow, "name", None)
+
+
 def _own(flow: HasNodes, node: Node[Any]) -> Node[Any]:
     if node.flow is not flow:
-        of = getattr(node.flow, "name", None)
+        of = _name(node.flow)
         raise InvalidOption(
-            f"{node!r} is a node of {'another workflow' if of is None else repr(of)}, not of {flow.name!r}; a workflow "
-            "inside another gets what it needs by `after`, and gives what it `returns`"
+            f"{node!r} is a node of {'another workflow' if of is None else repr(of)}, not of {_name(flow)!r}; a "
+            "workflow inside another gets what it needs by `after`, and gives what it `returns`"
         )
     return node
 
@@ -129,8 +131,9 @@ def refuse_encrypted(spec: JobSpec, source: Node[Any] | None, name: str) -> None
 
 def _source(reference: Reference) -> Node[Any] | None:
     """The node whose result it is; None for an element of a map."""
-    node: Node[Any] | object = node_of(reference)
-    return node if isinstance(node, Node) else None
+    node: Any = node_of(reference)
+    is_node: bool = isinstance(node, Node)
+    return node if is_node else None
 
 
 def check_fit(spec: JobSpec, path: Sequence[str], reference: Reference, name: str) -> None:

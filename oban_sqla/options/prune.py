@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -90,8 +91,8 @@ class Prune:
     """When finished jobs are deleted: ``Prune(max_age=7 * 86400, policies=[Prune.Policy(queue="beat", max_age=60)])``.
 
     The first policy that applies to a job decides, and no other; `max_age` is for jobs to which no policy applies. A
-    job of a flow or a batch is kept until all jobs of that flow or batch have finished. (The policies are those of Oban
-    Pro's DynamicPruner, in one list instead of three.)
+    workflow or batch is deleted whole, `max_age` after it has finished; no policy applies to its jobs. (The policies
+    are those of Oban Pro's DynamicPruner, in one list instead of three.)
 
     :param max_age: seconds or a timedelta. Default: one day. ``math.inf``: never.
     :param policies: a sequence of :class:`PrunePolicy`. Default: none.
@@ -121,6 +122,12 @@ class Prune:
             raise InvalidOption(
                 f"Prune: limit must be a number of jobs from 1 to {LARGEST_BATCH:,}, got {self.limit!r}"
             )
+
+    @property
+    def age(self) -> float:
+        """After how many seconds what no policy is about is deleted; infinite for never."""
+        limit = _age(self.max_age, "Prune(max_age)")
+        return math.inf if limit is None else limit
 
     @property
     def all_policies(self) -> tuple[PrunePolicy, ...]:

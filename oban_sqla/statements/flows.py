@@ -5,7 +5,9 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    Double,
     Executable,
+    Float,
     Integer,
     Select,
     Text,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     null,
+    or_,
     select,
     type_coerce,
     update,
@@ -28,11 +31,11 @@ from ..models.limits import partitions
 from ..models.news import news
 from ..models.workflow import workflows
 from ..types import JobStateType
-from .functions import DeleteFlow, FlowTree, FlowValue, PruneFlows, RetryFlow
+from .functions import DeleteFlow, FlowOutcome, FlowTree, FlowValue, PruneFlows, RetryFlow
 from .insert import INSERTED, partition_key_of, unnested, values_of
 from .lead import holds_lease
 from .sent import KIND_WITHOUT_KEYS, ROW, Sent
-from .statement import array, parameter, state, statement, whole_numbers
+from .statement import array, in_states, parameter, state, statement, whole_numbers
 
 _NODE = (*ROW, Sent("flow", Text()), Sent("node", Text()), Sent("waits", Boolean()), Sent("refs", Integer()))
 
@@ -155,15 +158,31 @@ def delete_flow() -> Executable:
 @statement
 def prune_flows() -> Executable:
     """Delete up to `limit` workflows that finished `age` seconds ago, whole, for a leader; how many jobs."""
-    age, limit = parameter("age", Integer), parameter("limit", Integer)
+    age, limit = cast(parameter("age", Float), Double), parameter("limit", Integer)
     return select(PruneFlows(age, limit)).where(holds_lease())
 
 
 @statement
 def outcome_of() -> Executable:
-    """The state of the workflow `flow`, and the text of what it returns."""
-    flow = parameter("flow", BigInteger)
-    return select(workflows.c.state, cast(FlowValue(-flow), Text)).where(workflows.c.id == flow)
+    """What became of `node`, a job or minus a workflow: ``o`` open, ``d`` done, ``f`` failed; and its value as text."""
+    node = parameter("node", BigInteger)
+    return select(FlowOutcome(node).label("outcome"), cast(FlowValue(node), Text).label("value"))
+
+
+@statement
+def first_failure() -> Executable:
+    """The job that made `node` fail, a job or minus a workflow: a discarded one before a cancelled one."""
+    node = parameter("node", BigInteger)
+    grafted = select(workflows.c.id).where(workflows.c.graft_of == node).order_by(workflows.c.id.desc()).limit(1)
+    tree = FlowTree(func.coalesce(grafted.scalar_subquery(), -node))
+    mine = or_(jobs.c.id == node, jobs.c.workflow_id == func.any(type_coerce(tree, ARRAY(BigInteger))))
+    error = jobs.c.errors.op("->")(literal_column("-1")).op("->>")(literal_column("'error'"))
+    return (
+        select(jobs.c.id, jobs.c.node_name, cast(jobs.c.state, Text).label("state"), error.label("error"))
+        .where(mine, in_states(cast(jobs.c.state, Text), "discarded", "cancelled"))
+        .order_by(jobs.c.state == state("cancelled"), jobs.c.id)
+        .limit(1)
+    )
 
 
 def jobs_of(flow: int) -> Select[Any]:

@@ -90,6 +90,14 @@ class FlowTree(OwnFunction):
     inherit_cache = True
 
 
+class FlowOutcome(OwnFunction):
+    """What became of a node, a job or minus a workflow: ``o`` open, ``d`` done, ``f`` failed."""
+
+    name = "oban_outcome"
+    inherit_cache = True
+    type = Text()
+
+
 class FlowValue(OwnFunction):
     """What a node gives: a job, or minus a workflow."""
 

@@ -30,6 +30,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from ..models.base import utc_now
 from ..models.job import jobs
+from ..models.workflow import workflows
 from ..options.prune import STATES, PrunePolicy
 from .belongings import going_with
 from .bulk import Bulk
@@ -162,4 +163,6 @@ def _in_nothing_unfinished() -> ColumnElement[bool]:
         )
         return or_(jobs.c[name].is_(None), not_(unfinished))
 
-    return and_(over("workflow_id"), over("batch_id"))
+    # A workflow is pruned whole, and only what another program has put into one that is not there job by job.
+    flow = exists().where(workflows.c.id == jobs.c.workflow_id)
+    return and_(over("workflow_id"), or_(jobs.c.workflow_id.is_(None), not_(flow)), over("batch_id"))

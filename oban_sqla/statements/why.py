@@ -22,12 +22,15 @@ from sqlalchemy import (
     type_coerce,
     union_all,
 )
-from sqlalchemy.dialects.postgresql import TIMESTAMP
+from sqlalchemy.dialects.postgresql import TIMESTAMP, aggregate_order_by
 
 from ..models import QueueSettings
 from ..models.base import utc_now
+from ..models.dependency import deps
 from ..models.job import jobs
+from ..models.workflow import workflows
 from ..types import UTCDateTime
+from .functions import FlowOutcome
 from .rescue import ran_by
 from .statement import parameter, state, statement
 
@@ -57,7 +60,7 @@ def row_of() -> Executable:
     """
     errors = case((func.jsonb_typeof(jobs.c.errors) == "array", jobs.c.errors))
     plain = (
-        jobs.c.id, jobs.c.queue, jobs.c.attempt, jobs.c.max_attempts, jobs.c.priority, jobs.c.remaining,
+        jobs.c.id, jobs.c.queue, jobs.c.attempt, jobs.c.max_attempts, jobs.c.priority, jobs.c.workflow_id,
         jobs.c.partition_key,
     )  # fmt: skip
     times = ("inserted_at", "scheduled_at", "attempted_at", "cancel_at", "completed_at", "discarded_at", "cancelled_at")
@@ -82,6 +85,28 @@ def row_of() -> Executable:
         literal_column("xmax::text", Text).label("xid"),
         type_coerce(utc_now(), UTCDateTime()).label("now"),
     ).where(jobs.c.id == parameter("id", BigInteger))
+
+
+@statement
+def edges_of() -> Executable:
+    """What the job `id` waits for in its workflow: names of what is open, how many, how many failed of it, and all."""
+    before, flows = jobs.alias("before"), workflows.alias("flow")
+    name = func.coalesce(before.c.node_name, flows.c.node_name, flows.c.name, cast(deps.c.dep_id, Text))
+    is_open = deps.c.met == literal_column("'o'")
+    has_failed = FlowOutcome(deps.c.dep_id) == literal_column("'f'")
+    names = func.array_agg(aggregate_order_by(name, deps.c.dep_id)).filter(is_open)
+    return (
+        select(
+            func.coalesce(names, literal_column("'{}'::text[]")).label("names"),
+            func.count().filter(is_open).label("open"),
+            func.count().filter(is_open & has_failed).label("failed"),
+            func.count().label("all"),
+        )
+        .select_from(
+            deps.outerjoin(before, before.c.id == deps.c.dep_id).outerjoin(flows, flows.c.id == -deps.c.dep_id)
+        )
+        .where(deps.c.job_id == parameter("id", BigInteger))
+    )
 
 
 @statement

@@ -24,7 +24,8 @@ async def spread(template: dict[str, Any], over: Any, outer: list[Any]) -> Workf
     if "scheduled_at" in options:
         options["scheduled_at"] = datetime.fromisoformat(options["scheduled_at"])
     known = workers.get(template["worker"])
-    for place, element in enumerate(over):
+    elements: list[Any] = over
+    for place, element in enumerate(elements):
         args: Any = _copied(template["args"])
         for path, value in zip(template["outer"], outer, strict=True):
             args = _with(args, path, value)
@@ -43,7 +44,10 @@ workers.hide(MAP)
 def _copied(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _copied(item) for key, item in cast(dict[str, Any], value).items()}
-    return [_copied(item) for item in value] if isinstance(value, list) else value
+    if not isinstance(value, list):
+        return value
+    items: list[Any] = value
+    return [_copied(item) for item in items]
 
 
 def _with(value: Any, path: Sequence[str], given: Any) -> Any:

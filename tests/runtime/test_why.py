@@ -459,11 +459,15 @@ async def test_a_job_whose_producer_nobody_knows(engine: AsyncEngine, answer: An
 
 
 async def test_suspended_jobs(engine: AsyncEngine, answer: Answer) -> None:
-    waiting = await row(engine, state="'suspended'", remaining="2")
+    waiting = await row(engine, state="'suspended'", workflow_id="1")
+    for number, name in enumerate(("fetch", "parse", "done")):
+        before = await row(engine, state="'available'", workflow_id="1", node_name=f"'{name}'")
+        met = "d" if number == 2 else "o"
+        await execute(engine, f"INSERT INTO oban_deps (dep_id, job_id, met) VALUES ({before}, {waiting}, '{met}')")
     stranded = await row(engine, state="'suspended'")
     why = await answer(waiting)
     assert codes(why) == ["suspended"]
-    assert why.reason.text == "it waits for 2 of the jobs that it depends on"
+    assert why.reason.text == "it waits for 2 of 3 that come before it in its workflow: fetch, parse"
     assert "waits for no other job" in (await answer(stranded)).reason.text
 
 

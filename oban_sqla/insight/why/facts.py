@@ -14,7 +14,7 @@ from ...options.queue import Queue
 from ...runtime.config import Config
 from ...statements.steps import rest_of
 from ...statements.usage import ahead_in_key
-from ...statements.why import crowd, holder, probe, settings_of
+from ...statements.why import crowd, edges_of, holder, probe, settings_of
 from ..limits import effective, present_key
 from ..queues import Member
 from ..roster import Roster, read
@@ -50,6 +50,14 @@ class Facts:
     @cached_property
     def roster(self) -> Roster:
         return read(self.connection, self.config.heartbeat)
+
+    @cached_property
+    def edges(self) -> Any:
+        """What it waits for in its workflow: the names of what is `open`, how many are, how many `failed`, and `all`;
+        None for a job that is in none."""
+        if self.job.workflow_id is None:
+            return None
+        return edges_of.execute(self.connection, id=self.job.id).one()
 
     @cached_property
     def members(self) -> list[Member]:

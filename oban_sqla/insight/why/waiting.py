@@ -10,6 +10,9 @@ from .facts import Facts, last_line, whole
 from .queue import may_run, obstacles
 from .reason import Reason
 
+MOST_NAMES = 10
+"""Of the nodes that a job waits for."""
+
 GRACE = 2.0
 """Seconds that a job may be due before a node should have staged it."""
 
@@ -47,10 +50,13 @@ def retryable(facts: Facts) -> list[Reason]:
 
 
 def suspended(facts: Facts) -> list[Reason]:
-    remaining = facts.job.remaining
-    if remaining is not None and remaining > 0:
-        text = f"it waits for {remaining} of the jobs that it depends on"
-        return [Reason("suspended", text, "look at the other jobs of its workflow; those that failed can be retried")]
+    if (edges := facts.edges) and edges.open:
+        named = ", ".join(edges.names[:MOST_NAMES]) + (", …" if edges.open > MOST_NAMES else "")
+        text = f"it waits for {edges.open} of {edges.all} that come before it in its workflow: {named}"
+        advice = "what failed of them can be retried: oban-sqla flows retry" if edges.failed else ""
+        return [Reason("suspended", text, advice or f"see them: oban-sqla flows show {facts.job.workflow_id}")]
+    if edges is not None and edges.all:
+        return [Reason("suspended", "nothing that it waits for is open, a node releases it in a moment", "")]
     text = "it is suspended, and waits for no other job"
     return [Reason("suspended", text, f"to run it: UPDATE oban_jobs SET state = 'available' WHERE id = {facts.job.id}")]
 

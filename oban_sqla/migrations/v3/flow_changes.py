@@ -117,6 +117,10 @@ CREATE OR REPLACE FUNCTION {schema}oban_drop_flows(tree bigint[], ids bigint[]) 
 LANGUAGE plpgsql VOLATILE SET jit = off AS $$
 BEGIN
   DELETE FROM {schema}oban_deps e WHERE e.job_id = ANY (ids);
+  DELETE FROM {schema}oban_steps s WHERE s.job_id = ANY (ids);
+  DELETE FROM {schema}oban_signals s WHERE s.job_id = ANY (ids);
+  DELETE FROM {schema}oban_events s WHERE s.job_id = ANY (ids);
+  DELETE FROM {schema}oban_progress s WHERE s.job_id = ANY (ids);
   DELETE FROM {schema}oban_jobs j WHERE j.id = ANY (ids);
   DELETE FROM {schema}oban_workflows w WHERE w.id = ANY (tree);
   DELETE FROM {schema}oban_news n WHERE n.workflow_id = ANY (tree);

@@ -10,6 +10,7 @@ Telemetry: the span ``oban.pruner.prune`` with ``pruned_count``, once per round.
 
 from __future__ import annotations
 
+import math
 import time
 from functools import cached_property
 from typing import Any
@@ -18,12 +19,16 @@ from ... import telemetry
 from ...options.prune import Prune
 from ...statements.belongings import any_belongings
 from ...statements.bulk import Bulk
+from ...statements.flows import prune_flows
 from ...statements.prune import STAMP, statements
 from ..batches import Batches
 from ..lanes.lane import Lane
 from ..refusals import Refusals
 from .duty import Duty
 from .leader import Leadership
+
+MOST_FLOWS = 500
+"""Workflows that one statement deletes."""
 
 REST = 3.0
 """How many times longer than a full batch the pause after it is."""
@@ -68,9 +73,22 @@ class Pruner(Duty):
         self._round_at = time.monotonic() + self._prune.interval
         return self._prune.interval
 
+    async def _prune_flows(self, told: dict[str, Any]) -> None:
+        """Workflows go whole, by the time at which they finished: a retry needs the results of all of their jobs."""
+        age = self._prune.age
+        while math.isfinite(age) and self._leadership.leads and not self._stopping:
+            began = time.perf_counter()
+            rows = await self._lane.run(prune_flows, age=age, limit=MOST_FLOWS, **self._leadership.token)
+            deleted = sum(row[0] or 0 for row in rows)
+            told["pruned_count"] = told.get("pruned_count", 0) + deleted
+            if not deleted:
+                return
+            await self._until_stopped(REST * (time.perf_counter() - began))
+
     async def _round(self, told: dict[str, Any]) -> None:
         limit, token = self._prune.limit, self._leadership.token
         await self._batches.run(STAMP, limit, **token)
+        await self._prune_flows(told)
         # Looking for rows beside the jobs costs more than deleting plain jobs. What is written during the round belongs
         # to jobs that run, and is found by the next one, or by the walk through orphans.
         [(has_belongings,)] = await self._lane.run(any_belongings)

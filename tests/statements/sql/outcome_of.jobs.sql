@@ -1,3 +1,1 @@
-SELECT jobs.oban_workflows.state, CAST(jobs.oban_value(-$1::BIGINT) AS TEXT) AS oban_value_1 
-FROM jobs.oban_workflows 
-WHERE jobs.oban_workflows.id = $1::BIGINT
+SELECT jobs.oban_outcome($1::BIGINT) AS outcome, CAST(jobs.oban_value($1::BIGINT) AS TEXT) AS value

@@ -1,0 +1,65 @@
+"""Waiting for what a workflow, or a node of one, returns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from ..errors import InvalidOption, JobCancelled, JobDiscarded, ResultTimeout
+from ..models import Workflow
+from ..models.node import Node
+from ..options.duration import seconds
+from ..statements.flows import first_failure, outcome_of
+
+FIRST_WAIT = 0.010
+LONGEST_WAIT = 0.5
+
+
+async def flow_result(engine: AsyncEngine, target: Workflow | Node[Any], timeout: float) -> Any:
+    """Wait until a workflow or a node has finished, and return its result.
+
+    :raises ResultTimeout: if it has not finished in time.
+    :raises JobDiscarded: if it failed.
+    :raises JobCancelled: if it was cancelled.
+    :raises InvalidOption: for one that is not written.
+    """
+    node = _edge(target)
+    until = time.monotonic() + seconds(timeout, "result(timeout)")
+    wait = FIRST_WAIT
+    while True:
+        async with engine.connect() as connection:
+            found: Any = (await connection.run_sync(lambda plain: outcome_of.execute(plain, node=node))).one()
+        if found.outcome == "d":
+            return None if found.value is None else json.loads(found.value)
+        if found.outcome == "f":
+            async with engine.connect() as connection:
+                failed: Any = (await connection.run_sync(lambda plain: first_failure.execute(plain, node=node))).first()
+            raise _failure(target, failed)
+        left = until - time.monotonic()
+        if left <= 0:
+            raise ResultTimeout(f"{target!r} had not finished within {timeout:g} s")
+        await asyncio.sleep(min(wait, left))
+        wait = min(wait * 1.5, LONGEST_WAIT)
+
+
+def _edge(target: Workflow | Node[Any]) -> int:
+    sub = target if isinstance(target, Workflow) else target.sub
+    found = target.id if sub is None else sub.id
+    if found is None:
+        raise InvalidOption(f"result: {target!r} is not written: commit its session first")
+    return found if sub is None else -found
+
+
+def _failure(target: Workflow | Node[Any], failed: Any) -> Exception:
+    if failed is None:
+        return JobCancelled(f"{target!r} was deleted", 0)
+    lines = (failed.error or "").strip().splitlines()
+    last = f": {lines[-1][:500]}" if lines else ""
+    name = f"{failed.node_name!r} " if failed.node_name else ""
+    if failed.state == "discarded":
+        return JobDiscarded(f"{target!r}: {name}(job {failed.id}) failed for good{last}", failed.id, failed.error or "")
+    return JobCancelled(f"{target!r}: {name}(job {failed.id}) was cancelled{last}", failed.id)

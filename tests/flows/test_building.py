@@ -1,0 +1,142 @@
+"""What a workflow refuses while it is built, and when it is added, each with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from oban_sqla import InvalidArgs, InvalidOption, Unique, Workflow
+from tests.flows.test_workflows import fetch, load_user, note, parse, store
+
+
+def as_list(value: Any) -> Any:
+    return value
+
+
+def build(change: Callable[[Workflow], Any]) -> Workflow:
+    flow = Workflow("building")
+    change(flow)
+    return flow
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda flow: [flow.add(note.new()), flow.add(note.new())], "has a node 'note' already"),
+        (lambda flow: flow.add(note.new(), after=["nowhere"]), "has no node 'nowhere'"),
+        (lambda flow: flow.add(note.new(), after=[Workflow("other").add(note.new())]), "is a node of 'other'"),
+        (lambda flow: flow.add(note.new(), on_failure="explode"), "on_failure: expected"),
+        (lambda flow: flow.add(note.new(), name=" "), "name: expected text that is not blank"),
+        (lambda flow: flow.add("note"), "expected a JobSpec or a Workflow"),
+        (lambda flow: flow.add(flow), "can't be a part of itself"),
+        (lambda flow: flow.add(note.options(unique=Unique()).new()), "can't be unique"),
+        (lambda flow: flow.returns("nowhere"), "has no node 'nowhere'"),
+        (lambda flow: flow.map(lambda n: n, over=[1]), "a function that returns a JobSpec"),
+        (lambda flow: flow.map(parse.new, over="text"), "expected a result or an iterable"),
+        (lambda flow: flow.add(Workflow("sub")).result, "returns nothing"),
+        (lambda flow: Workflow(""), "Workflow: name"),
+        (lambda flow: Workflow("x", unique=""), "Workflow: unique"),
+    ],
+)
+def test_what_is_no_workflow_is_refused_with_the_reason(change: Callable[[Workflow], Any], said: str) -> None:
+    with pytest.raises(InvalidOption, match=said):
+        build(change)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda flow: flow.add(fetch.new(flow.add(load_user.new(1)).result["age"])), "url is str, and the result"),
+        (lambda flow: flow.add(fetch.new(flow.add(load_user.new(1)).result["hompage"])), "has no 'hompage'"),
+        (lambda flow: flow.map(parse.new, over=flow.add(load_user.new(1)).result["age"]), "not a list"),
+        (lambda flow: flow.map(lambda n: store.new(n), over=flow.add(fetch.new("u")).result), "counts is"),
+        (lambda flow: flow.add(store.new(as_list({flow.add(parse.new("x")).result}))), "element of a set"),
+    ],
+)
+def test_a_result_that_can_not_be_the_argument_is_refused(change: Callable[[Workflow], Any], said: str) -> None:
+    with pytest.raises(InvalidArgs, match=said):
+        build(change)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        str,
+        bool,
+        list,
+        len,
+        int,
+        float,
+        lambda r: f"{r}",
+        lambda r: r == 1,
+        lambda r: r + 1,
+        lambda r: r(),
+        lambda r: 1 in r,
+    ],
+)
+def test_a_result_can_only_be_indexed_and_passed_on(use: Callable[[Any], Any]) -> None:
+    result = Workflow("x").add(parse.new("x")).result
+    with pytest.raises(InvalidArgs, match="has no value before its job has run"):
+        use(result)
+    assert "result of 'parse'" in repr(result)
+
+
+def test_a_spec_with_a_result_belongs_into_its_workflow() -> None:
+    spec = fetch.new(Workflow("x").add(load_user.new(1)).result["homepage"])
+    with Session() as session, pytest.raises(InvalidArgs, match="known only in its workflow"):
+        session.add(spec)
+        spec.fill(as_list(None))
+
+
+def test_it_is_not_iterable_and_has_no_subclasses() -> None:
+    with pytest.raises(TypeError):
+        Session().add_all(Workflow("x"))  # type: ignore[arg-type]  # pyright: ignore
+    with pytest.raises(InvalidOption, match="can't be subclassed"):
+        type("Own", (Workflow,), {})
+
+
+def test_it_is_drawn_as_a_flowchart() -> None:
+    flow = Workflow("drawn")
+    pages = flow.add(fetch.new("u"), name="pages")
+    parts = flow.map(parse.new, over=pages.result, name="parts")
+    flow.add(store.new(parts.results), name="store", on_failure="ignore")
+    assert flow.mermaid().splitlines() == [
+        "flowchart TD",
+        '  n0["pages"]',
+        '  n1[["parts"]]',
+        '  n2["store"]',
+        "  n0 --> n1",
+        "  n1 -.-> n2",
+    ]
+
+
+async def test_a_written_one_takes_no_more_and_an_empty_or_merged_or_deleted_one_is_refused(
+    engine: AsyncEngine,
+) -> None:
+    flow = Workflow("written")
+    flow.add(note.new())
+    async with AsyncSession(engine) as session:
+        session.add(flow)
+        await session.commit()
+        with pytest.raises(InvalidOption, match="is written already"):
+            flow.add(note.new(), name="more")
+        with pytest.raises(InvalidOption, match=r"oban\.delete"):
+            await session.delete(flow)
+            await session.flush()
+        await session.rollback()
+        session.add(Workflow("empty"))
+        with pytest.raises(InvalidOption, match="has no nodes"):
+            await session.flush()
+        await session.rollback()
+        fresh = Workflow("merged")
+        fresh.add(note.new())
+        with pytest.raises(InvalidOption, match="can't be merged"):
+            await session.merge(fresh)
+    async with AsyncSession(engine) as session:
+        loaded = await session.get_one(Workflow, flow.id)
+        with pytest.raises(InvalidOption, match="was loaded"):
+            loaded.add(note.new())

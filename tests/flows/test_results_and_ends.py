@@ -1,0 +1,134 @@
+"""What a workflow returns, how it is run in tests, why its jobs wait, and how it is pruned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, make_url, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from oban_sqla import Job, JobDiscarded, Oban, Prune, Workflow
+from oban_sqla.testing import drain, mode
+from tests.flows.test_workflows import QUEUE, commit, ended, fails, fetch, load_user, note, parse, plan, ran, store
+from tests.runtime.helpers import execute
+from tests.support import eventually
+
+
+def pages() -> tuple[Workflow, Any]:
+    flow = Workflow("pages")
+    user = flow.add(load_user.new(7), name="user")
+    found = flow.add(fetch.new(url=user.result["homepage"]))
+    parts = flow.map(lambda page: parse.new(page, lang="de"), over=found.result, name="parts")
+    planned: Any = flow.add(plan.new(2), name="plan", after=[parts])
+    flow.returns(flow.add(store.new([parts.results[0], planned.result])))
+    return flow, parts
+
+
+async def test_the_result_of_a_workflow_is_that_of_the_node_it_returns(engine: AsyncEngine) -> None:
+    flow, parts = pages()
+    failing = Workflow("failing")
+    failing.returns(failing.add(fails.new()))
+    await commit(engine, flow, failing)
+    async with Oban(engine, queues={QUEUE: 5}) as oban:
+        assert await oban.result(flow, timeout=20) == 14
+        assert await oban.result(parts) == [12, 12, 12]
+        with pytest.raises(JobDiscarded, match="no luck"):
+            await oban.result(failing, timeout=20)
+
+
+async def test_drain_runs_a_workflow_to_its_end_in_the_transaction_of_the_test(engine: AsyncEngine) -> None:
+    flow, _ = pages()
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        session.add(flow)
+        assert await drain(session) == {"completed": 11}
+        await session.refresh(flow)
+        assert flow.state == "completed"
+        await session.rollback()
+    assert await execute(engine, "SELECT FROM oban_jobs") == []
+
+
+async def test_inline_mode_runs_a_workflow_when_it_is_flushed(engine: AsyncEngine) -> None:
+    flow, _ = pages()
+    async with AsyncSession(engine) as session, mode("inline"):
+        session.add(flow)
+        await session.flush()
+        await session.refresh(flow)
+        assert flow.state == "completed"
+
+
+def test_a_plain_session_on_psycopg_writes_and_drains_the_same(database_url: str, clean_tables: None) -> None:
+    @_plain
+    def nothing() -> None: ...
+
+    engine = create_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
+    try:
+        with Session(engine) as session:
+            flow = Workflow("plain")
+            first = flow.add(nothing.new(), name="first")
+            flow.map(lambda n: nothing.new(), over=[1, 2], name="several", after=[first])
+            session.add(flow)
+            assert drain(session) == {"completed": 3}
+            session.refresh(flow)
+            assert flow.state == "completed"
+            session.rollback()
+    finally:
+        engine.dispose()
+
+
+def _plain(fn: Any) -> Any:
+    from oban_sqla import job
+
+    return job(fn)
+
+
+async def test_a_workflow_is_pruned_whole_after_its_end(engine: AsyncEngine) -> None:
+    flow, _ = pages()
+    young = Workflow("young")
+    young.add(note.new())
+    await commit(engine, flow, young)
+    async with Oban(engine, queues={QUEUE: 5}):
+        await ended(engine, flow)
+        await ended(engine, young)
+    for table, column in (("oban_jobs", "completed_at"), ("oban_workflows", "finished_at")):
+        await execute(engine, f"UPDATE {table} SET {column} = {column} - interval '1 hour'")
+    old = "UPDATE oban_workflows SET finished_at = finished_at - interval '2 days' WHERE root_id IS NULL AND id = :id"
+    await execute(engine, old, id=flow.id)
+
+    async def pruned() -> bool:
+        async with AsyncSession(engine) as session:
+            return (await session.scalars(select(Workflow.name))).all() == ["young"]
+
+    policy = Prune.Policy(state="completed", max_age=1)
+    async with Oban(engine, queues={}, prune=Prune(policies=[policy], interval=0.1)):
+        await eventually(pruned)
+    assert await execute(engine, "SELECT node_name FROM oban_jobs") == [("note",)]
+    assert await execute(engine, "SELECT FROM oban_deps") == []
+
+
+async def test_why_names_what_a_job_waits_for(engine: AsyncEngine) -> None:
+    flow = Workflow("waiting")
+    before = [flow.add(note.new(), name=name) for name in ("fetch", "parse")]
+    last = flow.add(note.new(), name="last", after=before)
+    await commit(engine, flow)
+    assert last.id is not None
+    answer = await Oban(engine).why(last.id)
+    assert answer.reason.text == "it waits for 2 of 2 that come before it in its workflow: fetch, parse"
+
+
+async def test_a_job_is_released_with_the_result_of_the_last_run_of_what_it_waits_for(engine: AsyncEngine) -> None:
+    ran.clear()
+    flow = Workflow("again")
+    number = flow.add(parse.new("abc"), name="number")
+    flow.add(store.new([number.result]), name="store")
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}) as oban:
+        await ended(engine, flow)
+        await execute(engine, "UPDATE oban_jobs SET args = '{\"page\": \"abcdef\"}' WHERE node_name = 'number'")
+        assert await oban.retry(flow, from_node="number") == 2
+        await ended(engine, flow)
+    assert ran == [[3], [6]]
+    async with AsyncSession(engine) as session:
+        [args] = await session.scalars(select(Job.args).where(Job.node_name == "store"))
+        assert args == {"counts": [6]}

@@ -1,0 +1,3 @@
+SELECT coalesce(array_agg(coalesce(before.node_name, flow.node_name, flow.name, CAST(jobs.oban_deps.dep_id AS TEXT)) ORDER BY jobs.oban_deps.dep_id) FILTER (WHERE jobs.oban_deps.met = 'o'), '{}'::text[]) AS names, count(*) FILTER (WHERE jobs.oban_deps.met = 'o') AS open, count(*) FILTER (WHERE jobs.oban_deps.met = 'o' AND jobs.oban_outcome(jobs.oban_deps.dep_id) = 'f') AS failed, count(*) AS "all" 
+FROM jobs.oban_deps LEFT OUTER JOIN jobs.oban_jobs AS before ON before.id = jobs.oban_deps.dep_id LEFT OUTER JOIN jobs.oban_workflows AS flow ON flow.id = -jobs.oban_deps.dep_id 
+WHERE jobs.oban_deps.job_id = $1::BIGINT
