@@ -89,6 +89,54 @@ def test_only_the_key_is_stored_and_the_instance_comes_back(run: Run, kind: Any)
     run(scenario)
 
 
+def test_each_state_of_an_instance_gives_its_key_or_is_refused(run: Run, kind: Any) -> None:
+    """The table of tests/instances/test_which_key.py, for classes whose instances have no hash or are equal."""
+
+    def take(one: Any) -> None: ...
+
+    take.__annotations__ = {"one": kind}
+    worker: Any = job(take)
+
+    def key(session: Session, instance: Any) -> Any:
+        spec = worker.new(instance)
+        session.add(spec)
+        session.flush()
+        return spec.args["one"]
+
+    def refused(session: Session, instance: Any, reason: str) -> None:
+        session.commit()  # what the refused flush takes back is the job alone
+        with pytest.raises(InvalidArgs, match=reason):
+            key(session, instance)
+        session.rollback()
+
+    def scenario(session: Session) -> None:
+        new, equal = kind(), kind()
+        session.add_all([new, equal])
+        assert key(session, new) == new.id != key(session, equal) == equal.id
+        number = new.id
+        session.commit()
+        assert key(session, new) == number  # expired
+        session.expunge(new)
+        assert key(session, new) == number  # detached
+        session.commit()
+        ghost = kind()
+        session.add(ghost)
+        session.flush()
+        session.rollback()
+        refused(session, ghost, "rolled back")
+        refused(session, kind(), "was added to no session")
+        gone = session.get_one(kind, number)
+        session.delete(gone)
+        with pytest.raises(InvalidArgs, match="is deleted"):
+            key(session, gone)
+        session.rollback()
+        session.delete(gone)
+        session.flush()
+        refused(session, gone, "is deleted")
+
+    run(scenario)
+
+
 def test_an_instance_is_handed_to_a_job_in_a_test_as_it_is(kind: Any) -> None:
     async def take(one: Any) -> Any:
         return one

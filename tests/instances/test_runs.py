@@ -22,6 +22,7 @@ from oban_sqla import (
     Oban,
     ObanError,
     Processes,
+    Unique,
     configure_encryption,
     enqueue_from,
     injected,
@@ -54,12 +55,13 @@ def an_order(session: Session) -> Order:
 class TestDrain:
     def test_the_instance_is_loaded_with_its_options_and_detached(self, run: Run) -> None:
         def scenario(session: Session) -> None:
-            session.add(models.print_order.new(order := an_order(session)))
-            assert drain(session) == {"completed": 1}
-            [loaded] = calls
-            assert loaded is not order
-            assert [line.number for line in loaded.lines] == [1, 2]
-            assert object_session(loaded) is None
+            order = an_order(session)
+            session.add_all([models.print_order.new(order), models.send_invoice.new(order)])
+            assert drain(session) == {"completed": 2}
+            for loaded in calls:
+                assert loaded is not order
+                assert [line.number for line in loaded.lines] == [1, 2]
+                assert object_session(loaded) is None
 
         run(scenario)
 
@@ -215,10 +217,10 @@ class TestInline:
     def test_a_job_gets_the_row_that_its_flush_has_written(self, run: Run) -> None:
         def scenario(session: Session) -> None:
             order = Order()
-            session.add_all([order, models.print_order.new(order)])
+            session.add_all([order, models.print_order.new(order), models.send_invoice.new(order)])
             with mode("inline"):
                 session.flush()
-            assert [one.id for one in calls] == [order.id]
+            assert [one.id for one in calls] == [order.id] * 2
 
         run(scenario)
 
@@ -287,7 +289,9 @@ class TestPerform:
 def test_a_query_gives_keys_by_its_labels(run: Run) -> None:
     def scenario(session: Session) -> None:
         order = an_order(session)
-        assert enqueue_from(session, models.print_order, select(Order.id.label("order"))) == 1
+        orders = select(Order.id.label("order"))
+        session.add(models.print_order.options(unique=Unique()).new(order))
+        assert enqueue_from(session, models.print_order, orders, unique=Unique()) == 0  # it is the same job
         key = func.jsonb_build_array(Line.order_id, Line.number)
         assert enqueue_from(session, models.take_line, select(key.label("line"))) == 2
         assert drain(session) == {"completed": 3}

@@ -180,6 +180,18 @@ def test_an_instance_that_was_deleted_before_is_refused(run: Run, write: Write) 
     run(scenario)
 
 
+@BOTH
+def test_an_instance_of_a_shard_is_refused(run_once: Run, write: Write) -> None:
+    def scenario(session: Session) -> None:
+        session.add(Order(id=7))
+        session.commit()
+        order = session.get_one(Order, 7, identity_token="north")
+        with pytest.raises(InvalidArgs, match="this Order is of a shard, 'north', which its key does not tell"):
+            write(session, models.send_invoice.new(order))
+
+    run_once(scenario)
+
+
 def test_an_instance_of_a_savepoint_that_was_rolled_back_is_refused(run: Run) -> None:
     def scenario(session: Session) -> None:
         with session.begin_nested() as savepoint:
