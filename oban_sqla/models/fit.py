@@ -10,6 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ..options.instance import mapper_of
+
 _NUMBERS = (int, float, complex)
 _ARRAYS = (list, tuple, set, frozenset, Sequence, Iterable)
 
@@ -83,7 +85,7 @@ def _kind(of: Any) -> str | None:
         return "null"
     if typing.is_typeddict(plain):
         return "object"
-    if not isinstance(plain, type):
+    if not isinstance(plain, type) or mapper_of(plain) is not None:  # of an instance the key travels
         return None
     if plain is bool:
         return "boolean"
@@ -103,6 +105,8 @@ def _kind(of: Any) -> str | None:
 def _fields(of: Any) -> dict[str, Any] | None:
     """The parts of a type that names them."""
     plain = typing.get_origin(of) or of
+    if mapper_of(plain) is not None:
+        return None
     if typing.is_typeddict(plain):
         return _hints(plain)
     if isinstance(plain, type) and dataclasses.is_dataclass(plain):

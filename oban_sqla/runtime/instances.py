@@ -1,4 +1,4 @@
-"""Loading the instances that a job has as arguments, before it is called."""
+"""Loading the instances that a job has as arguments, and the keys of those that it returns."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from ..errors import ObanError
-from ..options.instance import Identity, state_of
+from ..errors import InvalidArgs, ObanError
+from ..options.instance import Identity, has_instance, referred, state_of
 from ..statements.instances import select_by_keys
 from ..workers.entity import Entity, Key
 from ..workers.injection import is_session
-from ..workers.outcomes import Cancel, Discard
+from ..workers.key_form import KeyForm
+from ..workers.outcomes import Cancel, Discard, Record
 from ..workers.worker import Worker
-from .executors.call import Call, Raised
+from .executors.call import Call, Raised, Result, Returned
 from .sessions import Sessions
 
 
@@ -47,6 +48,37 @@ def load_keys(session: Session, keys: Sequence[Key], found: dict[int, Any]) -> N
     """Load the instances of `keys` into `found`, by the identities of the keys' objects. What is gone is left out."""
     for entity in dict.fromkeys(key.entity for key in keys):
         _load(session, entity, [key for key in keys if key.entity is entity], found)
+
+
+async def keyed(
+    result: Result, call: Call, sessions: Sessions, session: AsyncSession | Session | None = None
+) -> Result:
+    """`result` with keys in the places of instances, where the value is to be kept.
+
+    :param session: of the job. It is flushed first, because an instance that the job has made has no key before.
+    """
+    if not isinstance(result, Returned):
+        return result
+    outcome = result.value
+    value: object = outcome.value if isinstance(outcome, Record) else outcome
+    if not (isinstance(outcome, Record) or call.worker.recorded or call.row.keeps_result) or not has_instance(value):
+        return result
+    try:
+        if session is not None:
+            await sessions.within(session, lambda plain: plain.flush())
+        keys = referred(value, _key_of, "the recorded value")
+    except Exception as error:
+        return Raised(error)
+    return Returned(Record(keys) if isinstance(outcome, Record) else keys)
+
+
+def _key_of(instance: Any, path: str) -> Any:
+    state = state_of(instance)
+    if state.identity is None or state.deleted or state.was_deleted:
+        raise InvalidArgs(
+            f"{path}: this {type(instance).__name__} has no row; add it to the job's session, or return a part of it"
+        )
+    return KeyForm(state.mapper).write(state.identity)
 
 
 def _load(session: Session, entity: Entity, keys: Sequence[Key], found: dict[int, Any]) -> None:
