@@ -208,6 +208,7 @@ def mapped_over(
     }
     # In the queue of its jobs: some node fetches from that.
     job = JobSpec(MAP, {"over": over, "outer": outer, "template": template}, queue=spec.queue, priority=spec.priority)
+    job.has_keys = True
     if source not in before:
         before.append(source)
     made: MapNode[Any] = MapNode(flow, name, spec=job, sub=None, after=before, on_failure=policy)

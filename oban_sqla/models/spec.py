@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Protocol, Self, cast
 
@@ -14,7 +15,8 @@ from sqlalchemy.orm import Mapper, Session
 from typing_extensions import TypedDict, TypeVar, Unpack
 
 from ..errors import InvalidArgs, InvalidOption
-from ..options.instance import Refer, has_instance, referred, shown
+from ..options.instance import Refer, has_instance, referred, shown, state_of
+from ..options.key_form import KeyForm
 from ..options.later import filled, has_later, is_flat, kept
 from ..options.payload import MAX_BYTES, encode
 from ..options.reference import Path, Reference, references, without_references
@@ -125,6 +127,8 @@ class JobSpec(ObanBase, Generic[V_co]):
     # Only a spec with `later` in its args has its own.
     _being_flushed: bool = False
     _unfilled: Mapping[str, Any] | None = None
+    has_keys: bool = False
+    """Whether keys are stored of whatever instances are in its args: the template of jobs that are made later."""
 
     def __init__(
         self,
@@ -259,6 +263,8 @@ class JobSpec(ObanBase, Generic[V_co]):
         for name in () if self._worker is None else self._worker.entities:
             if name in plain:
                 plain[name] = referred(plain[name], refer, f"args.{name}")
+        if self.has_keys:
+            plain = referred(plain, partial(_stored, refer), "args")
         worker: Any = getattr(self._worker, "worker", self._worker)
         waiting = frozenset(path[0] for path, _ in found)
         checked = plain if worker is None else worker.checked_known(plain, waiting)
@@ -309,6 +315,10 @@ class JobSpec(ObanBase, Generic[V_co]):
 
     def __repr__(self) -> str:
         return f"<JobSpec worker={self.worker!r} queue={self.queue!r} id={self._id}>"
+
+
+def _stored(refer: Refer, instance: Any, path: str) -> Any:
+    return KeyForm(state_of(instance).mapper).write(refer(instance, path).key)
 
 
 def _shown(value: object) -> Any:

@@ -73,10 +73,11 @@ def has_instance(value: object) -> bool:
 def referred(value: Any, refer: Refer, path: str) -> Any:
     """`value` with what `refer` gives in the place of each instance."""
     if isinstance(value, dict):
-        items = cast(dict[object, Any], value).items()
-        return {key: referred(item, refer, f"{path}.{key}") for key, item in items}
+        pairs = cast(dict[object, Any], value).items()
+        return {key: referred(item, refer, f"{path}.{key}") for key, item in pairs}
     if isinstance(value, list | tuple):
-        return [referred(item, refer, f"{path}[{at}]") for at, item in enumerate(cast(list[Any], value))]
+        items = [referred(item, refer, f"{path}[{at}]") for at, item in enumerate(cast(list[Any], value))]
+        return tuple(items) if isinstance(value, tuple) else items
     return refer(value, path) if is_instance(value) else value
 
 

@@ -1,4 +1,4 @@
-"""Loading the instances that a job has as arguments, and the keys of those that it returns."""
+"""Loading the instances that a job has as arguments, and flushing those that it returns."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from ..errors import InvalidArgs, ObanError
-from ..options.instance import Identity, has_instance, referred, state_of
+from ..errors import ObanError
+from ..options.instance import Identity, has_instance, state_of
 from ..statements.instances import select_by_keys
 from ..workers.entity import Entity, Key
 from ..workers.injection import is_session
-from ..workers.key_form import KeyForm
-from ..workers.outcomes import Cancel, Discard, Record
+from ..workers.outcomes import Cancel, Discard
 from ..workers.worker import Worker
 from .executors.call import Call, Raised, Result, Returned
 from .sessions import Sessions
@@ -50,35 +49,15 @@ def load_keys(session: Session, keys: Sequence[Key], found: dict[int, Any]) -> N
         _load(session, entity, [key for key in keys if key.entity is entity], found)
 
 
-async def keyed(
-    result: Result, call: Call, sessions: Sessions, session: AsyncSession | Session | None = None
-) -> Result:
-    """`result` with keys in the places of instances, where the value is to be kept.
-
-    :param session: of the job. It is flushed first, because an instance that the job has made has no key before.
-    """
-    if not isinstance(result, Returned):
-        return result
-    outcome = result.value
-    value: object = outcome.value if isinstance(outcome, Record) else outcome
-    if not (isinstance(outcome, Record) or call.worker.recorded or call.row.keeps_result) or not has_instance(value):
-        return result
-    try:
-        if session is not None:
+async def flushed(result: Result, call: Call, sessions: Sessions, session: AsyncSession | Session) -> Result:
+    """`result` of a job with this session, flushed where the value is to be kept and has an instance in it: one that
+    the job has made has no key before."""
+    if isinstance(result, Returned) and (call.worker.recorded or call.row.keeps_result) and has_instance(result.value):
+        try:
             await sessions.within(session, lambda plain: plain.flush())
-        keys = referred(value, _key_of, "the recorded value")
-    except Exception as error:
-        return Raised(error)
-    return Returned(Record(keys) if isinstance(outcome, Record) else keys)
-
-
-def _key_of(instance: Any, path: str) -> Any:
-    state = state_of(instance)
-    if state.identity is None or state.deleted or state.was_deleted:
-        raise InvalidArgs(
-            f"{path}: this {type(instance).__name__} has no row; add it to the job's session, or return a part of it"
-        )
-    return KeyForm(state.mapper).write(state.identity)
+        except Exception as error:
+            return Raised(error)
+    return result
 
 
 def _load(session: Session, entity: Entity, keys: Sequence[Key], found: dict[int, Any]) -> None:

@@ -23,7 +23,7 @@ from .durable.store import Store
 from .executors.call import Call, Raised, Result, Returned
 from .executors.executor import Executors
 from .executors.loop import awaited
-from .instances import keyed, load_instances
+from .instances import flushed, load_instances
 from .journal.journal import APART, Journal, Journals
 from .resources import NONE, Closing, Provider
 from .row import Row
@@ -141,8 +141,7 @@ class Run:
         return await self._run_alone(call)
 
     async def _run_alone(self, call: Call) -> tuple[Ack | None, BaseException | None]:
-        result = await keyed(await self._run_call(call), call, self._sessions)
-        ack, error = judge(self.row, call.worker, result, self.stop, self.told)
+        ack, error = judge(self.row, call.worker, await self._run_call(call), self.stop, self.told)
         if ack.graft is not None:
             try:
                 self.committed = await self._sessions.graft(ack)
@@ -225,7 +224,7 @@ class Run:
         self.session = session
         call.injected = {**call.injected, name: session}
         try:
-            result = await keyed(as_returned(await self._run_call(call)), call, self._sessions, session)
+            result = await flushed(as_returned(await self._run_call(call)), call, self._sessions, session)
             ack, error = judge(self.row, call.worker, result, self.stop, self.told)
             if keeps_effects(ack):
                 try:

@@ -18,8 +18,8 @@ from ..models.spec import WorkerLike
 from ..options.duration import seconds
 from ..options.encryption import MARK, is_sealed
 from ..options.instance import referred, state_of
+from ..options.key_form import KeyForm
 from ..types import JobState
-from ..workers.key_form import KeyForm
 from ..workers.registry import workers
 from ..workers.sealing import opened
 

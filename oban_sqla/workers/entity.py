@@ -22,7 +22,7 @@ from sqlalchemy.sql.base import ExecutableOption
 from ..errors import InvalidOption
 from ..models.base import ObanBase
 from ..options.instance import Identity, Reference, mapper_of
-from .key_form import KeyForm
+from ..options.key_form import KeyForm
 
 GIVEN = "given"
 """In the validation's context: the instances that a test hands to its job, by number."""

@@ -9,7 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import Job, Oban, Record, Workflow, injected, job
+from oban_sqla import Job, Oban, Workflow, injected, job
 from oban_sqla.testing import drain
 from oban_sqla.workers.registry import workers
 from tests.instances.conftest import Run
@@ -35,19 +35,14 @@ def test_the_key_of_a_returned_instance_is_recorded_and_no_column(run: Run) -> N
         session.add(invoice := Invoice())
         return order, [invoice]
 
-    @job(name="tests.instances.records")
-    async def records(order: Order) -> Record:
-        return Record({"order": order})
-
     def scenario(session: Session) -> None:
         session.add(order := Order())
         own = makes_async if session.connection().dialect.is_async else makes
-        session.add_all([own.new(order), records.new(order)])
-        assert drain(session) == {"completed": 2}
-        first, second = session.scalars(select(Job.meta).order_by(Job.id))
+        session.add(own.new(order))
+        assert drain(session) == {"completed": 1}
+        [meta] = session.scalars(select(Job.meta))
         [invoice] = session.scalars(select(Invoice.id))
-        assert first["return"] == [order.id, [invoice]]
-        assert second["return"] == {"order": order.id}
+        assert meta["return"] == [order.id, [invoice]]
         assert SECRET not in str(session.execute(text("SELECT to_jsonb(j) FROM oban_jobs j")).all())
 
     run(scenario)
@@ -62,7 +57,7 @@ def test_an_instance_without_a_row_can_not_be_recorded(run_once: Run) -> None:
         session.add(forgets.new())
         assert drain(session) == {"discarded": 1}
         [errors] = session.scalars(select(Job.errors))
-        assert "the recorded value: this Invoice has no row; add it to the job's session" in errors[0]["error"]
+        assert "the recorded value: Invoice has no key yet" in errors[0]["error"]
         assert SECRET not in str(errors)
 
     run_once(scenario)
@@ -71,7 +66,7 @@ def test_an_instance_without_a_row_can_not_be_recorded(run_once: Run) -> None:
 async def test_a_result_that_is_an_instance_is_an_argument_of_the_next_job(engine: AsyncEngine) -> None:
     seen: list[tuple[int, int]] = []
 
-    @job(name="tests.instances.bill", queue="flow")
+    @job(name="tests.instances.bill", queue="flow", recorded=True)
     async def bill(order: Order, session: AsyncSession = injected()) -> Invoice:
         session.add(invoice := Invoice())
         return invoice
@@ -80,19 +75,34 @@ async def test_a_result_that_is_an_instance_is_an_argument_of_the_next_job(engin
     async def post(invoice: Invoice, order: Order) -> None:
         seen.append((invoice.id, order.id))
 
+    @job(name="tests.instances.count", queue="flow")
+    async def count() -> list[int]:
+        return [100, 200]
+
+    @job(name="tests.instances.pack", queue="flow")
+    async def pack(order: Order, number: int) -> None:
+        seen.append((order.id, number))
+
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     try:
-        async with Oban(engine, queues={"flow": 1}):
+        async with Oban(engine, queues={"flow": 1}) as oban:
             async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
                 order = Order()
                 flow = Workflow("billing")
-                invoice = flow.add(bill.new(order))
-                flow.add(post.new(invoice.result, order))
-                session.add_all([order, flow])
-            await eventually(lambda: bool(seen))
+                made = flow.add(bill.new(order))
+                flow.add(post.new(made.result, order))
+                numbered = Workflow("packing")
+                numbers = numbered.add(count.new())
+                numbered.map(lambda number: pack.new(order, number), over=numbers.result)
+                session.add_all([order, flow, numbered])
+            await eventually(lambda: len(seen) == 3)
+            assert made.spec is not None
+            loaded = await oban.result(made.spec)
+            assert (type(loaded), loaded.card) == (Invoice, SECRET)
             async with AsyncSession(engine) as session:
-                assert seen == [(await session.scalar(select(Invoice.id)), order.id)]
+                invoice = await session.scalar(select(Invoice.id))
+        assert sorted(seen) == sorted([(invoice, order.id), (order.id, 100), (order.id, 200)])
     finally:
         async with engine.begin() as connection:
             await connection.run_sync(Base.metadata.drop_all)

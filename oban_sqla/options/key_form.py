@@ -14,7 +14,7 @@ from sqlalchemy.orm import Mapper
 from sqlalchemy.types import TypeEngine
 
 from ..errors import InvalidOption
-from ..options.instance import Identity
+from .instance import Identity
 
 Convert = Callable[[Any], Any]
 
