@@ -33,6 +33,7 @@ from .flow_results import flow_result
 from .verbs import Verbs
 
 LONGEST_ERROR = 500
+LARGEST_ID = 2**63 - 1
 
 R = TypeVar("R")
 T = TypeVar("T", bound=JobSpec | Job | int)
@@ -284,7 +285,7 @@ async def _next(ready: asyncio.Queue[Wait], until: float, slot: _Slot) -> Wait |
 def _id_of(target: Any, what: str) -> int:
     _refuse_own(target, what)
     job_id: object = target.id if isinstance(target, Job | JobSpec) else target
-    if not isinstance(job_id, int) or isinstance(job_id, bool):
+    if not isinstance(job_id, int) or isinstance(job_id, bool) or abs(job_id) > LARGEST_ID:
         raise InvalidOption(f"{what}: expected the id of a job, or one that was enqueued and committed, got {target!r}")
     return job_id
 

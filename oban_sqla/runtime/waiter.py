@@ -187,7 +187,11 @@ class Waiter(Loop):
     async def step(self) -> float | None:
         if self._ended:
             ended, self._ended = self._ended, set()
-            await self._notify(SETTLED, ended)
+            try:
+                await self._notify(SETTLED, ended)
+            except Exception:
+                self._ended |= ended
+                raise
         if not self._waits:
             self._hinted.clear()
             self._again.clear()
@@ -195,19 +199,27 @@ class Waiter(Loop):
         now = time.monotonic()
         listens = self._listens()
         fresh, self._untold = self._untold, set()
-        if listens:
-            if now >= self._remind_at:
-                self._remind_at = now + REMIND_EVERY
-                await self._notify(AWAITED, self._waits.keys())
-            elif fresh:
-                await self._notify(AWAITED, fresh)
-        ids = self._due(now) | fresh
-        if ids:
-            await self._look(ids)
+        try:
+            if listens and (fresh or now >= self._remind_at):
+                await self._tell(fresh, now)
+            ids = self._due(now) | fresh
+            if ids:
+                await self._look(ids)
+        except Exception:
+            self._untold |= fresh & self._waits.keys()
+            raise
         if fresh and listens:
             self._again.append((time.monotonic() + LOOK_AGAIN, fresh))
         due = min([self._look_at, *(at for at, _ in self._again)])
         return max(due - time.monotonic(), 0.001)
+
+    async def _tell(self, fresh: set[int], now: float) -> None:
+        """Tell the other nodes what this one waits for: of what is new, or of all when it is time to remind them."""
+        if now < self._remind_at:
+            await self._notify(AWAITED, fresh)
+            return
+        await self._notify(AWAITED, self._waits.keys())
+        self._remind_at = now + REMIND_EVERY
 
     def _due(self, now: float) -> set[int]:
         """The jobs to look at now."""

@@ -122,7 +122,7 @@ async def test_a_job_that_is_not_committed_is_waited_for(engine: AsyncEngine) ->
         assert await waiting == 2
 
 
-@pytest.mark.parametrize("target", [None, True, "1", noop.new()])
+@pytest.mark.parametrize("target", [None, True, "1", 2**63, noop.new()])
 async def test_what_is_no_job_is_refused(engine: AsyncEngine, target: Any) -> None:
     with pytest.raises(InvalidOption, match="expected the id of a job"):
         await Oban(engine).result(target)

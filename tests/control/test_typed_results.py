@@ -305,3 +305,17 @@ async def test_caller_without_a_started_node_and_a_thread_may_wait(engine: Async
     async with Oban(engine, {"default": 1}):
         [spec] = await Oban(engine).enqueue(asks_in_a_thread.new())
         assert await Oban(engine).result(spec, timeout=20) == [2, 4]
+
+
+async def test_wait_outlasts_a_lost_connection(engine: AsyncEngine) -> None:
+    async with Oban(engine, node="asks") as asking:
+        [spec] = await asking.enqueue(adds.new(1))
+        waiting = asyncio.create_task(asking.result(spec, timeout=60))
+        assert asking._node is not None
+        waiter = asking._node.waiter
+        await eventually(lambda: bool(waiter._waits))
+        lanes = (asking._node.connections.upkeep, asking._node.connections.listening)
+        for pid in [lane.driver.get_server_pid() for lane in lanes]:
+            await execute(engine, f"SELECT pg_terminate_backend({pid})")
+        async with Oban(engine, {"default": 1}, node="runs"):
+            assert await waiting == 2
