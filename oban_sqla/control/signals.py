@@ -11,6 +11,7 @@ from ..enqueueing.sessions import SomeAsyncSession, current_session
 from ..enqueueing.signals import send_signal
 from ..errors import InvalidOption
 from ..models import Job, JobSpec
+from ..options.encryption import using
 from .verbs import Verbs
 
 
@@ -38,7 +39,8 @@ class SignalVerbs(Verbs):
             found = current_session(session, "session")
             if not isinstance(found, AsyncSession):
                 raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")
-            return await found.run_sync(_send, target, name, payload)
+            with using(self.config.encryption):
+                return await found.run_sync(_send, target, name, payload)
         async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
             return await own.run_sync(_send, target, name, payload)
 

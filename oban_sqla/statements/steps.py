@@ -26,6 +26,7 @@ from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from ..models.job import jobs
 from ..models.steps import signals, steps
+from ..options.encryption import MARK
 from ..types import FINISHED, UTCDateTime
 from .functions import Waited
 from .statement import in_states, parameter, seconds_from, state, statement
@@ -93,6 +94,16 @@ def await_signal() -> Executable:
     ).alias("waited")
     kind, value = literal_column("waited.kind", Text), literal_column("waited.value", Text)
     return select(kind, value, literal_column("waited.rest", Double)).select_from(waited)
+
+
+@statement
+def addressee() -> Executable:
+    """The worker of the job `id`, and whether its args are encrypted."""
+    token = func.left(jobs.c.args.op("->>")(literal_column(f"'{MARK}'", Text)), 5)
+    is_sealed = func.coalesce(token == literal_column("'gAAAA'"), literal_column("false"))
+    return select(type_coerce(jobs.c.worker, Text).label("worker"), is_sealed.label("is_sealed")).where(
+        jobs.c.id == parameter("id", BigInteger)
+    )
 
 
 @statement

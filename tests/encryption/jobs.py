@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from oban_sqla import Cancel, Discard, Job, JobSpec, Record, Snooze, current_job, enqueue, job
+from oban_sqla import Cancel, Discard, Job, JobSpec, Record, Snooze, current_job, emit, enqueue, job
+from oban_sqla.durable import step, wait_for
 
 CANARY = "4111-1111-CANARY"
 """Stands in no table and no log."""
@@ -68,4 +69,17 @@ def _act(card: str, outcome: str) -> str:
             logging.getLogger("app").info("charged a card")
         case _:
             pass
+    return f"charged {card}"
+
+
+@job(name="encryption.approve", queue="secrets", encrypted=True, recorded=True)
+async def approve(card: str) -> list[str]:
+    charged = await step("charge", _charged, card)
+    await emit({"card": card})
+    said = await wait_for("approved", live=0.0)
+    return [charged, said]
+
+
+async def _charged(card: str) -> str:
+    logging.getLogger("app").info("charged a card")
     return f"charged {card}"

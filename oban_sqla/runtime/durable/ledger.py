@@ -23,6 +23,7 @@ from ...models.checks import check_name
 from ...options.duration import seconds as in_seconds
 from ...statements.steps import await_signal, fall_asleep, mark, steps_of
 from ...workers.asleep import Asleep
+from ...workers.sealing import opened_args, sealed
 from ..sessions import Sessions
 from .call import StepCall
 from .store import SIGNAL, STEP, TIMEOUT, WAIT, Entry, Store
@@ -88,7 +89,7 @@ class Ledger:
         done = (await self._known(way)).get(name)
         if done is None:
             done = await self._do(way, call, args, kwargs)
-        return call.load(done.value)
+        return call.load(self._opened(done.value))
 
     async def sleep(self, way: Way, duration: object, name: str | None) -> None:
         """See :func:`oban_sqla.durable.sleep`."""
@@ -120,7 +121,8 @@ class Ledger:
         if entry is None or entry.kind == WAIT:
             entry = await self._wait(way, key, signal, nth, deadline, patience)
         if entry.kind == SIGNAL:
-            return None if entry.value is None else json.loads(entry.value)
+            value = self._opened(entry.value)
+            return None if value is None else json.loads(value)
         assert entry.kind == TIMEOUT
         limit = "" if deadline is None else f" of {deadline:g} s"
         raise SignalTimeout(f"job {self._id}: no signal {signal!r} came before the deadline{limit} of its wait")
@@ -141,7 +143,7 @@ class Ledger:
     async def _plain(self, way: Way, call: StepCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Entry | None:
         """Call a function and mark its step; None when another run has marked it."""
         value = await way.call(call, call.bound(args, kwargs, self._run.job, None))
-        text = call.dump(value)
+        text = sealed(self._run.row.worker, call.dump(value))
         won = await way.run(mark, job_id=self._id, name=call.name, value=text, moment=None)
         return Entry(STEP, text, None) if won else None
 
@@ -151,7 +153,8 @@ class Ledger:
         self._refuse_open_transaction(call)
         session = await way.open(self._sessions, kind)
         try:
-            text = call.dump(await way.call(call, call.bound(args, kwargs, self._run.job, session)))
+            value = await way.call(call, call.bound(args, kwargs, self._run.job, session))
+            text = sealed(self._run.row.worker, call.dump(value))
             given = {"job_id": self._id, "name": call.name, "value": text, "moment": None}
 
             def marks(connection: Connection) -> bool:
@@ -182,6 +185,10 @@ class Ledger:
     @property
     def _id(self) -> int:
         return self._run.row.id
+
+    def _opened(self, text: str | None) -> str | None:
+        """A value as it was before it was encrypted. Where no key opens it, the job is given back."""
+        return None if text is None else opened_args(self._run.row.worker, text)
 
     async def _known(self, way: Way) -> Mapping[str, Entry]:
         """What there was when the run first asked."""
