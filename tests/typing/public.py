@@ -260,6 +260,8 @@ async def call(session: AsyncSession, tenant: TenantSession, plain_session: Sess
 
 async def wait_for(oban: Oban, current: Job) -> None:
     assert_type(await oban.result(bare.new(1)), bool)
+    assert_type(await oban.result(load_user.new(1)), Profile)
+    assert_type(await oban.result(invoice.new(order)), int)
     assert_type(await oban.result(configured.new(1)), None)
     assert_type(await oban.result(7), Any)
     assert_type(await oban.result(current), Any)
