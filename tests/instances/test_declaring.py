@@ -60,7 +60,7 @@ def taking(hint: Any) -> Any:
         (set[Order], "can't hold instances of mapped classes; they can stand alone, and in lists"),
         (dict[Order, int], "can't hold instances"),
         (Blob, "Blob.digest is bytes, which JSON can't carry"),
-        (list[Job], "Job is not an argument"),
+        (list[Job], "Job is not an argument|takes several jobs with chunk= only"),
         (JobSpec, "JobSpec is not an argument"),
         (Annotated[int, selectinload(Order.lines)], "a loader option belongs to a mapped class, got <class 'int'>"),
     ],
