@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,7 +54,7 @@ async def test_the_command_learns_of_them_from_the_modules_that_it_is_given(
     (tmp_path / "doctored_models.py").write_text(
         "from oban_sqla import job_relationship\njobs = job_relationship('args.command.order')\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     url = engine.url.render_as_string(hide_password=False)
     done = await asyncio.to_thread(CliRunner().invoke, main, ["doctor", "doctored_models", "--database-url", url])
     assert "args.command.order" in done.output
