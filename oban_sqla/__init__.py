@@ -38,13 +38,15 @@ from .errors import (
 from .insight.health import Health
 from .insight.queues import QueueInfo
 from .insight.why import Reason, Why
-from .models import Job, JobSpec, Leader, Producer, Workflow, metadata, use_schema
+from .models import Batch, Job, JobSpec, Leader, Producer, Workflow, metadata, use_schema
 from .models.cron import CronEntry
 from .models.node import Node, Nodes
 from .models.progress import Progress
 from .models.relationship import job_relationship
 from .oban import Oban
 from .options.backoff import Backoff
+from .options.chain import Chain
+from .options.chunk import Chunk
 from .options.encryption import Encryption, configure_encryption
 from .options.heartbeat import Heartbeat
 from .options.job_logs import JobLogs
@@ -71,8 +73,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Backoff",
+    "Batch",
     "Cancel",
+    "Chain",
     "ChildDied",
+    "Chunk",
     "Cron",
     "CronEntry",
     "Crons",

@@ -17,7 +17,7 @@ from ..enqueueing.sessions import SomeAsyncSession, current_session
 from ..enqueueing.wakeup import SOON, announce, announce_news, notify_at_commit
 from ..enqueueing.writer import jobs_connection
 from ..errors import InvalidOption, refuse_unknown
-from ..models import Job, JobSpec, Workflow
+from ..models import Batch, Job, JobSpec, Workflow
 from ..models.base import utc_now
 from ..models.columns import options_of
 from ..models.job import mapped
@@ -35,11 +35,13 @@ from ..workers.registry import workers
 from ..workers.sealing import encrypts, sealed_args
 from . import flows
 from .audit import note
+from .batches import batch_id, delete_batch
 from .verbs import Verbs
 
 One = int | Job | JobSpec[Any] | Node[Any]
-Target = One | Iterable[One] | Select[Any] | Workflow
-"""Which jobs: an id, a job, a spec that was flushed, a node, any number of these, ``select(Job)…``, or a workflow."""
+Target = One | Iterable[One] | Select[Any] | Workflow | Batch
+"""Which jobs: an id, a job, a spec that was flushed, a node, any number of these, ``select(Job)…``, a workflow, or a
+batch."""
 
 
 class Changes(TypedDict, total=False):
@@ -71,7 +73,7 @@ class JobVerbs(Verbs):
         retried is cancelled instead.
 
         :param target: an id, a :class:`Job`, a flushed spec, a :class:`Node`, an iterable of these, a
-            ``select(Job)…``, or a :class:`Workflow`.
+            ``select(Job)…``, a :class:`Workflow` or a :class:`Batch`.
         :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
             Default: a separate transaction.
         :returns: the number of jobs changed. Finished jobs are not changed.
@@ -85,10 +87,10 @@ class JobVerbs(Verbs):
         """Make jobs available now, finished ones too. A job without attempts left gets one more.
 
         Of a workflow the cancelled and discarded jobs run again, also in workflows inside it. Each waits for whatever
-        is not completed at that moment.
+        is not completed at that moment. Of a batch, those that are completed stay so.
 
         :param target: an id, a :class:`Job`, a flushed spec, a :class:`Node`, an iterable of these, a
-            ``select(Job)…``, or a :class:`Workflow`.
+            ``select(Job)…``, a :class:`Workflow` or a :class:`Batch`.
         :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
             Default: a separate transaction.
         :param from_node: of a workflow, the name of a node: that one and all that comes after it run again, completed
@@ -101,10 +103,10 @@ class JobVerbs(Verbs):
         return await self._run(session, lambda session, target: _retry(session, target, from_node), target)
 
     async def delete(self, target: Target, session: SomeAsyncSession | None = None) -> int:
-        """Delete jobs, except running ones.
+        """Delete jobs, except running ones; a batch together with its jobs, if none of them runs.
 
         :param target: an id, a :class:`Job`, a flushed spec, a :class:`Node`, an iterable of these, a
-            ``select(Job)…``, or a :class:`Workflow`.
+            ``select(Job)…``, a :class:`Workflow` or a :class:`Batch`.
         :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
             Default: a separate transaction.
         :returns: the number of jobs deleted. Executing jobs are not deleted.
@@ -118,7 +120,7 @@ class JobVerbs(Verbs):
         A unique job keeps the key with which it was inserted.
 
         :param target: an id, a :class:`Job`, a flushed spec, a :class:`Node`, an iterable of these, a
-            ``select(Job)…``, or a :class:`Workflow`.
+            ``select(Job)…``, a :class:`Workflow` or a :class:`Batch`.
         :param session: an ``AsyncSession``: the change is part of its transaction, and takes effect with its commit.
             Default: a separate transaction.
         :param queue: the name of another queue.
@@ -181,6 +183,8 @@ def _noted(session: Session, change: Callable[[Session, Target], int], target: T
 def _retry(session: Session, target: Target, from_node: str | None) -> int:
     if isinstance(target, Workflow):
         return flows.retry(session, target, from_node)
+    if isinstance(target, Batch):
+        target = select(Job).where(Job.batch_id == batch_id(target), ~Job.state.in_(["completed", "available"]))
     rows = _execute(session, target, statements.retry)
     if rows:
         announce(session, jobs_connection(session), {row.queue for row in rows}, set())
@@ -193,6 +197,8 @@ def _delete(session: Session, target: Target) -> int:
     rows = _execute(session, target, statements.remove)
     for job in _loaded(session, rows):
         session.expunge(job)
+    if isinstance(target, Batch):
+        delete_batch(session, target)
     return len(rows)
 
 
@@ -219,6 +225,8 @@ def _flushed(session: Session, target: Target) -> tuple[Targets, Connection]:
 
 
 def _targets(target: Target) -> Targets:
+    if isinstance(target, Batch):
+        return select(Job.id).where(Job.batch_id == batch_id(target))
     if isinstance(target, Select):
         return target if target.selected_columns.keys() == ["id"] else _ids_of(target)
     if isinstance(target, int | Job | JobSpec | Node):

@@ -9,8 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
-from ..models import JobSpec
+from ..models import Batch, JobSpec
 from . import flow_events  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it listens to sessions
+from .batches import belonging
 from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from .unit_of_work import new_ids, tell
 from .writer import write
@@ -18,11 +19,15 @@ from .writer import write
 
 @overload
 def enqueue(
-    session: SomeAsyncSession, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec
+    session: SomeAsyncSession, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec, batch: Batch | None = None
 ) -> Awaitable[list[JobSpec]]: ...
 @overload
-def enqueue(session: SomeSession, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec) -> list[JobSpec]: ...
-def enqueue(session: AnySession, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec) -> Any:
+def enqueue(
+    session: SomeSession, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec, batch: Batch | None = None
+) -> list[JobSpec]: ...
+def enqueue(
+    session: AnySession, specs: JobSpec | Iterable[JobSpec], /, *more: JobSpec, batch: Batch | None = None
+) -> Any:
     """Write jobs now, in the session's transaction: ``await enqueue(session, spec)``.
 
     The session's other pending objects are flushed first, so that :func:`later` works. The jobs can run when the
@@ -32,22 +37,29 @@ def enqueue(session: AnySession, specs: JobSpec | Iterable[JobSpec], /, *more: J
     :param specs: a spec, or any iterable of specs; an iterator is consumed in chunks of 5,000. Of unique jobs give a
         list where other transactions may enqueue the same ones: their order is that of all, so that none deadlock.
     :param more: further specs.
+    :param batch: the :class:`Batch`, written before, to which they belong. It is locked until the transaction ends, and
+        its callbacks wait for that. Default: none.
     :returns: the specs in the given order, with ``id``, ``state`` and ``conflict`` filled in.
-    :raises InvalidOption: for an object that is not a :class:`JobSpec`, or a spec that is pending in another session.
+    :raises InvalidOption: for an object that is not a :class:`JobSpec`, or a spec that is pending in another session;
+        and for a batch that is not written or has finished.
     """
     found = current_session(session, "enqueue")
     if isinstance(found, AsyncSession):
-        return named("enqueue", found.run_sync(_enqueue, specs, more))
-    return _enqueue(found, specs, more)
+        return named("enqueue", found.run_sync(_enqueue, specs, more, batch))
+    return _enqueue(found, specs, more, batch)
 
 
-def _enqueue(session: Session, specs: JobSpec | Iterable[JobSpec], more: tuple[JobSpec, ...]) -> list[JobSpec]:
+def _enqueue(
+    session: Session, specs: JobSpec | Iterable[JobSpec], more: tuple[JobSpec, ...], batch: Batch | None
+) -> list[JobSpec]:
     if not isinstance(specs, JobSpec | Iterable):
         raise _no_spec(specs)
     several: Iterable[JobSpec] = [specs] if isinstance(specs, JobSpec) else specs
     given = [*several, *more] if more else several
     flushed: set[JobSpec] = {obj for obj in session.new if isinstance(obj, JobSpec)}
     session.flush()
+    if batch is not None:
+        given = belonging(session, batch, given)
     asked: dict[JobSpec, None] = {}
 
     def unwritten() -> Iterator[JobSpec]:

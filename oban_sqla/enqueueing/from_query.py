@@ -35,9 +35,10 @@ from ..workers.classes import WorkerClass
 from ..workers.function import JobFunction, WithOptions
 from ..workers.worker import Worker
 from ._sqlalchemy import carry_options, has_options
+from .composed import group_of
 from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from .unit_of_work import tell, watcher
-from .wakeup import SOON, announce
+from .wakeup import SOON, announce, announce_news
 from .writer import FOR_WRITING, jobs_connection
 
 Target = JobFunction[..., ..., Any, Any] | WithOptions[..., Any] | WorkerClass[Any]
@@ -141,6 +142,7 @@ class _Plan:
             unique=self.unique,
             args=self.args,
             options=self.options,
+            group=group_of(self.kind),
             soon=SOON,
             with_ids=watched,
         )
@@ -151,6 +153,8 @@ class _Plan:
         queues, soon = {row.queue for row in rows if row.available}, {row.queue for row in rows if row.soon}
         if queues or soon:
             announce(session, connection, queues, soon)
+        if count and self.worker.chain is not None:
+            announce_news(session, connection)
         if watched:
             tell(session, sorted(one for row in rows for one in row.ids))
         return count

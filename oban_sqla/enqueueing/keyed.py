@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Row
 
 from ..errors import ObanError
 from ..models import JobSpec
-from ..statements.insert import insert_keyed, winners
-from ..types import JobState
-from .parameters import parameters_of
+from ..statements.insert import insert_composed_keyed, insert_keyed, winners
+from .composed import are_composed
+from .parameters import parameters_of, state_written
 
 _MOST_ROUNDS = 10
 _NONE: Mapping[bytes, Row[Any]] = MappingProxyType({})
@@ -77,14 +77,15 @@ def _insert_once(
     :param before: the jobs that had the keys a moment ago, by key. Default: none is known.
     :returns: the specs whose conflicting job is gone.
     """
-    parameters = parameters_of(specs)
+    composed = are_composed(specs)
+    parameters = parameters_of(specs, composed)
     parameters["uniq_key"] = [keys.get(id(spec)) for spec in specs]
-    rows = iter(insert_keyed.execute(connection, **parameters).all())
+    rows = iter((insert_composed_keyed if composed else insert_keyed).execute(connection, **parameters).all())
     row = next(rows, None)
     lost: list[JobSpec] = []
     for spec in specs:
         if row is not None and row.uniq_key == keys.get(id(spec)):
-            spec.written(row.id, JobState.SCHEDULED if row.waits else JobState.AVAILABLE, conflict=False)
+            spec.written(row.id, state_written(row.waits), conflict=False)
             row = next(rows, None)
         else:
             lost.append(spec)

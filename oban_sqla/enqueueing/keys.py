@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from ..models import JobSpec
 from ..options.instance import Refer
 from ..options.unique import Unique
+from .composed import is_chained
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -42,7 +43,7 @@ def keys_of(specs: Sequence[JobSpec], clock: Callable[[], datetime]) -> dict[int
             continue
         if now is None and _needs_clock(unique, spec):
             now = clock()
-        if unique.counts(_state(spec, now)):
+        if unique.counts("suspended" if _is_suspended(spec) else _state(spec, now)):
             due = spec.scheduled_at if spec.scheduled_at is not None or now is None else now + _delay(spec)
             keys[id(spec)] = unique.key(
                 spec.worker, spec.queue, spec.args_json, spec.meta_json, None if due is None else _micros(due)
@@ -61,6 +62,10 @@ def _state(spec: JobSpec, now: datetime | None) -> str:
     if spec.scheduled_at is None:
         return "scheduled" if _delay(spec) else "available"
     return "scheduled" if now is None or spec.scheduled_at > now else "available"
+
+
+def _is_suspended(spec: JobSpec) -> bool:
+    return (spec.place is not None and spec.place.suspended) or is_chained(spec)
 
 
 def _delay(spec: JobSpec) -> timedelta:

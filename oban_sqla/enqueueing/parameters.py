@@ -9,12 +9,13 @@ from typing import Any
 from ..models import JobSpec
 from ..models.kind import FIELDS, Kind
 from ..options.unique import Unique
-from ..statements.insert import CHUNK, insert_one, insert_plain
+from ..statements.insert import CHUNK, insert_composed, insert_one, insert_plain
 from ..statements.sent import KIND
 from ..statements.statement import Statement
 from ..types import JobState
 from ..workers.registry import workers
 from ..workers.sealing import encrypts, refuse_unique, sealed_args
+from .composed import are_composed, composed_parameters
 
 LARGEST_BYTES = 8_388_608
 """Of args and meta in one statement. A server takes 1 GiB at most, and a slow line far less in the time it has."""
@@ -26,29 +27,38 @@ _WITHOUT_KEY = [one for one in _KIND if one[1] != _UNIQUE]
 
 def insertion(specs: Sequence[JobSpec]) -> tuple[Statement, dict[str, Any]]:
     """The statement that inserts `specs`, which have no keys, and its parameters. Its answer is one row."""
-    if len(specs) > 1:
-        parameters = parameters_of(specs)
+    if (composed := are_composed(specs)) or len(specs) > 1:
+        parameters = parameters_of(specs, composed)
         del parameters["uniq_mask"]
-        return insert_plain, parameters
+        return insert_composed if composed else insert_plain, parameters
     [spec] = specs
     kind = spec.kind
     parameters = {name: kind[at] if prepare is None else prepare(kind[at]) for name, at, prepare in _WITHOUT_KEY}
-    parameters["args"] = _sent(spec) if kind[0] in workers.encrypted else spec.args_json
+    parameters["args"] = sent_args(spec) if kind[0] in workers.encrypted else spec.args_json
     return insert_one, parameters
 
 
 def take_written(specs: Sequence[JobSpec], row: Sequence[Any]) -> None:
     """Give `specs` what their :func:`insertion` returned: the ids, and which of them wait for their time."""
-    written = zip(specs, *row, strict=True) if len(specs) > 1 else [(specs[0], *row)]
+    written = zip(specs, *row, strict=True) if isinstance(row[0], list) else [(specs[0], *row)]
     for spec, job_id, waits in written:
-        spec.written(job_id, JobState.SCHEDULED if waits else JobState.AVAILABLE, conflict=False)
+        spec.written(job_id, state_written(waits), conflict=False)
 
 
-def parameters_of(specs: Sequence[JobSpec]) -> dict[str, Any]:
-    """The arrays of the insert statements: each job's args, and the rest once for each kind of job."""
+def state_written(waits: bool | str) -> str:
+    """What an insertion says of the state: of jobs that belong to others itself, else whether they wait."""
+    return waits if isinstance(waits, str) else JobState.SCHEDULED if waits else JobState.AVAILABLE
+
+
+def parameters_of(specs: Sequence[JobSpec], composed: bool) -> dict[str, Any]:
+    """The arrays of the insert statements: each job's args, and the rest once for each kind of job.
+
+    :param composed: whether some of the jobs belong to others.
+    """
     numbers: dict[Kind, int] = {}
     kind = [numbers.setdefault(_masked(spec.kind), len(numbers) + 1) for spec in specs]
-    return {"kind": kind, **_arrays(specs, numbers)}
+    more = composed_parameters(specs, numbers) if composed else {}
+    return {"kind": kind, **_arrays(specs, numbers), **more}
 
 
 def parameters_with_uniques(specs: Sequence[JobSpec]) -> tuple[dict[str, Any], list[Unique]]:
@@ -65,11 +75,11 @@ def _arrays(specs: Sequence[JobSpec], kinds: Iterable[Kind]) -> dict[str, Any]:
         for name, at, prepare in _KIND
     }
     is_plain = workers.encrypted.isdisjoint(columns[0])
-    args = [spec.args_json if is_plain else _sent(spec) for spec in specs]
+    args = [spec.args_json if is_plain else sent_args(spec) for spec in specs]
     return {"args": args, **parameters}
 
 
-def _sent(spec: JobSpec) -> str:
+def sent_args(spec: JobSpec) -> str:
     """The args as they are stored: encrypted, if the worker of this name encrypts them. The spec keeps them plain.
 
     :raises InvalidOption: for encrypted args that are compared, and where there are no keys.

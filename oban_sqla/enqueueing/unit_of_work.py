@@ -26,6 +26,7 @@ from sqlalchemy.orm import InstanceState, Session, SessionTransaction
 from ..errors import InvalidOption
 from ..models import JobSpec
 from ._sqlalchemy import Claims, claims_of, drop_held, has_held, is_spec, pending_specs
+from .batches import flushed_specs, unwritten_is_lost
 from .wakeup import forget_noted, wake_noted
 from .writer import write
 
@@ -60,6 +61,10 @@ def _claim_pending(session: Session, context: UOWTransaction, objects: Sequence[
 @event.listens_for(Session, "transient_to_pending", raw=True)
 def _admit(session: Session, state: InstanceState[Any]) -> None:
     if not is_spec(state):
+        if unwritten_is_lost(state):
+            made: Any = state.object
+            session.expunge(made)
+            _ = made.unwritten  # which says why
         return
     if "kind" not in state.dict:  # a copy that merge made, past __init__
         session.expunge(state.object)
@@ -77,7 +82,9 @@ def _admit(session: Session, state: InstanceState[Any]) -> None:
 def _write_claimed(session: Session, context: UOWTransaction) -> None:
     session.info.pop(_FLUSH, None)  # what is added from here on belongs to the next flush
     claims: Claims | None = session.info.get(_CLAIMS)
-    if claims is not None and (specs := claims.take(session)):
+    specs = [] if claims is None else claims.take(session)
+    specs += flushed_specs(session, specs, context)
+    if specs:
         session.info[_WRITTEN] = write(session, specs, context)
 
 

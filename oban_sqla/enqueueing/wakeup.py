@@ -126,7 +126,7 @@ def note_wake_ups(specs: Iterable[JobSpec], queues: set[str], soon: set[str]) ->
                 if spec.kind is not last:  # thousands in a row share one
                     queues.add(spec.queue)
                     last = spec.kind
-            elif _is_soon(spec):
+            elif spec.state != JobState.SUSPENDED and _is_soon(spec):
                 soon.add(spec.queue)
 
 

@@ -17,12 +17,13 @@ from ..models.job import jobs
 from ..options.encryption import Encryption, in_use, using
 from ..statements.insert import clock
 from ..workers.registry import workers
+from .composed import are_news
 from .instances import refer_in
 from .keyed import insert_with_keys
 from .keys import fill, keys_of
 from .parameters import chunks, insertion, statements_for, take_written
 from .replacing import Moved, replaces, write_replacing
-from .wakeup import announce, note_wake_ups, runtime_for
+from .wakeup import announce, announce_news, note_wake_ups, runtime_for
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import UOWTransaction
@@ -45,7 +46,7 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
         fill(batch, refer)
         if connection is None:
             connection = jobs_connection(session)
-        keys = keys_of(batch, partial(_now, connection))
+        keys = keys_of(batch, partial(transaction_time, connection))
         with telemetry.span("oban.engine.insert_jobs", specs=batch), using(encryption_for(connection)):
             if keys and replaces(batch):
                 write_replacing(connection, batch, keys, Moved(queues, soon))
@@ -55,6 +56,8 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
         written += batch
     if connection is not None and (queues or soon):
         announce(session, connection, queues, soon)
+    if connection is not None and are_news(written):
+        announce_news(session, connection)
     return written
 
 
@@ -79,7 +82,8 @@ def _in_order(specs: Iterable[JobSpec], keys: Mapping[int, bytes]) -> list[JobSp
     return plain + sorted((spec for spec in specs if id(spec) in keys), key=lambda spec: keys[id(spec)])
 
 
-def _now(connection: Connection) -> datetime:
+def transaction_time(connection: Connection) -> datetime:
+    """The time of the transaction, by the database's clock."""
     now: datetime = clock.execute(connection).scalar_one()
     return now
 

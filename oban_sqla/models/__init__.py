@@ -5,6 +5,7 @@ that the package itself executes (see `statements`), and what creates the tables
 """
 
 from .base import ObanBase, metadata, use_schema
+from .batch import Batch
 from .cluster import Leader, Producer, SchemaVersion
 from .cron import CronEntry
 from .dependency import Dependency
@@ -21,6 +22,7 @@ from .workflow import Workflow
 
 __all__ = [
     "AuditEntry",
+    "Batch",
     "CronEntry",
     "Dependency",
     "Job",

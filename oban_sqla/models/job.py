@@ -140,6 +140,11 @@ INDEXES = (
         postgresql_where=text(f"chain_key IS NOT NULL AND {_ACTIVE}"),
     ),
     Index(
+        "oban_jobs_chain_held_index",
+        "chain_key",
+        postgresql_where=text("chain_key IS NOT NULL AND left(chain_key, 2) = 'h|' AND state = 'discarded'"),
+    ),
+    Index(
         "oban_jobs_chunk_index",
         *("queue", "chunk_key", "priority", "scheduled_at", "id"),
         postgresql_where=text("state = 'available' AND chunk_key IS NOT NULL"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -49,6 +50,22 @@ class SpecOptions(CommonOptions, total=False):
 
     scheduled_at: datetime | None
     schedule_in: float | timedelta | None
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a job belongs: for the insertion of flows and batches.
+
+    :ivar workflow_id: its flow.
+    :ivar batch_id: its batch.
+    :ivar node_name: what it is called in its flow.
+    :ivar suspended: whether it waits to be released.
+    """
+
+    workflow_id: int | None = None
+    batch_id: int | None = None
+    node_name: str | None = None
+    suspended: bool = False
 
 
 class WorkerLike(Protocol):
@@ -124,6 +141,8 @@ class JobSpec(ObanBase, Generic[V_co]):
     args_json: str
     state: JobState | str | None
     conflict: bool
+    place: Place | None = None
+    """Where it belongs, for the insertion; only a spec in a flow or a batch has its own."""
     # Only a spec with `later` in its args has its own.
     _being_flushed: bool = False
     _unfilled: Mapping[str, Any] | None = None

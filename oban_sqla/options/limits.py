@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from ..errors import InvalidOption, refuse_unknown
 from .duration import seconds
+from .fields import check_fields
 
 Algorithm = Literal["sliding", "token_bucket"]
 ALGORITHMS = ("sliding", "token_bucket")
@@ -92,11 +93,7 @@ class Partition:
     burst: bool = False
 
     def __post_init__(self) -> None:
-        if not self.fields or not all(_is_field(field) for field in self.fields):
-            raise InvalidOption(
-                'Partition: by must be "worker", "args.…" or "meta.…", or a sequence of these, such as '
-                f'"args.tenant_id"; got {self.by!r}'
-            )
+        check_fields(self.by, "Partition")
         if self.limit is not None:
             _check_count("Partition", "limit", self.limit, "jobs")
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):
@@ -176,12 +173,3 @@ def _check_count(what: str, name: str, value: object, of: str) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST:
         raise InvalidOption(f"{what}: {name} must be a number of {of} from 1 to {MOST:,}, got {value!r}")
     return value
-
-
-def _is_field(field: object) -> bool:
-    if not isinstance(field, str):
-        return False
-    place, dot, path = field.partition(".")
-    return field == "worker" or (
-        place in ("args", "meta") and bool(dot) and all(path.split(".")) and "\x00" not in path
-    )

@@ -77,6 +77,11 @@ class Attempt(Run):
         """Of a run that waits for a child: how many children there are. 0 of any other."""
         return 0 if self.begun else self._places
 
+    @property
+    def ids(self) -> list[int]:
+        """Of its jobs."""
+        return [self.row.id]
+
     def ask_to_stop(self, reason: Stop) -> None:
         """Cancel what can be cancelled, and tell the rest. The first reason counts."""
         if self.stop is None:

@@ -27,7 +27,6 @@ from .lanes.lane import Lane
 from .loop import Loop
 from .producer import Producer
 from .producers import Producers
-from .verdict import Stop
 
 MOST_FOREIGN = 100
 """Signals of other programs that are kept until the next step; more are dropped."""
@@ -200,11 +199,7 @@ class Control(Loop):
     def cancel(self, job_id: int) -> None:
         """Ask the run of this job to stop, if it is one of ours and was not asked before."""
         for producer in self._producers.values():
-            if (attempt := producer.running.get(job_id)) is not None:
-                if attempt.stop is None:  # once: its clean-up may take a while
-                    attempt.ask_to_stop(Stop.CANCEL)
-                return
-            if producer.cancel_claimed(job_id):
+            if producer.cancel(job_id):
                 return
 
     async def _see_end(self, producer: Producer) -> None:

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from .. import telemetry
-from ..statements.fetch import FETCH, FETCH_ONWARD
+from ..statements.fetch import FETCH, FETCH_CHUNK, FETCH_ONWARD
 from .batches import Batches
 from .cursor import Cursor
 from .lanes.failure import StatementFailed
@@ -102,3 +102,16 @@ class Fetcher:
         if full or since is not None:
             self.more = True
         return rows
+
+    async def fetch_chunk(self, leader: Row, demand: int) -> tuple[list[Row], bool]:
+        """Fetch up to `demand` jobs that run together with `leader`, in order, and say whether there may be more.
+
+        :raises StatementFailed: when the database did not answer; whether it has given jobs is not known then.
+        """
+        given: dict[str, Any] = {"attempted_by": self._attempted_by, "unknown": self._unfit.names}
+        with telemetry.span("oban.producer.get", queue=self._queue, demand=demand, chunk=leader.id) as told:
+            fetched, full = await self._batches.run(FETCH_CHUNK, demand, queue=self._queue, leader=leader.id, **given)
+            told["count"] = len(fetched)
+        rows = [row_of(*values, self._queue, self._attempted_by) for values in fetched]
+        rows.sort(key=lambda row: row.order)
+        return rows, full

@@ -11,6 +11,7 @@ from uuid import uuid4
 from sqlalchemy import Pool
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ..enqueueing.composed import are_news
 from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
 from ..models import JobSpec
 from ..statements.identify import Identity, schema_of
@@ -31,6 +32,8 @@ from ..telemetry import node_logger as logger
 from .acks import Ack, Acks
 from .announcer import Announcer
 from .attempt import Attempt
+from .batch_of import loader
+from .chunk_attempt import attempt_of
 from .config import Config
 from .connections import Connections
 from .control import Control
@@ -99,7 +102,7 @@ class Node:
         self.executors: Executors = {"async": OnLoop(), "thread": self.threads}
         self.remotes: Remotes = {}
         """Where jobs run outside this process. Written by `Oban` before the start."""
-        self.resources = Resources(config.resources, runtime)
+        self.resources = Resources(config.resources, runtime, loader(engine))
         self.sessions = Sessions(makers=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)
         self.steps = Steps(at.steps)
@@ -320,6 +323,8 @@ class Node:
             self._available(queues)
         if soon:
             self._due_soon()
+        if are_news(specs):
+            self.releaser.wake()
 
     def _heard(self, name: str, payload: dict[str, Any]) -> None:
         if payload.get("from") == self._origin:
@@ -377,8 +382,8 @@ class Node:
             self._due_soon()
 
     def _attempt(self, row: Row) -> Attempt:
-        return Attempt(
-            row=row,
+        return attempt_of(
+            row,
             executors=self.executors,
             sessions=self.sessions,
             resources=self.resources,

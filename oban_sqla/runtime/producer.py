@@ -5,32 +5,29 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-from .. import telemetry
 from ..options.queue import Queue
-from ..statements.rescue import RECONCILE
+from ..workers.registry import workers
 from .acks import Ack, Acks
 from .attempt import Attempt
-from .batches import Batches
+from .chunk_attempt import ChunkAttempt
+from .chunks import Chunks
 from .fetcher import Fetcher
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
 from .limited import LimitedFetcher
 from .loop import Loop
+from .reconciliation import Reconciliation
 from .refusals import Refusals
 from .row import Row
 from .slots import Slots
 from .unfit import Unfit
 from .verdict import Stop, cancelled, given_back
 
-RECONCILE_EVERY = 60.0
-LARGEST_RECONCILED = 10_000
-# A statement whose answer was lost may be committed by the server some time after we have noticed.
-RECONCILE_AFTER_LOSS = (0.0, 1.0, 4.0, 15.0)
 LONGEST_CLAIM = 0.5
 """Seconds that a job claimed ahead waits for room; then the jobs before it are longer than they were, and another node
 may have room now."""
@@ -80,26 +77,24 @@ class Producer(Loop):
         self._attempt = attempt
         self._suspend = suspend
         self._unfit = Unfit()
+        self._chunks = Chunks()
         # How it fetches, and where: written by adjust() and use().
         self._lane = lane
         self._fetcher = self._made_fetcher()
-        self._reconciling = Batches(lane, refusals, LARGEST_RECONCILED, shielded=False)
+        self._reconciliation = Reconciliation(lane, refusals)
         # Until when, in monotonic seconds, a queue without limits is suspended: written by suspend().
         self._suspended_until = 0.0
-        # Fetched jobs that wait for room, and since when: written by step(), _start_claimed() and cancel_claimed().
+        # Fetched jobs that wait for room, and since when: written by step(), _start_claimed() and cancel().
         self._claimed: deque[tuple[Row, float]] = deque()
         # How many acks of a job the database has not taken yet: written by _send() and settled().
         self._unsettled: dict[int, int] = {}
         # How often the lane had connected when it was last looked at: written by step().
         self._connections = 0
-        # When to reconcile, soonest first: written by doubt() and _reconcile_if_due().
-        self._reconcile_at = [time.monotonic() + RECONCILE_EVERY]
-        # Whether jobs may have been fetched since: written by step(), doubt() and _reconcile_if_due().
-        self._fetched = False
 
     def notice(self) -> None:
         """There may be jobs to fetch."""
         self._fetcher.notice()
+        self._chunks.notice()
         self.wake()
 
     @property
@@ -133,7 +128,7 @@ class Producer(Loop):
         if lane is not self._lane:
             self._lane, self._connections = lane, 0
             self._fetcher = self._made_fetcher()
-            self._reconciling = Batches(lane, self._refusals, LARGEST_RECONCILED, shielded=False)
+            self._reconciliation.use(lane)
 
     def suspend(self, seconds: float) -> None:
         """Start no job of a queue without limits for so long; in one with limits the fetch sees to that."""
@@ -161,20 +156,23 @@ class Producer(Loop):
 
     def doubt(self) -> None:
         """The outcome of a fetch is unknown: look for jobs that were fetched unheard, now and a little later."""
-        now = time.monotonic()
-        self._fetched = True
-        self._reconcile_at = [now + delay for delay in RECONCILE_AFTER_LOSS] + [now + RECONCILE_EVERY]
+        self._reconciliation.doubt()
         self._fetcher.start_over()
 
     @property
     def room(self) -> int:
         """How many more jobs may run."""
-        return 0 if self.paused or self._stopping else max(self.limit - self.slots.occupied, 0)
+        if self.paused or self._stopping:
+            return 0
+        room = max(self.limit - self.slots.occupied, 0)
+        # The limits of the cluster hold for each job, so a chunk can't fetch by itself: one at a time joins it.
+        return room or int(self.options.is_limited and self._chunks.wanted > 0)
 
     @property
     def held(self) -> list[int]:
         """The ids of the jobs that run here, or wait here for room."""
-        return [*self.running, *(row.id for row, _ in self._claimed)]
+        running = [job_id for attempt in self.running.values() for job_id in attempt.ids]
+        return [*running, *(row.id for row, _ in self._claimed)]
 
     @property
     def idle(self) -> bool:
@@ -201,11 +199,14 @@ class Producer(Loop):
                 self.doubt()
             self._connections = self._lane.connections
         self._start_claimed()
-        await self._reconcile_if_due()
+        if time.monotonic() >= self._reconciliation.due:
+            held = [*self.held, *self._unsettled]
+            if await self._reconciliation.run(self.name, self.queue, self.key, held):
+                self._fetcher.start_over()
         if time.monotonic() >= self._fetcher.due:
             self._fetcher.more = True
         while self._fetcher.more and (demand := self.demand):
-            self._fetched = True
+            self._reconciliation.fetched()
             try:
                 rows = await self._fetcher.fetch(demand)
             except StatementFailed as error:
@@ -216,10 +217,12 @@ class Producer(Loop):
             now = time.monotonic()
             self._claimed.extend((row, now) for row in rows)
             self._start_claimed()
+            await self._fill_chunks()
             if rows:
                 await asyncio.sleep(0)  # quick jobs end now, and make room for a whole batch
+        await self._fill_chunks()
         now = time.monotonic()
-        due = self._reconcile_at[0]
+        due = self._reconciliation.due
         if self._claimed:
             due = min(due, self._claimed[0][1] + LONGEST_CLAIM)
         if self._is_suspended:
@@ -227,6 +230,25 @@ class Producer(Loop):
         elif self.room:
             due = min(due, self._fetcher.due)
         return max(due - now, 0.001)
+
+    async def _fill_chunks(self) -> None:
+        """Fetch what runs together with a job that collects, whether there is room for other jobs or not."""
+        fetcher = self._fetcher
+        while isinstance(fetcher, Fetcher) and (chunk := self._chunks.to_fill()) is not None:
+            if self.paused or self._stopping or self._is_suspended:
+                return
+            self._reconciliation.fetched()
+            try:
+                rows, full = await fetcher.fetch_chunk(chunk.row, chunk.wanted)
+            except StatementFailed as error:
+                if error.unknown:
+                    self.doubt()
+                raise
+            if not full:
+                self._chunks.looked(chunk)
+            # Not all may join: it may have begun meanwhile.
+            self._claimed.extend((row, time.monotonic()) for row in rows)
+            self._start_claimed()
 
     async def stop_fetching(self) -> None:
         """Fetch no more; what runs goes on, and what was only claimed is given back."""
@@ -257,6 +279,8 @@ class Producer(Loop):
 
     def _give_back_unbegun(self) -> None:
         """Give back jobs that wait for a child: all where the queue is paused or stops, else those beyond its limit."""
+        if self.paused or self._stopping:
+            self._chunks.stop()
         waiting = [attempt for attempt in self.running.values() if attempt.places]
         if not (self.paused or self._stopping):
             beyond = self.slots.occupied - self.limit
@@ -276,8 +300,16 @@ class Producer(Loop):
         attempt.task = asyncio.create_task(self._see_through(attempt), context=self.context.copy())
         await asyncio.wait([attempt.task])
 
-    def cancel_claimed(self, job_id: int) -> bool:
-        """Cancel a job that was claimed but has not started. False when there is none: look among the running ones."""
+    def cancel(self, job_id: int) -> bool:
+        """Cancel a job that runs here, or was claimed and has not started. False when there is none."""
+        for chunk in self.running.values() if workers.chunked else ():
+            if isinstance(chunk, ChunkAttempt) and job_id in chunk.ids:
+                chunk.revoke(job_id)
+                return True
+        if (attempt := self.running.get(job_id)) is not None:
+            if attempt.stop is None:  # once: its clean-up may take a while
+                attempt.ask_to_stop(Stop.CANCEL)
+            return True
         for claim in self._claimed:
             if (row := claim[0]).id == job_id:
                 self._claimed.remove(claim)
@@ -303,10 +335,17 @@ class Producer(Loop):
         while claimed and claimed[0][1] < oldest:
             self._give_back(claimed.popleft()[0])
             self._fetcher.ran(LONGEST_CLAIM)
-        while claimed and len(running) - len(slots.out) < limit:
+        while claimed:
+            if workers.chunked and self._chunks.joins(claimed[0][0]):
+                claimed.popleft()
+                continue
+            if len(running) - len(slots.out) >= limit:
+                break
             row = claimed.popleft()[0]
             running[row.id] = attempt = self._attempt(row)
             attempt.slots = slots
+            if isinstance(attempt, ChunkAttempt):
+                self._chunks.began(attempt)
             # A context apart: what one job sets is not seen by the next, which its end may start.
             attempt.task = asyncio.create_task(self._see_through(attempt), context=self.context.copy())
 
@@ -321,18 +360,14 @@ class Producer(Loop):
     async def _see_through(self, attempt: Attempt) -> None:
         row = attempt.row
         try:
-            # A cancellation that comes after the run has ended must not lose its ack.
-            ack, _ = await attempt.run()
-            if attempt.unknown:
-                self._unfit.add(row.worker)
-            if ack is not None and ack.suspend is not None:
-                await self._suspend(ack)
-            if ack is None:
-                pass  # another run has the job
-            elif attempt.committed:
-                self._acks.committed(ack)
+            if isinstance(attempt, ChunkAttempt):
+                await self._see_chunk_through(attempt)
             else:
-                self._send(ack)
+                # A cancellation that comes after the run has ended must not lose its ack.
+                ack, _ = await attempt.run()
+                if attempt.unknown:
+                    self._unfit.add(row.worker)
+                await self._pass_on(ack, attempt)
         finally:
             if self.running.get(row.id) is attempt:
                 del self.running[row.id]
@@ -344,23 +379,21 @@ class Producer(Loop):
             if self._fetcher.more:
                 self.wake()
 
-    async def _reconcile_if_due(self) -> None:
-        now = time.monotonic()
-        if now < self._reconcile_at[0]:
-            return
-        rows: Sequence[Any] = ()
-        if self._fetched:
-            held = [*self.held, *self._unsettled]
-            given = {"queue": self.queue, "producer": self.key, "held": held}
-            rows, full = await self._reconciling.run(RECONCILE, LARGEST_RECONCILED, **given)
-            if full:
-                self._reconcile_at.insert(0, now)  # there may be more
-        # What has not asked for jobs since can't have been given any: a queue at rest sends nothing.
-        doubts = [at for at in self._reconcile_at if at > now]
-        self._fetched = bool(doubts)
-        self._reconcile_at = doubts or [now + RECONCILE_EVERY]
-        if rows:
-            telemetry.queue_logger.warning(
-                "%s: gave back %d jobs of a fetch whose answer was lost", self.name, len(rows)
-            )
-            self._fetcher.start_over()
+    async def _see_chunk_through(self, chunk: ChunkAttempt) -> None:
+        try:
+            await chunk.collect()
+        finally:
+            self._chunks.begins(chunk)
+        await chunk.run()
+        for _, ack in chunk.outcomes:
+            await self._pass_on(ack, chunk)
+
+    async def _pass_on(self, ack: Ack | None, attempt: Attempt) -> None:
+        if ack is None:
+            return  # another run has the job
+        if ack.suspend is not None:
+            await self._suspend(ack)
+        if attempt.committed:
+            self._acks.committed(ack)
+        else:
+            self._send(ack)

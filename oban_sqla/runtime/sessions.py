@@ -21,6 +21,7 @@ from ..enqueueing.writer import FOR_WRITING
 from ..errors import Fenced, InvalidOption, ObanError
 from ..options.sessionmakers import SessionMaker, maker_for, named_kind, what_makes
 from ..statements.ack import acknowledge, complete, still_ours, wait_for
+from ..statements.statement import Statement
 from .acks import Ack, parameters
 from .grafting import attach
 
@@ -78,15 +79,15 @@ class Sessions:
         refuse_commit(session)
         return session
 
-    async def complete(self, session: AsyncSession | Session, ack: Ack) -> None:
-        """Acknowledge the job and commit what it has done, in one transaction.
+    async def complete(self, session: AsyncSession | Session, *acks: Ack) -> None:
+        """Acknowledge the job, or all jobs of a chunk, and commit what was done, in one transaction.
 
-        :raises Fenced: when the job was given to another run; everything was rolled back.
+        :raises FencedOut: when a job was given to another run; everything was rolled back.
         """
         if isinstance(session, AsyncSession):
-            await _to_its_end(session.run_sync(_finish, ack))
+            await _to_its_end(session.run_sync(_finish, acks))
         else:
-            await self._blocking(lambda: _finish(session, ack))
+            await self._blocking(lambda: _finish(session, acks))
 
     async def within(self, session: AsyncSession | Session, load: Load) -> None:
         """Load something in a job's session."""
@@ -208,6 +209,14 @@ async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
     task.result()
 
 
+class FencedOut(Fenced):
+    """The same, with the ids of the jobs that another run has."""
+
+    def __init__(self, message: str, ids: frozenset[int]) -> None:
+        super().__init__(message)
+        self.ids = ids
+
+
 def _flushed(session: Session) -> Connection:
     """The connection on which the last statement of the session's transaction may follow."""
     session.flush()
@@ -217,24 +226,38 @@ def _flushed(session: Session) -> Connection:
     return connection
 
 
-def _finish(session: Session, ack: Ack) -> None:
-    if ack.graft is not None:
-        session.flush()
-        _refuse_ended(session)
-        attach(session, ack)
+def _finish(session: Session, acks: Sequence[Ack]) -> None:
+    for ack in acks:
+        if ack.graft is not None:
+            session.flush()
+            _refuse_ended(session)
+            attach(session, ack)
     connection = _flushed(session)
-    statement = complete if ack.is_plain else acknowledge
-    fence = parameters(statement, [ack])
-    changed = statement.execute(connection, **fence).all()
-    if not changed and still_ours.execute(connection, **parameters(still_ours, [ack])).all():
-        # Another transaction holds the row. An ack could come back later; this transaction has to wait.
-        wait_for.execute(connection, id=ack.id)
-        changed = statement.execute(connection, **fence).all()
-    if not changed:
-        session.rollback()
-        raise Fenced(f"job {ack.id}, attempt {ack.attempt}: it was given to another run; its effects were rolled back")
+    for statement, plain in ((complete, True), (acknowledge, False)):
+        if some := [ack for ack in acks if ack.is_plain is plain]:
+            _acknowledge(session, connection, statement, some)
     allow_commit(session)
     session.commit()
+
+
+def _acknowledge(session: Session, connection: Connection, statement: Statement, acks: Sequence[Ack]) -> None:
+    missing = _unchanged(connection, statement, acks)
+    if missing and still_ours.execute(connection, **parameters(still_ours, missing)).all():
+        # Another transaction holds a row. An ack could come back later; this transaction has to wait.
+        for ack in sorted(missing, key=lambda ack: ack.id):
+            wait_for.execute(connection, id=ack.id)
+        missing = _unchanged(connection, statement, missing)
+    if missing:
+        session.rollback()
+        named = "; ".join(f"job {ack.id}, attempt {ack.attempt}" for ack in missing)
+        said = "it was given to another run; its" if len(acks) == 1 else "given to another run; the chunk's"
+        raise FencedOut(f"{named}: {said} effects were rolled back", frozenset(ack.id for ack in missing))
+
+
+def _unchanged(connection: Connection, statement: Statement, acks: Sequence[Ack]) -> list[Ack]:
+    """Write `acks`. Returns those that changed nothing."""
+    changed = {row[0] for row in statement.execute(connection, **parameters(statement, acks))}
+    return [ack for ack in acks if ack.id not in changed]
 
 
 def _refuse_ended(session: Session) -> None:

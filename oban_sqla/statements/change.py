@@ -32,6 +32,7 @@ from ..models.base import utc_now
 from ..models.job import jobs
 from ..types import JobStateType
 from .belongings import going_with
+from .prune import holds_chain
 from .statement import ids, in_states, state
 
 Targets = list[int] | Select[Any]
@@ -85,7 +86,8 @@ def cancel(targets: Targets) -> _Change:
         jobs.c.cancelled_at: case((executing, jobs.c.cancelled_at), else_=utc_now()),
         jobs.c.cancel_at: case((executing, utc_now())),
     }
-    return _returned(update(jobs).where(_locked(targets, _is(*WAITING) | unmarked)).values(values))
+    which = _is(*WAITING) | unmarked | (_is("discarded") & holds_chain())
+    return _returned(update(jobs).where(_locked(targets, which)).values(values))
 
 
 def retry(targets: Targets) -> _Change:

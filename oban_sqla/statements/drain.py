@@ -7,6 +7,7 @@ from sqlalchemy import (
     ColumnElement,
     DateTime,
     Executable,
+    Integer,
     Select,
     Text,
     and_,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    tuple_,
     type_coerce,
 )
 
@@ -65,6 +67,24 @@ def take() -> Executable:
     """Take the first job that :data:`runnable` finds and that is not among `ran`. Returns its queue after the rest."""
     first = _runnable().where(jobs.c.id != func.all(array("ran", BigInteger))).limit(1)
     return taking(first.with_for_update(skip_locked=True)).returning(jobs.c.queue)
+
+
+@statement
+def take_with() -> Executable:
+    """Take up to `limit` other jobs that :data:`runnable` finds and that run together with the job `leader`."""
+    leader = jobs.alias("leader")
+    key = select(leader.c.queue, leader.c.chunk_key).where(leader.c.id == parameter("leader", BigInteger))
+    others = _runnable().where(
+        jobs.c.id != func.all(array("ran", BigInteger)), tuple_(jobs.c.queue, jobs.c.chunk_key).in_(key)
+    )
+    return taking(others.limit(parameter("limit", Integer)).with_for_update(skip_locked=True)).returning(jobs.c.queue)
+
+
+@statement
+def callbacks_after() -> Executable:
+    """The ids of the callbacks of batches that were inserted after the job `id`."""
+    is_callback = jobs.c.meta.op("?")(literal_column("'callback'"))
+    return select(jobs.c.id).where(jobs.c.id > parameter("id", BigInteger), is_callback).order_by(jobs.c.id)
 
 
 @statement

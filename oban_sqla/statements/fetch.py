@@ -183,6 +183,42 @@ def find_free() -> Executable:
     return _free_and_not_refused()
 
 
+def _of_chunk() -> Select[Any]:
+    key = select(jobs.c.chunk_key).where(jobs.c.id == parameter("leader", BigInteger)).scalar_subquery()
+    return (
+        select(jobs.c.id)
+        .where(
+            jobs.c.state == state("available"),
+            jobs.c.queue == parameter("queue"),
+            jobs.c.chunk_key == key,
+            jobs.c.attempt < jobs.c.max_attempts,
+            jobs.c.worker != func.all(array("unknown")),
+        )
+        .order_by(jobs.c.chunk_key, jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
+        .limit(parameter("limit", Integer))
+        .with_for_update(skip_locked=True)
+    )
+
+
+@statement
+def fetch_chunk() -> Executable:
+    """Take up to `limit` jobs that run together with the job `leader`, through the index of chunks."""
+    return taking(_of_chunk())
+
+
+@statement
+def fetch_other_chunk() -> Executable:
+    """As :func:`fetch_chunk`, without the jobs of `refused`."""
+    return taking(_of_chunk().where(not_refused(jobs.c.id)))
+
+
+@statement
+def find_chunk() -> Executable:
+    """The ids of the jobs that :func:`fetch_other_chunk` would take."""
+    return _of_chunk().where(not_refused(jobs.c.id))
+
+
+FETCH_CHUNK = Bulk(fetch_other_chunk, find_chunk, plain=fetch_chunk)
 FETCH = Bulk(fetch_others, find_free, plain=fetch)
 FETCH_ONWARD = Bulk(fetch_others, find_free, plain=fetch_onward)
 """From the front of the queue, once a job was refused."""

@@ -152,6 +152,36 @@ class Waited(OwnFunction):
     inherit_cache = True
 
 
+class ReleaseChains(OwnFunction):
+    """Acts on the news of chains. Gives rows of ``queue`` and ``jobs``."""
+
+    name = "oban_release_chains"
+    inherit_cache = True
+
+
+class SweepChains(OwnFunction):
+    """Makes news of what no trigger saw of chains; how many."""
+
+    name = "oban_sweep_chains"
+    inherit_cache = True
+    type = Integer()
+
+
+class ReleaseBatches(OwnFunction):
+    """Acts on the news of batches. Gives rows of ``queue`` and ``jobs``."""
+
+    name = "oban_release_batches"
+    inherit_cache = True
+
+
+class SweepBatches(OwnFunction):
+    """Makes news of what no trigger saw of batches; how many."""
+
+    name = "oban_sweep_batches"
+    inherit_cache = True
+    type = Integer()
+
+
 @compiles(OwnFunction)
 def _write(element: OwnFunction, compiler: SQLCompiler, **options: Any) -> str:
     prefix = compiler.preparer.format_table(jobs).removesuffix(jobs.name)

@@ -37,7 +37,7 @@ from ..models.limits import partitions
 from ..types import JobStateType
 from .functions import PartitionKey
 from .notify import notify, notify_at_once
-from .sent import KEY, KIND, KIND_WITHOUT_KEYS, ROW, Sent
+from .sent import GROUPED, KEY, KIND, KIND_WITHOUT_KEYS, PLACED, ROW, Sent
 from .statement import array, parameter, seconds_from, state, statement
 
 CHUNK = 5_000
@@ -48,6 +48,9 @@ _BROUGHT = tuple(one for one in mapped if is_brought(one))
 INSERTED = (*(one.name for one in _BROUGHT), "state", "partition_key")
 """The columns of a new job that get a value, but for its key."""
 
+COMPOSED = ("chain_key", "chunk_key", "workflow_id", "batch_id", "node_name")
+"""Those that a job has beside them that belongs to others."""
+
 
 def unnested(name: str, place: str, sent: Sequence[Sent]) -> TableValuedAlias:
     """Arrays as rows, with their place among them."""
@@ -56,24 +59,31 @@ def unnested(name: str, place: str, sent: Sequence[Sent]) -> TableValuedAlias:
     return given.table_valued(*columns, with_ordinality=place).render_derived(name=name).alias(name)
 
 
-def _insert(keyed: bool) -> Executable:
-    rows = unnested("given", "place", (*ROW, KEY) if keyed else ROW)
-    kinds = unnested("kinds", "kind", KIND if keyed else KIND_WITHOUT_KEYS)
+def _insert(keyed: bool, composed: bool = False) -> Executable:
+    row, kind = (*ROW, *PLACED) if composed else ROW, GROUPED if composed else ()
+    rows = unnested("given", "place", (*row, KEY) if keyed else row)
+    kinds = unnested("kinds", "kind", (*(KIND if keyed else KIND_WITHOUT_KEYS), *kind))
     r, k = rows.c, kinds.c
     values = [*values_of(r.args, k), partition_key_of(r.args, k)]
+    columns = [*INSERTED]
+    if composed:
+        values[INSERTED.index("state")] = state_of(values, r.suspended | k.chain_by.is_not(None))
+        values += [*group_keys_of(r.args, k), r.workflow_id, r.batch_id, r.node_name]
+        columns += COMPOSED
     source = rows.join(kinds, k.kind == r.kind).outerjoin(partitions, partitions.c.queue == k.queue)
     if not keyed:
         chosen = select(*values).select_from(source).order_by(r.place)
-        made = insert(jobs).from_select(INSERTED, chosen, include_defaults=False).returning(*_returned()).cte("made")
+        returned = _returned(composed)
+        made = insert(jobs).from_select(columns, chosen, include_defaults=False).returning(*returned).cte("made")
         # Two arrays instead of a row a job: the client pays for each row that it gets.
         return select(func.array_agg(made.c.id), func.array_agg(made.c.waits))
     by_key = (r.uniq_key.asc().nulls_first(), r.place)
     chosen = select(*values, r.uniq_key, k.uniq_mask).select_from(source).order_by(*by_key)
     return (
         insert_or(jobs)
-        .from_select([*INSERTED, "uniq_key", "uniq_mask"], chosen, include_defaults=False)
+        .from_select([*columns, "uniq_key", "uniq_mask"], chosen, include_defaults=False)
         .on_conflict_do_nothing(index_elements=[jobs.c.uniq_key], index_where=jobs.c.uniq_key.is_not(None))
-        .returning(*_returned(), jobs.c.uniq_key)
+        .returning(*_returned(composed), jobs.c.uniq_key)
     )
 
 
@@ -106,7 +116,31 @@ def partition_key_of(args: ColumnElement[Any], kind: Any) -> ColumnElement[Any]:
     return case((partitions.c.by != literal_column("'{}'"), key))
 
 
-def _returned() -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+def group_keys_of(args: ColumnElement[Any], kind: Any) -> list[ColumnElement[Any]]:
+    """The keys of a job in its chain and in its chunks; null where it has none.
+
+    :param kind: the parameters of :data:`GROUPED` by name, beside those of a kind.
+    """
+    return [
+        case((by.is_not(None), prefix + PartitionKey(literal_column("0"), cast(by, ARRAY(Text)), *fields)))
+        for fields in [(kind.worker, cast(args, JSONB), cast(kind.meta, JSONB))]
+        for prefix, by in ((kind.chain, kind.chain_by), (literal_column("''", Text), kind.chunk_by))
+    ]
+
+
+def state_of(values: Sequence[ColumnElement[Any]], suspended: ColumnElement[bool]) -> ColumnElement[Any]:
+    """The state of a new job: ``suspended``, or by the time at which it is due.
+
+    :param values: those of :data:`INSERTED`.
+    """
+    due = values[INSERTED.index("scheduled_at")]
+    found = case((suspended, state("suspended")), (due > utc_now(), state("scheduled")), else_=state("available"))
+    return cast(found, JobStateType)
+
+
+def _returned(composed: bool = False) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    if composed:
+        return jobs.c.id, cast(jobs.c.state, Text).label("waits")
     return (jobs.c.id, (jobs.c.state == state("scheduled")).label("waits"))
 
 
@@ -135,6 +169,18 @@ def insert_keyed() -> Executable:
 
 
 @statement
+def insert_composed() -> Executable:
+    """As :func:`insert_plain`, where some jobs belong to a flow, a batch, a chain or a chunk. Returns states, too."""
+    return _insert(keyed=False, composed=True)
+
+
+@statement
+def insert_composed_keyed() -> Executable:
+    """As :func:`insert_keyed`, where some jobs belong to a flow, a batch, a chain or a chunk. Returns states, too."""
+    return _insert(keyed=True, composed=True)
+
+
+@statement
 def clock() -> Executable:
     """The time of the transaction, by which a delay counts, and a new job is due."""
     return select(utc_now())
@@ -150,14 +196,19 @@ def winners() -> Executable:
 
 __all__ = [
     "CHUNK",
+    "COMPOSED",
     "INSERTED",
     "clock",
+    "group_keys_of",
+    "insert_composed",
+    "insert_composed_keyed",
     "insert_keyed",
     "insert_one",
     "insert_plain",
     "notify",
     "notify_at_once",
     "partition_key_of",
+    "state_of",
     "unnested",
     "value_of",
     "values_of",

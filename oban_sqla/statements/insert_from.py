@@ -16,7 +16,9 @@ from sqlalchemy import (
     func,
     literal,
     literal_column,
+    null,
     select,
+    true,
     type_coerce,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -30,8 +32,8 @@ from ..options.duration import seconds
 from ..options.job_path import quoted
 from ..options.unique import Unique
 from ..types import UTCDateTime
-from .insert import INSERTED, partition_key_of, values_of
-from .sent import KIND
+from .insert import COMPOSED, INSERTED, group_keys_of, partition_key_of, state_of, values_of
+from .sent import GROUPED, KIND
 from .statement import seconds_from, state
 
 MOST_PAIRS = 50
@@ -45,6 +47,7 @@ def insert_from(
     unique: Unique | None,
     args: Sequence[str],
     options: Sequence[str],
+    group: Mapping[str, Any] | None,
     soon: float,
     with_ids: bool,
 ) -> Select[Any]:
@@ -57,6 +60,7 @@ def insert_from(
         statements can't deadlock.
     :param args: the labels that become args.
     :param options: the labels that become options.
+    :param group: the parameters of :data:`~oban_sqla.statements.sent.GROUPED` for jobs of a chain or in chunks.
     :param soon: seconds within which a job is due soon.
     :param with_ids: whether the ids are wanted.
     """
@@ -65,11 +69,19 @@ def insert_from(
     source = rows.outerjoin(partitions, partitions.c.queue == fields.queue)
     values = [*values_of(given, fields), partition_key_of(given, fields)]
     columns = [*INSERTED]
+    chained = False
+    if group is not None:
+        for one in GROUPED:
+            setattr(fields, one.name, cast(literal(group[one.name], one.type), one.type))
+        if chained := group["chain_by"] is not None:
+            values[INSERTED.index("state")] = state_of(values, true())
+        values += group_keys_of(given, fields)
+        columns += COMPOSED[:2]
     if unique is None:
         made = insert_or(jobs).from_select(columns, select(*values).select_from(source), include_defaults=False)
     else:
         due = values[INSERTED.index("scheduled_at")]
-        key = _key(unique, given, fields, due)
+        key = _key(unique, given, fields, due, chained)
         chosen = select(*values, key.label("key"), literal(unique.mask)).select_from(source).order_by("key")
         made = (
             insert_or(jobs)
@@ -78,7 +90,9 @@ def insert_from(
         )
     written = made.returning(jobs.c.id, jobs.c.queue, jobs.c.state, jobs.c.scheduled_at).cte("made")
     available = written.c.state == state("available")
-    is_soon = ~available & (written.c.scheduled_at <= utc_now() + seconds_from(literal(soon)))
+    is_soon = (written.c.state == state("scheduled")) & (
+        written.c.scheduled_at <= utc_now() + seconds_from(literal(soon))
+    )
     wanted: ColumnElement[Any] = func.array_agg(written.c.id) if with_ids else literal_column("NULL")
     counted: Any = select(
         written.c.queue,
@@ -119,7 +133,9 @@ def _object(pairs: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[An
     return type_coerce(literal_column("'{}'::jsonb") if whole is None else whole, JSONB())
 
 
-def _key(unique: Unique, args: ColumnElement[Any], fields: Any, due: ColumnElement[Any]) -> ColumnElement[Any]:
+def _key(
+    unique: Unique, args: ColumnElement[Any], fields: Any, due: ColumnElement[Any], chained: bool
+) -> ColumnElement[Any]:
     """The key that :meth:`Unique.key` computes for the same job; null in a state that does not count."""
     keyed = "args" if "args" in unique.fields else "meta"
     sources: dict[str, ColumnElement[Any]] = {"args": args, "meta": cast(fields.meta, JSONB)}
@@ -139,6 +155,8 @@ def _key(unique: Unique, args: ColumnElement[Any], fields: Any, due: ColumnEleme
         pairs.append(("period", func.jsonb_build_array(literal_column(str(length)), number)))
     text = func.convert_to(cast(_object(pairs), Text), "UTF8")
     digest = func.substring(func.sha256(text), 1, 16)
+    if chained:
+        return digest if unique.counts("suspended") else case((true(), null()))
     counting = [each for each in ("available", "scheduled") if unique.counts(each)]
     if len(counting) == 2:
         return digest

@@ -20,6 +20,7 @@ from sqlalchemy import (
     exists,
     func,
     literal,
+    literal_column,
     not_,
     or_,
     select,
@@ -35,6 +36,7 @@ from ..options.prune import STATES, PrunePolicy
 from .belongings import going_with
 from .bulk import Bulk
 from .lead import holds_lease
+from .prune_batches import in_no_batch
 from .statement import ids, not_refused, parameter, seconds_from, state, statement
 
 _FINISHED = [state(name) for name in STATES]
@@ -100,7 +102,7 @@ STAMP = Bulk(stamp, find_unstamped)
 
 def _pruning(chosen: Select[tuple[int]], with_belongings: bool) -> Bulk:
     locked = (
-        chosen.where(holds_lease(), _in_nothing_unfinished(), not_refused(jobs.c.id))
+        chosen.where(holds_lease(), _in_nothing_unfinished(), in_no_batch(), ~holds_chain(), not_refused(jobs.c.id))
         .limit(parameter("limit", Integer))
         .with_for_update(skip_locked=True)
     )
@@ -135,7 +137,7 @@ def _beyond(name: str, theirs: ColumnElement[bool], count: int) -> Select[tuple[
     """The jobs before the last `count`. Those are counted without a lock: they stay."""
     latest = (
         select(jobs.c.id)
-        .where(jobs.c.state == state(name), theirs, _in_nothing_unfinished())
+        .where(jobs.c.state == state(name), theirs, _in_nothing_unfinished(), in_no_batch(), ~holds_chain())
         .order_by(jobs.c[f"{name}_at"].desc(), jobs.c.id.desc())
     )
     beyond = ids(latest.offset(count).limit(parameter("limit", Integer)))
@@ -149,6 +151,12 @@ def _applies(policy: PrunePolicy) -> ColumnElement[bool]:
         if names
     ]
     return and_(true(), *among)
+
+
+def holds_chain() -> ColumnElement[bool]:
+    """Whether a chain waits until this job is retried, deleted or cancelled."""
+    held = func.left(jobs.c.chain_key, literal_column("2")) == literal_column("'h|'")
+    return func.coalesce(and_(jobs.c.state == state("discarded"), held), literal_column("false"))
 
 
 def _in_nothing_unfinished() -> ColumnElement[bool]:

@@ -33,12 +33,21 @@ from sqlalchemy import (
 )
 
 from ..models.news import news
-from .functions import OwnFunction, ReleaseFlows, ReleaseSignals, SweepFlows
+from .functions import (
+    OwnFunction,
+    ReleaseBatches,
+    ReleaseChains,
+    ReleaseFlows,
+    ReleaseSignals,
+    SweepBatches,
+    SweepChains,
+    SweepFlows,
+)
 from .lead import holds_lease
 from .statement import statement
 
-RELEASES: tuple[type[OwnFunction], ...] = (ReleaseFlows, ReleaseSignals)
-SWEEPS: tuple[type[OwnFunction], ...] = (SweepFlows,)
+RELEASES: tuple[type[OwnFunction], ...] = (ReleaseFlows, ReleaseSignals, ReleaseBatches, ReleaseChains)
+SWEEPS: tuple[type[OwnFunction], ...] = (SweepFlows, SweepBatches, SweepChains)
 
 MOST: ColumnElement[int] = literal_column("200", Integer)
 MOST_SWEPT: ColumnElement[int] = literal_column("10000", Integer)

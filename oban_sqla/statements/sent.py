@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Column, Integer, LargeBinary, Text
+from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.types import TypeEngine
 
@@ -79,3 +79,25 @@ KIND = (
 """What is sent once per kind, in the order of :data:`~oban_sqla.models.kind.FIELDS`."""
 
 KIND_WITHOUT_KEYS = tuple(one for one in KIND if one.name != "uniq_mask")
+
+PLACED = (
+    Sent("workflow_id", BigInteger()),
+    Sent("batch_id", BigInteger()),
+    Sent("node_name", Text()),
+    Sent("suspended", Boolean()),
+)
+"""Sent once per row, where some of the jobs belong to a flow or a batch; `suspended` is whether the job waits to be
+released."""
+
+
+def _as_fields(fields: Sequence[str] | None) -> str | None:
+    return None if fields is None else _as_array(fields)
+
+
+GROUPED = (
+    Sent("chain", Text()),
+    Sent("chain_by", Text(), _as_fields),
+    Sent("chunk_by", Text(), _as_fields),
+)
+"""Sent once per kind, where some of the jobs are in a chain, or run in chunks: with what the key of a chain begins, and
+of which fields the keys are made."""

@@ -61,7 +61,7 @@ def row_of() -> Executable:
     errors = case((func.jsonb_typeof(jobs.c.errors) == "array", jobs.c.errors))
     plain = (
         jobs.c.id, jobs.c.queue, jobs.c.attempt, jobs.c.max_attempts, jobs.c.priority, jobs.c.workflow_id,
-        jobs.c.partition_key,
+        jobs.c.partition_key, jobs.c.chain_key,
     )  # fmt: skip
     times = ("inserted_at", "scheduled_at", "attempted_at", "cancel_at", "completed_at", "discarded_at", "cancelled_at")
     return select(
@@ -187,3 +187,29 @@ def bounds() -> Executable:
     settings = {"enable_seqscan": "off", "jit": "off", "plan_cache_mode": "force_custom_plan", "lock_timeout": "1000"}
     fixed = (func.set_config(name, value, True) for name, value in settings.items())
     return select(*fixed, func.set_config("statement_timeout", parameter("limit"), True))
+
+
+@statement
+def before_in_chain() -> Executable:
+    """What a job `id` of the chain `key` waits for: the job that has its turn, or that holds the chain, or the first
+    that waits. Returns its id, state, and how many of the chain wait before `id`, up to 1,000."""
+    first, key = jobs.alias("first"), parameter("key")
+    waiting = (
+        select(jobs.c.id)
+        .where(jobs.c.chain_key == key, jobs.c.state == state("suspended"), jobs.c.id < parameter("id", BigInteger))
+        .limit(1_000)
+        .subquery()
+    )
+    count = select(func.count()).select_from(waiting).scalar_subquery()
+    active = first.c.state.in_([state(name) for name in ("available", "scheduled", "retryable", "executing")])
+    held = (func.left(first.c.chain_key, literal_column("2")) == literal_column("'h|'")) & (
+        first.c.state == state("discarded")
+    )
+    found: list[Any] = [
+        select(first.c.id, cast(first.c.state, Text).label("state"), literal_column(str(rank)).label("rank"))
+        .where(first.c.chain_key == key, which)
+        .limit(1)
+        for rank, which in enumerate((active, held))
+    ]
+    which = union_all(*found).subquery()
+    return select(which.c.id, which.c.state, count.label("waiting")).order_by(which.c.rank).limit(1)

@@ -18,6 +18,7 @@ event                        fields
 ``oban.scheduler.evaluate``  a span: ``enqueued_count``
 ``oban.step``                a span: ``job_id worker queue step``: a step that was not done before calls its function
 ``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped; ids of the jobs that it gave up
+``oban.chunk.stop``          ``worker queue count states duration``: the jobs of a chunk have run in one call
 ``oban.queue.suspend``       ``queue seconds``: no job of the queue starts for so long; with ``key``, the values of a
                              partition as JSON, no job of that partition
 ``oban.fenced``              ``job_id attempt queue``: a run finished after its job had been given to another run.

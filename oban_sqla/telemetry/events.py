@@ -27,6 +27,7 @@ JOB_EVENTS = ("oban.job.start", "oban.job.stop", "oban.job.exception")
 EVENTS = (
     *JOB_EVENTS,
     *(f"{span}.{end}" for span in SPANS for end in ("start", "stop", "exception")),
+    "oban.chunk.stop",
     "oban.queue.shutdown",
     "oban.queue.suspend",
     "oban.fenced",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Collection, Mapping
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -20,11 +20,11 @@ from ..errors import InvalidOption, ObanError, UnknownWorker
 from ..runtime.acks import Ack, parameters
 from ..runtime.row import Row, row_of
 from ..statements.ack import acknowledge, complete
-from ..statements.drain import begun_at, next_due, runnable, state_of, take
-from ..statements.releases import release_here
+from ..statements.drain import begun_at, next_due, runnable, state_of, take, take_with
 from ..types import naive_utc
 from ..workers.outcomes import Outcome
 from .clock import as_timedelta, aware, current_clock
+from .groups import batch_of, most_with, release
 from .savepoint import Savepoint
 from .sessions import Joined, connection_of, in_session
 from .steps import InTransaction
@@ -167,17 +167,23 @@ class Drainer:
 
     def run_next(self, chosen: Choice) -> bool:
         """Run the next job; False when there is none, and nothing that has happened makes one possible."""
-        if (row := self._take(chosen)) is None and (not self._release() or (row := self._take(chosen)) is None):
+        row = self._take(chosen)
+        if row is None and release(self._session, chosen.among):
+            row = self._take(chosen)
+        if row is None:
             return False
         self._ran.append(row.id)
         self.runs += 1
         moment = self._moment(row, chosen)
         store = InTransaction(connection_of(self._session), moment)
         joined = Joined(self._session, lambda: self._renew(store))
-        trial = Trial(row, joined, store)
+        others = self._take_with(row, chosen)
+        trial = Trial(row, joined, store, others, batch_of(self._session, row))
         self._see_through(trial, store, moment)
-        state = state_of.execute(connection_of(self._session), id=row.id).scalar()
-        self._count(row.id, state)
+        state: str | None = None
+        for job_id in (*(other.id for other in others), row.id):
+            state = state_of.execute(connection_of(self._session), id=job_id).scalar()
+            self._count(job_id, state)
         if state is not None and trial.attempt.tells:
             write_told(connection_of(self._session), trial.attempt.journal)
         if (refused := joined.refused or trial.resources.refused) is not None:
@@ -190,18 +196,6 @@ class Drainer:
         connection = connection_of(self._session)
         rows = runnable.execute(connection, queues=chosen.queues, until=chosen.until, among=chosen.among)
         return list(rows.scalars())
-
-    def _release(self) -> bool:
-        """Act on the news of flows, batches and chains; whether that has made jobs available."""
-        connection = connection_of(self._session)
-        found, left = False, -1
-        while True:
-            rows: list[Any] = [*release_here.execute(connection)]
-            found |= any(row[0] is not None for row in rows)
-            still = sum(row[1] for row in rows if row[0] is None)
-            if still in (0, left):  # what is left waits for something else
-                return found
-            left = still
 
     def move(self, chosen: Choice, end: datetime) -> bool:
         """Move the time to the next moment at which a job is due; False when there is none up to `end`."""
@@ -242,6 +236,24 @@ class Drainer:
         ).one_or_none()
         return None if found is None else row_of(*found, self._attempted_by)
 
+    def _take_with(self, row: Row, chosen: Choice) -> list[Row]:
+        """Take the jobs that run together with the one in `row`, in one call."""
+        if not (limit := most_with(row)):
+            return []
+        found = take_with.execute(
+            connection_of(self._session),
+            queues=chosen.queues,
+            until=self.time if chosen.until is None else chosen.until,
+            among=chosen.among,
+            ran=self._ran,
+            leader=row.id,
+            limit=limit,
+            attempted_by=self._attempted_by,
+        ).all()
+        rows = [row_of(*each, self._attempted_by) for each in found]
+        self._ran += [each.id for each in rows]
+        return rows
+
     def _renew(self, store: InTransaction) -> None:
         """A step has committed: what the job does from now on may be rolled back, and nothing before."""
         store.committed()
@@ -253,7 +265,7 @@ class Drainer:
         self._savepoint = Savepoint(self._session)
         connection = connection_of(self._session)
         try:
-            ack = trial.run_here(on_loop=connection.dialect.is_async)
+            trial.run_here(on_loop=connection.dialect.is_async)
         except BaseException:
             with suppress(SQLAlchemyError):
                 self._savepoint.end(keep=False)
@@ -263,9 +275,10 @@ class Drainer:
                 f"job {trial.row.id} ({trial.row.worker}) was stopped inside of a statement, and the driver closed the "
                 "test's connection with it; give the job a longer timeout, or wait for something else in this test"
             ) from trial.error
-        if ack is None or ack.state not in LOST:
+        acks = trial.acks
+        if not acks or any(ack.state not in LOST for ack in acks):
             try:
-                self._acknowledge(ack, moment)
+                self._acknowledge(acks, moment)
                 self._savepoint.end(keep=True)
                 return
             except DBAPIError:  # the job has hidden an error of the database, which has spoilt its work
@@ -274,11 +287,13 @@ class Drainer:
                 )
         self._savepoint.end(keep=False)
         store.restore()
-        self._acknowledge(ack, moment)
+        self._acknowledge(acks, moment)
 
-    def _acknowledge(self, ack: Ack | None, moment: datetime | None) -> None:
-        if ack is None:
-            return
+    def _acknowledge(self, acks: Sequence[Ack], moment: datetime | None) -> None:
+        for ack in acks:
+            self._acknowledge_one(ack, moment)
+
+    def _acknowledge_one(self, ack: Ack, moment: datetime | None) -> None:
         if ack.delay is not None and (moment is not None or not ack.keeps):
             # From the job's time, by which it fell asleep, and not from the time at which the transaction began.
             began = begun_at.execute(connection_of(self._session)).scalar_one()

@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..errors import InvalidOption
+from ..models import Batch
 from ..options.resources import checked_kinds, described, found, near
 from ..runtime.resources import Closing
 from ..runtime.row import Row
@@ -60,15 +61,21 @@ class Provided:
 
 
 class OfTest:
-    """Gives jobs what the test provides."""
+    """Gives jobs what the test provides.
 
-    def __init__(self) -> None:
+    :param batch: that of the job. Default: none is known.
+    """
+
+    def __init__(self, batch: Batch | None = None) -> None:
+        self._batch = batch
         self.refused: InvalidOption | None = None
         """Why a job could not have what it asked for: the test's mistake, not the job's."""
 
     async def open(self, row: Row, asked: Mapping[str, Any]) -> tuple[dict[str, object], Closing | None]:
         """See :meth:`Provider.open`."""
         given = _given.get() or {}
+        if self._batch is not None:
+            given = {Batch: self._batch, **given}
         values: dict[str, object] = {}
         for name, kind in asked.items():
             if (value := found(kind, given)) is None:

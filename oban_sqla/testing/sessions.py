@@ -163,7 +163,7 @@ class Given(Sessions):
     def is_in_transaction(self, session: AsyncSession | Session) -> bool:
         return False  # it is in the test's, whose locks are its own
 
-    async def complete(self, session: AsyncSession | Session, ack: Ack) -> None:
+    async def complete(self, session: AsyncSession | Session, *acks: Ack) -> None:
         await _do(session, self._keep)
 
     async def complete_step(self, session: AsyncSession | Session, mark: Callable[[Connection], bool]) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy.util import await_only
 
 from ..errors import ObanError
+from ..models import Batch
 from ..runtime.acks import Ack
-from ..runtime.attempt import Attempt
+from ..runtime.chunk_attempt import ChunkAttempt, attempt_of
 from ..runtime.durable.store import Store
 from ..runtime.executors.call import Call, Result
 from ..runtime.executors.executor import Executor, Timer
@@ -26,20 +27,38 @@ from .resources import OfTest
 class Trial:
     """A run of the job in `row` as the runtime's, except that a plain function runs in the calling thread.
 
+    :param more: jobs that run together with it, in one call.
+    :param batch: that of the job, if it asks for it.
+
     :ivar attempt: the run itself.
     :ivar error: what the worker raised, or what made the run a failure; None for a run that ended well,
         or whose job another run has.
     """
 
-    def __init__(self, row: Row, sessions: Sessions, store: Store) -> None:
-        self.resources = OfTest()
+    def __init__(
+        self, row: Row, sessions: Sessions, store: Store, more: Sequence[Row] = (), batch: Batch | None = None
+    ) -> None:
+        self.resources = OfTest(batch)
         self.worker = worker = workers.get(row.worker)
         self._seen = _Seen(OnLoop() if worker is not None and worker.is_async else Inline())
         self.row = row
         # In place, whichever executor it names.
         executors = {} if worker is None else {worker.executor: self._seen}
-        self.attempt = Attempt(row=row, executors=executors, sessions=sessions, resources=self.resources, store=store)
+        given: dict[str, Any] = {"sessions": sessions, "resources": self.resources, "store": store}
+        self.attempt = attempt_of(row, executors=executors, **given)
+        if isinstance(self.attempt, ChunkAttempt):
+            self.attempt.rows += more
         self.error: BaseException | None = None
+        self._ack: Ack | None = None
+
+    @property
+    def acks(self) -> list[Ack]:
+        """What is to be acknowledged when it has ended: of each job of a chunk."""
+        if self.attempt.committed:
+            return []
+        if isinstance(self.attempt, ChunkAttempt):
+            return [ack for _, ack in self.attempt.outcomes if ack is not None]
+        return [] if self._ack is None else [self._ack]
 
     @property
     def result(self) -> Result | None:
@@ -83,6 +102,7 @@ class Trial:
 
     def _ended(self, ack: Ack | None, error: BaseException | None) -> Ack | None:
         self.error = None if ack is None else error
+        self._ack = ack
         return None if self.attempt.committed else ack
 
 

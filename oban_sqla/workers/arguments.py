@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails, to_json
 from typing_extensions import TypedDict
 
 from ..errors import InvalidArgs, InvalidOption, closest
-from ..models import JobSpec
+from ..models import Job, JobSpec
 from ..models.kind import NAMES as SPEC_OPTIONS
 from ..options.later import has_later
 from ..options.resources import not_provided, plain, without_none
@@ -199,6 +199,11 @@ class Arguments:
             kind = plain(hint)
             if is_injectable(kind):
                 wanted[name] = kind
+            elif typing.get_args(kind) == (Job,) and not self.takes_jobs:
+                raise InvalidOption(
+                    f"{self._name}: {name}: list[Job]: a function takes several jobs with chunk= only: "
+                    "@job(chunk=Chunk(size=100))"
+                )
             elif name in self._marked:
                 if (reason := not_provided(kind)) is not None:
                     raise InvalidOption(f"{self._name}: {name} = injected(): {reason}")
@@ -210,6 +215,11 @@ class Arguments:
                 "ask for one of them"
             )
         return wanted
+
+    @property
+    def takes_jobs(self) -> bool:
+        """Whether the function takes the list of its jobs."""
+        return False
 
     def check_early(self) -> None:
         """Check what the runtime is to fill in, and mapped classes, if all annotations are known already.

@@ -12,7 +12,7 @@ from ..errors import InvalidOption
 from ..models import JobSpec
 from ..models.kind import NAMES, Kind
 from ..models.spec import SpecOptions
-from .worker import WORKER_OPTIONS, Worker, WorkerOptions, check_plain, refuse_options, register
+from .worker import WORKER_OPTIONS, ChunkOptions, Worker, WorkerOptions, check_plain, refuse_options, register
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -116,6 +116,7 @@ def worker(decorated: type[Any] | None = None, /, **options: Unpack[WorkerOption
     :param discard_for: exceptions that discard a job at once, also where `retry_for` has them. Default: none.
     :param missing: for functions only: ``process`` loads what it needs itself.
     :param encrypted: for functions only: ``process`` reads ``job.args`` itself, which stays encrypted.
+    :param chain: which jobs run one after the other, a :class:`Chain`. Default: none.
     :returns: a decorator; the class gets a method ``new``.
     :raises InvalidOption: for a misspelt option, a value that is not valid, or a class without ``process``.
     :raises WorkerConflict: if another class has the name.
@@ -139,7 +140,7 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
     for name in ("backoff", "timeout"):
         if callable(own := getattr(cls, name, None)):
             check_plain(own, f"@worker {cls.__qualname__}.{name}")
-    made = register(cls, None, options, process)
+    made = register(cls, None, cast(ChunkOptions, options), process)
 
     def new(args: Mapping[str, Any] | None = None, /, *more: Any, **options: Unpack[SpecOptions]) -> JobSpec:
         if more:

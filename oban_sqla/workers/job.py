@@ -13,11 +13,13 @@ from typing_extensions import Unpack
 
 from ..errors import InvalidOption
 from ..models import Job
+from ..options.chunk import Chunk
 from ..types import ByAnnotation
 from .arguments import Arguments
+from .chunked import ChunkArguments, ChunkFunction
 from .function import JobFunction
 from .registry import workers
-from .worker import WORKER_OPTIONS, WorkerOptions, refuse_options, register
+from .worker import WORKER_OPTIONS, ChunkOptions, WorkerOptions, refuse_options, register
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -32,6 +34,12 @@ _Both = JobFunction[P, Concatenate[In1, In2, P], R, V]
 
 class _Untyped:
     """Only a parameter without a type takes it; type checkers would take that for an injected one."""
+
+
+class _ChunkDecorator(Protocol):
+    def __call__(
+        self, fn: Callable[Concatenate[list[Job], P], R], /
+    ) -> ChunkFunction[Concatenate[list[Job], P], R]: ...
 
 
 class _Decorator(Protocol):
@@ -70,10 +78,12 @@ def job(fn: Callable[P, _Async[V]], /) -> JobFunction[P, P, _Async[V], V]: ...
 @overload
 def job(fn: Callable[P, V], /) -> JobFunction[P, P, V, V]: ...
 @overload
+def job(*, chunk: Chunk, **options: Unpack[WorkerOptions]) -> _ChunkDecorator: ...
+@overload
 def job(**options: Unpack[WorkerOptions]) -> _Decorator: ...
 
 
-def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions]) -> Any:
+def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[ChunkOptions]) -> Any:
     """Make a function a worker. It can still be called; ``fn.new(…)`` makes a job of it.
 
     ::
@@ -125,6 +135,11 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
         ``"retry"``. Default ``"cancel"``.
     :param encrypted: store its arguments, and what its jobs record, encrypted with the keys of :class:`Encryption`;
         ``job.args`` stays encrypted, and errors are stored and logged without their messages. Default False.
+    :param chunk: how many jobs run in one call, a :class:`Chunk`. The function takes the list of them, and can return
+        an outcome for each: ``async def deliver(jobs: list[Job]) -> Mapping[Job, object] | None``; a job that the
+        mapping does not name is completed. Its jobs are made by ``deliver.new({…}, **options)``. Default: one job, one
+        call.
+    :param chain: which jobs run one after the other, a :class:`Chain`. Default: none.
     :returns: the worker: callable like the function, with ``new`` and ``options``.
     :raises InvalidOption: for a misspelt option, or a value that is not valid.
     :raises WorkerConflict: if another function has the name.
@@ -139,7 +154,7 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[WorkerOptions
     return decorate
 
 
-def _worker_of(fn: Callable[..., Any], options: WorkerOptions) -> JobFunction[..., ..., Any]:
+def _worker_of(fn: Callable[..., Any], options: ChunkOptions) -> JobFunction[..., ..., Any]:
     if isinstance(fn, type):
         raise InvalidOption(
             f"@job {fn.__qualname__}: a class becomes a worker by @worker, with a method process(self, job)"
@@ -151,9 +166,15 @@ def _worker_of(fn: Callable[..., Any], options: WorkerOptions) -> JobFunction[..
             f"@job {fn.__qualname__}: a method needs its object, which no job has; write a function, or a class with "
             "@worker and a method process(self, job)"
         )
-    arguments = Arguments(fn, WORKER_OPTIONS)
-    arguments.check_early()
-    made: JobFunction[..., ..., Any] = JobFunction(fn, register(fn, arguments, options, fn))
+    made: JobFunction[..., ..., Any]
+    if options.get("chunk") is not None:
+        for_jobs = ChunkArguments(fn, WORKER_OPTIONS)
+        for_jobs.check_early()
+        made = ChunkFunction(fn, register(fn, for_jobs, options, fn))
+    else:
+        arguments = Arguments(fn, WORKER_OPTIONS)
+        arguments.check_early()
+        made = JobFunction(fn, register(fn, arguments, options, fn))
     workers.made(made.worker, made)
     return made
 

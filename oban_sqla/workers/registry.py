@@ -32,6 +32,9 @@ class Registry:
         self._modules: dict[str, object] = {}
         # Workers of this package: found by their names, and in no list. Written by hide().
         self._built_in: dict[str, Worker] = {}
+        # The workers that bring jobs together, by name: with chunk=, and with chunk= or chain=. Written by add().
+        self.chunked: dict[str, Worker] = {}
+        self.grouped: dict[str, Worker] = {}
         self.version = 0
         """Counts the registrations, so that a runtime notices when a name that it didn't know arrives."""
 
@@ -54,9 +57,14 @@ class Registry:
                         f"two workers named {name!r}: the same place defines several functions (a factory, a loop, "
                         "lambdas?), and one would run the jobs of another; give each another name="
                     )
+            self._refuse_other_policy(worker)
             for name in (worker.name, *worker.aliases):
                 self._by_name[name] = worker
                 (self.encrypted.add if worker.encrypted else self.encrypted.discard)(name)
+                for known, group in ((self.chunked, worker.chunk), (self.grouped, worker.chunk or worker.chain)):
+                    known.pop(name, None)
+                    if group is not None:
+                        known[name] = worker
                 self._modules[name] = _module_spec(worker.target)
             self.version += 1
 
@@ -64,6 +72,22 @@ class Registry:
         """Keep a worker of this package out of all lists; jobs of its name find it."""
         with self._lock:
             self._built_in[name] = self._by_name.pop(name)
+
+    def _refuse_other_policy(self, worker: Worker) -> None:
+        """Refuse a chain that another worker would share if it did the same after a failure."""
+        chain = worker.chain
+        if chain is None or "worker" in chain.fields:
+            return
+        for other in self.grouped.values():
+            theirs = other.chain
+            if theirs is None or other.origin == worker.origin or theirs.fields != chain.fields:
+                continue
+            if theirs.on_failure != chain.on_failure:
+                raise InvalidOption(
+                    f"two workers have chains by {', '.join(chain.fields)}, which they share, with different policies: "
+                    f"{other.name} says on_failure={theirs.on_failure!r}, {worker.name} {chain.on_failure!r}; give "
+                    'them the same one, or put "worker" into by'
+                )
 
     def made(self, worker: Worker, by: object) -> None:
         """Note what the decorator has made of `worker`. While the program holds it, its name is taken."""
@@ -106,7 +130,8 @@ class Registry:
         """Forget workers; for tests."""
         with self._lock:
             for name in names:
-                self._by_name.pop(name, None)
+                for known in (self._by_name, self.chunked, self.grouped):
+                    known.pop(name, None)
                 self._made.pop(name, None)
                 self.encrypted.discard(name)
 

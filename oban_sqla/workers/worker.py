@@ -15,6 +15,8 @@ from ..models.fit import UNKNOWN
 from ..models.kind import FIELDS, IN_META, NAMES, OPTIONS, Kind, kind_of, with_options
 from ..models.spec import CommonOptions
 from ..options.backoff import Backoff, BackoffOption, default_backoff
+from ..options.chain import Chain
+from ..options.chunk import Chunk
 from ..options.duration import seconds
 from ..options.encryption import SEALED
 from ..options.payload import encode
@@ -50,11 +52,18 @@ class WorkerOptions(CommonOptions, total=False):
     discard_for: type[BaseException] | Sequence[type[BaseException]]
     missing: Missing
     encrypted: bool
+    chain: Chain | None
+
+
+class ChunkOptions(WorkerOptions, total=False):
+    """The same of a function that takes many jobs at once."""
+
+    chunk: Chunk | None
 
 
 _OF_ITS_SPECS = tuple(name for name, option in {**OPTIONS, **IN_META}.items() if option.of_worker)
 _UNIQUE = FIELDS.index(OPTIONS["unique"].attribute)
-WORKER_OPTIONS = tuple({**WorkerOptions.__annotations__, **dict.fromkeys(_OF_ITS_SPECS)})
+WORKER_OPTIONS = tuple({**ChunkOptions.__annotations__, **dict.fromkeys(_OF_ITS_SPECS)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +96,10 @@ class Worker:
     """What becomes of a job when the row of an argument is gone."""
     encrypted: bool = False
     """Whether what it stores is encrypted."""
+    chunk: Chunk | None = None
+    """How many of its jobs run in one call; None for one."""
+    chain: Chain | None = None
+    """Which of its jobs run one after the other."""
 
     @property
     def entities(self) -> tuple[str, ...]:
@@ -212,7 +225,7 @@ class Worker:
                 return _delay(function(job()), attempt, f"{self.name}: backoff")
 
 
-def register(target: Any, arguments: Arguments | None, options: WorkerOptions, run: Callable[..., Any]) -> Worker:
+def register(target: Any, arguments: Arguments | None, options: ChunkOptions, run: Callable[..., Any]) -> Worker:
     """Make a worker of `target`, a function or a class, and put it among :data:`workers`.
 
     :param run: what is called: the function itself, or the ``process`` of the class.
@@ -253,6 +266,8 @@ def register(target: Any, arguments: Arguments | None, options: WorkerOptions, r
         cron=options.get("cron"),
         missing=_checked_missing(options.get("missing", "cancel"), arguments, f"{what}: missing"),
         encrypted=encrypted,
+        chunk=_checked_chunk(options, arguments, what),
+        chain=_checked_chain(options.get("chain"), encrypted, what),
     )
     made.refuse_unique(made.spec_kind)
     _ = made.cron_entry  # checked while the decorator is on the traceback
@@ -277,6 +292,34 @@ def _is_coroutine(run: Callable[..., Any], executor: str, what: str) -> bool:
             + ("" if own == "generator" else '. If its decorator runs it to its end, say executor="thread"')
         )
     return below == "coroutine" and executor != "thread"
+
+
+def _checked_chunk(options: ChunkOptions, arguments: Arguments | None, what: str) -> Chunk | None:
+    chunk: object = options.get("chunk")
+    if chunk is None:
+        return None
+    if not isinstance(chunk, Chunk):
+        raise InvalidOption(f"{what}: chunk must be Chunk(size=…, timeout=…), got {chunk!r}")
+    if arguments is None:
+        raise InvalidOption(f"{what}: chunk= is for functions, and process(self, job) takes one job; use @job")
+    if (executor := options.get("executor", "auto")) not in ("auto", "async", "thread"):
+        raise InvalidOption(
+            f"{what}: the jobs of a chunk run on the event loop or in a thread, not with executor={executor!r}; remove "
+            "chunk= or executor="
+        )
+    if options.get("encrypted"):
+        raise InvalidOption(f"{what}: the function reads job.args itself (chunk=), which would stay encrypted")
+    if options.get("upcast") is not None:
+        raise InvalidOption(f"{what}: the function reads job.args itself (chunk=), so upcast= would change nothing")
+    return chunk
+
+
+def _checked_chain(chain: object, encrypted: bool, what: str) -> Chain | None:
+    if chain is not None and not isinstance(chain, Chain):
+        raise InvalidOption(f'{what}: chain must be Chain(by="args.…"), got {chain!r}')
+    if chain is not None and encrypted and any(field.startswith("args.") for field in chain.fields):
+        raise InvalidOption(f"{what}: a chain by {chain.by!r} would compare args, which are encrypted; use meta")
+    return chain
 
 
 def _in_process(coroutine: bool) -> str:

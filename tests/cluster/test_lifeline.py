@@ -268,7 +268,7 @@ async def test_a_living_producer_whose_row_was_taken_away_keeps_its_jobs(engine:
         assert node is not None
         key = node.producers["here"].key
         job_id = await executing(engine, key, queue="'here'")
-        node.producers["here"]._reconcile_at = [1e12]  # it would give back what it does not know
+        node.producers["here"]._reconciliation._at = [1e12]  # it would give back what it does not know
         await execute(engine, "TRUNCATE oban_producers, oban_leaders")
         await eventually(lambda: _is_back(engine, key))
         await looks(oban)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from oban_sqla.runtime import announcer, control, loop, once_a_minute, producer, verdict, waiter
+from oban_sqla.runtime import announcer, control, loop, once_a_minute, reconciliation, verdict, waiter
 from oban_sqla.runtime.config import Config
 from oban_sqla.runtime.connections import CONNECTIONS
 from oban_sqla.runtime.duties import scheduler
@@ -32,7 +32,7 @@ MEANINGS = {
     "a cron entry that no node confirms is inactive after": scheduler.LIFETIME,
     "longest time between two reads of the settings of queues and of cancellations": control.LOOK_EVERY,
     "longest time between two polls for a result": waiter.LONGEST_WAIT,
-    "between two searches for jobs whose fetch was interrupted": producer.RECONCILE_EVERY,
+    "between two searches for jobs whose fetch was interrupted": reconciliation.EVERY,
     "first wait for a node that knows the worker, doubled each time": verdict.FIRST_UNKNOWN_DELAY,
     "longest wait for a node that knows the worker": verdict.LONGEST_UNKNOWN_DELAY,
     "between two warnings about jobs that no node runs": once_a_minute.SECONDS,

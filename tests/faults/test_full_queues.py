@@ -208,7 +208,7 @@ async def test_the_rescuer_leaves_claimed_jobs_of_a_live_producer_alone_and_reco
         producer = producer_of(oban)
         producer.doubt()
         producer.wake()
-        await eventually(lambda: len(producer._reconcile_at) < 5)
+        await eventually(lambda: len(producer._reconciliation._at) < 5)
         assert await states(engine) == {"executing": 25}
         gate("end").set()
         await finished(engine, ids)

@@ -18,7 +18,8 @@ from tests.public.modules import MODULES
 
 FACE = {
     "oban_sqla": """
-        Backoff Cancel ChildDied Cron CronEntry Crons DatabaseUnavailable Discard EmbeddedError Encryption Fenced
+        Backoff Batch Cancel Chain ChildDied Chunk Cron CronEntry Crons DatabaseUnavailable Discard EmbeddedError
+        Encryption Fenced
         Finding Health Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobLogs JobSpec
         JobState JobTimeout KeyMissing Leader Limiter LogLine Node Nodes NotInJob Oban ObanError Partition Processes
         Producer Progress Prune PrunePolicy Queue QueueInfo RateLimit Reason Record Resource Result ResultTimeout

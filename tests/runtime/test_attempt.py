@@ -78,8 +78,8 @@ class Opened(Sessions):
         self.calls.append(f"open {kind.__name__}")
         return AsyncSession()
 
-    async def complete(self, session: AsyncSession | Session, ack: Ack) -> None:
-        self.calls.append(f"complete {ack.state}")
+    async def complete(self, session: AsyncSession | Session, *acks: Ack) -> None:
+        self.calls += [f"complete {ack.state}" for ack in acks]
         self.on_complete()
 
     async def close(self, session: AsyncSession | Session) -> None:
@@ -110,7 +110,7 @@ async def test_the_timer_of_a_job_ends_with_its_call_not_with_its_commit() -> No
     sessions = Opened()
     attempt = attempt_of("attempt.write", sessions=sessions)
 
-    async def slowly(session: AsyncSession | Session, ack: Ack) -> None:
+    async def slowly(session: AsyncSession | Session, *acks: Ack) -> None:
         await asyncio.sleep(0.01)  # ten times the job's timeout
 
     sessions.complete = slowly  # type: ignore[method-assign]

@@ -6,6 +6,7 @@ A line that has to be an error carries a "type: ignore", and both report one tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, TypedDict, assert_type
 
@@ -15,6 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, rela
 
 from oban_sqla import (
     Backoff,
+    Chunk,
     Hook,
     Job,
     JobSpec,
@@ -305,6 +307,16 @@ specs: list[JobSpec] = [bare.new(1), plain.new(2), passed_on(configured.new(3))]
 
 
 # Options of the next jobs.
+
+
+@job(chunk=Chunk(size=10), queue="mail")
+async def deliver(jobs: list[Job], session: AsyncSession) -> Mapping[Job, object] | None: ...
+
+
+assert_type(deliver.new({"n": 1}, priority=2, schedule_in=5), JobSpec)
+assert_type(deliver.options(queue="slow").new({"n": 1}), JobSpec)
+deliver.new(n=1)  # type: ignore[call-arg]
+deliver.new({"n": 1}, priority="high")  # type: ignore[arg-type]
 
 assert_type(bare.options(queue="slow", schedule_in=timedelta(minutes=5)).new(1, "Hi"), JobSpec[bool])
 assert_type(charge.options(priority=1, scheduled_at=datetime.now(UTC)).new(order_id=1), JobSpec[str])

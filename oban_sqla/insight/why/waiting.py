@@ -6,6 +6,7 @@ import shlex
 from datetime import datetime
 
 from ..words import span
+from .chain import in_chain
 from .facts import Facts, last_line, whole
 from .queue import may_run, obstacles
 from .reason import Reason
@@ -55,6 +56,8 @@ def suspended(facts: Facts) -> list[Reason]:
         text = f"it waits for {edges.open} of {edges.all} that come before it in its workflow: {named}"
         advice = "what failed of them can be retried: oban-sqla flows retry" if edges.failed else ""
         return [Reason("suspended", text, advice or f"see them: oban-sqla flows show {facts.job.workflow_id}")]
+    if facts.job.chain_key is not None:
+        return [in_chain(facts)]
     if edges is not None and edges.all:
         return [Reason("suspended", "nothing that it waits for is open, a node releases it in a moment", "")]
     text = "it is suspended, and waits for no other job"

@@ -7,7 +7,7 @@ a folder beside this one.
 """
 
 from ..part import joined
-from . import access, flow_changes, flows, news, release, seen, steps, streams
+from . import access, batches, chains, flow_changes, flows, news, release, seen, steps, streams
 
 VERSION = joined(
     (
@@ -15,6 +15,8 @@ VERSION = joined(
         flows.PART,
         release.PART,
         flow_changes.PART,
+        batches.PART,
+        chains.PART,
         seen.PART,
         steps.PART,
         streams.PART,

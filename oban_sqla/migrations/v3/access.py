@@ -5,6 +5,7 @@ from ..access import same_rights
 PART = same_rights(
     (
         "oban_audit",
+        "oban_batches",
         "oban_deps",
         "oban_depths",
         "oban_events",

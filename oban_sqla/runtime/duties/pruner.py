@@ -21,6 +21,7 @@ from ...statements.belongings import any_belongings
 from ...statements.bulk import Bulk
 from ...statements.flows import prune_flows
 from ...statements.prune import STAMP, statements
+from ...statements.prune_batches import AT_ONCE, prune_batches
 from ..batches import Batches
 from ..lanes.lane import Lane
 from ..refusals import Refusals
@@ -92,6 +93,8 @@ class Pruner(Duty):
         # Looking for rows beside the jobs costs more than deleting plain jobs. What is written during the round belongs
         # to jobs that run, and is found by the next one, or by the walk through orphans.
         [(has_belongings,)] = await self._lane.run(any_belongings)
+        if (age := self._prune.all_policies[-1].age) is not None:
+            await self._prune_batches(age, told)
         for statement in self._thorough if has_belongings else self._plain:
             full = True
             while full and self._leadership.leads and not self._stopping:
@@ -100,3 +103,12 @@ class Pruner(Duty):
                 told["pruned_count"] = told.get("pruned_count", 0) + deleted
                 if full:
                     await self._until_stopped(REST * (time.perf_counter() - began))
+
+    async def _prune_batches(self, age: float, told: dict[str, Any]) -> None:
+        pruned = AT_ONCE
+        while pruned == AT_ONCE and self._leadership.leads and not self._stopping:
+            began = time.perf_counter()
+            [(deleted, pruned)] = await self._lane.run(prune_batches, limit=AT_ONCE, age=age, **self._leadership.token)
+            told["pruned_count"] = told.get("pruned_count", 0) + deleted
+            if pruned == AT_ONCE:
+                await self._until_stopped(REST * (time.perf_counter() - began))

@@ -1,3 +1,5 @@
 SELECT found.queue, found.jobs 
 FROM oban_release_flows(200) AS found UNION ALL SELECT found.queue, found.jobs 
-FROM oban_release_signals(200) AS found
+FROM oban_release_signals(200) AS found UNION ALL SELECT found.queue, found.jobs 
+FROM oban_release_batches(200) AS found UNION ALL SELECT found.queue, found.jobs 
+FROM oban_release_chains(200) AS found

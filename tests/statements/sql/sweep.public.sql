@@ -1,4 +1,4 @@
-SELECT coalesce(oban_sweep_flows(10000), $1::INTEGER) AS coalesce_1 
+SELECT coalesce(oban_sweep_flows(10000), $1::INTEGER) + coalesce(oban_sweep_batches(10000), $2::INTEGER) + coalesce(oban_sweep_chains(10000), $3::INTEGER) AS anon_1 
 WHERE EXISTS (SELECT * 
 FROM oban_leaders 
-WHERE oban_leaders.name = $2::VARCHAR AND oban_leaders.node = $3::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))
+WHERE oban_leaders.name = $4::VARCHAR AND oban_leaders.node = $5::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))

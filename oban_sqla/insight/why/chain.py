@@ -1,0 +1,25 @@
+"""Jobs that wait for their turn in a chain."""
+
+from __future__ import annotations
+
+from ...statements.why import before_in_chain
+from .facts import Facts
+from .reason import Reason
+
+
+def in_chain(facts: Facts) -> Reason:
+    """What a suspended job of a chain waits for."""
+    key = facts.job.chain_key
+    by = key.split("|")[1] if key.count("|") >= 2 else key
+    values = key.split("|", 3)[-1]
+    turn = f"it waits for its turn in the chain by {by} {values}"
+    row = before_in_chain.execute(facts.connection, key=key, id=facts.job.id).one_or_none()
+    if row is None:
+        return Reason("chain", f"{turn}, which is free: a node lets it go on at once", "start a node, if none runs")
+    behind = f", behind {row.waiting} more" if row.waiting else ""
+    if row.state == "discarded":
+        text = f"{turn}, which job {row.id} holds since it was discarded{behind}"
+        return Reason(
+            "chain_held", text, f"to let the chain go on: oban-sqla jobs retry {row.id}, cancel it or delete it"
+        )
+    return Reason("chain", f"{turn}: job {row.id} is {row.state}{behind}", f"see oban-sqla jobs why {row.id}")

@@ -1,0 +1,37 @@
+"""What jobs are grouped by: their worker, and paths into their args and meta."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from ..errors import InvalidOption
+
+
+def check_fields(by: object, what: str) -> tuple[str, ...]:
+    """The fields that `by` names, in order.
+
+    :param what: has it, for messages.
+    :raises InvalidOption: for anything but ``"worker"``, ``"args.…"`` and ``"meta.…"``, or a sequence of these.
+    """
+    fields = _items(by)
+    found = tuple(field for field in fields if isinstance(field, str) and _is_field(field))
+    if not found or len(found) != len(fields):
+        raise InvalidOption(
+            f'{what}: by must be "worker", "args.…" or "meta.…", or a sequence of these, such as '
+            f'"args.tenant_id"; got {by!r}'
+        )
+    return found
+
+
+def _items(by: object) -> Sequence[object]:
+    if isinstance(by, str) or not isinstance(by, Sequence):
+        return [by]
+    return cast(Sequence[object], by)
+
+
+def _is_field(field: str) -> bool:
+    place, dot, path = field.partition(".")
+    return field == "worker" or (
+        place in ("args", "meta") and bool(dot) and all(path.split(".")) and "\x00" not in path
+    )

@@ -1,0 +1,70 @@
+"""The chunks of a producer that still collect: which of its jobs run together, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..workers.registry import workers
+from .chunk_attempt import ChunkAttempt, key_of
+from .row import Row
+from .verdict import Stop
+
+
+class Chunks:
+    """Brings jobs of one key together.
+
+    A fetch of ten jobs would else give a node ten calls of one job each: rows of a key that collects join it, and it
+    counts as one in the limit of its queue.
+    """
+
+    def __init__(self) -> None:
+        # By key: written by began() and begins().
+        self._collecting: dict[tuple[str, str], ChunkAttempt] = {}
+        # Those for which more jobs may wait in the database: written by began(), notice() and looked().
+        self._to_look: set[tuple[str, str]] = set()
+
+    def __iter__(self) -> Iterator[ChunkAttempt]:
+        """Those that collect."""
+        return iter(list(self._collecting.values()))
+
+    def joins(self, row: Row) -> bool:
+        """Let `row` run with the jobs of its key that collect, if there are some."""
+        worker = workers.chunked.get(row.worker)
+        if worker is None or (chunk := self._collecting.get(key_of(worker, row))) is None or not chunk.wanted:
+            return False
+        chunk.join(row)
+        return True
+
+    def began(self, chunk: ChunkAttempt) -> None:
+        """A job has begun to collect others."""
+        if chunk.wanted:
+            self._collecting[chunk.key] = chunk
+            self._to_look.add(chunk.key)
+
+    def begins(self, chunk: ChunkAttempt) -> None:
+        """It collects no more."""
+        if self._collecting.get(chunk.key) is chunk:
+            del self._collecting[chunk.key]
+            self._to_look.discard(chunk.key)
+
+    def notice(self) -> None:
+        """There may be new jobs."""
+        self._to_look.update(self._collecting)
+
+    def to_fill(self) -> ChunkAttempt | None:
+        """One for which more jobs may wait."""
+        return next((chunk for key in self._to_look if (chunk := self._collecting[key]).wanted), None)
+
+    def looked(self, chunk: ChunkAttempt) -> None:
+        """All jobs that waited for this one were fetched."""
+        self._to_look.discard(chunk.key)
+
+    @property
+    def wanted(self) -> int:
+        """How many jobs can join."""
+        return sum(chunk.wanted for chunk in self._collecting.values())
+
+    def stop(self) -> None:
+        """Give back what only collects."""
+        for chunk in self:
+            chunk.ask_to_stop(Stop.SHUTDOWN)

@@ -1,0 +1,42 @@
+"""Pruning batches: each goes as a whole, with its jobs, by the time at which it finished."""
+
+from sqlalchemy import ColumnElement, Executable, Float, Integer, delete, exists, func, or_, select
+
+from ..models.base import utc_now
+from ..models.batch import batches
+from ..models.job import jobs
+from ..options.prune import STATES
+from .lead import holds_lease
+from .statement import parameter, seconds_from, state, statement
+
+AT_ONCE = 100
+"""Batches that one statement deletes."""
+
+
+def in_no_batch() -> ColumnElement[bool]:
+    """Whether the job is pruned by itself. One whose batch is gone is."""
+    return or_(jobs.c.batch_id.is_(None), ~exists().where(batches.c.id == jobs.c.batch_id))
+
+
+@statement
+def prune_batches() -> Executable:
+    """Delete up to `limit` batches that finished more than `age` seconds ago, and their jobs. Returns two numbers: of
+    jobs, and of batches."""
+    other = jobs.alias("other")
+    unfinished = exists().where(
+        other.c.batch_id == batches.c.id,
+        other.c.batch_id.is_not(None),
+        other.c.state.not_in([state(name) for name in STATES]),
+    )
+    chosen = (
+        select(batches.c.id)
+        .where(batches.c.finished_at < utc_now() - seconds_from(parameter("age", Float)), ~unfinished, holds_lease())
+        .order_by(batches.c.finished_at)
+        .limit(parameter("limit", Integer))
+        .with_for_update(skip_locked=True)
+        .cte("chosen")
+    )
+    gone = delete(jobs).where(jobs.c.batch_id.in_(select(chosen.c.id))).returning(jobs.c.id).cte("gone")
+    rows = delete(batches).where(batches.c.id.in_(select(chosen.c.id))).returning(batches.c.id).cte("batches_gone")
+    count = select(func.count()).select_from(gone).scalar_subquery()
+    return select(count, select(func.count()).select_from(rows).scalar_subquery())

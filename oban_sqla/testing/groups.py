@@ -1,0 +1,53 @@
+"""What `drain` does for jobs that belong to others: with chunks, with batches, and with news."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from ..errors import InvalidOption
+from ..models import Batch
+from ..runtime.batch_of import load_batch
+from ..runtime.row import Row
+from ..statements.drain import callbacks_after
+from ..statements.releases import release_here
+from ..workers.registry import workers
+from .sessions import connection_of
+
+
+def release(session: Session, among: list[int] | None) -> bool:
+    """Act on the news of flows, batches and chains; whether that has made jobs available.
+
+    :param among: the ids of jobs that may run; callbacks of batches are added. None for all.
+    """
+    connection = connection_of(session)
+    found, left = False, -1
+    while True:
+        rows: list[Any] = [*release_here.execute(connection)]
+        found |= any(row[0] is not None for row in rows)
+        still = sum(row[1] for row in rows if row[0] is None)
+        if still in (0, left):  # what is left waits for something else
+            break
+        left = still
+    if found and among is not None:
+        among += callbacks_after.execute(connection, id=max(among, default=0)).scalars()
+    return found
+
+
+def most_with(row: Row) -> int:
+    """How many more jobs run in one call with the one in `row`."""
+    worker = workers.chunked.get(row.worker)
+    return 0 if worker is None or worker.chunk is None else worker.chunk.size - 1
+
+
+def batch_of(session: Session, row: Row) -> Batch | None:
+    """The batch of a job that asks for it."""
+    worker = workers.get(row.worker)
+    if worker is None or worker.arguments is None or Batch not in worker.arguments.injected.values():
+        return None
+    with Session(connection_of(session), join_transaction_mode="create_savepoint") as own:
+        try:
+            return load_batch(own, row)
+        except InvalidOption:  # the job itself is told that it has none
+            return None

@@ -1,0 +1,1 @@
+"""Jobs that run together, one after the other, or as a batch."""

@@ -1,0 +1,67 @@
+"""Chunks in drain, in inline mode and in perform."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
+
+from oban_sqla import Cancel, Chunk, Job, Snooze, job
+from oban_sqla.testing import drain, mode, perform
+
+
+async def test_drain_runs_the_jobs_of_a_chunk_in_one_call(any_engine: AsyncEngine) -> None:
+    calls: list[list[int]] = []
+
+    @job(chunk=Chunk(size=3, by="args.odd"))
+    async def deliver(jobs: list[Job], session: AsyncSession) -> Mapping[Job, object]:
+        calls.append([one.args["n"] for one in jobs])
+        return {one: Snooze(60) for one in jobs if one.args["n"] == 4}
+
+    async with AsyncSession(any_engine) as session:
+        session.add_all(deliver.new({"n": n, "odd": n % 2}) for n in range(8))
+        drained = await drain(session)
+        assert drained == {"completed": 7, "scheduled": 1}
+        assert calls == [[0, 2, 4], [1, 3, 5], [6], [7]]
+        assert await drain(session) == {}
+
+
+def test_drain_runs_a_chunk_of_a_plain_function(sync_engine: object) -> None:
+    @job(chunk=Chunk(size=10))
+    def deliver(jobs: list[Job], session: Session) -> Mapping[Job, object]:
+        return {jobs[0]: Cancel("no"), jobs[1]: ValueError("bad")}
+
+    with Session(sync_engine) as session:  # type: ignore[arg-type]
+        session.add_all(deliver.new({"n": n}) for n in range(3))
+        drained = drain(session)
+        assert drained == {"cancelled": 1, "retryable": 1, "completed": 1}
+
+
+async def test_inline_the_jobs_of_one_flush_run_in_chunks(engine: AsyncEngine) -> None:
+    calls: list[int] = []
+
+    @job(chunk=Chunk(size=2))
+    async def deliver(jobs: list[Job]) -> None:
+        calls.append(len(jobs))
+
+    async with AsyncSession(engine) as session, mode("inline"):
+        session.add_all(deliver.new({"n": n}) for n in range(5))
+        await session.flush()
+        assert calls == [2, 2, 1]
+        assert set(await session.scalars(select(Job.state))) == {"completed"}
+
+
+async def test_perform_gives_the_function_a_list_of_one(engine: AsyncEngine) -> None:
+    @job(chunk=Chunk(size=2))
+    async def deliver(jobs: list[Job]) -> Mapping[Job, object] | None:
+        [one] = jobs
+        if one.args["n"] == 1:
+            return {one: KeyError("one")}
+        return None
+
+    assert await perform(deliver.new({"n": 0})) is None
+    with pytest.raises(KeyError):
+        await perform(deliver, {"n": 1})

@@ -1,0 +1,13 @@
+SELECT anon_1.id, anon_1.state, (SELECT count(*) AS count_1 
+FROM (SELECT jobs.oban_jobs.id AS id 
+FROM jobs.oban_jobs 
+WHERE jobs.oban_jobs.chain_key = $1::VARCHAR AND jobs.oban_jobs.state = 'suspended' AND jobs.oban_jobs.id < $2::BIGINT 
+ LIMIT $3::INTEGER) AS anon_2) AS waiting 
+FROM ((SELECT first.id AS id, CAST(first.state AS TEXT) AS state, 0 AS rank 
+FROM jobs.oban_jobs AS first 
+WHERE first.chain_key = $1::VARCHAR AND first.state IN ('available', 'scheduled', 'retryable', 'executing') 
+ LIMIT $4::INTEGER) UNION ALL (SELECT first.id AS id, CAST(first.state AS TEXT) AS state, 1 AS rank 
+FROM jobs.oban_jobs AS first 
+WHERE first.chain_key = $1::VARCHAR AND left(first.chain_key, 2) = 'h|' AND first.state = 'discarded' 
+ LIMIT $5::INTEGER)) AS anon_1 ORDER BY anon_1.rank 
+ LIMIT $6::INTEGER

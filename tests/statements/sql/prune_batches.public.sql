@@ -1,0 +1,18 @@
+WITH chosen AS 
+(SELECT oban_batches.id AS id 
+FROM oban_batches 
+WHERE oban_batches.finished_at < timezone('UTC', now()) - $1::FLOAT * interval '1 second' AND NOT (EXISTS (SELECT * 
+FROM oban_jobs AS other 
+WHERE other.batch_id = oban_batches.id AND other.batch_id IS NOT NULL AND (other.state NOT IN ('completed', 'discarded', 'cancelled')))) AND (EXISTS (SELECT * 
+FROM oban_leaders 
+WHERE oban_leaders.name = $2::VARCHAR AND oban_leaders.node = $3::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) ORDER BY oban_batches.finished_at 
+ LIMIT $4::INTEGER FOR UPDATE SKIP LOCKED), 
+gone AS 
+(DELETE FROM oban_jobs WHERE oban_jobs.batch_id IN (SELECT chosen.id 
+FROM chosen) RETURNING oban_jobs.id), 
+batches_gone AS 
+(DELETE FROM oban_batches WHERE oban_batches.id IN (SELECT chosen.id 
+FROM chosen) RETURNING oban_batches.id)
+ SELECT (SELECT count(*) AS count_1 
+FROM gone) AS anon_1, (SELECT count(*) AS count_2 
+FROM batches_gone) AS anon_2
