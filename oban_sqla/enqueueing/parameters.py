@@ -50,10 +50,10 @@ def state_written(waits: bool | str) -> str:
     return waits if isinstance(waits, str) else JobState.SCHEDULED if waits else JobState.AVAILABLE
 
 
-def parameters_of(specs: Sequence[JobSpec], composed: bool) -> dict[str, Any]:
+def parameters_of(specs: Sequence[JobSpec], composed: bool = False) -> dict[str, Any]:
     """The arrays of the insert statements: each job's args, and the rest once for each kind of job.
 
-    :param composed: whether some of the jobs belong to others.
+    :param composed: whether some of the jobs belong to others. Default False.
     """
     numbers: dict[Kind, int] = {}
     kind = [numbers.setdefault(_masked(spec.kind), len(numbers) + 1) for spec in specs]
