@@ -161,7 +161,7 @@ def specs_of(given: object, what: str) -> list[JobSpec]:
         return [given]
     if isinstance(given, str) or not isinstance(given, Iterable):
         raise InvalidOption(f"{what}: expected jobs such as [send.new(1)], got {given!r}")
-    found: list[JobSpec] = []
+    found: list[Any] = []
     for spec in cast("Iterable[object]", given):
         if not isinstance(spec, JobSpec):
             raise InvalidOption(f"{what}: expected jobs such as send.new(1), got {spec!r}")
