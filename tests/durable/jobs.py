@@ -181,3 +181,8 @@ async def writes_after_sleep() -> None:
     await step("first", note, "step")
     await sleep(30)
     await step("last", note, "end")
+
+
+@job(queue="durable")
+async def no_step() -> None:
+    calls["no_step"] += 1

@@ -90,3 +90,16 @@ async def test_sleeping_jobs_hold_no_slot(oban: Oban, engine: AsyncEngine) -> No
     await insert(engine, *(jobs.nap.new(3_600) for _ in range(30)))  # three times the limit of the queue
     [done] = await finished(engine, await insert(engine, jobs.order.new(1)))
     assert done.attempt == 1
+
+
+async def test_ten_thousand_sleeping_jobs_cost_no_connection_and_no_slot(oban: Oban, engine: AsyncEngine) -> None:
+    sql = """
+        INSERT INTO oban_jobs (worker, queue, state, scheduled_at, meta)
+        SELECT :worker, 'durable', 'scheduled', timezone('UTC', now()) + interval '3 days', '{"slept": 1}'
+          FROM generate_series(1, 10000)
+    """
+    await execute(engine, sql, worker=jobs.nap.worker.name)
+    await finished(engine, await insert(engine, jobs.no_step.new()))
+    assert oban._node is not None
+    assert oban._node.connections.steps.connections == 0
+    assert oban._node.producers["durable"].held == []

@@ -1,0 +1,121 @@
+"""``python -m benchmarks.durable [JOBS] [SIGNALS]``: long jobs under kills, races and in numbers.
+
+Three figures of the issue, in full: 1,000 jobs of five steps whose nodes are killed at random every second, with sums
+that have to be exact; 10,000 signals sent before, during and after the moment at which their job goes to sleep, none
+lost; and 10,000 sleeping jobs, which cost a node no statement but the stager's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from benchmarks.setting import Setting, median, setting
+from oban_sqla import JobSpec, Oban, Queue, enqueue, job
+from oban_sqla.durable import wait_for
+from tests.durable.node import five
+
+PARTS = 3
+"""Steps with an effect, of each job of `tests.durable.node`."""
+ASLEEP = """
+INSERT INTO oban_jobs (worker, queue, state, scheduled_at)
+SELECT 'bench.waits', 'asleep', 'scheduled', timezone('UTC', now()) + interval '3 days' FROM generate_series(1, $1::int)
+"""
+
+sent: dict[int, float] = {}
+late: list[float] = []
+
+
+@job(name="bench.waits", queue="waits")
+async def waits(number: int) -> None:
+    """Wait for one signal, asleep."""
+    await wait_for("go", live=0)
+    late.append(time.perf_counter() - sent[number])
+
+
+async def kills(place: Setting, jobs: int) -> bool:
+    """Work jobs of five steps by two nodes, of which one is killed every second; whether each effect is there once."""
+    await place.empty()
+    await place.raw.execute("DROP TABLE IF EXISTS durable_effects; CREATE TABLE durable_effects (what text)")
+    async with AsyncSession(place.engine) as session, session.begin():
+        await enqueue(session, [five.new(number=number) for number in range(jobs)])
+    nodes: list[subprocess.Popen[bytes]] = []
+    count = killed = 0
+    try:
+        while await place.raw.fetchval("SELECT count(*) FROM oban_jobs WHERE state <> 'completed'"):
+            while len(nodes) < 2:
+                count += 1
+                command = [sys.executable, "-m", "tests.durable.node", place.url, f"n{count}"]
+                nodes.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))  # noqa: ASYNC220
+                await asyncio.sleep(1.5)
+            await asyncio.sleep(random.random() * 2)
+            victim = nodes.pop(random.randrange(len(nodes)))
+            victim.send_signal(signal.SIGKILL)
+            await asyncio.to_thread(victim.wait)
+            killed += 1
+    finally:
+        for node in nodes:
+            node.kill()
+            node.wait()
+    wrong = await place.raw.fetchval(
+        "SELECT count(*) FROM (SELECT FROM durable_effects GROUP BY what HAVING count(*) <> 1) x"
+    )
+    effects = await place.raw.fetchval("SELECT count(*) FROM durable_effects")
+    right = wrong == 0 and effects == jobs * PARTS
+    print(f"kills: {jobs:,} jobs, {killed} kills, {effects:,} effects of {jobs * PARTS:,}, {wrong} not once")
+    return right
+
+
+async def races(place: Setting, signals: int) -> bool:
+    """Send each job its signal around the moment at which it goes to sleep; whether none is lost."""
+    await place.empty()
+    await place.raw.execute("TRUNCATE oban_steps, oban_signals, oban_news")
+    late.clear()
+    async with Oban(place.engine, queues={"waits": Queue(limit=20)}) as oban:
+        for begin in range(0, signals, 500):
+            numbers = range(begin, min(begin + 500, signals))
+            specs: list[JobSpec] = await oban.enqueue([waits.new(number) for number in numbers])
+            for number, spec in zip(numbers, specs, strict=True):
+                await asyncio.sleep(random.random() * 0.004)
+                sent[number] = time.perf_counter()
+                await oban.signal(spec, "go", number)
+        deadline = time.monotonic() + 30
+        while len(late) < signals and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+    lost = signals - len(late)
+    worst, middle = max(late, default=0.0), median(late or [0.0])
+    print(f"races: {signals:,} signals, {lost} lost, p50 {middle * 1000:.1f} ms, latest {worst * 1000:.0f} ms")
+    return lost == 0
+
+
+async def sleepers(place: Setting, jobs: int) -> bool:
+    """Let `jobs` jobs sleep; whether the node sends as many statements as beside an empty table."""
+    counts: list[int] = []
+    async with Oban(place.engine, queues={"asleep": 10}):
+        for filled in (False, True):
+            await place.empty()
+            if filled:
+                await place.raw.execute(ASLEEP, jobs)
+            await asyncio.sleep(1)
+            before = await place.committed()
+            await asyncio.sleep(20)
+            counts.append(await place.committed() - before)
+    print(f"sleepers: {jobs:,} jobs, {counts[1]} transactions in 20 s, {counts[0]} without any")
+    return counts[1] <= counts[0] + 5
+
+
+async def main(jobs: int, signals: int) -> None:
+    async with setting() as place:
+        right = [await sleepers(place, 10_000), await races(place, signals), await kills(place, jobs)]
+    sys.exit(0 if all(right) else 1)
+
+
+if __name__ == "__main__":
+    given = [int(argument) for argument in sys.argv[1:]]
+    asyncio.run(main(*(given + [1_000, 10_000][len(given) :])))
