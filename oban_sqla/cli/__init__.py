@@ -14,6 +14,7 @@ from .check import check
 from .cron import cron
 from .demo import demo
 from .doctor import doctor
+from .flows import flows
 from .jobs import jobs
 from .limits import limits
 from .postgres import postgres
@@ -57,6 +58,7 @@ main.add_command(grants)
 main.add_command(workers)
 main.add_command(check)
 main.add_command(jobs)
+main.add_command(flows)
 main.add_command(queues)
 main.add_command(limits)
 main.add_command(cron)

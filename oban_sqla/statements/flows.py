@@ -185,6 +185,12 @@ def first_failure() -> Executable:
     )
 
 
+@statement
+def tree_of() -> Executable:
+    """The ids of the workflow `flow` and of all workflows inside it, as an array."""
+    return select(type_coerce(FlowTree(parameter("flow", BigInteger)), ARRAY(BigInteger)))
+
+
 def jobs_of(flow: int) -> Select[Any]:
     """The ids of the jobs of a workflow and of all workflows inside it."""
     return select(jobs.c.id).where(jobs.c.workflow_id == func.any(type_coerce(FlowTree(flow), ARRAY(BigInteger))))

@@ -1,0 +1,233 @@
+"""``oban-sqla flows``: what workflows there are, one as a tree, and changes of a whole one."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from ..insight.flows import Node, age, page, tree
+from ..models import Workflow
+from ..oban import Oban
+from ..statements.flows import node_of
+from .database import database_option, on_database, schema_option
+from .groups import ListByDefault
+from .output import ago, json_option, print_json, print_table, span
+from .text import printable
+
+MARKS = {
+    "completed": "✓",
+    "executing": "▶",
+    "cancelled": "-",
+    "discarded": "✗",
+    "failed": "✗",
+    "retryable": "!",
+}
+"""By state; a dot for what waits."""
+
+_COLOURS = {"completed": "green", "executing": "cyan", "discarded": "red", "failed": "red", "retryable": "yellow"}
+
+STATES = ("executing", "completed", "failed", "cancelled")
+EVERY = 1.0
+"""Seconds between two looks of ``--watch``."""
+
+
+@click.group(cls=ListByDefault, short_help="List, show and change workflows.")
+def flows() -> None:
+    """List, show and change workflows. Without a command it lists them.
+
+    \b
+      oban-sqla flows
+      oban-sqla flows show 12 --watch
+      oban-sqla flows retry 12 --from-node store
+    """
+
+
+@flows.command("list", short_help="List workflows, newest first.")
+@click.option(
+    "--state", type=click.Choice(["executing", "completed", "failed", "cancelled"]), help="Only in this state."
+)
+@click.option(
+    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The largest number to print."
+)
+@click.option("--before", type=int, metavar="ID", help="Only workflows with a lower id, for the next page.")
+@database_option
+@schema_option
+@json_option
+def list_(
+    state: str | None, limit: int, before: int | None, url: str | None, schema: str | None, as_json: bool
+) -> None:
+    """List workflows, newest first, with the number of their jobs per state.
+
+    \b
+      oban-sqla flows list --state failed
+      oban-sqla flows list --json
+    """
+
+    async def load(engine: AsyncEngine) -> list[dict[str, Any]]:
+        async with AsyncSession(engine) as session:
+            return await page(session, limit, state, before)
+
+    found = on_database(url, schema, load)
+    if as_json:
+        print_json(found)
+        return
+    now = datetime.now(UTC)
+    print_table(
+        ("id", "name", "state", "jobs", "took", "when"),
+        (
+            (
+                row["id"],
+                row["name"],
+                row["state"],
+                _counts(row["jobs"]),
+                span(age(row, now)),
+                ago(row["inserted_at"], now),
+            )
+            for row in found
+        ),
+        "no matching workflows" if state or before else "there are no workflows",
+    )
+
+
+@flows.command(short_help="Show a workflow as a tree.")
+@click.argument("flow_id", metavar="ID", type=int)
+@click.option("--watch", is_flag=True, help="Go on until the workflow has finished.")
+@database_option
+@schema_option
+@json_option
+def show(flow_id: int, watch: bool, url: str | None, schema: str | None, as_json: bool) -> None:
+    """Show the workflow ID with its jobs, and the workflows inside it.
+
+    \b
+      oban-sqla flows show 12
+      oban-sqla flows show 12 --watch
+
+    The exit code is 0, or 1 when there is no such workflow.
+    """
+
+    async def load(engine: AsyncEngine) -> Node | None:
+        async with engine.connect() as connection:
+            return await connection.run_sync(tree, flow_id)
+
+    shown = ""
+    while True:
+        found = on_database(url, schema, load)
+        if found is None:
+            raise click.ClickException(f"there is no workflow {flow_id}")
+        if as_json:
+            print_json(found.as_dict())
+            return
+        drawn = "\n".join(_drawn(found))
+        if drawn != shown:
+            if watch and shown:
+                click.clear()
+            click.echo(drawn)
+            shown = drawn
+        if not watch or found.state != "executing":
+            return
+        time.sleep(EVERY)
+
+
+@flows.command(short_help="Cancel all that has not finished.")
+@click.argument("flow_id", metavar="ID", type=int)
+@database_option
+@schema_option
+def cancel(flow_id: int, url: str | None, schema: str | None) -> None:
+    """Cancel all jobs of the workflow ID that have not finished, also in workflows inside it."""
+    _change(url, schema, flow_id, lambda oban, flow: oban.cancel(flow), "cancelled, or asked to stop")
+
+
+@flows.command(short_help="Run again what failed, or all from a node on.")
+@click.argument("flow_id", metavar="ID", type=int)
+@click.option("--from-node", metavar="NAME", help="This node, and all that comes after it, completed jobs too.")
+@database_option
+@schema_option
+def retry(flow_id: int, from_node: str | None, url: str | None, schema: str | None) -> None:
+    """Run the failed jobs of the workflow ID again, and what they had cancelled.
+
+    \b
+      oban-sqla flows retry 12
+      oban-sqla flows retry 12 --from-node store
+    """
+    _change(url, schema, flow_id, lambda oban, flow: oban.retry(flow, from_node=from_node), "waiting for their turn")
+
+
+@flows.command(short_help="Send a signal to a node.")
+@click.argument("flow_id", metavar="ID", type=int)
+@click.argument("node")
+@click.argument("name")
+@click.argument("payload", required=False)
+@database_option
+@schema_option
+def signal(flow_id: int, node: str, name: str, payload: str | None, url: str | None, schema: str | None) -> None:
+    """Send the signal NAME to the job of NODE in the workflow ID, with PAYLOAD, which is JSON.
+
+    \b
+      oban-sqla flows signal 12 approval approved '{"by": "ann"}'
+
+    The exit code is 1 when that job has finished, or there is none.
+    """
+    try:
+        value = None if payload is None else json.loads(payload)
+    except ValueError as error:
+        raise click.BadParameter(f"expected JSON, got {payload!r}: {error}", param_hint="PAYLOAD") from error
+
+    async def send(engine: AsyncEngine) -> bool:
+        async with engine.connect() as connection:
+            found = await connection.run_sync(lambda plain: node_of.execute(plain, flow=flow_id, names=[node]).all())
+        ids = [int(row[1]) for row in found if row[1] > 0]
+        sent: Callable[..., Awaitable[bool]] = Oban(engine).signal
+        return bool(ids) and await sent(ids[0], name, value)
+
+    if not on_database(url, schema, send):
+        raise click.ClickException(f"workflow {flow_id} has no node {node!r} that could hear a signal")
+    click.echo(f"sent {name!r} to {node!r}")
+
+
+def _change(
+    url: str | None, schema: str | None, flow_id: int, make: Callable[[Oban, Workflow], Awaitable[int]], done: str
+) -> None:
+    async def work(engine: AsyncEngine) -> int | None:
+        async with AsyncSession(engine) as session:
+            flow = await session.get(Workflow, flow_id)
+        return None if flow is None else await make(Oban(engine), flow)
+
+    changed = on_database(url, schema, work)
+    if changed is None:
+        raise click.ClickException(f"there is no workflow {flow_id}")
+    click.echo(f"{changed:,} {'job is' if changed == 1 else 'jobs are'} {done}")
+
+
+def _when(row: dict[str, Any], now: datetime) -> str:
+    return ago(row["inserted_at"], now)
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
+
+
+def _drawn(root: Node) -> Iterator[str]:
+    yield printable(f"workflow {root.id} {root.name!r}: ") + _state(root.state)
+    yield from _below(root, "")
+
+
+def _below(node: Node, indent: str) -> Iterator[str]:
+    for place, inner in enumerate(node.nodes):
+        is_last = place == len(node.nodes) - 1
+        after = f"  after {', '.join(inner.after)}" if inner.after else ""
+        error = f"  {inner.error}" if inner.error and inner.state != "completed" else ""
+        mark = click.style(MARKS.get(inner.state, "·"), fg=_COLOURS.get(inner.state))
+        name = printable(f"{inner.name} ({inner.kind} {inner.id}) ")
+        branch = "└─" if is_last else "├─"
+        yield f"{indent}{branch} {mark} {name}{_state(inner.state)}{printable(after + error)}"
+        yield from _below(inner, indent + ("   " if is_last else "│  "))
+
+
+def _state(state: str) -> str:
+    return click.style(state, fg=_COLOURS.get(state))

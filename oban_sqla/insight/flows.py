@@ -1,0 +1,116 @@
+"""Workflows as the command line shows them: a list with counts, and one as a tree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Text, cast, select
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import undefer
+
+from ..models import Workflow
+from ..models.dependency import deps
+from ..models.job import jobs
+from ..models.workflow import workflows
+from ..statements.flows import tree_of
+
+
+@dataclass(slots=True)
+class Node:
+    """One node of a tree.
+
+    :ivar name: of the node.
+    :ivar id: of its job, or of its workflow.
+    :ivar kind: ``"job"`` or ``"workflow"``.
+    :ivar state: of the job or the workflow.
+    :ivar after: the names of the nodes that it waits for.
+    :ivar error: the last line of its last error; blank for none.
+    :ivar nodes: what is inside a workflow, or was returned by a job.
+    """
+
+    name: str
+    id: int
+    kind: str
+    state: str
+    after: list[str] = field(default_factory=list[str])
+    error: str = ""
+    nodes: list[Node] = field(default_factory=list["Node"])
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it for JSON."""
+        return {
+            "name": self.name,
+            "id": self.id,
+            "kind": self.kind,
+            "state": self.state,
+            "after": self.after,
+            "error": self.error,
+            "nodes": [node.as_dict() for node in self.nodes],
+        }
+
+
+async def page(session: AsyncSession, limit: int, state: str | None, before: int | None) -> list[dict[str, Any]]:
+    """The newest workflows that are in no other, each with the number of its jobs per state.
+
+    :param state: only those in this state; None for all.
+    :param before: only those with a lower id; None for all.
+    """
+    chosen = select(Workflow).where(Workflow.root_id.is_(None)).order_by(Workflow.id.desc()).limit(limit)
+    if state is not None:
+        chosen = chosen.where(Workflow.state == state)
+    if before is not None:
+        chosen = chosen.where(Workflow.id < before)
+    found = await session.scalars(chosen.options(undefer(Workflow.counts)))
+    return [
+        {
+            "id": flow.id,
+            "name": flow.name,
+            "state": flow.state,
+            "jobs": flow.counts,
+            "inserted_at": flow.inserted_at,
+            "finished_at": flow.finished_at,
+        }
+        for flow in found
+    ]
+
+
+def tree(connection: Connection, flow_id: int) -> Node | None:
+    """The workflow with all that is in it; None where there is none with this id."""
+    ids: list[int] = list(tree_of.execute(connection, flow=flow_id).scalar_one())
+    if not ids:
+        return None
+    columns = (workflows.c.id, workflows.c.name, workflows.c.node_name, workflows.c.state)
+    of_flows = select(*columns, workflows.c.parent_id, workflows.c.graft_of).where(workflows.c.id.in_(ids))
+    flows: dict[int, Any] = {row.id: row for row in connection.execute(of_flows)}
+    error = jobs.c.errors.op("->")(-1).op("->>")("error").label("error")
+    state = cast(jobs.c.state, Text).label("state")
+    of_jobs = (
+        select(jobs.c.id, jobs.c.node_name, jobs.c.workflow_id, state, error)
+        .where(jobs.c.workflow_id.in_(ids))
+        .order_by(jobs.c.id)
+    )
+    made = {flow.id: Node(flow.node_name or flow.name, flow.id, "workflow", flow.state) for flow in flows.values()}
+    of: dict[int, Node] = {}
+    for row in connection.execute(of_jobs):
+        lines = (row.error or "").strip().splitlines()
+        node = Node(row.node_name or f"job {row.id}", row.id, "job", row.state, error=lines[-1][:200] if lines else "")
+        of[row.id] = node
+        made[row.workflow_id].nodes.append(node)
+    for flow in sorted(flows.values(), key=lambda one: one.id):
+        if flow.id == flow_id:
+            continue
+        home = of.get(flow.graft_of) if flow.graft_of is not None else made.get(flow.parent_id)
+        if home is not None:
+            home.nodes.append(made[flow.id])
+    edges = select(deps.c.dep_id, deps.c.job_id).where(deps.c.job_id.in_(list(of))).order_by(deps.c.dep_id)
+    for dep_id, job_id in connection.execute(edges):
+        before = of.get(dep_id) if dep_id > 0 else made.get(-dep_id)
+        of[job_id].after.append(before.name if before is not None else f"job {dep_id}")
+    return made[flow_id]
+
+
+def age(row: dict[str, Any], now: datetime) -> float:
+    """Seconds that a workflow has taken, until its end or until now."""
+    return float(((row["finished_at"] or now) - row["inserted_at"]).total_seconds())

@@ -1,0 +1,1 @@
+SELECT oban_flow_tree($1::BIGINT) AS oban_flow_tree_1
