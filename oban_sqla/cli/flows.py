@@ -180,7 +180,9 @@ def signal(flow_id: int, node: str, name: str, payload: str | None, url: str | N
 
     async def send(engine: AsyncEngine) -> bool:
         async with engine.connect() as connection:
-            found = await connection.run_sync(lambda plain: node_of.execute(plain, flow=flow_id, names=[node]).all())
+            found: Any = await connection.run_sync(
+                lambda plain: node_of.execute(plain, flow=flow_id, names=[node]).all()
+            )
         ids = [int(row[1]) for row in found if row[1] > 0]
         sent: Callable[..., Awaitable[bool]] = Oban(engine).signal
         return bool(ids) and await sent(ids[0], name, value)

@@ -14,6 +14,7 @@ from sqlalchemy import (
     case,
     cast,
     column,
+    exists,
     func,
     insert,
     literal_column,
@@ -189,6 +190,26 @@ def first_failure() -> Executable:
 def tree_of() -> Executable:
     """The ids of the workflow `flow` and of all workflows inside it, as an array."""
     return select(type_coerce(FlowTree(parameter("flow", BigInteger)), ARRAY(BigInteger)))
+
+
+@statement
+def flow_troubles() -> Executable:
+    """How many jobs of workflows wait for a `failed` one, how many for the result of one that is `lost`, how many
+    workflows are `running`, each up to `most`; and how many `news` there are, up to `news`."""
+    most = parameter("most", Integer)
+    is_open = (deps.c.met == literal_column("'o'")) & (deps.c.on_fail == literal_column("'w'"))
+    failed = select(deps.c.job_id).where(is_open, FlowOutcome(deps.c.dep_id) == literal_column("'f'")).limit(most)
+    before = jobs.alias("before")
+    gone = ~exists().where(before.c.id == deps.c.dep_id)
+    waits = deps.c.met == literal_column("'o'")
+    lost = select(deps.c.job_id).where(waits, deps.c.refs.is_not(None), deps.c.dep_id > 0, gone).limit(most)
+    running = select(workflows.c.id).where(workflows.c.state == literal_column("'executing'")).limit(most)
+    unread = select(news.c.id).limit(parameter("news", Integer))
+    counted = [
+        select(func.count()).select_from(one.subquery(name)).scalar_subquery().label(name)
+        for name, one in (("failed", failed), ("lost", lost), ("running", running), ("news", unread))
+    ]
+    return select(*counted)
 
 
 def jobs_of(flow: int) -> Select[Any]:

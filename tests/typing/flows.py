@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, assert_type
 
 from sqlalchemy.orm import Session
-from typing_extensions import TypedDict, assert_type
+from typing_extensions import TypedDict
 
 from oban_sqla import Job, JobSpec, Node, Nodes, Oban, Workflow, flow_of, job
 

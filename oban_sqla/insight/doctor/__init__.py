@@ -28,6 +28,7 @@ from .cluster import dead_nodes, foreign_leader, leader, living_nodes, orphans
 from .database import Database
 from .encryption import encryption
 from .finding import Finding, Status, problem, skipped
+from .flows import workflows
 from .limits import limits, suspensions
 from .relationships import relationships
 from .server import clock, connections, isolation, notifications, pooler, server_version, standby, timeouts
@@ -42,7 +43,7 @@ OF_THE_SERVER: tuple[Check, ...] = (
 OF_THE_TABLES: tuple[Check, ...] = (
     schema_version, indexes, relationships, triggers, states, table_settings, privileges, vacuum, bloat,
     living_nodes, leader, foreign_leader, dead_nodes, orphans, limits, suspensions,
-    backlog, overdue, unknown_workers, encryption, large_jobs,
+    backlog, overdue, unknown_workers, encryption, workflows, large_jobs,
 )  # fmt: skip
 
 PATIENCE = 5_000
