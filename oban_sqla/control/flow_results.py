@@ -14,6 +14,7 @@ from ..models import Workflow
 from ..models.node import Node
 from ..options.duration import seconds
 from ..statements.flows import first_failure, outcome_of
+from .slot import Slot
 
 FIRST_WAIT = 0.010
 LONGEST_WAIT = 0.5
@@ -28,20 +29,32 @@ async def flow_result(engine: AsyncEngine, target: Workflow | Node[Any], timeout
     :raises InvalidOption: for one that is not written.
     """
     node = _edge(target)
+    slot = Slot()
+    try:
+        found = await _finished(engine, node, target, timeout, slot)
+        await slot.back()
+    finally:
+        slot.close()
+    if found.outcome == "d":
+        return None if found.value is None else json.loads(found.value)
+    async with engine.connect() as connection:
+        failed: Any = (await connection.run_sync(lambda plain: first_failure.execute(plain, node=node))).first()
+    raise _failure(target, failed)
+
+
+async def _finished(engine: AsyncEngine, node: int, target: Workflow | Node[Any], timeout: float, slot: Slot) -> Any:
     until = time.monotonic() + seconds(timeout, "result(timeout)")
     wait = FIRST_WAIT
     while True:
         async with engine.connect() as connection:
             found: Any = (await connection.run_sync(lambda plain: outcome_of.execute(plain, node=node))).one()
-        if found.outcome == "d":
-            return None if found.value is None else json.loads(found.value)
-        if found.outcome == "f":
-            async with engine.connect() as connection:
-                failed: Any = (await connection.run_sync(lambda plain: first_failure.execute(plain, node=node))).first()
-            raise _failure(target, failed)
+        if found.outcome in ("d", "f"):
+            return found
         left = until - time.monotonic()
         if left <= 0:
+            await slot.back()
             raise ResultTimeout(f"{target!r} had not finished within {timeout:g} s")
+        slot.leave()
         await asyncio.sleep(min(wait, left))
         wait = min(wait * 1.5, LONGEST_WAIT)
 

@@ -30,6 +30,7 @@ from ..workers.registry import workers
 from ..workers.returned import Returned
 from ..workers.sealing import opened
 from .flow_results import flow_result
+from .slot import Slot
 from .verbs import Verbs
 
 LONGEST_ERROR = 500
@@ -156,7 +157,7 @@ class ResultVerbs(Verbs):
     ) -> AsyncGenerator[tuple[Any, Result[Any]], None]:
         until = time.monotonic() + limit
         left = {id(one.wait): one for one in awaited}
-        slot = _Slot()
+        slot = Slot()
         try:
             async with aclosing(self._over([one.wait for one in awaited], ready, until, slot)) as over:
                 async for wait in over:
@@ -170,7 +171,7 @@ class ResultVerbs(Verbs):
             slot.close()
 
     async def _over(
-        self, waits: list[Wait], ready: asyncio.Queue[Wait], until: float, slot: _Slot
+        self, waits: list[Wait], ready: asyncio.Queue[Wait], until: float, slot: Slot
     ) -> AsyncGenerator[Wait, None]:
         """The waits that are over, as they come; those that are not by then are left out."""
         left = {id(wait): wait for wait in waits}
@@ -241,37 +242,7 @@ class _Awaited:
     wait: Wait
 
 
-class _Slot:
-    """The slot of the job that waits; outside of a job there is none."""
-
-    def __init__(self) -> None:
-        running = context.running.get(None)
-        self._slots = None if running is None else running.slots
-        self._job_id = 0 if running is None else running.job.id
-        self._is_left = False
-
-    @property
-    def is_held(self) -> bool:
-        return self._slots is not None and not self._is_left
-
-    def leave(self) -> None:
-        if self._slots is not None and not self._is_left:
-            self._slots.leave(self._job_id)
-            self._is_left = True
-
-    async def back(self) -> None:
-        if self._slots is not None and self._is_left:
-            self._is_left = False
-            await self._slots.back(self._job_id)
-
-    def close(self) -> None:
-        """Take it at once, where the wait was cancelled."""
-        if self._slots is not None and self._is_left:
-            self._is_left = False
-            self._slots.return_now(self._job_id)
-
-
-async def _next(ready: asyncio.Queue[Wait], until: float, slot: _Slot) -> Wait | None:
+async def _next(ready: asyncio.Queue[Wait], until: float, slot: Slot) -> Wait | None:
     """The next wait that is over; None when the time is."""
     if ready.empty():
         slot.leave()

@@ -24,6 +24,7 @@ from oban_sqla import (
     Record,
     ResultTimeout,
     Snooze,
+    Workflow,
     job,
     release_slot,
 )
@@ -93,6 +94,17 @@ async def parent(oban: Oban, count: int) -> list[int]:
     first = await oban.result(specs[0], timeout=20)
     rest = [result.value async for _, result in oban.results(specs[1:], timeout=20)]
     return [first, *sorted(rest)]
+
+
+@job(name="typed.awaits_flow", recorded=True)
+async def awaits_flow(oban: Oban) -> int:
+    flow = Workflow("awaited")
+    flow.returns(flow.add(child.new(4), name="child"))
+    async with AsyncSession(oban.engine) as session:
+        session.add(flow)
+        await session.commit()
+    value: int = await oban.result(flow, timeout=30)
+    return value
 
 
 @job(name="typed.asks_too_early")
@@ -250,6 +262,11 @@ async def test_job_that_awaits_its_children_on_a_queue_of_limit_one_completes(
         producer = oban._node.producers["default"]
         await eventually(lambda: not producer.running)
         assert not producer.slots.out
+
+
+async def test_job_that_awaits_a_workflow_on_a_queue_of_limit_one_completes(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 1}) as oban:
+        assert await oban.result((await oban.enqueue(awaits_flow.new()))[0], timeout=30) == 8
 
 
 async def test_job_that_goes_on_after_its_wait_has_a_slot_again(engine: AsyncEngine) -> None:
