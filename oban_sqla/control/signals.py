@@ -11,6 +11,7 @@ from ..enqueueing.sessions import SomeAsyncSession, current_session
 from ..enqueueing.signals import send_signal
 from ..errors import InvalidOption
 from ..models import Job, JobSpec
+from ..models.node import Node
 from ..options.encryption import using
 from .verbs import Verbs
 
@@ -19,14 +20,18 @@ class SignalVerbs(Verbs):
     """The verb of an :class:`Oban` for jobs that wait for a signal."""
 
     async def signal(
-        self, target: Job | JobSpec | int, name: str, payload: Any = None, session: SomeAsyncSession | None = None
+        self,
+        target: Job | JobSpec | Node[Any] | int,
+        name: str,
+        payload: Any = None,
+        session: SomeAsyncSession | None = None,
     ) -> bool:
         """Send a signal to a job, which takes it by :func:`oban_sqla.durable.wait_for`.
 
         A signal is kept until the job asks for it, and taken once. Sending it locks nothing, and wakes a job that
         sleeps until it comes.
 
-        :param target: a job's id, a :class:`Job`, or a flushed spec.
+        :param target: a job's id, a :class:`Job`, a flushed spec, or a node of a flushed workflow.
         :param name: of the signal, for which the job waits.
         :param payload: what the job gets; any value that JSON can represent, up to 1 MiB. Default None.
         :param session: an ``AsyncSession``: the signal is part of its transaction, and sent with its commit. Default: a
@@ -45,6 +50,6 @@ class SignalVerbs(Verbs):
             return await own.run_sync(_send, target, name, payload)
 
 
-def _send(session: Session, target: Job | JobSpec | int, name: str, payload: Any) -> bool:
+def _send(session: Session, target: Job | JobSpec | Node[Any] | int, name: str, payload: Any) -> bool:
     session.flush()
     return send_signal(session, target, name, payload)

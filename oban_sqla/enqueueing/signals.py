@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from ..errors import InvalidOption
 from ..models import Job, JobSpec
 from ..models.checks import check_name
+from ..models.node import Node
 from ..options.encryption import seal
 from ..options.payload import encode_value
 from ..statements.steps import addressee, send
@@ -17,14 +18,14 @@ from .wakeup import announce_signal
 from .writer import jobs_connection
 
 
-def send_signal(session: Session, target: Job | JobSpec | int, name: str, payload: Any) -> bool:
+def send_signal(session: Session, target: Job | JobSpec | Node[Any] | int, name: str, payload: Any) -> bool:
     """Send the signal `name` with `payload` when `session` commits.
 
     :returns: False if the job has finished or is not there.
     :raises InvalidOption: for a target or name of another type, and for a job with encrypted args without keys.
     :raises InvalidArgs: for a payload that JSON can't carry.
     """
-    job_id = target.id if isinstance(target, Job | JobSpec) else target
+    job_id = target.id if isinstance(target, Job | JobSpec | Node) else target
     if not isinstance(job_id, int) or isinstance(job_id, bool):
         raise InvalidOption(
             f"signal: expected the id of a job, or one that was enqueued and flushed, got {target!r}; a signal goes to "

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import InvalidArgs, InvalidOption, Oban, SignalTimeout
+from oban_sqla import InvalidArgs, InvalidOption, Oban, SignalTimeout, Workflow
 from oban_sqla.durable import step, wait_for
 from tests.durable import jobs
 from tests.durable.test_steps import failure_of
@@ -184,3 +184,16 @@ async def test_a_signal_that_another_program_writes_wakes_the_job(oban: Oban, en
     await execute(engine, sql, id=job_id)
     [done] = await finished(engine, [job_id])
     assert done.meta["return"] == [[1]]
+
+
+async def test_a_node_of_a_workflow_gets_a_signal(oban: Oban, engine: AsyncEngine) -> None:
+    flow = Workflow("purchase")
+    node = flow.add(jobs.approval.new(live=0), name="approval")
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        session.add(flow)
+        await session.commit()
+    assert node.id is not None
+    await asleep(engine, node.id)
+    assert await oban.signal(node, "approved", "yes")
+    [done] = await finished(engine, [node.id])
+    assert done.meta["return"] == ["yes"]
