@@ -1,6 +1,7 @@
 """A purchase from its order to its payment, as one job that may take days."""
 
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -18,9 +19,9 @@ async def buy(purchase_id: int, hours: float = 48) -> None:
     """Ask for approval, wait for the answer without a slot, and pay or not."""
     await step("ask", ask, purchase_id)
     try:
-        answer = await wait_for("answer", timeout=timedelta(hours=hours), live=0)
+        answer: dict[str, Any] = await wait_for("answer", timeout=timedelta(hours=hours), live=0)
     except SignalTimeout:
-        answer = {"approved": False, "by": "nobody in time"}
+        answer = {"approved": False, "by": "the deadline"}
     if answer["approved"]:
         await step("pay", pay, purchase_id, answer["by"])
     else:
