@@ -141,7 +141,8 @@ class Attempt(Run):
                     report_unopened(row)
         finally:
             running.reset(token)
-        await self.end_journal()  # of a run whose hook or session has failed
+        if self._journal is not None:
+            await self.end_journal()  # of a run whose hook or session has failed
         state = FENCED if ack is None else ack.state
         if around is not None:
             await around.after(row.job, state, error)

@@ -138,15 +138,18 @@ class Run:
         """Run `call` and say what becomes of the job: without an ack where another run has the job."""
         if asked := call.asked:
             return await self._run_with(call, asked)
-        return await self._run_alone(call)
+        ack, error = judge(self.row, call.worker, await self._run_call(call), self.stop, self.told)
+        return (ack, error) if ack.graft is None else await self._graft(ack, error)
 
     async def _run_alone(self, call: Call) -> tuple[Ack | None, BaseException | None]:
         ack, error = judge(self.row, call.worker, await self._run_call(call), self.stop, self.told)
-        if ack.graft is not None:
-            try:
-                self.committed = await self._sessions.graft(ack)
-            except Fenced as fenced:
-                return None, fenced
+        return (ack, error) if ack.graft is None else await self._graft(ack, error)
+
+    async def _graft(self, ack: Ack, error: BaseException | None) -> tuple[Ack | None, BaseException | None]:
+        try:
+            self.committed = await self._sessions.graft(ack)
+        except Fenced as fenced:
+            return None, fenced
         return ack, error
 
     async def separately(self, work: Callable[[Session], T]) -> T:
@@ -189,7 +192,7 @@ class Run:
     async def _run_call(self, call: Call) -> Result:
         worker = call.worker
         executor = self._executors[worker.executor]
-        limit = self._limit(worker)
+        limit = worker.timeout if worker.arguments is not None else self._limit(worker)
         timer = None if limit is None else executor.after(limit, self.ask_to_stop, Stop.TIMEOUT)
         try:
             if worker.entities and (instead := await self._load(call)) is not None:
@@ -202,7 +205,8 @@ class Run:
         finally:
             if timer is not None:
                 timer.cancel()
-        await self.end_journal()
+        if self._journal is not None:
+            await self.end_journal()
         return result
 
     async def _load(self, call: Call) -> Result | None:
