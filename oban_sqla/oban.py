@@ -87,6 +87,8 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
     :param encryption: the keys of workers with ``@job(encrypted=True)``, an :class:`Encryption`. Default: those that
         :func:`configure_encryption` was given.
     :param job_logs: what jobs log is kept with them, see :class:`JobLogs`. Default: it is not.
+    :param metrics: whether this node records for the dashboard's charts what ends in each queue and minute. Default
+        False.
     :raises InvalidOption: if a value is out of range, an option is misspelt, or the engine is not an ``AsyncEngine``.
     :raises UnsupportedDatabase: if the engine's database is not PostgreSQL.
 
@@ -112,6 +114,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         hooks: Sequence[object] = (),
         start_timeout: float = 10.0,
         log_exceptions: bool = True,
+        metrics: bool = False,
         processes: Processes | None = None,
         executors: Mapping[str, Executor] | None = None,
         resources: Mapping[Any, Callable[[], Any] | Resource] | None = None,
@@ -137,6 +140,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
             hooks=hooks,
             start_timeout=start_timeout,
             log_exceptions=log_exceptions,
+            metrics=metrics,
             processes=Processes() if processes is None else processes,
             executors={} if executors is None else executors,
             resources=resources,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,18 +10,17 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from ..runtime.measures import PER_OCTAVE
 from ..statements.metrics import series as statement
 
 OUTCOMES = ("completed", "retryable", "discarded", "cancelled")
 PERIODS: Mapping[str, tuple[int, float]] = {"hour": (60, 3_600.0), "day": (600, 86_400.0)}
 """Periods of time: seconds of a step, and of the whole."""
-PER_OCTAVE = 4
-"""Buckets of a histogram between a duration and its double."""
 
 
 @dataclass(slots=True)
 class Histogram:
-    """How many durations fell into each bucket, see :func:`bucket`."""
+    """How many durations fell into each bucket, see `measures`."""
 
     counts: dict[int, int] = field(default_factory=dict[int, int])
 
@@ -85,11 +83,6 @@ class Series:
     def quantiles(self, part: float) -> list[float | None]:
         """Within how many seconds this part of the jobs ran, in each step."""
         return [step.run.quantile(part) for step in self.steps]
-
-
-def bucket(seconds: float) -> int:
-    """The number of the bucket of a duration: four for each doubling, from a millisecond on."""
-    return math.floor(PER_OCTAVE * math.log2(max(seconds * 1_000, 1.0)))
 
 
 def middle(number: int) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from ..errors import Fenced
 from ..options.encryption import in_use
@@ -39,9 +40,10 @@ class Attempt(Run):
     :param log_exceptions: whether the log has what the job raised, with its traceback, or only its type.
     :param journals: opens the journal of a run that tells something. Default: what it tells stays in memory.
     :param store: where the steps of the job are kept; None where none can be.
+    :param measure: is told of the end of each run, with its outcome and seconds. Default: nothing is.
     """
 
-    __slots__ = ("_hooks", "_log_exceptions", "_places", "_remotes", "begun", "started", "unknown")
+    __slots__ = ("_hooks", "_log_exceptions", "_measure", "_places", "_remotes", "begun", "started", "unknown")
 
     def __init__(
         self,
@@ -55,6 +57,7 @@ class Attempt(Run):
         log_exceptions: bool = True,
         journals: Journals = APART,
         store: Store | None = None,
+        measure: Callable[[Row, Ack, float], None] | None = None,
     ) -> None:
         super().__init__(
             row=row, executors=executors, sessions=sessions, resources=resources, journals=journals, store=store
@@ -71,6 +74,7 @@ class Attempt(Run):
         self._hooks = hooks
         self._log_exceptions = log_exceptions
         self._remotes = remotes
+        self._measure = measure
 
     @property
     def places(self) -> int:
@@ -148,6 +152,8 @@ class Attempt(Run):
             await around.after(row.job, state, error)
         if self.begun:
             report_end(row, ack, error, self.started, self._log_exceptions, self.unknown or is_left)
+            if self._measure is not None and ack is not None:
+                self._measure(row, ack, time.monotonic() - self.started)
         return ack, error
 
     async def _run_remotely(self, call: Call, remote: Remote) -> tuple[Ack | None, BaseException | None]:

@@ -49,6 +49,7 @@ class Config:
     hooks: tuple[object, ...] = ()
     start_timeout: float = 10.0
     log_exceptions: bool = True
+    metrics: bool = False
     processes: Processes = field(default_factory=Processes)
     executors: Mapping[str, Any] = field(default_factory=dict[str, Any])
     resources: Mapping[Any, Resource] = field(default_factory=dict[Any, Resource])
@@ -102,8 +103,9 @@ class Config:
             if not isinstance(cron, Cron):
                 raise InvalidOption(f"Oban: crontab must be a list of Cron(…), got {cron!r} in it")
         by_name((), self.crontab)
-        if not isinstance(cast(object, self.log_exceptions), bool):
-            raise InvalidOption(f"Oban: log_exceptions must be True or False, got {self.log_exceptions!r}")
+        for option in ("log_exceptions", "metrics"):
+            if not isinstance(getattr(self, option), bool):
+                raise InvalidOption(f"Oban: {option} must be True or False, got {getattr(self, option)!r}")
         processes: object = self.processes
         if not isinstance(processes, Processes):
             raise InvalidOption(f"Oban: processes=Processes(…) expected, got {processes!r}")

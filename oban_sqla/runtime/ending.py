@@ -45,7 +45,8 @@ class Ending:
             await self._send_last_acks()
             await node.inserts.stop()
             await _all(
-                loop.stop() for loop in (*node.duties, node.releaser, node.waiter, node.announcer, node.notifier)
+                loop.stop()
+                for loop in (*node.duties, node.measures, node.releaser, node.waiter, node.announcer, node.notifier)
             )
             if not (left or node.acks.unsent):
                 await self._part()

@@ -45,6 +45,7 @@ from .duties.lifeline import Lifeline
 from .duties.lookout import Lookout
 from .duties.orphans import Orphans
 from .duties.pruner import Pruner
+from .duties.recorder import Recorder
 from .duties.scheduler import Scheduler, of_workers
 from .duties.stager import Stager
 from .duties.sweeper import Sweeper
@@ -58,6 +59,7 @@ from .journal.readers import Readers
 from .journal.scribe import Scribe
 from .liveness import Liveness
 from .loop import Loop
+from .measures import Measures
 from .notifier import Notifier
 from .producers import Producers
 from .refusals import Refusals
@@ -142,6 +144,7 @@ class Node:
             notifies=config.notify != "off",
             suspended=lambda queue, seconds: self.producers.suspend(queue, seconds),
         )
+        self.measures = Measures(lane=at.upkeep, node=config.node, counts=config.metrics)
         self.producers = Producers(
             config=config,
             fetching=at.fetching,
@@ -193,6 +196,7 @@ class Node:
         sweeper = Sweeper(lane=at.leading, leadership=leadership, news=self.releaser.wake)
         orphans = Orphans(lane=at.leading, leadership=leadership)
         self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler, keeper, lookout, sweeper, orphans]
+        self.duties.append(Recorder(lane=at.leading, leadership=leadership, depths=config.metrics))
         """Woken when this node is elected."""
         if config.prune is not None:
             self.duties.append(Pruner(lane=at.pruning, leadership=leadership, prune=config.prune, refusals=refusals))
@@ -202,7 +206,7 @@ class Node:
         """Everything that runs in the background."""
         listening = [self.notifier] if self.connections.line.pooled is False else []
         cluster = [self.liveness, self.leadership, self.control, *self.duties]
-        own = [self.acks, self.announcer, self.releaser, self.scribe, self.waiter]
+        own = [self.acks, self.announcer, self.releaser, self.scribe, self.waiter, self.measures]
         return [*listening, *own, *cluster, *self.producers.values()]
 
     async def reach(self) -> None:
@@ -392,4 +396,5 @@ class Node:
             log_exceptions=self.config.log_exceptions,
             journals=self.scribe,
             store=self.steps,
+            measure=self.measures.told,
         )

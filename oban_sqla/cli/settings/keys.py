@@ -200,6 +200,7 @@ KEYS: Mapping[str, Key] = {
     "poll_interval": _option("poll_interval", _seconds),
     "start_timeout": _option("start_timeout", _seconds),
     "log_exceptions": _option("log_exceptions", _truth),
+    "metrics": _option("metrics", _truth),
     "heartbeat": Key(_heartbeat, of_runtime=True),
     "prune": Key(_prune, of_runtime=True),
     "children": Key(_children, of_runtime=True, option="processes"),

@@ -1,0 +1,136 @@
+"""Nodes record what ends, and the charts show it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+
+from oban_sqla import Oban, enqueue, job
+from oban_sqla.errors import InvalidOption
+from oban_sqla.insight.series import Histogram, middle, read
+from oban_sqla.runtime.measures import bucket
+from tests.support import eventually
+from tests.web.conftest import opened, words
+
+
+async def _rows(engine: AsyncEngine, table: str = "oban_metrics") -> list[Any]:
+    async with engine.connect() as connection:
+        return list(await connection.execute(text(f"SELECT * FROM {table} ORDER BY step, at, queue")))
+
+
+async def test_a_node_with_metrics_writes_a_row_for_each_queue_and_step(any_engine: AsyncEngine) -> None:
+    @job(queue="measured")
+    async def works() -> None:
+        await asyncio.sleep(0.02)
+
+    @job(queue="measured", max_attempts=1)
+    async def fails() -> None:
+        raise RuntimeError("no")
+
+    async with Oban(any_engine, queues={"measured": 5, "idle": 5}, node="web-1", metrics=True) as oban:
+        await oban.enqueue([*(works.new() for _ in range(7)), fails.new()])
+        await eventually(lambda: _all_ended(any_engine, 8))
+        assert await _rows(any_engine) == [], "only after the minute, or at the stop"
+    rows = await _rows(any_engine)
+    assert [(row.step, row.queue, row.node) for row in rows] == [
+        (step, "measured", "web-1") for step in (60, 600, 3600)
+    ]
+    for row in rows:
+        assert (row.completed, row.discarded, row.retryable, row.cancelled) == (7, 1, 0, 0)
+        assert sum(row.run_n) == sum(row.wait_n) == 8
+        assert row.busy >= 7 * 0.02
+    async with any_engine.connect() as connection:
+        series = await connection.run_sync(read, "hour")
+    assert sum(series.of("completed")) == 7
+    assert series.nodes == ("web-1",)
+    async with opened(any_engine) as browser:
+        page = words(await browser.page("/"))
+        assert "Recorded by 1 node" in page
+        assert "As a table" in page
+        assert "<rect" in await browser.page("/?period=day")
+
+
+async def _all_ended(engine: AsyncEngine, number: int) -> bool:
+    async with engine.connect() as connection:
+        sql = "SELECT count(*) FROM oban_jobs WHERE state IN ('completed', 'discarded')"
+        return await connection.scalar(text(sql)) == number
+
+
+async def test_a_node_without_metrics_writes_nothing(engine: AsyncEngine) -> None:
+    @job(queue="unmeasured")
+    async def works() -> None: ...
+
+    async with Oban(engine, queues={"unmeasured": 5}) as oban:
+        await oban.enqueue(works.new())
+        await eventually(lambda: _all_ended(engine, 1))
+    assert await _rows(engine) == []
+
+
+async def test_a_second_write_of_the_same_minute_does_not_count_twice(engine: AsyncEngine) -> None:
+    @job(queue="twice")
+    async def works() -> None: ...
+
+    async with Oban(engine, queues={"twice": 5}, metrics=True) as oban:
+        node: Any = oban._node
+        for number in (1, 2):
+            await oban.enqueue(works.new())
+            await eventually(lambda number=number: _all_ended(engine, number))
+            await node.measures._write()
+            await node.measures._write()
+            assert sum(row.completed for row in await _rows(engine) if row.step == 3600) == number
+
+
+async def test_the_leader_writes_the_depths_and_prunes_what_is_old(engine: AsyncEngine) -> None:
+    @job(queue="deep")
+    async def waits() -> None: ...
+
+    async with AsyncSession(engine) as session, session.begin():
+        await enqueue(session, [waits.new() for _ in range(3)])
+        await enqueue(session, waits.options(schedule_in=3600).new())
+    old = datetime.now(UTC).replace(tzinfo=None) - timedelta(days=100)
+    values = "(:old, 'a', 'web', 'x'), (timezone('UTC', now()), 'b', 'web', 'x')"
+    metric = "(60, :old, 'q', gen_random_uuid(), 'n')"
+    async with engine.begin() as connection:
+        for sql in (
+            f"INSERT INTO oban_audit (at, who, via, verb) VALUES {values}",
+            f"INSERT INTO oban_metrics (step, at, queue, origin, node) VALUES {metric}",
+        ):
+            await connection.execute(text(sql), {"old": old})
+    async with Oban(engine, metrics=True) as oban:
+        node: Any = oban._node
+        [recorder] = [duty for duty in node.duties if duty.name == "recorder"]
+        recorder._write_at = recorder._prune_at = 0.0
+        recorder.wake()
+        await eventually(lambda: _pruned(engine))
+    [depth] = [row for row in await _rows(engine, "oban_depths") if row.step == 60]
+    assert (depth.queue, depth.available, depth.scheduled, depth.executing) == ("deep", 3, 1, 0)
+    assert depth.oldest >= 0
+
+
+async def _pruned(engine: AsyncEngine) -> bool:
+    async with engine.connect() as connection:
+        left = await connection.execute(text("SELECT who FROM oban_audit"))
+        return left.scalars().all() == ["b"] and await _rows(engine) == []
+
+
+def test_metrics_is_true_or_false(engine: AsyncEngine) -> None:
+    with pytest.raises(InvalidOption, match="metrics must be True or False, got 'yes'"):
+        Oban(engine, metrics="yes")  # type: ignore[arg-type]
+
+
+def test_a_quantile_is_within_a_fifth_of_the_duration() -> None:
+    every = Histogram()
+    durations = [0.003 * 1.01**number for number in range(800)]
+    for one in durations:
+        every.add([bucket(one)], [1])
+    for part in (0.5, 0.95, 0.99):
+        exact = durations[int(part * len(durations))]
+        assert every.quantile(part) == pytest.approx(exact, rel=0.2)
+    assert bucket(0.0) == 0
+    assert middle(bucket(1.0)) == pytest.approx(1.0, rel=0.2)
+    assert Histogram().quantile(0.5) is None
