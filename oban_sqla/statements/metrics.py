@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Integer,
+    Interval,
     Select,
     SmallInteger,
     Table,
@@ -114,7 +115,7 @@ def _pruned(*tables: Table) -> Select[Any]:
 
 
 def _past(table: Table, step: int, kept: int) -> ColumnElement[bool]:
-    age: ColumnElement[Any] = literal_column(f"interval '{kept} seconds'")
+    age: ColumnElement[Any] = literal_column(f"interval '{kept} seconds'", Interval)
     return (table.c.step == literal_column(str(step))) & (table.c.at < utc_now() - age)
 
 
