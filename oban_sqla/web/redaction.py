@@ -11,9 +11,7 @@ from ..insight.search import contained
 from ..models import Job
 from ..telemetry import node_logger as logger
 from .ask import Redact
-
-_MARK, _TOKEN = "encrypted", "gAAAA"
-"""The only key of what is stored of encrypted arguments, and how a token begins."""
+from .sealed import is_encrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +24,6 @@ class Shown:
 
     kind: Literal["plain", "redacted", "encrypted"]
     value: Any = None
-
-
-def is_encrypted(value: object) -> bool:
-    """Whether `value`, as it is stored, is encrypted."""
-    if not isinstance(value, Mapping):
-        return False
-    given = cast(Mapping[str, object], value)
-    token = given.get(_MARK)
-    return len(given) == 1 and isinstance(token, str) and token.startswith(_TOKEN)
 
 
 def shown(job: Job, redact: Redact | None) -> Shown:

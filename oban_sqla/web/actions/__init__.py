@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from ..ask import Ask, Content
 from .crons import change_cron
+from .flows import change_flow
 from .jobs import change_jobs
 from .queues import change_queue
 from .single import change_options, enqueue_job
@@ -22,6 +23,7 @@ ACTIONS: Mapping[str, Callable[[Ask, Mapping[str, list[str]]], Awaitable[Content
     "do/enqueue": enqueue_job,
     "do/queue": change_queue,
     "do/cron": change_cron,
+    "do/flow": change_flow,
 }
 
 __all__ = ["ACTIONS"]

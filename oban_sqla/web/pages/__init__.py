@@ -14,6 +14,7 @@ from ..ask import Ask, Content
 from .audit import audit
 from .crons import crons
 from .failures import failures
+from .flows import flow, flows
 from .job import edit, job, new
 from .jobs import jobs
 from .nodes import nodes
@@ -29,6 +30,8 @@ PAGES: Mapping[str, Callable[[Ask, str], Awaitable[Content | Response]]] = {
     "new": new,
     "queues": queues,
     "queue": queue,
+    "flows": flows,
+    "flow/": flow,
     "failures": failures,
     "crons": crons,
     "nodes": nodes,

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
 from ...insight.failures import last_line
+from ...insight.kept import kept
 from ...insight.neighbours import neighbours
 from ...insight.why import Why, why
 from ...models import Job
@@ -19,7 +20,8 @@ from ...models.job import jobs as table
 from ...statements.glance import lately
 from ...statements.search import as_text
 from ..ask import Ask, Content, NotFound, whole
-from ..redaction import Shown, is_encrypted, shown
+from ..redaction import Shown, shown
+from ..sealed import is_encrypted
 from ..words import LONGEST_ERROR, exact, shortened
 from .jobs import moment_of
 
@@ -92,6 +94,7 @@ async def job(ask: Ask, rest: str) -> Content:
         "job": found.job,
         "why": reasons,
         "around": around,
+        "kept": await ask.read(("kept", id), lambda connection: kept(connection, id)),
         "recent": await _recent(ask, found.job.worker),
         "whole": whole_text,
     }

@@ -58,7 +58,7 @@ document.addEventListener("change", (event) => {
 });
 count();
 
-const pages = { o: "", j: "jobs", q: "queues", f: "failures", c: "crons", n: "nodes", a: "audit", s: "system" };
+const pages = { o: "", j: "jobs", q: "queues", w: "flows", f: "failures", c: "crons", n: "nodes", a: "audit", s: "system" };
 let went = false;
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
