@@ -1,9 +1,9 @@
 WITH gone_0 AS 
-(DELETE FROM oban_metrics WHERE (oban_metrics.step = 60 AND oban_metrics.at < timezone('UTC', now()) - timezone('UTC', CAST(interval '10800 seconds' AS TIMESTAMP WITH TIME ZONE)) OR oban_metrics.step = 600 AND oban_metrics.at < timezone('UTC', now()) - timezone('UTC', CAST(interval '259200 seconds' AS TIMESTAMP WITH TIME ZONE)) OR oban_metrics.step = 3600 AND oban_metrics.at < timezone('UTC', now()) - timezone('UTC', CAST(interval '2592000 seconds' AS TIMESTAMP WITH TIME ZONE))) AND (EXISTS (SELECT * 
+(DELETE FROM oban_metrics WHERE (oban_metrics.step = 60 AND oban_metrics.at < timezone('UTC', now()) - interval '10800 seconds' OR oban_metrics.step = 600 AND oban_metrics.at < timezone('UTC', now()) - interval '259200 seconds' OR oban_metrics.step = 3600 AND oban_metrics.at < timezone('UTC', now()) - interval '2592000 seconds') AND (EXISTS (SELECT * 
 FROM oban_leaders 
 WHERE oban_leaders.name = $1::VARCHAR AND oban_leaders.node = $2::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) RETURNING 1 AS one), 
 gone_1 AS 
-(DELETE FROM oban_depths WHERE (oban_depths.step = 60 AND oban_depths.at < timezone('UTC', now()) - timezone('UTC', CAST(interval '10800 seconds' AS TIMESTAMP WITH TIME ZONE)) OR oban_depths.step = 600 AND oban_depths.at < timezone('UTC', now()) - timezone('UTC', CAST(interval '259200 seconds' AS TIMESTAMP WITH TIME ZONE)) OR oban_depths.step = 3600 AND oban_depths.at < timezone('UTC', now()) - timezone('UTC', CAST(interval '2592000 seconds' AS TIMESTAMP WITH TIME ZONE))) AND (EXISTS (SELECT * 
+(DELETE FROM oban_depths WHERE (oban_depths.step = 60 AND oban_depths.at < timezone('UTC', now()) - interval '10800 seconds' OR oban_depths.step = 600 AND oban_depths.at < timezone('UTC', now()) - interval '259200 seconds' OR oban_depths.step = 3600 AND oban_depths.at < timezone('UTC', now()) - interval '2592000 seconds') AND (EXISTS (SELECT * 
 FROM oban_leaders 
 WHERE oban_leaders.name = $1::VARCHAR AND oban_leaders.node = $2::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) RETURNING 1 AS one)
  SELECT (SELECT count(*) AS count_1 
