@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ..statements.graphs import edges_into, newest_flows, nodes_of, parts_of
+from ..statements.graphs import edges_into, jobs_in, newest_flows, nodes_of, parts_of
 
 MOST = 200
 """Nodes that are drawn."""
@@ -84,11 +84,15 @@ def graph(connection: Connection, flow_id: int) -> Graph:
     parts = connection.execute(parts_of(flow_id, MOST + 1)).all()
     found = {int(row.id): row for row in jobs} | {-int(row.id): row for row in parts}
     rows = dict(list(found.items())[:MOST])
+    # A part waits for what its jobs wait for outside of it.
+    places = {id: id for id in rows if id > 0}
+    if shown := [-id for id in rows if id < 0]:
+        places |= {row.id: -row.workflow_id for row in connection.execute(jobs_in(shown, MOST * 10))}
     before: dict[int, list[int]] = {id: [] for id in rows}
-    jobs_shown = [id for id in rows if id > 0]
-    for edge in connection.execute(edges_into(jobs_shown)) if jobs_shown else ():
-        if edge.dep_id in rows:
-            before[edge.job_id].append(edge.dep_id)
+    for edge in connection.execute(edges_into(list(places))) if places else ():
+        place = places[edge.job_id]
+        if edge.dep_id in rows and edge.dep_id != place and edge.dep_id not in before[place]:
+            before[place].append(edge.dep_id)
     return laid_out(rows, before, cut=len(found) > MOST)
 
 

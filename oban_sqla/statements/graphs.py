@@ -58,6 +58,12 @@ def parts_of(flow_id: int, limit: int) -> Select[Any]:
     return query.where(workflows.c.parent_id == flow_id).order_by(workflows.c.id).limit(limit)
 
 
+def jobs_in(flow_ids: Sequence[int], limit: int) -> Select[Any]:
+    """The jobs of some workflows, and of which each is, at most `limit`."""
+    query = cast_to("Select[Any]", select(jobs.c.id, jobs.c.workflow_id))
+    return query.where(jobs.c.workflow_id == func.any(value(list(flow_ids), ARRAY(BigInteger)))).limit(limit)
+
+
 def edges_into(job_ids: Sequence[int]) -> Select[Any]:
     """What the jobs wait for: a job, or a workflow by its negative id."""
     query = cast_to("Select[Any]", select(deps.c.dep_id, deps.c.job_id, deps.c.on_fail, deps.c.met))
