@@ -97,7 +97,7 @@ async def test_a_job_shows_its_steps_signals_progress_events_and_log(engine: Asy
             "INSERT INTO oban_signals (job_id, name, payload) VALUES (:id, 'approved', '\"by anna\"')",
             "INSERT INTO oban_progress (job_id, done, total, note) VALUES (:id, 3, 12, 'third page')",
             "INSERT INTO oban_events (job_id, kind, n, value) VALUES (:id, 0, 1, '\"an event\"')",
-            'INSERT INTO oban_events (job_id, kind, n, value) VALUES (:id, 1, 1, \'{"level": "INFO", "message": "a line"}\')',
+            "INSERT INTO oban_events (job_id, kind, n, value) VALUES (:id, 1, 1, CAST(:line AS jsonb))",
         ):
             given = {"id": id, "token": token, "line": line}
             used = {name: value for name, value in given.items() if f":{name}" in sql}
