@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -79,7 +80,7 @@ async def test_a_second_write_of_the_same_minute_does_not_count_twice(engine: As
         node: Any = oban._node
         for number in (1, 2):
             await oban.enqueue(works.new())
-            await eventually(lambda number=number: _all_ended(engine, number))
+            await eventually(functools.partial(_all_ended, engine, number))
             await node.measures._write()
             await node.measures._write()
             assert sum(row.completed for row in await _rows(engine) if row.step == 3600) == number
