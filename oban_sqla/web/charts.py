@@ -93,11 +93,13 @@ def spark(numbers: Sequence[float], label: str, kind: str = "", wide: bool = Fal
 
     :param label: what it shows, for those who don't see it.
     """
+    if not numbers:
+        return Markup("")
     width, height = (280.0, 44.0) if wide else (96.0, 22.0)
     top = max([*numbers, 1.0])
     step = width / max(len(numbers) - 1, 1)
     points = [f"{at * step:.1f} {height - 2 - one / top * (height - 4):.1f}" for at, one in enumerate(numbers)]
-    line = "M" + " L".join(points) if points else ""
+    line = "M" + " L".join(points)
     return Markup(
         '<svg class="spark {} {}" viewBox="0 0 {:g} {:g}" preserveAspectRatio="none" role="img" aria-label="{}">'
         '<path class="area" d="{} L{:g} {:g} L0 {:g}Z"/><path d="{}"/></svg>'

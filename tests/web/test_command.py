@@ -35,7 +35,7 @@ def served(database_url: str, *options: str) -> Generator[str]:
         )
         yield said.split()[4]
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
         assert (process.returncode, errors) == (0, "")
     finally:
         if process.poll() is None:
@@ -44,7 +44,7 @@ def served(database_url: str, *options: str) -> Generator[str]:
 
 
 def test_it_answers_to_this_machine_alone(database_url: str, clean_tables: None) -> None:
-    with served(database_url) as url, httpx.Client(trust_env=False) as client:
+    with served(database_url) as url, httpx.Client(trust_env=False, timeout=60) as client:
         assert client.get(url).status_code == 200
         assert client.get(url, headers={"host": "localhost:4000"}).status_code == 200
         assert client.get(url, headers={"host": "[::1]:4000"}).status_code == 200
@@ -56,7 +56,10 @@ def test_it_answers_to_this_machine_alone(database_url: str, clean_tables: None)
 
 
 def test_with_a_token_it_asks_for_it(database_url: str, clean_tables: None) -> None:
-    with served(database_url, "--token", TOKEN, "--read-only") as url, httpx.Client(trust_env=False) as client:
+    with (
+        served(database_url, "--token", TOKEN, "--read-only") as url,
+        httpx.Client(trust_env=False, timeout=60) as client,
+    ):
         refused = client.get(url)
         assert (refused.status_code, refused.headers["www-authenticate"][:5]) == (401, "Basic")
         wrong = {"authorization": "Basic " + base64.b64encode(b"anna:wrong").decode()}
