@@ -1,8 +1,9 @@
 """``python -m benchmarks.dashboard [--jobs 2000000] [--screenshots FOLDER]``: the dashboard over many jobs.
 
 Fills the table (85 % completed, 8 % available, the rest in all other states; 8 queues, 40 workers, 400 tenants), and
-prints for each page the median of its answers in milliseconds, from the request to the last byte, a second
-after each other: what the pages share for a second is read anew, and what they keep for longer is kept. With ``--screenshots`` a headless Chromium draws the pages into PNG files instead.
+prints for each page the median of its answers in milliseconds, from the request to the last byte. A second lies between
+two of them, so what is shared for a second is read anew, and what is kept for longer is not. With ``--screenshots`` a
+headless Chromium draws the pages into PNG files instead.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ LIMIT = 200.0
 TIMES = 9
 PAGES = (
     "", "jobs", "jobs?state=completed", "jobs?state=available&queue=bulk", "jobs?args.tenant=17",
-    "jobs?worker=app.never", "jobs?error=timeout", "queues", "queue?name=bulk", "flows", "failures", "crons", "nodes", "audit", "system",
+    "jobs?worker=app.never", "jobs?error=timeout", "queues", "queue?name=bulk", "flows", "failures", "crons",
+    "nodes", "audit", "system",
 )  # fmt: skip
 
 FILL = """
@@ -41,7 +43,8 @@ SELECT state::oban_job_state, CASE WHEN state = 'available' AND n % 8 > 0 THEN '
        CASE WHEN state = 'cancelled' THEN at END
 FROM (SELECT n, timezone('UTC', now()) - (($1 - n) * interval '1 day' / $1) AS at,
              CASE WHEN n % 100 < 85 THEN 'completed' WHEN n % 100 < 93 THEN 'available'
-                  WHEN n % 100 < 97 THEN 'scheduled' WHEN n % 100 < 98 THEN 'retryable' WHEN n % 100 < 99 THEN 'discarded' ELSE 'cancelled' END AS state
+                  WHEN n % 100 < 97 THEN 'scheduled' WHEN n % 100 < 98 THEN 'retryable'
+                  WHEN n % 100 < 99 THEN 'discarded' ELSE 'cancelled' END AS state
       FROM generate_series(1, $1) n) made
 """
 

@@ -56,10 +56,8 @@ def test_it_answers_to_this_machine_alone(database_url: str, clean_tables: None)
 
 
 def test_with_a_token_it_asks_for_it(database_url: str, clean_tables: None) -> None:
-    with (
-        served(database_url, "--token", TOKEN, "--read-only") as url,
-        httpx.Client(trust_env=False, timeout=60) as client,
-    ):
+    options = ("--token", TOKEN, "--read-only")
+    with served(database_url, *options) as url, httpx.Client(trust_env=False, timeout=60) as client:
         refused = client.get(url)
         assert (refused.status_code, refused.headers["www-authenticate"][:5]) == (401, "Basic")
         wrong = {"authorization": "Basic " + base64.b64encode(b"anna:wrong").decode()}
