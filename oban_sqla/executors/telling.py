@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ..errors import Fenced, ObanError
 from ..runtime.journal.journal import Journal
+from ..runtime.journal.line import stored
 from ..runtime.row import Row
 
 GATHER = 0.02
@@ -44,7 +45,7 @@ def taken(journal: Journal, *, most: int = MOST, most_bytes: int = MOST_BYTES) -
     journal.wrote_note()
     return {
         "events": events,
-        "lines": [[line.index, line.moment, line.value()] for line in lines],
+        "lines": [[line[0], line[1], stored(line, journal.row.attempt)] for line in lines],
         "note": note,
     }
 
@@ -146,11 +147,7 @@ async def heard(run: Hearing, told: dict[str, Any]) -> bool:
     except ObanError:
         return True  # the run has ended here
     for index, moment, value in told["lines"]:
-        journal.log(moment, _constant(value), index - journal.logged - 1)
+        journal.log(moment, value, index - journal.logged - 1)
     if told.get("last"):
         await run.end_journal()
     return not journal.fenced
-
-
-def _constant(value: dict[str, Any]) -> Callable[[], dict[str, Any]]:
-    return lambda: value

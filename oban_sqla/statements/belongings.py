@@ -1,12 +1,13 @@
 """Deleting what belongs to jobs together with them.
 
-A statement that deletes jobs takes :func:`going_with`; the pruner only in rounds in which :func:`any_belongings` finds
-a row, because otherwise its time would be spent on looking for nothing. What another program's DELETE has left behind
-is found by a slow walk.
+A statement that deletes jobs takes :func:`going_with`; the pruner only with those tables in which
+:func:`used_belongings` finds a row, because otherwise its time would be spent on looking for nothing. What another
+program's DELETE has left behind is found by a slow walk.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import (
@@ -20,7 +21,6 @@ from sqlalchemy import (
     exists,
     func,
     literal_column,
-    or_,
     select,
 )
 
@@ -32,18 +32,21 @@ from .statement import Statement, ids, parameter, statement
 _ONE: ColumnElement[int] = literal_column("1", Integer)
 
 
-def going_with(gone: CTE) -> list[CTE]:
-    """What deletes the rows of the jobs whose ids are in `gone`, for ``statement.add_cte(*going_with(gone))``."""
+def going_with(gone: CTE, tables: Sequence[Table] = BELONGINGS) -> list[CTE]:
+    """What deletes the rows of the jobs whose ids are in `gone`, for ``statement.add_cte(*going_with(gone))``.
+
+    :param tables: in which to look; each costs a look for every job. Default: all.
+    """
     return [
-        delete(table).where(table.c.job_id == func.any(ids(select(gone.c.id)))).returning(_ONE).cte(f"gone_{number}")
-        for number, table in enumerate(BELONGINGS)
+        delete(table).where(table.c.job_id == func.any(ids(select(gone.c.id)))).cte(f"gone_{number}")
+        for number, table in enumerate(tables)
     ]
 
 
 @statement
-def any_belongings() -> Executable:
-    """Whether any job has a row that belongs to it."""
-    return select(or_(*(exists().where(table.c.job_id.is_not(None)) for table in BELONGINGS)))
+def used_belongings() -> Executable:
+    """One row: for each of :data:`BELONGINGS`, whether it has any row."""
+    return select(*(exists().where(table.c.job_id.is_not(None)).label(table.name) for table in BELONGINGS))
 
 
 def orphans(table: Table) -> Statement:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Executable,
     Integer,
     Select,
+    Table,
     Text,
     and_,
     case,
@@ -30,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from ..models.base import utc_now
+from ..models.belongings import BELONGINGS
 from ..models.job import jobs
 from ..models.workflow import workflows
 from ..options.prune import STATES, PrunePolicy
@@ -42,12 +44,12 @@ from .statement import ids, not_refused, parameter, seconds_from, state, stateme
 _FINISHED = [state(name) for name in STATES]
 
 
-def statements(policies: Sequence[PrunePolicy], *, with_belongings: bool = True) -> list[Bulk]:
+def statements(policies: Sequence[PrunePolicy], belongings: Sequence[Table] = BELONGINGS) -> list[Bulk]:
     """What prunes by `policies`, of which the first that applies to a job decides.
 
     Each deletes up to `limit` jobs and returns their number.
 
-    :param with_belongings: False where no job has a row in another table: then the time to look for them is saved.
+    :param belongings: the tables that have rows of jobs; the time to look into the others is saved. Default: all.
     """
     made: list[Bulk] = []
     for name in STATES:
@@ -58,9 +60,9 @@ def statements(policies: Sequence[PrunePolicy], *, with_belongings: bool = True)
             theirs = and_(_applies(policy), *(not_(other) for other in earlier))
             earlier.append(_applies(policy))
             if policy.age is not None:
-                made.append(_pruning(_older(name, theirs, policy.age), with_belongings))
+                made.append(_pruning(_older(name, theirs, policy.age), belongings))
             if policy.max_count is not None:
-                made.append(_pruning(_beyond(name, theirs, policy.max_count), with_belongings))
+                made.append(_pruning(_beyond(name, theirs, policy.max_count), belongings))
     return made
 
 
@@ -100,7 +102,7 @@ def find_unstamped() -> Executable:
 STAMP = Bulk(stamp, find_unstamped)
 
 
-def _pruning(chosen: Select[tuple[int]], with_belongings: bool) -> Bulk:
+def _pruning(chosen: Select[tuple[int]], belongings: Sequence[Table]) -> Bulk:
     locked = (
         chosen.where(holds_lease(), _in_nothing_unfinished(), in_no_batch(), ~holds_chain(), not_refused(jobs.c.id))
         .limit(parameter("limit", Integer))
@@ -112,7 +114,7 @@ def _pruning(chosen: Select[tuple[int]], with_belongings: bool) -> Bulk:
         """Delete up to `limit` jobs. Returns their number."""
         gone = delete(jobs).where(jobs.c.id == func.any(ids(locked))).returning(jobs.c.id).cte("gone")
         counted = select(func.count()).select_from(gone)
-        return counted.add_cte(*going_with(gone)) if with_belongings else counted
+        return counted.add_cte(*going_with(gone, belongings)) if belongings else counted
 
     @statement
     def find() -> Executable:

@@ -12,12 +12,15 @@ from __future__ import annotations
 
 import math
 import time
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any
 
+from sqlalchemy import Table
+
 from ... import telemetry
+from ...models.belongings import BELONGINGS
 from ...options.prune import Prune
-from ...statements.belongings import any_belongings
+from ...statements.belongings import used_belongings
 from ...statements.bulk import Bulk
 from ...statements.flows import prune_flows
 from ...statements.prune import STAMP, statements
@@ -51,16 +54,17 @@ class Pruner(Duty):
         # Given, and never written again.
         self._prune = prune
         self._batches = Batches(lane, refusals, prune.limit)
+        # What prunes, by the tables that have rows of jobs: written by _statements().
+        self._made: dict[tuple[Table, ...], list[Bulk]] = {}
         # When the next round comes: written by lead().
         self._round_at = 0.0
 
-    @cached_property
-    def _plain(self) -> list[Bulk]:
-        return statements(self._prune.all_policies, with_belongings=False)
-
-    @cached_property
-    def _thorough(self) -> list[Bulk]:
-        return statements(self._prune.all_policies)
+    def _statements(self, used: Sequence[bool]) -> list[Bulk]:
+        """What prunes, where these of :data:`BELONGINGS` have rows."""
+        tables = tuple(table for table, is_used in zip(BELONGINGS, used, strict=True) if is_used)
+        if tables not in self._made:
+            self._made[tables] = statements(self._prune.all_policies, tables)
+        return self._made[tables]
 
     async def lead(self) -> float | None:
         # An election wakes it as well, and elections may come often.
@@ -90,12 +94,12 @@ class Pruner(Duty):
         limit, token = self._prune.limit, self._leadership.token
         await self._batches.run(STAMP, limit, **token)
         await self._prune_flows(told)
-        # Looking for rows beside the jobs costs more than deleting plain jobs. What is written during the round belongs
-        # to jobs that run, and is found by the next one, or by the walk through orphans.
-        [(has_belongings,)] = await self._lane.run(any_belongings)
+        # Looking for rows beside the jobs costs as much as deleting plain jobs. What is written during the round
+        # belongs to jobs that run, and is found by the next one, or by the walk through orphans.
+        [used] = await self._lane.run(used_belongings)
         if (age := self._prune.all_policies[-1].age) is not None:
             await self._prune_batches(age, told)
-        for statement in self._thorough if has_belongings else self._plain:
+        for statement in self._statements(used):
             full = True
             while full and self._leadership.leads and not self._stopping:
                 began = time.perf_counter()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
 
 from ...telemetry import node_logger, running
 from .journal import Journal, Journals
+from .line import Unmade, made, merged
 
-_PLAIN = (str, int, float, bool, type(None))
+_PLAIN = frozenset((str, int, float, bool, type(None)))
 
 
 class _Logging(Protocol):
@@ -54,32 +55,27 @@ class JobLog(logging.Handler):
         # Without the lock of a handler: what is appended to needs none, and a busy log is not slowed down by it.
         run: _Logging | None = running.get(None)
         if run is not None and run.journals is self._journals:
-            run.journal.log(record.created, line_of(record, run.journal.row.attempt))
+            journal = run.journal
+            journal.log(record.created, line_of(record, journal.row.attempt))
         return True
 
 
-def line_of(record: logging.LogRecord, attempt: int) -> Callable[[], dict[str, Any]]:
-    """What makes the line of `record`: at once where it has objects that may change, else when it is stored."""
-    args: Any = record.args
-    if (
-        record.exc_info
-        or record.stack_info
-        or not (
-            args is None or (isinstance(args, tuple) and all(type(each) in _PLAIN for each in args))  # pyright: ignore
-        )
-    ):
-        made = _line(record, attempt)
-        return lambda: made
-    return lambda: _line(record, attempt)
-
-
-def _line(record: logging.LogRecord, attempt: int) -> dict[str, Any]:
-    try:
-        message = record.getMessage()
-    except Exception as error:  # the program's handlers say so, too
-        message = f"{record.msg!r} (its arguments do not fit: {type(error).__name__})"
+def line_of(record: logging.LogRecord, attempt: int) -> Unmade | Mapping[str, Any]:
+    """What is kept of `record`: its parts where these can't change, else the line that is stored."""
+    if not (record.exc_info or record.stack_info) and type(record.msg) is str and _cannot_change(record.args):
+        return (record.levelname, record.name, record.msg, record.args)
+    message = merged(record.msg, record.args)
     if record.exc_info and record.exc_info[0] is not None:
         message += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
     if record.stack_info:
         message += f"\n{record.stack_info}"
-    return {"level": record.levelname, "logger": record.name, "message": message, "attempt": attempt}
+    return made(record.levelname, record.name, message, attempt)
+
+
+def _cannot_change(args: Any) -> bool:
+    if not isinstance(args, tuple):
+        return args is None
+    for each in cast(tuple[Any, ...], args):  # noqa: SIM110 (a generator would cost more than all of the rest)
+        if type(each) not in _PLAIN:
+            return False
+    return True

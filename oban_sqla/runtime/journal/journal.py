@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias
 
 from ...errors import Fenced, ObanError
 from ..row import Row
+from .line import Line, Unmade
 
 FULL = 5_000
 """Events that wait to be written; a job that emits more waits until there is room."""
@@ -21,20 +21,6 @@ MOST = 20 * FULL
 
 Note: TypeAlias = tuple[float, float | None, str | None]
 """A progress: what is done, the total, a text."""
-
-
-@dataclass(slots=True)
-class Line:
-    """A line of a job's log.
-
-    :ivar index: how many lines the run had made with this one.
-    :ivar moment: when, in seconds since 1970.
-    :ivar value: makes what is stored; as late as possible, because most lines of a busy log are never stored.
-    """
-
-    index: int
-    moment: float
-    value: Callable[[], dict[str, Any]]
 
 
 class Journal:
@@ -122,15 +108,16 @@ class Journal:
         self.note = (done, total, note)
         self._mark("note")
 
-    def log(self, moment: float, value: Callable[[], dict[str, Any]], skipped: int = 0) -> None:
+    def log(self, moment: float, value: Unmade | Mapping[str, Any], skipped: int = 0) -> None:
         """Keep a line of the log; one that comes after the end of the run is dropped.
 
         :param skipped: how many lines before this one have been dropped elsewhere.
         """
         if not (self.fenced or self.is_closed):
             self.logged += 1 + skipped
-            self.lines.append(Line(self.logged, moment, value))
-            self._mark("lines")
+            self.lines.append((self.logged, moment, value))
+            if "lines" not in self.marks:
+                self._mark("lines")
 
     def take_lines(self, most: int) -> list[Line]:
         """The next lines to write; the same again until they were written."""

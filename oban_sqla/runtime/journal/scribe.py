@@ -1,6 +1,6 @@
 """The scribe: writes what the runs of a node tell, in batches, on a connection for this alone.
 
-Events go out as soon as nothing else is on its way, at most fifty times a second; log lines four times; progress once,
+Events go out as soon as nothing else is on its way, at most fifty times a second; log lines twice; progress once,
 in one statement for all jobs of the node. A run that ends waits until all of it is written, so that a
 reader that sees the job finished sees its last event, too.
 """
@@ -24,10 +24,11 @@ from ..lanes.failure import StatementFailed
 from ..lanes.lane import Lane
 from ..loop import Loop
 from ..row import Row
-from .journal import Journal, Line
+from .journal import Journal
+from .line import Line, stored
 
 EVENTS_EVERY = 0.02
-LINES_EVERY = 0.25
+LINES_EVERY = 0.5
 PROGRESS_EVERY = 1.0
 """Seconds between two statements."""
 
@@ -236,7 +237,7 @@ class Scribe(Loop):
             first = (journal.last_event or 0) + 1
             n += range(first, first + len(part.events))
             n += _line_numbers(part)
-            moment += [at for at, _ in part.events] + [line.moment for line in part.lines]
+            moment += [at for at, _ in part.events] + [at for _, at, _ in part.lines]
             value += part.values
             if part.lines and (cut := _line_numbers(part)[-1] - journal.most) > 0:
                 cuts[journal.row.id] = cut
@@ -313,7 +314,7 @@ class Scribe(Loop):
             if kind is EventKind.EVENT:
                 journal.last_event = largest
             else:
-                journal.last_line = largest - (journal.sending[0].index - 1 if journal.sending else 0)
+                journal.last_line = largest - (journal.sending[0][0] - 1 if journal.sending else 0)
 
     async def _write_notes(self, journals: list[Journal]) -> None:
         taken = {journal: said for journal in journals if (said := journal.take_note()) is not None}
@@ -366,7 +367,7 @@ def _fences(journals: list[Journal]) -> dict[str, Any]:
 
 def _line_numbers(part: Part) -> list[int]:
     base = part.journal.last_line or 0
-    return [base + line.index for line in part.lines]
+    return [base + index for index, _, _ in part.lines]
 
 
 def _wrote(part: Part, events: int, lines: int) -> None:
@@ -379,6 +380,6 @@ def _wrote(part: Part, events: int, lines: int) -> None:
 
 
 def _text(journal: Journal, line: Line) -> str:
-    parts = line.value().items()
+    parts = stored(line, journal.row.attempt).items()
     value = {key: storable(part, LONGEST) if isinstance(part, str) else part for key, part in parts}
     return sealed(journal.worker, encode_value(value, "log"))

@@ -1,9 +1,0 @@
-SELECT (EXISTS (SELECT * 
-FROM jobs.oban_progress 
-WHERE jobs.oban_progress.job_id IS NOT NULL)) OR (EXISTS (SELECT * 
-FROM jobs.oban_events 
-WHERE jobs.oban_events.job_id IS NOT NULL)) OR (EXISTS (SELECT * 
-FROM jobs.oban_steps 
-WHERE jobs.oban_steps.job_id IS NOT NULL)) OR (EXISTS (SELECT * 
-FROM jobs.oban_signals 
-WHERE jobs.oban_signals.job_id IS NOT NULL)) AS anon_1
