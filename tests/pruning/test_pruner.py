@@ -234,8 +234,8 @@ async def test_a_round_goes_on_while_full_batches_come(engine: AsyncEngine) -> N
         telemetry.detach("pruned")
     assert await left(engine) == set()
     assert [fields["pruned_count"] for fields in told] == [950]
-    others = "the last, that is not full, one each for the other states, the stamp, the workflows, and the belongings"
-    assert statements() == 10 + 1 + 4, others
+    others = "the last, not full; one each for the other states, the stamp, workflows, batches and belongings"
+    assert statements() == 10 + 1 + 5, others
 
 
 def _counted(loop: Pruner) -> Callable[[], int]:
