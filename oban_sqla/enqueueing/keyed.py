@@ -66,6 +66,28 @@ def holders(connection: Connection, specs: Iterable[JobSpec], keys: Mapping[int,
     return {row.uniq_key: row for row in winners.execute(connection, keys=sought)}
 
 
+def insert_new(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes]) -> list[JobSpec]:
+    """Insert what conflicts with no job, in one statement; the specs that it left out.
+
+    :param specs: those without a key first, then in the order of their keys.
+    """
+    composed = are_composed(specs)
+    parameters = parameters_of(specs, composed)
+    parameters["uniq_key"] = given = [keys.get(id(spec)) for spec in specs]
+    statement = insert_composed_keyed if composed else insert_keyed
+    columns: Sequence[Any] = statement.execute(connection, **parameters).one()
+    rows = iter(zip(*(column or () for column in columns), strict=True))
+    row = next(rows, None)
+    lost: list[JobSpec] = []
+    for spec, key in zip(specs, given, strict=True):
+        if row is not None and row[2] == key:
+            spec.written(row[0], state_written(row[1]), conflict=False)
+            row = next(rows, None)
+        else:
+            lost.append(spec)
+    return lost
+
+
 def _insert_once(
     connection: Connection,
     specs: Sequence[JobSpec],
@@ -77,18 +99,7 @@ def _insert_once(
     :param before: the jobs that had the keys a moment ago, by key. Default: none is known.
     :returns: the specs whose conflicting job is gone.
     """
-    composed = are_composed(specs)
-    parameters = parameters_of(specs, composed)
-    parameters["uniq_key"] = [keys.get(id(spec)) for spec in specs]
-    rows = iter((insert_composed_keyed if composed else insert_keyed).execute(connection, **parameters).all())
-    row = next(rows, None)
-    lost: list[JobSpec] = []
-    for spec in specs:
-        if row is not None and row.uniq_key == keys.get(id(spec)):
-            spec.written(row.id, state_written(row.waits), conflict=False)
-            row = next(rows, None)
-        else:
-            lost.append(spec)
+    lost = insert_new(connection, specs, keys)
     if not lost:
         return lost
     there = {**before, **holders(connection, lost, keys)}

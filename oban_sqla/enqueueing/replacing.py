@@ -18,11 +18,10 @@ from ..errors import ObanError
 from ..models import JobSpec
 from ..options.replacing import REPLACEABLE
 from ..options.unique import BITS, Unique
-from ..statements.insert import insert_keyed
 from ..statements.replace import replace_keyed
 from ..types import JobState
-from .keyed import holders, is_autocommit
-from .parameters import insertion, parameters_of, parameters_with_uniques, statements_for, take_written
+from .keyed import holders, insert_new, is_autocommit
+from .parameters import insertion, parameters_with_uniques, statements_for, take_written
 
 _MOST_ROUNDS = 100
 
@@ -151,13 +150,7 @@ def _inserted(connection: Connection, given: Sequence[_Each]) -> list[_Group]:
     keys = {id(spec): group.key for group, spec, _ in given}
     groups = {group.key: group for group, _, _ in given}
     for part in statements_for([spec for _, spec, _ in given]):
-        parameters = parameters_of(part)
-        parameters["uniq_key"] = [keys[id(spec)] for spec in part]
-        made = {row.uniq_key: row for row in insert_keyed.execute(connection, **parameters)}
-        for spec in part:
-            if (row := made.get(keys[id(spec)])) is not None:
-                spec.written(row.id, JobState.SCHEDULED if row.waits else JobState.AVAILABLE, conflict=False)
-        if lost := [spec for spec in part if keys[id(spec)] not in made]:
+        if lost := insert_new(connection, part, keys):
             there = holders(connection, lost, keys)
             for spec in lost:
                 row = there.get(keys[id(spec)])

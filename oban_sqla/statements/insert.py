@@ -79,12 +79,14 @@ def _insert(keyed: bool, composed: bool = False) -> Executable:
         return select(func.array_agg(made.c.id), func.array_agg(made.c.waits))
     by_key = (r.uniq_key.asc().nulls_first(), r.place)
     chosen = select(*values, r.uniq_key, k.uniq_mask).select_from(source).order_by(*by_key)
-    return (
+    made = (
         insert_or(jobs)
         .from_select([*columns, "uniq_key", "uniq_mask"], chosen, include_defaults=False)
         .on_conflict_do_nothing(index_elements=[jobs.c.uniq_key], index_where=jobs.c.uniq_key.is_not(None))
         .returning(*_returned(composed), jobs.c.uniq_key)
+        .cte("made")
     )
+    return select(func.array_agg(made.c.id), func.array_agg(made.c.waits), func.array_agg(made.c.uniq_key))
 
 
 def values_of(args: ColumnElement[Any], kind: Any) -> list[ColumnElement[Any]]:
@@ -164,7 +166,10 @@ def insert_plain() -> Executable:
 
 @statement
 def insert_keyed() -> Executable:
-    """Jobs of which some have a key: those without come first, then by key; conflicting ones are left out."""
+    """Jobs of which some have a key: those without come first, then by key; conflicting ones are left out.
+
+    Returns one row: their ids, whether each waits for its time, and their keys; null where all conflict.
+    """
     return _insert(keyed=True)
 
 
