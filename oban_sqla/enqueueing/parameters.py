@@ -56,7 +56,13 @@ def parameters_of(specs: Sequence[JobSpec], composed: bool = False) -> dict[str,
     :param composed: whether some of the jobs belong to others. Default False.
     """
     numbers: dict[Kind, int] = {}
-    kind = [numbers.setdefault(_masked(spec.kind), len(numbers) + 1) for spec in specs]
+    kind: list[int] = []
+    number, last = 0, None
+    for spec in specs:
+        if spec.kind is not last:  # thousands in a row share one, and hashing it takes longer than the comparison
+            last = spec.kind
+            number = numbers.setdefault(_masked(last), len(numbers) + 1)
+        kind.append(number)
     more = composed_parameters(specs, numbers) if composed else {}
     return {"kind": kind, **_arrays(specs, numbers), **more}
 

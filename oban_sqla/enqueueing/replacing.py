@@ -1,14 +1,15 @@
 """Writing unique jobs whose duplicates change the job that is there.
 
-First the rows that are there are locked, in the order of their ids, and changed; then the other jobs are inserted, in
-the order of their keys. So a transaction that waits for a key that another one inserts holds no row out of order, and
-one that waits for a row has inserted nothing. Where an insertion meets a job that has come, or gone, since the rows
-were looked for, everything is given up and begun again: to wait for its row now would be out of order.
+First the rows that are there are locked, in the order of their ids; then the other jobs are inserted, in the order of
+their keys; and only then the rows are changed, because the insertion of a key waits for a change of its row. So a
+transaction that waits for a key that another one inserts holds no row out of order, and one that waits for a row has
+inserted nothing. Where an insertion meets a job that has come, or gone, since the rows were looked for, everything is
+given up and begun again: to wait for its row now would be out of order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,7 @@ from ..errors import ObanError
 from ..models import JobSpec
 from ..options.replacing import REPLACEABLE
 from ..options.unique import BITS, Unique
-from ..statements.replace import replace_keyed
+from ..statements.replace import lock_keyed, replace_keyed
 from ..types import JobState
 from .keyed import holders, insert_new, is_autocommit
 from .parameters import insertion, parameters_with_uniques, statements_for, take_written
@@ -110,11 +111,12 @@ def _write(connection: Connection, groups: Sequence[_Group], moved: Moved) -> li
     """Write each group; those that have to be begun again, because a job with their key has come or gone."""
     layers = [group.layers() for group in groups]
     first = [(group, *layer[0]) for group, layer in zip(groups, layers, strict=True)]
-    rows = _replaced(connection, first, moved)
-    left = [each for each in first if each[0].key not in rows]
-    again = _inserted(connection, left)
-    if again:
+    # Of one key alone nothing is held while it is waited for.
+    held = _locked(connection, first) if len(first) > 1 else _replaced(connection, first, moved).keys()
+    if again := _inserted(connection, [each for each in first if each[0].key not in held]):
         return again
+    if len(first) > 1:
+        _replaced(connection, [each for each in first if each[0].key in held], moved)
     for number in range(1, max(map(len, layers), default=0)):
         deeper = [(group, *of[number]) for group, of in zip(groups, layers, strict=True) if number < len(of)]
         _replaced(connection, deeper, moved)
@@ -124,6 +126,16 @@ def _write(connection: Connection, groups: Sequence[_Group], moved: Moved) -> li
 
 
 _Each = tuple[_Group, JobSpec, int]
+
+
+def _locked(connection: Connection, given: Sequence[_Each]) -> Collection[bytes]:
+    """Lock the jobs that `given` change; their keys."""
+    by_key = {group.key: spec for group, spec, _ in given}
+    changing = [key for key, spec in by_key.items() if spec.unique is not None and spec.unique.changes]
+    if not changing:
+        return ()
+    rows = lock_keyed.execute(connection, keys=sorted(changing))
+    return {row.uniq_key for row in rows if _could_change(by_key[row.uniq_key].unique, row.state)}
 
 
 def _replaced(connection: Connection, given: Sequence[_Each], moved: Moved) -> Mapping[bytes, Any]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal, cast
@@ -181,15 +181,17 @@ class Unique:
         :param meta_json: the meta as JSON text.
         :param due: when the job is due, in microseconds since 1970. Only its period counts; None without one.
         """
+        return self.maker(worker, queue, meta_json, due)(args_json)
+
+    def maker(self, worker: str, queue: str, meta_json: str, due: int | None) -> Callable[[str], bytes]:
+        """What makes the digest for jobs that differ in nothing but their args: a function of the args as JSON text.
+
+        The parameters are those of :meth:`key`.
+        """
         # In the order that jsonb has for these keys.
         parts: list[str] = []
-        keyed = "args" if "args" in self.fields else "meta"
-        for field, text in (("args", args_json), ("meta", meta_json)):
-            if field in self.fields:
-                value = read(text)
-                if self.keys and field == keyed:
-                    value = {key: value.get(key) for key in self.keys}
-                parts.append(f'"{field}": {jsonb_text(value)}')
+        if "meta" in self.fields:
+            parts.append(f'"meta": {self._chosen(meta_json, "args" not in self.fields)}')
         if "queue" in self.fields:
             parts.append(f'"queue": {jsonb_text(queue)}')
         if self.period is not None and due is not None:
@@ -197,8 +199,21 @@ class Unique:
             parts.append(f'"period": [{length}, {due // length}]')
         if "worker" in self.fields:
             parts.append(f'"worker": {jsonb_text(worker)}')
-        text = "{" + ", ".join(parts) + "}"
-        return hashlib.sha256(text.encode()).digest()[:16]
+        rest = ", ".join(parts)
+        if "args" not in self.fields:
+            digest = hashlib.sha256(f"{{{rest}}}".encode()).digest()[:16]
+            return lambda args_json: digest
+        end = f", {rest}}}" if rest else "}"
+
+        def make(args_json: str) -> bytes:
+            return hashlib.sha256(f'{{"args": {self._chosen(args_json, True)}{end}'.encode()).digest()[:16]
+
+        return make
+
+    def _chosen(self, text: str, is_keyed: bool) -> str:
+        """JSON `text` as ``jsonb`` has it, of the keys alone that are compared."""
+        value = read(text)
+        return jsonb_text({key: value.get(key) for key in self.keys} if self.keys and is_keyed else value)
 
 
 def _names(given: object) -> bool:

@@ -34,6 +34,21 @@ _KEPT = (*(jobs.c[field] for field in REPLACEABLE), jobs.c.id, jobs.c.uniq_key, 
 
 
 @statement
+def lock_keyed() -> Executable:
+    """Lock the waiting jobs that hold the keys `keys`, in the order of their ids, and change nothing.
+
+    What is only locked makes no insertion of its key wait, unlike what is changed. One row each: the key and the state.
+    """
+    waits = in_states(cast(jobs.c.state, Text), *WAITING)
+    return (
+        select(jobs.c.uniq_key, cast(jobs.c.state, Text).label("state"))
+        .where(jobs.c.uniq_key == func.any(array("keys", LargeBinary)), waits)
+        .order_by(jobs.c.id)
+        .with_for_update()
+    )
+
+
+@statement
 def replace_keyed() -> Executable:
     """Change the waiting jobs that hold the keys of the given ones, each in the fields that are replaced in its state.
 
@@ -146,4 +161,4 @@ def _counted(new: Any) -> ColumnElement[Any]:
     return case((new.is_debounced & is_object, new.meta.op("||")(told)), else_=new.meta)
 
 
-__all__ = ["MASKS", "OF_KIND", "replace_keyed"]
+__all__ = ["MASKS", "OF_KIND", "lock_keyed", "replace_keyed"]
