@@ -206,7 +206,7 @@ def before_in_chain() -> Executable:
         first.c.state == state("discarded")
     )
     found: list[Any] = [
-        select(first.c.id, cast(first.c.state, Text).label("state"), literal_column(str(rank)).label("rank"))
+        select(first.c.id, cast(first.c.state, Text).label("state"), literal_column(str(rank), Integer).label("rank"))
         .where(first.c.chain_key == key, which)
         .limit(1)
         for rank, which in enumerate((active, held))
