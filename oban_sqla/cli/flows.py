@@ -206,10 +206,6 @@ def _change(
     click.echo(f"{changed:,} {'job is' if changed == 1 else 'jobs are'} {done}")
 
 
-def _when(row: dict[str, Any], now: datetime) -> str:
-    return ago(row["inserted_at"], now)
-
-
 def _counts(counts: dict[str, int]) -> str:
     return ", ".join(f"{number} {state}" for state, number in sorted(counts.items()))
 

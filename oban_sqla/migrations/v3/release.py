@@ -103,6 +103,7 @@ BEGIN
       RETURNING e.job_id)
     SELECT ARRAY(SELECT DISTINCT u FROM unnest(heard || coalesce(array_agg(done.job_id), '{{}}')) u)
       INTO heard FROM done;
+    -- One array in each WHERE: to look for each row in a second one takes the square of a large fan-out.
     IF heard <> '{{}}' THEN
       doomed := ARRAY(SELECT u FROM unnest(heard) u
                        WHERE EXISTS (SELECT FROM {schema}oban_deps e WHERE e.job_id = u AND e.met = 'f'));
@@ -113,14 +114,15 @@ BEGIN
                      ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED);
       INSERT INTO {schema}oban_news (job_id, workflow_id, state)
       SELECT j.id, j.workflow_id, 'check' FROM {schema}oban_jobs j
-       WHERE j.id = ANY (ready || doomed) AND j.state::text = 'suspended' AND j.id <> ALL (held);
+       WHERE j.id = ANY (ARRAY(SELECT u FROM unnest(ready || doomed) u EXCEPT SELECT u FROM unnest(held) u))
+         AND j.state::text = 'suspended';
       RETURN QUERY
         WITH freed AS (
           UPDATE {schema}oban_jobs j
              SET state = CASE WHEN j.scheduled_at > <now> THEN 'scheduled' ELSE 'available'
                          END::{schema}oban_job_state,
                  scheduled_at = greatest(j.scheduled_at, <now>)
-           WHERE j.id = ANY (held) AND j.id = ANY (ready)
+           WHERE j.id = ANY (ARRAY(SELECT u FROM unnest(held) u EXCEPT SELECT u FROM unnest(doomed) u))
           RETURNING j.queue, j.state)
         SELECT f.queue, count(*) FILTER (WHERE f.state::text = 'available')::integer FROM freed f GROUP BY f.queue;
       IF doomed <> '{{}}' THEN
@@ -130,7 +132,7 @@ BEGIN
                  errors = CASE WHEN jsonb_typeof(j.errors) = 'array' THEN j.errors ELSE '[]' END
                    || jsonb_build_array(jsonb_build_object('attempt', j.attempt, 'at',
                         to_char(<now>, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'error', <cause>))
-           WHERE j.id = ANY (held) AND j.id = ANY (doomed)
+           WHERE j.id = ANY (ARRAY(SELECT u FROM unnest(held) u EXCEPT SELECT u FROM unnest(ready) u))
           RETURNING j.workflow_id)
         SELECT ARRAY(SELECT DISTINCT u FROM unnest(flows || coalesce(array_agg(gone.workflow_id), '{{}}')) u)
           INTO flows FROM gone;
