@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,15 @@ from oban_sqla.insight.series import Histogram, middle, read
 from oban_sqla.runtime.measures import bucket
 from tests.support import eventually
 from tests.web.conftest import opened, words
+
+
+@pytest.fixture(autouse=True)
+def _one_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The nodes are always in the first second of the same minute."""
+    moment = time.time() // 60 * 60 + 1
+    monkeypatch.setattr(
+        "oban_sqla.runtime.measures.time", SimpleNamespace(time=lambda: moment, monotonic=time.monotonic)
+    )
 
 
 async def _rows(engine: AsyncEngine, table: str = "oban_metrics") -> list[Any]:
