@@ -133,7 +133,7 @@ def _source(reference: Reference) -> Node[Any] | None:
     """The node whose result it is; None for an element of a map."""
     node: Any = node_of(reference)
     is_node: bool = isinstance(node, Node)
-    return node if is_node else None
+    return node if is_node else None  # pyright: ignore[reportUnknownVariableType]
 
 
 def check_fit(spec: JobSpec, path: Sequence[str], reference: Reference, name: str) -> None:

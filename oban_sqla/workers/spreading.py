@@ -24,7 +24,7 @@ async def spread(template: dict[str, Any], over: Any, outer: list[Any]) -> Workf
     if "scheduled_at" in options:
         options["scheduled_at"] = datetime.fromisoformat(options["scheduled_at"])
     known = workers.get(template["worker"])
-    elements: list[Any] = over
+    elements: list[Any] = over  # pyright: ignore[reportUnknownVariableType]
     for place, element in enumerate(elements):
         args: Any = _copied(template["args"])
         for path, value in zip(template["outer"], outer, strict=True):
@@ -46,7 +46,7 @@ def _copied(value: Any) -> Any:
         return {key: _copied(item) for key, item in cast(dict[str, Any], value).items()}
     if not isinstance(value, list):
         return value
-    items: list[Any] = value
+    items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
     return [_copied(item) for item in items]
 
 
