@@ -25,7 +25,7 @@ def build(change: Callable[[Workflow], Any]) -> Workflow:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [
+    [  # pyright: ignore[reportUnknownArgumentType]
         (lambda flow: [flow.add(note.new()), flow.add(note.new())], "has a node 'note' already"),
         (lambda flow: flow.add(note.new(), after=["nowhere"]), "has no node 'nowhere'"),
         (lambda flow: flow.add(note.new(), after=[Workflow("other").add(note.new())]), "is a node of 'other'"),
