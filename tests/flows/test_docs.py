@@ -78,10 +78,10 @@ async def test_a_snippet_runs(title: str, code: str, engine: AsyncEngine) -> Non
         # The workers of the snippets that only declare one are those of this file.
         code = re.sub(r"^@job\nasync def \w+\(.*\) -> \w+: \.\.\.\n", "", code, flags=re.MULTILINE)
         code = code.replace("@job\n", f"@job(name={title!r})\n")
-        names = GIVEN | {"session": session}
+        names: dict[str, Any] = GIVEN | {"session": session}
         body = "".join(f"    {line}\n" for line in code.splitlines())
         exec(f"async def snippet():\n{body}    return locals()\n", names)
-        found = await names["snippet"]()
+        found: dict[str, Any] = await names["snippet"]()
         await session.flush()
         assert "failed" not in (await drain(session))
         if isinstance(flow := found.get("flow"), Workflow) and flow.id is not None:

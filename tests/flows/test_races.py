@@ -141,11 +141,18 @@ def expected(nodes: Nodes) -> list[str]:
     return ends
 
 
+NO_CHECKS: list[Any] = list(HealthCheck)
+
+
 async def test_random_workflows_end_as_a_model_says(engine: AsyncEngine) -> None:
     drawn: list[Nodes] = []
 
     @settings(
-        max_examples=40, database=None, phases=[Phase.generate], deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=40,
+        database=None,
+        phases=[Phase.generate],
+        deadline=None,
+        suppress_health_check=NO_CHECKS,
     )
     @given(graphs())
     def draw(nodes: Nodes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Mapping
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from ...telemetry import node_logger, running
 from .journal import Journal, Journals
@@ -72,10 +72,10 @@ def line_of(record: logging.LogRecord, attempt: int) -> Unmade | Mapping[str, An
     return made(record.levelname, record.name, message, attempt)
 
 
-def _cannot_change(args: Any) -> bool:
+def _cannot_change(args: tuple[object, ...] | Mapping[str, object] | None) -> bool:
     if not isinstance(args, tuple):
         return args is None
-    for each in cast(tuple[Any, ...], args):  # noqa: SIM110 (a generator would cost more than all of the rest)
+    for each in args:  # noqa: SIM110 (a generator would cost more than all of the rest)
         if type(each) not in _PLAIN:
             return False
     return True
