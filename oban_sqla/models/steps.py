@@ -12,7 +12,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from ..types import UTCMapped
 from .base import ObanBase, utc_column
 
-_CLOCK = text("timezone('UTC', clock_timestamp())")
+_CLOCK = text("timezone('UTC'::text, clock_timestamp())")
 
 
 class Step(ObanBase):

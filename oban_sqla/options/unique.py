@@ -186,7 +186,11 @@ class Unique:
     def maker(self, worker: str, queue: str, meta_json: str, due: int | None) -> Callable[[str], bytes]:
         """What makes the digest for jobs that differ in nothing but their args: a function of the args as JSON text.
 
-        The parameters are those of :meth:`key`.
+        :param worker: the name of the worker.
+        :param queue: the name of the queue.
+        :param meta_json: the meta as JSON text.
+        :param due: when the jobs are due, in microseconds since 1970. Only its period counts; None without one.
+        :returns: a function that takes the args of one job.
         """
         # In the order that jsonb has for these keys.
         parts: list[str] = []

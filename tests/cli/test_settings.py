@@ -85,7 +85,7 @@ def test_the_documented_file_is_what_it_says() -> None:
 
 
 def test_every_option_of_the_runtime_can_be_said() -> None:
-    not_said = {"sessionmaker", "hooks", "executors", "share"}
+    not_said = {"sessionmaker", "hooks", "executors", "share", "resources", "encryption", "job_logs"}
     said = {key.option or name for name, key in KEYS.items() if key.of_runtime}
     assert said == set(Config.__slots__) - not_said
 

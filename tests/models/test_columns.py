@@ -17,7 +17,7 @@ from oban_sqla.models.job import mapped
 from oban_sqla.models.kind import FIELDS, IN_META, NAMES, OPTIONS
 from oban_sqla.models.spec import CommonOptions, SpecOptions
 from oban_sqla.statements.fetch import FETCHED
-from oban_sqla.workers.worker import WORKER_OPTIONS, WorkerOptions
+from oban_sqla.workers.worker import WORKER_OPTIONS, ChunkOptions
 from tests.processes import finished
 
 COLUMN = """\
@@ -136,7 +136,7 @@ def test_type_checkers_know_the_options_of_the_table() -> None:
     options = {**OPTIONS, **IN_META}
     assert set(SpecOptions.__annotations__) == set(options) == set(NAMES)
     assert set(CommonOptions.__annotations__) == {name for name, option in options.items() if option.of_worker}
-    assert set(WorkerOptions.__annotations__) == set(WORKER_OPTIONS)
+    assert set(ChunkOptions.__annotations__) == set(WORKER_OPTIONS)
     assert set(Changes.__annotations__) == set(CHANGES)
     assert set(JobSpec.__annotations__) >= set(FIELDS)
 
