@@ -20,8 +20,8 @@ from ..models.relationship import related_paths
 from ..options.encryption import using
 from ..runtime.acks import Ack, parameters
 from ..runtime.asked import miss_keys, refuse_partitions, refuse_unmade_sessions, refuse_unprovided
-from ..runtime.batch_of import loader
 from ..runtime.config import Config
+from ..runtime.group_of import loaders
 from ..runtime.lanes.failure import StatementFailed
 from ..runtime.node import Node
 from ..runtime.resources import Resources
@@ -123,7 +123,7 @@ class Lifecycle:
     async def _begin(self) -> None:
         config = self._config
         refuse_unmade_sessions(config.queues, config.sessionmaker)
-        provides = Resources(config.resources, self._runtime, loader(self._engine)).provides
+        provides = Resources(config.resources, self._runtime, loaders(self._engine)).provides
         asked = refuse_unprovided(config.queues, config.resources, provides)
         refuse_partitions(config.queues)
         miss_keys(config.queues)

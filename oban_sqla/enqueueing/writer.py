@@ -11,13 +11,13 @@ from sqlalchemy import Connection, inspect, update
 from sqlalchemy.orm import Session
 
 from .. import telemetry
-from ..errors import UnsupportedDatabase
+from ..errors import InvalidOption, UnsupportedDatabase
 from ..models import Job, JobSpec
 from ..models.job import jobs
 from ..options.encryption import Encryption, in_use, using
 from ..statements.insert import clock
 from ..workers.registry import workers
-from .composed import are_news
+from .composed import are_composed, are_news
 from .instances import refer_in
 from .keyed import insert_with_keys
 from .keys import fill, keys_of
@@ -49,7 +49,11 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
         keys = keys_of(batch, partial(transaction_time, connection))
         with telemetry.span("oban.engine.insert_jobs", specs=batch), using(encryption_for(connection)):
             if keys and replaces(batch):
-                write_replacing(connection, batch, keys, Moved(queues, soon))
+                composed = [spec for spec in batch if are_composed([spec])]
+                _refuse_replacing(composed)
+                _write(connection, composed, keys)
+                others = batch if not composed else [spec for spec in batch if spec not in composed]
+                write_replacing(connection, others, keys, Moved(queues, soon))
             else:
                 _write(connection, batch, keys)
         note_wake_ups(batch, queues, soon)
@@ -59,6 +63,19 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
     if connection is not None and are_news(written):
         announce_news(session, connection)
     return written
+
+
+def _refuse_replacing(composed: list[JobSpec]) -> None:
+    """Refuse jobs that belong to others, and would change a job that may belong to none, or to different ones.
+
+    :raises InvalidOption: naming the worker.
+    """
+    for spec in composed:
+        if spec.unique is not None and spec.unique.changes:
+            raise InvalidOption(
+                f"{spec.worker}: Unique(replace=…) and Unique(debounce=…) can't be used for a job in a chain, a chunk "
+                "or a batch, because the job that is there may be in another one; leave out one of the two"
+            )
 
 
 def _write(connection: Connection, batch: list[JobSpec], keys: Mapping[int, bytes]) -> None:

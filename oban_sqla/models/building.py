@@ -105,6 +105,7 @@ def prepared(flow: HasNodes, spec: JobSpec, before: list[Node[Any]], name: str) 
             f"{name!r}: a job of a workflow can't be unique, because one that conflicts would leave a gap; "
             "make the workflow unique: Workflow(…, unique=key)"
         )
+    _refuse_chain(spec, name)
     for path, reference in references(spec.unfilled):
         node = _source(reference)
         refuse_encrypted(spec, node, name)
@@ -127,6 +128,14 @@ def refuse_encrypted(spec: JobSpec, source: Node[Any] | None, name: str) -> None
                 f"{name!r}: {one and one.worker} encrypts what it stores, so a result can't go from one job to the "
                 "other; store it yourself, and pass what identifies it"
             )
+
+
+def _refuse_chain(spec: JobSpec, name: str) -> None:
+    if getattr(worker_of(spec), "chain", None) is not None:
+        raise InvalidOption(
+            f"{name!r}: {spec.worker} runs in a chain, and a job of a workflow waits only for the nodes before it; "
+            "use another worker here, or enqueue the chained job from a node"
+        )
 
 
 def _source(reference: Reference) -> Node[Any] | None:
@@ -183,6 +192,7 @@ def mapped_over(
     name = flow._free(default_name(spec) if name is None else name)  # pyright: ignore[reportPrivateUsage]
     if spec.unique is not None:
         raise InvalidOption(f"{name!r}: a job of a workflow can't be unique; make the workflow unique")
+    _refuse_chain(spec, name)
     outer: list[Reference] = []
     places: list[Sequence[str]] = []
     elements: list[list[list[str]]] = []

@@ -32,7 +32,7 @@ from sqlalchemy.orm import Mapped, Session, column_property, mapped_column, rela
 from ..errors import InvalidOption
 from ..options.payload import encode
 from ..options.reference import Reference
-from ..types import UTCDateTime, UTCMapped
+from ..types import ByAnnotation, UTCDateTime, UTCMapped
 from .base import ObanBase, utc_column, utc_now
 from .building import checked_name, default_name, mapped_over, named_nodes, prepared, spread_now
 from .fit import UNKNOWN
@@ -45,7 +45,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Workflow(ObanBase):
+class Workflow(ObanBase, ByAnnotation):
     """Jobs that wait for each other. Build it, add it to a session, and query it like any mapped class.
 
     ::

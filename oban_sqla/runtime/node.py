@@ -32,7 +32,6 @@ from ..telemetry import node_logger as logger
 from .acks import Ack, Acks
 from .announcer import Announcer
 from .attempt import Attempt
-from .batch_of import loader
 from .chunk_attempt import attempt_of
 from .config import Config
 from .connections import Connections
@@ -53,6 +52,7 @@ from .ending import Ending, log_errors
 from .executors.executor import Executors, Remotes
 from .executors.loop import OnLoop
 from .executors.thread import Threads
+from .group_of import loaders
 from .inserts import Inserts
 from .journal.job_log import JobLog
 from .journal.readers import Readers
@@ -104,7 +104,7 @@ class Node:
         self.executors: Executors = {"async": OnLoop(), "thread": self.threads}
         self.remotes: Remotes = {}
         """Where jobs run outside this process. Written by `Oban` before the start."""
-        self.resources = Resources(config.resources, runtime, loader(engine))
+        self.resources = Resources(config.resources, runtime, loaders(engine))
         self.sessions = Sessions(makers=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)
         self.steps = Steps(at.steps)

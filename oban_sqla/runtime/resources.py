@@ -15,10 +15,10 @@ from types import AsyncGeneratorType, GeneratorType
 from typing import Any, Protocol, cast
 
 from ..errors import InvalidOption
-from ..models import Batch
 from ..options.resources import Resource, described, found, is_by_annotation, near
 from ..telemetry import job_logger, node_logger
 from ..telemetry.database_error import of_database
+from .group_of import Load
 from .row import Row
 
 CLOSING = 10.0
@@ -45,19 +45,19 @@ class Resources:
 
     :param given: how they are made, by type.
     :param runtime: the :class:`Oban`, for jobs that ask for it; None where there is none.
-    :param load_batch: gives a job its batch; None where it can't.
+    :param loads: gives a job its batch or workflow, by the class. Default: it can't.
     """
 
     def __init__(
         self,
         given: Mapping[Any, Resource],
         runtime: object = None,
-        load_batch: Callable[[Row], Awaitable[Batch]] | None = None,
+        loads: Mapping[Any, Load] | None = None,
     ) -> None:
         # Given, and never written again.
         self._given = given
         self._runtime = runtime
-        self._load_batch = load_batch
+        self._loads = loads or {}
         # Not that of the job that is the first to need one.
         self._context = copy_context()
         # Those of the runtime that are open, or being opened, in that order: written by _shared() and close().
@@ -65,8 +65,7 @@ class Resources:
 
     def provides(self, kind: object) -> bool:
         """Whether it has an object of this type."""
-        is_loaded = kind is Batch and self._load_batch is not None
-        return is_loaded or self._is_runtime(kind) or found(kind, self._given) is not None
+        return self._is_runtime(kind) or any(found(kind, among) is not None for among in (self._loads, self._given))
 
     async def prepare(self, kinds: Iterable[Any]) -> None:
         """Make those of the runtime among these types, for which jobs will ask.
@@ -90,8 +89,8 @@ class Resources:
                 if self._is_runtime(kind):
                     values[name] = self._runtime
                     continue
-                if kind is Batch and self._load_batch is not None:
-                    values[name] = await self._load_batch(row)
+                if (load := found(kind, self._loads)) is not None:
+                    values[name] = await load(row)
                     continue
                 resource: Resource | None = found(kind, self._given)
                 if resource is None:

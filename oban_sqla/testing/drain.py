@@ -24,7 +24,7 @@ from ..statements.drain import begun_at, next_due, runnable, state_of, take, tak
 from ..types import naive_utc
 from ..workers.outcomes import Outcome
 from .clock import as_timedelta, aware, current_clock
-from .groups import batch_of, most_with, release
+from .groups import groups_of, most_with, release
 from .savepoint import Savepoint
 from .sessions import Joined, connection_of, in_session
 from .steps import InTransaction
@@ -178,7 +178,7 @@ class Drainer:
         store = InTransaction(connection_of(self._session), moment)
         joined = Joined(self._session, lambda: self._renew(store))
         others = self._take_with(row, chosen)
-        trial = Trial(row, joined, store, others, batch_of(self._session, row))
+        trial = Trial(row, joined, store, others, groups_of(self._session, row))
         self._see_through(trial, store, moment)
         state: str | None = None
         for job_id in (*(other.id for other in others), row.id):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
-from ..models import Batch
-from ..runtime.batch_of import load_batch
+from ..runtime.group_of import GROUPS
 from ..runtime.row import Row
 from ..statements.drain import callbacks_after
 from ..statements.releases import release_here
@@ -41,13 +41,17 @@ def most_with(row: Row) -> int:
     return 0 if worker is None or worker.chunk is None else worker.chunk.size - 1
 
 
-def batch_of(session: Session, row: Row) -> Batch | None:
-    """The batch of a job that asks for it."""
+def groups_of(session: Session, row: Row) -> dict[Any, object]:
+    """The batch and the workflow of a job, as far as it asks for them, by their classes."""
     worker = workers.get(row.worker)
-    if worker is None or worker.arguments is None or Batch not in worker.arguments.injected.values():
-        return None
-    with Session(connection_of(session), join_transaction_mode="create_savepoint") as own:
-        try:
-            return load_batch(own, row)
-        except InvalidOption:  # the job itself is told that it has none
-            return None
+    asked = () if worker is None or worker.arguments is None else worker.arguments.injected.values()
+    given: dict[Any, object] = {}
+    for kind, load in GROUPS.items():
+        if kind not in asked:
+            continue
+        with (
+            Session(connection_of(session), join_transaction_mode="create_savepoint") as own,
+            contextlib.suppress(InvalidOption),  # the job itself is told that it has none
+        ):
+            given[kind] = load(own, row)
+    return given

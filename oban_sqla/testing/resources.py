@@ -7,7 +7,6 @@ from contextvars import ContextVar
 from typing import Any
 
 from ..errors import InvalidOption
-from ..models import Batch
 from ..options.resources import checked_kinds, described, found, near
 from ..runtime.resources import Closing
 from ..runtime.row import Row
@@ -63,19 +62,17 @@ class Provided:
 class OfTest:
     """Gives jobs what the test provides.
 
-    :param batch: that of the job. Default: none is known.
+    :param groups: the batch and the workflow of the job by their classes. Default: none are known.
     """
 
-    def __init__(self, batch: Batch | None = None) -> None:
-        self._batch = batch
+    def __init__(self, groups: Mapping[Any, object] | None = None) -> None:
+        self._groups = groups or {}
         self.refused: InvalidOption | None = None
         """Why a job could not have what it asked for: the test's mistake, not the job's."""
 
     async def open(self, row: Row, asked: Mapping[str, Any]) -> tuple[dict[str, object], Closing | None]:
         """See :meth:`Provider.open`."""
-        given = _given.get() or {}
-        if self._batch is not None:
-            given = {Batch: self._batch, **given}
+        given = {**self._groups, **(_given.get() or {})}
         values: dict[str, object] = {}
         for name, kind in asked.items():
             if (value := found(kind, given)) is None:

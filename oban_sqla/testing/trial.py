@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.util import await_only
 
 from ..errors import ObanError
-from ..models import Batch
 from ..runtime.acks import Ack
 from ..runtime.chunk_attempt import ChunkAttempt, attempt_of
 from ..runtime.durable.store import Store
@@ -28,7 +27,7 @@ class Trial:
     """A run of the job in `row` as the runtime's, except that a plain function runs in the calling thread.
 
     :param more: jobs that run together with it, in one call.
-    :param batch: that of the job, if it asks for it.
+    :param groups: its batch and workflow by their classes, as far as it asks for them. Default: none.
 
     :ivar attempt: the run itself.
     :ivar error: what the worker raised, or what made the run a failure; None for a run that ended well,
@@ -36,9 +35,14 @@ class Trial:
     """
 
     def __init__(
-        self, row: Row, sessions: Sessions, store: Store, more: Sequence[Row] = (), batch: Batch | None = None
+        self,
+        row: Row,
+        sessions: Sessions,
+        store: Store,
+        more: Sequence[Row] = (),
+        groups: Mapping[Any, object] | None = None,
     ) -> None:
-        self.resources = OfTest(batch)
+        self.resources = OfTest(groups)
         self.worker = worker = workers.get(row.worker)
         self._seen = _Seen(OnLoop() if worker is not None and worker.is_async else Inline())
         self.row = row

@@ -26,9 +26,9 @@ _MARK = _Mark()
 def injected() -> Any:
     """Mark a parameter of a job's function that the runtime fills in: ``client: httpx.AsyncClient = injected()``.
 
-    Parameters annotated ``Job``, ``Oban``, ``AsyncSession`` or ``Session``, or a subclass of these sessions, are filled
-    in without it, too. With it, type checkers leave them out of ``.new()`` wherever they stand. Any other type needs
-    it, and is what :class:`Oban` is given as ``resources=``.
+    Parameters annotated ``Job``, ``Oban``, ``Workflow``, ``Batch``, ``AsyncSession`` or ``Session``, or a subclass of
+    these sessions, are filled in without it, too. With it, type checkers leave them out of ``.new()`` wherever they
+    stand. Any other type needs it, and is what :class:`Oban` is given as ``resources=``.
 
     :returns: the mark, to be used as the default of the parameter. A direct call that leaves the parameter out raises
         :class:`InvalidArgs`.

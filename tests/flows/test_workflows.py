@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Job, Oban, Workflow, flow_of, job
+from oban_sqla.testing import drain
 from tests.support import eventually
 
 QUEUE = "workflows"
@@ -252,3 +253,26 @@ async def test_a_workflow_is_an_ordinary_object_of_a_session(engine: AsyncEngine
         assert [one.node_name for one in flow.jobs] == ["note"]
         executing = select(Workflow).where(Workflow.state == "executing")
         assert (await session.scalars(executing)).all() == [flow]
+
+
+@job(queue=QUEUE)
+async def look(flow: Workflow, what: str) -> None:
+    ran.append((what, flow.name, flow.counts, len(flow.jobs)))
+
+
+async def test_a_job_may_ask_for_its_workflow(engine: AsyncEngine) -> None:
+    ran.clear()
+    flow = Workflow("asked")
+    flow.add(look.new(what="node"), after=[flow.add(note.new("first"))])
+    await commit(engine, flow)
+    async with Oban(engine, {QUEUE: 5}):
+        await ended(engine, flow)
+    assert ran == ["first", ("node", "asked", {"completed": 1, "executing": 1}, 2)]
+    ran.clear()
+    async with AsyncSession(engine) as session:
+        drained = Workflow("drained")
+        drained.add(look.new(what="drain"))
+        session.add(drained)
+        assert await drain(session) == {"completed": 1}
+        assert ran == [("drain", "drained", {"executing": 1}, 1)]
+        await session.rollback()

@@ -12,7 +12,22 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import Cancel, Chain, Discard, InvalidOption, Job, Oban, Prune, Queue, Unique, enqueue, enqueue_from, job
+from oban_sqla import (
+    Batch,
+    Cancel,
+    Chain,
+    Discard,
+    InvalidOption,
+    Job,
+    Oban,
+    Prune,
+    Queue,
+    Unique,
+    Workflow,
+    enqueue,
+    enqueue_from,
+    job,
+)
 from oban_sqla.testing import drain, mode
 from tests.limits.helpers import QUICK, add, all_done
 from tests.runtime.helpers import execute
@@ -304,3 +319,29 @@ async def _state(engine: AsyncEngine, job_id: int, state: str) -> bool:
 def _is_polled(oban: Oban) -> bool:
     assert oban._node is not None
     return oban._node.releaser._rest > 0.005
+
+
+async def test_a_chained_job_neither_replaces_another_nor_is_a_node(engine: AsyncEngine) -> None:
+    @job(chain=Chain(by="worker"), unique=Unique(replace=("priority",)))
+    async def book(n: int) -> None: ...
+
+    @job(unique=Unique(replace=("priority",)))
+    async def plain(n: int) -> None: ...
+
+    @job(chain=Chain(by="worker"), unique=Unique())
+    async def once(n: int) -> None: ...
+
+    @job(chain=Chain(by="worker"))
+    async def chained(n: int) -> None: ...
+
+    async with AsyncSession(engine) as session, session.begin():
+        with pytest.raises(InvalidOption, match=r"can't be used for a job in a chain"):
+            await enqueue(session, book.new(1))
+        with pytest.raises(InvalidOption, match=r"can't be used for a job in a chain, a chunk or a batch"):
+            session.add(Batch([plain.new(1)]))
+            await session.flush()
+    async with AsyncSession(engine) as session, session.begin():
+        specs = await enqueue(session, [plain.new(1), once.new(1), once.new(2)])
+    assert [spec.state for spec in specs] == ["available", "suspended", "suspended"]
+    with pytest.raises(InvalidOption, match="runs in a chain, and a job of a workflow"):
+        Workflow("flow").add(chained.new(1))
