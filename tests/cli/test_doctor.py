@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 
 from oban_sqla import migrations
 from oban_sqla.cli import main
+from oban_sqla.workers.registry import workers
 from tests.cli.test_schema import execute, oban_sqla
 
 
@@ -17,6 +18,13 @@ def doctor(*arguments: str, url: str | None = None) -> Result:
     result = CliRunner().invoke(main, ["doctor", *arguments], env={"OBAN_DATABASE_URL": url, "COLUMNS": "100"})
     assert "skipped" not in result.output, "a statement failed, or a privilege is missing"
     return result
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor also looks at what its process knows; the modules of other tests are not meant."""
+    monkeypatch.setattr(workers, "encrypted", set[str]())
+    monkeypatch.setattr("oban_sqla.models.relationship._paths", {})
 
 
 @pytest.fixture

@@ -10,6 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import migrations
 from oban_sqla.insight.doctor import Finding, examine
+from oban_sqla.workers.registry import workers
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doctor also looks at what its process knows; the modules of other tests are not meant."""
+    monkeypatch.setattr(workers, "encrypted", set[str]())
+    monkeypatch.setattr("oban_sqla.models.relationship._paths", {})
 
 
 @pytest.fixture

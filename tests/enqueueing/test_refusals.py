@@ -204,7 +204,6 @@ UNIQUE: dict[str, tuple[dict[str, Any], str]] = {
         r"Unique\(states\): expected some of .*, got \['available', 'done'\]",
     ),
     "no state": ({"states": []}, r"Unique\(states\): a new job is available, .*, got \[\]"),
-    "None as states": ({"states": None}, r"Unique\(states\): expected some of .*, got None"),
     "never unique": ({"states": ["executing"]}, r"Unique\(states\): .* it would never be unique, got \['executing'\]"),
 }
 

@@ -15,6 +15,7 @@ from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import Oban, SchemaOutdated, migrations
+from oban_sqla.migrations.statements import indexes_of
 from tests.migrations.catalog import described
 from tests.migrations.conftest import Project
 from tests.migrations.test_alembic import psycopg
@@ -145,7 +146,7 @@ async def test_the_halves_upgrade_a_live_table_by_alembic(
         await connection.execute(text(FILL))
     async with traffic(empty_database) as slowest:
         await asyncio.to_thread(halves.alembic, url, "upgrade", "c")
-        assert len(await migrations.missing_indexes(engine)) == 9
+        assert sorted(await migrations.missing_indexes(engine)) == sorted(indexes_of(migrations.CURRENT))
         await asyncio.to_thread(halves.alembic, url, "upgrade", "d")
         assert slowest() < PATIENCE
         await asyncio.to_thread(halves.alembic, url, "upgrade", "head")

@@ -46,7 +46,7 @@ async def test_it_equals_the_one_of_the_orm(any_engine: AsyncEngine) -> None:
         await until(any_engine, job_id, "completed")
     [ours], [theirs] = handed, loaded
     columns = [attribute.key for attribute in inspect(Job).column_attrs]
-    assert len(columns) == 22
+    assert len(columns) == 23
     assert {name: getattr(ours, name) for name in columns} == {name: getattr(theirs, name) for name in columns}
     assert inspect(ours).detached
     assert inspect(ours).identity == inspect(theirs).identity

@@ -18,7 +18,7 @@ logger = logging.getLogger("tests.streams.encrypted")
 refused: list[Exception] = []
 
 
-@job(name="streams.encrypted", encrypted=True)
+@job(name="streams.encrypted", queue="streams_encrypted", encrypted=True)
 async def encrypted() -> None:
     await emit({"card": "4111"})
     await progress(1, 2)

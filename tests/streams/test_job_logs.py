@@ -35,7 +35,7 @@ def in_a_thread() -> None:
     logger.warning("from a thread")
 
 
-@job(name="logs.fails", max_attempts=2, backoff=0)
+@job(name="job_logs.fails", max_attempts=2, backoff=0)
 async def fails() -> None:
     logger.debug("too low")
     try:
