@@ -44,7 +44,7 @@ class Outbox:
 
 @pytest.fixture
 def registered() -> Iterator[None]:
-    """The workers of the shop are known for as long as this test runs: one has a cron entry, which every node writes."""
+    """The workers of the shop are known only while this test runs: one has a cron entry, which every node writes."""
     yield
     workers.remove([name for name in workers if name.startswith("examples.shop.")])
 
