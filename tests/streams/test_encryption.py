@@ -33,7 +33,7 @@ async def test_it_is_stored_encrypted_and_read_with_the_key(engine: AsyncEngine)
     refused.clear()
     encryption = Encryption([fernet.Fernet.generate_key().decode()])
     options: Any = {"job_logs": JobLogs("WARNING"), "encryption": encryption}
-    async with Oban(engine, {"default": 2}, **options) as oban:
+    async with Oban(engine, {"streams_encrypted": 2, "default": 2}, **options) as oban:
         [spec] = await oban.enqueue(encrypted.new())
         assert spec.id is not None
         assert await read(oban, spec.id) == [(1, {"card": "4111"})]
@@ -53,6 +53,6 @@ async def test_other_jobs_are_stored_as_they_are(engine: AsyncEngine) -> None:
     async def plain() -> None:
         await emit("plain")
 
-    async with Oban(engine, {"default": 2}):
+    async with Oban(engine, {"streams_encrypted": 2, "default": 2}):
         await finished(engine, await insert(engine, plain.new()))
     assert [tuple(row) for row in await execute(engine, "SELECT value::text FROM oban_events")] == [('"plain"',)]
