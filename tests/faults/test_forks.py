@@ -123,6 +123,7 @@ class Broken:
     schema: str | None = None
     identity = ("", "")
     can_be_woken = True
+    encryption = None
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool

@@ -429,7 +429,7 @@ class TestNode:
     async def test_a_job_that_is_cancelled_while_a_thread_loads_is_not_called(
         self, engine: AsyncEngine, tables: None
     ) -> None:
-        @job(name="tests.instances.late", queue="late", timeout=0.2, max_attempts=1)
+        @job(name="tests.instances.late", queue="late", timeout=1.5, max_attempts=1)
         def late(order: Order, session: Session = injected()) -> None:
             calls.append(order)
 
@@ -441,7 +441,7 @@ class TestNode:
                 async with engine.connect() as blocking, blocking.begin():
                     await blocking.execute(text("LOCK TABLE inst_orders"))
                     await eventually(lambda: execute(engine, waiting))
-                    stop = asyncio.get_running_loop().time() + 0.2
+                    stop = asyncio.get_running_loop().time() + 1.5
                     await eventually(lambda: asyncio.get_running_loop().time() > stop)
                 found = await until(engine, job_id, "discarded")
         finally:
