@@ -131,7 +131,7 @@ def show(flow_id: int, watch: bool, url: str | None, schema: str | None, as_json
             shown = drawn
         if not watch or found.state != "executing":
             return
-        time.sleep(EVERY)
+        time.sleep(EVERY)  # a command has nothing else to do between two looks
 
 
 @flows.command(short_help="Cancel all that has not finished.")

@@ -289,7 +289,7 @@ def _returned(target: Any) -> Returned:
     return returned
 
 
-def _undeclared():  # type: ignore[no-untyped-def]
+def _undeclared():  # type: ignore[no-untyped-def]  # so that what it returns is not declared
     """A function that declares nothing."""
 
 

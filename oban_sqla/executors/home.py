@@ -150,7 +150,7 @@ class _Node:
         self.notify: Notify = "auto"
         self.encryption: Encryption | None = None
         # Never connects: it is only compared with the pools of this process, and is none of them.
-        self.pool: Pool = NullPool(lambda: None)  # type: ignore[arg-type]
+        self.pool: Pool = NullPool(lambda: None)  # type: ignore[arg-type]  # what would connect
         self._home = home
 
     @property

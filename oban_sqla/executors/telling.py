@@ -95,7 +95,7 @@ class Telling:
     def _serve(self) -> None:
         while True:
             self._touched.wait()
-            time.sleep(GATHER)
+            time.sleep(GATHER)  # in a thread of its own, so that what comes meanwhile is sent together
             self._touched.clear()
             if (journal := self._journal) is not None and not journal.is_closed:
                 self._send_next(journal)

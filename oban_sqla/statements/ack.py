@@ -45,12 +45,14 @@ CANCELLED_BY_REQUEST = "cancelled by request"
 
 _RUNS_AGAIN = ("available", "scheduled", "retryable")
 
-_FENCE = (
+FENCE = (
     column("id", BigInteger),
     column("attempt", SmallInteger),
     column("producer", Text),
     column("attempted_at", TIMESTAMP(timezone=False)),
 )
+"""The columns that say which run of which job is meant."""
+
 _OUTCOME = (
     column("state", Text),
     column("delay", Float),
@@ -90,7 +92,7 @@ def _locked(given: Any) -> ColumnElement[Any]:
 def complete() -> Executable:
     """Jobs that simply ended well. Returns the ids that were changed."""
     done = {jobs.c.state: cast("completed", JobStateType), jobs.c.completed_at: utc_now(), jobs.c.cancel_at: null()}
-    return update(jobs).where(jobs.c.id == func.any(_locked(_given(*_FENCE)))).values(done).returning(jobs.c.id)
+    return update(jobs).where(jobs.c.id == func.any(_locked(_given(*FENCE)))).values(done).returning(jobs.c.id)
 
 
 @statement
@@ -101,7 +103,7 @@ def acknowledge() -> Executable:
     `error` and `meta` are JSON texts to add, or null. A job that would run again although it was asked to stop
     while it ran is cancelled: the request may have come after the run's own end.
     """
-    outcome = _given(*_FENCE, *_OUTCOME)
+    outcome = _given(*FENCE, *_OUTCOME)
     o = outcome.c
     stopped = jobs.c.cancel_at.is_not(None) & o.state.in_([literal_column(f"'{name}'") for name in _RUNS_AGAIN])
     new_state = case((stopped, literal_column("'cancelled'", Text)), else_=o.state)
@@ -130,7 +132,7 @@ def acknowledge() -> Executable:
         & (jobs.c.attempt == o.attempt)
         & (jobs.c.attempted_by[PRODUCER] == o.producer)
         & (type_coerce(jobs.c.attempted_at, TIMESTAMP()) == o.attempted_at)
-        & (jobs.c.id == func.any(_locked(_given(*_FENCE))))
+        & (jobs.c.id == func.any(_locked(_given(*FENCE))))
     )
     return update(jobs).where(mine).values(values).returning(jobs.c.id)
 
@@ -151,7 +153,7 @@ def wait_for() -> Executable:
 @statement
 def not_held() -> Executable:
     """Of these runs, the ids whose job is still theirs, and which no other transaction is changing at the moment."""
-    given = _given(*_FENCE)
+    given = _given(*FENCE)
     locked = still_held(given).with_for_update(skip_locked=True).lateral("locked")
     return select(locked.c.id).select_from(given.join(locked, true()))
 
@@ -159,6 +161,6 @@ def not_held() -> Executable:
 @statement
 def still_ours() -> Executable:
     """Of these runs, the ids whose job is still theirs: an ack that changed nothing met a lock, or was fenced out."""
-    given = _given(*_FENCE)
+    given = _given(*FENCE)
     ours = still_held(given).limit(1).lateral("ours")
     return select(ours.c.id).select_from(given.join(ours, true()))

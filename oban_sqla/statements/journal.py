@@ -27,21 +27,15 @@ from sqlalchemy import (
     select,
     true,
 )
-from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP, insert
+from sqlalchemy.dialects.postgresql import JSONB, insert
 
 from ..models.base import utc_now
 from ..models.events import EventKind, events
 from ..models.job import jobs
 from ..models.progress import progress_rows
-from .ack import still_held
+from .ack import FENCE, still_held
 from .statement import array, parameter, statement
 
-_RUN = (
-    column("id", BigInteger),
-    column("attempt", SmallInteger),
-    column("producer", Text),
-    column("attempted_at", TIMESTAMP(timezone=False)),
-)
 _LINE = (
     column("run", Integer),
     column("kind", SmallInteger),
@@ -79,7 +73,7 @@ def record() -> Executable:
     written, unless it is null. Returns the places of those runs that still have their jobs; of others nothing is
     written.
     """
-    runs = _given("runs", *_RUN, numbered=True)
+    runs = _given("runs", *FENCE, numbered=True)
     held = still_held(runs).limit(1).lateral("held")
     ours = select(runs.c.place, runs.c.id).select_from(runs.join(held, true())).cte("ours")
     lines = _given("lines", *_LINE)
@@ -121,7 +115,7 @@ def tell() -> Executable:
 @statement
 def note() -> Executable:
     """Write the progress of runs that still have their jobs."""
-    runs = _given("runs", *_RUN, *_NOTE)
+    runs = _given("runs", *FENCE, *_NOTE)
     held = still_held(runs).limit(1).lateral("held")
     chosen = (
         select(runs.c.id, runs.c.done, runs.c.total, utc_now(), runs.c.note)

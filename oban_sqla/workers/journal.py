@@ -79,7 +79,7 @@ def emit(value: Any) -> Awaitable[None]:
     journal.emit(sealed(journal.worker, encode_value(value, "emit", MOST_BYTES)))
     if journal.is_full and not _has_loop():
         while journal.is_full:
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_LOOK_EVERY)  # a plain function, which has no loop, waits in its thread
     return _Emitted(journal)
 
 
