@@ -9,9 +9,9 @@ from typing import Any, Literal, cast
 
 from ..insight.search import contained
 from ..models import Job
+from ..options.encryption import is_sealed
 from ..telemetry import node_logger as logger
 from .ask import Redact
-from .sealed import is_encrypted
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Shown:
 
 def shown(job: Job, redact: Redact | None) -> Shown:
     """What is shown of the arguments of `job`. Where `redact` fails, nothing is."""
-    if is_encrypted(job.args):
+    if is_sealed(job.args):
         return Shown("encrypted")
     if redact is None:
         return Shown("plain", job.args)

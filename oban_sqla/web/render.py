@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from ..options.encryption import is_sealed
 from . import charts, words
-from .sealed import is_encrypted
 
 HERE = Path(__file__).parent
 TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
@@ -80,7 +80,7 @@ def environment() -> Environment:
     given: dict[str, Any] = {"static": _file, "version": package_version(), "spark": charts.spark}
     for name, thing in given.items():
         made.globals[name] = thing
-    made.tests["encrypted"] = is_encrypted
+    made.tests["encrypted"] = is_sealed
     return made
 
 

@@ -17,11 +17,11 @@ from ...insight.neighbours import neighbours
 from ...insight.why import Why, why
 from ...models import Job
 from ...models.job import jobs as table
+from ...options.encryption import is_sealed
 from ...statements.glance import lately
 from ...statements.search import as_text
 from ..ask import Ask, Content, NotFound, whole
 from ..redaction import Shown, shown
-from ..sealed import is_encrypted
 from ..words import LONGEST_ERROR, exact, shortened
 from .jobs import moment_of
 
@@ -148,7 +148,7 @@ def detail(connection: Connection, id: int, redact: Any, whole_text: bool) -> De
     notes = as_object(meta)
     result = notes.pop("return", None)
     has_result = "return" in as_object(job.meta)
-    if has_result and (is_encrypted(as_object(job.meta)["return"]) or args.kind == "encrypted"):
+    if has_result and (is_sealed(as_object(job.meta)["return"]) or args.kind == "encrypted"):
         result = Shown("encrypted")
     ended = job.completed_at or job.discarded_at or job.cancelled_at or datetime.now(UTC)
     return Detail(
