@@ -13,15 +13,10 @@ from sqlalchemy import URL, Connection, Engine, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.database import NoDatabase, TestServer, create_database, drop_database, open_server
-from tests.memory import use_memory
+from tests.memory import keep_bytecode, use_memory
+from tests.tables import empty_tables
 
 SERVER = pytest.StashKey[TestServer]()
-
-OUR_TABLES = r"""
-    SELECT string_agg(format('%I.%I', schemaname, tablename), ', ')
-    FROM pg_tables
-    WHERE tablename LIKE 'oban\_%' AND tablename <> 'oban_schema'
-"""
 
 
 def server_of(config: pytest.Config) -> TestServer:
@@ -36,6 +31,7 @@ def server_of(config: pytest.Config) -> TestServer:
 
 def pytest_configure() -> None:
     use_memory()
+    keep_bytecode()
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -129,8 +125,7 @@ def _cleaner(database_url: str) -> Iterator[Connection]:
 def clean_tables(_cleaner: Connection) -> Iterator[None]:
     """Empties our tables after the test, when its engines are gone. Fails where one left a transaction open."""
     yield
-    if tables := _cleaner.execute(text(OUR_TABLES)).scalar():
-        _cleaner.execute(text(f"TRUNCATE {tables} CASCADE"))
+    empty_tables(_cleaner)
 
 
 @pytest.fixture
