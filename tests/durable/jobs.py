@@ -85,7 +85,7 @@ def order_here(number: int, fail: str = "") -> list[int]:
     return [first, booked]
 
 
-@job(queue="durable", executor="process", backoff=0, recorded=True)
+@job(queue="durable_children", executor="process", backoff=0, recorded=True)
 def order_in_child(number: int) -> list[Any]:
     first = sync.step("first", os.getpid)
     booked = sync.step("book", book_here, number)
@@ -99,7 +99,7 @@ def order_in_child(number: int) -> list[Any]:
     raise AssertionError("there was a signal")
 
 
-@job(queue="durable", executor="process", recorded=True)
+@job(queue="durable_children", executor="process", recorded=True)
 async def order_in_child_later(number: int) -> list[Any]:
     counted, _ = await step("count", count_up, number)
     await sleep(0.1)
@@ -159,7 +159,7 @@ async def value(given: Any) -> Any:
     return given
 
 
-@job(queue="durable", executor="process")
+@job(queue="durable_children", executor="process")
 def twice_in_child() -> None:
     sync.step("one", _attempts)
     sync.step("one", _attempts)

@@ -17,7 +17,7 @@ async def oban(engine: AsyncEngine, effects: None, monkeypatch: pytest.MonkeyPat
     """A node with one child."""
     monkeypatch.setenv("OBAN_TEST_CHILD_URL", engine.url.render_as_string(hide_password=False))
     processes = Processes(size=1, sessionmaker="tests.durable.jobs:ChildSession")
-    async with Oban(engine, {"durable": 4}, processes=processes, poll_interval=0.1, shutdown_grace=1) as oban:
+    async with Oban(engine, {"durable_children": 4}, processes=processes, poll_interval=0.1, shutdown_grace=1) as oban:
         yield oban
 
 

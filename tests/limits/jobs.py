@@ -68,7 +68,8 @@ async def held(key: Key = 0) -> None:
         _end(key)
 
 
-@job(name="limits.refused_in_child", executor="process")
+# With a queue that no node works: else each node of the whole suite would start a child.
+@job(name="limits.refused_in_child", queue="limits.children", executor="process")
 def refused_in_child(key: Key = 0) -> Snooze:
     """The same in a child process."""
     return Snooze(3600, suspend="partition")

@@ -56,7 +56,7 @@ async def test_a_snooze_suspends_from_a_child_process_and_from_a_job_with_a_sess
 ) -> None:
     queue = Queue(limit=5, partition=Partition("args.key"))
     async with nodes(database_url, queue, sessionmaker=async_sessionmaker(engine)) as [oban]:
-        await add(engine, [JobSpec(f"limits.{worker}", {"key": "a"})], oban)
+        await add(engine, [JobSpec(f"limits.{worker}", {"key": "a"}, queue="default")], oban)
         await suspended(engine, "key LIKE '%[\"a\"]'")
         await eventually(lambda: _is(engine, "scheduled"))
         await add(engine, [brief.new("a"), brief.new("b")], oban)
