@@ -44,7 +44,16 @@ class Notifier(Loop):
         self._channels = channels
         self._heard = heard
         self._connected = connected
+        # The wait for notifications of psycopg: written by _hear(), cancelled by stop().
+        self._hearing: asyncio.Task[None] | None = None
         lane.prepare = self._listen
+
+    async def stop(self) -> None:
+        """End at once: what is heard now is of no use any more."""
+        self._stopped.set()
+        if self._hearing is not None:
+            self._hearing.cancel()
+        await super().stop()
 
     async def step(self) -> float | None:
         await self.lane.connect()
@@ -69,6 +78,18 @@ class Notifier(Loop):
         self._connected()
 
     async def _hear(self, driver: Any, seconds: float) -> None:
+        if self._stopping:
+            return
+        self._hearing = asyncio.create_task(self._take(driver, seconds))
+        try:
+            await self._hearing
+        except asyncio.CancelledError:
+            if not self._stopping:
+                raise
+        finally:
+            self._hearing = None
+
+    async def _take(self, driver: Any, seconds: float) -> None:
         async for notice in driver.notifies(timeout=seconds):
             self._on(notice.channel, notice.payload)
 

@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Job, Oban, Producer, job
-from oban_sqla.runtime import farewell
+from oban_sqla.runtime import farewell, notifier
 from oban_sqla.runtime.node import Node
 from tests.runtime.helpers import execute, insert, load, until
 from tests.support import eventually
@@ -74,6 +74,17 @@ async def test_a_stop_that_takes_a_while_says_what_it_waits_for(
     assert " s more for 7 jobs: " in line
     assert sum(f"job {job_id} (tests.runtime.test_stop.wait_at, running for " in line for job_id in ids) == 5
     assert " and 2 more; then they are cancelled, and run again later (Oban(shutdown_grace=…)" in line
+
+
+async def test_a_stop_does_not_wait_for_what_is_listened_to(
+    any_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "PSYCOPG_SLICE", 600.0)
+    monkeypatch.setattr(notifier, "CHECK_EVERY", 600.0)
+    oban = Oban(any_engine, queues={"default": 1})
+    await oban.start()
+    async with asyncio.timeout(20):
+        assert await oban.stop() == []
 
 
 async def test_a_stopped_runtime_fetches_no_more_and_leaves_no_trace(engine: AsyncEngine) -> None:
