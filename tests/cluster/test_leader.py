@@ -39,7 +39,7 @@ async def test_one_of_many_leads_and_a_resignation_wakes_a_successor(any_engine:
         nodes.remove(leader)
         await leader.stop()
         if nodes:
-            await eventually(lambda: any(oban.is_leader for oban in nodes), timeout=2)
+            await eventually(lambda: any(oban.is_leader for oban in nodes))
 
 
 async def test_only_the_leader_competes_for_the_row_of_oban(engine: AsyncEngine) -> None:

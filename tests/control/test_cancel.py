@@ -13,7 +13,7 @@ from sqlalchemy.orm import aliased
 
 from oban_sqla import InvalidOption, Job, JobSpec, Oban, Unique, enqueue
 from tests.control import jobs
-from tests.control.conftest import Place, with_psycopg
+from tests.control.conftest import IN_TIME, Place, with_psycopg
 from tests.control.jobs import asks, deaf, fails_when_cancelled, noop, stubborn, waits, writes
 from tests.runtime.helpers import execute, insert, load, until, wake
 from tests.support import eventually
@@ -45,7 +45,7 @@ async def test_a_running_job_stops_within_a_second(place: Place, worker: Any) ->
         began = time.monotonic()
         assert await place.operator.cancel(job_id) == 1
         job = await until(place.engine, job_id, "cancelled")
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < IN_TIME
     assert jobs.events[-1] in ("cancelled", "told")
     assert said(job) == BY_REQUEST
     assert (job.errors[0]["attempt"], job.attempt) == (1, 1)
@@ -215,4 +215,4 @@ async def test_a_hundred_running_jobs_are_cancelled_by_one_call(place: Place) ->
             return bool(rows == [("cancelled", len(ids))])
 
         await eventually(all_cancelled)
-        assert time.monotonic() - began < 2.0
+        assert time.monotonic() - began < IN_TIME

@@ -65,7 +65,7 @@ async def test_a_job_that_is_not_finished_in_time_goes_on(engine: AsyncEngine) -
         began = time.monotonic()
         with pytest.raises(ResultTimeout, match=r"not finished within 0.2 s: it is executing") as raised:
             await oban.result(spec, timeout=0.2)
-        assert 0.2 <= time.monotonic() - began < 1
+        assert 0.2 <= time.monotonic() - began < 8, "the job itself would never end"
         assert isinstance(raised.value, TimeoutError)
         waiting = asyncio.create_task(oban.result(spec))
         jobs.gate.set()

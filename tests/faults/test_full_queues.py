@@ -123,7 +123,7 @@ async def test_claimed_jobs_of_a_paused_queue_are_given_back_at_once(engine: Asy
     async with Oban(engine, queues={"default": Queue(limit=5, prefetch=20)}) as oban:
         ids = await claim_ahead(engine, oban, 20)
         producer_of(oban).adjust(Queue(limit=5, paused=True, prefetch=20))
-        await eventually(lambda: _are(engine, {"executing": 5, "available": 20}), 2)
+        await eventually(lambda: _are(engine, {"executing": 5, "available": 20}))
         for job_id in ids[5:]:
             job = await load(engine, job_id)
             assert (job.attempt, job.errors) == (0, [])
@@ -139,7 +139,7 @@ async def test_claimed_jobs_of_a_stopping_node_are_given_back_before_the_grace_b
     await oban.start()
     ids = await claim_ahead(engine, oban, 20)
     stopping = asyncio.create_task(oban.stop())
-    await eventually(lambda: _are(engine, {"executing": 5, "available": 20}), 2)
+    await eventually(lambda: _are(engine, {"executing": 5, "available": 20}))
     gate("end").set()
     assert await stopping == []
     assert await states(engine) == {"completed": 5, "available": 20}
@@ -164,7 +164,7 @@ async def test_what_waits_in_vain_is_given_back_for_other_nodes(engine: AsyncEng
         pace_of(producer)._job, pace_of(producer)._trip = 0.01, 0.02  # the jobs were shorter than they are now
         ids = await insert(engine, *(wait.new("end") for _ in range(15)))
         await eventually(lambda: len(producer._claimed) > 0)
-        await eventually(lambda: _are(engine, {"executing": 5, "available": 10}), 2)
+        await eventually(lambda: _are(engine, {"executing": 5, "available": 10}))
         assert pace_of(producer).ahead(5) == 0, "and nothing more is claimed while jobs take so long"
         await execute(engine, "SELECT pg_sleep(0.3)")
         assert await states(engine) == {"executing": 5, "available": 10}
@@ -180,7 +180,7 @@ async def test_what_a_paused_node_gives_back_another_runs_at_once(engine: AsyncE
             await execute(engine, "SELECT pg_sleep(0.1)")
             assert len(ran) == 5
             producer_of(one).adjust(Queue(limit=5, paused=True, prefetch=20))
-            await eventually(lambda: len(ran) == 25, 2)
+            await eventually(lambda: len(ran) == 25)
             gate("end").set()
             await eventually(lambda: _are(engine, {"completed": 25}))
 

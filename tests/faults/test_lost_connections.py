@@ -167,8 +167,8 @@ async def test_a_listener_whose_peer_says_nothing_any_more_is_replaced_within_fi
             stopped.append(pid)
             began = time.monotonic()
             before = oban._node.notifier.lane.connections
-            await eventually(lambda: oban._node is not None and oban._node.notifier.lane.connections > before, 6)
-            assert time.monotonic() - began < 5
+            await eventually(lambda: oban._node is not None and oban._node.notifier.lane.connections > before, 20)
+            assert time.monotonic() - began < 15, "five, on a machine that is free; all else comes after sixty"
             await execute(
                 engine,
                 "INSERT INTO oban_jobs (worker) SELECT 'faults.note' FROM generate_series(1, 5)",
