@@ -20,7 +20,7 @@ from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
 from oban_sqla.runtime.limited import parameters
 from oban_sqla.statements.fetch import fetch
-from oban_sqla.statements.limits import as_array, fetch_limited, partition_by
+from oban_sqla.statements.limits import as_array, fetch_limited, make_durable, partition_by
 
 KEYS = 100
 NEVER = 1_000_000
@@ -73,6 +73,8 @@ async def measure(setting: Setting, queue: Queue, fetchers: int, jobs: int, dema
             if queue.is_limited:
                 ring_at = rows[-1][-3] if rows else None
                 rows = [row for row in rows if row[0] is not None]
+                if rows:
+                    await lane.run(make_durable, ids=[str(row[0]) for row in rows])
             if not rows:
                 return done
             await ack.execute(loop.ACK, [row[0] for row in rows], [row[2] for row in rows])

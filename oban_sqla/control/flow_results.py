@@ -1,4 +1,7 @@
-"""Waiting for what a workflow, or a node of one, returns."""
+"""Waiting for what a workflow, or a node of one, returns.
+
+On a started node its waiter says when it is time to look; elsewhere each call looks again and again, as for jobs.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,17 @@ from ..errors import InvalidOption, JobCancelled, JobDiscarded, ResultTimeout
 from ..models import Workflow
 from ..models.node import Node
 from ..options.duration import seconds
+from ..runtime.waiter import FIRST_WAIT, LONGEST_WAIT, Wait, Waiter
 from ..statements.flows import first_failure, outcome_of
 from .slot import Slot
 
-FIRST_WAIT = 0.010
-LONGEST_WAIT = 0.5
 
-
-async def flow_result(engine: AsyncEngine, target: Workflow | Node[Any], timeout: float) -> Any:
+async def flow_result(
+    engine: AsyncEngine, target: Workflow | Node[Any], timeout: float, waiter: Waiter | None = None
+) -> Any:
     """Wait until a workflow or a node has finished, and return its result.
 
+    :param waiter: of the node of this process. Default: there is none.
     :raises ResultTimeout: if it has not finished in time.
     :raises JobDiscarded: if it failed.
     :raises JobCancelled: if it was cancelled.
@@ -31,7 +35,7 @@ async def flow_result(engine: AsyncEngine, target: Workflow | Node[Any], timeout
     node = _edge(target)
     slot = Slot()
     try:
-        found = await _finished(engine, node, target, timeout, slot)
+        found = await _finished(engine, node, target, timeout, slot, waiter)
         await slot.back()
     finally:
         slot.close()
@@ -42,9 +46,11 @@ async def flow_result(engine: AsyncEngine, target: Workflow | Node[Any], timeout
     raise _failure(target, failed)
 
 
-async def _finished(engine: AsyncEngine, node: int, target: Workflow | Node[Any], timeout: float, slot: Slot) -> Any:
+async def _finished(
+    engine: AsyncEngine, node: int, target: Workflow | Node[Any], timeout: float, slot: Slot, waiter: Waiter | None
+) -> Any:
     until = time.monotonic() + seconds(timeout, "result(timeout)")
-    wait = FIRST_WAIT
+    pause = FIRST_WAIT
     while True:
         async with engine.connect() as connection:
             found: Any = (await connection.run_sync(lambda plain: outcome_of.execute(plain, node=node))).one()
@@ -55,8 +61,26 @@ async def _finished(engine: AsyncEngine, node: int, target: Workflow | Node[Any]
             await slot.back()
             raise ResultTimeout(f"{target!r} had not finished within {timeout:g} s")
         slot.leave()
-        await asyncio.sleep(min(wait, left))
-        wait = min(wait * 1.5, LONGEST_WAIT)
+        if waiter is not None and waiter.is_alive:
+            await _told(waiter, node, left)
+            waiter = None  # a node that has grafted is open until what it has grafted has finished
+            continue
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 1.5, LONGEST_WAIT)
+
+
+async def _told(waiter: Waiter, node: int, longest: float) -> None:
+    """Wait until there is something to be seen, but no longer than so many seconds."""
+    told = asyncio.Event()
+    wait = Wait(node, with_retries=True, told=lambda _: told.set())
+    waiter.add([wait])
+    try:
+        async with asyncio.timeout(longest):
+            await told.wait()
+    except TimeoutError:
+        pass
+    finally:
+        waiter.remove([wait])
 
 
 def _edge(target: Workflow | Node[Any]) -> int:

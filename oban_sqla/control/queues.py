@@ -13,6 +13,7 @@ from ..models.checks import check_name
 from ..models.queue import EVERY_NODE
 from ..options.limits import Partition, RateLimit
 from ..options.queue import LIMITS, Queue
+from ..runtime.asked import refuse_partitions
 from ..runtime.control import Asked
 from ..statements.control import ask, has_waiting, known
 from ..statements.identify import schema_of
@@ -68,8 +69,8 @@ class QueueVerbs(Verbs):
         :param global_limit: jobs at once on all nodes together, 1 to 1,000,000. None: no such limit.
         :param rate_limit: how many jobs may start in a period, a :class:`RateLimit`. None: any number.
         :param partition: divides the jobs by a key, a :class:`Partition`. None: no partitions.
-        :raises InvalidOption: for a value out of range, no value at all, an unknown queue or node, or limits of the
-            cluster for one node.
+        :raises InvalidOption: for a value out of range, no value at all, an unknown queue or node, limits of the
+            cluster for one node, or a partition by arguments that a worker of the queue encrypts.
         :raises SchemaOutdated: for a partition, if its indexes have not been built.
         """
         await self._scale(
@@ -158,7 +159,7 @@ class QueueVerbs(Verbs):
         checked |= given
         if limit is not None and limit is not UNSET:
             checked["limit"] = limit
-        Queue(**checked)
+        refuse_partitions({queue: Queue(**checked)})
         as_json = {name: getattr(value, "as_json", value) for name, value in given.items()}
         asked = Asked(limit=None if limit is UNSET else limit, limits=as_json, forget_limit=limit is None)
         await self._ask("scale", queue, node, asked)

@@ -22,7 +22,7 @@ from ..models.node import Node
 from ..options.duration import seconds
 from ..runtime.instances import load_keys
 from ..runtime.lanes.failure import StatementFailed
-from ..runtime.waiter import FIRST_WAIT, LONGEST_WAIT, Seen, Wait
+from ..runtime.waiter import DELETED, FIRST_WAIT, LONGEST_WAIT, Seen, Wait, Waiter, show
 from ..statements.outcomes import outcomes, recorded_value
 from ..workers import context
 from ..workers.entity import keys_in, with_instances
@@ -104,7 +104,7 @@ class ResultVerbs(Verbs):
         :raises ResultTimeout: if it has not finished in time. The job is not affected.
         :raises JobFailed: if an attempt fails during the wait, unless `with_retries`.
         :raises JobDiscarded: if it failed and has no attempts left.
-        :raises JobCancelled: if it was cancelled.
+        :raises JobCancelled: if it was cancelled, or deleted during the wait.
         :raises KeyMissing: if the value is encrypted, and no key of this process opens it.
         :raises InvalidOption: for a target of another type, a spec whose function declares to return a value that it
             does not record, or, in a job, one that the job's own session has enqueued: that is committed only when the
@@ -113,7 +113,7 @@ class ResultVerbs(Verbs):
         """
         if isinstance(target, Workflow | Node):
             async with self._engines.here() as engine:
-                return await flow_result(engine, target, timeout)
+                return await flow_result(engine, target, timeout, self._waiter)
         async with aclosing(self._ended([target], timeout, with_retries, "result")) as ended:
             async for _, result in ended:
                 return result.value
@@ -175,12 +175,12 @@ class ResultVerbs(Verbs):
     ) -> AsyncGenerator[Wait, None]:
         """The waits that are over, as they come; those that are not by then are left out."""
         left = {id(wait): wait for wait in waits}
-        node = self._node
-        if left and node is not None and node.runs_here and node.waiter.is_alive:
+        waiter = self._waiter
+        if left and waiter is not None:
             if slot.is_held:  # it is not given up for what has ended already
                 with suppress(StatementFailed):
-                    await node.waiter.look(waits)
-            node.waiter.add(wait for wait in waits if not wait.is_over)
+                    await waiter.look(waits)
+            waiter.add(wait for wait in waits if not wait.is_over)
             try:
                 while left and (wait := await _next(ready, until, slot)) is not None:
                     if not wait.is_over:
@@ -190,7 +190,7 @@ class ResultVerbs(Verbs):
                 if not left or time.monotonic() >= until:
                     return
             finally:
-                node.waiter.remove(waits)
+                waiter.remove(waits)
         async with self._engines.here() as engine:
             pause = FIRST_WAIT
             while left:
@@ -203,6 +203,12 @@ class ResultVerbs(Verbs):
                 slot.leave()
                 await asyncio.sleep(min(pause, remaining))
                 pause = min(pause * 1.5, LONGEST_WAIT)
+
+    @property
+    def _waiter(self) -> Waiter | None:
+        """What waits for this process, where a node of it is started."""
+        node = self._node
+        return node.waiter if node is not None and node.runs_here and node.waiter.is_alive else None
 
     async def _outcome(self, one: _Awaited) -> Result[Any]:
         seen = one.wait.seen
@@ -300,6 +306,8 @@ def _error(seen: Seen) -> ObanError | None:
             return None
         case "cancelled":
             return JobCancelled(f"job {seen.id} was cancelled{_because(last)}", seen.id)
+        case str(state) if state == DELETED:
+            return JobCancelled(f"job {seen.id} was deleted before it had finished", seen.id)
         case "discarded":
             return JobDiscarded(f"job {seen.id} failed for good{_because(last)}", seen.id, last)
         case _:
@@ -316,10 +324,7 @@ async def _look(engine: AsyncEngine, waits: Sequence[Wait]) -> None:
     ids = sorted({wait.id for wait in waits})
     async with engine.connect() as connection:
         rows = await connection.run_sync(lambda sync: outcomes.execute(sync, ids=[str(one) for one in ids]).all())
-    by_id = {row[0]: Seen._make(row) for row in rows}
-    for wait in waits:
-        if (seen := by_id.get(wait.id)) is not None:
-            wait.see(seen)
+    show(rows, waits)
 
 
 def _because(error: str) -> str:

@@ -12,16 +12,19 @@ from sqlalchemy import (
     CompoundSelect,
     DateTime,
     Enum,
+    Integer,
     LargeBinary,
+    Numeric,
     Select,
     SelectBase,
+    String,
     Subquery,
     TypeDecorator,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.visitors import iterate
-from sqlalchemy.types import TypeEngine
+from sqlalchemy.types import JSON, NullType, TypeEngine
 from typing_extensions import Unpack
 
 from .. import telemetry
@@ -44,8 +47,14 @@ from .writer import FOR_WRITING, jobs_connection
 Target = JobFunction[..., ..., Any, Any] | WithOptions[..., Any] | WorkerClass[Any]
 Parameters = Mapping[str, inspection.Parameter]
 
-OF_ROWS = ("scheduled_at", "priority", "queue", "max_attempts", "meta")
-"""The options that a column may give."""
+OF_ROWS: dict[str, tuple[tuple[type[TypeEngine[Any]], ...], str]] = {
+    "scheduled_at": ((DateTime,), "a time"),
+    "priority": ((Integer, Numeric), "a number"),
+    "queue": ((String,), "text"),
+    "max_attempts": ((Integer, Numeric), "a number"),
+    "meta": ((JSON,), "JSON, such as func.jsonb_build_object(…)"),
+}
+"""The options that a column may give, each with the types that the column may have, and how they are called."""
 
 
 @overload
@@ -85,8 +94,8 @@ def enqueue_from(session: AnySession, worker: Target, query: SelectBase, /, **op
     :param unique: which jobs are duplicates, a :class:`Unique`. Default: the worker's.
     :returns: how many jobs were written; duplicates of unique jobs are not.
     :raises InvalidOption: before any SQL, for a label that is neither a parameter nor an option, or both; for a missing
-        parameter; and for columns whose JSON no worker reads back: enums, bytes, and a ``scheduled_at`` without a
-        time zone.
+        parameter; for columns whose JSON no worker reads back: enums, bytes, and a ``scheduled_at`` without a time
+        zone; and for an option whose column has another type.
     """
     found = current_session(session, "enqueue_from")
     plan = _Plan(worker, query, options)
@@ -190,14 +199,17 @@ class _Plan:
 
     def _check_type(self, label: str, column: Column[Any] | Any) -> None:
         kind = column.type
-        if label == "scheduled_at" and not isinstance(kind, UTCDateTime):
-            if _is_naive(kind) and any(map(_names_naive, iterate(self.query.selected_columns[label]))):
-                raise InvalidOption(
-                    f"{self.what}: scheduled_at has no time zone, so it names no instant; "
-                    "give func.timezone('UTC', column), or the zone that it is in"
-                )
-            return
+        is_naive = label == "scheduled_at" and not isinstance(kind, UTCDateTime) and _is_naive(kind)
+        if is_naive and any(map(_names_naive, iterate(self.query.selected_columns[label]))):
+            raise InvalidOption(
+                f"{self.what}: scheduled_at has no time zone, so it names no instant; "
+                "give func.timezone('UTC', column), or the zone that it is in"
+            )
         below = kind.impl_instance if isinstance(kind, TypeDecorator) else kind
+        if label in self.options and not isinstance(below, (*OF_ROWS[label][0], NullType)):
+            raise InvalidOption(
+                f"{self.what}: the option {label!r} takes {OF_ROWS[label][1]}, and its column is {below!r}"
+            )
         if isinstance(below, Enum) and label not in self.worker.entities:
             raise InvalidOption(
                 f"{self.what}: {label!r} is an enum, of which the database has the name, and the worker reads the "

@@ -124,6 +124,8 @@ def not_provided(given: object) -> str | None:
     """Why no program can provide objects of this type; None if it can."""
     if given is Any:
         return "annotate it with the type of the object that it needs"
+    if given is None or isinstance(given, str | int | float | bytes | tuple):
+        return "expected the type with which workers annotate the parameter, such as a class"
     if not isinstance(given, type):
         return None
     kind: type[Any] = given

@@ -13,7 +13,7 @@ from typing import Any
 from .. import telemetry
 from ..options.limits import RateLimit
 from ..options.queue import Queue
-from ..statements.limits import FETCH_LIMITED, VISITS
+from ..statements.limits import FETCH_LIMITED, VISITS, make_durable
 from .batches import Batches
 from .fetcher import LARGEST_BATCH
 from .lanes.failure import StatementFailed
@@ -55,6 +55,7 @@ class LimitedFetcher:
         self.due = float("inf")
         # Given, and never written again.
         self._queue = queue
+        self._lane = lane
         self._batches = Batches(lane, refusals, LARGEST_BATCH, shielded=False)
         self._unfit = unfit
         self._limits: dict[str, Any] = parameters(options) | {"queue": queue, "attempted_by": attempted_by}
@@ -97,6 +98,8 @@ class LimitedFetcher:
             answered = time.monotonic()
             held = fetched[-1] if fetched and fetched[-1][0] is None else None
             taken = fetched if held is None else fetched[:-1]
+            if taken:
+                await self._make_durable([values[0] for values in taken])
             told["count"] = len(taken)
             self.due = float("inf")
             if held is not None:
@@ -112,6 +115,15 @@ class LimitedFetcher:
         rows = [row_of(*values[:-3], self._queue, limits["attempted_by"]) for values in taken]
         rows.sort(key=lambda row: row.order)  # RETURNING has no order
         return rows
+
+    async def _make_durable(self, ids: list[int]) -> None:
+        """Wait until a crash of the server can't take back what was fetched: no job may begin before."""
+        try:
+            await self._lane.run_unshielded(make_durable, ids=[str(job_id) for job_id in ids])
+        except StatementFailed as error:
+            error.unknown = True  # whether these jobs are still this producer's
+            self.more = True
+            raise
 
     def _goes_on(self, before: str | None, found: bool) -> bool:
         """Whether partitions are left that have not been looked at since the last job was found."""

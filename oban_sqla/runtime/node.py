@@ -128,8 +128,8 @@ class Node:
             connected=self._connected,
         )
         self.announcer = Announcer(lane=at.upkeep, schema=schema, origin=origin)
-        self.releaser = Releaser(lane=at.releasing, available=self._available, soon=self._due_soon)
         self.waiter = Waiter(lane=at.upkeep, schema=schema, origin=origin, listens=self._listens)
+        self.releaser = Releaser(at.releasing, available=self._available, soon=self._due_soon, acted=self.waiter.acted)
         self.liveness = Liveness(
             lane=at.upkeep,
             listening=at.listening,

@@ -30,16 +30,25 @@ class Releaser(Loop):
     :param lane: a connection for this alone; it connects when there are the first news.
     :param available: called with the queues in which jobs are available now.
     :param soon: called when jobs were scheduled, which may be due in a moment.
+    :param acted: called when it has acted on news.
     """
 
     name = "releaser"
 
-    def __init__(self, *, lane: Lane, available: Callable[[set[str]], None], soon: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        *,
+        available: Callable[[set[str]], None],
+        soon: Callable[[], None],
+        acted: Callable[[], None],
+    ) -> None:
         super().__init__()
         # Given, and never written again.
         self._lane = lane
         self._available = available
         self._soon = soon
+        self._acted = acted
         # Seconds until the next look while news are left: written by step().
         self._rest = FIRST_REST
         # Whether to look: set by wake(), taken by step().
@@ -72,6 +81,7 @@ class Releaser(Loop):
                 else:
                     scheduled = True
             told["released_count"] = count
+        self._acted()
         if queues:
             self._available(queues)
         if scheduled:

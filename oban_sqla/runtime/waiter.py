@@ -3,6 +3,8 @@
 The node tells the others for which jobs it waits. A node that has acknowledged one of these notifies; jobs for which no
 program waits cost a look into an empty set. What no notification says (a job that ended before the others heard of the
 wait, another program's job, one that was cancelled while it waited) is found by looking once a second.
+
+A workflow is waited for by minus its id. A node that has acted on news looks which of them have finished.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from ..statements.notify import notify_at_once
-from ..statements.outcomes import outcomes
+from ..statements.outcomes import finished_flows, outcomes
 from ..statements.wire import AWAITED, SETTLED, channel
 from .lanes.lane import Lane
 from .loop import Loop
@@ -37,8 +39,12 @@ LONGEST_WAIT = 0.5
 FINAL = ("completed", "cancelled", "discarded")
 
 
+DELETED = "deleted"
+"""The state of a job that was there, and is not any more."""
+
+
 class Seen(NamedTuple):
-    """How far a job is; see :data:`outcomes`."""
+    """How far a job is; see :data:`outcomes`. The state is :data:`DELETED` where its row is gone."""
 
     id: int
     state: str
@@ -50,9 +56,9 @@ class Seen(NamedTuple):
 
 
 class Wait:
-    """One wait for one job.
+    """One wait for one job or workflow.
 
-    :param job_id: its id.
+    :param job_id: its id; minus that of a workflow.
     :param with_retries: whether it goes on when an attempt fails and the job will be retried.
     :param told: called when it is over, or given up by the node.
     """
@@ -77,6 +83,13 @@ class Wait:
         self._failures = seen.failures if self._failures is None else self._failures
         has_failed = seen.state == "retryable" or seen.failures > self._failures
         if not self.is_over and (seen.state in FINAL or (has_failed and not self._with_retries)):
+            self.is_over = True
+            self._told(self)
+
+    def miss(self) -> None:
+        """A look has found no such job. One that was never seen may not be committed yet."""
+        if self.seen is not None and not self.is_over:
+            self.seen = self.seen._replace(state=DELETED)
             self.is_over = True
             self._told(self)
 
@@ -119,6 +132,8 @@ class Waiter(Loop):
         self._asked: dict[int, float] = {}
         # Of these, the jobs that have ended here: written by settled(), taken by step().
         self._ended: set[int] = set()
+        # Whether workflows of others' waits may have finished here: written by acted(), taken by step().
+        self._released = False
 
     def add(self, waits: Iterable[Wait]) -> None:
         """Wait for these."""
@@ -140,13 +155,7 @@ class Waiter(Loop):
 
     async def look(self, waits: Sequence[Wait]) -> None:
         """Look now, for a caller that would give something up to wait."""
-        by_id: dict[int, list[Wait]] = {}
-        for wait in waits:
-            by_id.setdefault(wait.id, []).append(wait)
-        for row in await self._lane.run(outcomes, ids=[str(job_id) for job_id in by_id]):
-            seen = Seen(*row)
-            for wait in by_id[seen.id]:
-                wait.see(seen)
+        show(await self._lane.run(outcomes, ids=[str(wait.id) for wait in waits]), waits)
 
     def settled(self, job_id: int) -> None:
         """The job was acknowledged by this node."""
@@ -155,6 +164,15 @@ class Waiter(Loop):
             self.wake()
         if self._asked and job_id in self._asked:
             self._ended.add(job_id)
+            self.wake()
+
+    def acted(self) -> None:
+        """This node has acted on news: workflows may have finished."""
+        if flows := {one for one in self._waits if one < 0}:
+            self._hinted |= flows
+            self.wake()
+        if any(one < 0 for one in self._asked):
+            self._released = True
             self.wake()
 
     def heard(self, name: str, payload: dict[str, Any]) -> None:
@@ -185,6 +203,9 @@ class Waiter(Loop):
             wait.give_up()
 
     async def step(self) -> float | None:
+        if self._released:
+            self._ended |= await self._finished({one for one in self._asked if one < 0})
+            self._released = False
         if self._ended:
             ended, self._ended = self._ended, set()
             try:
@@ -239,15 +260,26 @@ class Waiter(Loop):
         return ids & self._waits.keys()
 
     async def _look(self, ids: set[int]) -> None:
+        jobs = {one for one in ids if one >= 0}
         try:
-            rows = await self._lane.run_unshielded(outcomes, ids=[str(job_id) for job_id in ids])
+            rows: Sequence[Any] = ()
+            if jobs:
+                rows = await self._lane.run_unshielded(outcomes, ids=[str(job_id) for job_id in jobs])
+            finished = await self._finished(ids - jobs)
         except Exception:
             self._hinted |= ids
             raise
-        for row in rows:
-            seen = Seen(*row)
-            for wait in list(self._waits.get(seen.id, ())):
-                wait.see(seen)
+        show(rows, [wait for job_id in jobs for wait in self._waits.get(job_id, ())])
+        for flow in finished:
+            for wait in list(self._waits.get(flow, ())):
+                wait.see(Seen(flow, "completed", 0, None, None, False, ""))
+
+    async def _finished(self, flows: set[int]) -> set[int]:
+        """Which of the workflows have finished, given and returned by minus their ids."""
+        if not flows:
+            return set()
+        rows = await self._lane.run_unshielded(finished_flows, ids=[str(-flow) for flow in flows])
+        return {-flow for (flow,) in rows}
 
     async def _notify(self, name: str, ids: Iterable[int]) -> None:
         every = sorted(ids)
@@ -261,3 +293,13 @@ class Waiter(Loop):
     def _forget(self) -> None:
         now = time.monotonic()
         self._asked = {job_id: until for job_id, until in self._asked.items() if until > now}
+
+
+def show(rows: Iterable[Any], waits: Iterable[Wait]) -> None:
+    """Let `waits` see what :data:`outcomes` has answered of their jobs."""
+    by_id = {row[0]: Seen._make(row) for row in rows}
+    for wait in waits:
+        if (seen := by_id.get(wait.id)) is None:
+            wait.miss()
+        else:
+            wait.see(seen)

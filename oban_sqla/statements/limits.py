@@ -17,9 +17,11 @@ from sqlalchemy import (
     func,
     literal_column,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from ..models.job import jobs
 from ..models.limits import partitions
 from .bulk import Bulk
 from .fetch import taken
@@ -70,9 +72,27 @@ def fetch_limited() -> Executable:
     Each row has, behind the columns of ``FETCHED``, the place in the ring of partitions at which the next fetch begins,
     or null. A row without an id says that limits hold jobs back: in how many seconds more will be allowed (null: when
     a job has ended), and whether to fetch on at once.
+
+    The commit does not wait for the disk, because it holds the queue's lock: fetches of all nodes would wait for one
+    write each, one after the other. No job may begin before :func:`make_durable`.
     """
     columns = [literal_column("taken.ring_at", Text), literal_column("taken.wait", Double)]
-    return select(*taken("taken.job"), *columns, literal_column("taken.more", Boolean)).select_from(_limited("false"))
+    unsafe = select(func.set_config("synchronous_commit", "off", true())).scalar_subquery()
+    return (
+        select(*taken("taken.job"), *columns, literal_column("taken.more", Boolean))
+        .select_from(_limited("false"))
+        .where(unsafe.is_not(None))
+    )
+
+
+@statement
+def make_durable() -> Executable:
+    """Wait until what was committed before is on the disk; `ids` are jobs that were just fetched.
+
+    A lock of a row is the least for whose commit the server waits. One of them is enough, and none waits for a user.
+    """
+    mine = jobs.c.id == func.any(whole_numbers("ids"))
+    return select(jobs.c.id).where(mine).limit(1).with_for_update(key_share=True, skip_locked=True)
 
 
 @statement

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Executable, Text, and_, case, cast, func, literal_column, select
 
 from ..models.job import jobs
+from ..models.workflow import workflows
 from .statement import parameter, state, statement, whole_numbers
 
 LARGEST_INLINE = 65_536
@@ -45,3 +46,10 @@ def outcomes() -> Executable:
 def recorded_value() -> Executable:
     """The value that the job `id` has recorded, as JSON text; null when it has none."""
     return select(_recorded().label("value")).where(jobs.c.id == parameter("id", BigInteger))
+
+
+@statement
+def finished_flows() -> Executable:
+    """Those of the workflows `ids` that have finished."""
+    flows = workflows.c
+    return select(flows.id).where(flows.id == func.any(whole_numbers("ids")), flows.finished_at.is_not(None))

@@ -72,6 +72,18 @@ async def test_a_job_that_is_not_finished_in_time_goes_on(engine: AsyncEngine) -
         assert await waiting is None
 
 
+@pytest.mark.parametrize("started", [True, False])
+async def test_a_job_that_is_deleted_during_the_wait_is_told(engine: AsyncEngine, started: bool) -> None:
+    async with Oban(engine) as node:
+        oban = node if started else Oban(engine)
+        [spec] = await oban.enqueue(noop.options(schedule_in=3600).new())
+        waiting = asyncio.create_task(oban.result(spec, timeout=20))
+        await asyncio.sleep(0.1)  # it has been seen
+        await oban.delete(spec)
+        with pytest.raises(JobCancelled, match=f"job {spec.id} was deleted"):
+            await waiting
+
+
 async def test_a_cancelled_job_is_told(engine: AsyncEngine) -> None:
     async with Oban(engine, {"default": 2}) as oban:
         [spec] = await oban.enqueue(waits.new())

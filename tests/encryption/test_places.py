@@ -184,6 +184,8 @@ async def test_what_can_not_be_encrypted_is_refused(engine: AsyncEngine, keys: E
     oban = Oban(engine, queues={"secrets": Queue(1, partition=Partition("args.card"))}, encryption=keys)
     with pytest.raises(InvalidOption, match="encrypts its arguments"):
         await oban.start()
+    with pytest.raises(InvalidOption, match="encrypts its arguments"):
+        await Oban(engine).scale_queue("secrets", partition=Partition("args.card"))
 
 
 async def test_the_limit_of_the_arguments_counts_the_token(engine: AsyncEngine, keys: Encryption) -> None:

@@ -185,6 +185,10 @@ NAIVE = cast(literal("2026-01-01 00:00"), DateTime())
             "'greeting' is an enum, of which the database has the name",
         ),
         (numbers(1).add_columns(cast(literal(b"x"), LargeBinary()).label("greeting")), "'greeting' is bytes"),
+        (numbers(1).add_columns(literal("7").label("priority")), "the option 'priority' takes a number"),
+        (numbers(1).add_columns(literal(7).label("queue")), "the option 'queue' takes text"),
+        (numbers(1).add_columns(literal("now").label("scheduled_at")), "the option 'scheduled_at' takes a time"),
+        (numbers(1).add_columns(literal("{}").label("meta")), "the option 'meta' takes JSON"),
         (text("SELECT 1 AS user_id"), "expected a select(…) with labels"),
     ],
 )

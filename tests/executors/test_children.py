@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import os
@@ -77,13 +76,16 @@ async def test_a_child_that_dies_costs_its_job_one_attempt_and_no_other_job_anyt
     assert all(other.attempt == 1 for other in await finished(engine, others))
 
 
-async def test_the_pool_is_whole_two_seconds_after_a_child_was_killed(oban: Oban, engine: AsyncEngine) -> None:
+async def test_the_pool_is_whole_again_after_a_child_was_killed_without_a_job_that_asks(
+    oban: Oban, engine: AsyncEngine
+) -> None:
     await finished(engine, await insert(engine, *(jobs.burn.new(0.05) for _ in range(10))))
     before = await eventually(lambda: pids if len(pids := children(oban)) == 2 else None)
     os.kill(before[0], signal.SIGKILL)
-    killed = time.monotonic()
-    await eventually(lambda: len(children(oban)) == 2 and before[0] not in children(oban) and ready(oban) == 2)
-    assert time.monotonic() - killed < 8.0, "two, on a machine that is free"
+    # How long it takes is measured by benchmarks.deaths: here it depends on what else the machine does.
+    await eventually(
+        lambda: len(children(oban)) == 2 and before[0] not in children(oban) and ready(oban) == 2, timeout=60
+    )
 
 
 def has_crashed(times: int, job: Job) -> bool:
@@ -250,22 +252,24 @@ async def test_effects_in_a_child_happen_once_though_children_are_killed(oban: O
     await execute(engine, "CREATE TABLE IF NOT EXISTS child_sums (total bigint NOT NULL)")
     try:
         await execute(engine, "INSERT INTO child_sums VALUES (0)")
-        await insert(engine, *(jobs.add.options(max_attempts=30).new(amount=n) for n in range(1_000)))
+        await insert(engine, *(jobs.add.options(max_attempts=30).new(amount=n) for n in range(200)))
+        killed = 0
 
         async def all_done() -> bool:
+            # By what is done and not by the clock: a slow machine is given as few deaths as a quick one.
+            nonlocal killed
             await oban.retry(_retryable())
-            return not await unfinished(engine)
+            left = await unfinished(engine)
+            if killed < 5 and left <= 180 - 30 * killed:
+                killed += kill_one_at_work(oban)
+            return not left
 
-        killing = asyncio.create_task(_kill_now_and_then(oban))
-        try:
-            await eventually(all_done, timeout=120, interval=0.2)
-        finally:
-            killing.cancel()
-        [[total, killed]] = await execute(
+        await eventually(all_done, timeout=120)
+        [[total, again]] = await execute(
             engine, "SELECT total, (SELECT count(*) FROM oban_jobs WHERE attempt > 1) FROM child_sums"
         )
-        assert total == sum(range(1_000))
-        assert killed > 0
+        assert total == sum(range(200))
+        assert again > 0
     finally:
         await execute(engine, "DROP TABLE child_sums")
 
@@ -317,13 +321,13 @@ async def test_a_job_whose_executor_no_node_has_waits_for_one(oban: Oban, engine
     assert (job.attempt, job.errors) == (0, [])
 
 
-async def _kill_now_and_then(oban: Oban) -> None:
-    """Kill a child at work, again and again; one that is only starting is left alone."""
+def kill_one_at_work(oban: Oban) -> int:
+    """Kill a child at work; one that is only starting is left alone. How many that were."""
     assert oban._life.places is not None
-    while True:
-        await asyncio.sleep(random.uniform(0.5, 2))
-        if busy := [child for child in oban._life.places._pool._all if child._done is not None]:
-            os.kill(random.choice(busy).pid, signal.SIGKILL)
+    busy = [child for child in oban._life.places._pool._all if child._done is not None]
+    if busy:
+        os.kill(random.choice(busy).pid, signal.SIGKILL)
+    return len(busy[:1])
 
 
 def _retryable() -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, make_url, select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from oban_sqla import Job, JobDiscarded, Oban, Prune, Workflow
+from oban_sqla.runtime import waiter
 from oban_sqla.testing import drain, mode
 from tests.flows.test_workflows import QUEUE, commit, ended, fails, fetch, load_user, note, parse, plan, ran, store
 from tests.runtime.helpers import execute
@@ -36,6 +38,22 @@ async def test_the_result_of_a_workflow_is_that_of_the_node_it_returns(engine: A
         assert await oban.result(parts) == [12, 12, 12]
         with pytest.raises(JobDiscarded, match="no luck"):
             await oban.result(failing, timeout=20)
+
+
+async def test_a_node_that_waits_for_a_workflow_is_notified_of_its_end(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiter, "LOOK_EVERY", 60.0)
+    elsewhere = create_async_engine(database_url)
+    async with Oban(elsewhere, node="asks") as asking:
+        for takes, expected in ((lambda made: made[0], 14), (lambda made: made[1], [12, 12, 12])):
+            made = pages()
+            await commit(engine, made[0])
+            waiting = asyncio.create_task(asking.result(takes(made), timeout=20))
+            await eventually(lambda: asking._node and asking._node.waiter._waits)
+            async with Oban(engine, queues={QUEUE: 5}, node="works"):
+                assert await waiting == expected
+    await elsewhere.dispose()
 
 
 async def test_drain_runs_a_workflow_to_its_end_in_the_transaction_of_the_test(engine: AsyncEngine) -> None:

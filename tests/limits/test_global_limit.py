@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import random
 import time
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, Queue
+from oban_sqla.runtime.lanes.failure import StatementFailed
+from oban_sqla.runtime.lanes.lane import Lane
+from oban_sqla.statements.limits import make_durable
+from oban_sqla.statements.statement import Statement
 from tests.limits import jobs
 from tests.limits.helpers import add, all_done, count, nodes
 from tests.limits.jobs import brief, held
@@ -108,3 +113,25 @@ async def test_only_jobs_of_the_limited_queue_wait(engine: AsyncEngine, database
         assert await count(engine, "queue = 'default' AND state = 'available'") == 2
         jobs.gate.set()
         await all_done(engine)
+
+
+async def test_no_job_begins_before_a_crash_can_not_take_back_its_fetch(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Lane.run_unshielded
+    lost: list[Any] = []
+
+    async def lose_the_first(lane: Lane, statement: Statement, /, **given: Any) -> Any:
+        if statement is make_durable and not lost:
+            lost.extend(given["ids"])
+            assert not jobs.starts
+            raise StatementFailed("make_durable", TimeoutError("the disk is slow"), None, unknown=False)
+        return await send(lane, statement, **given)
+
+    monkeypatch.setattr(Lane, "run_unshielded", lose_the_first)
+    ids = await add(engine, [brief.new() for _ in range(3)])
+    async with nodes(database_url, Queue(limit=3, global_limit=3)):
+        await all_done(engine)
+    assert sorted(map(int, lost)) == ids
+    assert sorted(started for _, started in jobs.starts) == ids, "each was given back and has begun once"
+    assert await count(engine, "attempt = 1") == 3

@@ -281,6 +281,7 @@ class MySession(AsyncSession): ...
         (AsyncSession, "sessions come from"),
         (MySession, "sessions come from"),
         (Annotated[Session, 1], "sessions come from"),
+        ("client", "expected the type with which workers annotate"),
         (Job, "class of oban_sqla"),
         (JobSpec, "class of oban_sqla"),
         (Oban, "class of oban_sqla"),
