@@ -51,6 +51,7 @@ async def remind(order: int) -> None: ...
 
 
 FILL = """
+    CREATE TABLE bench_orders (id int PRIMARY KEY);
     INSERT INTO bench_orders SELECT generate_series(1, {orders});
     INSERT INTO oban_jobs (worker, queue, state, attempt, args, completed_at, attempted_at, partition_key)
     SELECT 'bench.remind', 'bench', (CASE WHEN i % 1000 = 0 THEN 'retryable' ELSE 'completed' END)::oban_job_state, 1,

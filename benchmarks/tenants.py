@@ -89,7 +89,7 @@ async def _until_all(setting: Setting) -> int:
         async with setting.engine.begin() as connection:
             rows = await connection.run_sync(_fetched, ring_at)
         for row in rows:
-            ring_at = row.ring_at or ring_at
+            ring_at = [*row][-3] or ring_at
             if row.id is not None:
                 picks += 1
                 seen.add(json.loads(row.args)["key"])

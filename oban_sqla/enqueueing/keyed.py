@@ -12,7 +12,7 @@ from ..errors import ObanError
 from ..models import JobSpec
 from ..statements.insert import insert_composed_keyed, insert_keyed, winners
 from .composed import are_composed
-from .parameters import parameters_of, state_written
+from .parameters import parameters_of, state_written, take_written
 
 _MOST_ROUNDS = 10
 _NONE: Mapping[bytes, Row[Any]] = MappingProxyType({})
@@ -25,7 +25,7 @@ def insert_with_keys(connection: Connection, specs: Sequence[JobSpec], keys: Map
     the keys after its own, and to wait for one out of order is how two transactions deadlock: so all are given up
     first, and taken anew in order, in halves, because of fewer jobs fewer are gone.
     """
-    keyed = sum(id(spec) in keys for spec in specs)
+    keyed = len(specs) if id(specs[0]) in keys else sum(id(spec) in keys for spec in specs)
     if keyed == 1 or is_autocommit(connection):
         _insert_in_place(connection, specs, keys)
         return
@@ -76,6 +76,9 @@ def insert_new(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[i
     parameters["uniq_key"] = given = [keys.get(id(spec)) for spec in specs]
     statement = insert_composed_keyed if composed else insert_keyed
     columns: Sequence[Any] = statement.execute(connection, **parameters).one()
+    if columns[0] is not None and columns[2] is None:
+        take_written(specs, columns[:2])
+        return []
     rows = iter(zip(*(column or () for column in columns), strict=True))
     row = next(rows, None)
     lost: list[JobSpec] = []

@@ -17,6 +17,7 @@ from sqlalchemy import Connection
 
 from ..errors import ObanError
 from ..models import JobSpec
+from ..models.kind import Kind
 from ..options.replacing import REPLACEABLE
 from ..options.unique import BITS, Unique
 from ..statements.replace import lock_keyed, replace_keyed
@@ -58,7 +59,13 @@ class _Group:
 
 def replaces(specs: Iterable[JobSpec]) -> bool:
     """Whether a duplicate of one of `specs` changes the job that is there."""
-    return any(spec.unique is not None and spec.unique.changes for spec in specs)
+    last: Kind | None = None
+    for spec in specs:
+        if spec.kind is not last:  # thousands in a row share one
+            last = spec.kind
+            if spec.unique is not None and spec.unique.changes:
+                return True
+    return False
 
 
 def write_replacing(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[int, bytes], moved: Moved) -> None:

@@ -93,10 +93,13 @@ def encryption_for(connection: Connection) -> Encryption | None:
     return runtime.encryption
 
 
-def _in_order(specs: Iterable[JobSpec], keys: Mapping[int, bytes]) -> list[JobSpec]:
+def _in_order(specs: list[JobSpec], keys: Mapping[int, bytes]) -> list[JobSpec]:
     """Those without a key, and then those with one, by their keys."""
-    plain = [spec for spec in specs if id(spec) not in keys]
-    return plain + sorted((spec for spec in specs if id(spec) in keys), key=lambda spec: keys[id(spec)])
+    plain: list[JobSpec] = []
+    if len(keys) < len(specs):
+        plain = [spec for spec in specs if id(spec) not in keys]
+        specs = [spec for spec in specs if id(spec) in keys]
+    return plain + sorted(specs, key=lambda spec: keys[id(spec)])
 
 
 def transaction_time(connection: Connection) -> datetime:

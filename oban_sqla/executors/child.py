@@ -41,9 +41,9 @@ class Child:
 
     def __init__(self, setup: Mapping[str, Any], heard: Heard) -> None:
         self.calls = 0
-        """Calls that it has ended. Written by `run`."""
+        """Calls that it has ended. Written by `_took`."""
         self.memory = 0
-        """Bytes of resident memory after the last call. Written by `_read`."""
+        """Bytes of resident memory after the last call. Written by `_took`."""
         self.slot_said: Callable[[str], None] | None = None
         """Told what the job under way does with its slot. Written by what runs it."""
         self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -55,15 +55,12 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         """Set by `start`."""
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Its start's error, empty for none. Set by `_read`."""
+        """Its start's error, empty for none. Set by `_took`."""
         self._done: asyncio.Future[bytes] | None = None
-        """The result of the call that it runs. Made by `run`, set by `_read`."""
+        """The result of the call that it runs. Made by `run`, set by `_took` and `_ended`."""
         self._killing: asyncio.TimerHandle | None = None
         """When SIGKILL follows. Set by `kill`."""
-        self._reading: asyncio.Task[None] | None = None
-        """Reads what the child sends. Made by `start`."""
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._line: asyncio.Transport | None = None
         """The socket to the child. Made by `start`, closed by `_ended`."""
         self._life = -1
         """The pipe whose closing ends the child. Written by `start` and `_ended`."""
@@ -110,8 +107,7 @@ class Child:
             theirs.close()
             os.close(life)
         self._watch(self._process)
-        self._reader, self._writer = await asyncio.open_unix_connection(sock=ours, limit=1 << 26)
-        self._reading = asyncio.create_task(self._read(self._reader), name="oban_sqla child")
+        self._line, _ = await asyncio.get_running_loop().create_unix_connection(lambda: _Frames(self._took), sock=ours)
         self._send(wire.message(wire.SETUP, **self._setup))
         await asyncio.wait((self._ready, self.died), timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         if self._ready.done():
@@ -122,25 +118,17 @@ class Child:
         else:
             raise ChildDied(f"a child process was not ready within {timeout:g} s; its imports may take longer")
 
-    async def run(self, payload: bytes) -> bytes:
+    def run(self, payload: bytes) -> asyncio.Future[bytes]:
         """Run one call.
 
-        :returns: what the child answers.
-        :raises ChildDied: when the child ends before it has answered.
+        :returns: what the child answers, once it has. It raises :class:`ChildDied` when the child ends before.
         """
-        self._done = asyncio.get_running_loop().create_future()
-        self._send(wire.frame(wire.CALL, payload))
-        try:
-            await asyncio.wait((self._done, self.died), return_when=asyncio.FIRST_COMPLETED)
-            if self._done.done():
-                self.calls += 1
-                if self._killing is not None:  # it ended within the warning, and may go on
-                    self._killing.cancel()
-                    self._killing = None
-                return self._done.result()
-            raise ChildDied(self.died.result())
-        finally:
+        done = self._done = asyncio.get_running_loop().create_future()
+        if self.died.done():
             self._done = None
+            done.set_exception(ChildDied(self.died.result()))
+        self._send(wire.frame(wire.CALL, payload))
+        return done
 
     def kill(self, reason: str) -> None:
         """Ask the call to stop, and kill the process half a second later if it has not ended by then.
@@ -169,33 +157,31 @@ class Child:
         """Let an idle child end by itself, or kill it after `patience` seconds."""
         if self._process is None:
             return
-        if self._writer is not None:
-            self._writer.close()
+        if self._line is not None:
+            self._line.close()
         await asyncio.wait((self.died,), timeout=patience)
         self.end()
         await asyncio.wait((self.died,), timeout=FAREWELL)  # else it is not reaped
-        if self._reading is not None:
-            self._reading.cancel()
 
     def _send(self, frame: bytes) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(frame)
+        if self._line is not None and not self._line.is_closing():
+            self._line.write(frame)
 
-    async def _read(self, reader: asyncio.StreamReader) -> None:
-        try:
-            while True:
-                length, kind = wire.HEAD.unpack(await reader.readexactly(wire.HEAD.size))
-                body = await reader.readexactly(length)
-                if kind == wire.DONE:
-                    self.memory = int.from_bytes(body[:8], "big")
-                    if self._done is not None and not self._done.done():
-                        self._done.set_result(body[8:])
-                elif kind == wire.READY:
-                    self._ready.set_result(str(wire.fields(body)["error"]))
-                else:
-                    self._heard(kind, wire.fields(body))
-        except (asyncio.IncompleteReadError, OSError):
-            pass  # it has ended, or is about to: the process itself is watched
+    def _took(self, kind: int, body: bytes) -> None:
+        """A frame has come."""
+        if kind == wire.DONE:
+            self.memory = int.from_bytes(body[:8], "big")
+            done, self._done = self._done, None
+            if done is not None:
+                self.calls += 1
+                if self._killing is not None:  # it ended within the warning, and may go on
+                    self._killing.cancel()
+                    self._killing = None
+                done.set_result(body[8:])
+        elif kind == wire.READY:
+            self._ready.set_result(str(wire.fields(body)["error"]))
+        else:
+            self._heard(kind, wire.fields(body))
 
     def _watch(self, process: subprocess.Popen[bytes]) -> None:
         loop = asyncio.get_running_loop()
@@ -205,7 +191,8 @@ class Child:
             def readable() -> None:
                 loop.remove_reader(descriptor)
                 os.close(descriptor)
-                self._ended(process, _status(process.pid))
+                # Not at once: what it has sent before its end is read in this round of the loop.
+                loop.call_soon(self._ended, process, _status(process.pid))
 
             loop.add_reader(descriptor, readable)
             return
@@ -224,10 +211,37 @@ class Child:
         os.close(self._life)
         if self._killing is not None:
             self._killing.cancel()
-        if self._writer is not None:
-            self._writer.close()
+        if self._line is not None:
+            self._line.close()
         if not self.died.done():
             self.died.set_result(how)
+        done, self._done = self._done, None
+        if done is not None:
+            done.set_exception(ChildDied(how))
+
+
+class _Frames(asyncio.Protocol):
+    """Cuts what comes from a child into frames. Each is taken at once, where a stream would wait for its reader.
+
+    :param took: called with the kind and the body of each.
+    """
+
+    def __init__(self, took: Callable[[int, bytes], None]) -> None:
+        self._took = took
+        self._buffer = bytearray()
+        """What has come of frames that are not whole."""
+
+    def data_received(self, data: bytes) -> None:
+        buffer = self._buffer
+        buffer += data
+        while len(buffer) >= wire.HEAD.size:
+            length, kind = wire.HEAD.unpack_from(buffer)
+            end = wire.HEAD.size + length
+            if len(buffer) < end:
+                return
+            body = bytes(buffer[wire.HEAD.size : end])
+            del buffer[:end]
+            self._took(kind, body)
 
 
 def supervise(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -> None:

@@ -95,20 +95,23 @@ class InChildren(_Remote):
             child = await self._pool.take()
         except asyncio.CancelledError as cancelled:
             return Raised(cancelled)
+        begin()
+        child.slot_said = heard_of(attempt.slots, call.row.id)
+        child.runs = attempt
+        running = child.run(sent)
+        # Before this coroutine goes on: the child waits for its next call meanwhile.
+        running.add_done_callback(lambda _: self._leave(child))
+        await _until_done(running, lambda: child.kill((attempt.stop or Stop.SHUTDOWN).value))
         try:
-            begin()
-            child.slot_said = heard_of(attempt.slots, call.row.id)
-            child.runs = attempt
-            running = asyncio.ensure_future(child.run(sent))
-            await _until_done(running, lambda: child.kill((attempt.stop or Stop.SHUTDOWN).value))
             answer = running.result()
         except ChildDied as error:
             return await self._lost(call, error, attempt)
-        finally:
-            child.slot_said = None
-            child.runs = None
-            self._pool.give_back(child)
         return judged(answer, call.row)
+
+    def _leave(self, child: Child) -> None:
+        child.slot_said = None
+        child.runs = None
+        self._pool.give_back(child)
 
 
 class Outside(_Remote):

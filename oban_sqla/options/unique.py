@@ -22,7 +22,7 @@ from typing import Literal, cast
 
 from ..errors import InvalidOption
 from ..types import JobState
-from .canonical import jsonb_text, read
+from .canonical import jsonb_text, picker, read
 from .duration import seconds
 from .replacing import REPLACEABLE, WAITING, Replace, checked_debounce, checked_replace
 
@@ -195,7 +195,7 @@ class Unique:
         # In the order that jsonb has for these keys.
         parts: list[str] = []
         if "meta" in self.fields:
-            parts.append(f'"meta": {self._chosen(meta_json, "args" not in self.fields)}')
+            parts.append(f'"meta": {self._compared("args" not in self.fields)(meta_json)}')
         if "queue" in self.fields:
             parts.append(f'"queue": {jsonb_text(queue)}')
         if self.period is not None and due is not None:
@@ -208,16 +208,16 @@ class Unique:
             digest = hashlib.sha256(f"{{{rest}}}".encode()).digest()[:16]
             return lambda args_json: digest
         end = f", {rest}}}" if rest else "}"
+        compared = self._compared(True)
 
         def make(args_json: str) -> bytes:
-            return hashlib.sha256(f'{{"args": {self._chosen(args_json, True)}{end}'.encode()).digest()[:16]
+            return hashlib.sha256(f'{{"args": {compared(args_json)}{end}'.encode()).digest()[:16]
 
         return make
 
-    def _chosen(self, text: str, is_keyed: bool) -> str:
-        """JSON `text` as ``jsonb`` has it, of the keys alone that are compared."""
-        value = read(text)
-        return jsonb_text({key: value.get(key) for key in self.keys} if self.keys and is_keyed else value)
+    def _compared(self, is_keyed: bool) -> Callable[[str], str]:
+        """What makes of JSON text the one that ``jsonb`` has, of the keys alone that are compared."""
+        return picker(self.keys) if self.keys and is_keyed else lambda text: jsonb_text(read(text))
 
 
 def _names(given: object) -> bool:

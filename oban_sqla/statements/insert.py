@@ -86,7 +86,10 @@ def _insert(keyed: bool, composed: bool = False) -> Executable:
         .returning(*_returned(composed), jobs.c.uniq_key)
         .cte("made")
     )
-    return select(func.array_agg(made.c.id), func.array_agg(made.c.waits), func.array_agg(made.c.uniq_key))
+    # The keys tell which were left out, so they are worth sending only where some were.
+    some_left_out = func.count() < func.cardinality(array(KEY.name, KEY.type))
+    found = case((some_left_out, func.array_agg(made.c.uniq_key)))
+    return select(func.array_agg(made.c.id), func.array_agg(made.c.waits), found)
 
 
 def values_of(args: ColumnElement[Any], kind: Any) -> list[ColumnElement[Any]]:
