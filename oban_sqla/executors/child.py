@@ -48,6 +48,8 @@ class Child:
         """Told what the job under way does with its slot. Written by what runs it."""
         self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """How it ended, in words. Set by `_ended`."""
+        self.was_ended = False
+        """Whether its node has killed it. Written by `end`."""
         self.runs: Any = None
         """The run whose call it has. Written by what runs calls in it."""
         self._setup = setup
@@ -150,6 +152,7 @@ class Child:
     def end(self) -> None:
         """Kill the process, and everything in its group, at once."""
         if self._process is not None and self.is_alive:
+            self.was_ended = True
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 

@@ -50,7 +50,7 @@ class Pool:
         self._waiting: deque[asyncio.Future[Child]] = deque()
         """Calls that wait for a child, the oldest first. Written by `take`, emptied by `_offer`."""
         self._deaths = 0
-        """Children that died since a call last ended. Written by `give_back` and `_watch`."""
+        """Children that died by themselves since a call last ended. Written by `give_back` and `_watch`."""
         self._tasks: set[asyncio.Task[None]] = set()
         """What goes on in the background: starts, watches, farewells."""
         self._stopping = False
@@ -180,8 +180,11 @@ class Pool:
             self._idle.remove(child)
         if self._stopping or not known:
             return
-        self._deaths += 1
-        logger.warning("%s; another one is being started", how)
+        if child.was_ended:  # its job had to stop: that is no reason to wait before the next one
+            logger.info("a child process was killed because its job did not stop; another one is being started")
+        else:
+            self._deaths += 1
+            logger.warning("%s; another one is being started", how)
         if len(self._all) < self.size:
             self._grow()
 

@@ -66,7 +66,7 @@ def encode(value: Mapping[str, Any], what: str, limit: int = MAX_BYTES) -> str:
 
 def encode_value(value: object, what: str, limit: int = MAX_BYTES) -> str:
     """Any JSON value, not just an object, as text. See :func:`encode`."""
-    return encode({what: value}, what, limit + len(what) + 5)[len(what) + 4 : -1]
+    return encode({"": value}, what, limit + 5)[4:-1]
 
 
 def storable(text: str, limit: int) -> str:
@@ -108,7 +108,7 @@ def _check(value: object, path: str, depth: int = 0) -> None:
             if not isinstance(key, str):
                 raise InvalidArgs(f"{path}: the key {key!r} is {_kind(key)}; keys of JSON objects are strings")
             _check(key, f"{path} key {key!r}", depth + 1)
-            _check(item, f"{path}.{key}", depth + 1)
+            _check(item, f"{path}.{key}" if key else path, depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(cast(list[object], value)):
             _check(item, f"{path}[{index}]", depth + 1)

@@ -110,6 +110,16 @@ async def test_a_loop_in_c_is_killed_by_its_timeout(oban: Oban, engine: AsyncEng
     await finished(engine, await insert(engine, jobs.square.new(2)))  # the pool goes on
 
 
+async def test_children_that_are_killed_because_of_a_timeout_are_replaced_without_a_pause(
+    oban: Oban, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert oban._life.places is not None
+    for stuck in await insert(engine, *(jobs.spin.new() for _ in range(3))):
+        await until(engine, stuck, "retryable", timeout=30)
+    assert oban._life.places._pool._pause() == 0
+    assert "perhaps out of memory" not in caplog.text
+
+
 async def test_a_coroutine_that_takes_too_long_may_clean_up(oban: Oban, engine: AsyncEngine, tmp_path: Path) -> None:
     [slow] = await insert(engine, jobs.dawdle.new(str(tmp_path / "file")))
     job = await until(engine, slow, "retryable")
