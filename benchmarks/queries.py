@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, selectinload
 
 from benchmarks.setting import Setting, median, setting
-from oban_sqla import Job, enqueue, enqueue_from, job, job_relationship, migrations
+from oban_sqla import Job, JobState, enqueue, enqueue_from, job, job_relationship, migrations
 
 ORDERS = 200_000
 GOAL_BUFFERS, GOAL_SPEED = 2.0, 4.0
@@ -43,7 +43,7 @@ class Twin(Base):
     __tablename__ = "bench_twins"
     id: Mapped[int] = mapped_column(primary_key=True)
     order_id: Mapped[int | None] = mapped_column(ForeignKey("bench_orders.id"), index=True)
-    state: Mapped[str]
+    state: Mapped[JobState] = mapped_column(Job.__table__.c.state.type)
 
 
 @job(name="bench.remind", queue="bench")
