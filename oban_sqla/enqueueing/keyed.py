@@ -75,7 +75,7 @@ def insert_new(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[i
     parameters = parameters_of(specs, composed)
     parameters["uniq_key"] = given = [keys.get(id(spec)) for spec in specs]
     statement = insert_composed_keyed if composed else insert_keyed
-    columns: Sequence[Any] = statement.execute(connection, **parameters).one()
+    columns: list[Any] = [*statement.execute(connection, **parameters).one()]
     if columns[0] is not None and columns[2] is None:
         take_written(specs, columns[:2])
         return []

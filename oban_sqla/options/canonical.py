@@ -65,7 +65,7 @@ def read(text: str) -> Any:
 
 # Made once: json.loads makes one for each call with such a parameter.
 _DECODER = json.JSONDecoder(parse_float=Decimal)
-_scan: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once
+_scan: Callable[[str, int], tuple[Any, int]] = getattr(_DECODER, "scan_once")  # noqa: B009 (typeshed lacks it)
 
 
 def _place(key: str) -> tuple[int, bytes]:

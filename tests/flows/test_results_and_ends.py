@@ -46,13 +46,13 @@ async def test_a_node_that_waits_for_a_workflow_is_notified_of_its_end(
     monkeypatch.setattr(waiter, "LOOK_EVERY", 60.0)
     elsewhere = create_async_engine(database_url)
     async with Oban(elsewhere, node="asks") as asking:
-        for takes, expected in ((lambda made: made[0], 14), (lambda made: made[1], [12, 12, 12])):
-            made = pages()
-            await commit(engine, made[0])
-            waiting = asyncio.create_task(asking.result(takes(made), timeout=20))
+        for of_the_workflow in (True, False):
+            flow, parts = pages()
+            await commit(engine, flow)
+            waiting = asyncio.create_task(asking.result(flow if of_the_workflow else parts, timeout=20))
             await eventually(lambda: asking._node and asking._node.waiter._waits)
             async with Oban(engine, queues={QUEUE: 5}, node="works"):
-                assert await waiting == expected
+                assert await waiting == (14 if of_the_workflow else [12, 12, 12])
     await elsewhere.dispose()
 
 
