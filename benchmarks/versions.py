@@ -17,7 +17,6 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import make_url
-from sqlalchemy.dialects.postgresql.asyncpg import dialect
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from benchmarks.setting import median, setting
@@ -28,6 +27,7 @@ from oban_sqla.statements.fetch import fetch
 from oban_sqla.statements.statement import Statement
 
 GOAL = 0.97
+DIALECT = make_url("postgresql+asyncpg://").get_dialect()()
 CHUNK, SLICE, BATCH = 5_000, 100, 20
 
 
@@ -48,7 +48,7 @@ class Side:
 
     async def run(self, statement: Statement, **given: Any) -> list[Any]:
         """Execute one of our statements."""
-        compiled = statement.compiled(dialect())
+        compiled = statement.compiled(DIALECT)
         if statement not in self._prepared:
             sql = as_in_version_1(compiled.sql) if self._first else compiled.sql
             self._prepared[statement] = await self._connection.prepare(sql)
