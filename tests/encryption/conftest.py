@@ -41,12 +41,13 @@ def keys(key: str) -> Encryption:
 
 
 @pytest.fixture
-async def oban(engine: AsyncEngine, keys: Encryption, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Oban]:
-    """A node with the key, in this process and with a child."""
+async def oban(engine: AsyncEngine, keys: Encryption, request: pytest.FixtureRequest) -> AsyncIterator[Oban]:
+    """A node with the key, in this process, and with a child for the tests that have one."""
+    queues = {"secrets": 5, "secrets_elsewhere": 5} if "[process]" in request.node.name else {"secrets": 5}
     maker = async_sessionmaker(engine, expire_on_commit=False)
     processes = Processes(size=1)
     async with Oban(
-        engine, queues={"secrets": 5}, encryption=keys, sessionmaker=maker, processes=processes, shutdown_grace=1
+        engine, queues=queues, encryption=keys, sessionmaker=maker, processes=processes, shutdown_grace=1
     ) as oban:
         yield oban
 

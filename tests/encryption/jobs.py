@@ -29,7 +29,7 @@ def charge_in_thread(card: str, outcome: str = "value") -> object:
     return Record(_act(card, outcome))
 
 
-@job(name="encryption.charge_elsewhere", queue="secrets", encrypted=True, executor="process", recorded=True)
+@job(name="encryption.charge_elsewhere", queue="secrets_elsewhere", encrypted=True, executor="process", recorded=True)
 def charge_elsewhere(card: str, outcome: str = "value") -> Any:
     return [_act(card, outcome), current_job().args]
 

@@ -50,10 +50,11 @@ async def test_a_node_without_the_key_gives_the_job_back_without_an_attempt(
     engine: AsyncEngine, caplog: pytest.LogCaptureFixture, key: str, fn: object
 ) -> None:
     worker = charge if fn is charge else charge_elsewhere
+    queue = worker.worker.queue
     configure_encryption([key])
     [job_id] = await insert(engine, worker.new(CANARY))
     stranger = Encryption(keys=[Fernet.generate_key()])
-    async with Oban(engine, queues={"secrets": 1}, encryption=stranger) as oban:
+    async with Oban(engine, queues={queue: 1}, encryption=stranger) as oban:
         left = await until(engine, job_id, lambda job: job.state == "scheduled" and job.meta.get("missing_key") == 1)
         assert left.attempt == 0
         assert left.errors == []
@@ -67,9 +68,9 @@ async def test_a_node_without_the_key_gives_the_job_back_without_an_attempt(
     assert [record for record in caplog.records if "no key of this node opens" in record.getMessage()]
     assert CANARY not in caplog.text
     configure_encryption([key])
-    async with Oban(engine, queues={"secrets": 1}, encryption=Encryption(keys=[key])) as oban:
+    async with Oban(engine, queues={queue: 1}, encryption=Encryption(keys=[key])) as oban:
         await oban.retry(job_id)
-        wake(oban, "secrets")
+        wake(oban, queue)
         done = await until(engine, job_id, "completed")
     assert done.attempt == 1
 

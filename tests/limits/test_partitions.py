@@ -168,7 +168,7 @@ async def test_another_by_takes_effect_while_jobs_run_and_wait(engine: AsyncEngi
     """What runs counts for its new key at once, and waiting jobs get theirs while fetching goes on."""
     limits = Queue(limit=12, partition=Partition("args.key", limit=2))
     await partition(engine, "args.key")
-    await keyed(engine, 100_000, "i % 2")
+    await keyed(engine, 20_000, "i % 2")
     async with nodes(database_url, *[limits] * 2) as obans:
         await eventually(lambda: len(jobs.starts) > 100)
         await obans[0].scale_queue("default", partition=Partition("worker", limit=3))

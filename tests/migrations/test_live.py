@@ -36,7 +36,7 @@ ACK = "UPDATE oban_jobs SET state = 'completed' WHERE id = ANY ($1) AND state::t
 
 STALL = 3.0
 """Seconds for which a reader keeps its lock."""
-PATIENCE = 1.0
+PATIENCE = 2.0
 """Seconds that a statement may take on a busy machine. It waits for a lock for 50 ms at most."""
 
 

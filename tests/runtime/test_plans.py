@@ -28,7 +28,7 @@ from oban_sqla.statements.stage import poll, stage_all, stage_own
 from oban_sqla.statements.statement import Statement
 
 DIALECT: Dialect = asyncpg.dialect()  # type: ignore[no-untyped-call]
-FINISHED, SCHEDULED, AVAILABLE, EXECUTING = 200_000, 50_000, 50_000, 100
+FINISHED, SCHEDULED, AVAILABLE, EXECUTING = 50_000, 15_000, 15_000, 100
 FEW = {"finished": 1_000, "scheduled": 100, "available": 10, "executing": 10}
 MANY = {"finished": 20_000, "scheduled": 5_000, "available": 5_000, "executing": 100}
 """For plans that are there already: a size at which PostgreSQL would still be glad to read the table instead."""
