@@ -36,7 +36,7 @@ async def test_a_job_that_sleeps_until_a_signal_wakes_when_it_is_sent(oban: Oban
     await asleep(engine, job_id)
     assert (await load(engine, job_id)).scheduled_at.year > 2100
     assert await oban.signal(job_id, "approved", 1)
-    [done] = await finished(engine, [job_id], timeout=5)
+    [done] = await finished(engine, [job_id], timeout=20)
     assert done.meta["return"] == [1]
     assert done.attempt == 1
     assert jobs.calls == {"begun": 2}

@@ -187,7 +187,7 @@ async def test_a_job_that_was_moved_runs_at_its_new_time(any_engine: AsyncEngine
         await until(any_engine, first, "completed")
         [second] = await insert(any_engine, spec(id=2, unique=unique, schedule_in=3600))
         await insert(any_engine, spec(id=2, version=4, unique=unique, schedule_in=0.3))
-        await until(any_engine, second, "completed", timeout=4.0)
+        await until(any_engine, second, "completed", timeout=9.0)
     assert [(id, version) for id, version, _ in runs] == [(1, 1), (2, 4)]
 
 

@@ -117,12 +117,12 @@ async def test_sigterm_gives_back_what_does_not_end_within_the_grace(
         async def none_runs() -> bool:
             return all(state != "executing" for _, state, _ in await count())
 
-        await eventually(none_runs, grace + 5)
+        await eventually(none_runs, grace + 20)
         took = time.monotonic() - asked
         assert await count() == {(short, "completed", 1): 20, (long, "available", 0): 30}
         # The clock starts a little late, when the log is next read.
-        assert grace - 0.1 <= took < grace + 1, f"given back {took - grace:.1f} s after the grace"
-        assert await process.ended(5) in (0, -signal.SIGTERM)
+        assert grace - 0.1 <= took < grace + 6, f"given back {took - grace:.1f} s after the grace"
+        assert await process.ended() in (0, -signal.SIGTERM)
     await engine.dispose()
 
 

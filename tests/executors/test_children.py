@@ -204,7 +204,7 @@ async def test_a_node_that_is_killed_takes_its_children_with_it(engine: AsyncEng
         assert all(map(is_alive, pids))
         node.signal(signal.SIGKILL)
         await node.ended()
-        await eventually(lambda: not any(map(is_alive, pids)), timeout=5)
+        await eventually(lambda: not any(map(is_alive, pids)), timeout=20)
 
 
 async def test_what_a_job_logs_in_a_child_is_logged_by_its_node(

@@ -151,7 +151,7 @@ async def test_a_claimed_job_can_be_cancelled_before_it_starts(engine: AsyncEngi
     async with Oban(engine, queues={"default": Queue(limit=5, prefetch=20)}) as oban:
         ids = await claim_ahead(engine, oban, 20)
         assert await oban.cancel(ids[10]) == 1
-        cancelled = await until(engine, ids[10], "cancelled", timeout=3)
+        cancelled = await until(engine, ids[10], "cancelled", timeout=9)
         gate("end").set()
         await finished(engine, [job_id for job_id in ids if job_id != ids[10]])
     assert (ids[10], 1) not in ran
@@ -196,7 +196,7 @@ async def test_claims_held_through_a_long_pause_of_the_process_are_not_started(e
         # As if it had been stopped for a minute: in that time the jobs may have been rescued and run by another node.
         producer._claimed = type(producer._claimed)((row, since - 60) for row, since in producer._claimed)
         gate("end").set()
-        await finished(engine, ids + late, timeout=2)
+        await finished(engine, ids + late, timeout=9)
     assert set(ran.values()) == {1}
 
 

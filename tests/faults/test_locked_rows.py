@@ -22,15 +22,15 @@ async def test_a_lock_on_one_row_holds_up_that_job_alone(any_engine: AsyncEngine
         async with any_engine.connect() as connection:
             await connection.execute(LOCK, {"id": locked})
             gate("end").set()
-            await finished(any_engine, others, timeout=5)
+            await finished(any_engine, others, timeout=9)
             # The slot of the locked job is free again, and the queue goes on.
             later = await insert(any_engine, *(note.new() for _ in range(50)))
-            await finished(any_engine, later, timeout=5)
+            await finished(any_engine, later, timeout=9)
             assert (await load(any_engine, locked)).state == "executing"
             assert oban._node is not None
             assert len(oban._node.acks) == 1
             await connection.rollback()
-        done = await until(any_engine, locked, "completed", timeout=2)
+        done = await until(any_engine, locked, "completed", timeout=9)
     assert (done.attempt, runs(locked)) == (1, 1)
 
 
@@ -57,7 +57,7 @@ async def test_a_locked_available_row_is_passed_over_and_run_after_its_release(e
         async with engine.connect() as connection:
             await connection.execute(LOCK, {"id": locked})
             gate("end").set()
-            await finished(engine, others, timeout=5)
+            await finished(engine, others, timeout=9)
             assert not runs(locked)
             await connection.rollback()
-        await until(engine, locked, "completed", timeout=3)
+        await until(engine, locked, "completed", timeout=9)

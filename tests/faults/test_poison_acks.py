@@ -66,7 +66,7 @@ async def test_a_value_that_the_server_refuses_is_a_failure_of_its_job_and_delay
         await eventually(lambda: len(ready) == 100)
         gate("together").set()
         poison = ids.pop(50)
-        done = await finished(any_engine, ids, timeout=5)
+        done = await finished(any_engine, ids, timeout=9)
         failed = await until(any_engine, poison, "retryable")
     assert [job.meta["return"] for job in done] == [number for number in range(100) if number != 50]
     assert "can't be stored" in failed.errors[0]["error"]
@@ -82,7 +82,7 @@ async def test_texts_that_no_database_takes_are_failures_in_one_batch(any_engine
         ids = await insert(any_engine, *(fail_with.new(how) for how in bad), *(fail_with.new("") for _ in range(97)))
         await eventually(lambda: len(ready) == 100)
         gate("together").set()
-        await finished(any_engine, ids[3:], timeout=5)
+        await finished(any_engine, ids[3:], timeout=9)
         failed = [await until(any_engine, job_id, "retryable") for job_id in ids[:3]]
     texts = [job.errors[0]["error"] for job in failed]
     assert "a NUL \\x00 in the text" in texts[0]
@@ -114,7 +114,7 @@ async def test_a_job_whose_outcome_a_trigger_of_the_users_refuses_delays_no_othe
             await eventually(lambda: len(ready) == 20)
             gate("together").set()
             refused = ids.pop(7)
-            await finished(engine, ids, timeout=5)
+            await finished(engine, ids, timeout=9)
             if refuses_failures:
                 await asyncio.sleep(0.3)
                 assert (await load(engine, refused)).state == "executing"

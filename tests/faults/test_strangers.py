@@ -120,7 +120,7 @@ async def test_every_row_ends_as_documented_and_holds_up_no_other(
         behind = await insert(any_engine, *(note.options(priority=9).new() for _ in range(10)))
         for name, (_, state) in ROWS.items():
             await _ends(any_engine, name, ids[name], state)
-        await finished(any_engine, behind, timeout=5)
+        await finished(any_engine, behind, timeout=9)
     assert [record.message for record in caplog.records if "trying again" in record.message] == []
 
 
@@ -135,7 +135,7 @@ async def _ends(engine: AsyncEngine, name: str, job_id: int, state: str) -> None
         assert found == state, f"{name}: {found}"
         return True
 
-    await eventually(reached, 5)
+    await eventually(reached, 9)
 
 
 async def test_alone_in_the_table_a_job_that_is_never_due_stops_no_stager(any_engine: AsyncEngine) -> None:
@@ -143,9 +143,9 @@ async def test_alone_in_the_table_a_job_that_is_never_due_stops_no_stager(any_en
     async with Oban(any_engine, queues={"default": 3}, poll_interval=0.05):
         due = note.options(schedule_in=0.2).new()
         [job_id] = await insert(any_engine, due)
-        await until(any_engine, job_id, "completed", timeout=3)
+        await until(any_engine, job_id, "completed", timeout=9)
         later = await insert(any_engine, note.options(schedule_in=0.2).new())
-        await until(any_engine, later[0], "completed", timeout=3)
+        await until(any_engine, later[0], "completed", timeout=9)
 
 
 async def test_a_fetch_of_jobs_without_an_attempt_left_takes_the_others_and_does_not_raise(
@@ -163,7 +163,7 @@ async def test_jobs_without_an_attempt_left_are_passed_over(engine: AsyncEngine)
     exhausted = [await write(engine, attempt="3", max_attempts="3") for _ in range(20)]
     async with Oban(engine, queues={"default": 3}, poll_interval=0.1):
         ids = await insert(engine, *(note.new() for _ in range(10)))
-        await finished(engine, ids, timeout=5)
+        await finished(engine, ids, timeout=9)
     assert not any(runs(job_id) for job_id in exhausted)
     for job_id in exhausted:
         assert (await load(engine, job_id)).state in ("available", "discarded")
@@ -182,7 +182,7 @@ async def test_a_state_of_a_future_version_is_left_alone(empty_database: str) ->
         job_id = await write(engine, state="'dreaming'")
         async with Oban(engine, queues={"default": 3}, poll_interval=0.05):
             behind = await insert(engine, *(note.new() for _ in range(5)))
-            await finished(engine, behind, timeout=5)
+            await finished(engine, behind, timeout=9)
         dreaming = await load(engine, job_id)
         assert (dreaming.state, dreaming.attempt) == ("dreaming", 0)
         async with engine.connect() as connection:

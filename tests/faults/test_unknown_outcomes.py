@@ -31,7 +31,7 @@ async def test_jobs_whose_fetch_was_committed_unheard_run_within_five_seconds_on
     engine: AsyncEngine, proxied: AsyncEngine, between: Proxy
 ) -> None:
     async with Oban(proxied, queues={"default": 20}, poll_interval=60):
-        await eventually(lambda: any(FETCH in sql for sql in between.executed), 5)
+        await eventually(lambda: any(FETCH in sql for sql in between.executed), 20)
         fetch = between.lose_answer(FETCH)
         ids = await insert(engine, *(note.new() for _ in range(10)))
         await asyncio.wait_for(fetch.sprung.wait(), 5)
@@ -47,11 +47,11 @@ async def test_a_fetch_that_is_lost_three_times_in_a_row_loses_nothing(
     engine: AsyncEngine, proxied: AsyncEngine, between: Proxy
 ) -> None:
     async with Oban(proxied, queues={"default": 20}, poll_interval=60):
-        await eventually(lambda: any(FETCH in sql for sql in between.executed), 5)
+        await eventually(lambda: any(FETCH in sql for sql in between.executed), 20)
         fetch = between.lose_answer(FETCH, times=3)
         ids = await insert(engine, *(note.new() for _ in range(10)))
         await eventually(lambda: fetch.left == 0, 10)
-        jobs = await finished(engine, ids, timeout=6)
+        jobs = await finished(engine, ids, timeout=9)
     assert {job.attempt for job in jobs} == {1}
     assert ran == {(job_id, 1): 1 for job_id in ids}
 
@@ -116,17 +116,17 @@ async def test_a_fetch_that_stalls_counts_as_unknown_and_what_it_commits_later_s
     try:
         oban = Oban(through, queues={"default": 20}, poll_interval=60)
         async with oban:
-            await eventually(lambda: any(FETCH in sql for sql in between.executed), 5)
+            await eventually(lambda: any(FETCH in sql for sql in between.executed), 20)
             assert oban._node is not None
             lane = oban._node.connections.fetching
             await eventually(lambda: not lane._lock.locked())
             monkeypatch.setattr(lane, "_watchdog", Watchdog(0.3, lane._watchdog._end))
             between.stall()
             ids = await insert(engine, *(note.new() for _ in range(10)))
-            await eventually(lambda: lane._connection is None, 5)
+            await eventually(lambda: lane._connection is None, 20)
             assert not ran
             between.flow()  # the stalled fetch now reaches the server, which commits it for nobody
-            jobs = await finished(engine, ids, timeout=6)
+            jobs = await finished(engine, ids, timeout=9)
         assert {job.attempt for job in jobs} == {1}
         assert ran == {(job_id, 1): 1 for job_id in ids}
     finally:
