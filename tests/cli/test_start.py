@@ -233,7 +233,7 @@ async def test_a_second_signal_ends_at_once(start: Start, engine: AsyncEngine, w
         else:
             await process.says("fetching no more")
         process.signal(signal.SIGINT)
-        assert await process.ended(5) == 128 + signal.SIGINT
+        assert await process.ended() == 128 + signal.SIGINT
     assert "SIGINT again: exiting at once; other nodes will rescue the running jobs" in process.text
 
 
@@ -244,7 +244,7 @@ async def test_a_signal_ends_the_wait_for_a_database(start: Start) -> None:
     ) as process:
         await process.says("on the event loop of")
         process.signal(signal.SIGTERM)
-        assert await process.ended(5) == 0
+        assert await process.ended() == 0
 
 
 def refused(tmp_path: Path, *arguments: str, url: str = "postgresql://127.0.0.1:1/nothing") -> tuple[int, str]:
