@@ -44,6 +44,7 @@ IMPORTED = (
 class Program:
     """A program that was started here; to be used as a :class:`subprocess.Popen`.
 
+    :param module: a module's name, or the path of a file that ends with ``.py``.
     :ivar returncode: what it ended with, minus the number of the signal that killed it; None while it runs.
     """
 
@@ -185,7 +186,14 @@ def _run(answers: socket.socket, files: Sequence[int]) -> None:
     tempfile.tempdir = None  # to be determined by the environment
     sys.path[0] = request["cwd"]
     sys.argv = [request["module"], *request["arguments"]]
-    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    if os.environ.get("PYTHONUNBUFFERED"):
+        sys.stdout.reconfigure(write_through=True)  # type: ignore[union-attr]
+    if request["module"].endswith(".py"):
+        path = os.path.abspath(request["module"])
+        sys.path[0] = os.path.dirname(path)
+        runpy.run_path(path, run_name="__main__")
+    else:
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
 
 
 def _leave() -> NoReturn:

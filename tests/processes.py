@@ -113,11 +113,13 @@ def _start(
     out: IO[bytes],
     errors: IO[bytes],
 ) -> subprocess.Popen[bytes] | Program:
-    """A fork is enough for a module that is run, where an interpreter would read nothing else at its start."""
-    forks = sys.platform == "linux" and arguments[0] == "-m" and not fresh
+    """A fork is enough for a module or a file, where an interpreter would read nothing else at its start."""
+    [first, *rest] = arguments[1:] if arguments[0] == "-m" else arguments
+    forks = sys.platform == "linux" and (arguments[0] == "-m" or first.endswith(".py")) and not fresh
+    read = [name for name in environment or () if name.startswith("PYTHON") and name != "PYTHONUNBUFFERED"]
     with open(os.devnull, "rb") as nothing:
-        if forks and not any(name.startswith("PYTHON") for name in environment or ()):
-            program = Program(arguments[1], arguments[2:], cwd, clean_environment(environment))
+        if forks and not read:
+            program = Program(first, rest, cwd, clean_environment(environment))
             return program.start([file.fileno() for file in (nothing, out, errors)])
         return subprocess.Popen(
             [sys.executable, *arguments],

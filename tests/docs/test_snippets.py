@@ -253,7 +253,7 @@ async def test_migrations(engine: AsyncEngine, module: dict[str, Any], tmp_path:
     (tmp_path / "revisions" / "env.py").write_text(env)
     (versions / "0001.py").write_text(revision)
     for command in (["upgrade", "head"], ["check"], ["downgrade", "base"]):
-        done = finished(["-m", "alembic", *command], tmp_path, {"DATABASE_URL": empty_database, "PYTHONPATH": "."})
+        done = finished(["-m", "alembic", *command], tmp_path, {"DATABASE_URL": empty_database})
         assert done.returncode == 0, done.stdout + done.stderr
     assert f"version={oban_sqla.migrations.CURRENT}" in revision
     assert f"version={oban_sqla.migrations.CURRENT}" in halves

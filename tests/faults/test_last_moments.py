@@ -74,7 +74,7 @@ async def test_a_job_in_a_thread_that_outlasts_its_event_loop_is_named_once_and_
     url = engine.url.render_as_string(hide_password=False)
     (tmp_path / "program.py").write_text(PROGRAM)
     began = time.monotonic()
-    with running([str(tmp_path / "program.py"), url], tmp_path / "log") as process:
+    with running([str(tmp_path / "program.py"), url], tmp_path / "log", fresh=True) as process:
         said = await process.says("over", 40)
         assert await process.ended(20) == 0
     assert time.monotonic() - began < 50, "not until the thread ends"
