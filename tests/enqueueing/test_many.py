@@ -65,9 +65,9 @@ def test_twenty_thousand_different_specs_are_four_inserts(sync_engine: Engine) -
         check_many(session, 20_000, 4)
 
 
-async def test_six_thousand_different_specs_are_two_inserts_on_asyncpg(engine: AsyncEngine) -> None:
+async def test_ten_thousand_different_specs_are_two_inserts_on_asyncpg(engine: AsyncEngine) -> None:
     async with AsyncSession(engine) as session:
-        await session.run_sync(check_many, 6_000, 2)
+        await session.run_sync(check_many, 10_000, 2)
 
 
 async def test_enqueue_consumes_a_generator_in_chunks(engine: AsyncEngine) -> None:

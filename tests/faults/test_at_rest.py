@@ -46,6 +46,25 @@ async def test_jobs_are_enqueued_although_the_server_has_closed_the_connection_s
         assert (await load(any_engine, spec.id)).state == "available"
 
 
+class Leaving:
+    """A connection of asyncpg between the goodbye of the server and the end of the line."""
+
+    async def fetch(self, *_: object) -> None:
+        raise asyncpg.InternalClientError("cannot switch to state 12; another operation (2) is in progress")
+
+
+async def test_jobs_are_enqueued_although_the_server_is_just_taking_its_leave(engine: AsyncEngine) -> None:
+    async with Oban(engine) as oban:
+        await oban.enqueue(note.new())
+        assert oban._node is not None
+        lane: Any = oban._node.connections.inserting
+        before, lane._asyncpg = lane.connections, Leaving()
+        [spec] = await oban.enqueue(note.new())
+        assert spec.id is not None
+        assert (await load(engine, spec.id)).state == "available"
+        assert lane.connections == before + 1
+
+
 async def test_a_node_starts_although_the_server_has_closed_the_connections_of_the_pool(
     any_engine: AsyncEngine,
 ) -> None:

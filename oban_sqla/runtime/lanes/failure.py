@@ -61,6 +61,11 @@ def connecting_failed(lane: str, error: Exception) -> StatementFailed:
     return StatementFailed(f"connecting ({lane})", error, sqlstate_of(error), unknown=False)
 
 
+def is_refused(error: BaseException) -> bool:
+    """Whether asyncpg sent nothing, because the server had taken its leave on the connection."""
+    return isinstance(error, asyncpg.InternalClientError) and str(error).startswith("cannot switch to state")
+
+
 def is_answered(error: BaseException) -> bool:
     """Whether the connection can take the next command: the server refused the statement, or never got it."""
     return sqlstate_of(error) is not None or is_unsent(error)

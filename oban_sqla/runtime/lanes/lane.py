@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...statements.statement import Compiled, Statement
 from .driver import cut, is_closed, prepare_nothing, promised_backend
-from .failure import StatementFailed, connecting_failed, is_answered, statement_failed
+from .failure import StatementFailed, connecting_failed, is_answered, is_refused, statement_failed
 from .forks import close_in_children, forks
 from .line import Line
 from .settings import BEGIN, PLAN_ALWAYS, commands
@@ -109,6 +109,14 @@ class Lane:
 
     async def run_unshielded(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
         """As :meth:`run`, for a caller that is never cancelled: the task of a :class:`Loop`. Saves creating a task."""
+        try:
+            return await self._run_once(statement, parameters)
+        except asyncpg.InternalClientError:  # the server had taken its leave, so nothing was sent
+            return await self._run_once(statement, parameters, again=True)
+
+    async def _run_once(
+        self, statement: Statement, parameters: dict[str, Any], *, again: bool = False
+    ) -> Sequence[Any]:
         asked = self._attempts
         async with self._lock:
             connection = await self._connected(asked)
@@ -124,6 +132,9 @@ class Lane:
                     rows = await within(self._timeout, connection.run_sync(_execute, statement, parameters), self._cut)
             except Exception as error:
                 self._watchdog.done()
+                if is_refused(error) and not again:
+                    await self._drop()
+                    raise
                 late = too_late(self._timeout) if self._watchdog.has_bitten else None
                 raise await self._failed(statement.name, late or error) from error
             self.answered_at = time.monotonic()
