@@ -229,7 +229,7 @@ def test_specs_are_enqueued_when_their_state_is_made_by_the_mapper(
 ) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     url = make_url(database_url).set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-    ran = finished([str(tmp_path / "program.py"), url])
+    ran = finished([str(tmp_path / "program.py"), url], fresh=True)
     assert ran.returncode == 0, ran.stderr
     said: dict[str, Any] = json.loads(ran.stdout)
     assert set(said.pop("tables")) == {"jobs"}
