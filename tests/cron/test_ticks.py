@@ -22,7 +22,7 @@ from tests.processes import Process, running
 from tests.runtime.helpers import execute
 from tests.support import eventually
 
-MINUTES = 10
+MINUTES = 5
 SPEED = 25.0
 
 
@@ -68,7 +68,7 @@ async def leader(url: str, base: datetime, log: Path) -> AsyncGenerator[Process]
         yield process
 
 
-async def test_ten_minutes_under_two_leaders_that_are_killed_make_each_tick_once(
+async def test_five_minutes_under_two_leaders_that_are_killed_make_each_tick_once(
     engine: AsyncEngine, database_url: str, tmp_path: Path
 ) -> None:
     """The minutes last 2.4 s. After each full one, while the jobs of twenty entries are made, one leader is killed."""
