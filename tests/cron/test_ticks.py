@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import random
-import signal
-from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,12 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Cron, Oban, Unique, job
 from tests.cron.clock import Standing, database_time, grant, minute
-from tests.processes import Process, running
+from tests.cron.kills import each_tick_is_made_once
 from tests.runtime.helpers import execute
-from tests.support import eventually
-
-MINUTES = 5
-SPEED = 25.0
 
 
 @job(name="cron.beat")
@@ -61,56 +51,10 @@ async def put(engine: AsyncEngine, expression: str = "* * * * *", **options: Any
     return minute(await database_time(engine))
 
 
-@asynccontextmanager
-async def leader(url: str, base: datetime, log: Path) -> AsyncGenerator[Process]:
-    with running(["-m", "tests.cron.leader", url, base.isoformat(), str(SPEED)], log) as process:
-        await process.says("ready", 30)
-        yield process
-
-
 async def test_five_minutes_under_two_leaders_that_are_killed_make_each_tick_once(
     engine: AsyncEngine, database_url: str, tmp_path: Path
 ) -> None:
-    """The minutes last 2.4 s. After each full one, while the jobs of twenty entries are made, one leader is killed."""
-    await grant(engine)
-    crons = Oban(engine).crons
-    names = {f"entry {n}": "* * * * *" if n % 2 else "*/2 * * * *" for n in range(20)}
-    for name, expression in names.items():
-        await crons.put(name, expression, beat.new(note=name))
-    kills = 0
-    async with AsyncExitStack() as stack:
-        base = await database_time(engine)
-        first = minute(base, 4)
-        logs = (tmp_path / str(number) for number in itertools.count())
-        leaders = [await stack.enter_async_context(leader(database_url, base, next(logs))) for _ in range(2)]
-        for n in range(MINUTES):
-            tick = base + (minute(first, n) - base) / SPEED
-            delay = (tick - await database_time(engine)).total_seconds() + random.uniform(0.0, 0.12)
-            await asyncio.sleep(max(delay, 0.0))
-            victim = leaders[n % 2]
-            if victim.returncode is None:
-                victim.signal(signal.SIGKILL)
-                kills += 1
-            # A new one takes the place of the one that was killed before; only then the other may die.
-            leaders[n % 2] = await stack.enter_async_context(leader(database_url, base, next(logs)))
-        last = minute(first, MINUTES - 1).isoformat()
-        every = minute(first, MINUTES - 1).minute % 2 == 0
-        wanted = sum(every or expression.startswith("* *") for expression in names.values())
-
-        async def last_tick_is_made() -> bool:
-            return sum(row.meta["cron_at"] == last for row in await enqueued(engine)) == wanted
-
-        await eventually(last_tick_is_made, timeout=30)
-    assert kills == MINUTES
-    made: dict[str, list[datetime]] = defaultdict(list)
-    for row in await enqueued(engine):
-        made[row.args["note"]].append(datetime.fromisoformat(row.meta["cron_at"]))
-        assert row.scheduled_at.replace(tzinfo=UTC) == made[row.args["note"]][-1]
-    for name, expression in names.items():
-        within = [tick for tick in made[name] if first <= tick < minute(first, MINUTES)]
-        planned = [minute(first, n) for n in range(MINUTES)]
-        assert within == [tick for tick in planned if expression[0:3] == "* *" or tick.minute % 2 == 0], name
-        assert made[name] == sorted(set(made[name])), f"{name}: ascending, none twice"
+    await each_tick_is_made_once(engine, database_url, tmp_path, minutes=5)
 
 
 async def test_the_job_of_a_tick_says_where_it_comes_from(engine: AsyncEngine, scheduler: Standing) -> None:
