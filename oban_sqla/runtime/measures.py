@@ -11,7 +11,6 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -29,20 +28,37 @@ LATEST = 5.0
 PER_OCTAVE = 4
 """Buckets of a histogram between a duration and its double."""
 
-_OUTCOMES = {"completed": "completed", "retryable": "retryable", "discarded": "discarded", "cancelled": "cancelled",
-             "scheduled": "snoozed"}  # fmt: skip
+SHORTEST = 0.001
+"""Seconds up to which a duration is in the first bucket."""
+LARGEST = 127
+"""The last bucket, in which a duration of a month is, and every longer one."""
+
+_NAMES = ("completed", "retryable", "discarded", "cancelled", "snoozed")
+_OUTCOMES = {"completed": 0, "retryable": 1, "discarded": 2, "cancelled": 3, "scheduled": 4}
+"""Which of the names a run has to be counted under, by the state that it leaves its job in."""
 
 
-@dataclass(slots=True)
 class _Counts:
-    """What ended in a queue within a step."""
+    """What ended in a queue within some time. By the place of the outcome, and of the bucket: this is counted for each
+    job that runs."""
 
-    ended: dict[str, int] = field(default_factory=dict[str, int])
-    busy: float = 0.0
-    run: dict[int, int] = field(default_factory=dict[int, int])
-    wait: dict[int, int] = field(default_factory=dict[int, int])
-    fresh: bool = True
-    """Whether something has been counted since it was last written."""
+    __slots__ = ("busy", "ended", "fresh", "run", "wait")
+
+    def __init__(self) -> None:
+        self.ended = [0] * len(_NAMES)
+        self.busy = 0.0
+        self.run = [0] * (LARGEST + 1)
+        self.wait = [0] * (LARGEST + 1)
+        # Whether something has been counted since it was last written.
+        self.fresh = True
+
+    def add(self, other: _Counts) -> None:
+        """Count what `other` has counted."""
+        self.busy += other.busy
+        for mine, its in ((self.ended, other.ended), (self.run, other.run), (self.wait, other.wait)):
+            for place, number in enumerate(its):
+                mine[place] += number
+        self.fresh = True
 
 
 class Measures(Loop):
@@ -63,11 +79,12 @@ class Measures(Loop):
         self._lane = lane
         self._node = node
         self._origin = str(uuid4())
-        # By step, its beginning and the queue: written by count() and _write().
+        # What ended since `_at`, the beginning of a minute, by queue: written by count() and _fold(). A job that ends
+        # is counted in one place; the steps are added up from it.
+        self._present: dict[str, _Counts] = {}
+        self._at = self._until = 0.0
+        # By step, its beginning and the queue: written by _fold() and _write().
         self._counts: dict[tuple[int, int, str], _Counts] = {}
-        # Until when the keys of `_now` are the present ones: written by count().
-        self._until = 0.0
-        self._present: list[tuple[int, int]] = []
 
     def count(self, row: Row, ack: Ack, seconds: float) -> None:
         """A run of a job has ended.
@@ -78,23 +95,32 @@ class Measures(Loop):
             return
         now = time.time()
         if now >= self._until:
-            self._present = [(step, int(now // step * step)) for step in STEPS]
-            self._until = now // MINUTE * MINUTE + MINUTE
-        ran, waited = bucket(seconds), bucket((row.attempted_at - row.scheduled_at).total_seconds())
-        for step, at in self._present:
-            counts = self._counts.get((step, at, row.queue))
-            if counts is None:
-                counts = self._counts[step, at, row.queue] = _Counts()
-            counts.ended[outcome] = counts.ended.get(outcome, 0) + 1
-            counts.busy += seconds
-            counts.run[ran] = counts.run.get(ran, 0) + 1
-            counts.wait[waited] = counts.wait.get(waited, 0) + 1
-            counts.fresh = True
+            self._fold()
+            self._at = now // MINUTE * MINUTE
+            self._until = self._at + MINUTE
+        counts = self._present.get(row.queue)
+        if counts is None:
+            counts = self._present[row.queue] = _Counts()
+        waited = (row.attempted_at - row.scheduled_at).total_seconds()
+        counts.ended[outcome] += 1
+        counts.busy += seconds
+        counts.run[bucket(seconds) if seconds > SHORTEST else 0] += 1
+        counts.wait[bucket(waited) if waited > SHORTEST else 0] += 1
+
+    def _fold(self) -> None:
+        """Add what ended in the present minute to all steps that it is a part of."""
+        for queue, counts in self._present.items():
+            for step in STEPS:
+                key = (step, int(self._at // step * step), queue)
+                if (kept := self._counts.get(key)) is None:
+                    kept = self._counts[key] = _Counts()
+                kept.add(counts)
+        self._present.clear()
 
     async def step(self) -> float | None:
         if self.told is None:
             return None
-        if self._counts:
+        if self._counts or self._present:
             await self._write()
         now = time.time()
         return now // MINUTE * MINUTE + MINUTE - now + random.uniform(0.5, LATEST)
@@ -108,6 +134,7 @@ class Measures(Loop):
             logger.warning("could not write the last minute of the metrics: %s", error)
 
     async def _write(self) -> None:
+        self._fold()
         writing = {key: counts for key, counts in self._counts.items() if counts.fresh}
         if not writing:
             return
@@ -125,14 +152,15 @@ class Measures(Loop):
 
     def _rows(self, counts: Iterable[tuple[tuple[int, int, str], _Counts]]) -> Iterable[dict[str, Any]]:
         for (step, at, queue), of in counts:
+            run = {place: number for place, number in enumerate(of.run) if number}
+            wait = {place: number for place, number in enumerate(of.wait) if number}
             yield {
                 "step": step, "at": at, "queue": queue, "origin": self._origin, "node": self._node, "busy": of.busy,
-                **{name: of.ended.get(name, 0) for name in _OUTCOMES.values()},
-                "run_at": sorted(of.run), "run_n": [of.run[one] for one in sorted(of.run)],
-                "wait_at": sorted(of.wait), "wait_n": [of.wait[one] for one in sorted(of.wait)],
+                **dict(zip(_NAMES, of.ended, strict=True)),
+                "run_at": list(run), "run_n": list(run.values()), "wait_at": list(wait), "wait_n": list(wait.values()),
             }  # fmt: skip
 
 
 def bucket(seconds: float) -> int:
     """The number of the bucket of a duration: four for each doubling, from a millisecond on."""
-    return 0 if seconds <= 0.001 else math.floor(PER_OCTAVE * math.log2(seconds * 1_000))
+    return min(int(PER_OCTAVE * math.log2(seconds * 1_000)), LARGEST) if seconds > SHORTEST else 0
