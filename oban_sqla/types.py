@@ -39,13 +39,21 @@ class JobState(enum.StrEnum):
     """The state of a job. The names and their order are Oban's."""
 
     AVAILABLE = "available"
+    """It may run now, and waits for a free slot of a node."""
     SCHEDULED = "scheduled"
+    """It waits for its ``scheduled_at``: it was enqueued for later, snoozes, sleeps, or waits for a signal."""
     SUSPENDED = "suspended"
+    """It waits for other jobs: those before it in its workflow or chain."""
     EXECUTING = "executing"
+    """A node runs it."""
     RETRYABLE = "retryable"
+    """An attempt has failed, and it waits for its backoff."""
     COMPLETED = "completed"
+    """It has returned."""
     DISCARDED = "discarded"
+    """It failed with no attempts left, or raised ``Discard``."""
     CANCELLED = "cancelled"
+    """It was cancelled, or raised ``Cancel``."""
 
     @property
     def is_finished(self) -> bool:
@@ -113,7 +121,10 @@ def naive_utc(value: object) -> datetime:
             f"naive datetime {value.isoformat()}: times of jobs are instants; "
             "give an aware datetime, such as datetime.now(timezone.utc)"
         )
-    return value.astimezone(UTC).replace(tzinfo=None)
+    try:
+        return value.astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:
+        raise InvalidOption(f"time of a job: {value.isoformat()} is not in the years 1 to 9999 of UTC") from None
 
 
 class UTCDateTime(TypeDecorator[datetime]):

@@ -4,7 +4,7 @@ in the form in which a spec keeps it."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from ..errors import InvalidOption
@@ -70,7 +70,7 @@ def check_object(name: str, value: Mapping[str, Any]) -> str:
 def check_time(name: str, value: object) -> datetime:
     """An aware datetime.
 
-    :raises InvalidOption: for a naive one, and for anything else.
+    :raises InvalidOption: for a naive one, for one that UTC has no year for, and for anything else.
     """
     if not isinstance(value, datetime):
         raise InvalidOption(f"{name}: expected an aware datetime, got {value!r}")
@@ -79,6 +79,10 @@ def check_time(name: str, value: object) -> datetime:
             f"{name}: {value.isoformat()} has no time zone, so it names no instant; "
             "give an aware datetime, such as datetime.now(timezone.utc) + timedelta(hours=1)"
         )
+    try:
+        value.astimezone(UTC)
+    except OverflowError:
+        raise InvalidOption(f"{name}: {value.isoformat()} is not in the years 1 to 9999 of UTC") from None
     return value
 
 

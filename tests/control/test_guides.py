@@ -6,8 +6,9 @@ import ast
 import inspect
 import logging
 import re
-from types import CodeType
-from typing import Any
+import sys
+from types import CodeType, SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
@@ -70,8 +71,11 @@ async def test_the_guide_to_control_runs(engine: AsyncEngine, capsys: pytest.Cap
     assert "worker.1" in capsys.readouterr().out
 
 
-async def test_the_guide_to_telemetry_runs(engine: AsyncEngine, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_guide_to_telemetry_runs(
+    engine: AsyncEngine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     names: dict[str, Any] = {}
+    monkeypatch.setitem(sys.modules, "sentry_sdk", cast(Any, SimpleNamespace(init=dict)))
     root = logging.getLogger()
     handlers, level, asyncio_level = root.handlers[:], root.level, logging.getLogger("asyncio").level
     try:

@@ -9,8 +9,8 @@ import sys
 from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from types import CodeType, ModuleType
-from typing import Any
+from types import CodeType, ModuleType, SimpleNamespace
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -219,8 +219,25 @@ async def test_sqlmodel(engine: AsyncEngine, module: dict[str, Any]) -> None:
             await connection.run_sync(models.drop_all)
 
 
-async def test_errors_and_alerts(engine: AsyncEngine, module: dict[str, Any]) -> None:
+async def test_the_start_page(engine: AsyncEngine, tables: None, module: dict[str, Any]) -> None:
+    mails: list[str] = []
+
+    async def mail(email: str, _text: str) -> None:
+        mails.append(email)
+
+    module |= {
+        "job": job, "injected": injected, "AsyncSession": AsyncSession, "User": User, "mail": mail, "Oban": Oban,
+        "engine": engine, "Session": async_sessionmaker(engine, expire_on_commit=False),
+    }  # fmt: skip
+    await run("index.md", module)
+    async with Oban(engine, queues={"default": 1}):
+        await eventually(lambda: mails == ["ada@example.org"])
+
+
+async def test_errors_and_alerts(engine: AsyncEngine, module: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
+    options: dict[str, Any] = {}
+    monkeypatch.setitem(sys.modules, "sentry_sdk", cast(Any, SimpleNamespace(init=options.update)))
 
     class Chat:
         async def send(self, text: str) -> None:
@@ -237,6 +254,7 @@ async def test_errors_and_alerts(engine: AsyncEngine, module: dict[str, Any]) ->
         with pytest.raises(oban_sqla.JobDiscarded):
             await oban.result(spec)
     workers.remove(["docs.fails"])
+    assert options["include_local_variables"] is False
     assert said == [f"job {spec.id} (docs.fails) was discarded: ValueError"]
 
 
@@ -352,6 +370,10 @@ async def test_job_relationship(engine: AsyncEngine, module: dict[str, Any]) -> 
             await connection.run_sync(Own.metadata.drop_all)
         Own.registry.dispose()
     compile(revision, "job-relationship.md", "exec")
+
+
+def test_all_python_of_the_pages_is_marked_so_that_it_runs() -> None:
+    assert [page.name for page in DOCS.rglob("*.md") if re.search(r"^ *```py\n", page.read_text(), re.M)] == []
 
 
 def test_every_page_with_python_is_run_by_a_test() -> None:

@@ -211,6 +211,14 @@ def test_naive_datetime_is_refused_where_it_is_compared() -> None:
         _ = Producer.updated_at < datetime(2030, 1, 2)
 
 
+def test_a_time_that_utc_has_no_year_for_is_refused() -> None:
+    late = datetime(9999, 12, 31, 23, 59, tzinfo=timezone(-timedelta(hours=14)))
+    with pytest.raises(InvalidOption, match="years 1 to 9999 of UTC"):
+        _ = Job.completed_at > late
+    with pytest.raises(InvalidOption, match="years 1 to 9999 of UTC"):
+        JobSpec("app.w", scheduled_at=late)
+
+
 def test_exists_and_labels_keep_working(tokyo: Session) -> None:
     other = aliased(Job)
     newer = exists().where(other.completed_at > Job.completed_at + HOUR * 2_099)
