@@ -77,8 +77,7 @@ class Crons:
         :param name: the name of the entry.
         :returns: whether there was such an entry.
         """
-        removed = await self._transaction(lambda session: statements.remove.execute(_told(session), name=name).all())
-        return bool(removed)
+        return await self._transaction(lambda session: _remove(session, name))
 
     async def pause(self, name: str) -> None:
         """Pause an entry until it is resumed, over restarts too.
@@ -126,6 +125,13 @@ class Crons:
             session.begin(),
         ):
             return await session.run_sync(work)
+
+
+def _remove(session: Session, name: str) -> bool:
+    removed = bool(statements.remove.execute(session.connection(), name=name).all())
+    if removed:  # else there is nothing to tell, and nothing for the audit
+        _told(session)
+    return removed
 
 
 def _told(session: Session) -> Connection:

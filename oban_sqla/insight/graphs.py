@@ -89,7 +89,7 @@ def graph(connection: Connection, flow_id: int) -> Graph:
     if shown := [-id for id in rows if id < 0]:
         places |= {row.id: -row.workflow_id for row in connection.execute(jobs_in(shown, MOST * 10))}
     before: dict[int, list[int]] = {id: [] for id in rows}
-    for edge in connection.execute(edges_into(list(places))) if places else ():
+    for edge in connection.execute(edges_into(list(places), list(rows))) if places else ():
         place = places[edge.job_id]
         if edge.dep_id in rows and edge.dep_id != place and edge.dep_id not in before[place]:
             before[place].append(edge.dep_id)

@@ -16,11 +16,15 @@ RUNS = 20
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A job beside another one."""
+    """A job beside another one.
+
+    :ivar name: of its node in a workflow; None outside of one.
+    """
 
     id: int
     worker: str
     state: str
+    name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,6 @@ def neighbours(connection: Connection, id: int) -> Neighbours:
     for name, of, limit in groups:
         if of is not None:
             found = connection.execute(members(name, of, limit))
-            jobs = tuple(Neighbour(one.id, one.worker, one.state) for one in found)
+            jobs = tuple(Neighbour(one.id, one.worker, one.state, one.node_name) for one in found)
             return Neighbours(row.workflow_id, row.batch_id, row.cron_name, jobs)
     return Neighbours()

@@ -6,30 +6,38 @@ it looked, and goes on from there when it is asked to.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, cast, select
+from sqlalchemy import ColumnElement, Connection, FromClause, cast, inspect
 from sqlalchemy import literal as value
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.types import Text
 
 from ..errors import InvalidOption
 from ..models import Job
-from ..statements.search import Matches, Walk, last_error, tails, walk
+from ..statements.search import Matches, Walk, last_error, listed, tails, walk
 from ..statements.statement import in_states
 from .jobs import STATES, gist
+from .json_text import check_depth
 
 FIRST_WINDOW = 20_000
 LARGEST_WINDOW = 200_000
-PATIENCE = 0.25
-"""Seconds after which no further window is looked at."""
+ERRORS_WINDOW = 4_000
+"""The first window of a search in errors, which lie outside of their rows: each costs as much as twenty others."""
+PATIENCE = 0.1
+"""Seconds that a search takes, about."""
 SLACK = 60.0
 """Seconds by which the order of ids and that of the times of insertion may differ."""
+LARGEST_LISTED = 16_384
+"""Bytes in the table that the args of a job in a list may take."""
 FAILED = ("retryable", "discarded", "cancelled")
 
 
@@ -119,11 +127,12 @@ def search(
     """Search for at most `most` jobs.
 
     :param after: the place to go on from, as an earlier search gave it. Default: from the beginning on.
-    :param patience: seconds after which it begins no further window.
+    :param patience: seconds that it takes, about: no window is begun that would end later, after the first.
     """
-    walked, deadline = wanted.walk, time.monotonic() + patience
+    walked, began = wanted.walk, time.monotonic()
     cursor = None if after is None else tuple(after)
-    size, looked = FIRST_WINDOW, 0
+    smallest = FIRST_WINDOW if wanted.error is None else min(ERRORS_WINDOW, FIRST_WINDOW)
+    size, looked = smallest, 0
     found: list[tuple[Any, ...]] = []
     oldest = None if wanted.since is None else time.time() - wanted.since - SLACK
     while True:
@@ -141,19 +150,39 @@ def search(
         cursor, at = tuple(end[:-1]), end[-1]
         if oldest is not None and walked.keys == ("id",) and at.timestamp() < oldest:
             return Found(ids, None, None, None)
-        if time.monotonic() >= deadline:
+        spent = max(time.monotonic() - began, 0.000_1)
+        size = min(size * 2, LARGEST_WINDOW, int(looked / spent * (patience - spent)))
+        if size < smallest:
             return Found(ids, cursor, looked, at)
-        size = min(size * 2, LARGEST_WINDOW)
 
 
 def load(connection: Connection, ids: Iterable[int]) -> list[Job]:
-    """The jobs `ids`, in that order and without their errors; those that are gone are missing."""
+    """The jobs `ids`, in that order and without their errors; those that are gone are missing.
+
+    Args and meta that are too large or too deep for a list are not loaded, see :func:`is_loaded`.
+    """
     wanted = list(ids)
+    found: dict[int, Job] = {}
     with Session(connection) as session:
-        query = select(Job).options(defer(Job.errors, raiseload=True)).where(Job.id.in_(wanted))
-        found = {job.id: job for job in session.scalars(query)}
+        for job, *texts in session.execute(listed(wanted, LARGEST_LISTED)):
+            found[job.id] = job
+            for name, text in zip(("args", "meta"), texts, strict=True):
+                give(job, name, text)
         session.expunge_all()
     return [found[id] for id in wanted if id in found]
+
+
+def give(job: Job, name: str, text: str | None) -> None:
+    """Set an attribute of JSON from its text, if there is one that Python can read."""
+    with contextlib.suppress(ValueError):
+        if text is not None:
+            check_depth(text)
+            set_committed_value(job, name, json.loads(text))
+
+
+def is_loaded(job: Job, name: str) -> bool:
+    """Whether an attribute of a job can be read."""
+    return name not in inspect(job).unloaded
 
 
 def gists(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
@@ -165,7 +194,8 @@ def gists(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
 def contained(key: str, text: str) -> dict[str, Any]:
     """``{"a": {"b": 7}}`` of ``"a.b"`` and ``"7"``: the text is JSON, or else itself."""
     try:
-        made: Any = json.loads(text, parse_constant=_refused)
+        check_depth(text)
+        made: Any = json.loads(text, parse_constant=_refused, parse_float=_finite)
     except ValueError:
         made = text
     for part in reversed(key.split(".")):
@@ -194,3 +224,9 @@ def _like(column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
 
 def _refused(constant: str) -> Any:
     raise ValueError(constant)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(made := float(text)):
+        raise ValueError(text)
+    return made

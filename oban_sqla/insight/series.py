@@ -1,4 +1,5 @@
-"""What ended over time, and how long it took: from the rows that nodes write with ``Oban(metrics=True)``."""
+"""What ended over time, how long it took, and how much waited: from the rows that nodes write with
+``Oban(metrics=True)``."""
 
 from __future__ import annotations
 
@@ -11,11 +12,14 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ..runtime.measures import PER_OCTAVE
+from ..statements.metrics import depth_series
 from ..statements.metrics import series as statement
 
 OUTCOMES = ("completed", "retryable", "discarded", "cancelled")
 PERIODS: Mapping[str, tuple[int, float]] = {"hour": (60, 3_600.0), "day": (600, 86_400.0)}
 """Periods of time: seconds of a step, and of the whole."""
+LATE = 2
+"""Steps at the end of a period that may not be written yet."""
 
 
 @dataclass(slots=True)
@@ -85,6 +89,32 @@ class Series:
         return [step.run.quantile(part) for step in self.steps]
 
 
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How many jobs were in the unfinished states.
+
+    :ivar oldest: for how many seconds the first available one had waited; None when none waited.
+    """
+
+    available: int
+    scheduled: int
+    retryable: int
+    executing: int
+    oldest: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Depths:
+    """How deep a queue, or all queues together, were in a period.
+
+    :ivar times: when its steps begin.
+    :ivar steps: what the leader wrote in each; None where it wrote nothing.
+    """
+
+    times: tuple[datetime, ...]
+    steps: tuple[Depth | None, ...]
+
+
 def middle(number: int) -> float:
     """The seconds in the middle of a bucket."""
     return float(2 ** ((number + 0.5) / PER_OCTAVE)) / 1_000
@@ -96,20 +126,51 @@ def read(connection: Connection, period: str, queue: str | None = None) -> Serie
     :param queue: of this queue. Default: of all.
     """
     step, seconds = PERIODS[period]
-    last = time.time() // step * step
-    count = int(seconds // step)
-    first = last - (count - 1) * step
-    steps = [Step(datetime.fromtimestamp(first + number * step, UTC)) for number in range(count)]
+    times = _times(period)
+    count = len(times)
+    steps = [Step(at) for at in times]
     queues: dict[str, list[int]] = {}
     nodes: set[str] = set()
     for found in connection.execute(statement(step, seconds, queue)):
         row: Any = found
-        place = round((float(row.at.timestamp()) - first) / step)
+        at: datetime = row.at
+        place = round((at - times[0]).total_seconds() / step)
         nodes.add(row.node)
         if 0 <= place < count:
             _add(steps[place], row)
             queues.setdefault(row.queue, [0] * count)[place] += sum(getattr(row, name) for name in OUTCOMES)
-    return Series(tuple(steps), queues, tuple(sorted(nodes)))
+    # What has just begun, or ended, is not written yet: it must not look as if nothing had ended in it.
+    late = next((number for number in range(LATE) if any(steps[-1 - number].ended.values())), LATE) if nodes else 0
+    kept = count - late
+    return Series(tuple(steps[:kept]), {name: numbers[:kept] for name, numbers in queues.items()}, tuple(sorted(nodes)))
+
+
+def read_depths(connection: Connection, period: str, queue: str | None = None) -> Depths | None:
+    """How deep the queues were in a period of :data:`PERIODS`; None when the leader wrote nothing in it.
+
+    :param queue: of this queue. Default: of all together.
+    """
+    step, seconds = PERIODS[period]
+    times = _times(period)
+    steps: list[Depth | None] = [None] * len(times)
+    for found in connection.execute(depth_series(step, seconds, queue)):
+        row: Any = found
+        at: datetime = row.at
+        place = round((at - times[0]).total_seconds() / step)
+        if 0 <= place < len(steps):
+            steps[place] = Depth(row.available, row.scheduled, row.retryable, row.executing, row.oldest)
+    if not any(steps):
+        return None
+    if steps[-1] is None:
+        times, steps = times[:-1], steps[:-1]
+    return Depths(tuple(times), tuple(steps))
+
+
+def _times(period: str) -> list[datetime]:
+    step, seconds = PERIODS[period]
+    last = time.time() // step * step
+    count = int(seconds // step)
+    return [datetime.fromtimestamp(last - (count - 1 - number) * step, UTC) for number in range(count)]
 
 
 def _add(step: Step, row: Any) -> None:

@@ -6,24 +6,34 @@ from collections.abc import Sequence
 from typing import Any
 from typing import cast as cast_to
 
-from sqlalchemy import BigInteger, Integer, Select, Text, cast, func, literal_column, null, select
+from sqlalchemy import BigInteger, Integer, Select, Text, cast, func, literal_column, null, select, type_coerce
 from sqlalchemy import literal as value
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from ..models.dependency import deps
 from ..models.job import jobs
 from ..models.workflow import workflows
+from .functions import FlowTree
+
+COUNTED = 1_000
+"""Jobs of each workflow in a list that are counted."""
+
+
+WINDOW = 2_000
+"""Jobs of a workflow among which the first are looked for."""
 
 
 def newest_flows(limit: int, before: int | None, state: str | None) -> Select[Any]:
-    """The newest workflows that are not a part of another, with how many of their jobs are in which state."""
-    each = (
-        select(cast(jobs.c.state, Text).label("state"), func.count().label("jobs"))
+    """The newest workflows that are not a part of another, with how many of their jobs, up to :data:`COUNTED`, are in
+    which state."""
+    some = (
+        select(cast(jobs.c.state, Text).label("state"))
         .where(jobs.c.workflow_id == workflows.c.id)
-        .group_by(jobs.c.state)
+        .limit(COUNTED)
         .correlate(workflows)
-        .subquery("each")
+        .subquery("some")
     )
+    each = select(some.c.state, func.count().label("jobs")).group_by(some.c.state).subquery("each")
     counts: Any = select(func.coalesce(func.jsonb_object_agg(each.c.state, each.c.jobs), literal_column("'{}'::jsonb")))
     columns = (workflows.c.id, workflows.c.name, workflows.c.state, workflows.c.inserted_at, workflows.c.finished_at)
     query = cast_to("Select[Any]", select(*columns, counts.scalar_subquery().label("counts")))
@@ -38,14 +48,22 @@ def one_flow(flow_id: int) -> Select[Any]:
     return cast_to("Select[Any]", select(workflows)).where(workflows.c.id == flow_id)
 
 
+def count_in_tree(flow_id: int, most: int) -> Select[Any]:
+    """How many jobs a workflow has, with those of the workflows inside it, counted up to `most`."""
+    tree = type_coerce(FlowTree(value(flow_id, BigInteger)), ARRAY(BigInteger))
+    some = select(jobs.c.id).where(jobs.c.workflow_id == func.any(tree)).limit(most).subquery("some")
+    return cast_to("Select[Any]", select(func.count()).select_from(some))
+
+
 def nodes_of(flow_id: int, limit: int) -> Select[Any]:
-    """The jobs of a workflow, the first one first, at most `limit`."""
+    """The jobs of a workflow, the first one first, at most `limit`, of the first :data:`WINDOW` that an index gives."""
     columns: list[Any] = [
         jobs.c.id, jobs.c.node_name.label("name"), cast(jobs.c.worker, Text).label("worker"),
         cast(jobs.c.state, Text).label("state"), jobs.c.attempt, jobs.c.max_attempts, jobs.c.attempted_at,
     ]  # fmt: skip
-    query = cast_to("Select[Any]", select(*columns))
-    return query.where(jobs.c.workflow_id == flow_id).order_by(jobs.c.id).limit(limit)
+    window = select(jobs.c.id).where(jobs.c.workflow_id == flow_id).limit(WINDOW).subquery("some")
+    query = cast_to("Select[Any]", select(*columns)).join(window, window.c.id == jobs.c.id)
+    return query.order_by(jobs.c.id).limit(limit)
 
 
 def parts_of(flow_id: int, limit: int) -> Select[Any]:
@@ -64,8 +82,9 @@ def jobs_in(flow_ids: Sequence[int], limit: int) -> Select[Any]:
     return query.where(jobs.c.workflow_id == func.any(value(list(flow_ids), ARRAY(BigInteger)))).limit(limit)
 
 
-def edges_into(job_ids: Sequence[int]) -> Select[Any]:
-    """What the jobs wait for: a job, or a workflow by its negative id."""
+def edges_into(job_ids: Sequence[int], dep_ids: Sequence[int]) -> Select[Any]:
+    """What the jobs wait for, of `dep_ids`: jobs, or workflows by their negative ids."""
     query = cast_to("Select[Any]", select(deps.c.dep_id, deps.c.job_id, deps.c.on_fail, deps.c.met))
-    asked = deps.c.job_id == func.any(value(list(job_ids), ARRAY(BigInteger)))
-    return query.where(asked).order_by(deps.c.job_id, deps.c.dep_id)
+    ends = zip((deps.c.job_id, deps.c.dep_id), (job_ids, dep_ids), strict=True)
+    asked = [end == func.any(value(list(ids), ARRAY(BigInteger))) for end, ids in ends]
+    return query.where(*asked).order_by(deps.c.job_id, deps.c.dep_id)

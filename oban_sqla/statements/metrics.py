@@ -127,7 +127,23 @@ def series(step: int, seconds: float, queue: str | None = None) -> Select[Any]:
     return query if queue is None else query.where(metrics.c.queue == queue)
 
 
-def depth_series(step: int, seconds: float, queue: str) -> Select[Any]:
-    """How deep a queue was in each step of the last `seconds`."""
-    rows = (depths.c.step == value(step)) & (depths.c.at > utc_now() - seconds_from(value(seconds)))
-    return select(depths).where(rows, depths.c.queue == queue).order_by(depths.c.at)
+def depth_series(step: int, seconds: float, queue: str | None = None) -> Select[Any]:
+    """How many jobs of a queue, or of all queues together, were in each unfinished state in each step of the last
+    `seconds`, and for how long the first available one had waited. A step in which the leader wrote has a row."""
+    of_queue = None if queue is None else depths.c.queue == queue
+    numbers = ("available", "scheduled", "retryable", "executing")
+    sums = [func.coalesce(_filtered(func.sum(depths.c[name]), of_queue), literal_column("0")) for name in numbers]
+    return (
+        select(
+            depths.c.at,
+            *(sql_cast(one, BigInteger).label(name) for one, name in zip(sums, numbers, strict=True)),
+            _filtered(func.max(depths.c.oldest), of_queue).label("oldest"),
+        )
+        .where(depths.c.step == value(step), depths.c.at > utc_now() - seconds_from(value(seconds)))
+        .group_by(depths.c.at)
+        .order_by(depths.c.at)
+    )
+
+
+def _filtered(aggregate: Any, where: ColumnElement[bool] | None) -> ColumnElement[Any]:
+    return cast("ColumnElement[Any]", aggregate if where is None else aggregate.filter(where))

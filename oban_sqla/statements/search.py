@@ -11,9 +11,25 @@ from dataclasses import dataclass
 from typing import Any
 from typing import cast as cast_to
 
-from sqlalchemy import BigInteger, ColumnElement, Executable, FromClause, Select, Text, cast, func, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Executable,
+    FromClause,
+    Select,
+    Text,
+    case,
+    cast,
+    column,
+    func,
+    select,
+    tuple_,
+)
 from sqlalchemy import literal as value
+from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
+from sqlalchemy.orm import defer
 
+from ..models import Job
 from ..models.base import utc_now
 from ..models.job import jobs
 from .statement import array, in_states, seconds_from, statement
@@ -119,8 +135,42 @@ def tails() -> Executable:
     return select(jobs.c.id, tail.label("tail")).where(asked, last_error(jobs.c.errors).is_not(None))
 
 
-def as_text(id: int) -> Select[Any]:
-    """The args and meta of a job as the database has them: Python's numbers are not exact."""
-    columns: list[Any] = [cast(jobs.c[name], Text).label(name) for name in ("args", "meta")]
-    query = cast_to("Select[Any]", select(*columns))
+def as_text(id: int, most: int, attempts: int, error: int) -> Select[Any]:
+    """The args and meta of a job as the database has them, because Python's numbers are not exact: the first `most`
+    characters of each, and how many there are. And the last `attempts` of its errors, the last one first, as a JSON
+    array of texts, each with the last `error` characters."""
+    columns: list[Any] = []
+    for name in ("args", "meta"):
+        text = cast(jobs.c[name], Text)
+        columns += [func.left(text, most).label(name), func.length(text).label(f"{name}_length")]
+    entries = _entries(attempts).correlate(jobs).subquery("entries")
+    one, own = entries.c.entry, entries.c.entry.op("->>", return_type=Text())
+    message = func.coalesce(own(value("error")), cast(one, Text))
+    rows = func.jsonb_build_array(
+        func.left(own(value("attempt")), 20), func.left(own(value("at")), 40), func.right(message, error),
+        func.length(message),
+    )  # fmt: skip
+    errors: Any = select(cast(func.jsonb_agg(aggregate_order_by(rows, entries.c.place.desc())), Text))
+    query = cast_to("Select[Any]", select(*columns, errors.scalar_subquery().label("errors")))
     return query.where(jobs.c.id == id)
+
+
+def _entries(most: int) -> Select[Any]:
+    """The last `most` entries of a job's errors, each with its place."""
+    given = case((func.jsonb_typeof(jobs.c.errors) == value("array"), jobs.c.errors), else_=func.jsonb_build_array())
+    each = func.jsonb_array_elements(given).table_valued(column("entry", JSONB), with_ordinality="place")
+    each = each.render_derived(name="each")
+    query = cast_to("Select[Any]", select(each.c.entry, each.c.place))
+    return query.order_by(each.c.place.desc()).limit(most)
+
+
+def listed(ids: Sequence[int], largest: int) -> Select[Any]:
+    """Jobs without their args, meta and errors; and the args and meta as text, null where they take more than `largest`
+    bytes in the table."""
+    texts: list[Any] = [
+        case((func.pg_column_size(jobs.c[name]) <= largest, cast(jobs.c[name], Text))).label(f"{name}_text")
+        for name in ("args", "meta")
+    ]
+    without = [defer(given, raiseload=True) for given in (Job.args, Job.meta, Job.errors)]
+    query = cast_to("Select[Any]", select(Job, *texts))
+    return query.options(*without).where(Job.id.in_(ids))

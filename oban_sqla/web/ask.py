@@ -24,6 +24,13 @@ Redact = Callable[[Job], object]
 QUERY_CANCELED = "57014"
 
 
+REFRESH = {"failures": 10.0, "crons": 5.0, "nodes": 5.0, "audit": 5.0}
+"""Seconds between two refreshes of a page, where they are not 2."""
+WATCHED = 0.95
+"""Those who watch a page share an answer for this part of the time between two refreshes: so those whose refreshes fall
+on different moments share, too, and one alone has a new answer each time."""
+
+
 class NotFound(Exception):
     """There is no such page, or no such thing to show on it; the text says which."""
 
@@ -44,6 +51,7 @@ class Ask:
     :ivar place: the instance on the running event loop.
     :ivar operator: who asks.
     :ivar link: makes links from this page.
+    :ivar path: of the page, inside the dashboard.
     :ivar params: of the URL, in order.
     :ivar redact: the user's; None where arguments are shown as they are.
     """
@@ -52,8 +60,19 @@ class Ask:
     place: Place
     operator: Operator
     link: Link
+    path: str
     params: list[tuple[str, str]]
     redact: Redact | None
+
+    @property
+    def refresh(self) -> float:
+        """Seconds between two refreshes of this page."""
+        return REFRESH.get(self.path, 2.0)
+
+    @property
+    def is_refresh(self) -> bool:
+        """Whether a page that is watched asks for its live part."""
+        return self.request.headers.get("hx-request") == "true"
 
     def one(self, name: str) -> str | None:
         """The value of a parameter; None where it is missing or blank."""
@@ -65,11 +84,11 @@ class Ask:
 
     async def read(self, key: Hashable, work: Callable[[Connection], T], seconds: float = SHARED) -> T:
         """What `work` reads, shared by those who ask for the same within `seconds`."""
-        return await self.place.answer(key, lambda: self.place.read(work), seconds)
+        return await self.share(key, lambda: self.place.read(work), seconds)
 
     async def share(self, key: Hashable, make: Callable[[], Awaitable[T]], seconds: float = SHARED) -> T:
         """The same of a coroutine."""
-        return await self.place.answer(key, make, seconds)
+        return await self.place.answer(key, make, max(seconds, WATCHED * self.refresh) if self.is_refresh else seconds)
 
     async def panel(self, key: Hashable, work: Callable[[Connection], T], seconds: float = SHARED) -> Panel[T]:
         """What `work` reads for a part of a page, which says so if the database takes too long."""
@@ -99,14 +118,14 @@ class Content:
     :ivar title: in the heading and the browser's tab.
     :ivar context: for the template.
     :ivar path: of the page it belongs to in the menu.
-    :ivar every: seconds between two refreshes; None for a page that is not refreshed.
+    :ivar live: whether it is refreshed while it is watched, see :attr:`Ask.refresh`.
     """
 
     template: str
     title: str
     context: Mapping[str, Any] = field(default_factory=dict[str, Any])
     path: str = ""
-    every: float | None = 2.0
+    live: bool = True
     trail: tuple[tuple[str, str], ...] = ()
     status: int = 200
 

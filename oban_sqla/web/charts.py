@@ -9,7 +9,11 @@ from datetime import datetime
 
 from markupsafe import Markup
 
+from .words import span
+
 WIDTH, HEIGHT = 600.0, 150.0
+MARKS = 7
+"""Words below a chart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,19 +48,19 @@ class Chart:
     grid: tuple[float, ...]
 
 
-def bars(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float]]]) -> Chart:
+def bars(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float | None]]]) -> Chart:
     """Bars of stacked numbers, one for each time.
 
-    :param series: the classes of the parts, from the lowest on, each with its numbers.
+    :param series: the classes of the parts, from the lowest on, each with its numbers; None where there is none.
     """
-    totals = [sum(numbers[at] for _, numbers in series) for at in range(len(times))]
+    totals = [sum(numbers[at] or 0.0 for _, numbers in series) for at in range(len(times))]
     top = _round_up(max(totals, default=0.0))
     step = WIDTH / max(len(times), 1)
     made: list[Bar] = []
     for at in range(len(times)):
         y = HEIGHT
         for kind, numbers in series:
-            height = numbers[at] / top * HEIGHT
+            height = (numbers[at] or 0.0) / top * HEIGHT
             y -= height
             if height > 0:
                 made.append(Bar(kind, round(at * step + 1, 1), round(y, 1), round(step - 2, 1), round(height, 1)))
@@ -116,10 +120,10 @@ def _grid(count: int) -> list[float]:
 
 
 def _marks(times: Sequence[datetime]) -> tuple[str, ...]:
-    if not times:
-        return ()
-    every = max(len(times) // 6, 1)
-    return tuple(f"{at:%H:%M}" for at in times[::every])
+    """Times that lie evenly from the first to the last one, because the words are spread evenly below the chart."""
+    last = len(times) - 1
+    places = dict.fromkeys(round(part * last / (MARKS - 1)) for part in range(MARKS)) if last >= 0 else ()
+    return tuple(f"{times[place]:%H:%M}" for place in places)
 
 
 def _round_up(value: float) -> float:
@@ -132,4 +136,7 @@ def _round_up(value: float) -> float:
 
 
 def _seconds(value: float) -> str:
+    """A power of ten as people say it."""
+    if value >= 1_000:
+        return span(value)
     return f"{value:g} s" if value >= 0.1 else f"{value * 1_000:g} ms"

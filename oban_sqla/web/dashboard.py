@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import parse_qsl
@@ -158,8 +159,10 @@ class Dashboard:
         link = render.links(path.count("/"), always)
         if instance is None:
             return PlainTextResponse(f"There is no instance {named!r} here.\n", status_code=404)
-        ask = Ask(request, await instance.here(), operator, link, params, self._redact)
+        ask = Ask(request, await instance.here(), operator, link, path, params, self._redact)
         try:
+            if any("\0" in text for text in itertools.chain(*params, *form.values())):
+                raise Wrong("A NUL character was sent, which PostgreSQL can't store as text.")
             if request.method == "POST":
                 made = await _send(ask, path, form)
                 if isinstance(made, Response):
@@ -186,15 +189,15 @@ class Dashboard:
         }
         fragment = Markup(render.rendered(content.template, context))  # escaped by the template
         seen = render.digest(fragment)
-        ticks = content.every is not None
+        ticks = content.live
         again = [(key, value) for key, value in ask.params if key not in ("seen", "did", "n")]
         context |= {
             "content": fragment,
             "ticks": ticks,
             "here": ask.link(path, pairs=again, seen=seen),
-            "every": content.every,
+            "every": ask.refresh,
         }
-        if ask.request.headers.get("hx-request") == "true" and ticks:
+        if ask.is_refresh and ticks:
             if ask.one("seen") == seen:
                 return Response(status_code=204)
             return HTMLResponse(render.rendered("live.html", context), status_code=content.status)
@@ -226,7 +229,7 @@ async def _send(ask: Ask, path: str, form: Mapping[str, list[str]]) -> Content |
 
 def _problem(error: Exception) -> Content:
     def content(status: int, title: str, text: str) -> Content:
-        return Content("problem.html", title, {"text": text}, "problem", None, status=status)
+        return Content("problem.html", title, {"text": text}, "problem", live=False, status=status)
 
     match error:
         case NotFound():

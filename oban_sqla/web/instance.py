@@ -61,7 +61,16 @@ class Instance:
 @dataclass(slots=True)
 class _Answer:
     task: asyncio.Task[Any]
-    fresh_until: float | None = None
+    asked_at: float
+    seconds: float
+    made_at: float | None = None
+    """When it was there; None as long as it is not."""
+
+    def is_fresh(self, now: float, seconds: float) -> bool:
+        """Whether it was asked for within so many seconds. One that took long is shared for a moment, too."""
+        if self.made_at is None:
+            return True
+        return now < max(self.asked_at + seconds, self.made_at + min(seconds, SHARED))
 
 
 class Place:
@@ -111,12 +120,12 @@ class Place:
                 await connection.rollback()
 
     async def answer(self, key: Hashable, make: Callable[[], Awaitable[T]], seconds: float = SHARED) -> T:
-        """What `make` returns, or what it returned to anybody with this `key` within `seconds`."""
+        """What `make` returns, or what it returned to another caller with this `key` within `seconds`."""
         now = time.monotonic()
         found = self._answers.get(key)
-        if found is None or (found.fresh_until is not None and now >= found.fresh_until):
-            found = self._answers[key] = _Answer(asyncio.ensure_future(_awaited(make)))
-            found.task.add_done_callback(lambda task: self._done(key, task, seconds))
+        if found is None or not found.is_fresh(now, seconds):
+            found = self._answers[key] = _Answer(asyncio.ensure_future(_awaited(make)), now, seconds)
+            found.task.add_done_callback(lambda task: self._done(key, task))
             self._forget(now)
         # One who leaves does not take the answer from the others.
         return await asyncio.shield(found.task)
@@ -125,17 +134,17 @@ class Place:
         """Something was changed: answer anew."""
         self._answers.clear()
 
-    def _done(self, key: Hashable, task: asyncio.Task[Any], seconds: float) -> None:
+    def _done(self, key: Hashable, task: asyncio.Task[Any]) -> None:
         found = self._answers.get(key)
         if found is not None and found.task is task:
-            found.fresh_until = time.monotonic() + seconds
+            found.made_at = time.monotonic()
             if task.cancelled() or task.exception() is not None:
                 del self._answers[key]
 
     def _forget(self, now: float) -> None:
         if len(self._answers) <= MOST_ANSWERS:
             return
-        stale = [key for key, one in self._answers.items() if one.fresh_until is not None and one.fresh_until <= now]
+        stale = [key for key, one in self._answers.items() if not one.is_fresh(now, one.seconds)]
         for key in stale or [next(iter(self._answers))]:
             del self._answers[key]
 

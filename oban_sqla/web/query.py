@@ -6,17 +6,20 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from ..errors import InvalidOption
 from ..insight.jobs import STATES
+from ..insight.json_text import DEEPEST
 from ..insight.search import Search
 from .ask import Wrong, whole
 
 NAMES = ("state", "queue", "worker", "tag", "node", "error", "since", "workflow")
 _UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _QUALIFIER = re.compile(r"(state|queue|worker|tag|node|error|since|workflow|id|(?:args|meta)\.[^:\s]+):(.*)", re.DOTALL)
+LONGEST = 100 * 366 * 86_400.0
+"""Seconds; the database has no room for much more."""
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
@@ -40,6 +43,8 @@ def searching(params: Iterable[tuple[str, str]]) -> tuple[Search, tuple[tuple[st
     :raises Wrong: for a state, number or length of time that is not valid.
     """
     kept = tuple((name, value) for name, value in params if _is_part(name) and value.strip())
+    if deep := next((name for name, _ in kept if name.count(".") > DEEPEST), None):
+        raise Wrong(f"{deep[:40]}…: expected at most {DEEPEST} keys inside each other")
     given = dict(kept)
     try:
         search = Search(
@@ -98,7 +103,10 @@ def length(text: str) -> float:
     unit = None if found is None else _UNITS.get(found[2] or "s")
     if found is None or unit is None:
         raise Wrong(f"since: expected a length of time such as 30min, 1h or 2d, got {text!r}")
-    return float(found[1]) * unit
+    seconds = float(found[1]) * unit
+    if seconds > LONGEST:
+        raise Wrong(f"since: expected at most 100 years, got {text!r}")
+    return seconds
 
 
 def place_to_text(place: Sequence[Any] | None) -> str | None:
@@ -117,14 +125,18 @@ def place_of_text(text: str | None, keys: Sequence[str]) -> tuple[Any, ...] | No
         return None
     parts = text.split("~")
     try:
-        if len(parts) != len(keys):
-            raise ValueError
-        return tuple(
-            datetime.fromisoformat(part) if name.endswith("_at") else int(part)
-            for name, part in zip(keys, parts, strict=True)
-        )
-    except ValueError:
-        raise Wrong(f"after: expected a place that an earlier page has linked to, got {text!r}") from None
+        return tuple(_key(name, part) for name, part in zip(keys, parts, strict=True))
+    except (ValueError, OverflowError):
+        raise Wrong(f"after: expected a place that an earlier page has linked to, got {text[:100]!r}") from None
+
+
+def _key(name: str, text: str) -> datetime | int:
+    if name.endswith("_at"):
+        return datetime.fromisoformat(text).astimezone(UTC)
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(text)
+    return number
 
 
 def _is_part(name: str) -> bool:

@@ -7,27 +7,37 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from ..insight.search import contained
+from ..insight.json_text import parsed
+from ..insight.search import contained, is_loaded
 from ..models import Job
 from ..options.encryption import is_sealed
 from ..telemetry import node_logger as logger
 from .ask import Redact
+from .words import is_sealed_text
+
+LONGEST_READ = 50_000
+"""Characters of JSON that is shown with its structure; what is longer is text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What is shown of a job's arguments.
 
-    :ivar kind: ``"plain"``: `value`; ``"redacted"`` or ``"encrypted"``: only that.
+    :ivar kind: ``"plain"``: `value`; ``"text"``: `value` is the beginning of JSON that is too long or too deep to be
+        read; ``"redacted"``, ``"encrypted"`` or ``"large"``: only that.
     :ivar value: as JSON has it.
+    :ivar length: characters of the whole of a ``"text"``.
     """
 
-    kind: Literal["plain", "redacted", "encrypted"]
+    kind: Literal["plain", "text", "redacted", "encrypted", "large"]
     value: Any = None
+    length: int = 0
 
 
 def shown(job: Job, redact: Redact | None) -> Shown:
     """What is shown of the arguments of `job`. Where `redact` fails, nothing is."""
+    if not is_loaded(job, "args"):
+        return Shown("large")
     if is_sealed(job.args):
         return Shown("encrypted")
     if redact is None:
@@ -40,6 +50,30 @@ def shown(job: Job, redact: Redact | None) -> Shown:
     except Exception:
         logger.exception("dashboard: redact failed for job %d, so its arguments are not shown", job.id)
         return Shown("redacted")
+
+
+def of_text(text: str, length: int) -> Shown:
+    """What is shown of JSON that is not redacted.
+
+    :param text: its beginning, or all of it.
+    :param length: of all of it.
+    """
+    if is_sealed_text(text):
+        return Shown("encrypted")
+    try:
+        if len(text) == length <= LONGEST_READ:
+            return Shown("plain", parsed(text))
+    except ValueError:
+        pass
+    return Shown("text", text, length)
+
+
+def cut(given: Shown, most: int) -> Shown:
+    """The same, as the beginning of a text where it is longer than `most` characters."""
+    if given.kind != "plain":
+        return given
+    text = json.dumps(given.value, ensure_ascii=False)
+    return given if len(text) <= min(most, LONGEST_READ) else Shown("text", text[:most], len(text))
 
 
 def matches(of: Shown, wanted: tuple[tuple[str, str], ...]) -> bool:

@@ -33,6 +33,11 @@ class Shell:
     schema: int
 
     @property
+    def jobs(self) -> Count:
+        """How many jobs there are."""
+        return sum(self.counts.values(), Count(0))
+
+    @property
     def failed(self) -> Count:
         """How many jobs were discarded."""
         return self.counts.get("discarded", Count(0))

@@ -6,20 +6,23 @@ import json
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 from markupsafe import Markup, escape
 
 from ..insight.glance import Count
+from ..insight.json_text import Exact
+from ..options.encryption import MARK
 
+SEALED = '{"' + MARK + '": "gAAAA'
+"""How the text of a value begins that was encrypted."""
 LONGEST_ARGS = 300
 LONGEST_ERROR = 2_000
 
 
-class Exact(str):
-    """A number as the database wrote it: as Python's or JavaScript's it could be another one."""
-
-    __slots__ = ()
+def is_sealed_text(text: str | None) -> bool:
+    """Whether the text of a value of JSON is what is stored in place of one that was encrypted."""
+    return text is not None and text.startswith(SEALED)
 
 
 def number(value: object) -> str:
@@ -97,11 +100,6 @@ def shortened(text: str, most: int) -> str:
 def one_line(value: object) -> str:
     """JSON in one line, shortened."""
     return shortened(json.dumps(value, ensure_ascii=False, default=str), LONGEST_ARGS)
-
-
-def exact(text: str) -> Any:
-    """JSON with numbers that are shown as they were written."""
-    return json.loads(text, parse_float=Exact, parse_int=Exact)
 
 
 def as_html(value: object, depth: int = 0) -> Markup:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -66,6 +67,22 @@ async def test_all_that_match_are_changed_up_to_the_number_that_was_said(
     rows = await audit(engine)
     assert [row.jobs for row in rows] == [1_000, 500]
     assert rows[0].target["search"] == "state:discarded queue:many"
+
+
+async def test_no_form_changes_more_than_ten_thousand_jobs(
+    engine: AsyncEngine, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = import_module("oban_sqla.web.actions.jobs")
+    assert (module.MOST, module.SLICE) == (10_000, 1_000)
+    monkeypatch.setattr(module, "MOST", 20)
+    monkeypatch.setattr(module, "SLICE", 8)
+    await insert(engine, *[{"state": "available", "worker": "app.w"}] * 30)
+    asked = await browser.send("/do/jobs", {"all": "yes", "q": "", "verb": "cancel"})
+    assert "Cancel 20 jobs?" in words(asked.text)
+    assert "There are more than this page changes at a time" in words(asked.text)
+    await browser.send("/do/jobs", _hidden(asked.text))
+    assert sorted((await states(engine)).values()) == ["available"] * 10 + ["cancelled"] * 20
+    assert [row.jobs for row in await audit(engine)] == [8, 8, 4]
 
 
 async def test_a_group_of_failures_is_retried(engine: AsyncEngine, browser: Browser, ids: list[int]) -> None:
@@ -156,7 +173,7 @@ async def test_the_crontab_is_changed(engine: AsyncEngine, browser: Browser) -> 
     crons = Oban(engine).crons
     await crons.put("nightly", "0 3 * * *", JobSpec("app.report"))
     for verb in ("run", "pause", "resume", "delete"):
-        assert (await browser.send("/do/cron", {"name": "nightly", "verb": verb})).status_code == 303
+        assert (await browser.send("/do/cron", {"name": "nightly", "verb": verb, "step": "do"})).status_code == 303
         paused = [entry.paused for entry in await crons.all()]
         assert paused == {"run": [False], "pause": [True], "resume": [False], "delete": []}[verb]
     assert list((await states(engine)).values()) == ["available"]

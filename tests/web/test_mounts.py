@@ -104,6 +104,26 @@ async def test_every_link_is_right_where_it_is_mounted(
         await browser.client.aclose()
 
 
+async def test_every_link_is_right_in_litestar(engine: AsyncEngine, board: Dashboard) -> None:
+    litestar: Any = pytest.importorskip("litestar", reason="of the extra dev")
+    await job(engine)
+    mounted: Any = litestar.asgi("/ops/jobs", is_mount=True, copy_scope=True)(_handler(board))
+    browser = Browser(litestar.Litestar([mounted]))
+    try:
+        await followed(browser, "/ops/jobs/", "/ops/jobs/")
+        response = await browser.send("/ops/jobs/do/queue", {"queue": "a/b", "verb": "pause", "back": "queues"})
+        assert response.headers["location"] == "../queues?did=queue.pause&n=1"
+    finally:
+        await browser.client.aclose()
+
+
+def _handler(board: Dashboard) -> Any:
+    async def jobs(scope: Any, receive: Any, send: Any) -> None:
+        await board(scope, receive, send)
+
+    return jobs
+
+
 class Stripped:
     """A proxy that takes its prefix away and says nothing about it."""
 

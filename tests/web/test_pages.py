@@ -6,9 +6,11 @@ import html
 import re
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import JobSpec, Oban
+from oban_sqla.insight import glance
 from tests.web.conftest import Browser, insert, opened, words
 
 PAGES = ("", "jobs", "queues", "failures", "crons", "nodes", "audit", "system", "new")
@@ -139,6 +141,66 @@ async def test_a_refresh_has_only_what_is_live_and_nothing_when_it_has_not_chang
     part = await browser.get("/failures", **{"hx-request": "true"})
     assert part.text.lstrip().startswith('<div id="live"')
     assert "<html" not in part.text
+
+
+async def test_counts_are_exact_up_to_a_number_and_then_estimates_that_say_so(
+    engine: AsyncEngine, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert glance.FAR == 10_000
+    await insert(engine, *[{"state": "available", "worker": "w", "queue": "q"}] * 60)
+    await insert(engine, {"state": "completed", "worker": "w"})
+    assert ">60<" in await browser.page("/jobs")
+    monkeypatch.setattr(glance, "FAR", 50)
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text("ANALYZE oban_jobs"))
+    async with opened(engine) as other:
+        page = await other.page("/jobs")
+        assert ">≈ 60<" in page
+        assert ">1<" in page
+        assert "50+" in await other.page("/queues")
+
+
+async def test_a_chart_shows_how_much_waited_and_has_its_table(engine: AsyncEngine, browser: Browser) -> None:
+    assert "There are no charts yet" in words(await browser.page("/"))
+    async with engine.begin() as connection:
+        await connection.execute(text("""
+            INSERT INTO oban_depths (step, at, queue, available, scheduled, retryable, executing, oldest)
+            SELECT step, timezone('UTC', to_timestamp(floor(extract(epoch FROM now()) / step) * step))
+                         - n * interval '1 minute', queue, 30 + n, 2, 1, 4, 75
+            FROM generate_series(0, 9) n, unnest(ARRAY['mail', 'bulk']) queue, unnest(ARRAY[60, 600]) step
+            WHERE step = 60 OR n = 0
+        """))  # fmt: skip
+    await insert(engine, {"state": "available", "worker": "w", "queue": "mail"})
+    async with opened(engine) as other:
+        for path, deepest in (("/", "78"), ("/queue?name=mail", "39"), ("/?period=day", "60")):
+            page = await other.page(path)
+            chart = re.search(r'aria-labelledby="plot-waiting".*?</section>', page, re.DOTALL)
+            assert chart is not None, path
+            assert '<rect class="available"' in chart[0]
+            assert "As a table" in chart[0]
+            assert f'<td class="num">{deepest}</td>' in chart[0]
+            assert "Longest wait" in page
+            assert "75 s" in words(page)
+
+
+async def test_the_life_of_a_job_is_drawn_to_scale(engine: AsyncEngine, browser: Browser) -> None:
+    [id] = await insert(engine, {"state": "discarded", "worker": "w", "attempt": 2, "attempted_by": ["web-1", "x"]})
+    async with engine.begin() as connection:
+        await connection.execute(text("""
+            UPDATE oban_jobs SET inserted_at = '2026-01-01 10:00', scheduled_at = '2026-01-01 10:00',
+              attempted_at = '2026-01-01 10:08', discarded_at = '2026-01-01 10:10',
+              errors = '[{"attempt": 1, "at": "2026-01-01T10:05:00Z", "error": "a"},
+                         {"attempt": 2, "at": "2026-01-01T10:10:00Z", "error": "b"}]'
+        """))  # fmt: skip
+    page = await browser.page(f"/job/{id}")
+    marks = re.findall(r'<rect class="(\w+)" x="([\d.]+)" y="3" width="([\d.]+)"', page)
+    assert ("discarded", "500.0", "6.0") in marks, "the first attempt failed in the middle"
+    assert ("discarded", "800.0", "200.0") in marks, "the second one ran for the last fifth"
+    assert all(float(x) + float(width) <= 1_000 for _, x, width in marks)
+    said = words(page)
+    assert "attempt 1 failed after 5 min" in said
+    assert "attempt 2 started on web-1 after 8 min" in said
 
 
 async def test_several_instances_are_chosen_by_the_url(engine: AsyncEngine) -> None:

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from oban_sqla import Job, Oban
 from oban_sqla.errors import InvalidOption
 from oban_sqla.web import Access, Operator, dashboard
-from tests.web.conftest import audit, insert, opened, states, words
+from tests.web.conftest import Browser, audit, insert, opened, states, words
 
 PAGES = ("/", "/jobs", "/queues", "/failures", "/crons", "/nodes", "/audit", "/system", "/new")
 
@@ -188,3 +188,137 @@ def test_bad_options_fail_when_the_dashboard_is_made(engine: Any) -> None:
         dashboard([Oban(engine), Oban(engine)])
     with pytest.raises(InvalidOption, match="expected verbs"):
         Operator("anna", {"fly"})
+
+
+def nested(levels: int, opening: str = '{"a":', closing: str = "}") -> str:
+    return opening * levels + "1" + closing * levels
+
+
+async def test_a_job_that_is_too_deep_or_too_large_is_shown_in_part_and_hides_no_other(engine: AsyncEngine) -> None:
+    [other] = await insert(engine, {"state": "available", "worker": "app.fine", "args": {"n": 1}})
+    ids: list[int] = []
+    sql = "INSERT INTO oban_jobs (state, worker, args, meta, errors, discarded_at) VALUES "
+    errors = "(SELECT jsonb_agg(jsonb_build_object('error', repeat('e', 9000))) FROM generate_series(1, 300))"
+    many = "(SELECT jsonb_object_agg('k' || n, n) FROM generate_series(1, 99999) n)"
+    rows = [
+        f"('discarded', 'app.deep', '{nested(5_000)}', '{nested(5_000)}', '{nested(5_000, '[', ']')}', now())",
+        f"('discarded', 'app.large', jsonb_build_object('blob', repeat('x', 8000000)), '{{}}', {errors}, now())",
+        f"('available', 'app.many', {many}, '{{}}', '[]', NULL)",
+    ]
+    async with engine.begin() as connection:
+        for row in rows:
+            ids.append((await connection.exec_driver_sql(f"{sql}{row} RETURNING id")).scalar_one())
+
+    def shows(job: Job) -> dict[str, Any]:
+        return job.args
+
+    for redact in (None, shows):
+        async with opened(engine, redact=redact) as browser:
+            page = await browser.page("/jobs")
+            assert all(f'id="job-{id}"' in page for id in (other, *ids))
+            assert "large" in words(page)
+            for id in ids:
+                for path in (f"/job/{id}", f"/job/{id}?show=all", f"/edit/{id}", f"/new?like={id}"):
+                    page = await browser.page(path)
+                    assert len(page) < 4_500_000 if "show" in path else len(page) < 500_000, path
+                assert 'name="args"' not in await browser.page(f"/edit/{id}")
+            assert "of 8,000,012 characters" in words(await browser.page(f"/job/{ids[1]}")) or redact is not None
+            await browser.page("/failures")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "jobs?since=99999999999d", "jobs?after=99999999999999999999", "jobs?state=completed&after=2026-01-01~1",
+        "jobs?state=completed&after=0001-01-01T00:00:00~1", "jobs?worker=%00", "jobs?args.a=%00", "jobs?q=%00",
+        "jobs?args.n=1e999", f"jobs?args.{'a.' * 2_000}a=1", f"jobs?args.a={'[' * 3_000}", "jobs?args.n=NaN",
+        "queue?name=%00", "failures?worker=%00", "flows?after=-1", "audit?after=1e9", "job/9223372036854775808",
+        "new?like=99999999", "jobs?error=%25%5C_", "jobs?worker=%25_%5C*", "?period=zz", "jobs?q=%22", "jobs//",
+    ],
+)  # fmt: skip
+async def test_a_wrong_url_is_answered_with_what_is_wrong(engine: AsyncEngine, browser: Browser, path: str) -> None:
+    response = await browser.get(f"/{path}")
+    assert response.status_code in (200, 303, 400, 404)
+    assert 'class="trouble"' not in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("edit", {"scheduled_at": "9999-12-31T23:59:59-14:00"}),
+        ("edit", {"scheduled_at": "soon"}),
+        ("edit", {"with_args": "yes", "args": "[" * 3_000}),
+        ("edit", {"with_args": "yes", "args": '{"a":' * 3_000 + "1" + "}" * 3_000}),
+        ("edit", {"with_args": "yes", "args": '{"n": 123456789012345678901234567890.10}'}),
+        ("edit", {"with_args": "yes", "args": '{"n": NaN}'}),
+        ("edit", {"with_args": "yes", "args": '{"n": "\\u0000"}'}),
+        ("edit", {"queue": "\0"}),
+        ("edit", {"priority": "10"}),
+        ("enqueue", {"worker": "w", "args": "[]"}),
+        ("enqueue", {"worker": "w", "schedule_in": "9" * 15}),
+        ("enqueue", {"worker": "w\0"}),
+        ("queue", {"queue": "q", "verb": "scale", "limit": "0"}),
+        ("queue", {"queue": "q", "verb": "limit", "rate_limit": "often"}),
+        ("queue", {"queue": "q", "verb": "suspend"}),
+        ("queue", {"queue": "q", "verb": "fly"}),
+        ("cron", {"name": "nothing", "verb": "delete", "step": "do"}),
+        ("cron", {"name": "nothing", "verb": "run"}),
+        ("flow", {"id": "99", "verb": "delete"}),
+        ("jobs", {"verb": "retry"}),
+        ("jobs", {"verb": "fly", "id": "1"}),
+        ("nothing", {"verb": "retry"}),
+    ],
+)
+async def test_a_wrong_form_says_what_is_wrong_and_changes_nothing(
+    engine: AsyncEngine, browser: Browser, path: str, fields: dict[str, str]
+) -> None:
+    [id] = await insert(engine, {"state": "available", "worker": "w", "args": {"n": 1}})
+    response = await browser.send(f"/do/{path}", ({"id": str(id)} if path == "edit" else {}) | fields)
+    assert response.status_code in (400, 404)
+    assert "The log of the server" not in response.text
+    assert await states(engine) == {id: "available"}
+    assert await audit(engine) == []
+
+
+async def test_what_redact_hides_can_not_be_overwritten_with_what_it_shows(engine: AsyncEngine) -> None:
+    [id] = await insert(engine, {"state": "available", "worker": "w", "args": {"user": 7, "secret": "hunter2"}})
+
+    def hides(job: Job) -> dict[str, Any]:
+        return {**job.args, "secret": "…"}
+
+    def shows(job: Job) -> dict[str, Any]:
+        return job.args
+
+    async with opened(engine, redact=hides) as browser:
+        page = await browser.page(f"/edit/{id}")
+        assert 'name="args"' not in page
+        assert "not all of them are shown" in words(page)
+        assert "Not all of the arguments" in words(await browser.page(f"/new?like={id}"))
+    async with opened(engine, redact=shows) as browser:
+        assert 'name="args"' in await browser.page(f"/edit/{id}")
+
+
+VERB_FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "retry": ("jobs", {"verb": "retry", "id": 1, "step": "do"}),
+    "cancel": ("jobs", {"verb": "cancel", "id": 1, "step": "do"}),
+    "delete": ("jobs", {"verb": "delete", "id": 1, "step": "do"}),
+    "edit": ("edit", {"id": 1, "priority": 1}),
+    "enqueue": ("enqueue", {"worker": "w"}),
+    "queues": ("queue", {"queue": "mail", "verb": "pause"}),
+    "crons": ("cron", {"name": "x", "verb": "run"}),
+    "flows": ("flow", {"id": 1, "verb": "retry"}),
+}
+
+
+@pytest.mark.parametrize("verb", VERB_FORMS)
+async def test_a_set_of_verbs_allows_these_and_no_other(engine: AsyncEngine, ids: list[int], verb: str) -> None:
+    async with opened(engine, authorize=always({verb})) as browser:
+        for other, (path, fields) in VERB_FORMS.items():
+            response = await browser.send(f"/do/{path}", fields)
+            assert (response.status_code == 403) == (other != verb), (other, response.status_code)
+        page = await browser.page(f"/job/{ids[7]}")
+        for name in ("retry", "cancel", "delete"):
+            assert (f'name="verb" value="{name}"' in page) == (name == verb)
+        assert ("/edit/" in page) == (verb == "edit")
+        assert ("/new?like" in page) == (verb == "enqueue")
+        assert ("<form" in await browser.page("/crons")) is False, "there is no entry"

@@ -18,7 +18,50 @@ from oban_sqla.web.instance import CONNECTIONS, Place
 from tests.web.conftest import Browser, insert, opened
 
 
-@pytest.mark.parametrize("path", ["/", "/jobs", "/queues", "/failures"])
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    ("path", "seconds"),
+    [("/", 2.0), ("/jobs", 2.0), ("/queues", 2.0), ("/queue?name=mail", 2.0), ("/failures", 10.0), ("/crons", 5.0),
+     ("/nodes", 5.0)],
+)  # fmt: skip
+async def test_ten_browsers_whose_refreshes_fall_apart_cost_hardly_more_than_one(
+    engine: AsyncEngine, ids: list[int], path: str, seconds: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each refreshes after so many seconds, a tenth of them after the one before."""
+    clock = Clock()
+    monkeypatch.setattr("oban_sqla.web.instance.time", clock)
+
+    async def cost(browsers: int) -> int:
+        app = dashboard(engine, authorize=Access.READ)
+        place = await next(iter(app._instances.values())).here()
+        statements: list[str] = []
+        event.listen(place.engine.sync_engine, "before_cursor_execute", lambda *given: statements.append(given[2]))
+        browser = Browser(app)
+        for tick in range(8):
+            for number in range(browsers):
+                clock.now = 1_000.0 + seconds * (tick + number / 10)
+                response = await browser.get(path, **{"hx-request": "true"})
+                assert response.status_code == 200
+        clock.now += 1_000.0
+        await browser.client.aclose()
+        await app.aclose()
+        return len(statements)
+
+    alone = await cost(1)
+    assert alone > 0
+    assert await cost(10) <= 1.2 * alone
+
+
+@pytest.mark.parametrize("path", ["/", "/jobs"])
 async def test_ten_browsers_cost_hardly_more_statements_than_one(
     engine: AsyncEngine, ids: list[int], path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

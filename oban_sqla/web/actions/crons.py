@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from starlette.responses import Response
 
-from ..ask import Ask, Content, Wrong
+from ..ask import Ask, Content, NotFound, Wrong
 from .form import Form
 
 VERBS = ("run", "pause", "resume", "delete")
@@ -20,6 +20,10 @@ async def change_cron(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Re
     if verb not in VERBS:
         raise Wrong(f"verb: expected {', '.join(VERBS)}; got {verb!r}")
     crons = ask.place.oban.crons
+    if verb == "delete" and not form.is_sure:
+        notes = ["Its runs stay. An entry that is in the code of a node comes back when a node starts."]
+        hidden = [("name", name), ("verb", verb)]
+        return form.sure(f"Delete the entry {name} of the crontab?", "Delete the entry", notes, hidden)
     with form.audited(f"cron.{verb}", {"cron": name}):
         async with ask.place.connection():
             match verb:
@@ -30,5 +34,6 @@ async def change_cron(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Re
                 case "resume":
                     await crons.resume(name)
                 case _:
-                    await crons.delete(name)
+                    if not await crons.delete(name):
+                        raise NotFound(f"There is no entry {name!r}.")
     return form.done(f"cron.{verb}", 1)

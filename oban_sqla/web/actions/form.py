@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
+from decimal import Decimal
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from ...control.audit import Author, audited
-from ..ask import Ask, Refused, Wrong, whole
+from ...insight.json_text import check_depth
+from ..ask import Ask, Content, Refused, Wrong, whole
 
 _BACK = re.compile(r"[a-z]*(/\d+)?(\?[!-~]*)?")
 LONGEST_REASON = 500
+
+
+def as_line(names: Iterable[str]) -> str:
+    """Words as :meth:`Form.names` reads them."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(names)
+    return line.getvalue().replace("\r", " ").replace("\n", " ")
+
+
+def _as_written(text: str) -> float:
+    """A number of JSON.
+
+    :raises ValueError: for one that would be another number when it is stored.
+    """
+    made = float(text)
+    if math.isfinite(made) and Decimal(repr(made)) != Decimal(text):
+        raise ValueError(f"the number {text[:60]} has more digits than this form can keep")
+    return made
 
 
 class Form:
@@ -66,7 +89,8 @@ class Form:
         if (value := self.text(name)) is None:
             return None
         try:
-            made: object = json.loads(value)
+            check_depth(value)
+            made: object = json.loads(value, parse_float=_as_written)
         except ValueError as error:
             raise Wrong(f"{name}: expected a JSON object; {error}") from error
         if not isinstance(made, dict):
@@ -74,8 +98,10 @@ class Form:
         return cast("dict[str, Any]", made)
 
     def names(self, name: str) -> list[str]:
-        """The value of a field as words, divided by commas or blanks."""
-        return [word for word in re.split(r"[,\s]+", self.text(name) or "") if word]
+        """The value of a field as words, divided by commas; one with a comma in it is quoted, see :func:`as_line`."""
+        lines = csv.reader([self.text(name) or ""], skipinitialspace=True)
+        words: list[str] = next(lines, list[str]())
+        return [word.strip() for word in words if word.strip()]
 
     @property
     def reason(self) -> str | None:
@@ -99,6 +125,33 @@ class Form:
                 yield
             finally:
                 self.ask.place.forget()
+
+    def sure(
+        self, heading: str, button: str, notes: Iterable[str], hidden: Iterable[tuple[str, str]], kind: str = "danger"
+    ) -> Content:
+        """A page that asks whether this is meant. Its form has ``step=do``.
+
+        :param heading: the question.
+        :param button: what is said to send it.
+        :param notes: what happens then.
+        :param hidden: the fields that are sent again.
+        :param kind: the class of the button.
+        """
+        context = {
+            "heading": heading,
+            "button": button,
+            "notes": list(notes),
+            "hidden": [*hidden, ("step", "do"), ("back", self.back)],
+            "kind": kind,
+            "back": self.back,
+            "action": self.ask.path,
+        }
+        return Content("confirm.html", heading.rstrip("?"), context, live=False)
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether it was asked already."""
+        return self.text("step") == "do"
 
     @property
     def back(self) -> str:

@@ -22,6 +22,7 @@ from ...models.job import jobs as table
 from ..ask import Ask, Content, Wrong, whole
 from ..query import searching
 from ..redaction import matches, shown
+from ..words import plural
 from .form import Form
 
 MOST = 10_000
@@ -29,6 +30,12 @@ MOST = 10_000
 SLICE = 1_000
 CHANGES: Mapping[str, Change] = {"retry": RETRY, "cancel": CANCEL, "delete": DELETE}
 SEARCH_PATIENCE = 5.0
+_SAYS = {"retry": "Run again now", "cancel": "Cancel", "delete": "Delete"}
+_NOTES = {
+    "retry": "They become available, finished ones too. Available, executing and suspended jobs stay as they are.",
+    "cancel": "Waiting jobs are cancelled at once, running ones are asked to stop. Finished jobs stay as they are.",
+    "delete": "They can't be brought back. Executing jobs stay.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +65,7 @@ async def change_jobs(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Re
     if not chosen.ids:
         raise Wrong("No jobs were chosen. Tick some, or choose all that match.")
     upto = form.number("upto")
-    if form.text("step") != "do":
+    if not form.is_sure:
         return _confirm(form, verb, chosen)
     ids = chosen.ids if upto is None else chosen.ids[:upto]
     changed = 0
@@ -74,11 +81,17 @@ async def change_jobs(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Re
 
 
 def _confirm(form: Form, verb: str, chosen: Chosen) -> Content:
-    hidden = [(name, value) for name in ("all", "q", "worker", "signature") for value in form.every(name)]
+    number = len(chosen.ids)
+    again = [(name, value) for name in ("all", "q", "worker", "signature") for value in form.every(name)]
     if not form.text("all") and not form.text("signature"):
-        hidden += [("id", str(id)) for id in chosen.ids]
-    context = {"verb": verb, "chosen": chosen, "hidden": hidden, "back": form.back, "number": len(chosen.ids)}
-    return Content("confirm.html", f"{verb.capitalize()} jobs", context, "jobs", None)
+        again += [("id", str(id)) for id in chosen.ids]
+    what = f"{_SAYS[verb]} {plural(number, 'job')}"
+    cut = " There are more than this page changes at a time: do it again for the rest." if chosen.cut else ""
+    notes = [f"{plural(number, 'job')} {chosen.what}.{cut}", _NOTES[verb]]
+    if number > SLICE:
+        notes.append(f"It is done in slices of {SLICE:,}. Stop loading the page to end after the slice under way.")
+    hidden = [("verb", verb), ("upto", str(number)), *again]
+    return form.sure(f"{what}?", what, notes, hidden, "danger" if verb == "delete" else "main")
 
 
 async def _chosen(form: Form) -> Chosen:

@@ -79,4 +79,7 @@ def _time(text: str) -> datetime:
         at = datetime.fromisoformat(text)
     except ValueError:
         raise Wrong(f"scheduled_at: expected a time such as 2026-11-26T14:00, got {text!r}") from None
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    try:
+        return at.astimezone(UTC) if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    except OverflowError:
+        raise Wrong(f"scheduled_at: expected a time of the years 1 to 9999 in UTC, got {text!r}") from None

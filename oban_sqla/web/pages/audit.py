@@ -26,7 +26,7 @@ async def audit(ask: Ask, _rest: str) -> Content:
     found = panel.found or []
     rows = [(row, _target(row.target)) for row in found[:PAGE]]
     more = found[PAGE - 1].id if len(found) > PAGE else None
-    return Content("audit.html", "Audit", {"panel": panel, "rows": rows, "more": more}, "audit", every=5.0)
+    return Content("audit.html", "Audit", {"panel": panel, "rows": rows, "more": more}, "audit")
 
 
 def _target(target: Mapping[str, Any]) -> list[tuple[str, str, int | None]]:

@@ -9,10 +9,11 @@ from sqlalchemy.orm import Session
 
 from ...insight.crons import CronInfo, describe
 from ...models import CronEntry
-from ...statements.neighbours import members
+from ...statements.neighbours import last_runs
 from ..ask import Ask, Content
 from ..schedule import in_words
 
+MOST = 200
 RUNS = 10
 SECONDS = 5.0
 
@@ -25,13 +26,12 @@ async def crons(ask: Ask, _rest: str) -> Content:
         with Session(connection) as session:
             entries = list(session.scalars(select(CronEntry).order_by(CronEntry.name)))
             found = [describe(entry, now) for entry in entries]
-        return [(entry, _runs(connection, entry.name)) for entry in found[:200]]
+        shown = found[:MOST]
+        runs: dict[str, list[tuple[int, str]]] = {entry.name: [] for entry in shown}
+        for row in connection.execute(last_runs(list(runs), RUNS)):
+            runs[row.name].append((row.id, row.state))
+        return [(entry, runs[entry.name]) for entry in shown]
 
     panel = await ask.panel("crons", read, SECONDS)
     rows = [(entry, in_words(entry.expression), runs) for entry, runs in panel.found or []]
-    return Content("crons.html", "Cron", {"panel": panel, "rows": rows}, "crons", every=5.0)
-
-
-def _runs(connection: Connection, name: str) -> list[tuple[int, str]]:
-    rows = connection.execute(members("cron_name", name, RUNS)).all()
-    return [(row.id, row.state) for row in reversed(rows)]
+    return Content("crons.html", "Cron", {"panel": panel, "rows": rows}, "crons")

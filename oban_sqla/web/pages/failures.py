@@ -16,4 +16,4 @@ async def failures(ask: Ask, _rest: str) -> Content:
     if (worker := ask.one("worker")) is not None:
         groups = tuple(group for group in groups if group.worker == worker)
     context = {"panel": panel, "groups": groups[:SHOWN], "beyond": max(len(groups) - SHOWN, 0), "worker": worker}
-    return Content("failures.html", "Failures", context, "failures", every=10.0)
+    return Content("failures.html", "Failures", context, "failures")

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from ...insight.graphs import Graph, graph
 from ...insight.graphs import flows as newest
-from ...statements.graphs import one_flow
+from ...statements.graphs import COUNTED, one_flow
 from ..ask import Ask, Content, NotFound, whole
 
 PAGE = 50
@@ -27,6 +27,7 @@ async def flows(ask: Ask, _rest: str) -> Content:
         "rows": rows,
         "state": state,
         "states": STATES,
+        "counted": COUNTED,
         "more": found[PAGE - 1].id if len(found) > PAGE else None,
     }
     return Content("flows.html", "Workflows", context, "flows")

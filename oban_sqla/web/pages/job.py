@@ -9,23 +9,34 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from sqlalchemy import Connection, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, defer
 
 from ...insight.failures import last_line
+from ...insight.json_text import written
 from ...insight.kept import kept
 from ...insight.neighbours import neighbours
+from ...insight.search import give
 from ...insight.why import Why, why
 from ...models import Job
 from ...models.job import jobs as table
 from ...options.encryption import is_sealed
 from ...statements.glance import lately
 from ...statements.search import as_text
-from ..ask import Ask, Content, NotFound, whole
-from ..redaction import Shown, shown
-from ..words import LONGEST_ERROR, exact, shortened
+from ...workers.registry import workers
+from ..actions.form import as_line
+from ..ask import Ask, Content, NotFound, Redact, whole
+from ..redaction import Shown, cut, of_text, shown
+from ..story import Story, story_of
+from ..words import LONGEST_ERROR, shortened
 from .jobs import moment_of
 
-LARGEST_SHOWN = 100_000
+LONGEST_TEXT, LONGEST_WHOLE = 20_000, 1_000_000
+"""Characters of args and meta that are shown, and that are when all of them are asked for."""
+LONGEST_REDACTED = 2_000_000
+"""Characters of args that are given to `redact`."""
+LONGEST_TRACE = 100_000
+ATTEMPTS = 100
+"""The last so many failed attempts are shown."""
 RECENT_RUNS = 100
 WINDOW = 20_000
 
@@ -49,31 +60,22 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
-    """A point or part of the line of a job's life, in thousandths of its length."""
-
-    kind: str
-    x: float
-    width: float
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
 class Detail:
     """A job, for its page."""
 
     job: Job
     cancel_at: datetime | None
     args: Shown
-    meta: Any
-    result: Any
-    has_result: bool
+    meta: Shown
+    result: Shown | None
     attempts: tuple[Attempt, ...]
-    story: tuple[Mark, ...]
+    story: Story
     began: datetime
     ended: datetime
     at: datetime | None
     unique: bool
+    is_whole: bool
+    """Whether all of the args are shown, as they are."""
 
 
 async def job(ask: Ask, rest: str) -> Content:
@@ -107,8 +109,14 @@ async def edit(ask: Ask, rest: str) -> Content:
     found = await ask.read(("job", id, True), lambda connection: detail(connection, id, ask.redact, True))
     if found is None:
         raise NotFound(f"There is no job {id}.")
-    context = {"found": found, "job": found.job, "args": _pretty(found.args), "meta": _as_json(found.job.meta)}
-    return Content("edit.html", f"Edit job {id}", context, "jobs", None, (("jobs", "Jobs"), (f"job/{id}", str(id))))
+    context = {
+        "found": found,
+        "job": found.job,
+        "args": written(found.args.value) if found.is_whole else None,
+        "meta": written(found.meta.value) if found.meta.kind == "plain" else None,
+        "tags": as_line(found.job.tags),
+    }
+    return Content("edit.html", f"Edit job {id}", context, "jobs", False, (("jobs", "Jobs"), (f"job/{id}", str(id))))
 
 
 async def new(ask: Ask, _rest: str) -> Content:
@@ -117,54 +125,60 @@ async def new(ask: Ask, _rest: str) -> Content:
     found = None
     if like is not None:
         found = await ask.read(("job", like, True), lambda connection: detail(connection, like, ask.redact, True))
+        if found is None:
+            raise NotFound(f"There is no job {like}: it was deleted, pruned, or never committed.")
     context = {
         "job": None if found is None else found.job,
-        "args": "{}" if found is None else _pretty(found.args),
-        "hidden": found is not None and found.args.kind != "plain",
-        "workers": await _workers(),
+        "args": written(found.args.value) if found is not None and found.is_whole else "{}",
+        "tags": "" if found is None else as_line(found.job.tags),
+        "hidden": None if found is None or found.is_whole else found.args.kind,
+        "workers": sorted(workers),
     }
-    return Content("new.html", "New job", context, "jobs", None, (("jobs", "Jobs"),))
+    return Content("new.html", "New job", context, "jobs", False, (("jobs", "Jobs"),))
 
 
-async def _workers() -> list[str]:
-    from ...workers.registry import workers
-
-    return sorted(workers)
-
-
-def detail(connection: Connection, id: int, redact: Any, whole_text: bool) -> Detail | None:
+def detail(connection: Connection, id: int, redact: Redact | None, whole_text: bool) -> Detail | None:
     """A job; None where there is none."""
+    longest = LONGEST_WHOLE if whole_text else LONGEST_TEXT
+    most = longest if redact is None else LONGEST_REDACTED
     with Session(connection) as session:
-        found = session.execute(select(Job, table.c.cancel_at, table.c.uniq_mask).where(Job.id == id)).one_or_none()
+        columns = (Job, table.c.cancel_at, table.c.uniq_mask)
+        without = [defer(given, raiseload=True) for given in (Job.args, Job.meta, Job.errors)]
+        found = session.execute(select(*columns).options(*without).where(Job.id == id)).one_or_none()
+        if found is None:
+            return None
+        job: Job = found[0]
+        texts = connection.execute(as_text(id, most, ATTEMPTS, LONGEST_TRACE)).one()
+        for name in ("args", "meta"):
+            give(job, name, getattr(texts, name) if len(getattr(texts, name)) < most else None)
         session.expunge_all()
-    if found is None:
-        return None
-    job: Job = found[0]
-    texts = connection.execute(as_text(id)).one()
-    meta = _exact(texts.meta)
-    args = shown(job, redact)
-    if args.kind == "plain" and redact is None:
-        args = Shown("plain", _exact(texts.args))
-    notes = as_object(meta)
-    result = notes.pop("return", None)
-    has_result = "return" in as_object(job.meta)
-    if has_result and (is_sealed(as_object(job.meta)["return"]) or args.kind == "encrypted"):
-        result = Shown("encrypted")
-    ended = job.completed_at or job.discarded_at or job.cancelled_at or datetime.now(UTC)
+    args = of_text(texts.args, texts.args_length) if redact is None else cut(shown(job, redact), longest)
+    meta = of_text(texts.meta[:longest], texts.meta_length)
+    now = datetime.now(UTC)
+    attempts = _attempts(texts.errors, whole_text)
     return Detail(
         job=job,
         cancel_at=found[1],
         args=args,
         meta=meta,
-        result=result if isinstance(result, Shown) else Shown("plain", result),
-        has_result=has_result,
-        attempts=tuple(_attempts(job.errors, whole_text)),
-        story=tuple(_story(job, ended)),
+        result=_result(meta, args),
+        attempts=tuple(attempts),
+        story=story_of(job, [(one.number or "?", one.at) for one in reversed(attempts)], now),
         began=job.inserted_at,
-        ended=ended,
+        ended=job.completed_at or job.discarded_at or job.cancelled_at or now,
         at=moment_of(job),
         unique=bool(found[2]),
+        is_whole=args.kind == "plain" and (redact is None or args.value == job.args),
     )
+
+
+def _result(meta: Shown, args: Shown) -> Shown | None:
+    """What the job has returned, taken out of its meta; None where it has recorded nothing."""
+    notes = as_object(meta.value) if meta.kind == "plain" else {}
+    if "return" not in notes:
+        return None
+    result = notes.pop("return")
+    return Shown("encrypted") if is_sealed(result) or args.kind == "encrypted" else Shown("plain", result)
 
 
 def _id(rest: str) -> int:
@@ -196,23 +210,21 @@ async def _recent(ask: Ask, worker: str) -> Mapping[str, Any]:
     return await ask.read(("lately", worker), read, 10.0)
 
 
-def _attempts(errors: object, whole_text: bool) -> list[Attempt]:
+def _attempts(errors: str | None, whole_text: bool) -> list[Attempt]:
+    """The failed attempts, the last one first, of the texts that `as_text` reads."""
     made: list[Attempt] = []
-    for entry in as_list(errors):
-        given = as_object(entry) or {"error": entry}
-        text = str(given.get("error", ""))
-        most = LARGEST_SHOWN if whole_text else LONGEST_ERROR
-        number = given.get("attempt")
+    for number, at, text, length in json.loads(errors or "[]"):
+        most = LONGEST_TRACE if whole_text else LONGEST_ERROR
         made.append(
             Attempt(
-                number=number if isinstance(number, int) else None,
-                at=_time(given.get("at")),
+                number=whole(number),
+                at=_time(at),
                 gist=shortened(last_line(text), 300),
-                text=text if len(text) <= most else "…" + text[-most:],
-                cut=len(text) > most,
+                text=text if length <= most else "…" + text[-most:],
+                cut=length > most,
             )
         )
-    return made[::-1]
+    return made
 
 
 def _time(text: object) -> datetime | None:
@@ -223,51 +235,6 @@ def _time(text: object) -> datetime | None:
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
 
 
-def _story(job: Job, ended: datetime) -> list[Mark]:
-    """The life of a job to scale: when it was enqueued and due, its failures, and its last attempt."""
-    first = job.inserted_at
-    try:
-        length = max((ended - first).total_seconds(), 0.001)
-    except (OverflowError, TypeError):
-        return []
-
-    def place(at: datetime) -> float:
-        return round(min(max((at - first).total_seconds() / length, 0.0), 1.0) * 1_000, 1)
-
-    marks = [Mark("scheduled", 0.0, 6.0, "enqueued")]
-    if first < job.scheduled_at < ended:
-        marks.append(Mark("available", place(job.scheduled_at), 6.0, "due"))
-    for entry in map(as_object, as_list(job.errors)):
-        if (at := _time(entry.get("at"))) is not None:
-            marks.append(Mark("discarded", place(at), 6.0, f"attempt {entry.get('attempt', '?')} failed"))
-    if job.attempted_at is not None:
-        begins = place(job.attempted_at)
-        ends = place(ended) if job.is_finished or job.state == "executing" else begins
-        kind = str(job.state) if job.is_finished or job.state == "executing" else "retryable"
-        marks.append(Mark(kind, begins, max(ends - begins, 6.0), f"attempt {job.attempt}"))
-    return marks
-
-
 def as_object(value: object) -> dict[str, Any]:
     """`value`, if it is an object of JSON, else an empty one: other programs write what they like."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def as_list(value: object) -> list[object]:
-    """`value`, if it is a list, else an empty one."""
-    return cast("list[object]", value) if isinstance(value, list) else []
-
-
-def _exact(text: str) -> Any:
-    try:
-        return exact(text)
-    except ValueError:
-        return text
-
-
-def _as_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2)
-
-
-def _pretty(args: Shown) -> str:
-    return _as_json(args.value) if args.kind == "plain" else "{}"

@@ -25,4 +25,4 @@ async def nodes(ask: Ask, _rest: str) -> Content:
         for name in sorted(names_of(roster.members)):
             members = [member for member in roster.members if member.node == name]
             rows.append((name, members, [lease.instance for lease in roster.leaders if lease.node == name]))
-    return Content("nodes.html", "Nodes", {"panel": panel, "rows": rows, "roster": roster}, "nodes", every=5.0)
+    return Content("nodes.html", "Nodes", {"panel": panel, "rows": rows, "roster": roster}, "nodes")

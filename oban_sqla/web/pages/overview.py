@@ -10,17 +10,21 @@ from ...insight import glance
 from ...insight.failures import Failures
 from ...insight.failures import read as read_failures
 from ...insight.series import Histogram, Series
-from .. import charts
 from ..ask import Ask, Content
+from ..plots import ended, plots
 from ..words import number, plural, span
-from .queues import All, all_queues, hour, sparks
+from .queues import All, all_queues, sparks
 from .system import findings
 
 FAILURES_FOR = 30.0
+PATIENCE = 0.1
+"""Seconds that this page waits for the doctor."""
 LONG_WAIT = 60.0
 """Seconds after which a job that waits needs attention."""
 MANY_FAILURES = 5
 """Failures of one kind within the last 15 minutes that need attention."""
+SAID_HERE = ("backlog", "living_nodes")
+"""What the doctor finds that this page says itself, from newer figures."""
 QUARTER = 8
 """Parts of the hour of a failure that are the last 15 minutes."""
 
@@ -51,13 +55,11 @@ class Notice:
 
 async def overview(ask: Ask, _rest: str) -> Content:
     """The first page."""
-    period = ask.one("period") if ask.one("period") in ("hour", "day") else "hour"
     found = await all_queues(ask)
-    ended = await hour(ask, None, period or "hour")
-    of_hour = ended if period == "hour" else await hour(ask)
+    of_hour = await ended(ask)
     failed = await ask.panel("failures", read_failures, FAILURES_FOR)
     due = await ask.panel("due", glance.due, 5.0)
-    examined = await findings(ask)
+    examined = await findings(ask, PATIENCE)
     notices = [
         *_nodes(found),
         *_failures(failed.found),
@@ -65,7 +67,8 @@ async def overview(ask: Ask, _rest: str) -> Content:
         *(
             Notice("bad" if one.status == "problem" else "warn", one.check.replace("_", " "), one.found, one.advice,
                    "system", {}, "See the system")
-            for one in examined.found or [] if one.status in ("problem", "warning")
+            for one in examined.found or []
+            if one.status in ("problem", "warning") and one.check not in SAID_HERE
         ),
     ]  # fmt: skip
     context = {
@@ -77,24 +80,10 @@ async def overview(ask: Ask, _rest: str) -> Content:
         "rate": sum(queue.rate for queue in found.queues),
         "wait": _wait(of_hour),
         "failing": _failing(of_hour),
-        "period": period,
-        "series": ended,
+        "plots": await plots(ask),
         "sparks": {queue.queue: sparks(of_hour, queue.queue) for queue in found.queues},
-        **_charts(ended),
     }
     return Content("overview.html", "Overview", context)
-
-
-def _charts(ended: Series | None) -> dict[str, object]:
-    if ended is None:
-        return {"chart": None, "times_chart": None}
-    parts = [(name, ended.of(name)) for name in ("completed", "retryable", "discarded")]
-    quantiles = [(f"p{round(part * 100)}", ended.quantiles(part)) for part in (0.5, 0.95, 0.99)]
-    return {
-        "chart": charts.bars(ended.times, parts),
-        "times_chart": charts.lines(ended.times, quantiles),
-        "quantiles": dict(quantiles),
-    }
 
 
 def _nodes(found: All) -> list[Notice]:

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
 
-from ...insight import glance, series
+from ...insight import glance
 from ...insight.glance import Count, QueueGlance
 from ...insight.roster import Roster
+from ...insight.series import Series
 from ...statements.audit import last_pauses
 from ..ask import Ask, Content, NotFound
+from ..plots import ended, plots
 
 KEYS = 20
-SERIES_FOR = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,28 +83,19 @@ async def all_queues(ask: Ask, seconds: float = 1.0) -> All:
     return await ask.read("queues", read, seconds)
 
 
-async def hour(ask: Ask, queue: str | None = None, period: str = "hour") -> series.Series | None:
-    """What ended in the last hour; None where it can't be read."""
-    try:
-        return await ask.read(
-            ("series", period, queue), lambda connection: series.read(connection, period, queue), SERIES_FOR
-        )
-    except DBAPIError:
-        return None
-
-
-def sparks(found: series.Series | None, queue: str, parts: int = 12) -> Sequence[float]:
+def sparks(found: Series | None, queue: str, parts: int = 12) -> Sequence[float]:
     """What ended of a queue in each of so many parts of the period."""
     numbers = [] if found is None else found.queues.get(queue, [])
     size = max(len(numbers) // parts, 1)
-    return [float(sum(numbers[at : at + size])) for at in range(0, len(numbers), size)]
+    # Whole parts only, up to the newest: half a part would look like a fall.
+    return [float(sum(numbers[at : at + size])) for at in range(len(numbers) % size, len(numbers), size)]
 
 
 async def queues(ask: Ask, _rest: str) -> Content:
     """The list of queues."""
     found = await all_queues(ask)
-    ended = await hour(ask)
-    context = {"all": found, "sparks": {queue.queue: sparks(ended, queue.queue) for queue in found.queues}}
+    done = await ended(ask)
+    context = {"all": found, "sparks": {queue.queue: sparks(done, queue.queue) for queue in found.queues}}
     return Content("queues.html", "Queues", context, "queues")
 
 
@@ -121,9 +112,8 @@ async def queue(ask: Ask, _rest: str) -> Content:
     found = next((one for one in every if one.queue == name), None)
     if found is None:
         raise NotFound(f"There is no queue {name!r}: it has no jobs and no nodes, and nothing was asked of it.")
-    ended = await hour(ask, name)
     nodes = sorted({member.node for member in roster.alive if member.instance == place.name})
-    context = {"queue": found, "nodes": nodes, "spark_of": sparks(ended, name, 30), "limits": _limits(found)}
+    context = {"queue": found, "nodes": nodes, "plots": await plots(ask, name), "limits": _limits(found)}
     return Content("queue.html", name, context, "queues", trail=(("queues", "Queues"),))
 
 

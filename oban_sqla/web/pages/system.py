@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from sqlalchemy import Connection
@@ -18,8 +19,11 @@ SIZES_FOR = 30.0
 _ORDER = {"problem": 0, "warning": 1, "skipped": 2, "ok": 3}
 
 
-async def findings(ask: Ask) -> Panel[list[Finding]]:
-    """What the doctor finds, the worst first; at most once a minute."""
+async def findings(ask: Ask, patience: float | None = None) -> Panel[list[Finding]]:
+    """What the doctor finds, the worst first; at most once a minute.
+
+    :param patience: seconds after which the page goes without, and finds it at its next refresh. Default: it waits.
+    """
     place = ask.place
 
     async def make() -> list[Finding]:
@@ -27,7 +31,10 @@ async def findings(ask: Ask) -> Panel[list[Finding]]:
             return sorted(await examine(place.engine, place.heartbeat), key=lambda one: _ORDER[one.status])
 
     try:
-        return Panel(await ask.share("doctor", make, EXAMINED_FOR))
+        # What it finds is kept for the next who asks, whether or not this one waits.
+        return Panel(await asyncio.wait_for(ask.share("doctor", make, EXAMINED_FOR), patience))
+    except TimeoutError:
+        return Panel(None)
     except DBAPIError as error:
         return Panel(None, trouble(error))
 
@@ -43,4 +50,4 @@ async def system(ask: Ask, _rest: str) -> Content:
         "findings": await findings(ask),
         "newest": migrations.CURRENT,
     }
-    return Content("system.html", "System", context, "system", every=None)
+    return Content("system.html", "System", context, "system", live=False)
