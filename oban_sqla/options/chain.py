@@ -23,8 +23,9 @@ class Chain:
 
     A job waits in the state ``suspended`` for its turn, in whatever queue it is. It never runs before a job that was
     committed before it was enqueued; transactions that overlap have no order. A job that is to be retried keeps its
-    turn, and one that had finished and is retried waits for its turn again. Workers with the same `by` share their
-    chains, unless ``"worker"`` is part of it. Only processes that know the worker put its jobs into the chain.
+    turn, and one that had finished and is retried waits for its turn again. Workers with the same `by` and `on_failure`
+    share their chains, unless ``"worker"`` is part of `by`; those of another `on_failure` are other chains. Only
+    processes that know the worker put its jobs into the chain.
 
     :param by: ``"worker"``, ``"args.account_id"``, ``"meta.region"``, or a sequence of these: the key. What is missing
         in args or meta counts as null.

@@ -57,7 +57,6 @@ class Registry:
                         f"two workers named {name!r}: the same place defines several functions (a factory, a loop, "
                         "lambdas?), and one would run the jobs of another; give each another name="
                     )
-            self._refuse_other_policy(worker)
             for name in (worker.name, *worker.aliases):
                 self._by_name[name] = worker
                 (self.encrypted.add if worker.encrypted else self.encrypted.discard)(name)
@@ -72,22 +71,6 @@ class Registry:
         """Keep a worker of this package out of all lists; jobs of its name find it."""
         with self._lock:
             self._built_in[name] = self._by_name.pop(name)
-
-    def _refuse_other_policy(self, worker: Worker) -> None:
-        """Refuse a chain that another worker would share if it did the same after a failure."""
-        chain = worker.chain
-        if chain is None or "worker" in chain.fields:
-            return
-        for other in self.grouped.values():
-            theirs = other.chain
-            if theirs is None or other.origin == worker.origin or theirs.fields != chain.fields:
-                continue
-            if theirs.on_failure != chain.on_failure:
-                raise InvalidOption(
-                    f"two workers have chains by {', '.join(chain.fields)}, which they share, with different policies: "
-                    f"{other.name} says on_failure={theirs.on_failure!r}, {worker.name} {chain.on_failure!r}; give "
-                    'them the same one, or put "worker" into by'
-                )
 
     def made(self, worker: Worker, by: object) -> None:
         """Note what the decorator has made of `worker`. While the program holds it, its name is taken."""

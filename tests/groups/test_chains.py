@@ -297,15 +297,24 @@ def test_what_is_not_a_chain_is_refused_where_it_is_written() -> None:
     with pytest.raises(InvalidOption, match='on_failure must be "continue", "hold" or "cancel", got \'stop\''):
         Chain(by="worker", on_failure="stop")  # type: ignore[arg-type]
 
-    @job(name="chains.first", chain=Chain(by="args.shared"))
-    async def first(shared: int) -> None: ...
 
-    with pytest.raises(InvalidOption, match="which they share, with different policies: chains.first"):
+async def test_workers_with_another_policy_have_chains_beside_those_of_the_same_key(engine: AsyncEngine) -> None:
+    ran: list[str] = []
 
-        @job(name="chains.second", chain=Chain(by="args.shared", on_failure="hold"))
-        async def second(shared: int) -> None: ...
+    @job(chain=Chain(by="args.shared", on_failure="hold"), max_attempts=1)
+    async def holds(shared: int) -> None:
+        ran.append("holds")
+        raise ValueError("held from here on")
 
-    assert first is not None
+    @job(chain=Chain(by="args.shared", on_failure="cancel"))
+    async def cancels(shared: int) -> None:
+        ran.append("cancels")
+
+    await add(engine, [holds.new(1), cancels.new(1), holds.new(1), cancels.new(1)])
+    async with Oban(engine, queues={"default": 5}):
+        await eventually(lambda: len(ran) == 3)
+    assert sorted(ran) == ["cancels", "cancels", "holds"]
+    assert await execute(engine, "SELECT count(*) FROM oban_jobs WHERE state = 'suspended'") == [(1,)]
 
 
 async def _is_gone(engine: AsyncEngine, job_id: int) -> bool:
