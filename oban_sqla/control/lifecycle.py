@@ -123,12 +123,13 @@ class Lifecycle:
     async def _begin(self) -> None:
         config = self._config
         refuse_unmade_sessions(config.queues, config.sessionmaker)
-        provides = Resources(config.resources, self._runtime, loaders(self._engine)).provides
+        groups = loaders(self._engine)
+        provides = Resources(config.resources, self._runtime, groups).provides
         asked = refuse_unprovided(config.queues, config.resources, provides)
         refuse_partitions(config.queues)
         miss_keys(config.queues)
         node = Node(engine=self._engine, config=config, runtime=self._runtime)
-        places = Places(config, node.schema, woke=node.woke, settled=node.settled, steps=node.steps)
+        places = Places(config, node.schema, woke=node.woke, settled=node.settled, steps=node.steps, groups=groups)
         node.remotes = places.remotes
         try:
             await self._reach(node)

@@ -21,6 +21,7 @@ from ..telemetry.database_error import described, of_database
 from ..workers.registry import default_name
 from ..workers.worker import Worker
 from .factories import Names
+from .groups import Groups
 
 VERSION = 1
 _TIMES = frozenset(name for name in FETCHED if name.endswith("_at"))
@@ -56,6 +57,8 @@ class Errand:
     """The trace of which it is a part, in the form in which it travels; empty for none."""
     factories: Names
     """What makes the objects that it asks for, by parameter."""
+    groups: Groups
+    """The batch and the workflow of the job, as far as it asks for them."""
     keys: list[str] | None
     """The keys of encrypted arguments, for a child of the node; None where the process has its own."""
 
@@ -67,9 +70,12 @@ def module_of(worker: Worker) -> str:
     return name if name not in ("__main__", "__mp_main__") else default_name(target).rpartition(".")[0]
 
 
-def payload(call: Call, trace: dict[str, str], factories: Names, keys: list[str] | None = None) -> bytes:
+def payload(
+    call: Call, trace: dict[str, str], factories: Names, groups: Groups, keys: list[str] | None = None
+) -> bytes:
     """`call` as bytes. Its arguments stay the JSON text that they are.
 
+    :param groups: what it asks for of what its job belongs to.
     :param keys: of encrypted arguments, for a child of this process. Default: the other side has its own.
     """
     row = call.row
@@ -82,6 +88,7 @@ def payload(call: Call, trace: dict[str, str], factories: Names, keys: list[str]
         "module": module_of(call.worker),
         "trace": trace,
         "factories": factories,
+        "groups": groups,
         "keys": keys,
     }
     return json.dumps(body, separators=(",", ":")).encode()
@@ -101,7 +108,7 @@ def errand(payload: bytes) -> Errand:
     values = [_loaded(name, body["row"][name]) for name in FETCHED]
     factories: Names = {name: (path, scope) for name, (path, scope) in body["factories"].items()}
     row = row_of(*values, body["queue"], body["attempted_by"])
-    return Errand(row, body["module"], body["trace"], factories, body.get("keys"))
+    return Errand(row, body["module"], body["trace"], factories, body.get("groups", {}), body.get("keys"))
 
 
 def answer(

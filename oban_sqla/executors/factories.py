@@ -14,6 +14,7 @@ from ..runtime.resources import Closing, Resources, unprovided
 from ..runtime.row import Row
 from ..workers.injection import is_session
 from ..workers.worker import Worker
+from .groups import Groups, groups_asked, received
 
 Names = Mapping[str, tuple[str, Scope]]
 """By parameter, ``"module:name"`` of the factory, and for how long what it makes is kept."""
@@ -25,7 +26,9 @@ def factory_names(worker: Worker, given: Mapping[Any, Resource]) -> Names:
     :param given: what the runtime provides.
     :raises InvalidOption: for a type that is not provided, or a factory that can't be imported.
     """
-    return {name: _named(worker, name, kind, given) for name, kind in resources_asked(worker).items()}
+    groups = groups_asked(worker)
+    asked = resources_asked(worker)
+    return {name: _named(worker, name, kind, given) for name, kind in asked.items() if name not in groups}
 
 
 def resources_asked(worker: Worker) -> dict[str, Any]:
@@ -38,10 +41,12 @@ class Remade:
     """The objects of one process that runs jobs for a node.
 
     :ivar names: the factories of the call under way.
+    :ivar groups: the batch and the workflow of its job, as far as it asks for them.
     """
 
     def __init__(self) -> None:
         self.names: Names = {}
+        self.groups: Groups = {}
         # By name and scope, as the calls have named them: written by open().
         self._known: dict[tuple[str, Scope], Resource] = {}
         self._resources = Resources(self._known)
@@ -53,11 +58,14 @@ class Remade:
 
     async def open(self, row: Row, asked: Mapping[str, Any]) -> tuple[dict[str, object], Closing | None]:
         """See :meth:`Provider.open`."""
-        names = {name: self.names[name] for name in asked}
+        names = {name: self.names[name] for name in asked if name not in self.groups}
         for path, scope in names.values():
             if (path, scope) not in self._known:
                 self._known[path, scope] = Resource(_loaded(path), scope)
-        return await self._resources.open(row, names)
+        if not self.groups:
+            return await self._resources.open(row, names)
+        made, close = await self._resources.open(row, names) if names else ({}, None)
+        return made | received(self.groups), close
 
     async def close(self) -> None:
         """Close what is open."""

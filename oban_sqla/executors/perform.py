@@ -114,7 +114,7 @@ class Performer:
             worker = _worker(sent.row.worker, sent.module)
             keys = None if sent.keys is None else Encryption(sent.keys)
             with using(keys), self._traced(sent.trace):
-                self._resources.names = sent.factories
+                self._resources.names, self._resources.groups = sent.factories, sent.groups
                 return self._carry_out(sent.row, worker)
         except BaseException as error:
             return _failure(error)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..runtime.config import Config
 from ..runtime.durable.steps import Steps
 from ..runtime.executors.executor import Remote
+from ..runtime.group_of import Load
 from ..statements.identify import Identity
 from ..workers.registry import workers
 from . import wire
@@ -17,7 +18,7 @@ from .child import Child, supervise
 from .errand import module_of
 from .factories import factory_names
 from .pool import Pool, usable_processors
-from .remote import InChildren, Outside, Settled, relay
+from .remote import Given, InChildren, Outside, Settled, relay
 from .setup import PROCESS, process_workers, sessionmaker_names, setup
 
 
@@ -29,6 +30,7 @@ class Places:
     :param woke: called with the queues for which a child has committed jobs, and whether one is due soon.
     :param settled: whether the job of a row no longer belongs to its run.
     :param steps: where the steps of jobs are kept.
+    :param groups: load the batch or the workflow of a job.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class Places:
         woke: Callable[[Sequence[str], bool], None],
         settled: Settled,
         steps: Steps,
+        groups: Mapping[Any, Load],
     ) -> None:
         self._config = config
         self._schema = schema
@@ -52,9 +55,12 @@ class Places:
         limits = sum(queue.limit for queue in config.queues.values())
         size = min(usable_processors(), max(limits, 1)) if options.size is None else options.size
         self._pool = Pool(setup=self._setup, options=options, size=size, heard=self._heard)
-        given: dict[str, Any] = {
-            "max_crashes": options.max_crashes, "settled": settled, "resources": config.resources
-        }  # fmt: skip
+        given: Given = {
+            "max_crashes": options.max_crashes,
+            "settled": settled,
+            "resources": config.resources,
+            "groups": groups,
+        }
         self.remotes: dict[str, Remote] = {PROCESS: InChildren(self._pool, **given)}
         """By the name that workers ask for."""
         for name, executor in config.executors.items():

@@ -7,7 +7,9 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict
+
+from typing_extensions import Unpack
 
 from ..errors import ChildDied
 from ..options.encryption import current, keys_of
@@ -15,6 +17,7 @@ from ..options.resources import Resource
 from ..runtime.acks import error_entry
 from ..runtime.executors.call import Call, Judged, Raised, Result
 from ..runtime.executors.executor import Attempted, Stoppable, Timer
+from ..runtime.group_of import Load
 from ..runtime.row import Row
 from ..runtime.verdict import Stop, judge
 from . import wire
@@ -22,6 +25,7 @@ from .child import Child, supervise
 from .errand import judged, payload, told
 from .executor import Executor
 from .factories import factory_names
+from .groups import groups_asked, sent
 from .pool import Pool
 from .slots import heard_of
 from .telling import heard
@@ -31,25 +35,37 @@ Settled = Callable[[Row], Awaitable[bool]]
 """Whether the job of a row no longer belongs to its run: its own transaction has committed, or another run has it."""
 
 
+class Given(TypedDict):
+    """What each of them needs; see :class:`_Remote`."""
+
+    max_crashes: int
+    settled: Settled
+    resources: Mapping[Any, Resource]
+    groups: Mapping[Any, Load]
+
+
 class _Remote:
     """What both kinds have in common: a run that was lost.
 
     :param max_crashes: lost runs after which a job is discarded.
     :param settled: asked about a job with a session whose run was lost.
     :param resources: what the runtime provides; the other process makes its own.
+    :param groups: load the batch or the workflow of a job; what is loaded travels.
     """
 
-    def __init__(self, *, max_crashes: int, settled: Settled, resources: Mapping[Any, Resource]) -> None:
-        self._max_crashes = max_crashes
-        self._settled = settled
-        self._resources = resources
+    def __init__(self, **given: Unpack[Given]) -> None:
+        self._max_crashes = given["max_crashes"]
+        self._settled = given["settled"]
+        self._resources = given["resources"]
+        self._groups = given["groups"]
 
     def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
         """Call ``fn(*args)`` after so many seconds."""
         return asyncio.get_running_loop().call_later(seconds, fn, *args)
 
-    def _payload(self, call: Call, keys: list[str] | None = None) -> bytes:
-        return payload(call, carrier(), factory_names(call.worker, self._resources), keys)
+    async def _payload(self, call: Call, keys: list[str] | None = None) -> bytes:
+        groups = await sent(call, self._groups) if groups_asked(call.worker) else {}
+        return payload(call, carrier(), factory_names(call.worker, self._resources), groups, keys)
 
     async def _lost(self, call: Call, error: ChildDied, attempt: Stoppable) -> Result | Judged:
         """What came of a run whose process has ended, perhaps because it was killed after it was asked to stop."""
@@ -74,13 +90,11 @@ class InChildren(_Remote):
     """Runs calls in the child processes of this node.
 
     :param pool: the children.
-    :param max_crashes: deaths under one job after which it is discarded.
-    :param settled: asked about a job with a session whose child has died.
-    :param resources: what the runtime provides; the children make their own.
+    :param given: what every executor in other processes needs.
     """
 
-    def __init__(self, pool: Pool, *, max_crashes: int, settled: Settled, resources: Mapping[Any, Resource]) -> None:
-        super().__init__(max_crashes=max_crashes, settled=settled, resources=resources)
+    def __init__(self, pool: Pool, **given: Unpack[Given]) -> None:
+        super().__init__(**given)
         self._pool = pool
 
     @property
@@ -90,7 +104,10 @@ class InChildren(_Remote):
 
     async def run(self, call: Call, attempt: Attempted, begin: Callable[[], None]) -> Result | Judged:
         """Run `call` in a child. Cancelling this stops the call, and kills its child half a second later."""
-        sent = self._payload(call, _keys())
+        try:
+            payload = await self._payload(call, _keys())
+        except (Exception, asyncio.CancelledError) as error:
+            return Raised(error)
         try:
             child = await self._pool.take()
         except asyncio.CancelledError as cancelled:
@@ -98,7 +115,7 @@ class InChildren(_Remote):
         begin()
         child.slot_said = heard_of(attempt.slots, call.row.id)
         child.runs = attempt
-        running = child.run(sent)
+        running = child.run(payload)
         # Before this coroutine goes on: the child waits for its next call meanwhile.
         running.add_done_callback(lambda _: self._leave(child))
         await _until_done(running, lambda: child.kill((attempt.stop or Stop.SHUTDOWN).value))
@@ -118,26 +135,25 @@ class Outside(_Remote):
     """Runs calls by an executor of the user's.
 
     :param executor: what the user gave.
-    :param max_crashes: lost runs after which a job is discarded.
-    :param settled: asked about a job with a session whose run was lost.
-    :param resources: what the runtime provides; the other end makes its own.
+    :param given: what every executor in other processes needs.
     """
 
     places = 0
 
-    def __init__(
-        self, executor: Executor, *, max_crashes: int, settled: Settled, resources: Mapping[Any, Resource]
-    ) -> None:
-        super().__init__(max_crashes=max_crashes, settled=settled, resources=resources)
+    def __init__(self, executor: Executor, **given: Unpack[Given]) -> None:
+        super().__init__(**given)
         self._executor = executor
 
     async def run(self, call: Call, attempt: Attempted, begin: Callable[[], None]) -> Result | Judged:
         """Run `call` there. Cancelling this asks the executor to kill it, and waits for its end."""
-        sent = self._payload(call)
+        try:
+            payload = await self._payload(call)
+        except (Exception, asyncio.CancelledError) as error:
+            return Raised(error)
         begin()
         killing: set[asyncio.Task[bool]] = set()
         try:
-            run = self._executor.submit(sent)
+            run = self._executor.submit(payload)
             running = asyncio.ensure_future(run)
 
             def kill() -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from oban_sqla import current_job, injected, job
+from oban_sqla import Batch, Workflow, current_job, injected, job
 
 
 class Client:
@@ -47,3 +47,26 @@ def plainly(number: int, client: Client = injected(), scratch: Scratch = injecte
 @job(executor="process", queue="asking", recorded=True)
 async def in_loop(number: int, client: Client = injected(), scratch: Scratch = injected()) -> list[int]:
     return [os.getpid(), client.made, scratch.job_id]
+
+
+@job(executor="process", queue="asking", recorded=True)
+def about_batch(batch: Batch) -> list[object]:
+    finished = batch.finished_at
+    states = [str(one.state) for one in batch.jobs]
+    return [
+        os.getpid(),
+        batch.id,
+        batch.name,
+        batch.counts,
+        finished is not None and finished.tzinfo is not None,
+        states,
+    ]
+
+
+@job(executor="process", queue="asking", recorded=True)
+async def about_flow(flow: Workflow) -> list[object]:
+    return [os.getpid(), flow.id, flow.name, flow.meta, flow.state, [one.node_name for one in flow.jobs]]
+
+
+@job(queue="asking")
+async def nothing() -> None: ...

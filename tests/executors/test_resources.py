@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import InvalidOption, Oban, Processes, Resource, injected, job
+from oban_sqla import Batch, InvalidOption, Oban, Processes, Resource, Workflow, injected, job
 from tests.executors import resource_jobs
 from tests.executors.resource_jobs import Client, Scratch, make_client, make_scratch
-from tests.runtime.helpers import finished, insert
+from tests.runtime.helpers import execute, finished, insert, until
+from tests.support import eventually
 
 ONE = Processes(size=1)
 
@@ -53,3 +54,23 @@ async def test_process_worker_that_asks_for_the_runtime_ends_the_start(engine: A
 
     with pytest.raises(InvalidOption, match="oban asks for Oban, which lives in the node"):
         await Oban(engine, {"asking.oban": 1}, resources={str: str}, processes=ONE).start()
+
+
+async def test_a_process_worker_gets_its_batch_and_its_workflow(engine: AsyncEngine) -> None:
+    flow = Workflow("report", meta={"month": 7})
+    node: Any = flow.add(resource_jobs.about_flow.new(), name="about")
+    batch = Batch([resource_jobs.nothing.new()], name="mails", on_exhausted=resource_jobs.about_batch.new())
+    async with AsyncSession(engine) as session, session.begin():
+        session.add_all([flow, batch])
+    async with Oban(engine, {"asking": 2}, processes=ONE):
+        pid, *of_flow = (await finished(engine, [node.id]))[0].meta["return"]
+        assert pid != os.getpid()
+        assert of_flow == [flow.id, "report", {"month": 7}, "executing", ["about"]]
+        callbacks = "SELECT id FROM oban_jobs WHERE meta ? 'callback'"
+        [(callback,)] = await eventually(lambda: execute(engine, callbacks))
+        pid, *of_batch = (await finished(engine, [callback]))[0].meta["return"]
+        assert pid != os.getpid()
+        assert of_batch == [batch.id, "mails", {"completed": 1}, True, ["completed"]]
+        [outside] = await insert(engine, resource_jobs.about_batch.options(max_attempts=1).new())
+        await until(engine, outside, "discarded")
+    assert "neither in a batch nor the callback of one" in str(await execute(engine, "SELECT errors FROM oban_jobs"))
