@@ -11,6 +11,8 @@ metric                              kind        labels                meaning
 ``oban_staged_total``               counter                           jobs that became available when they were due
 ``oban_rescued_total``              counter                           jobs of dead nodes
 ``oban_pruned_total``               counter                           finished jobs that were deleted
+``oban_workflows_total``            counter     state                 ended workflows, without those inside them
+``oban_workflow_duration_seconds``  histogram                         how long they took
 ``oban_leader``                     gauge                             1 while this process leads
 ``oban_queue_jobs``                 gauge       queue, state          unfinished jobs, at the last :meth:`Metrics.count`
 ``oban_queue_oldest_seconds``       gauge       queue                 how long the oldest available job was due then
@@ -79,13 +81,17 @@ class Metrics:
         self._counted = {
             event: (field, Counter(name, text, registry=registry)) for event, (field, name, text) in _COUNTED.items()
         }
+        self._flows = Counter("oban_workflows", "Workflows that have ended.", ("state",), registry=registry)
+        self._flow_duration = Histogram("oban_workflow_duration_seconds", "How long workflows took.", registry=registry)
         self._leader = Gauge("oban_leader", "1 while this process leads.", registry=registry)
         self._queue_jobs = Gauge("oban_queue_jobs", "Unfinished jobs.", ("queue", "state"), registry=registry)
         self._oldest = Gauge(
             "oban_queue_oldest_seconds", "For how long the oldest available job is due.", ("queue",), registry=registry
         )
         telemetry.attach(_HANDLER, telemetry.JOB_EVENTS, self._on_job)
-        telemetry.attach(_HANDLER, ("oban.fenced", "oban.leader.election.stop", *_COUNTED), self._on_other)
+        telemetry.attach(
+            _HANDLER, ("oban.fenced", "oban.leader.election.stop", "oban.workflow.stop", *_COUNTED), self._on_other
+        )
 
     def detach(self) -> None:
         """Stop collecting."""
@@ -118,6 +124,10 @@ class Metrics:
     def _on_other(self, event: str, fields: Mapping[str, Any]) -> None:
         if event == "oban.fenced":
             self._fenced.labels(fields["queue"]).inc()
+        elif event == "oban.workflow.stop":
+            if fields["parent_id"] is None:
+                self._flows.labels(fields["state"]).inc()
+                self._flow_duration.observe(fields["duration"])
         elif event == "oban.leader.election.stop":
             self._leader.set(bool(fields["leader"]))
         else:

@@ -119,10 +119,10 @@ def _insert(connection: Connection, written: Sequence[Written]) -> None:
     row: Any = insert_nodes.execute(
         connection,
         **parameters,
-        flow=[str(one.flow_id) for one in written],
+        flow=",".join([str(one.flow_id) for one in written]),
         node=[one.node.name for one in written],
-        waits=[_waits(one) for one in written],
-        refs=[len(one.references) for one in written],
+        waits=",".join(["t" if _waits(one) else "f" for one in written]),
+        refs=",".join([str(len(one.references)) for one in written]),
     ).one()
     ids, later_ones = row[0], row[1]
     for one, job_id, later in zip(written, ids, later_ones, strict=True):
@@ -130,22 +130,39 @@ def _insert(connection: Connection, written: Sequence[Written]) -> None:
 
 
 def _insert_edges(connection: Connection, written: Sequence[Written]) -> None:
-    rows: list[tuple[str, str, str, str | None]] = []
+    called: dict[Node[Any] | int, str] = {}
+    deps: list[str] = []
+    jobs: list[str] = []
+    policies: list[str] = []
+    refs: dict[str, list[Any]] = {}
+
+    def name(before: Node[Any] | int) -> str:
+        if (found := called.get(before)) is None:
+            found = called[before] = str(before if isinstance(before, int) else before.edge_id)
+        return found
+
     for one in written:
+        if not _waits(one):
+            continue
         job_id = str(one.spec.id)
-        pairs: dict[int, list[Any]] = {}
+        edges = {name(before): on_fail for before, on_fail in one.inherited}
+        for before in one.node.after:
+            edges[name(before)] = one.node.on_fail
+        deps += edges
+        jobs += [job_id] * len(edges)
+        policies += edges.values()
         for path, reference in one.references:
-            node = node_of(reference)
-            pairs.setdefault(node.edge_id, []).append([list(path), [str(key) for key in part_of(reference)]])
-        edges = {dep if isinstance(dep, int) else dep.edge_id: on_fail for dep, on_fail in one.inherited}
-        edges |= {before.edge_id: one.node.on_fail for before in one.node.after}
-        rows += [
-            (str(dep), job_id, on_fail, json.dumps(pairs[dep]) if dep in pairs else None)
-            for dep, on_fail in edges.items()
-        ]
-    for start in range(0, len(rows), MOST_EDGES):
-        deps, jobs, on_fail, refs = (list(part) for part in zip(*rows[start : start + MOST_EDGES], strict=True))
-        insert_edges.execute(connection, deps=deps, jobs=jobs, on_fail=on_fail, refs=refs)
+            edge = f"{name(node_of(reference))}:{job_id}"
+            refs.setdefault(edge, []).append([list(path), [str(key) for key in part_of(reference)]])
+    for start in range(0, len(deps), MOST_EDGES):
+        part = slice(start, start + MOST_EDGES)
+        insert_edges.execute(
+            connection,
+            deps=",".join(deps[part]),
+            jobs=",".join(jobs[part]),
+            on_fail=",".join(policies[part]),
+            refs=json.dumps(refs),
+        )
 
 
 def _keeping(kind: Kind) -> Kind:

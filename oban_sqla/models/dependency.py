@@ -26,10 +26,7 @@ class Dependency(ObanBase):
     refs: Mapped[Any | None] = mapped_column(JSONB)
     """Pairs of a path in the args of the job and a path in the result of the dependency."""
 
-    __table_args__ = (
-        Index("oban_deps_job_index", "job_id"),
-        Index("oban_deps_open_index", "job_id", "met", postgresql_where=text("met IN ('o', 'f')")),
-    )
+    __table_args__ = (Index("oban_deps_job_index", "job_id", "met"),)
 
 
 deps = cast(Table, Dependency.__table__)

@@ -7,11 +7,13 @@ news, for those that other programs wrote. One statement answers for all that ca
 
 What to do is in the functions of :data:`~oban_sqla.statements.releases.RELEASES`; a feature adds its own there.
 
-Telemetry: the span ``oban.releaser.release`` with ``released_count``.
+Telemetry: the span ``oban.releaser.release`` with ``released_count``, and ``oban.workflow.stop`` for each workflow that
+has ended.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from .. import telemetry
@@ -22,6 +24,15 @@ from .loop import Loop
 FIRST_REST = 0.005
 LONGEST_REST = 0.25
 """Seconds until the next look where a lock has kept news from being acted on."""
+
+
+def report_end_of_flow(ended: str) -> None:
+    """Tell that a workflow has ended: ``oban.workflow.stop``.
+
+    :param ended: the fields, as JSON.
+    """
+    if telemetry.listened("oban.workflow.stop"):
+        telemetry.execute("oban.workflow.stop", **json.loads(ended))
 
 
 class Releaser(Loop):
@@ -72,8 +83,10 @@ class Releaser(Loop):
             except BaseException:
                 self._asked = True
                 raise
-            for queue, jobs in rows:
-                if queue is None:
+            for queue, jobs, ended in rows:
+                if ended is not None:
+                    report_end_of_flow(ended)
+                elif queue is None:
                     left += jobs
                 elif jobs:
                     count += jobs

@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    ColumnElement,
     Double,
     Executable,
     Float,
@@ -25,6 +26,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.types import TypeEngine
 
 from ..models.dependency import deps
 from ..models.job import jobs
@@ -38,30 +40,40 @@ from .lead import holds_lease
 from .sent import KIND_WITHOUT_KEYS, ROW, Sent
 from .statement import array, in_states, parameter, state, statement, whole_numbers
 
-_NODE = (*ROW, Sent("flow", Text()), Sent("node", Text()), Sent("waits", Boolean()), Sent("refs", Integer()))
+_NODE = (*ROW, Sent("node", Text()))
+_LISTED = (Sent("flow", BigInteger()), Sent("waits", Boolean()), Sent("refs", Integer()))
+
+
+def _listed(name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
+    """A parameter that is text with the values between commas: the client takes longer to encode an array."""
+    return cast(func.string_to_array(parameter(name), literal_column("','")), ARRAY(kind))
 
 
 @statement
 def insert_nodes() -> Executable:
     """Jobs of workflows. Returns one row: their ids, and whether each waits for its time, in the order given.
 
-    One that `waits` for others is suspended. `refs` is the number of results among its arguments.
+    One that `waits` for others is suspended. `refs` is the number of results among its arguments. These two and `flow`
+    are listed, the others are arrays.
     """
-    rows = unnested("given", "place", _NODE)
+    sent = [*(array(one.name, one.type) for one in _NODE), *(_listed(one.name, one.type) for one in _LISTED)]
+    columns = [column(one.name, one.type) for one in (*_NODE, *_LISTED)]
+    given = func.unnest(*sent).table_valued(*columns, with_ordinality="place").render_derived(name="given")
+    rows = given.alias("given")
     kinds = unnested("kinds", "kind", KIND_WITHOUT_KEYS)
     r, k = rows.c, kinds.c
     *values, due = values_of(r.args, k)
     begins = cast(case((r.waits, "suspended"), else_=cast(due, Text)), JobStateType)
     source = rows.join(kinds, k.kind == r.kind).outerjoin(partitions, partitions.c.queue == k.queue)
     chosen = (
-        select(*values, begins, partition_key_of(r.args, k), cast(r.flow, BigInteger), r.node, func.nullif(r.refs, 0))
+        select(*values, begins, partition_key_of(r.args, k), r.flow, r.node, func.nullif(r.refs, 0))
         .select_from(source)
         .order_by(r.place)
     )
-    columns = [*INSERTED, "workflow_id", "node_name", "remaining"]
+    filled = [*INSERTED, "workflow_id", "node_name", "remaining"]
     made = (
         insert(jobs)
-        .from_select(columns, chosen, include_defaults=False)
+        .from_select(filled, chosen, include_defaults=False)
         .returning(jobs.c.id, (jobs.c.state == state("scheduled")).label("waits"))
         .cte("made")
     )
@@ -70,11 +82,16 @@ def insert_nodes() -> Executable:
 
 @statement
 def insert_edges() -> Executable:
-    """Edges between jobs, all of them open: `jobs` wait for `deps`."""
-    columns = (column("dep", BigInteger), column("job", BigInteger), column("on_fail", Text), column("refs", Text))
-    given = func.unnest(whole_numbers("deps"), whole_numbers("jobs"), array("on_fail"), array("refs"))
+    """Edges between jobs, all of them open: `jobs` wait for `deps`. These, and `on_fail`, are listed.
+
+    `refs` is a JSON object of the references by edge, ``"dep:job"``, as far as there are any.
+    """
+    columns = (column("dep", BigInteger), column("job", BigInteger), column("on_fail", Text))
+    given = func.unnest(_listed("deps", BigInteger()), _listed("jobs", BigInteger()), _listed("on_fail", Text()))
     rows = given.table_valued(*columns).render_derived(name="given").alias("given")
-    chosen = select(rows.c.dep, rows.c.job, rows.c.on_fail, cast(rows.c.refs, JSONB))
+    edge = func.concat(rows.c.dep, literal_column("':'"), rows.c.job)
+    refs = cast(parameter("refs"), JSONB).op("->", return_type=JSONB())(edge)
+    chosen = select(rows.c.dep, rows.c.job, rows.c.on_fail, refs)
     return insert(deps).from_select(["dep_id", "job_id", "on_fail", "refs"], chosen, include_defaults=False)
 
 

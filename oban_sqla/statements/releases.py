@@ -6,7 +6,8 @@ Each concern has a function in the schema, and adds its class to :data:`RELEASES
   what they make possible. It is run by every node, at any time, on an empty table of news too; so it takes a lock that
   it never waits for, and looks again after that. What it can't do yet, because a row is locked, stays in the news.
 * It gives a row for each queue in which jobs wait now, with the number of those that are available; 0 says that some
-  are scheduled. A row without a queue says how many of its news are left: the caller comes back for them.
+  are scheduled. A row without a queue says how many of its news are left: the caller comes back for them. That of
+  flows has a third column, and a row for each workflow that has ended, with its telemetry as JSON.
 
 A function that finds what no trigger saw (``oban_sweep_x(most integer) RETURNS integer``: how many news it made) is in
 :data:`SWEEPS`; the leader runs it once a minute.
@@ -19,12 +20,15 @@ Further ways to wake it: ``wakeup.announce_news(session, connection)`` at the co
 from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
     Executable,
     Integer,
     Text,
     cast,
+    column,
     func,
+    insert,
     literal_column,
     null,
     select,
@@ -44,7 +48,7 @@ from .functions import (
     SweepFlows,
 )
 from .lead import holds_lease
-from .statement import statement
+from .statement import statement, whole_numbers
 
 RELEASES: tuple[type[OwnFunction], ...] = (ReleaseFlows, ReleaseSignals, ReleaseBatches, ReleaseChains)
 SWEEPS: tuple[type[OwnFunction], ...] = (SweepFlows, SweepBatches, SweepChains)
@@ -54,8 +58,10 @@ MOST_SWEPT: ColumnElement[int] = literal_column("10000", Integer)
 
 
 def _released() -> list[Any]:
+    found = [literal_column("found.queue", Text), literal_column("found.jobs", Integer)]
+    ended = literal_column("found.ended", Text)
     return [
-        select(literal_column("found.queue", Text), literal_column("found.jobs", Integer)).select_from(
+        select(*found, ended if release is ReleaseFlows else cast(null(), Text)).select_from(
             release(MOST).alias("found")
         )
         for release in RELEASES
@@ -64,13 +70,13 @@ def _released() -> list[Any]:
 
 @statement
 def release() -> Executable:
-    """Act on all news, for a node: rows of a queue and a number of jobs, as :data:`RELEASES` says.
+    """Act on all news, for a node: rows of a queue, a number of jobs and an end, as :data:`RELEASES` says.
 
     The commit does not wait for the disk: what a crash of the server takes back is the release together with the end of
     its news, which were committed before it.
     """
     unsafe = func.set_config("synchronous_commit", "off", true())
-    nothing = select(cast(null(), Text), literal_column("0", Integer)).where(unsafe.is_(None))
+    nothing = select(cast(null(), Text), literal_column("0", Integer), cast(null(), Text)).where(unsafe.is_(None))
     return union_all(nothing, *_released())
 
 
@@ -78,6 +84,14 @@ def release() -> Executable:
 def release_here() -> Executable:
     """The same in the transaction of the caller, which stays as safe as it is."""
     return union_all(*_released()) if len(RELEASES) > 1 else _released()[0]
+
+
+@statement
+def tell_batches() -> Executable:
+    """News of `batches` whose jobs were not written, so that none of them will ever tell."""
+    given = func.unnest(whole_numbers("batches")).table_valued(column("batch", BigInteger)).render_derived(name="given")
+    chosen = select(given.c.batch, literal_column("'check'"))
+    return insert(news).from_select(["batch_id", "state"], chosen, include_defaults=False)
 
 
 @statement

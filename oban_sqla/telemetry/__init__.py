@@ -15,9 +15,12 @@ event                        fields
 ``oban.leader.election``     a span: ``leader``, whether this node leads
 ``oban.lifeline.rescue``     a span: ``rescued_count``
 ``oban.pruner.prune``        a span: ``pruned_count``
+``oban.releaser.release``    a span: ``released_count``: jobs that waited for others, or for a signal
 ``oban.scheduler.evaluate``  a span: ``enqueued_count``
 ``oban.step``                a span: ``job_id worker queue step``: a step that was not done before calls its function
 ``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped; ids of the jobs that it gave up
+``oban.workflow.stop``       ``workflow_id name state parent_id duration``: a workflow has ended, as ``"completed"``,
+                             ``"failed"`` or ``"cancelled"``. Once for each end, from the node that has seen to it
 ``oban.chunk.stop``          ``worker queue count states duration``: the jobs of a chunk have run in one call
 ``oban.queue.suspend``       ``queue seconds``: no job of the queue starts for so long; with ``key``, the values of a
                              partition as JSON, no job of that partition

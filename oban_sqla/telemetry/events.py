@@ -20,6 +20,7 @@ SPANS = (
     "oban.leader.election",
     "oban.lifeline.rescue",
     "oban.pruner.prune",
+    "oban.releaser.release",
     "oban.scheduler.evaluate",
     "oban.step",
 )
@@ -27,6 +28,7 @@ JOB_EVENTS = ("oban.job.start", "oban.job.stop", "oban.job.exception")
 EVENTS = (
     *JOB_EVENTS,
     *(f"{span}.{end}" for span in SPANS for end in ("start", "stop", "exception")),
+    "oban.workflow.stop",
     "oban.chunk.stop",
     "oban.queue.shutdown",
     "oban.queue.suspend",

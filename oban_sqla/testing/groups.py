@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
 from ..runtime.group_of import GROUPS
+from ..runtime.releaser import report_end_of_flow
 from ..runtime.row import Row
 from ..statements.drain import callbacks_after
 from ..statements.releases import release_here
@@ -25,6 +26,8 @@ def release(session: Session, among: list[int] | None) -> bool:
     found, left = False, -1
     while True:
         rows: list[Any] = [*release_here.execute(connection)]
+        for ended in (row[2] for row in rows if row[2] is not None):
+            report_end_of_flow(ended)
         found |= any(row[0] is not None for row in rows)
         still = sum(row[1] for row in rows if row[0] is None)
         if still in (0, left):  # what is left waits for something else

@@ -49,14 +49,18 @@ CAUSE = """(SELECT coalesce(
              ) f ON true
             WHERE e.job_id = j.id AND e.met = 'f' ORDER BY e.dep_id LIMIT 1)"""
 
+PART_OF_RELEASE = 1_000
+"""How many news are taken at once, and about how many jobs are released in one call."""
+
 RELEASE = """
-CREATE OR REPLACE FUNCTION {schema}oban_release_flows(most integer) RETURNS TABLE (queue text, jobs integer)
+CREATE OR REPLACE FUNCTION {schema}oban_release_flows(most integer) RETURNS TABLE (queue text, jobs integer, ended text)
 LANGUAGE plpgsql VOLATILE SET jit = off SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off
 SET enable_mergejoin = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
   roots bigint[] := '{{}}';  flows bigint[];  taken integer;  since bigint := 0;  latest bigint;
-  deps bigint[];  touched bigint[];  heard bigint[];  ready bigint[];  doomed bigint[];  held bigint[];
+  deps bigint[];  of_flows bigint[];  touched bigint[];  heard bigint[];  ready bigint[];  doomed bigint[];
+  held bigint[];  whole bigint[] := '{{}}';  freed integer := 0;
 BEGIN
   latest := (SELECT max(id) FROM {schema}oban_news);
   IF latest IS NULL THEN
@@ -85,24 +89,44 @@ BEGIN
       DELETE FROM {schema}oban_news
        WHERE id = ANY (ARRAY(SELECT id FROM {schema}oban_news
                               WHERE workflow_id = ANY (flows) AND (id <= latest OR state <> 'check')
-                              ORDER BY id LIMIT 5000))
-      RETURNING job_id, workflow_id, state)
+                              ORDER BY id LIMIT <part>))
+      RETURNING job_id, workflow_id, state),
+    ends AS (
+      SELECT DISTINCT job_id, workflow_id FROM gone WHERE state <> 'check' AND job_id IS NOT NULL)
     SELECT count(*),
-           coalesce(array_agg(DISTINCT job_id) FILTER (WHERE state <> 'check' AND job_id IS NOT NULL), '{{}}'),
+           ARRAY(SELECT e.job_id FROM ends e ORDER BY e.job_id, e.workflow_id),
+           ARRAY(SELECT e.workflow_id FROM ends e ORDER BY e.job_id, e.workflow_id),
            coalesce(array_agg(DISTINCT job_id) FILTER (WHERE state = 'check' AND job_id > 0), '{{}}'),
            coalesce(array_agg(DISTINCT workflow_id), '{{}}')
-      INTO taken, deps, heard, touched FROM gone;
+      INTO taken, deps, of_flows, heard, touched FROM gone;
     EXIT WHEN taken = 0;
+    -- A large fan-out is released part by part, so that its first jobs run while the others are released.
     WITH ended AS MATERIALIZED (
-      SELECT dep, {schema}oban_outcome(dep) AS how FROM unnest(deps) dep),
+      SELECT d.dep, {schema}oban_outcome(d.dep) AS how FROM (SELECT DISTINCT u AS dep FROM unnest(deps) u) d),
+    chosen AS MATERIALIZED (
+      SELECT ended.dep, ended.how, c.job_id FROM ended
+       CROSS JOIN LATERAL (
+         SELECT e.job_id FROM {schema}oban_deps e
+          WHERE e.dep_id = ended.dep AND e.met = 'o' AND (ended.how = 'd' OR e.on_fail <> 'w') LIMIT <part>) c
+       WHERE ended.how <> 'o'),
+    more AS (
+      INSERT INTO {schema}oban_news (job_id, workflow_id, state)
+      SELECT p.dep, p.flow, 'more' FROM unnest(deps, of_flows) p (dep, flow)
+       WHERE p.dep IN (SELECT c.dep FROM chosen c GROUP BY c.dep HAVING count(*) >= <part>)),
     done AS (
       UPDATE {schema}oban_deps e
-         SET met = CASE WHEN ended.how = 'd' OR e.on_fail = 'i' THEN 'd' ELSE 'f' END
-        FROM ended
-       WHERE e.dep_id = ended.dep AND e.met = 'o' AND ended.how <> 'o' AND (ended.how = 'd' OR e.on_fail <> 'w')
+         SET met = CASE WHEN chosen.how = 'd' OR e.on_fail = 'i' THEN 'd' ELSE 'f' END
+        FROM chosen
+       WHERE e.dep_id = chosen.dep AND e.job_id = chosen.job_id
       RETURNING e.job_id)
-    SELECT ARRAY(SELECT DISTINCT u FROM unnest(heard || coalesce(array_agg(done.job_id), '{{}}')) u)
+    SELECT ARRAY(SELECT DISTINCT u FROM unnest(heard || coalesce(array_agg(done.job_id), '{{}}')) u ORDER BY u)
       INTO heard FROM done;
+    IF cardinality(heard) > <part> THEN
+      INSERT INTO {schema}oban_news (job_id, workflow_id, state)
+      SELECT j.id, j.workflow_id, 'check' FROM {schema}oban_jobs j
+       WHERE j.id = ANY (heard[<part> + 1 :]) AND j.state::text = 'suspended';
+      heard := heard[: <part>];
+    END IF;
     -- One array in each WHERE: to look for each row in a second one takes the square of a large fan-out.
     IF heard <> '{{}}' THEN
       doomed := ARRAY(SELECT u FROM unnest(heard) u
@@ -112,6 +136,7 @@ BEGIN
       held := ARRAY(SELECT j.id FROM {schema}oban_jobs j
                      WHERE j.id = ANY (ready || doomed) AND j.state::text = 'suspended'
                      ORDER BY j.id FOR NO KEY UPDATE SKIP LOCKED);
+      freed := freed + cardinality(held);
       INSERT INTO {schema}oban_news (job_id, workflow_id, state)
       SELECT j.id, j.workflow_id, 'check' FROM {schema}oban_jobs j
        WHERE j.id = ANY (ARRAY(SELECT u FROM unnest(ready || doomed) u EXCEPT SELECT u FROM unnest(held) u))
@@ -124,7 +149,8 @@ BEGIN
                  scheduled_at = greatest(j.scheduled_at, <now>)
            WHERE j.id = ANY (ARRAY(SELECT u FROM unnest(held) u EXCEPT SELECT u FROM unnest(doomed) u))
           RETURNING j.queue, j.state)
-        SELECT f.queue, count(*) FILTER (WHERE f.state::text = 'available')::integer FROM freed f GROUP BY f.queue;
+        SELECT f.queue, count(*) FILTER (WHERE f.state::text = 'available')::integer, NULL::text
+          FROM freed f GROUP BY f.queue;
       IF doomed <> '{{}}' THEN
         WITH gone AS (
           UPDATE {schema}oban_jobs j
@@ -160,10 +186,16 @@ BEGIN
       INSERT INTO {schema}oban_news (job_id, workflow_id, state)
       SELECT coalesce(e.graft_of, -e.id), e.parent_id, 'ended' FROM ended e WHERE e.parent_id IS NOT NULL
       RETURNING workflow_id)
-    SELECT flows || coalesce(array_agg(DISTINCT t.workflow_id), '{{}}') INTO flows FROM told t;
+    SELECT flows || ARRAY(SELECT DISTINCT t.workflow_id FROM told t), whole || ARRAY(SELECT e.id FROM ended e)
+      INTO flows, whole;
+    EXIT WHEN freed >= <part>;
   END LOOP;
   RETURN QUERY
-    SELECT NULL::text, count(*)::integer
+    SELECT NULL::text, 0, json_build_object('workflow_id', w.id, 'name', w.name, 'state', w.state,
+             'parent_id', w.parent_id, 'duration', extract(epoch FROM w.finished_at - w.inserted_at))::text
+      FROM {schema}oban_workflows w WHERE w.id = ANY (whole) AND w.finished_at IS NOT NULL;
+  RETURN QUERY
+    SELECT NULL::text, count(*)::integer, NULL::text
       FROM (SELECT FROM {schema}oban_news WHERE workflow_id IS NOT NULL LIMIT 1000) x HAVING count(*) > 0;
 END $$"""
 
@@ -211,7 +243,7 @@ END $$"""
 
 PART = Part(
     tables=(
-        filled(RELEASE, now=NOW, cause=CAUSE, state=STATE, open=OPEN),
+        filled(RELEASE, now=NOW, cause=CAUSE, state=STATE, open=OPEN, part=PART_OF_RELEASE),
         filled(SWEEP, open=OPEN),
     ),
     down=(

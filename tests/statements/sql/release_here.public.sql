@@ -1,5 +1,5 @@
-SELECT found.queue, found.jobs 
-FROM oban_release_flows(200) AS found UNION ALL SELECT found.queue, found.jobs 
-FROM oban_release_signals(200) AS found UNION ALL SELECT found.queue, found.jobs 
-FROM oban_release_batches(200) AS found UNION ALL SELECT found.queue, found.jobs 
+SELECT found.queue, found.jobs, found.ended 
+FROM oban_release_flows(200) AS found UNION ALL SELECT found.queue, found.jobs, CAST(NULL AS TEXT) AS anon_1 
+FROM oban_release_signals(200) AS found UNION ALL SELECT found.queue, found.jobs, CAST(NULL AS TEXT) AS anon_1 
+FROM oban_release_batches(200) AS found UNION ALL SELECT found.queue, found.jobs, CAST(NULL AS TEXT) AS anon_1 
 FROM oban_release_chains(200) AS found
