@@ -6,8 +6,11 @@ import signal
 from contextlib import ExitStack
 from pathlib import Path
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from benchmarks.chains import chains
+from benchmarks.killing import Launched
+from oban_sqla import migrations
 from tests.groups.node import chunked
 from tests.limits.helpers import add, all_done
 from tests.processes import running
@@ -40,3 +43,18 @@ async def test_a_node_that_is_killed_inside_a_chunk_loses_nothing_and_nothing_is
         assert await execute(engine, "SELECT DISTINCT state::text FROM oban_jobs") == [("completed",)]
     finally:
         await execute(engine, "DROP TABLE effects")
+
+
+async def test_no_two_jobs_of_a_chain_run_at_once_though_nodes_are_killed(empty_database: str, tmp_path: Path) -> None:
+    engine = create_async_engine(empty_database)
+    await migrations.migrate(engine)
+    with ExitStack() as stack:
+
+        def launch(arguments: list[str]) -> Launched:
+            return stack.enter_context(running(arguments, tmp_path / arguments[-1])).popen
+
+        report = await chains(engine, empty_database, jobs=120, keys=12, seed=1, nodes=2, kill_every=0.6, launch=launch)
+    await engine.dispose()
+    assert report.is_good, report
+    assert report.ended == 120
+    assert report.kills > 0
