@@ -8,25 +8,45 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..errors import InvalidOption, JobCancelled, JobDiscarded, ResultTimeout
-from ..models import Workflow
-from ..models.node import Node
+from ..models import JobSpec, Workflow
+from ..models.node import Node, Nodes, worker_of
 from ..options.duration import seconds
 from ..runtime.waiter import FIRST_WAIT, LONGEST_WAIT, Wait, Waiter
 from ..statements.flows import first_failure, outcome_of
+from ..workers.registry import workers
+from ..workers.sealing import opened
 from .slot import Slot
 
+Target: TypeAlias = "Workflow | Node[Any] | JobSpec[Any]"
 
-async def flow_result(
-    engine: AsyncEngine, target: Workflow | Node[Any], timeout: float, waiter: Waiter | None = None
-) -> Any:
-    """Wait until a workflow or a node has finished, and return its result.
+
+def returns_flow(target: object) -> bool:
+    """Whether it is the spec of a job that returns a workflow, whose result is then that of the job."""
+    worker = workers.get(target.worker) if isinstance(target, JobSpec) else None
+    return worker is not None and worker.arguments is not None and worker.arguments.returned.declares_flow
+
+
+def specs_in(target: Workflow | Node[Any]) -> Iterator[JobSpec[Any]]:
+    """The jobs of a workflow or a node that this process has built."""
+    flow = target if isinstance(target, Workflow) else target.sub
+    if isinstance(target, Node) and target.spec is not None:
+        yield target.spec
+    if flow is not None:
+        for node in flow.nodes.values():
+            yield from specs_in(node)
+
+
+async def flow_result(engine: AsyncEngine, target: Target, timeout: float, waiter: Waiter | None = None) -> Any:
+    """Wait until a workflow, a node, or the workflow that a job returns has finished, and return its result.
 
     :param waiter: of the node of this process. Default: there is none.
+    :returns: the value; with a key in the place of each instance of a mapped class.
     :raises ResultTimeout: if it has not finished in time.
     :raises JobDiscarded: if it failed.
     :raises JobCancelled: if it was cancelled.
@@ -40,14 +60,14 @@ async def flow_result(
     finally:
         slot.close()
     if found.outcome == "d":
-        return None if found.value is None else json.loads(found.value)
+        return None if found.value is None else _read(target, found.value)
     async with engine.connect() as connection:
         failed: Any = (await connection.run_sync(lambda plain: first_failure.execute(plain, node=node))).first()
     raise _failure(target, failed)
 
 
 async def _finished(
-    engine: AsyncEngine, node: int, target: Workflow | Node[Any], timeout: float, slot: Slot, waiter: Waiter | None
+    engine: AsyncEngine, node: int, target: Target, timeout: float, slot: Slot, waiter: Waiter | None
 ) -> Any:
     until = time.monotonic() + seconds(timeout, "result(timeout)")
     pause = FIRST_WAIT
@@ -83,15 +103,40 @@ async def _told(waiter: Waiter, node: int, longest: float) -> None:
         waiter.remove([wait])
 
 
-def _edge(target: Workflow | Node[Any]) -> int:
-    sub = target if isinstance(target, Workflow) else target.sub
+def _read(target: Target, text: str) -> Any:
+    """A value from its JSON, as the function declares it that has returned it, where that is known."""
+    if isinstance(target, JobSpec):
+        return json.loads(text)
+    if isinstance(target, Workflow):
+        node = target.returned
+        return json.loads(text) if node is None else _read(node, text)
+    if target.sub is None:
+        if not target.is_fan_out:
+            return _read_of(target.spec, text)
+        return [_read_of(target.template_spec, json.dumps(one)) for one in json.loads(text)]
+    if isinstance(target, Nodes):
+        items: list[Any] = json.loads(text)
+        return [_read(node, json.dumps(one)) for node, one in zip(target.sub.nodes.values(), items, strict=True)]
+    return _read(target.sub, text)
+
+
+def _read_of(spec: JobSpec[Any] | None, text: str) -> Any:
+    worker = worker_of(spec)
+    if spec is None or worker is None or worker.arguments is None or worker.arguments.returned.declares_flow:
+        return json.loads(text)
+    text = opened(spec.worker, text)
+    return None if text == "null" else worker.arguments.returned.read(text)
+
+
+def _edge(target: Target) -> int:
+    sub = target if isinstance(target, Workflow) else None if isinstance(target, JobSpec) else target.sub
     found = target.id if sub is None else sub.id
     if found is None:
         raise InvalidOption(f"result: {target!r} is not written: commit its session first")
     return found if sub is None else -found
 
 
-def _failure(target: Workflow | Node[Any], failed: Any) -> Exception:
+def _failure(target: Target, failed: Any) -> Exception:
     if failed is None:
         return JobCancelled(f"{target!r} was deleted", 0)
     lines = (failed.error or "").strip().splitlines()

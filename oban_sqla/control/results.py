@@ -29,7 +29,7 @@ from ..workers.entity import keys_in, with_instances
 from ..workers.registry import workers
 from ..workers.returned import Returned
 from ..workers.sealing import opened
-from .flow_results import flow_result
+from .flow_results import flow_result, returns_flow, specs_in
 from .slot import Slot
 from .verbs import Verbs
 
@@ -100,7 +100,9 @@ class ResultVerbs(Verbs):
         :param timeout: seconds to wait. Default 5.
         :param with_retries: keep waiting when an attempt fails and the job will be retried. Default False.
         :returns: the recorded value (``@job(recorded=True)`` or :class:`Record`); None if there is none. Of a spec it
-            has the type that the function declares; of an id or a :class:`Job` it is what JSON gives.
+            has the type that the function declares, and of a workflow or node that this process has built; of an id, a
+            :class:`Job` or a workflow that was loaded it is what JSON gives. Of a job that returns a workflow it is
+            what that returns.
         :raises ResultTimeout: if it has not finished in time. The job is not affected.
         :raises JobFailed: if an attempt fails during the wait, unless `with_retries`.
         :raises JobDiscarded: if it failed and has no attempts left.
@@ -111,9 +113,11 @@ class ResultVerbs(Verbs):
             job ends.
         :raises InvalidArgs: if the recorded value does not fit the type that the function declares.
         """
-        if isinstance(target, Workflow | Node):
+        if isinstance(target, Workflow | Node) or returns_flow(target):
+            _refuse_own(target, "result")
             async with self._engines.here() as engine:
-                return await flow_result(engine, target, timeout, self._waiter)
+                value = await flow_result(engine, cast(Any, target), timeout, self._waiter)
+            return await self._with_instances(value)
         async with aclosing(self._ended([target], timeout, with_retries, "result")) as ended:
             async for _, result in ended:
                 return result.value
@@ -273,8 +277,13 @@ def _refuse_own(target: Any, what: str) -> None:
     if opened is None:
         return
     session = opened.sync_session if isinstance(opened, AsyncSession) else opened
-    pending = isinstance(target, JobSpec) and target.session is session
-    if pending or (target.id if isinstance(target, Job | JobSpec) else target) in session.info.get(OWN, ()):
+    own: set[int] = session.info.get(OWN, set())
+    if isinstance(target, Workflow | Node):
+        pending = any(one.id in own for one in specs_in(target))
+    else:
+        pending = isinstance(target, JobSpec) and target.session is session
+        pending = pending or (target.id if isinstance(target, Job | JobSpec) else target) in own
+    if pending:
         raise InvalidOption(
             f"{what}: {target!r} was enqueued by the session of this job, whose commit comes when the job ends, so it "
             "would never start; enqueue it in a separate transaction: await oban.enqueue(spec)"

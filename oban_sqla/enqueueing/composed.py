@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from sqlalchemy import Connection
+
 from ..models import JobSpec
 from ..models.kind import Kind
+from ..statements.releases import tell_batches
 from ..statements.sent import GROUPED, PLACED
 from ..types import JobState
 from ..workers.registry import workers
@@ -33,6 +36,22 @@ def are_news(specs: Iterable[JobSpec]) -> bool:
     return bool(workers.grouped) and any(
         spec.state == JobState.SUSPENDED and not spec.conflict and is_chained(spec) for spec in specs
     )
+
+
+def tell_of_duplicates(connection: Connection, specs: Iterable[JobSpec]) -> bool:
+    """Make news of batches all of whose `specs` were duplicates of other jobs; whether there are any.
+
+    Such a batch may have ended, and no job of it will tell.
+    """
+    duplicate: set[int] = set()
+    written: set[int] = set()
+    for spec in specs:
+        if spec.place is not None and (batch := spec.place.batch_id) is not None:
+            (duplicate if spec.conflict else written).add(batch)
+    if not (alone := sorted(duplicate - written)):
+        return False
+    tell_batches.execute(connection, batches=[str(one) for one in alone])
+    return True
 
 
 def is_chained(spec: JobSpec) -> bool:

@@ -17,7 +17,7 @@ from ..models.job import jobs
 from ..options.encryption import Encryption, in_use, using
 from ..statements.insert import clock
 from ..workers.registry import workers
-from .composed import are_composed, are_news
+from .composed import are_composed, are_news, tell_of_duplicates
 from .instances import refer_in
 from .keyed import insert_with_keys
 from .keys import fill, keys_of
@@ -60,7 +60,7 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
         written += batch
     if connection is not None and (queues or soon):
         announce(session, connection, queues, soon)
-    if connection is not None and are_news(written):
+    if connection is not None and (are_news(written) or tell_of_duplicates(connection, written)):
         announce_news(session, connection)
     return written
 

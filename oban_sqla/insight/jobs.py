@@ -10,18 +10,20 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import ColumnElement, Row, Select, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import undefer
 
 from ..errors import InvalidOption
-from ..models import Job
+from ..models import Batch, Job
 from ..models.job import jobs, names
 from ..statements import jobs as statements
 from ..statements.statement import Statement, in_states
 from ..statements.steps import history_of, signals_of
 from ..types import JobState
+from .words import chain_words
 
 STATES = tuple(state.value for state in JobState)
 """The states that a job can have."""
@@ -122,7 +124,8 @@ async def details(session: AsyncSession, id: int) -> dict[str, Any] | None:
     :returns: the columns :data:`DETAILS`; ``cancel_at``, when it was asked to stop; and in seconds ``queue_time``, for
         which it was due before its last attempt, and ``duration`` of that attempt, to its end or until now;
         ``progress``, a dict, or None where it told none; ``steps``, what it has done, and ``signals``, what was sent to
-        it. None when there is no such job.
+        it; ``workflow`` and ``batch``, dicts, and ``chain``, text, or None where it is in none. None when there is no
+        such job.
     """
     row = (await session.execute(select(Job, jobs.c.cancel_at).where(Job.id == id))).one_or_none()
     if row is None:
@@ -135,9 +138,26 @@ async def details(session: AsyncSession, id: int) -> dict[str, Any] | None:
         "queue_time": None if job.queue_time is None else job.queue_time.total_seconds(),
         "duration": None if ran is None else ran.total_seconds(),
         "progress": None if job.progress is None else asdict(job.progress),
+        "workflow": None if job.workflow_id is None else {"id": job.workflow_id, "node": job.node_name},
+        "batch": await _batch(session, job),
+        "chain": None if job.chain_key is None else chain_words(job.chain_key),
         "steps": await _rows(session, history_of, id),
         "signals": await _rows(session, signals_of, id),
     }
+
+
+async def _batch(session: AsyncSession, job: Job) -> dict[str, Any] | None:
+    """The batch of a job, or of which it is a callback: its id, name, end, and the number of its jobs by state."""
+    meta: Any = job.meta if isinstance(cast(object, job.meta), dict) else {}  # another program's may be anything
+    callback = meta.get("callback")
+    batch_id = job.batch_id if job.batch_id is not None else meta.get("batch_id") if callback else None
+    if not isinstance(batch_id, int):
+        return None
+    batch = await session.get(Batch, batch_id, options=[undefer(Batch.counts)])
+    found = {"name": None, "finished_at": None, "jobs": {}} if batch is None else {
+        "name": batch.name, "finished_at": batch.finished_at, "jobs": batch.counts
+    }  # fmt: skip
+    return {"id": batch_id, **found, "callback": None if job.batch_id is not None else callback}
 
 
 async def _rows(session: AsyncSession, statement: Statement, id: int) -> list[dict[str, Any]]:

@@ -37,3 +37,9 @@ def meant(name: str, known: Iterable[str]) -> str:
     """``; did you mean 'media'?`` when one of `known` is like `name`, else nothing."""
     near = closest(name, known)
     return f"; did you mean {near!r}?" if near and near != name else ""
+
+
+def chain_words(key: str) -> str:
+    """Of which chain this is the key, for people: ``args.account_id [7]``."""
+    by = key.split("|")[1] if key.count("|") >= 2 else key
+    return f"{by} {key.split('|', 3)[-1]}"

@@ -222,8 +222,7 @@ def mapped_over(
     if source not in before:
         before.append(source)
     made: MapNode[Any] = MapNode(flow, name, spec=job, sub=None, after=before, on_failure=policy)
-    worker = worker_of(spec)
-    made.template_type = UNKNOWN if worker is None else worker.result_type
+    made.template_spec = spec
     return made
 
 

@@ -45,6 +45,8 @@ class Node(Generic[R_co]):
 
     is_fan_out = False
     """Whether it becomes several jobs when it runs."""
+    template_spec: JobSpec | None = None
+    """Of a map over a result: the spec that `make` has made of a reference to an element."""
 
     def __init__(
         self, flow: Any, name: str, *, spec: JobSpec | None, sub: Workflow | None, after: list[Node], on_failure: str
@@ -128,9 +130,10 @@ class MapNode(Nodes[R_co]):
 
     @property
     def result_type(self) -> Any:
-        return types.GenericAlias(list, (self.template_type,))
+        from .fit import UNKNOWN
 
-    template_type: Any = None
+        worker = worker_of(self.template_spec)
+        return types.GenericAlias(list, (UNKNOWN if worker is None else worker.result_type,))
 
 
 def worker_of(spec: JobSpec | None) -> Any:

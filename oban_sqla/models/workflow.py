@@ -273,6 +273,7 @@ class Workflow(ObanBase, ByAnnotation):
         [found] = named_nodes(self, node)
         found.record()
         self.returns_name = found.name
+        self._returned = found
 
     def mermaid(self) -> str:
         """The workflow as a Mermaid flowchart, while it is being built.
@@ -288,6 +289,11 @@ class Workflow(ObanBase, ByAnnotation):
     def nodes(self) -> Mapping[str, Node[Any]]:
         """The nodes by name, of a workflow that was built in this process."""
         return dict(self._nodes) if "_nodes" in self.__dict__ else {}
+
+    @property
+    def returned(self) -> Node[Any] | None:
+        """The node whose result it has, of a workflow that was built in this process."""
+        return cast("Node[Any] | None", vars(self).get("_returned"))
 
     @property
     def result_type(self) -> Any:
@@ -341,7 +347,8 @@ class Workflow(ObanBase, ByAnnotation):
         sub.parent = self
 
     def __repr__(self) -> str:
-        return f"<Workflow {self.__dict__.get('name', '?')!r} id={self.id}>"
+        name = f"{self.__dict__['name']!r} " if "name" in self.__dict__ else ""  # it may be expired
+        return f"<Workflow {name}id={self.id}>"
 
     def __getstate__(self) -> dict[str, Any]:
         # A copy in another process is one that was loaded: it has no nodes to add to.

@@ -1,11 +1,14 @@
 """Pruning batches: each goes as a whole, with its jobs, by the time at which it finished."""
 
-from sqlalchemy import ColumnElement, Executable, Float, Integer, delete, exists, func, or_, select
+from typing import Any
+
+from sqlalchemy import ColumnElement, Executable, Float, Integer, Select, delete, exists, func, or_, select
 
 from ..models.base import utc_now
 from ..models.batch import batches
 from ..models.job import jobs
 from ..options.prune import STATES
+from .belongings import going_with
 from .lead import holds_lease
 from .statement import parameter, seconds_from, state, statement
 
@@ -22,6 +25,16 @@ def in_no_batch() -> ColumnElement[bool]:
 def prune_batches() -> Executable:
     """Delete up to `limit` batches that finished more than `age` seconds ago, and their jobs. Returns two numbers: of
     jobs, and of batches."""
+    return _pruned(belongings=False)
+
+
+@statement
+def prune_batches_and_belongings() -> Executable:
+    """The same, with the rows in tables beside the jobs, for rounds in which there are some."""
+    return _pruned(belongings=True)
+
+
+def _pruned(belongings: bool) -> Select[Any]:
     other = jobs.alias("other")
     unfinished = exists().where(
         other.c.batch_id == batches.c.id,
@@ -39,4 +52,5 @@ def prune_batches() -> Executable:
     gone = delete(jobs).where(jobs.c.batch_id.in_(select(chosen.c.id))).returning(jobs.c.id).cte("gone")
     rows = delete(batches).where(batches.c.id.in_(select(chosen.c.id))).returning(batches.c.id).cte("batches_gone")
     count = select(func.count()).select_from(gone).scalar_subquery()
-    return select(count, select(func.count()).select_from(rows).scalar_subquery())
+    counted = select(count, select(func.count()).select_from(rows).scalar_subquery())
+    return counted.add_cte(*going_with(gone)) if belongings else counted

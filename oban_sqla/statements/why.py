@@ -26,9 +26,11 @@ from sqlalchemy.dialects.postgresql import TIMESTAMP, aggregate_order_by
 
 from ..models import QueueSettings
 from ..models.base import utc_now
+from ..models.batch import batches
 from ..models.dependency import deps
 from ..models.job import jobs
 from ..models.workflow import workflows
+from ..options.prune import STATES
 from ..types import UTCDateTime
 from .functions import FlowOutcome
 from .rescue import ran_by
@@ -61,7 +63,7 @@ def row_of() -> Executable:
     errors = case((func.jsonb_typeof(jobs.c.errors) == "array", jobs.c.errors))
     plain = (
         jobs.c.id, jobs.c.queue, jobs.c.attempt, jobs.c.max_attempts, jobs.c.priority, jobs.c.workflow_id,
-        jobs.c.partition_key, jobs.c.chain_key,
+        jobs.c.partition_key, jobs.c.chain_key, jobs.c.chunk_key, jobs.c.batch_id,
     )  # fmt: skip
     times = ("inserted_at", "scheduled_at", "attempted_at", "cancel_at", "completed_at", "discarded_at", "cancelled_at")
     return select(
@@ -82,6 +84,8 @@ def row_of() -> Executable:
         _meta("debounce"),
         _meta("debounced"),
         _meta("weight"),
+        _meta("callback"),
+        case((_meta("callback").is_not(None), _meta("batch_id"))).label("callback_of"),
         literal_column("xmax::text", Text).label("xid"),
         type_coerce(utc_now(), UTCDateTime()).label("now"),
     ).where(jobs.c.id == parameter("id", BigInteger))
@@ -107,6 +111,22 @@ def edges_of() -> Executable:
         )
         .where(deps.c.job_id == parameter("id", BigInteger))
     )
+
+
+@statement
+def batch_of() -> Executable:
+    """The batch `id`: its name, whether it has finished, and how many of its jobs have not, up to `most`."""
+    unfinished = (
+        select(jobs.c.id)
+        .where(jobs.c.batch_id == batches.c.id, jobs.c.state.not_in([state(name) for name in STATES]))
+        .limit(parameter("most", Integer))
+        .correlate(batches)
+        .subquery()
+    )
+    count = select(func.count()).select_from(unfinished).scalar_subquery()
+    finished = batches.c.finished_at.is_not(None)
+    columns = (batches.c.id, batches.c.name, finished.label("finished"), count.label("open"))
+    return select(*columns).where(batches.c.id == parameter("id", BigInteger))
 
 
 @statement

@@ -13,6 +13,7 @@ from pydantic.errors import PydanticUserError
 from pydantic_core import PydanticSerializationError, from_json
 
 from ..errors import InvalidArgs
+from ..models import Workflow
 from ..options.instance import Reference, has_instance, referred, state_of
 from .entity import refuse_hidden, rewritten
 from .outcomes import Outcome, Record
@@ -35,6 +36,11 @@ class Returned:
     def declares_value(self) -> bool:
         """Whether it says that it returns more than None, and does not record values by itself."""
         return not (self._records or self._hint in (_UNKNOWN, None, type(None), Any, object, typing.NoReturn))
+
+    @property
+    def declares_flow(self) -> bool:
+        """Whether it says that it returns a workflow, which takes the place of its job."""
+        return Workflow in _members(self._hint)
 
     def read(self, text: str) -> Any:
         """A recorded value, from its JSON text; with a :class:`Key` in the place of each instance of a mapped class.

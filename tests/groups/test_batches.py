@@ -228,6 +228,39 @@ async def test_a_batch_is_pruned_whole_by_the_time_at_which_it_finished(engine: 
     assert await execute(engine, "SELECT DISTINCT batch_id, count(*) FROM oban_jobs GROUP BY 1") == [(young.id, 3)]
 
 
+async def test_what_belongs_to_jobs_of_a_batch_is_pruned_and_deleted_with_them(engine: AsyncEngine, send: Any) -> None:
+    old, deleted = (Batch([send.new(n) for n in range(2)]) for _ in range(2))
+    await commit(engine, old, deleted)
+    await execute(engine, "INSERT INTO oban_steps (job_id, name) SELECT id, 'step' FROM oban_jobs")
+    await execute(engine, "INSERT INTO oban_progress (job_id, done) SELECT id, 1 FROM oban_jobs")
+    ago = "timezone('UTC', now()) - '2 h'::interval"
+    await execute(engine, f"UPDATE oban_jobs SET state = 'completed', completed_at = {ago} WHERE batch_id = {old.id}")
+    await execute(engine, f"UPDATE oban_batches SET finished_at = {ago} WHERE id = {old.id}")
+    assert await Oban(engine).delete(deleted) == 2
+    async with node(engine, prune=Prune(max_age=3_600, interval=0.1)):
+        await eventually(lambda: _is_gone(engine))
+    assert await execute(engine, "SELECT (SELECT count(*) FROM oban_steps), (SELECT count(*) FROM oban_progress)") == [
+        (0, 0)
+    ]
+
+
+async def test_a_batch_of_which_all_jobs_are_duplicates_ends_at_once(
+    engine: AsyncEngine, send: Any, report: Any
+) -> None:
+    once = send.options(unique=Unique())
+    async with AsyncSession(engine) as session, session.begin():
+        session.add(once.options(schedule_in=60).new(1))
+    async with node(engine):
+        await commit(engine, Batch([once.new(1)], **callbacks(report)))
+        await eventually(lambda: len(called) == 3)
+    assert sorted(kind for kind, *_ in called) == ["attempted", "completed", "exhausted"]
+
+
+async def _is_gone(engine: AsyncEngine) -> bool:
+    left = "SELECT (SELECT count(*) FROM oban_batches), (SELECT count(*) FROM oban_jobs)"
+    return await execute(engine, left) == [(0, 0)]
+
+
 async def test_callbacks_keep_their_options_and_their_late_arguments(engine: AsyncEngine, send: Any) -> None:
     @job(name="batches.late", chain=Chain(by="worker"), unique=Unique(), queue="quiet")
     async def late(first: int) -> None: ...

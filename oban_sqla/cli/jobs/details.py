@@ -83,6 +83,9 @@ def as_text(job: Mapping[str, Any]) -> str:
         **{name.removesuffix("_at"): _moment(job[name]) for name in _TIMES},
         "waited": "" if job["queue_time"] is None else span(max(job["queue_time"], 0)),
         "ran": "" if job["duration"] is None else span(max(job["duration"], 0)),
+        "workflow": "" if job["workflow"] is None else _workflow(job["workflow"]),
+        "batch": "" if job["batch"] is None else _batch(job["batch"]),
+        "chain": "" if job["chain"] is None else f"by {job['chain']}",
         "progress": "" if job["progress"] is None else _progress(Progress(**job["progress"])),
     }
     lines += [f"{name:<10} {value}" for name, value in facts.items() if value != ""]
@@ -104,6 +107,17 @@ def as_text(job: Mapping[str, Any]) -> str:
 
 def _progress(progress: Progress) -> str:
     return f"{bar(progress)} {words(progress)}, {ago(progress.at)}".lstrip()
+
+
+def _workflow(flow: Mapping[str, Any]) -> str:
+    return f"{flow['id']}, node {flow['node']!r}"
+
+
+def _batch(batch: Mapping[str, Any]) -> str:
+    name = f" {batch['name']!r}" if batch["name"] else ""
+    counts = ", ".join(f"{number:,} {state}" for state, number in sorted(batch["jobs"].items()))
+    callback = f", of which it is the callback on_{batch['callback']}" if batch["callback"] else ""
+    return f"{batch['id']}{name}{callback}: {counts or 'no jobs'}"
 
 
 def _asked(job: Mapping[str, Any]) -> str:

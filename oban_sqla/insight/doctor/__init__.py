@@ -29,6 +29,7 @@ from .database import Database
 from .encryption import encryption
 from .finding import Finding, Status, problem, skipped
 from .flows import workflows
+from .groups import groups
 from .limits import limits, suspensions
 from .relationships import relationships
 from .server import clock, connections, isolation, notifications, pooler, server_version, standby, timeouts
@@ -43,7 +44,7 @@ OF_THE_SERVER: tuple[Check, ...] = (
 OF_THE_TABLES: tuple[Check, ...] = (
     schema_version, indexes, relationships, triggers, states, table_settings, privileges, vacuum, bloat,
     living_nodes, leader, foreign_leader, dead_nodes, orphans, limits, suspensions,
-    backlog, overdue, unknown_workers, encryption, workflows, large_jobs,
+    backlog, overdue, unknown_workers, encryption, workflows, groups, large_jobs,
 )  # fmt: skip
 
 PATIENCE = 5_000

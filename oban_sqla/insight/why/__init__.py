@@ -20,6 +20,7 @@ from ...runtime.config import Config
 from ...statements.why import bounds, newest, row_of
 from .facts import Facts
 from .finished import cancelled, completed, discarded
+from .groups import groups
 from .reason import Reason, Why
 from .running import executing
 from .waiting import available, retryable, scheduled, suspended
@@ -98,12 +99,12 @@ def _unknown(facts: Facts) -> list[Reason]:
 
 
 def _remarks(facts: Facts) -> list[Reason]:
-    priority = facts.job.priority
+    priority, found = facts.job.priority, groups(facts)
     if facts.job.state in ("completed", "discarded", "cancelled") or 0 <= priority <= 9:
-        return []
+        return found
     place = "before" if priority < 0 else "behind"
     text = f"its priority {priority} is not between 0 and 9: it runs {place} all jobs of its queue"
-    return [Reason("odd_priority", text, "change it with oban.update(job, priority=...)")]
+    return [Reason("odd_priority", text, "change it with oban.update(job, priority=...)"), *found]
 
 
 __all__ = ["Reason", "Why", "why"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...statements.why import before_in_chain
+from ..words import chain_words
 from .facts import Facts
 from .reason import Reason
 
@@ -10,9 +11,7 @@ from .reason import Reason
 def in_chain(facts: Facts) -> Reason:
     """What a suspended job of a chain waits for."""
     key = facts.job.chain_key
-    by = key.split("|")[1] if key.count("|") >= 2 else key
-    values = key.split("|", 3)[-1]
-    turn = f"it waits for its turn in the chain by {by} {values}"
+    turn = f"it waits for its turn in the chain by {chain_words(key)}"
     row = before_in_chain.execute(facts.connection, key=key, id=facts.job.id).one_or_none()
     if row is None:
         return Reason("chain", f"{turn}, which is free: a node lets it go on at once", "start a node, if none runs")

@@ -56,6 +56,9 @@ def _kept(facts: Facts, finished_at: datetime | None) -> str:
     prune, job = facts.config.prune, facts.job
     if prune is None:
         return "a node with these options prunes no jobs"
+    if job.workflow_id is not None or job.batch_id is not None:
+        whole = "workflow" if job.workflow_id is not None else "batch"
+        return f"it is kept until its whole {whole} is pruned, some time after that has finished"
     policy = _policy(prune.all_policies, job.state, job.queue, job.worker)
     beyond = "" if policy.max_count is None else f", or sooner when there are {policy.max_count:,} newer ones"
     if policy.age is None:

@@ -24,7 +24,7 @@ from ...statements.belongings import used_belongings
 from ...statements.bulk import Bulk
 from ...statements.flows import prune_flows
 from ...statements.prune import STAMP, statements
-from ...statements.prune_batches import AT_ONCE, prune_batches
+from ...statements.prune_batches import AT_ONCE, prune_batches, prune_batches_and_belongings
 from ..batches import Batches
 from ..lanes.lane import Lane
 from ..refusals import Refusals
@@ -98,7 +98,7 @@ class Pruner(Duty):
         # belongs to jobs that run, and is found by the next one, or by the walk through orphans.
         [used] = await self._lane.run(used_belongings)
         if (age := self._prune.all_policies[-1].age) is not None:
-            await self._prune_batches(age, told)
+            await self._prune_batches(age, any(used), told)
         for statement in self._statements(used):
             full = True
             while full and self._leadership.leads and not self._stopping:
@@ -108,11 +108,12 @@ class Pruner(Duty):
                 if full:
                     await self._until_stopped(REST * (time.perf_counter() - began))
 
-    async def _prune_batches(self, age: float, told: dict[str, Any]) -> None:
+    async def _prune_batches(self, age: float, belongings: bool, told: dict[str, Any]) -> None:
+        prune = prune_batches_and_belongings if belongings else prune_batches
         pruned = AT_ONCE
         while pruned == AT_ONCE and self._leadership.leads and not self._stopping:
             began = time.perf_counter()
-            [(deleted, pruned)] = await self._lane.run(prune_batches, limit=AT_ONCE, age=age, **self._leadership.token)
+            [(deleted, pruned)] = await self._lane.run(prune, limit=AT_ONCE, age=age, **self._leadership.token)
             told["pruned_count"] = told.get("pruned_count", 0) + deleted
             if pruned == AT_ONCE:
                 await self._until_stopped(REST * (time.perf_counter() - began))
