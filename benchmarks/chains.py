@@ -127,6 +127,7 @@ async def chains(
     nodes: int = 3,
     kill_every: float = 3.0,
     launch: Launch = launched,
+    most_kills: int | None = None,
 ) -> Report:
     """Run it.
 
@@ -136,12 +137,13 @@ async def chains(
     :param nodes: processes that work on them.
     :param kill_every: seconds between two kills.
     :param launch: starts a process.
+    :param most_kills: after which the nodes stay. Default: none stays.
     """
     report = Report()
     for table in TABLES:
         await rows(engine, table)
     chance = random.Random(seed)
-    killing = Killing("benchmarks.chains", url, nodes, kill_every, launch)
+    killing = Killing("benchmarks.chains", url, nodes, kill_every, launch, most_kills)
     began = time.monotonic()
     async with killing:
         share = jobs // INSERTERS

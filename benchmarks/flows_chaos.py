@@ -165,6 +165,7 @@ async def chaos(
     kill_every: float = 3.0,
     timeout: float = 180.0,
     launch: Launch = launched,
+    most_kills: int | None = None,
 ) -> Report:
     """Run it.
 
@@ -175,6 +176,7 @@ async def chaos(
     :param kill_every: seconds between two kills.
     :param timeout: seconds after which something is stuck.
     :param launch: starts a process.
+    :param most_kills: after which the nodes stay. Default: none stays.
     """
     chance = random.Random(seed)
     report = Report()
@@ -186,7 +188,7 @@ async def chaos(
         session.add_all(made)
     before = (await rows(engine, "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"))[0][0]
     began = time.monotonic()
-    async with Killing("benchmarks.flows_chaos", url, nodes, kill_every, launch) as killing:
+    async with Killing("benchmarks.flows_chaos", url, nodes, kill_every, launch, most_kills) as killing:
         meddling = asyncio.create_task(meddle(engine, made[1::2], chance, report)) if flows > 1 else None
         while meddling is not None and not meddling.done():
             quiet = f"SELECT count(*) FROM oban_jobs WHERE {UNDER_WAY} AND workflow_id = ANY (:ids)"

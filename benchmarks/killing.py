@@ -41,12 +41,16 @@ class Killing:
     :param nodes: how many there are.
     :param every: seconds between two kills.
     :param launch: starts a process.
+    :param most: kills. Default: without end.
     :ivar count: how many were killed.
     """
 
-    def __init__(self, module: str, url: str, nodes: int, every: float, launch: Launch = launched) -> None:
+    def __init__(
+        self, module: str, url: str, nodes: int, every: float, launch: Launch = launched, most: int | None = None
+    ) -> None:
         self.count = 0
         self._launch = launch
+        self._most = most
         self._module, self._url, self._nodes, self._every = module, url, nodes, every
         self._started = 0
         self._running: list[Launched] = []
@@ -72,7 +76,7 @@ class Killing:
         self._running.append(self._launch(arguments))
 
     async def _kill(self) -> None:
-        while True:
+        while self._most is None or self.count < self._most:
             await asyncio.sleep(self._every)
             self._start()
             victim = self._running.pop(0)

@@ -138,12 +138,15 @@ def lock_tree() -> Executable:
 
 @statement
 def node_of() -> Executable:
-    """What the nodes `names` of the workflow `flow` are: the name, and the id of a job, or minus that of a workflow."""
+    """What the nodes `names` of the workflow `flow` are: the name, and the id of a job, or minus that of a workflow.
+
+    A job whose place a workflow takes stays the node: what waits for it hears of the end under the id of the job.
+    """
     flow, names = parameter("flow", BigInteger), array("names")
     of_jobs = select(jobs.c.node_name, jobs.c.id).where(jobs.c.workflow_id == flow, jobs.c.node_name == func.any(names))
     return of_jobs.union_all(
         select(workflows.c.node_name, -workflows.c.id).where(
-            workflows.c.parent_id == flow, workflows.c.node_name == func.any(names)
+            workflows.c.parent_id == flow, workflows.c.node_name == func.any(names), workflows.c.graft_of.is_(None)
         )
     )
 

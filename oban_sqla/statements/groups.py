@@ -8,7 +8,6 @@ from ..models.batch import batches
 from ..models.job import jobs
 from ..models.news import news
 from ..options.prune import STATES
-from .prune import holds_chain
 from .statement import parameter, state, statement
 
 _ACTIVE = ("available", "scheduled", "retryable", "executing")
@@ -22,7 +21,12 @@ def group_troubles() -> Executable:
     most = parameter("most", Integer)
     other = jobs.alias("other")
     behind = exists().where(other.c.chain_key == jobs.c.chain_key, other.c.state == state("suspended"))
-    held = select(jobs.c.id).where(jobs.c.chain_key.is_not(None), holds_chain(), behind).limit(most).subquery("held")
+    is_held = (
+        jobs.c.chain_key.is_not(None),
+        func.left(jobs.c.chain_key, literal_column("2")) == literal_column("'h|'"),
+        jobs.c.state == state("discarded"),
+    )
+    held = select(jobs.c.id).where(*is_held, behind).limit(most).cte("held")
     waiting = (
         select(jobs.c.chain_key)
         .where(jobs.c.chain_key.is_not(None), jobs.c.state == state("suspended"))

@@ -40,7 +40,7 @@ async def test_tables_of_another_version(own_engine: AsyncEngine) -> None:
 
 async def test_a_missing_column(own_engine: AsyncEngine) -> None:
     await execute(own_engine, "ALTER TABLE oban_jobs DROP COLUMN chain_key CASCADE")
-    finding = await one(own_engine, "schema_version")
+    [finding] = await diagnose(own_engine, "schema_version", skipped=["groups"])
     assert (finding.status, finding.found) == ("problem", "columns are missing: oban_jobs.chain_key")
 
 

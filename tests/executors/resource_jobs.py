@@ -49,7 +49,7 @@ async def in_loop(number: int, client: Client = injected(), scratch: Scratch = i
     return [os.getpid(), client.made, scratch.job_id]
 
 
-@job(executor="process", queue="asking", recorded=True)
+@job(executor="process", queue="asking.groups", recorded=True)
 def about_batch(batch: Batch) -> list[object]:
     finished = batch.finished_at
     states = [str(one.state) for one in batch.jobs]
@@ -63,10 +63,10 @@ def about_batch(batch: Batch) -> list[object]:
     ]
 
 
-@job(executor="process", queue="asking", recorded=True)
+@job(executor="process", queue="asking.groups", recorded=True)
 async def about_flow(flow: Workflow) -> list[object]:
     return [os.getpid(), flow.id, flow.name, flow.meta, flow.state, [one.node_name for one in flow.jobs]]
 
 
-@job(queue="asking")
+@job(queue="asking.groups")
 async def nothing() -> None: ...

@@ -62,7 +62,7 @@ async def test_a_process_worker_gets_its_batch_and_its_workflow(engine: AsyncEng
     batch = Batch([resource_jobs.nothing.new()], name="mails", on_exhausted=resource_jobs.about_batch.new())
     async with AsyncSession(engine) as session, session.begin():
         session.add_all([flow, batch])
-    async with Oban(engine, {"asking": 2}, processes=ONE):
+    async with Oban(engine, {"asking.groups": 2}, processes=ONE):
         pid, *of_flow = (await finished(engine, [node.id]))[0].meta["return"]
         assert pid != os.getpid()
         assert of_flow == [flow.id, "report", {"month": 7}, "executing", ["about"]]

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Job, Oban, Workflow, flow_of, job
 from oban_sqla.testing import drain
+from tests.runtime.helpers import execute
 from tests.support import eventually
 
 QUEUE = "workflows"
@@ -201,6 +202,43 @@ async def test_a_job_appends_to_its_running_workflow(engine: AsyncEngine) -> Non
     async with Oban(engine, queues={QUEUE: 5}):
         assert (await ended(engine, flow)).state == "completed"
     assert ran == ["first", "appended", "after that"]
+
+
+async def test_a_job_that_was_cancelled_while_it_waited_waits_again_when_it_is_retried(engine: AsyncEngine) -> None:
+    ran.clear()
+    flow = Workflow("again")
+    first = flow.add(fetch.options(schedule_in=0.5).new("u"), name="first")
+    last = flow.add(parse.new(first.result[0]), name="last")
+    flow.returns(last)
+    await commit(engine, flow)
+    oban = Oban(engine)
+    assert last.id is not None
+    assert await oban.cancel(last.id) == 1
+    assert await oban.retry(last.id) == 1
+    assert await states(engine) == {"first": "scheduled", "last": "suspended"}
+    async with Oban(engine, queues={QUEUE: 5}) as node:
+        assert await node.result(flow, 20) == 3
+
+
+async def test_what_is_appended_after_a_map_or_a_graft_waits_for_all_of_it(engine: AsyncEngine) -> None:
+    @job(queue=QUEUE)
+    async def late(job: Job) -> None:
+        async def spread() -> bool:
+            names = "SELECT node_name FROM oban_workflows WHERE graft_of IS NOT NULL ORDER BY 1"
+            return await execute(engine, names) == [("parts",), ("plan",)]
+
+        await eventually(spread)  # both are workflows by now
+        await flow_of(job).append(note.new("after both"), name="last", after=["parts", "plan"], on_failure="wait")
+
+    ran.clear()
+    flow = Workflow("late")
+    flow.map(parse.new, over=flow.add(fetch.new("u")).result, name="parts")
+    flow.add(plan.new(2), name="plan")
+    flow.add(late.new(), name="late")
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 10}):
+        assert (await ended(engine, flow)).state == "completed"
+    assert ran[-1] == "after both"
 
 
 async def test_a_cancelled_workflow_runs_nothing_more(engine: AsyncEngine) -> None:

@@ -247,11 +247,10 @@ async def test_what_belongs_to_jobs_of_a_batch_is_pruned_and_deleted_with_them(e
 async def test_a_batch_of_which_all_jobs_are_duplicates_ends_at_once(
     engine: AsyncEngine, send: Any, report: Any
 ) -> None:
-    once = send.options(unique=Unique())
     async with AsyncSession(engine) as session, session.begin():
-        session.add(once.options(schedule_in=60).new(1))
+        session.add(send.options(unique=Unique(), schedule_in=60).new(1))
     async with node(engine):
-        await commit(engine, Batch([once.new(1)], **callbacks(report)))
+        await commit(engine, Batch([send.options(unique=Unique()).new(1)], **callbacks(report)))
         await eventually(lambda: len(called) == 3)
     assert sorted(kind for kind, *_ in called) == ["attempted", "completed", "exhausted"]
 

@@ -24,6 +24,7 @@ TRIGGERS = {
     "oban_jobs_release_unique": "a finished unique job keeps its key, so that every later one counts as its duplicate",
     "oban_jobs_mark_partition": "a job whose queue or arguments change counts in the limits of its old partition",
     "oban_jobs_fill": "jobs of workflows start without the results that they use",
+    "oban_jobs_await": "a job of a workflow that is cancelled and retried does not wait for what comes before it",
     "oban_jobs_tell": "workflows, batches and chains go on only with the next sweep, up to a minute later",
     "oban_jobs_tell_deleted": "what waits for a job that is deleted goes on only with the next sweep",
     "oban_jobs_tell_inserted": "the first job of a chain starts only with the next sweep",

@@ -143,14 +143,36 @@ CREATE OR REPLACE TRIGGER oban_jobs_fill BEFORE UPDATE OF state ON {schema}oban_
    AND NEW.state::text IN ('available', 'scheduled', 'retryable'))
  EXECUTE FUNCTION {schema}oban_fill()"""
 
+TRIGGERS = ("oban_jobs_fill", "oban_jobs_await")
+
+# A job that was cancelled while it waited, and is retried by itself, waits again for what has not ended: whoever says
+# that it is available. What has failed holds nobody up who retries what it had cancelled.
+AGAIN = """
+CREATE OR REPLACE FUNCTION {schema}oban_await() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+BEGIN
+  IF EXISTS (SELECT FROM {schema}oban_deps d WHERE d.job_id = NEW.id AND d.met = 'o') THEN
+    NEW.state := 'suspended';
+    INSERT INTO {schema}oban_news (job_id, workflow_id, state) VALUES (NEW.id, NEW.workflow_id, 'check');
+  END IF;
+  RETURN NEW;
+END $$"""
+
+AWAITING = """
+CREATE OR REPLACE TRIGGER oban_jobs_await BEFORE UPDATE OF state ON {schema}oban_jobs FOR EACH ROW
+ WHEN (NEW.workflow_id IS NOT NULL AND OLD.state::text IN ('cancelled', 'discarded')
+   AND NEW.state::text IN ('available', 'scheduled', 'retryable'))
+ EXECUTE FUNCTION {schema}oban_await()"""
+
 PART = Part(
-    tables=(WORKFLOWS, DEPS, *INDEXES, OUTCOME, VALUE, FILL),
-    locked=(FILLING,),
+    tables=(WORKFLOWS, DEPS, *INDEXES, OUTCOME, VALUE, FILL, AGAIN),
+    locked=(FILLING, AWAITING),
     down=(
+        "DROP FUNCTION IF EXISTS {schema}oban_await()",
         "DROP FUNCTION IF EXISTS {schema}oban_fill()",
         "DROP FUNCTION IF EXISTS {schema}oban_value(bigint)",
         "DROP FUNCTION IF EXISTS {schema}oban_outcome(bigint)",
         "DROP TABLE IF EXISTS {schema}oban_deps, {schema}oban_workflows",
     ),
-    unlocked=("DROP TRIGGER IF EXISTS oban_jobs_fill ON {schema}oban_jobs",),
+    unlocked=tuple(f"DROP TRIGGER IF EXISTS {name} ON {{schema}}oban_jobs" for name in TRIGGERS),
 )

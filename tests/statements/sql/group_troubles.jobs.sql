@@ -1,10 +1,12 @@
-SELECT (SELECT count(*) AS count_1 
-FROM (SELECT jobs.oban_jobs.id AS id 
+WITH held AS 
+(SELECT jobs.oban_jobs.id AS id 
 FROM jobs.oban_jobs 
-WHERE jobs.oban_jobs.chain_key IS NOT NULL AND coalesce(jobs.oban_jobs.state = 'discarded' AND left(jobs.oban_jobs.chain_key, 2) = 'h|', false) AND (EXISTS (SELECT * 
+WHERE jobs.oban_jobs.chain_key IS NOT NULL AND left(jobs.oban_jobs.chain_key, 2) = 'h|' AND jobs.oban_jobs.state = 'discarded' AND (EXISTS (SELECT * 
 FROM jobs.oban_jobs AS other 
 WHERE other.chain_key = jobs.oban_jobs.chain_key AND other.state = 'suspended')) 
- LIMIT $1::INTEGER) AS held) AS held, (SELECT count(*) AS count_2 
+ LIMIT $1::INTEGER)
+ SELECT (SELECT count(*) AS count_1 
+FROM held) AS held, (SELECT count(*) AS count_2 
 FROM (SELECT DISTINCT waiting.chain_key AS chain_key 
 FROM (SELECT jobs.oban_jobs.chain_key AS chain_key 
 FROM jobs.oban_jobs 
@@ -26,9 +28,4 @@ WHERE other.batch_id = jobs.oban_batches.id AND other.batch_id IS NOT NULL AND (
 FROM jobs.oban_news 
 WHERE jobs.oban_news.batch_id = jobs.oban_batches.id)) 
  LIMIT $1::INTEGER) AS ended) AS batches, CAST((SELECT min(held.id) AS min_1 
-FROM (SELECT jobs.oban_jobs.id AS id 
-FROM jobs.oban_jobs 
-WHERE jobs.oban_jobs.chain_key IS NOT NULL AND coalesce(jobs.oban_jobs.state = 'discarded' AND left(jobs.oban_jobs.chain_key, 2) = 'h|', false) AND (EXISTS (SELECT * 
-FROM jobs.oban_jobs AS other 
-WHERE other.chain_key = jobs.oban_jobs.chain_key AND other.state = 'suspended')) 
- LIMIT $1::INTEGER) AS held) AS TEXT) AS one
+FROM held) AS TEXT) AS one

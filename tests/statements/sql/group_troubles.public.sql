@@ -1,10 +1,12 @@
-SELECT (SELECT count(*) AS count_1 
-FROM (SELECT oban_jobs.id AS id 
+WITH held AS 
+(SELECT oban_jobs.id AS id 
 FROM oban_jobs 
-WHERE oban_jobs.chain_key IS NOT NULL AND coalesce(oban_jobs.state = 'discarded' AND left(oban_jobs.chain_key, 2) = 'h|', false) AND (EXISTS (SELECT * 
+WHERE oban_jobs.chain_key IS NOT NULL AND left(oban_jobs.chain_key, 2) = 'h|' AND oban_jobs.state = 'discarded' AND (EXISTS (SELECT * 
 FROM oban_jobs AS other 
 WHERE other.chain_key = oban_jobs.chain_key AND other.state = 'suspended')) 
- LIMIT $1::INTEGER) AS held) AS held, (SELECT count(*) AS count_2 
+ LIMIT $1::INTEGER)
+ SELECT (SELECT count(*) AS count_1 
+FROM held) AS held, (SELECT count(*) AS count_2 
 FROM (SELECT DISTINCT waiting.chain_key AS chain_key 
 FROM (SELECT oban_jobs.chain_key AS chain_key 
 FROM oban_jobs 
@@ -26,9 +28,4 @@ WHERE other.batch_id = oban_batches.id AND other.batch_id IS NOT NULL AND (other
 FROM oban_news 
 WHERE oban_news.batch_id = oban_batches.id)) 
  LIMIT $1::INTEGER) AS ended) AS batches, CAST((SELECT min(held.id) AS min_1 
-FROM (SELECT oban_jobs.id AS id 
-FROM oban_jobs 
-WHERE oban_jobs.chain_key IS NOT NULL AND coalesce(oban_jobs.state = 'discarded' AND left(oban_jobs.chain_key, 2) = 'h|', false) AND (EXISTS (SELECT * 
-FROM oban_jobs AS other 
-WHERE other.chain_key = oban_jobs.chain_key AND other.state = 'suspended')) 
- LIMIT $1::INTEGER) AS held) AS TEXT) AS one
+FROM held) AS TEXT) AS one
