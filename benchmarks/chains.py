@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
 from benchmarks.killing import Killing, Launch, calm, launched, rows
-from oban_sqla import Chain, Heartbeat, Job, Oban, embedded, job, migrations
+from oban_sqla import Chain, Heartbeat, Job, Oban, embedded, injected, job, migrations
 
 QUEUE = "chains"
 INSERTERS = 6
@@ -33,7 +33,7 @@ TABLES = (
 
 
 @job(queue=QUEUE, name="benchmarks.chains.step", chain=Chain(by="args.key"), max_attempts=50, backoff=0.05)
-async def step(job: Job, oban: Oban, session: AsyncSession, key: int, fails: bool) -> None:
+async def step(job: Job, oban: Oban, key: int, fails: bool, session: AsyncSession = injected()) -> None:
     """Hold a lock of the key while it runs; a killed node loses it."""
     given = {"key": key, "id": job.id, "attempt": job.attempt}
     async with oban.engine.connect() as connection:

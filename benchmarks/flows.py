@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -90,7 +90,7 @@ async def drained(place: Setting, limit: int = 50) -> float:
 
 
 @contextmanager
-def heard(*events: str) -> Iterator[list[tuple[str, float, Mapping[str, Any]]]]:
+def heard(*events: str) -> Generator[list[tuple[str, float, Mapping[str, Any]]]]:
     """What telemetry tells of these events: the name, when, and the fields."""
     found: list[tuple[str, float, Mapping[str, Any]]] = []
 

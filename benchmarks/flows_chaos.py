@@ -196,6 +196,8 @@ async def chaos(
             if not (await rows(engine, quiet, ids=trees))[0][0] and report.changes >= 20 * flows:
                 meddling.cancel()
             await asyncio.sleep(0.1)
+        if meddling is not None and not meddling.cancelled() and (failed := meddling.exception()) is not None:
+            report.wrong.append(f"a user has seen {failed!r}")
         await calm(engine, timeout)
         for flow, steps in list(zip(made, plans, strict=True))[::2]:
             await compare(engine, flow, steps, report)

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Cancel, Discard, InvalidOption, Job, Oban, Workflow, flow_of, job
+from oban_sqla import Cancel, Discard, InvalidOption, Job, JobSpec, Oban, Workflow, flow_of, injected, job
 
 QUEUE = "chaos"
 MOST_DEPTH = 2
@@ -64,7 +64,7 @@ def drawn(chance: random.Random, most: int, prefix: str = "", depth: int = 0) ->
     left = chance.randint(2, most)
     while left > 0:
         place = len(steps)
-        kinds: list[Kind] = ["job"] * 12 + ["list"] * 2
+        kinds: list[Any] = ["job"] * 12 + ["list"] * 2
         kinds += ["map"] * 3 if any(step.kind == "list" for step in steps) else []
         kinds += ["append"] if place else []
         kinds += ["part", "graft"] if depth < MOST_DEPTH and left >= 4 else []
@@ -88,7 +88,8 @@ def drawn(chance: random.Random, most: int, prefix: str = "", depth: int = 0) ->
         if step.kind == "job":
             step.uses = [one for one in step.before if gives(steps[one]) and chance.random() < 0.5]
         if step.kind in ("job", "list"):
-            step.end = chance.choice(["completed"] * 12 + ["discarded", "cancelled"])
+            ends: list[Any] = ["completed"] * 12 + ["discarded", "cancelled"]
+            step.end = chance.choice(ends)
             step.fails = chance.choice([0] * 9 + [1])
         steps.append(step)
         left -= 1
@@ -125,7 +126,7 @@ def _fail(job: Job, healed: bool, end: str, fails: int) -> None:
 
 @job(queue=QUEUE, max_attempts=50, backoff=0.05, name="chaos.step")
 async def step_job(
-    job: Job, oban: Oban, session: AsyncSession, name: str, end: str, fails: int, inputs: list[Any]
+    job: Job, oban: Oban, name: str, end: str, fails: int, inputs: list[Any], session: AsyncSession = injected()
 ) -> Any:
     """Write what it has got, and end as the model says."""
     healed = await _began(oban.engine, job)
@@ -174,7 +175,12 @@ async def append_job(job: Job, oban: Oban, name: str, after: list[str], policy: 
 
 
 def _step(one: dict[str, Any]) -> Step:
-    return Step(**{**one, "inner": [_step(inner) for inner in one["inner"]]})
+    fields: dict[str, Any] = {**one, "inner": [_step(inner) for inner in one["inner"]]}
+    return Step(**fields)
+
+
+def _piece(bad: int) -> Callable[[int], JobSpec[int]]:
+    return lambda element: piece_job.new(element, bad)
 
 
 def built(steps: list[Step], name: str = "chaos") -> Workflow:
@@ -188,8 +194,7 @@ def built(steps: list[Step], name: str = "chaos") -> Workflow:
             case "list":
                 node: Any = flow.add(list_job.new(end=step.end, fails=step.fails, size=step.size), **options)
             case "map":
-                node = flow.map(lambda element, bad=step.bad: piece_job.new(element, bad),  # type: ignore[misc]
-                                over=nodes[step.uses[0]].result, **options)  # fmt: skip
+                node = flow.map(_piece(step.bad), over=nodes[step.uses[0]].result, **options)
             case "part":
                 node = flow.add(built(step.inner), **options)
             case "graft":

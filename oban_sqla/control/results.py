@@ -279,7 +279,7 @@ def _refuse_own(target: Any, what: str) -> None:
     session = opened.sync_session if isinstance(opened, AsyncSession) else opened
     own: set[int] = session.info.get(OWN, set())
     if isinstance(target, Workflow | Node):
-        pending = any(one.id in own for one in specs_in(target))
+        pending = any(one.id in own for one in specs_in(cast(Any, target)))
     else:
         pending = isinstance(target, JobSpec) and target.session is session
         pending = pending or (target.id if isinstance(target, Job | JobSpec) else target) in own
@@ -296,6 +296,8 @@ def _returned(target: Any) -> Returned:
     if worker is None or worker.arguments is None:
         return Returned(_undeclared)
     returned = worker.arguments.returned
+    if returned.declares_flow:
+        raise InvalidOption(f"results: {worker.name} returns a workflow; wait for each by itself: await oban.result(…)")
     if returned.declares_value and not worker.recorded:
         raise InvalidOption(
             f"result: {worker.name} declares to return a value, and records none; write @job(recorded=True), or let "

@@ -71,11 +71,15 @@ def module_of(worker: Worker) -> str:
 
 
 def payload(
-    call: Call, trace: dict[str, str], factories: Names, groups: Groups, keys: list[str] | None = None
+    call: Call,
+    trace: dict[str, str],
+    factories: Names,
+    groups: Groups | None = None,
+    keys: list[str] | None = None,
 ) -> bytes:
     """`call` as bytes. Its arguments stay the JSON text that they are.
 
-    :param groups: what it asks for of what its job belongs to.
+    :param groups: what it asks for of what its job belongs to. Default: nothing.
     :param keys: of encrypted arguments, for a child of this process. Default: the other side has its own.
     """
     row = call.row
@@ -88,7 +92,7 @@ def payload(
         "module": module_of(call.worker),
         "trace": trace,
         "factories": factories,
-        "groups": groups,
+        "groups": groups or {},
         "keys": keys,
     }
     return json.dumps(body, separators=(",", ":")).encode()

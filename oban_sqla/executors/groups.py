@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, cast
 
 from sqlalchemy import inspect
-from sqlalchemy.orm import make_transient_to_detached
+from sqlalchemy.orm import Mapper, configure_mappers, make_transient_to_detached
 from sqlalchemy.orm.attributes import set_committed_value
 
 from ..models import Batch, Job, Workflow
@@ -40,15 +40,17 @@ async def sent(call: Call, loaders: Mapping[Any, Load]) -> Groups:
 
 def received(groups: Groups) -> dict[str, object]:
     """The objects, by parameter. They belong to no session."""
+    configure_mappers()  # nothing else may have asked for a mapped class in this process
     return {name: _made(KINDS[kind], values) for name, (kind, values) in groups.items()}
 
 
 def _values(of: Any) -> dict[str, Any]:
-    loaded = vars(of)
-    names = (attribute.key for attribute in inspect(type(of)).column_attrs)
-    values = {name: _plain(loaded[name]) for name in names if name in loaded}
+    loaded = cast("dict[str, Any]", vars(of))
+    mapper: Mapper[Any] = inspect(of).mapper
+    values = {one.key: _plain(loaded[one.key]) for one in mapper.column_attrs if one.key in loaded}
     if "jobs" in loaded:
-        values["jobs"] = [_values(one) for one in loaded["jobs"]]
+        jobs: list[Any] = loaded["jobs"]
+        values["jobs"] = [_values(one) for one in jobs]
     return values
 
 
@@ -57,7 +59,8 @@ def _plain(value: object) -> object:
 
 
 def _made(kind: type[Any], values: Mapping[str, Any]) -> object:
-    made: Any = inspect(kind).class_manager.new_instance()
+    mapper: Mapper[Any] = inspect(kind)
+    made: Any = mapper.class_manager.new_instance()
     for name, value in values.items():
         set_committed_value(made, name, _loaded(kind, name, value))
     make_transient_to_detached(made)

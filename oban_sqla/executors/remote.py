@@ -25,7 +25,7 @@ from .child import Child, supervise
 from .errand import judged, payload, told
 from .executor import Executor
 from .factories import factory_names
-from .groups import groups_asked, sent
+from .groups import Groups, groups_asked, sent
 from .pool import Pool
 from .slots import heard_of
 from .telling import heard
@@ -64,7 +64,7 @@ class _Remote:
         return asyncio.get_running_loop().call_later(seconds, fn, *args)
 
     async def _payload(self, call: Call, keys: list[str] | None = None) -> bytes:
-        groups = await sent(call, self._groups) if groups_asked(call.worker) else {}
+        groups: Groups = await sent(call, self._groups) if groups_asked(call.worker) else {}
         return payload(call, carrier(), factory_names(call.worker, self._resources), groups, keys)
 
     async def _lost(self, call: Call, error: ChildDied, attempt: Stoppable) -> Result | Judged:

@@ -154,9 +154,9 @@ async def _batch(session: AsyncSession, job: Job) -> dict[str, Any] | None:
     if not isinstance(batch_id, int):
         return None
     batch = await session.get(Batch, batch_id, options=[undefer(Batch.counts)])
-    found = {"name": None, "finished_at": None, "jobs": {}} if batch is None else {
-        "name": batch.name, "finished_at": batch.finished_at, "jobs": batch.counts
-    }  # fmt: skip
+    found: dict[str, Any] = {"name": None, "finished_at": None, "jobs": {}}
+    if batch is not None:
+        found = {"name": batch.name, "finished_at": batch.finished_at, "jobs": batch.counts}
     return {"id": batch_id, **found, "callback": None if job.batch_id is not None else callback}
 
 

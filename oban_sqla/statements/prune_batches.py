@@ -1,8 +1,6 @@
 """Pruning batches: each goes as a whole, with its jobs, by the time at which it finished."""
 
-from typing import Any
-
-from sqlalchemy import ColumnElement, Executable, Float, Integer, Select, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, Executable, Float, Integer, delete, exists, func, or_, select
 
 from ..models.base import utc_now
 from ..models.batch import batches
@@ -34,7 +32,7 @@ def prune_batches_and_belongings() -> Executable:
     return _pruned(belongings=True)
 
 
-def _pruned(belongings: bool) -> Select[Any]:
+def _pruned(belongings: bool) -> Executable:
     other = jobs.alias("other")
     unfinished = exists().where(
         other.c.batch_id == batches.c.id,

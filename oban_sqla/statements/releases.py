@@ -58,8 +58,8 @@ MOST_SWEPT: ColumnElement[int] = literal_column("10000", Integer)
 
 
 def _released() -> list[Any]:
-    found = [literal_column("found.queue", Text), literal_column("found.jobs", Integer)]
-    ended = literal_column("found.ended", Text)
+    found: list[Any] = [literal_column("found.queue", Text), literal_column("found.jobs", Integer)]
+    ended: Any = literal_column("found.ended", Text)
     return [
         select(*found, ended if release is ReleaseFlows else cast(null(), Text)).select_from(
             release(MOST).alias("found")
@@ -89,8 +89,9 @@ def release_here() -> Executable:
 @statement
 def tell_batches() -> Executable:
     """News of `batches` whose jobs were not written, so that none of them will ever tell."""
-    given = func.unnest(whole_numbers("batches")).table_valued(column("batch", BigInteger)).render_derived(name="given")
-    chosen = select(given.c.batch, literal_column("'check'"))
+    column_of = column("batch", BigInteger)
+    given = func.unnest(whole_numbers("batches")).table_valued(column_of).render_derived(name="given").alias("given")
+    chosen = select(given.c.batch, literal_column("'check'", Text))
     return insert(news).from_select(["batch_id", "state"], chosen, include_defaults=False)
 
 

@@ -73,7 +73,10 @@ async def test_the_result_of_a_job_that_returns_a_workflow_is_that_of_the_workfl
         spec = plan.new(3)
         session.add(spec)
     async with Oban(engine, queues={QUEUE: 5}) as oban:
-        assert await oban.result(spec, 20) == 3
+        value: object = await oban.result(spec, 20)
+        assert value == 3
+        with pytest.raises(InvalidOption, match="returns a workflow; wait for each by itself"):
+            oban.results([spec])
 
 
 async def test_a_job_can_not_wait_for_a_workflow_of_its_own_session(engine: AsyncEngine) -> None:

@@ -54,7 +54,7 @@ async def test_no_two_jobs_of_a_chain_run_at_once_though_nodes_are_killed(empty_
             return stack.enter_context(running(arguments, tmp_path / arguments[-1])).popen
 
         report = await chains(
-            engine, empty_database, jobs=120, keys=12, seed=1, nodes=2, kill_every=1.0, launch=launch, most_kills=2
+            engine, empty_database, jobs=120, keys=12, seed=1, nodes=2, kill_every=0.8, launch=launch, most_kills=1
         )
     await engine.dispose()
     assert report.is_good, report
