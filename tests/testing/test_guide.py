@@ -69,7 +69,7 @@ def run_pytest(project: Path, **environment: str) -> str:
 def test_the_guide_holds_on_a_database_of_yours(project: Path, empty_database: str) -> None:
     said = run_pytest(project, OBAN_TEST_DATABASE_URL=empty_database)
 
-    assert "1 failed, 7 passed" in said, said
+    assert "1 failed, 8 passed" in said, said
     assert "test_the_message_of_the_guide FAILED" in said
     assert "AssertionError: expected a job to be enqueued with worker='shop.send_welcome', args={'user_id': 2}" in said
     assert "shop.send_welcome in queue 'mail': args['user_id'] is 1, not 2" in said
@@ -82,7 +82,7 @@ def test_the_guide_holds_on_the_embedded_server(project: Path) -> None:
         pytest.skip(str(reason))
 
     said = run_pytest(project)
-    assert "1 failed, 7 passed" in said, said
+    assert "1 failed, 8 passed" in said, said
 
 
 def test_importing_the_plugin_imports_no_server() -> None:
