@@ -21,6 +21,7 @@ from sqlalchemy import (
     Subquery,
     TypeDecorator,
 )
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.visitors import iterate
@@ -39,6 +40,7 @@ from ..workers.function import JobFunction, WithOptions
 from ..workers.worker import Worker
 from ._sqlalchemy import carry_options, has_options
 from .composed import group_of
+from .missing_tables import explain_missing_tables
 from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from .unit_of_work import tell, watcher
 from .wakeup import SOON, announce, announce_news
@@ -156,7 +158,11 @@ class _Plan:
             with_ids=watched,
         )
         with telemetry.span("oban.engine.insert_query", worker=self.worker.name) as more:
-            rows = session.execute(carry_options(self.query, statement), bind_arguments=FOR_WRITING).all()
+            try:
+                rows = session.execute(carry_options(self.query, statement), bind_arguments=FOR_WRITING).all()
+            except ProgrammingError as error:
+                explain_missing_tables(error)
+                raise
             count = sum(int(row.jobs) for row in rows)
             more["count"] = count
         queues, soon = {row.queue for row in rows if row.available}, {row.queue for row in rows if row.soon}
