@@ -30,7 +30,7 @@ def introduce(config: Config) -> None:
     _introduce_queues(config.queues, by_queue)
     for queue in sorted(by_queue.keys() - config.queues.keys()):
         queue_logger.info(
-            "queue %r is not run by this node, but by others: workers %s", queue, _listed(by_queue[queue])
+            "queue %r is not run by this node, so it needs another one: workers %s", queue, _listed(by_queue[queue])
         )
 
 

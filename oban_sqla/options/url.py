@@ -28,9 +28,14 @@ def async_url(url: str | URL) -> URL:
 
     :param url: a URL as text, or SQLAlchemy's ``URL``.
     :returns: the URL, with an asynchronous driver. Its text hides the password.
-    :raises InvalidOption: for a text that is not a URL, another database, an unknown driver, or a parameter that
+    :raises InvalidOption: for None, a text that is not a URL, another database, an unknown driver, or a parameter that
         asyncpg does not have. No message contains the password.
     """
+    if not isinstance(url, str | URL):  # mostly the None of a variable that is not set
+        raise InvalidOption(
+            f"the database URL: expected postgresql://user:password@host/name, got {type(url).__name__}; "
+            "is the variable that should hold it set?"
+        )
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):

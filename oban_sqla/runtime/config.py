@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, cast
 
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..enqueueing.wakeup import Notify
@@ -145,7 +145,11 @@ def checked_engine(engine: object) -> AsyncEngine:
             f"make it with create_async_engine({engine.url.set(drivername='postgresql+asyncpg')!s})"
         )
     if not isinstance(engine, AsyncEngine):
-        raise InvalidOption(f"Oban: expected an AsyncEngine, got {engine!r}")
+        if isinstance(engine, str | URL):  # which may have a password, and is left out for it
+            raise InvalidOption(
+                "Oban: expected an AsyncEngine, got a URL; make it with create_async_engine(async_url(…))"
+            )
+        raise InvalidOption(f"Oban: expected an AsyncEngine, got {engine!r}; make it with create_async_engine(…)")
     if engine.dialect.name != "postgresql":
         raise UnsupportedDatabase(f"Oban: jobs need PostgreSQL, this engine speaks to {engine.dialect.name}")
     if (schema := schema_of(engine.sync_engine)) is not None:

@@ -68,7 +68,9 @@ class Arguments:
             return kwargs
         names = self._names
         if len(args) > len(names):
-            raise InvalidArgs(f"{self._name}: takes {len(names)} arguments ({', '.join(names)}), got {len(args)}")
+            noun = "argument" if len(names) == 1 else "arguments"
+            takes = f"{len(names)} {noun} ({', '.join(names)})" if names else f"no {noun}"
+            raise InvalidArgs(f"{self._name}: takes {takes}, got {len(args)}")
         bound = dict(zip(names, args, strict=False))
         if twice := bound.keys() & kwargs.keys():
             raise InvalidArgs(f"{self._name}: {sorted(twice)[0]!r} is given twice, by position and by name")

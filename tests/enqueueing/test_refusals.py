@@ -20,6 +20,14 @@ AWARE = NAIVE.replace(tzinfo=UTC)
 async def pay(order_id: int, amount: float = 1.0, *, note: str | None = None) -> None: ...
 
 
+@job(name="tests.refusals.nudge")
+async def nudge(order_id: int) -> None: ...
+
+
+@job(name="tests.refusals.beat")
+async def beat() -> None: ...
+
+
 @worker(name="tests.refusals.Report")
 class Report:
     async def process(self, job: Job) -> None: ...
@@ -130,6 +138,8 @@ def test_what_json_can_carry_is_taken_as_it_is() -> None:
 
 # Their types say what is wrong, too.
 untyped: Any = pay
+untyped_nudge: Any = nudge
+untyped_beat: Any = beat
 Untyped: Any = Report
 
 CALLS: dict[str, tuple[Callable[[], Any], str]] = {
@@ -137,6 +147,8 @@ CALLS: dict[str, tuple[Callable[[], Any], str]] = {
     "unknown": (lambda: untyped.new(1, ammount=2), r"pay: there is no parameter 'ammount'"),
     "wrong type": (lambda: untyped.new("one"), r"pay: order_id: .*integer.* \(got str\)"),
     "too many": (lambda: untyped.new(1, 2.0, "x"), r"pay: takes 2 arguments \(order_id, amount\), got 3"),
+    "one too many": (lambda: untyped_nudge.new(1, 2), r"nudge: takes 1 argument \(order_id\), got 2"),
+    "none taken": (lambda: untyped_beat.new(1), r"beat: takes no arguments, got 1"),
     "twice": (lambda: untyped.new(1, order_id=2), r"pay: 'order_id' is given twice"),
     "NaN": (lambda: pay.new(1, math.nan), r"args\.amount: nan"),
     "NUL": (lambda: pay.new(1, note="\x00"), r"args\.note: a NUL"),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from oban_sqla import InvalidOption, async_url
+from oban_sqla import InvalidOption, Oban, async_url
 
 
 @pytest.mark.parametrize(
@@ -57,3 +59,18 @@ def test_what_can_not_be_used_is_refused_without_its_password(given: str, said: 
     assert said in str(refused.value)
     assert "secret" not in str(refused.value)
     assert refused.value.__cause__ is None
+
+
+def test_a_variable_that_is_not_set_is_told_from_a_url_that_is_wrong() -> None:
+    unset: Any = None
+    with pytest.raises(InvalidOption, match=r"expected postgresql://.*, got NoneType; is the variable .* set\?"):
+        async_url(unset)
+
+
+def test_an_oban_on_a_url_names_what_makes_an_engine_of_it_and_not_the_password() -> None:
+    given = "postgresql://u:secret@h/d"
+    urls: list[Any] = [given, make_url(given)]
+    for url in urls:
+        with pytest.raises(InvalidOption, match=r"got a URL; make it with create_async_engine\(async_url") as refused:
+            Oban(url)
+        assert "secret" not in str(refused.value)

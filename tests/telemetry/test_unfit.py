@@ -87,7 +87,7 @@ async def test_a_start_names_queues_that_do_not_fit(engine: AsyncEngine, caplog:
         "queue 'default' is not used by any worker of this process; they use letters",
     ]
     assert said(caplog, logging.INFO) == [
-        "queue 'letters' is not run by this node, but by others: workers unfit.on_a_gpu, unfit.send_letter"
+        "queue 'letters' is not run by this node, so it needs another one: workers unfit.on_a_gpu, unfit.send_letter"
     ]
 
 
