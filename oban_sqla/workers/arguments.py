@@ -311,6 +311,14 @@ class Arguments:
     def _travel(self) -> Travel:
         return Travel(self._strict, self._is_open)
 
+    def no_parameter(self, name: str) -> str | None:
+        """What to say of `name` where no job's args can have it; None where they can."""
+        if self._is_open or self.takes_jobs or name in self._parameters:
+            return None
+        near = closest(name, self._parameters)
+        hint = f"did you mean {near!r}?" if near else f"it has {', '.join(self._parameters) or 'none'}"
+        return f"the function has no parameter {name!r}; {hint}"
+
     @property
     def _is_open(self) -> bool:
         return any(parameter.kind is parameter.VAR_KEYWORD for parameter in self._parameters.values())

@@ -21,12 +21,13 @@ from ..options.duration import seconds
 from ..options.encryption import SEALED
 from ..options.payload import encode
 from .arguments import Arguments
+from .compared import checked_chain, refuse_keys
 from .cron import Cron
 from .hooks import checked_hooks
 from .injection import is_session
 from .loosened import loosened, result_type
 from .registry import default_name, origin_of, workers
-from .sealing import check_length, opened_args, refuse_unique
+from .sealing import check_length, opened_args
 from .shape import hidden, shape
 from .verdicts import Verdicts, checked_errors
 
@@ -145,13 +146,12 @@ class Worker:
         return checked
 
     def refuse_unique(self, kind: Kind) -> None:
-        """Refuse a key of args that are encrypted.
+        """Refuse a key of args that are encrypted, or that no parameter takes.
 
         :param kind: of specs of this worker.
-        :raises InvalidOption: as :func:`~oban_sqla.workers.sealing.refuse_unique` does.
+        :raises InvalidOption: as :func:`~oban_sqla.workers.compared.refuse_keys` does.
         """
-        if self.encrypted:
-            refuse_unique(self.name, kind[_UNIQUE])
+        refuse_keys(self.name, kind[_UNIQUE], self.arguments, self.encrypted)
 
     def checked_known(self, args: Mapping[str, Any], waiting: frozenset[str]) -> Mapping[str, Any]:
         """As :meth:`checked_args`, with null in the place of a result of another job.
@@ -267,7 +267,7 @@ def register(target: Any, arguments: Arguments | None, options: ChunkOptions, ru
         missing=_checked_missing(options.get("missing", "cancel"), arguments, f"{what}: missing"),
         encrypted=encrypted,
         chunk=_checked_chunk(options, arguments, what),
-        chain=_checked_chain(options.get("chain"), encrypted, what),
+        chain=checked_chain(options.get("chain"), arguments, encrypted, what),
     )
     made.refuse_unique(made.spec_kind)
     _ = made.cron_entry  # checked while the decorator is on the traceback
@@ -312,14 +312,6 @@ def _checked_chunk(options: ChunkOptions, arguments: Arguments | None, what: str
     if options.get("upcast") is not None:
         raise InvalidOption(f"{what}: the function reads job.args itself (chunk=), so upcast= would change nothing")
     return chunk
-
-
-def _checked_chain(chain: object, encrypted: bool, what: str) -> Chain | None:
-    if chain is not None and not isinstance(chain, Chain):
-        raise InvalidOption(f'{what}: chain must be Chain(by="args.…"), got {chain!r}')
-    if chain is not None and encrypted and any(field.startswith("args.") for field in chain.fields):
-        raise InvalidOption(f"{what}: a chain by {chain.by!r} would compare args, which are encrypted; use meta")
-    return chain
 
 
 def _in_process(coroutine: bool) -> str:

@@ -220,6 +220,26 @@ UNIQUE: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+async def remind(order_id: int) -> None: ...
+async def count(**numbers: int) -> None: ...
+
+
+def test_a_key_of_unique_jobs_that_no_parameter_has_is_refused() -> None:
+    typo, none = Unique(keys=["ordr_id"]), Unique(keys=["zzz"])
+    with pytest.raises(InvalidOption, match=r"Unique\(keys\): .* no parameter 'ordr_id'; did you mean 'order_id'\?"):
+        job(name="tests.refusals.typo", unique=typo)(remind)
+    with pytest.raises(InvalidOption, match=r"no parameter 'zzz'; it has order_id, amount, note"):
+        pay.options(unique=none)
+    with pytest.raises(InvalidOption, match=r"no parameter 'zzz'; it has none"):
+        beat.options(unique=none)
+
+
+def test_keys_of_meta_and_of_open_args_are_not_parameters() -> None:
+    pay.options(unique=Unique(fields=["worker", "meta"], keys=["tenant"]))
+    job(name="tests.refusals.open", unique=Unique(keys=["anything"]))(count)
+    Untyped.new({}, unique=Unique(keys=["anything"]))
+
+
 @pytest.mark.parametrize("case", UNIQUE)
 def test_option_of_unique_is_refused(case: str) -> None:
     given, message = UNIQUE[case]

@@ -298,6 +298,14 @@ def test_what_is_not_a_chain_is_refused_where_it_is_written() -> None:
         Chain(by="worker", on_failure="stop")  # type: ignore[arg-type]
 
 
+def test_a_chain_by_what_is_not_a_parameter_is_refused() -> None:
+    async def book(account: dict[str, int]) -> None: ...
+
+    with pytest.raises(InvalidOption, match=r"Chain\(by='args.acount'\): .* 'acount'; did you mean 'account'\?"):
+        job(name="chains.typo", chain=Chain(by=["worker", "args.acount"]))(book)
+    job(name="chains.nested", chain=Chain(by=["args.account.id", "meta.region"]))(book)
+
+
 async def test_workers_with_another_policy_have_chains_beside_those_of_the_same_key(engine: AsyncEngine) -> None:
     ran: list[str] = []
 
