@@ -8,5 +8,5 @@ jobs     the purchase as one long job
 models   the purchase, and the payments that were made
 ======== =====================================================================================
 
-Run it with ``DATABASE_URL=postgresql+asyncpg://… uvicorn examples.approval.main:app``, after ``oban-sqla migrate``.
+Run it with ``DATABASE_URL=postgresql://… uvicorn examples.approval.main:app``, after ``oban-sqla migrate``.
 """

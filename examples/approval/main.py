@@ -9,12 +9,12 @@ from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
 
-from oban_sqla import Oban
+from oban_sqla import Oban, async_url
 
 from .jobs import buy
 from .models import Base, Purchase
 
-engine = create_async_engine(os.environ["DATABASE_URL"])
+engine = create_async_engine(async_url(os.environ["DATABASE_URL"]))
 Session = async_sessionmaker(engine, expire_on_commit=False)
 oban = Oban(engine, queues={"purchases": 10}, sessionmaker=Session)
 

@@ -1,4 +1,4 @@
-"""The runtime: ``DATABASE_URL=postgresql+asyncpg://… oban-sqla start examples.shop.main:oban``."""
+"""The runtime: ``DATABASE_URL=postgresql://… oban-sqla start examples.shop.main:oban``."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 import httpx
 from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
 
-from oban_sqla import Oban
+from oban_sqla import Oban, async_url
 
 from . import jobs  # noqa: F401  # pyright: ignore[reportUnusedImport] (registers the workers)
 from .mail import Mailer, make_mailer
 
-engine = create_async_engine(os.environ["DATABASE_URL"])
+engine = create_async_engine(async_url(os.environ["DATABASE_URL"]))
 Session = async_sessionmaker(engine, expire_on_commit=False)
 
 

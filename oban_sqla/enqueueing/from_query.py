@@ -97,7 +97,8 @@ def enqueue_from(session: AnySession, worker: Target, query: SelectBase, /, **op
     :returns: how many jobs were written; duplicates of unique jobs are not.
     :raises InvalidOption: before any SQL, for a label that is neither a parameter nor an option, or both; for a missing
         parameter; for columns whose JSON no worker reads back: enums, bytes, and a ``scheduled_at`` without a time
-        zone; and for an option whose column has another type.
+        zone; for an option whose column has another type; and for a
+        key of `unique` that is not a parameter.
     """
     found = current_session(session, "enqueue_from")
     plan = _Plan(worker, query, options)
@@ -128,6 +129,7 @@ class _Plan:
         self.worker = worker
         self.query: Any = query
         self.kind: Kind = with_options(target.spec_kind, cast(Mapping[str, Any], options), self.what)
+        worker.refuse_unique(self.kind)
         self.unique: Unique | None = self.kind[FIELDS.index(OPTIONS["unique"].attribute)]
         if self.unique is not None and self.unique.changes:
             raise InvalidOption(

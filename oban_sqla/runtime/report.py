@@ -17,6 +17,7 @@ from ..telemetry.database_error import described, of_database
 from ..workers.outcomes import Outcome
 from ..workers.registry import workers
 from .acks import Ack
+from .config import RESERVED
 from .once_a_minute import OnceAMinute
 from .row import Row
 from .traceback_text import Withheld, bare_text, frames_text, kind_of, traceback_text
@@ -97,9 +98,11 @@ def report_unknown(row: Row, executor: str | None) -> None:
     if not _unknown.is_due((row.worker, executor)):
         return
     if executor is not None:
+        near = closest(executor, RESERVED)
         logger_of_queues.warning(
-            "jobs of the worker %r can't run here: it asks for the executor %r, which this node does not have; "
-            "they are left to other nodes", row.worker, executor, extra=row.log_extra,
+            "jobs of the worker %r can't run here: it asks for the executor %r, which this node does not have%s; "
+            "they are left to other nodes",
+            row.worker, executor, f" (did you mean {near!r}?)" if near else "", extra=row.log_extra,
         )  # fmt: skip
         return
     near = closest(row.worker, workers)

@@ -211,6 +211,8 @@ def test_an_option_that_is_given_twice_is_refused() -> None:
     with pytest.raises(InvalidOption, match="the option 'schedule_in' and a column 'scheduled_at'; choose one"):
         enqueue_from(Session(), remind, due, schedule_in=5)
     parts = union_all(numbers(1).options(with_loader_criteria(User, true())), numbers(1))
+    with pytest.raises(InvalidOption, match="Unique\\(keys\\): the function has no parameter 'usr_id'; did you mean"):
+        enqueue_from(Session(), remind, numbers(1), unique=Unique(keys=["usr_id"]))
     with pytest.raises(InvalidOption, match="options of the parts of a union are lost"):
         enqueue_from(Session(), remind, parts)
     wrong: Any = print

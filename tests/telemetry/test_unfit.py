@@ -62,11 +62,20 @@ def test_a_minute_later_it_is_told_again(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_an_executor_that_the_node_does_not_have_is_told_of(
     engine: AsyncEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with Oban(engine, {"letters": 5}):
-        [job_id] = await insert(engine, on_a_gpu.new())
-        await until(engine, job_id, "scheduled")
-        [line] = await eventually(lambda: said(caplog))
-    assert line.startswith("jobs of the worker 'unfit.on_a_gpu' can't run here: it asks for the executor 'gpu'")
+    @job(name="unfit.misspelt", queue="letters", executor="proces")
+    def misspelt() -> None: ...
+
+    try:
+        async with Oban(engine, {"letters": 5}):
+            for job_id in await insert(engine, on_a_gpu.new(), misspelt.new()):
+                await until(engine, job_id, "scheduled")
+            lines = await eventually(lambda: said(caplog) if len(said(caplog)) == 2 else None)
+    finally:
+        workers.remove(["unfit.misspelt"])
+    assert any("'unfit.on_a_gpu' can't run here: it asks for the executor 'gpu', which" in line for line in lines)
+    assert any(
+        "the executor 'proces', which this node does not have (did you mean 'process'?)" in line for line in lines
+    )
 
 
 async def test_a_start_names_queues_and_workers(engine: AsyncEngine, caplog: pytest.LogCaptureFixture) -> None:

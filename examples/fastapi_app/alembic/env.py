@@ -1,4 +1,4 @@
-"""Alembic's environment, as ``alembic init -t async`` writes it, with one line for the queue's tables."""
+"""Alembic's environment, as ``alembic init -t async`` writes it, with two lines for the queue."""
 
 import asyncio
 import os
@@ -8,9 +8,9 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from examples.fastapi_app.models import Base
-from oban_sqla import migrations
+from oban_sqla import async_url, migrations
 
-URL = os.environ["DATABASE_URL"]
+URL = async_url(os.environ["DATABASE_URL"])
 
 
 def migrate(connection: Connection | None = None) -> None:
