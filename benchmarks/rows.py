@@ -125,19 +125,13 @@ async def drain_with_history(setting: Setting, finished: int = 1_000_000, schedu
     return {"empty": without["ours"], "beside": beside["ours"], "ratio": beside["ours"] / without["ours"]}
 
 
-async def insert_single(setting: Setting, jobs: int = 1000, session: bool = False) -> Figures:
-    """One job a transaction, one after the other: by the runtime, or by a session."""
+async def insert_single(setting: Setting, jobs: int = 1000) -> Figures:
+    """One job in a transaction, one after the other, by the runtime."""
     await setting.empty()
 
     async def ours(oban: Oban) -> None:
         for number in range(jobs):
-            spec = JobSpec("bench.noop", {"number": number}, queue="bench")
-            if session:
-                async with setting.session() as unit_of_work:
-                    unit_of_work.add(spec)
-                    await unit_of_work.commit()
-            else:
-                await oban.enqueue(spec)
+            await oban.enqueue(JobSpec("bench.noop", {"number": number}, queue="bench"))
 
     async def raw() -> None:
         for number in range(jobs):
@@ -282,6 +276,15 @@ async def started(setting: Setting) -> Figures:
     await setting.empty()
     await setting.raw.fetch(loop.INSERT, "bench.first", "bench", '{"number": 1}')
     figures: Figures = await _in_a_new_process("-m", "benchmarks.start", setting.url)
+    return figures
+
+
+async def memory(setting: Setting, jobs: int = 20_000) -> Figures:
+    """MB of a node's process after so many jobs."""
+    await setting.empty()
+    await loop.insert_many(setting.raw, "bench.counted", "bench", jobs)
+    await setting.raw.execute("ANALYZE oban_jobs")
+    figures: Figures = await _in_a_new_process("-m", "benchmarks.memory", setting.url, str(jobs))
     return figures
 
 

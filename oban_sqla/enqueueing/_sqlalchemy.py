@@ -5,12 +5,13 @@ name                                 what it is for                             
 ===================================  ============================================  =================================
 ``Session._new``, ``state.class_``   the pending specs, without a set of the       ``Session.new``, ``state.object``
                                      objects at each flush
-``UOWTransaction.register_object``,  specs stay pending until they are written:    :class:`Held`
-``.states``,                         listed in the flush, and not saved by it
-``Session._expunge_states``
+``UOWTransaction.states``,           specs stay pending until they are written:    :class:`Held`
+``Session._expunge_states``          listed in the flush, and not saved by it
 ``_with_options``,                   the options of a query, and that it is one    none: the options are lost, so a
 ``_propagate_attrs``                 of mapped classes, hold in `enqueue_from`     query with some is refused
 ``UOWTransaction.states``            what a flush does with an object              its session, and its attributes
+``Connection``                       an error of the driver's own call is raised   the statement goes the way of all
+``._handle_dbapi_exception``         as SQLAlchemy raises its own                  others
 ===================================  ============================================  =================================
 
 No name is looked up, and nothing else is done, for a session without specs, but to see that it has none.
@@ -115,8 +116,7 @@ class Claims(Protocol):
 
 def claims_of(session: Session, context: UOWTransaction) -> Claims:
     """Claims for the flush `context`."""
-    session_names, context_names = ("_new", "_expunge_states"), ("register_object", "states")
-    names = [(session, name) for name in session_names] + [(context, name) for name in context_names]
+    names = [(session, "_new"), (session, "_expunge_states"), (context, "states")]
     return Held() if any(private(owner, name) is None for owner, name in names) else Listed(context)
 
 
@@ -130,7 +130,8 @@ class Listed:
 
     def claim(self, session: Session, state: State) -> None:
         if (context := self._context()) is not None:
-            context.register_object(state, listonly=True)
+            # (is deleted, is only listed). Not by `register_object`: it would plan the mapper's work, which has none.
+            context.states[state] = (False, True)
             self._claimed[state] = None
 
     def take(self, session: Session) -> list[JobSpec]:

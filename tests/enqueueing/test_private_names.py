@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import MetaData, event, inspect, make_url, select
+from sqlalchemy import Connection, MetaData, event, inspect, make_url, select
 from sqlalchemy.orm import Session, UOWTransaction
 
 from oban_sqla import Job, JobSpec
@@ -27,14 +27,15 @@ OWNERS: dict[str, Callable[[], object]] = {
     "UOWTransaction": lambda: UOWTransaction(Session()),
     "InstanceState": lambda: inspect(JobSpec("w")),
     "MetaData": MetaData,
+    "Connection": lambda: Connection,
 }
 NAMES = [
     "Session._new",
     "Session._expunge_states",
-    "UOWTransaction.register_object",
     "UOWTransaction.states",
     "InstanceState.class_",
     "MetaData._add_table",
+    "Connection._handle_dbapi_exception",
 ]
 
 
@@ -55,7 +56,7 @@ def test_the_state_of_a_spec_is_made_when_a_session_asks_for_it() -> None:
     assert "_sa_instance_state" not in vars(spec)
 
 
-OF_FLUSHES = {"_new", "register_object", "states", "_expunge_states"}
+OF_FLUSHES = {"_new", "states", "_expunge_states"}
 
 
 def without(monkeypatch: pytest.MonkeyPatch, missing: set[str]) -> None:
