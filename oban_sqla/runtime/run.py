@@ -200,7 +200,7 @@ class Run:
             self._interruptible = executor.interruptible
             result = await executor.run(call)
             self._interruptible = True
-            if isinstance(result, Returned) and inspect.isawaitable(result.value):
+            if isinstance(result, Returned) and result.value is not None and inspect.isawaitable(result.value):
                 result = await self._awaited(result.value)
         finally:
             if timer is not None:

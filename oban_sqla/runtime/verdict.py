@@ -58,14 +58,15 @@ def judge(row: Row, worker: Worker, result: Result, stop: Stop | None = None, to
     value = result.value
     if stop is Stop.TIMEOUT:
         return _failed(row, worker, _timeout(worker))  # it swallowed the cancellation, or its thread came back too late
-    if isinstance(value, Outcome):
-        return _decided(row, worker, value)
-    if isinstance(value, Workflow):
-        ack = _ack(row, meta='{"recorded":false,"return":null}' if row.has_record else None)
-        ack.graft, ack.tells = Graft(value, row.workflow_id, row.node_name), True
-        return ack, None
-    if (unrun := _unrun(value)) is not None:
-        return _failed(row, worker, InvalidOption(f"{worker.name} returned {unrun}"))
+    if value is not None:
+        if isinstance(value, Outcome):
+            return _decided(row, worker, value)
+        if isinstance(value, Workflow):
+            ack = _ack(row, meta='{"recorded":false,"return":null}' if row.has_record else None)
+            ack.graft, ack.tells = Graft(value, row.workflow_id, row.node_name), True
+            return ack, None
+        if (unrun := _unrun(value)) is not None:
+            return _failed(row, worker, InvalidOption(f"{worker.name} returned {unrun}"))
     if stop is Stop.CANCEL and told and value is None and not worker.is_async:
         return cancelled(row), None  # a plain function that was told to stop and has no result: it stopped
     if worker.recorded or row.keeps_result:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import URL, create_engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import (
@@ -19,8 +21,10 @@ from oban_sqla import (
     Queue,
     SchemaOutdated,
     UnsupportedDatabase,
+    embedded,
     migrations,
 )
+from tests.database import SETTINGS
 
 
 async def test_a_missing_schema_is_said_and_nothing_is_created(empty_database: str) -> None:
@@ -91,6 +95,35 @@ async def test_a_database_that_refuses_the_connection_is_said_at_once_in_its_wor
         finally:
             await refused.dispose()
         assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_wrong_password_is_said_at_once_and_not_shown(server_with_passwords: URL, driver: str) -> None:
+    url = server_with_passwords.set(drivername=f"postgresql+{driver}", username="app")
+    refused, welcome = (create_async_engine(url.set(password=password)) for password in ("hunter2", "right"))
+    try:
+        with pytest.raises(DatabaseUnavailable, match="the database says: password authentication failed") as raised:
+            await asyncio.wait_for(Oban(refused, start_timeout=600).start(), 60)
+        assert "hunter2" not in str(raised.value)
+        with pytest.raises(SchemaOutdated):  # it got in
+            await Oban(welcome).start()
+    finally:
+        await refused.dispose()
+        await welcome.dispose()
+
+
+@pytest.fixture(scope="module")
+def server_with_passwords() -> Iterator[URL]:
+    """A server that asks the role `app` for its password."""
+    with embedded.start(settings=SETTINGS) as server:
+        engine = create_engine(make_url(server.url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text("CREATE ROLE app LOGIN PASSWORD 'right'"))
+            rules = Path(connection.execute(text("SHOW hba_file")).scalar_one())
+            rules.write_text(f"local all app scram-sha-256\nhost all app all scram-sha-256\n{rules.read_text()}")
+            connection.execute(text("SELECT pg_reload_conf()"))
+        engine.dispose()
+        yield make_url(server.url)
 
 
 async def test_a_start_that_waits_for_the_database_says_so(
