@@ -20,7 +20,7 @@ _REPLACED = ("do_execute", "do_execute_no_params", "do_setinputsizes")
 _log = logging.getLogger("sqlalchemy.engine.Engine")
 
 
-def row_of(connection: Connection, statement: Statement, given: dict[str, Any]) -> Sequence[Any]:
+def answer_of(connection: Connection, statement: Statement, given: dict[str, Any]) -> Sequence[Any]:
     """Execute `statement`, which answers with one row.
 
     :param given: its parameters.

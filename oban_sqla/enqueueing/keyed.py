@@ -12,7 +12,7 @@ from ..errors import ObanError
 from ..models import JobSpec
 from ..statements.insert import insert_composed_keyed, insert_keyed, winners
 from .composed import are_composed
-from .driver import row_of
+from .driver import answer_of
 from .parameters import parameters_of, state_written, take_written
 
 _MOST_ROUNDS = 10
@@ -76,7 +76,7 @@ def insert_new(connection: Connection, specs: Sequence[JobSpec], keys: Mapping[i
     parameters = parameters_of(specs, composed)
     parameters["uniq_key"] = given = [keys.get(id(spec)) for spec in specs]
     statement = insert_composed_keyed if composed else insert_keyed
-    columns: list[Any] = [*row_of(connection, statement, parameters)]
+    columns: list[Any] = [*answer_of(connection, statement, parameters)]
     if columns[0] is not None and columns[2] is None:
         take_written(specs, columns[:2])
         return []

@@ -22,7 +22,7 @@ from ..options.replacing import REPLACEABLE
 from ..options.unique import BITS, Unique
 from ..statements.replace import lock_keyed, replace_keyed
 from ..types import JobState
-from .driver import row_of
+from .driver import answer_of
 from .keyed import holders, insert_new, is_autocommit
 from .parameters import insertion, parameters_with_uniques, statements_for, take_written
 
@@ -78,7 +78,7 @@ def write_replacing(connection: Connection, specs: Sequence[JobSpec], keys: Mapp
     """
     for chunk in statements_for([spec for spec in specs if id(spec) not in keys]):
         statement, parameters = insertion(chunk)
-        take_written(chunk, row_of(connection, statement, parameters))
+        take_written(chunk, answer_of(connection, statement, parameters))
     groups = _groups(specs, keys)
     if is_autocommit(connection):  # each statement is a transaction, which holds nothing while the next one waits
         for group in groups:

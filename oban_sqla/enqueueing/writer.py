@@ -19,7 +19,7 @@ from ..options.encryption import Encryption, in_use, using
 from ..statements.insert import clock
 from ..workers.registry import workers
 from .composed import are_composed, are_news, tell_of_duplicates
-from .driver import row_of
+from .driver import answer_of
 from .instances import refer_in
 from .keyed import insert_with_keys
 from .keys import fill, keys_of
@@ -141,4 +141,4 @@ def jobs_connection(session: Session) -> Connection:
 
 def _insert(connection: Connection, specs: Sequence[JobSpec]) -> None:
     statement, parameters = insertion(specs)
-    take_written(specs, row_of(connection, statement, parameters))
+    take_written(specs, answer_of(connection, statement, parameters))
