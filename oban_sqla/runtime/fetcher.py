@@ -17,6 +17,8 @@ from .row import Row, row_of
 from .unfit import Unfit
 
 LARGEST_BATCH = 10_000
+LARGE = 100
+"""The limit from which on a queue is fetched in halves; of smaller halves the statements cost more than they gain."""
 
 
 class Fetcher:
@@ -68,6 +70,10 @@ class Fetcher:
     def ahead(self, limit: int) -> int:
         """How many jobs, beyond the `limit` that may run, are worth claiming now."""
         return self._pace.ahead(limit)
+
+    def at_once(self, demand: int, limit: int) -> int:
+        """How many of `demand` to fetch at once: in a large queue one half runs while the other is fetched."""
+        return demand if limit < LARGE else min(demand, limit // 2)
 
     def ran(self, seconds: float) -> None:
         """A job ran for so long."""

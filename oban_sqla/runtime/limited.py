@@ -76,6 +76,10 @@ class LimitedFetcher:
         """No job is claimed before it can start: it would take a slot and an allowance."""
         return 0
 
+    def at_once(self, demand: int, _limit: int) -> int:
+        """How many of `demand` to fetch at once: all, because each fetch takes the lock of the queue."""
+        return demand
+
     def ran(self, seconds: float) -> None:
         """A job ran for so long."""
 

@@ -208,7 +208,7 @@ class Producer(Loop):
         while self._fetcher.more and (demand := self.demand):
             self._reconciliation.fetched()
             try:
-                rows = await self._fetcher.fetch(demand)
+                rows = await self._fetcher.fetch(self._fetcher.at_once(demand, self.limit))
             except StatementFailed as error:
                 if error.unknown:
                     self.doubt()
@@ -218,8 +218,8 @@ class Producer(Loop):
             self._claimed.extend((row, now) for row in rows)
             self._start_claimed()
             await self._fill_chunks()
-            if rows:
-                await asyncio.sleep(0)  # quick jobs end now, and make room for a whole batch
+            if rows and not self.demand:
+                await asyncio.sleep(0)  # quick jobs end now, and make room for the next ones
         await self._fill_chunks()
         now = time.monotonic()
         due = self._reconciliation.due

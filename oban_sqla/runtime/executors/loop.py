@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
-from types import CoroutineType
 from typing import Any
 
 from ...workers.closing import current, passes
@@ -19,8 +18,8 @@ async def awaited(value: Any) -> Result:
         return Returned(None)
     task = current()
     try:
-        # A decorator may have put one coroutine into another. The types first: to ask any object takes microseconds.
-        while type(value) is CoroutineType or (value is not None and inspect.isawaitable(value)):
+        # A decorator may have put one coroutine into another. To ask of any object takes microseconds, so that is last.
+        while inspect.iscoroutine(value) or (value is not None and inspect.isawaitable(value)):
             value = await value
         return Returned(value)
     except BaseException as error:  # SystemExit and CancelledError of the job itself are its failures
