@@ -25,6 +25,10 @@ PROCESS = "process"
 """The executor's name."""
 
 
+MAIN = ("__main__", "__mp_main__")
+"""How the program's main module is called: in the node, and where a child has imported it."""
+
+
 def process_workers(queues: Container[str]) -> list[Worker]:
     """The registered workers that run in child processes.
 
@@ -52,7 +56,8 @@ def setup(
     known = list(of)
     for worker in known:
         _check_importable(worker)
-    main = _main() if any(_is_in_main(worker) for worker in known) else None
+    in_main = any(_is_in_main(worker) for worker in known) or any(name.partition(":")[0] in MAIN for name in sessions)
+    main = _main() if in_main else None
     return {
         "argv": sys.argv,
         "path": sys.path,
@@ -121,8 +126,11 @@ def load_sessionmaker(name: str) -> SessionMaker:
 
 
 def _attribute_that_is(maker: SessionMaker) -> str | None:
-    for module_name, module in list(sys.modules.items()):
-        if module_name in ("__main__", "__mp_main__") or module_name.startswith("oban_sqla"):
+    modules = {name: module for name, module in sys.modules.items() if name not in MAIN}
+    if _why_not_main() is None:  # last: what is imported from elsewhere is to be found there
+        modules["__mp_main__"] = sys.modules["__main__"]
+    for module_name, module in modules.items():
+        if module_name.startswith("oban_sqla"):
             continue
         names: dict[str, object] = getattr(module, "__dict__", {})
         for name, value in list(names.items()):
@@ -132,24 +140,27 @@ def _attribute_that_is(maker: SessionMaker) -> str | None:
 
 
 def _is_in_main(worker: Worker) -> bool:
-    return str(worker.target.__module__) in ("__main__", "__mp_main__")
+    return str(worker.target.__module__) in MAIN
 
 
 def _check_importable(worker: Worker) -> None:
     what = f"the process worker {worker.name!r}"
     if "<locals>" in worker.target.__qualname__:
         raise InvalidOption(f"{what} is defined inside a function, where a child process can't import it; move it out")
-    if _is_in_main(worker):
-        main = sys.modules["__main__"]
-        file = getattr(main, "__file__", None)
-        if file is None or not os.path.exists(file):
-            raise InvalidOption(
-                f"{what} is defined in a notebook, with python -c or at a prompt, where a child process can't import "
-                "it; move it into a module"
-            )
-        spec = getattr(main, "__spec__", None)
-        if spec is not None and spec.name.rpartition(".")[2] == "__main__":
-            raise InvalidOption(f"{what} is defined in {spec.name}, which a child process can't import; move it out")
+    if _is_in_main(worker) and (where := _why_not_main()) is not None:
+        raise InvalidOption(f"{what} is defined {where}, where a child process can't import it; move it into a module")
+
+
+def _why_not_main() -> str | None:
+    """Where the main module is that a child can't import; None where it can."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file is None or not os.path.exists(file):
+        return "in a notebook, with python -c or at a prompt"
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name.rpartition(".")[2] == "__main__":
+        return f"in {spec.name}"
+    return None
 
 
 def _main() -> tuple[str, str]:
