@@ -1,21 +1,24 @@
 """Fetching and acknowledging with limits: ``python -m benchmarks.limits [--jobs 8000] [--pairs 3] [--demand 20]``.
 
 Prints, for 4 and 8 fetchers, the jobs a second of each kind of queue against the plain queue in the same run. Each
-fetcher has two connections, and asks for the next jobs when it has acknowledged the last.
+fetcher has two connections, and asks for the next jobs when it has acknowledged the last. Then the jobs a second of a
+plain queue of a node that also works a limited one, at its limit, against those of the queue alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import time
 from typing import Any
 
 from sqlalchemy import Connection
 
+import benchmarks.setting as shared
 from benchmarks import loop
-from benchmarks.setting import Setting, median, setting
-from oban_sqla import Partition, Queue, RateLimit
+from benchmarks.setting import Setting, median, noop, setting
+from oban_sqla import Oban, Partition, Queue, RateLimit, job
 from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
 from oban_sqla.runtime.limited import parameters
@@ -96,6 +99,30 @@ async def measure(setting: Setting, queue: Queue, fetchers: int, jobs: int, dema
     return jobs / spent
 
 
+@job(name="bench.held", queue="held")
+async def held() -> None:
+    """Runs until it is cancelled."""
+    await asyncio.Event().wait()
+
+
+async def beside(setting: Setting, jobs: int, queues: dict[str, Queue]) -> float:
+    """Jobs a second of the queue ``bench`` of a node with these queues."""
+    await setting.empty()
+    async with Oban(setting.engine, queues=queues, shutdown_grace=0.1) as oban:
+        await oban.enqueue([held.new() for _ in range(1_000 if "held" in queues else 0)])
+        await oban.enqueue([noop.new(number) for number in range(500)])  # to warm up
+        while await setting.raw.fetchval("SELECT EXISTS (SELECT FROM oban_jobs WHERE queue = 'bench' AND attempt = 0)"):
+            await asyncio.sleep(0.01)
+        await oban.pause_queue("bench")
+        await oban.enqueue([noop.new(number) for number in range(jobs)])
+        target = shared.count + jobs
+        began = time.perf_counter()
+        await oban.resume_queue("bench")
+        while shared.count < target:
+            await asyncio.sleep(0.002)
+        return jobs / (time.perf_counter() - began)
+
+
 async def main(jobs: int, pairs: int, demand: int) -> None:
     async with setting() as where:
         for fetchers, goal in ((4, 0), (8, 1)):
@@ -109,9 +136,16 @@ async def main(jobs: int, pairs: int, demand: int) -> None:
             print(f"{fetchers} fetchers, plain queue: {median(plain):,.0f} jobs/s", flush=True)
             for kind, (_, *goals) in KINDS.items():
                 print(f"{fetchers} fetchers, {kind}: {median(found[kind]):.2f} of it (goal: {goals[goal]})", flush=True)
+        ratios: list[float] = []
+        for _ in range(pairs):
+            alone = await beside(where, jobs, {"bench": Queue(20)})
+            limited = {"bench": Queue(20), "held": Queue(20, global_limit=5)}
+            ratios.append(await beside(where, jobs, limited) / alone)
+        print(f"a plain queue beside a limited one at its limit: {median(ratios):.2f} of it alone (goal: 0.9)")
 
 
 if __name__ == "__main__":
+    logging.getLogger("oban_sqla").setLevel(logging.ERROR)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=8_000)
     parser.add_argument("--pairs", type=int, default=3)
