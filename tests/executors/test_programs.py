@@ -58,8 +58,9 @@ def test_a_program_that_starts_when_it_is_imported_is_told_how_to_guard_its_star
 
 
 def test_what_stands_at_a_prompt_is_refused_at_the_start(database_url: str, clean_tables: None) -> None:
-    said = run(["-c", PROGRAM + "asyncio.run(main())\n"], database_url)
-    assert "adds' is defined in a notebook, with python -c or at a prompt" in said
+    named = PROGRAM.replace('queue="one_file"', 'queue="one_file", name="adds"')
+    said = run(["-c", named + "asyncio.run(main())\n"], database_url)
+    assert "'adds' is defined in a notebook, with python -c or at a prompt" in said
 
 
 async def test_what_no_child_can_import_or_find_is_refused_at_the_start(engine: AsyncEngine) -> None:
