@@ -19,7 +19,7 @@ from .errand import module_of
 from .factories import factory_names
 from .pool import Pool, usable_processors
 from .remote import Given, InChildren, Outside, Settled, relay
-from .setup import PROCESS, process_workers, sessionmaker_names, setup
+from .setup import PROCESS, process_workers, refuse_unimportable, sessionmaker_names, setup
 
 
 class Places:
@@ -103,6 +103,7 @@ class Places:
 
     def _setup(self) -> dict[str, Any]:
         known = process_workers(self._config.queues)
+        refuse_unimportable(known)  # first: what can't be imported has no sessionmaker to be found either
         sessions = sessionmaker_names(self._config.sessionmaker, self._config.processes.sessionmaker, known)
         return setup(known, sessions, self._identity, self._schema, self._config.job_logs)
 

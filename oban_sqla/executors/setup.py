@@ -37,6 +37,23 @@ def process_workers(queues: Container[str]) -> list[Worker]:
     return [worker for worker in workers.distinct() if worker.executor == PROCESS and worker.queue in queues]
 
 
+def refuse_unimportable(of: Iterable[Worker]) -> None:
+    """Look at the workers that a child has to know.
+
+    :raises InvalidOption: for one that no other process can import.
+    """
+    for worker in of:
+        what = f"the process worker {worker.name!r}"
+        if "<locals>" in worker.target.__qualname__:
+            raise InvalidOption(
+                f"{what} is defined inside a function, where a child process can't import it; move it out"
+            )
+        if _is_in_main(worker) and (where := _why_not_main()) is not None:
+            raise InvalidOption(
+                f"{what} is defined {where}, where a child process can't import it; move it into a module"
+            )
+
+
 def setup(
     of: Iterable[Worker],
     sessions: Sequence[str],
@@ -51,11 +68,8 @@ def setup(
     :param identity: of the database that its node serves.
     :param schema: where the tables live.
     :param job_logs: whether the logs of jobs are kept. Default: they are not.
-    :raises InvalidOption: for a worker that no other process can import.
     """
     known = list(of)
-    for worker in known:
-        _check_importable(worker)
     in_main = any(_is_in_main(worker) for worker in known) or any(name.partition(":")[0] in MAIN for name in sessions)
     main = _main() if in_main else None
     return {
@@ -141,14 +155,6 @@ def _attribute_that_is(maker: SessionMaker) -> str | None:
 
 def _is_in_main(worker: Worker) -> bool:
     return str(worker.target.__module__) in MAIN
-
-
-def _check_importable(worker: Worker) -> None:
-    what = f"the process worker {worker.name!r}"
-    if "<locals>" in worker.target.__qualname__:
-        raise InvalidOption(f"{what} is defined inside a function, where a child process can't import it; move it out")
-    if _is_in_main(worker) and (where := _why_not_main()) is not None:
-        raise InvalidOption(f"{what} is defined {where}, where a child process can't import it; move it into a module")
 
 
 def _why_not_main() -> str | None:
