@@ -35,7 +35,7 @@ from ..models.belongings import BELONGINGS
 from ..models.job import jobs
 from ..models.workflow import workflows
 from ..options.prune import STATES, PrunePolicy
-from .belongings import going_with
+from .belongings import going_in_ranges
 from .bulk import Bulk
 from .lead import holds_lease
 from .prune_batches import in_no_batch
@@ -114,7 +114,7 @@ def _pruning(chosen: Select[tuple[int]], belongings: Sequence[Table]) -> Bulk:
         """Delete up to `limit` jobs. Returns their number."""
         gone = delete(jobs).where(jobs.c.id == func.any(ids(locked))).returning(jobs.c.id).cte("gone")
         counted = select(func.count()).select_from(gone)
-        return counted.add_cte(*going_with(gone, belongings)) if belongings else counted
+        return counted.add_cte(*going_in_ranges(gone, belongings)) if belongings else counted
 
     @statement
     def find() -> Executable:

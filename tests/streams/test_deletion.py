@@ -62,6 +62,14 @@ async def test_pruning_takes_what_belongs_to_the_jobs(any_engine: AsyncEngine) -
     assert await owners(any_engine) == everywhere({young})
 
 
+async def test_pruning_takes_nothing_of_the_jobs_between(any_engine: AsyncEngine) -> None:
+    jobs = [await finish(any_engine, hours) for hours in (30, 31, 1, 30, 1, 1, 32, 30)]
+    kept = {jobs[2], jobs[4], jobs[5]}
+    await belong(any_engine, *jobs)
+    await prune(any_engine, Prune())
+    assert await owners(any_engine) == everywhere(kept)
+
+
 async def test_pruning_by_count_takes_it_too(engine: AsyncEngine) -> None:
     jobs = [await finish(engine, hours) for hours in (3, 2, 1)]
     await belong(engine, *jobs)
