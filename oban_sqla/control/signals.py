@@ -7,9 +7,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from ..enqueueing.sessions import SomeAsyncSession, current_session
+from ..enqueueing.sessions import SomeAsyncSession, SomeSession, current_session
 from ..enqueueing.signals import send_signal
-from ..errors import InvalidOption
 from ..models import Job, JobSpec
 from ..models.node import Node
 from ..options.encryption import using
@@ -24,7 +23,7 @@ class SignalVerbs(Verbs):
         target: Job | JobSpec | Node[Any] | int,
         name: str,
         payload: Any = None,
-        session: SomeAsyncSession | None = None,
+        session: SomeAsyncSession | SomeSession | None = None,
     ) -> bool:
         """Send a signal to a job, which takes it by :func:`oban_sqla.durable.wait_for`.
 
@@ -34,17 +33,17 @@ class SignalVerbs(Verbs):
         :param target: a job's id, a :class:`Job`, a flushed spec, or a node of a flushed workflow.
         :param name: of the signal, for which the job waits.
         :param payload: what the job gets; any value that JSON can represent, up to 1 MiB. Default None.
-        :param session: an ``AsyncSession``: the signal is part of its transaction, and sent with its commit. Default: a
-            separate transaction.
+        :param session: an ``AsyncSession`` or ``Session``: the signal is part of its transaction, and sent with its
+            commit. A ``Session`` blocks while it writes the signal. Default: a separate transaction.
         :returns: False if the job has finished or does not exist: then nothing is sent.
         :raises InvalidOption: for a target, a name or a session of another type.
         :raises InvalidArgs: for a payload that JSON can't represent.
         """
         if session is not None:
             found = current_session(session, "session")
-            if not isinstance(found, AsyncSession):
-                raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")
             with using(self.config.encryption):
+                if isinstance(found, Session):
+                    return _send(found, target, name, payload)
                 return await found.run_sync(_send, target, name, payload)
         async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
             return await own.run_sync(_send, target, name, payload)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlalchemy.orm import Session
 
+from .. import telemetry
 from ..errors import InvalidOption
 from ..models import Job, JobSpec
-from ..models.checks import check_name
+from ..models.checks import check_name, is_id
 from ..models.node import Node
 from ..options.encryption import seal
 from ..options.payload import encode_value
-from ..statements.steps import addressee, send
-from ..workers.sealing import encrypts
-from .wakeup import announce_signal
+from ..statements.steps import send
+from ..workers.registry import workers
+from .wakeup import signal_channel
 from .writer import jobs_connection
 
 
@@ -26,7 +28,7 @@ def send_signal(session: Session, target: Job | JobSpec | Node[Any] | int, name:
     :raises InvalidArgs: for a payload that JSON can't carry.
     """
     job_id = target.id if isinstance(target, Job | JobSpec | Node) else target
-    if not isinstance(job_id, int) or isinstance(job_id, bool):
+    if not is_id(job_id):
         raise InvalidOption(
             f"signal: expected the id of a job, or one that was enqueued and flushed, got {target!r}; a signal goes to "
             "one job"
@@ -34,12 +36,17 @@ def send_signal(session: Session, target: Job | JobSpec | Node[Any] | int, name:
     check_name("signal", name)
     text = encode_value(payload, "the payload")
     connection = jobs_connection(session)
-    if (to := addressee.execute(connection, id=job_id).one_or_none()) is None:
+    given: dict[str, Any] = {
+        "job_id": job_id,
+        "name": name,
+        "channel": signal_channel(session, connection),
+        "notice": json.dumps({"job_id": job_id}),
+        "encrypting": list(workers.encrypted),
+    }
+    to = send.execute(connection, **given, payload=text, sealed=False).one_or_none()
+    if to is not None and not to.is_sent:  # its payload has to be encrypted; its row says so also of unknown workers
+        to = send.execute(connection, **given, payload=seal(to.worker, text), sealed=True).one_or_none()
+    if to is None:
         return False
-    if to.is_sealed or encrypts(to.worker):  # its row tells it also where the worker is not known
-        text = seal(to.worker, text)
-    given = {"job_id": job_id, "name": name, "payload": text}
-    if send.execute(connection, **given).first() is None:
-        return False
-    announce_signal(connection, job_id)
+    telemetry.execute("oban.signal", job_id=job_id, signal=name)
     return True

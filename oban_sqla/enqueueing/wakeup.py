@@ -174,13 +174,20 @@ def announce_news(session: Session, connection: Connection) -> None:
     notify_at_commit(connection, channels=[channel(NEWS, schema_of(connection))], payloads=["{}"])
 
 
-def announce_signal(connection: Connection, job_id: int) -> None:
-    """See to it that a node looks for the signal when the transaction has committed: the one on which the job waits
-    with its slot in hand, or any, to wake the job."""
+def signal_channel(session: Session, connection: Connection) -> str | None:
+    """Where to tell of a signal when the transaction of `session` commits; None to tell nothing.
+
+    The node on which the job waits with its slot in hand has to hear of it. A job that sleeps is woken by any node, and
+    one of this process does that at once.
+    """
     runtime = runtime_for(connection)
-    if (_elsewhere if runtime is None else runtime.notify) != "off":
-        news = channel(NEWS, schema_of(connection))
-        notify_at_commit(connection, channels=[news], payloads=[json.dumps({"job_id": job_id})])
+    if (_elsewhere if runtime is None else runtime.notify) == "off":
+        return None
+    if runtime is not None and isinstance(session.get_bind(inspect(Job)), Engine):
+        session.info.setdefault(_NEWS, set()).add(runtime)
+    if isinstance(connection.get_transaction(), TwoPhaseTransaction):
+        return None  # one that is prepared can't notify
+    return channel(NEWS, schema_of(connection))
 
 
 def notify_at_commit(connection: Connection, channels: Sequence[str], payloads: Sequence[str]) -> None:

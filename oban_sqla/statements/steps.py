@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     DateTime,
     Double,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Float,
     Integer,
     Text,
+    and_,
     cast,
     func,
     literal_column,
@@ -29,7 +31,7 @@ from ..models.steps import signals, steps
 from ..options.encryption import MARK
 from ..types import FINISHED, UTCDateTime
 from .functions import Waited
-from .statement import in_states, parameter, seconds_from, state, statement
+from .statement import array, in_states, parameter, seconds_from, state, statement
 
 
 def _clock() -> ColumnElement[Any]:
@@ -97,26 +99,33 @@ def await_signal() -> Executable:
 
 
 @statement
-def addressee() -> Executable:
-    """The worker of the job `id`, and whether its args are encrypted."""
-    token = func.left(jobs.c.args.op("->>")(literal_column(f"'{MARK}'", Text)), 5)
-    is_sealed = func.coalesce(token == literal_column("'gAAAA'"), literal_column("false"))
-    return select(type_coerce(jobs.c.worker, Text).label("worker"), is_sealed.label("is_sealed")).where(
-        jobs.c.id == parameter("id", BigInteger)
-    )
-
-
-@statement
 def send() -> Executable:
-    """Send the signal `name` with `payload`, JSON text, to the job `job_id`. It locks no job.
+    """Send the signal `name` with `payload`, JSON text, to the job `job_id`, and tell `notice` on `channel`, if given.
+    It locks no job.
 
-    Returns the job's id, or nothing for a job that has finished or is not there.
+    Returns the job's worker and whether the signal is sent; nothing for a job that has finished or is not there. It is
+    not sent where the args of the job are encrypted, or its worker is one of `encrypting`, and `sealed` is not given.
     """
     unfinished = cast(jobs.c.state, Text).not_in([state(one.value) for one in sorted(FINISHED)])
-    job = select(jobs.c.id, cast(parameter("name"), Text), cast(parameter("payload"), JSONB)).where(
-        jobs.c.id == parameter("job_id", BigInteger), unfinished
+    token = func.left(jobs.c.args.op("->>")(literal_column(f"'{MARK}'", Text)), 5)
+    is_plain = and_(
+        func.coalesce(token != literal_column("'gAAAA'"), literal_column("true")),
+        cast(jobs.c.worker, Text) != func.all(array("encrypting")),
     )
-    return insert(signals).from_select(["job_id", "name", "payload"], job).returning(signals.c.job_id)
+    chosen = and_(jobs.c.id == parameter("job_id", BigInteger), unfinished)
+    job = select(jobs.c.id, cast(parameter("name"), Text), cast(parameter("payload"), JSONB)).where(
+        chosen, or_(cast(parameter("sealed", Boolean), Boolean), is_plain)
+    )
+    written = insert(signals).from_select(["job_id", "name", "payload"], job, include_defaults=False)
+    sent = written.returning(signals.c.job_id).cte("sent")
+    there = select(func.count()).select_from(sent).scalar_subquery()
+    channel = cast(parameter("channel"), Text)
+    told = select(func.pg_notify(channel, parameter("notice"))).select_from(sent).where(channel.is_not(None))
+    return select(
+        type_coerce(jobs.c.worker, Text).label("worker"),
+        (there > literal_column("0")).label("is_sent"),
+        told.scalar_subquery().is_not(None).label("is_told"),
+    ).where(chosen)
 
 
 @statement
