@@ -1,6 +1,7 @@
 """Traces by OpenTelemetry: ``oban_sqla.otel.instrument()``. Needs the extra ``otel``.
 
-Enqueueing is a producer span, every run of a job is a consumer span, and the context is stored in the job's meta, under
+Enqueueing is a producer span, every run of a job is a consumer span, every step that it does is a span in that, and the
+context is stored in the job's meta, under
 ``"otel"``: a job, and the jobs that it enqueues, belong to the trace that enqueued it. Arguments are not recorded.
 """
 
@@ -28,9 +29,12 @@ META_KEY = "otel"
 
 _HANDLER = "oban_sqla.otel"
 _INSERT = "oban.engine.insert_jobs"
+_STEP = "oban.step"
 _RUN_EVENTS = ("oban.job.start", "oban.job.stop", "oban.job.exception")
 
-_run: ContextVar[tuple[trace.Span, Token[context.Context]]] = ContextVar("oban_sqla_otel_run")
+_Open = tuple[trace.Span, Token[context.Context]]
+_run: ContextVar[_Open] = ContextVar("oban_sqla_otel_run")
+_steps: ContextVar[tuple[_Open, ...]] = ContextVar("oban_sqla_otel_steps")
 
 
 def instrument(tracer_provider: trace.TracerProvider | None = None) -> None:
@@ -42,6 +46,7 @@ def instrument(tracer_provider: trace.TracerProvider | None = None) -> None:
     inserts = _Inserts(tracer)
     telemetry.attach(_HANDLER, [f"{_INSERT}.{end}" for end in ("start", "stop", "exception")], inserts)
     telemetry.attach(_HANDLER, _RUN_EVENTS, _Runs(tracer))
+    telemetry.attach(_HANDLER, [f"{_STEP}.{end}" for end in ("start", "stop", "exception")], _Steps(tracer))
 
 
 def uninstrument() -> None:
@@ -117,6 +122,28 @@ class _Runs:
         return self._tracer.start_span(
             f"process {fields['worker']}", _sent_from(), trace.SpanKind.CONSUMER, attributes=attributes
         )
+
+
+class _Steps:
+    """A span for a step; it is the current one while the step's function runs. A step that is done already has none."""
+
+    def __init__(self, tracer: trace.Tracer) -> None:
+        self._tracer = tracer
+
+    def __call__(self, event: str, fields: Mapping[str, Any]) -> None:
+        if event.endswith(".start"):
+            attributes = {"messaging.message.id": str(fields["job_id"]), "oban.worker": fields["worker"]}
+            span = self._tracer.start_span(f"step {fields['step']}", attributes=attributes)
+            _steps.set((*_steps.get(()), (span, context.attach(trace.set_span_in_context(span)))))
+            return
+        if not (steps := _steps.get(())):
+            return  # it had begun before it was instrumented
+        span, token = steps[-1]
+        _steps.set(steps[:-1])
+        context.detach(token)
+        if (error := fields.get("error")) is not None:
+            _fail(span, error)
+        span.end()
 
 
 def _sent_from() -> context.Context:

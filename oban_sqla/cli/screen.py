@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..insight.overview import Overview
+from ..insight.progress import share
 from ..insight.words import span
 from .text import printable
 
@@ -95,11 +96,14 @@ def _limits(look: Look) -> Table:
 
 
 def _running(look: Look) -> Table:
-    table = _table("job", "queue", "worker", "node", "attempt", "age")
+    # The column is there only where a job tells its progress: a line has 80 columns.
+    tells = any(job.progress is not None for job in look.running)
+    table = _table("job", "queue", "worker", "node", "attempt", "age", *(["done"] if tells else []))
     for job in look.running:
         attempt = f"{job.attempt}/{job.max_attempts}"
         age = "" if job.age is None else span(max(job.age, 0.0))
-        _add(table, (str(job.id), job.queue, job.worker, job.node or "", attempt, age))
+        done = [share(job.progress)] if tells else []
+        _add(table, (str(job.id), job.queue, job.worker, job.node or "", attempt, age, *done))
     return table
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Executable, Float, Integer, Text, case, ca
 from ..models import QueueSettings
 from ..models.base import utc_now
 from ..models.job import jobs
+from ..models.progress import progress_at
 from .statement import parameter, seconds_from, state, statement
 
 
@@ -29,7 +30,7 @@ def asked_of_all() -> Executable:
 
 @statement
 def running() -> Executable:
-    """The jobs that run, the oldest first, at most `most`: id, queue, worker, attempts, node, and seconds of age."""
+    """The `most` jobs that have run longest: id, queue, worker, attempts, node, seconds of age, and progress."""
     began = jobs.c.attempted_at
     age = case((func.isfinite(began), func.extract("epoch", utc_now() - began)))
     return (
@@ -41,6 +42,7 @@ def running() -> Executable:
             jobs.c.max_attempts,
             jobs.c.attempted_by[1].label("node"),
             cast(age, Float).label("age"),
+            progress_at(jobs.c.id).label("progress"),
         )
         .where(jobs.c.state == state("executing"))
         .order_by(began.nulls_last(), jobs.c.id)

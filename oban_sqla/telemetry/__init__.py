@@ -18,6 +18,12 @@ event                        fields
 ``oban.releaser.release``    a span: ``released_count``: jobs that waited for others, or for a signal
 ``oban.scheduler.evaluate``  a span: ``enqueued_count``
 ``oban.step``                a span: ``job_id worker queue step``: a step that was not done before calls its function
+``oban.sleep``               ``job_id worker queue seconds signal``: a job goes to sleep for so long; ``signal`` is the
+                             name of the signal that wakes it, or None
+``oban.wait``                ``job_id worker queue signal outcome``: a wait has ended; ``outcome`` is ``"signal"`` or
+                             ``"timeout"``
+``oban.signal``              ``job_id signal``: a signal was written, and is sent when its transaction commits
+``oban.progress``            ``job_id worker queue done total``: the progress of a job was written
 ``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped; ids of the jobs that it gave up
 ``oban.workflow.stop``       ``workflow_id name state parent_id duration``: a workflow has ended, as ``"completed"``,
                              ``"failed"`` or ``"cancelled"``. Once for each end, from the node that has seen to it

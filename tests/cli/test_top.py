@@ -71,6 +71,19 @@ async def test_one_picture_has_queues_jobs_leader_and_nodes(call: Call, engine: 
     assert running[5:] in (["1m", "30s"], ["1m", "31s"], ["1m", "32s"])
 
 
+async def test_it_shows_how_far_jobs_have_come_where_one_tells_it(call: Call, engine: AsyncEngine) -> None:
+    await execute(
+        engine,
+        "INSERT INTO oban_jobs (worker, state, attempt, attempted_by, attempted_at) "
+        "SELECT 'app.' || n, 'executing', 1, ARRAY['there'], now() AT TIME ZONE 'UTC' FROM generate_series(1, 2) n",
+    )
+    await execute(engine, "INSERT INTO oban_progress (job_id, done, total) SELECT min(id), 30, 120 FROM oban_jobs")
+    lines = (await call("--once")).stdout.splitlines()
+    [head] = [line for line in lines if line.split()[:1] == ["JOB"]]
+    assert head.split()[-1] == "DONE"
+    assert [line.rstrip().endswith("25%") for line in lines if "app." in line] == [True, False]
+
+
 async def test_without_nodes_nobody_leads(call: Call, engine: AsyncEngine) -> None:
     result = await call("--once")
     assert "Oban: 0 nodes; leader: none; 0.0 jobs/s" in result.stdout

@@ -102,3 +102,11 @@ def test_watch_draws_a_bar(run: Run, add: Insert, sync_engine: Engine) -> None:
     result = run("jobs", "watch", str(job_id), "--timeout", "0", "--json")
     said = [json.loads(line) for line in result.output.splitlines() if line.startswith("{")]
     assert [each["progress"]["done"] for each in said if "progress" in each] == [3]
+
+
+def test_watch_draws_the_last_bar_of_a_job_that_has_finished(run: Run, add: Insert, sync_engine: Engine) -> None:
+    job_id = add(state="completed")
+    say(sync_engine, job_id, 12, 12)
+    lines = run("jobs", "watch", str(job_id)).output.splitlines()
+    assert "12 of 12 (100%)" in lines[0]
+    assert "completed" in lines[1]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from opentelemetry import trace
@@ -14,6 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Job, Oban, Unique, enqueue, job, otel
+from oban_sqla.durable import step
 from tests.runtime.helpers import insert, load, until
 
 PROVIDER = TracerProvider()
@@ -62,6 +65,39 @@ async def fails() -> None:
 
 
 ENGINES: list[AsyncEngine] = []
+
+
+async def work(what: str) -> str:
+    with tracer.start_as_current_span(f"work in {what}"):
+        await asyncio.sleep(0)
+    return what
+
+
+async def breaks() -> None:
+    raise ValueError("boom")
+
+
+@job(name="otel.steps")
+async def steps() -> None:
+    await asyncio.gather(step("left", work, "left"), step("right", work, "right"))
+    with suppress(ValueError):
+        await step("broken", breaks)
+
+
+async def test_each_step_is_a_span_of_its_run(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 2}):
+        [job_id] = await insert(engine, steps.new())
+        await until(engine, job_id, "completed")
+    [ran] = spans("process otel.steps")
+    for name in ("left", "right"):
+        [done], [inside] = spans(f"step {name}"), spans(f"work in {name}")
+        assert done.parent is not None
+        assert done.parent.span_id == ran.get_span_context().span_id
+        assert inside.parent is not None
+        assert inside.parent.span_id == done.get_span_context().span_id
+    [broken] = spans("step broken")
+    assert broken.status.status_code is trace.StatusCode.ERROR
+    assert ran.status.status_code is trace.StatusCode.UNSET
 
 
 async def test_a_job_and_what_it_enqueues_belong_to_the_trace_of_who_enqueued_it(engine: AsyncEngine) -> None:

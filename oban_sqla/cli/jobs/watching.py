@@ -74,19 +74,20 @@ async def _watch(
     shown: dict[int, Progress] = {}
     if not watched.unfinished:
         click.echo("no matching job is unfinished", err=True)
-    while watched.unfinished:
+    while before := watched.unfinished:
         async with AsyncSession(engine) as session:
             try:
                 steps = await watched.look(session)
             except LookupError as missing:
                 raise click.ClickException(MISSING.format(id=missing.args[0])) from missing
-            said = await progress_of(session, watched.unfinished)
-        for step in steps:
-            click.echo(printable(_object(step) if as_json else _line(step)))
-        for job_id, progress in said.items():
-            if shown.get(job_id) != progress:
-                shown[job_id] = progress
-                click.echo(printable(_progress_object(job_id, progress) if as_json else _bar(job_id, progress)))
+            said = await progress_of(session, before)
+        new = {job_id: progress for job_id, progress in said.items() if shown.get(job_id) != progress}
+        shown |= new
+        bars = {job_id: (_progress_object if as_json else _bar)(job_id, progress) for job_id, progress in new.items()}
+        last = [bars.pop(job_id) for job_id in list(bars) if job_id in watched.ended]
+        changes = [_object(step) if as_json else _line(step) for step in steps]
+        for line in (*last, *changes, *bars.values()):
+            click.echo(printable(line))
         if watched.unfinished:
             await _pause(deadline, timeout, watched.unfinished)
     return list(watched.ended.values())
