@@ -11,6 +11,7 @@ from typing import Any, cast
 from sqlalchemy.exc import DBAPIError
 
 from ..errors import Fenced, InvalidOption, ObanError
+from ..options.job_logs import JobLogs
 from ..options.payload import storable
 from ..runtime.acks import LONGEST_ERROR, Ack
 from ..runtime.executors.call import Call, Judged, Raised
@@ -61,6 +62,8 @@ class Errand:
     """The batch and the workflow of the job, as far as it asks for them."""
     keys: list[str] | None
     """The keys of encrypted arguments, for a child of the node; None where the process has its own."""
+    log: JobLogs | None
+    """Whether the log of the job comes with its answer."""
 
 
 def module_of(worker: Worker) -> str:
@@ -76,11 +79,13 @@ def payload(
     factories: Names,
     groups: Groups | None = None,
     keys: list[str] | None = None,
+    log: JobLogs | None = None,
 ) -> bytes:
     """`call` as bytes. Its arguments stay the JSON text that they are.
 
     :param groups: what it asks for of what its job belongs to. Default: nothing.
     :param keys: of encrypted arguments, for a child of this process. Default: the other side has its own.
+    :param log: whether the log of the job is to come with its answer. Default: it is not.
     """
     row = call.row
     values = {name: _plain(getattr(row, name)) for name in FETCHED}
@@ -94,6 +99,7 @@ def payload(
         "factories": factories,
         "groups": groups or {},
         "keys": keys,
+        "log": None if log is None else (log.number, log.most),
     }
     return json.dumps(body, separators=(",", ":")).encode()
 
@@ -112,7 +118,8 @@ def errand(payload: bytes) -> Errand:
     values = [_loaded(name, body["row"][name]) for name in FETCHED]
     factories: Names = {name: (path, scope) for name, (path, scope) in body["factories"].items()}
     row = row_of(*values, body["queue"], body["attempted_by"])
-    return Errand(row, body["module"], body["trace"], factories, body.get("groups", {}), body.get("keys"))
+    log = None if (given := body.get("log")) is None else JobLogs(*given)
+    return Errand(row, body["module"], body["trace"], factories, body.get("groups", {}), body.get("keys"), log)
 
 
 def answer(

@@ -22,7 +22,8 @@ from ..runtime.executors.call import Call, Raised
 from ..runtime.executors.executor import Executor
 from ..runtime.executors.inline import Inline
 from ..runtime.executors.loop import OnLoop
-from ..runtime.journal.journal import APART, Journals
+from ..runtime.journal.job_log import kept_apart
+from ..runtime.journal.journal import Journals
 from ..runtime.row import Row
 from ..runtime.run import Run
 from ..runtime.sessions import Load, Sessions
@@ -74,7 +75,7 @@ class Performer:
         makers: Callable[[], Sequence[SessionMaker]] = lambda: (),
         slots: SlotsLike | None = None,
         traced: Callable[[dict[str, str]], AbstractContextManager[object]] = lambda trace: contextlib.nullcontext(),
-        journals: Journals = APART,
+        journals: Journals | None = None,
         store: Store | None = None,
     ) -> None:
         # Given, and never written again.
@@ -115,7 +116,10 @@ class Performer:
             keys = None if sent.keys is None else Encryption(sent.keys)
             with using(keys), self._traced(sent.trace):
                 self._resources.names, self._resources.groups = sent.factories, sent.groups
-                return self._carry_out(sent.row, worker)
+                if self._journals is not None:
+                    return self._carry_out(sent.row, worker, self._journals)
+                with kept_apart(sent.log) as journals:
+                    return self._carry_out(sent.row, worker, journals)
         except BaseException as error:
             return _failure(error)
 
@@ -124,7 +128,7 @@ class Performer:
         if self._resources.is_used:
             self._driver(self._resources.close())
 
-    def _carry_out(self, row: Row, worker: Worker) -> bytes:
+    def _carry_out(self, row: Row, worker: Worker, journals: Journals) -> bytes:
         call = Call(worker, row)
         # A step may ask for a session where the job does not.
         makers = self._makers() if worker.session_kind or worker.entities else self._makers
@@ -135,7 +139,7 @@ class Performer:
             executors={worker.executor: place},
             sessions=sessions,
             resources=self._resources,
-            journals=self._journals,
+            journals=journals,
             store=self._store,
         )
         run.slots = self._slots
@@ -148,7 +152,7 @@ class Performer:
             running.reset(token)
             with self._lock:
                 self._run = self._loop = None
-        kept = run.tells and self._journals is APART
+        kept = run.tells and self._journals is None
         told = taken(run.journal, most=sys.maxsize, most_bytes=sys.maxsize) if kept else None
         return answer(ack, error, committed=run.committed, bare=worker.encrypted, told=told)
 

@@ -64,7 +64,7 @@ class Places:
         self.remotes: dict[str, Remote] = {PROCESS: InChildren(self._pool, **given)}
         """By the name that workers ask for."""
         for name, executor in config.executors.items():
-            self.remotes[name] = Outside(executor, **given)
+            self.remotes[name] = Outside(executor, **given, job_logs=config.job_logs)
         self._started: list[str] = []
         """The executors of the user that were started. Written by `start`."""
 

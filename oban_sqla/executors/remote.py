@@ -13,6 +13,7 @@ from typing_extensions import Unpack
 
 from ..errors import ChildDied
 from ..options.encryption import current, keys_of
+from ..options.job_logs import JobLogs
 from ..options.resources import Resource
 from ..runtime.acks import error_entry
 from ..runtime.executors.call import Call, Judged, Raised, Result
@@ -63,9 +64,9 @@ class _Remote:
         """Call ``fn(*args)`` after so many seconds."""
         return asyncio.get_running_loop().call_later(seconds, fn, *args)
 
-    async def _payload(self, call: Call, keys: list[str] | None = None) -> bytes:
+    async def _payload(self, call: Call, keys: list[str] | None = None, log: JobLogs | None = None) -> bytes:
         groups: Groups = await sent(call, self._groups) if groups_asked(call.worker) else {}
-        return payload(call, carrier(), factory_names(call.worker, self._resources), groups, keys)
+        return payload(call, carrier(), factory_names(call.worker, self._resources), groups, keys, log)
 
     async def _lost(self, call: Call, error: ChildDied, attempt: Stoppable) -> Result | Judged:
         """What came of a run whose process has ended, perhaps because it was killed after it was asked to stop."""
@@ -135,19 +136,21 @@ class Outside(_Remote):
     """Runs calls by an executor of the user's.
 
     :param executor: what the user gave.
+    :param job_logs: whether the logs of jobs are kept. Default: they are not.
     :param given: what every executor in other processes needs.
     """
 
     places = 0
 
-    def __init__(self, executor: Executor, **given: Unpack[Given]) -> None:
+    def __init__(self, executor: Executor, job_logs: JobLogs | None = None, **given: Unpack[Given]) -> None:
         super().__init__(**given)
         self._executor = executor
+        self._job_logs = job_logs
 
     async def run(self, call: Call, attempt: Attempted, begin: Callable[[], None]) -> Result | Judged:
         """Run `call` there. Cancelling this asks the executor to kill it, and waits for its end."""
         try:
-            payload = await self._payload(call)
+            payload = await self._payload(call, log=self._job_logs)
         except (Exception, asyncio.CancelledError) as error:
             return Raised(error)
         begin()

@@ -6,6 +6,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime, timedelta
 
 from ..errors import InvalidOption
+from ..options.duration import seconds
 
 
 class clock:  # noqa: N801 (used as a function: `with clock() as time`)
@@ -99,7 +100,4 @@ def as_timedelta(by: object, what: str) -> timedelta:
 
     :raises InvalidOption: for anything else.
     """
-    value = timedelta(seconds=by) if isinstance(by, int | float) and not isinstance(by, bool) else by
-    if not isinstance(value, timedelta) or value < timedelta(0):
-        raise InvalidOption(f"{what}: expected a timedelta or seconds (0 or more), got {by!r}")
-    return value
+    return timedelta(seconds=seconds(by, what))

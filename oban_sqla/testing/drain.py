@@ -17,7 +17,9 @@ from sqlalchemy.orm import InstanceState, Session
 from .. import telemetry
 from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession
 from ..errors import InvalidOption, ObanError, UnknownWorker
+from ..options.job_logs import JobLogs
 from ..runtime.acks import Ack, parameters
+from ..runtime.journal.job_log import kept_apart
 from ..runtime.row import Row, row_of
 from ..statements.ack import acknowledge, complete
 from ..statements.drain import begun_at, next_due, runnable, state_of, take, take_with
@@ -48,6 +50,7 @@ def drain(
     with_recursion: bool = True,
     with_safety: bool = True,
     limit: int | None = None,
+    job_logs: JobLogs | None = None,
 ) -> Awaitable[Drained]: ...
 @overload
 def drain(
@@ -59,6 +62,7 @@ def drain(
     with_recursion: bool = True,
     with_safety: bool = True,
     limit: int | None = None,
+    job_logs: JobLogs | None = None,
 ) -> Drained: ...
 def drain(
     session: AnySession,
@@ -69,6 +73,7 @@ def drain(
     with_recursion: bool = True,
     with_safety: bool = True,
     limit: int | None = None,
+    job_logs: JobLogs | None = None,
 ) -> Any:
     """Run the enqueued jobs, and those that they enqueue, one after the other: ``await drain(session)``.
 
@@ -96,6 +101,7 @@ def drain(
     :param with_safety: True, the default: an exception is recorded as in production. False: it is recorded and then
         raised here too, and no further job runs; :class:`UnknownWorker` as well.
     :param limit: the maximum number of jobs to run. Default: no limit; jobs that enqueue each other never end then.
+    :param job_logs: keep what the jobs log, as :class:`Oban` does with the same option. Default: it is not kept.
     :returns: the number of jobs per resulting state, a ``Counter``: a state without jobs counts 0. A snoozed job counts
         as scheduled, and so does a job of a worker that this process doesn't know. Its ``errors`` are the exceptions of
         the jobs that failed; they are part of its ``repr``, so that a failing ``assert`` shows them, and are logged
@@ -109,9 +115,11 @@ def drain(
     thread: they block the event loop, and must not start another one. The name and the options are those of Oban's
     ``drain_queue``.
     """
+    if not (job_logs is None or isinstance(job_logs, JobLogs)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidOption(f"drain: job_logs must be JobLogs(…), or None for none, got {job_logs!r}")
     chosen = Choice(queues=_queues(queue), until=_until(with_scheduled))
     end = None if until is None else _end(until, with_scheduled)
-    return in_session(session, "drain", _drain, chosen, end, with_recursion, with_safety, limit)
+    return in_session(session, "drain", _drain, chosen, end, with_recursion, with_safety, limit, job_logs)
 
 
 class Drained(Counter[str]):
@@ -147,9 +155,10 @@ class Drainer:
     """Runs jobs in `session`, each at most once until :meth:`move`.
 
     :param with_safety: False to raise what a job has raised.
+    :param job_logs: whether the logs of the jobs are kept. Default: they are not.
     """
 
-    def __init__(self, session: Session, with_safety: bool) -> None:
+    def __init__(self, session: Session, with_safety: bool, job_logs: JobLogs | None = None) -> None:
         time = current_clock()
         self.counts = Drained()
         self.runs = 0
@@ -163,6 +172,7 @@ class Drainer:
         """Of the job that runs. Written by `_see_through` and `_renew`."""
         self._session = session
         self._with_safety = with_safety
+        self._job_logs = job_logs
         self._attempted_by = [NODE, str(uuid4())]
 
     def run_next(self, chosen: Choice) -> bool:
@@ -178,8 +188,9 @@ class Drainer:
         store = InTransaction(connection_of(self._session), moment)
         joined = Joined(self._session, lambda: self._renew(store))
         others = self._take_with(row, chosen)
-        trial = Trial(row, joined, store, others, groups_of(self._session, row))
-        self._see_through(trial, store, moment)
+        with kept_apart(self._job_logs) as journals:
+            trial = Trial(row, joined, store, others, groups_of(self._session, row), journals)
+            self._see_through(trial, store, moment)
         state: str | None = None
         for job_id in (*(other.id for other in others), row.id):
             state = state_of.execute(connection_of(self._session), id=job_id).scalar()
@@ -322,9 +333,10 @@ def _drain(
     with_recursion: bool,
     with_safety: bool,
     limit: int | None,
+    job_logs: JobLogs | None,
 ) -> Drained:
     session.flush()
-    drainer = Drainer(session, with_safety)
+    drainer = Drainer(session, with_safety, job_logs)
     if end is not None and drainer.time is None:
         drainer.time = _real_time()  # from now on only what is due next moves it
     if not with_recursion:

@@ -16,6 +16,7 @@ from ..runtime.executors.call import Call, Result
 from ..runtime.executors.executor import Executor, Timer
 from ..runtime.executors.inline import Inline
 from ..runtime.executors.loop import OnLoop
+from ..runtime.journal.journal import APART, Journals
 from ..runtime.row import Row
 from ..runtime.sessions import Sessions
 from ..runtime.verdict import Stop
@@ -28,6 +29,7 @@ class Trial:
 
     :param more: jobs that run together with it, in one call.
     :param groups: its batch and workflow by their classes, as far as it asks for them. Default: none.
+    :param journals: opens the journal of what it tells. Default: that stays in memory, without its log.
 
     :ivar attempt: the run itself.
     :ivar error: what the worker raised, or what made the run a failure; None for a run that ended well,
@@ -41,6 +43,7 @@ class Trial:
         store: Store,
         more: Sequence[Row] = (),
         groups: Mapping[Any, object] | None = None,
+        journals: Journals = APART,
     ) -> None:
         self.resources = OfTest(groups)
         self.worker = worker = workers.get(row.worker)
@@ -48,7 +51,9 @@ class Trial:
         self.row = row
         # In place, whichever executor it names.
         executors = {} if worker is None else {worker.executor: self._seen}
-        given: dict[str, Any] = {"sessions": sessions, "resources": self.resources, "store": store}
+        given: dict[str, Any] = {
+            "sessions": sessions, "resources": self.resources, "store": store, "journals": journals
+        }  # fmt: skip
         self.attempt = attempt_of(row, executors=executors, **given)
         if isinstance(self.attempt, ChunkAttempt):
             self.attempt.rows += more

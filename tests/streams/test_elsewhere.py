@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -10,14 +11,18 @@ from sqlalchemy import Engine, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import Session
 
-from oban_sqla import Job, JobLogs, Oban, Processes, emit, job, progress
+from oban_sqla import InvalidOption, Job, JobLogs, Oban, Processes, emit, job, progress
 from oban_sqla.executors import perform
 from oban_sqla.models import JobEvent
+from oban_sqla.models.events import EventKind
+from oban_sqla.runtime.journal.job_log import JobLog
 from oban_sqla.testing import drain, mode
 from oban_sqla.testing import perform as perform_here
 from tests.executors import jobs
 from tests.runtime.helpers import finished, insert
 from tests.streams.test_events import read
+
+logger = logging.getLogger("tests.elsewhere")
 
 CHILDREN = Processes(size=1, sessionmaker="tests.executors.jobs:Session")
 
@@ -70,6 +75,22 @@ async def test_what_a_job_tells_on_another_machine_comes_with_its_answer(engine:
         assert ended.progress.fraction == 0.5
 
 
+@job(name="elsewhere.logs", executor="elsewhere")
+def logs(count: int) -> None:
+    for number in range(1, count + 1):
+        logger.warning("line %d", number)
+
+
+async def test_the_log_of_a_job_on_another_machine_comes_with_its_answer(engine: AsyncEngine) -> None:
+    kept = JobLogs("WARNING", most=3)
+    async with Oban(engine, {"default": 2}, executors={"elsewhere": Elsewhere()}, job_logs=kept) as oban:
+        [job_id] = await insert(engine, logs.new(10))
+        await finished(engine, [job_id])
+        lines = [(line.number, line.message, line.logger) for line in await oban.logs(job_id)]
+        assert lines == [(number, f"line {number}", "tests.elsewhere") for number in (8, 9, 10)]
+    assert not any(isinstance(handler, JobLog) for handler in logging.getLogger().handlers)
+
+
 @job(name="elsewhere.here", max_attempts=2)
 async def here(fails: bool) -> str:
     await emit({"fails": fails})
@@ -77,6 +98,13 @@ async def here(fails: bool) -> str:
     if fails:
         raise ValueError("after it has told something")
     return "told"
+
+
+@job(name="elsewhere.talks", max_attempts=2)
+async def talks(count: int) -> None:
+    for number in range(count):
+        logger.warning("line %d", number)
+    raise ValueError("after it has logged")
 
 
 @job(name="elsewhere.plain")
@@ -102,6 +130,20 @@ async def test_drain_writes_what_the_jobs_tell(any_engine: AsyncEngine) -> None:
         assert [each.progress and each.progress.done for each in jobs_now] == [1, 1, 2]
         await session.rollback()
         assert await told(session) == []
+
+
+async def test_drain_keeps_the_logs_of_jobs_if_it_is_asked_to(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        session.add(talks.new(3))
+        await drain(session)
+        assert await told(session) == []
+        await drain(session, with_scheduled=True, job_logs=JobLogs(most=2))
+        rows = (await session.scalars(select(JobEvent).order_by(JobEvent.n))).all()
+        assert [(row.n, row.kind, row.value["message"], row.value["attempt"]) for row in rows] == [
+            (2, EventKind.LOG, "line 1", 2), (3, EventKind.LOG, "line 2", 2)
+        ]  # fmt: skip
+        with pytest.raises(InvalidOption, match="drain: job_logs must be JobLogs"):
+            await drain(session, job_logs=True)  # type: ignore[call-overload]
 
 
 async def test_inline_jobs_tell_too(engine: AsyncEngine) -> None:

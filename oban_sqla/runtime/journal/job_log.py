@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 
+from ...options.job_logs import JobLogs
 from ...telemetry import node_logger, running
-from .journal import Journal, Journals
-from .line import Unmade, made, merged
+from .journal import APART, Apart, Journal, Journals
+from .line import made, merged
 
 _PLAIN = frozenset((str, int, float, bool, type(None)))
 
@@ -54,16 +56,34 @@ class JobLog(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         # Without the lock of a handler: what is appended to needs none, and a busy log is not slowed down by it.
         run: _Logging | None = running.get(None)
-        if run is not None and run.journals is self._journals:
-            journal = run.journal
-            journal.log(record.created, line_of(record, journal.row.attempt))
+        if run is None or run.journals is not self._journals:
+            return True
+        message, args = record.msg, record.args
+        # The parts are kept where they can't change; the line is made of them if it is ever stored.
+        if record.exc_info or record.stack_info or type(message) is not str or not (args is None or _is_fixed(args)):
+            run.journal.log(record.created, line_of(record, run.journal.row.attempt))
+        else:
+            run.journal.log(record.created, (record.levelname, record.name, message, args))
         return True
 
 
-def line_of(record: logging.LogRecord, attempt: int) -> Unmade | Mapping[str, Any]:
-    """What is kept of `record`: its parts where these can't change, else the line that is stored."""
-    if not (record.exc_info or record.stack_info) and type(record.msg) is str and _cannot_change(record.args):
-        return (record.levelname, record.name, record.msg, record.args)
+@contextmanager
+def kept_apart(log: JobLogs | None) -> Generator[Apart]:
+    """Journals for runs that no node looks after, which keep their logs meanwhile if `log` says so."""
+    if log is None:
+        yield APART
+        return
+    journals = Apart(log.most)
+    handler = JobLog(journals, log.number)
+    logging.getLogger().addHandler(handler)  # without a warning of its level: the node has warned of its own
+    try:
+        yield journals
+    finally:
+        handler.detach()
+
+
+def line_of(record: logging.LogRecord, attempt: int) -> Mapping[str, Any]:
+    """The line that is stored of `record`."""
     message = merged(record.msg, record.args)
     if record.exc_info and record.exc_info[0] is not None:
         message += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
@@ -72,10 +92,6 @@ def line_of(record: logging.LogRecord, attempt: int) -> Unmade | Mapping[str, An
     return made(record.levelname, record.name, message, attempt)
 
 
-def _cannot_change(args: tuple[object, ...] | Mapping[str, object] | None) -> bool:
-    if not isinstance(args, tuple):
-        return args is None
-    for each in args:  # noqa: SIM110 (a generator would cost more than all of the rest)
-        if type(each) not in _PLAIN:
-            return False
-    return True
+def _is_fixed(args: tuple[object, ...] | Mapping[str, object]) -> bool:
+    """Whether these arguments will be the same when the line is made."""
+    return type(args) is tuple and _PLAIN.issuperset(map(type, args))

@@ -33,8 +33,8 @@ class Journal:
     """
 
     __slots__ = (
-        "_bounded", "_touched", "events", "fenced", "is_closed", "last_event", "last_line", "lines", "logged", "marks",
-        "most", "note", "noting", "row", "sending", "size", "told",
+        "_bounded", "_touched", "events", "fenced", "is_closed", "last_event", "last_line", "last_written",
+        "lines", "logged", "marks", "most", "note", "noting", "row", "sending", "size", "told",
     )  # fmt: skip
 
     def __init__(self, row: Row, touched: Callable[[Journal], None], *, most: int = 0, bounded: bool = True) -> None:
@@ -52,6 +52,8 @@ class Journal:
         self.lines: deque[Line] = deque(maxlen=max(most, 1))
         self.sending: list[Line] = []
         self.logged = 0
+        # The last line that was written: written by wrote_lines().
+        self.last_written = 0
         # The progress that waits, and the one that is being written: written by say(), take_note() and wrote_note().
         self.note: Note | None = None
         self.noting: Note | None = None
@@ -69,6 +71,11 @@ class Journal:
     def is_full(self) -> bool:
         """Whether the run should wait before it emits more."""
         return self._bounded and (len(self.events) >= FULL or self.size >= FULL_BYTES) and not self.is_closed
+
+    @property
+    def floods(self) -> bool:
+        """Whether more lines have come since the last was written than are kept."""
+        return self.logged - self.last_written > self.most
 
     @property
     def is_empty(self) -> bool:
@@ -132,7 +139,9 @@ class Journal:
 
     def wrote_lines(self, count: int) -> None:
         """The first `count` of the lines that were taken are written."""
-        del self.sending[:count]
+        if count:
+            self.last_written = self.sending[count - 1][0]
+            del self.sending[:count]
 
     def take_note(self) -> Note | None:
         """The progress to write; the same again until it was written, or there is a newer one."""
@@ -180,10 +189,16 @@ class Journals(Protocol):
 
 
 class Apart:
-    """Keeps the journals of runs in memory, for a run that no node looks after."""
+    """Keeps the journals of runs in memory, for a run that no node looks after.
+
+    :param most: log lines of a run that are kept, the newest.
+    """
+
+    def __init__(self, most: int = 0) -> None:
+        self._most = most
 
     def open(self, row: Row) -> Journal:
-        return Journal(row, lambda journal: None, bounded=False)
+        return Journal(row, lambda journal: None, most=self._most, bounded=False)
 
     async def close(self, journal: Journal) -> None:
         journal.is_closed = True

@@ -1,6 +1,6 @@
 """The scribe: writes what the runs of a node tell, in batches, on a connection for this alone.
 
-Events go out as soon as nothing else is on its way, at most fifty times a second; log lines twice; progress once,
+Events go out as soon as nothing else is on its way, up to fifty times a second; log lines up to twice; progress once,
 in one statement for all jobs of the node. A run that ends waits until all of it is written, so that a
 reader that sees the job finished sees its last event, too.
 """
@@ -15,9 +15,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic_core import to_json
+
 from ...models.events import EventKind
-from ...options.payload import encode_value, storable
+from ...options.payload import storable
 from ...statements.journal import note, numbers, record, recorded, tell
+from ...telemetry import execute
 from ...telemetry import job_logger as logger
 from ...workers.sealing import sealed
 from ..lanes.failure import StatementFailed
@@ -29,8 +32,9 @@ from .line import Line, stored
 
 EVENTS_EVERY = 0.02
 LINES_EVERY = 0.5
+FLOOD_EVERY = 2.0
 PROGRESS_EVERY = 1.0
-"""Seconds between two statements."""
+"""Seconds between two statements. Of a job that floods its log, most of what is written is soon deleted again."""
 
 LARGEST_BATCH = 5_000
 LARGEST_BYTES = 4_194_304
@@ -173,7 +177,7 @@ class Scribe(Loop):
             if journal.events or journal.lines or journal.sending:
                 if journal in self._closing:
                     return 0.0
-                wait = EVENTS_EVERY if journal.events else LINES_EVERY
+                wait = EVENTS_EVERY if journal.events else FLOOD_EVERY if journal.floods else LINES_EVERY
                 every = wait if every is None else min(every, wait)
         return every
 
@@ -210,7 +214,7 @@ class Scribe(Loop):
             lines = list(journal.take_lines(max(min(room, LARGEST_BATCH // 5), 1)))
             room -= len(lines)
             if events or lines:
-                values = [*(text for _, text in events), *(_text(journal, line) for line in lines)]
+                values = [*(text for _, text in events), *(text_of(journal, line) for line in lines)]
                 batch.append(Part(journal, events, lines, values))
         return batch
 
@@ -314,7 +318,7 @@ class Scribe(Loop):
             if kind is EventKind.EVENT:
                 journal.last_event = largest
             else:
-                journal.last_line = largest - (journal.sending[0][0] - 1 if journal.sending else 0)
+                journal.last_line = largest - journal.last_written
 
     async def _write_notes(self, journals: list[Journal]) -> None:
         taken = {journal: said for journal in journals if (said := journal.take_note()) is not None}
@@ -326,10 +330,14 @@ class Scribe(Loop):
             note=[text for _, _, text in taken.values()],
         )
         held = {job_id for (job_id,) in rows}
-        for journal in taken:
+        for journal, (done, total, _) in taken.items():
             journal.wrote_note()
-            if journal.row.id not in held:
+            row = journal.row
+            if row.id not in held:
                 journal.fence()
+            else:
+                given = {"job_id": row.id, "worker": row.worker, "queue": row.queue, "done": done, "total": total}
+                execute("oban.progress", **given)
 
     async def _settle(self) -> None:
         """Let the runs end of which everything is written, and tell who reads their events."""
@@ -379,7 +387,8 @@ def _wrote(part: Part, events: int, lines: int) -> None:
         journal.wrote_lines(lines)
 
 
-def _text(journal: Journal, line: Line) -> str:
+def text_of(journal: Journal, line: Line) -> str:
+    """A line of the log as JSON text."""
     parts = stored(line, journal.row.attempt).items()
     value = {key: storable(part, LONGEST) if isinstance(part, str) else part for key, part in parts}
-    return sealed(journal.worker, encode_value(value, "log"))
+    return sealed(journal.worker, to_json(value).decode())  # each part is storable
