@@ -19,6 +19,7 @@ from ..enqueueing.writer import jobs_connection
 from ..errors import InvalidOption, refuse_unknown
 from ..models import Batch, Job, JobSpec, Workflow
 from ..models.base import utc_now
+from ..models.checks import is_id
 from ..models.columns import options_of
 from ..models.job import mapped
 from ..models.kind import OPTIONS, checked
@@ -238,9 +239,7 @@ def _targets(target: Target) -> Targets:
 
 def _id(target: object) -> int:
     match target:
-        case bool():
-            raise _no_target(target)
-        case int():
+        case int() if is_id(target):
             return target
         case Job(id=int(id)) | JobSpec(id=int(id)) | Node(id=int(id)):
             return id

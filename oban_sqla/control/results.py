@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from ..enqueueing.unit_of_work import OWN
 from ..errors import InvalidOption, JobCancelled, JobDiscarded, JobFailed, ObanError, ResultTimeout
 from ..models import Job, JobSpec, Workflow
+from ..models.checks import is_id
 from ..models.node import Node
 from ..options.duration import seconds
 from ..runtime.instances import load_keys
@@ -34,7 +35,6 @@ from .slot import Slot
 from .verbs import Verbs
 
 LONGEST_ERROR = 500
-LARGEST_ID = 2**63 - 1
 
 R = TypeVar("R")
 T = TypeVar("T", bound=JobSpec | Job | int)
@@ -266,7 +266,7 @@ async def _next(ready: asyncio.Queue[Wait], until: float, slot: Slot) -> Wait | 
 def _id_of(target: Any, what: str) -> int:
     _refuse_own(target, what)
     job_id: object = target.id if isinstance(target, Job | JobSpec) else target
-    if not isinstance(job_id, int) or isinstance(job_id, bool) or abs(job_id) > LARGEST_ID:
+    if not is_id(job_id):
         raise InvalidOption(f"{what}: expected the id of a job, or one that was enqueued and committed, got {target!r}")
     return job_id
 

@@ -46,6 +46,8 @@ class SignalVerbs(Verbs):
                     return _send(found, target, name, payload)
                 return await found.run_sync(_send, target, name, payload)
         async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
+            # It is one statement: a transaction around it would be two more round trips.
+            await own.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
             return await own.run_sync(_send, target, name, payload)
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..errors import InvalidOption
 from ..models import Job, JobSpec
+from ..models.checks import LARGEST_ID, is_id
 from ..models.events import EventKind
 from ..options.encryption import is_sealed
 from ..runtime.journal.readers import Reader
@@ -169,7 +170,7 @@ async def _read(engine: AsyncEngine, job_id: int, kind: EventKind, after: int) -
 
 def _id_of(what: str, target: JobSpec | Job | int) -> int:
     job_id = target.id if isinstance(target, Job | JobSpec) else target
-    if not isinstance(job_id, int) or isinstance(job_id, bool):
+    if not is_id(job_id):
         raise InvalidOption(f"{what}: expected the id of a job, or one that was enqueued and committed, got {target!r}")
     return job_id
 
@@ -177,4 +178,4 @@ def _id_of(what: str, target: JobSpec | Job | int) -> int:
 def _number(what: str, after: object) -> int:
     if not isinstance(after, int) or isinstance(after, bool) or after < 0:
         raise InvalidOption(f"{what}: after is the number of the last one that was read, 0 or more, got {after!r}")
-    return min(after, 2**63 - 1)
+    return min(after, LARGEST_ID)

@@ -85,7 +85,8 @@ def wait_for(name: str, timeout: float | timedelta | None = None, live: float | 
     :param name: of the signal. Several waits for one name take one signal each, in the order of the calls.
     :param timeout: seconds or a timedelta after which the wait is given up, counted from the first run that waits.
         Default: never.
-    :param live: seconds or a timedelta for which the job keeps its slot and its thread while it waits. Default 5.
+    :param live: seconds or a timedelta for which the job keeps its slot and its thread while it waits, up to just
+        before its timeout. Default 5.
     :returns: the payload.
     :raises SignalTimeout: if no signal came in time. A later run gets this again.
     :raises InvalidOption: for a value that is not valid.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypeGuard, cast
 
 from ..errors import InvalidOption
 from ..options.duration import seconds
@@ -13,6 +13,12 @@ from ..options.payload import encode
 from ..options.unique import Unique
 
 MAX_NAME = 255
+LARGEST_ID = 2**63 - 1
+
+
+def is_id(value: object) -> TypeGuard[int]:
+    """Whether `value` is a number that the id of a job can have."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= LARGEST_ID
 
 
 def check_name(name: str, value: object) -> str:

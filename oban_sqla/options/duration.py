@@ -6,6 +6,9 @@ from datetime import timedelta
 
 from ..errors import InvalidOption
 
+LARGEST = 10_000_000_000
+"""Three hundred years: whatever is that far away still has a date."""
+
 
 def seconds(value: object, what: str) -> float:
     """`value`, a number of seconds or a timedelta, as seconds.
@@ -14,6 +17,8 @@ def seconds(value: object, what: str) -> float:
     """
     if isinstance(value, timedelta):
         value = value.total_seconds()
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 1e10:
-        raise InvalidOption(f"{what}: expected seconds (0 or more) or a timedelta, got {value!r}")
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < LARGEST:
+        too_long = isinstance(value, int | float) and value >= LARGEST
+        most = f", less than {LARGEST:,}" if too_long else ""
+        raise InvalidOption(f"{what}: expected seconds (0 or more{most}) or a timedelta, got {value!r}")
     return float(value)

@@ -25,6 +25,9 @@ MOST_DIGITS = 4_300
 _TOO_LARGE = 10**MOST_DIGITS
 _MANY_DIGITS = re.compile(rb"[0-9]{%d}" % (MOST_DIGITS + 1))
 _ATOMS = (str, int, float, bool, type(None))
+_LEFT_OUT = 50
+"""Characters that say how many are left out."""
+_OF_ARGS = ", or annotate the parameter so that it can be converted"
 _ANY_VALUE = frozenset((str, int, bool, type(None)))
 """Types of which every value is one that JSON has, or that the encoder refuses."""
 
@@ -47,32 +50,43 @@ def encode(value: Mapping[str, Any], what: str, limit: int = MAX_BYTES) -> str:
     for key, item in plain.items():
         # Flat values of plain types need no walk; the encoder tells about the rest.
         if type(key) is not str or type(item) not in _ANY_VALUE:
-            _check(plain, what)
+            _check(plain, what, _OF_ARGS)
             break
+    return _encoded(plain, what, limit, _OF_ARGS, " (or raise JobSpec.max_args_bytes)")
+
+
+def encode_value(value: object, what: str, limit: int = MAX_BYTES, advice: str = "") -> str:
+    """Any JSON value, not just an object, as text. See :func:`encode`.
+
+    :param advice: what else to do, beside passing a key, about a value that JSON can't carry.
+    """
+    if type(value) not in _ANY_VALUE:
+        _check(value, what, advice)
+    return _encoded(value, what, limit, advice)
+
+
+def _encoded(value: object, what: str, limit: int, advice: str, way_out: str = "") -> str:
     try:
-        text = to_json(plain)  # pydantic's: a sixth of the time of the standard library's
+        text = to_json(value)  # pydantic's: a sixth of the time of the standard library's
     except (TypeError, ValueError, RecursionError):
-        _check(plain, what)
+        _check(value, what, advice)
         raise InvalidArgs(f"{what}: JSON can't carry this value") from None
     if b"\\u0000" in text or (len(text) > MOST_DIGITS and _MANY_DIGITS.search(text)):
-        _check(plain, what)
+        _check(value, what, advice)
     if len(text) > limit:
         raise InvalidArgs(
             f"{what}: {len(text):,} bytes as JSON, at most {limit:,} are allowed; "
-            "store large data elsewhere and pass a key to it (or raise JobSpec.max_args_bytes)"
+            f"store large data elsewhere and pass a key to it{way_out}"
         )
     return text.decode()
 
 
-def encode_value(value: object, what: str, limit: int = MAX_BYTES) -> str:
-    """Any JSON value, not just an object, as text. See :func:`encode`."""
-    return encode({"": value}, what, limit + 5)[4:-1]
-
-
 def storable(text: str, limit: int) -> str:
     """`text` as PostgreSQL can store it: no NUL, no lone surrogates, at most `limit` characters."""
+    if len(text) <= limit and text.isascii() and text.isprintable():
+        return text
     if len(text) > limit:
-        half = limit // 2
+        half = max((limit - _LEFT_OUT) // 2, 1)
         text = f"{text[:half]}\n… {len(text) - 2 * half:,} characters left out …\n{text[-half:]}"
     if not text.isprintable():
         text = text.replace("\x00", "\\x00")
@@ -83,7 +97,7 @@ def _kind(value: object) -> str:
     return f"{type(value).__name__} ({value!r})" if isinstance(value, _ATOMS) else type(value).__name__
 
 
-def _check(value: object, path: str, depth: int = 0) -> None:
+def _check(value: object, path: str, advice: str, depth: int = 0) -> None:
     """Raise for the first value below `path` that ``jsonb`` can't hold."""
     if depth > 200:
         raise InvalidArgs(f"{path}: nested deeper than 200 levels")
@@ -107,13 +121,12 @@ def _check(value: object, path: str, depth: int = 0) -> None:
         for key, item in cast(dict[object, object], value).items():
             if not isinstance(key, str):
                 raise InvalidArgs(f"{path}: the key {key!r} is {_kind(key)}; keys of JSON objects are strings")
-            _check(key, f"{path} key {key!r}", depth + 1)
-            _check(item, f"{path}.{key}" if key else path, depth + 1)
+            _check(key, f"{path} key {key!r}", advice, depth + 1)
+            _check(item, f"{path}.{key}", advice, depth + 1)
     elif isinstance(value, list | tuple):
         for index, item in enumerate(cast(list[object], value)):
-            _check(item, f"{path}[{index}]", depth + 1)
+            _check(item, f"{path}[{index}]", advice, depth + 1)
     elif not isinstance(value, _ATOMS):
         raise InvalidArgs(
-            f"{path}: {_kind(value)}, which JSON can't carry; pass what identifies it, such as a primary key, "
-            "or annotate the parameter so that it can be converted"
+            f"{path}: {_kind(value)}, which JSON can't carry; pass what identifies it, such as a primary key{advice}"
         )

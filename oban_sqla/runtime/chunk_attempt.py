@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from .. import telemetry
-from ..errors import Fenced, InvalidOption
+from ..errors import Fenced, InvalidOption, ObanError
 from ..models import Job
 from ..workers.closing import passes
 from ..workers.context import running
@@ -19,6 +19,7 @@ from ..workers.registry import workers
 from ..workers.worker import Worker
 from .acks import Ack
 from .attempt import Attempt
+from .durable.ledger import Ledger
 from .executors.call import ENDS_PROCESS, Call, Raised, Result, Returned
 from .executors.chunk_call import ChunkCall
 from .report import FENCED, report_end, report_fenced, report_start
@@ -110,6 +111,12 @@ class ChunkAttempt(Attempt):
     def ask_to_stop(self, reason: Stop) -> None:
         super().ask_to_stop(reason)
         self.begin_now()
+
+    def ledger(self) -> Ledger:
+        raise ObanError(
+            "steps, sleeps and waits belong to one job, and this call runs a chunk of jobs, which the next attempt "
+            "may put together in another way; use them in a worker without chunk="
+        )
 
     def revoke(self, job_id: int) -> None:
         """Cancel one of the jobs. The call goes on for the others; when none is left, it is asked to stop."""

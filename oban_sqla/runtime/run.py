@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
@@ -46,8 +47,8 @@ class Run:
     """
 
     __slots__ = (
-        "_executors", "_interruptible", "_journal", "_ledger", "_sessions", "_store", "committed", "journals",
-        "resources", "row", "session", "slots", "stop", "task", "told",
+        "_executors", "_interruptible", "_journal", "_ledger", "_sessions", "_store", "committed", "deadline",
+        "journals", "resources", "row", "session", "slots", "stop", "task", "told",
     )  # fmt: skip
 
     def __init__(
@@ -72,6 +73,8 @@ class Run:
         self.slots: SlotsLike | None = None
         # The first reason to stop: written by ask_to_stop().
         self.stop: Stop | None = None
+        # When it times out, in monotonic seconds; None for never: written by _run_call().
+        self.deadline: float | None = None
         # Whether the job's own transaction has written the ack: written by _run_in_session().
         self.committed = False
         # Whether the job knows that it is to stop: written by cancelled(), in the job's thread.
@@ -193,6 +196,8 @@ class Run:
         worker = call.worker
         executor = self._executors[worker.executor]
         limit = worker.timeout if worker.arguments is not None else self._limit(worker)
+        if limit is not None:
+            self.deadline = time.monotonic() + limit
         timer = None if limit is None else executor.after(limit, self.ask_to_stop, Stop.TIMEOUT)
         try:
             if worker.entities and (instead := await self._load(call)) is not None:
@@ -205,6 +210,8 @@ class Run:
         finally:
             if timer is not None:
                 timer.cancel()
+        if self._ledger is not None:
+            result = self._ledger.end(result)
         if self._journal is not None:
             await self.end_journal()
         return result

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from oban_sqla import Job, SignalTimeout, job
+from oban_sqla import Chunk, Job, SignalTimeout, job
 from oban_sqla.durable import sleep, step, sync, wait_for
 
 URL = make_url(os.environ.get("OBAN_TEST_CHILD_URL", "postgresql+asyncpg://nowhere")).set(
@@ -142,6 +142,11 @@ async def approval(timeout: float | None = None, live: float = 5.0, times: int =
     return [await wait_for("approved", timeout, live) for _ in range(times)]
 
 
+@job(queue="durable", recorded=True, timeout=0.6, max_attempts=1)
+async def impatient() -> Any:
+    return await wait_for("approved")
+
+
 @job(queue="durable", backoff=0, recorded=True, max_attempts=2)
 async def anything(name: str) -> Any:
     return await bodies[name]()
@@ -174,6 +179,11 @@ async def naps(times: int, seconds: float) -> None:
 
 async def note(session: AsyncSession, what: str) -> None:
     await session.execute(ADD, {"what": what})
+
+
+@job(queue="durable", max_attempts=1, chunk=Chunk(size=2, timeout=0.1))
+async def together(jobs: list[Job]) -> None:
+    await sleep(1)
 
 
 @job(queue="durable")

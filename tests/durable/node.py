@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -12,9 +13,10 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
 from oban_sqla import Heartbeat, Oban, job
-from oban_sqla.durable import sleep, step
+from oban_sqla.durable import sleep, step, wait_for
 
 ADD = text("INSERT INTO durable_effects (what) VALUES (:what)")
+GO_ON = text("SELECT count(*) FROM durable_effects WHERE what = 'go on'")
 
 
 async def book(session: AsyncSession, number: int, part: int) -> int:
@@ -41,11 +43,29 @@ async def five(number: int) -> list[float]:
     return drawn
 
 
+async def pay(session: AsyncSession, number: int) -> float:
+    """Pay, and hold the transaction open until the test lets it go on."""
+    await session.execute(ADD, {"what": f"pay {number}"})
+    print("paying", number, flush=True)
+    while not await session.scalar(GO_ON):  # noqa: ASYNC110 (another program says so)
+        await asyncio.sleep(0.05)
+    return random.random()
+
+
+@job(name="durable.pays", queue="durable", recorded=True, backoff=0)
+async def pays(number: int) -> list[object]:
+    """A step with a session, one without, and two signals."""
+    got: list[object] = [await step("pay", pay, number), await step("draw", draw)]
+    got += [await wait_for("go") for _ in range(2)]
+    print("got", json.dumps(got), flush=True)
+    return got
+
+
 async def main(url: str, name: str) -> None:
     engine = create_async_engine(url, pool_size=20)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    quick = Heartbeat(interval=0.25, stale_after=0.75)
+    quick = Heartbeat(interval=0.25, stale_after=0.75, dead_after=2.0)
     async with Oban(
         engine, {"durable": 10}, node=name, heartbeat=quick, lifeline_interval=0.25, leader_ttl=1.0, poll_interval=0.2
     ):

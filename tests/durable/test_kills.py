@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import signal
 from contextlib import ExitStack
@@ -9,10 +10,10 @@ from pathlib import Path
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import JobSpec
+from oban_sqla import JobSpec, Oban
 from tests.durable import node
 from tests.processes import Process, running
-from tests.runtime.helpers import execute, insert
+from tests.runtime.helpers import execute, insert, load, until
 from tests.support import eventually
 
 JOBS = 60
@@ -53,6 +54,36 @@ async def test_each_effect_is_there_once_though_nodes_are_killed(
          WHERE j.meta -> 'return' -> right(s.name, 1)::int IS DISTINCT FROM s.value
     """
     assert await execute(engine, differ) == [(0,)]
+
+
+async def test_a_stopped_node_that_wakes_takes_neither_a_step_nor_a_signal_twice(
+    engine: AsyncEngine, database_url: str, tmp_path: Path
+) -> None:
+    [job_id] = await insert(engine, node.pays.new(7))
+    with ExitStack() as stack:
+
+        def start(name: str) -> Process:
+            arguments = ["-m", "tests.durable.node", database_url, name]
+            return stack.enter_context(running(arguments, tmp_path / name))
+
+        first = start("first")
+        await first.says("paying 7")
+        first.signal(signal.SIGSTOP)
+        second = start("second")
+        await second.says("paying 7")  # it was rescued, and runs beside the first run
+        oban = Oban(engine)
+        for number in range(3):
+            assert await oban.signal(job_id, "go", number)
+        await execute(engine, "INSERT INTO durable_effects (what) VALUES ('go on')")
+        await until(engine, job_id, "completed")
+        first.signal(signal.SIGCONT)
+        woken = await first.says("got [")
+    job = await load(engine, job_id)
+    assert json.loads(woken.partition("got ")[2].splitlines()[0]) == job.meta["return"]
+    assert job.meta["return"][2:] == [0, 1]
+    effects = await execute(engine, "SELECT count(*) FROM durable_effects WHERE what = 'pay 7'")
+    assert effects == [(1,)]
+    assert await execute(engine, "SELECT taken FROM oban_signals ORDER BY id") == [(1,), (2,), (None,)]
 
 
 async def _at_most(left: object, aim: int) -> bool:

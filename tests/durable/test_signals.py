@@ -6,7 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
 
 from oban_sqla import InvalidArgs, InvalidOption, Oban, SignalTimeout, Workflow
 from oban_sqla.durable import step, wait_for
@@ -54,6 +56,14 @@ async def test_a_job_that_waits_with_its_slot_gets_the_signal_in_the_same_run(ob
     assert jobs.calls == {"begun": 1}
 
 
+async def test_a_job_goes_to_sleep_before_its_timeout_while_it_waits(oban: Oban, engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, jobs.impatient.new())
+    await asleep(engine, job_id)
+    await oban.signal(job_id, "approved", 1)
+    [done] = await finished(engine, [job_id])
+    assert (done.meta["return"], done.attempt) == (1, 1)
+
+
 async def test_a_signal_in_a_session_is_sent_by_its_commit(oban: Oban, engine: AsyncEngine) -> None:
     [job_id] = await insert(engine, jobs.approval.new(live=0))
     await asleep(engine, job_id)
@@ -64,6 +74,21 @@ async def test_a_signal_in_a_session_is_sent_by_its_commit(oban: Oban, engine: A
         await session.commit()
     [done] = await finished(engine, [job_id])
     assert done.meta["return"] == ["kept"]
+
+
+async def test_a_signal_in_a_session_of_a_plain_program_is_sent_by_its_commit(
+    oban: Oban, engine: AsyncEngine, sync_engine: Engine
+) -> None:
+    [job_id] = await insert(engine, jobs.approval.new(live=0))
+    await asleep(engine, job_id)
+
+    def send() -> None:
+        with Session(sync_engine) as session, session.begin():
+            assert asyncio.run(Oban(engine).signal(job_id, "approved", "plain", session))
+
+    await asyncio.to_thread(send)
+    [done] = await finished(engine, [job_id])
+    assert done.meta["return"] == ["plain"]
 
 
 async def test_each_signal_is_taken_by_one_wait_in_the_order_in_which_they_were_sent(

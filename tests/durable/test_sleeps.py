@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban
@@ -54,6 +55,20 @@ async def test_a_job_that_catches_everything_is_asleep_all_the_same(oban: Oban, 
     assert await execute(engine, "SELECT name FROM oban_steps ORDER BY name") == [("after",), ("sleep:1",)]
 
 
+async def test_a_job_that_catches_everything_and_returns_is_asleep_all_the_same(
+    oban: Oban, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body() -> list[str]:
+        both = await asyncio.gather(sleep(0.1, "left"), sleep(0.2, "right"), return_exceptions=True)
+        return [type(one).__name__ for one in both]
+
+    jobs.bodies["body"] = body
+    [done] = await finished(engine, await insert(engine, jobs.anything.new(name="body")))
+    assert done.meta["return"] == ["NoneType", "NoneType"]
+    assert done.attempt == 1
+    assert "has caught what ends the run of a job that sleeps, and has returned; it sleeps all the same" in caplog.text
+
+
 async def test_sleeps_are_known_by_their_order_and_a_group_of_tasks_may_sleep(oban: Oban, engine: AsyncEngine) -> None:
     async def body() -> None:
         await sleep(0.1)
@@ -75,6 +90,13 @@ async def test_a_sleep_inside_a_step_is_refused(oban: Oban, engine: AsyncEngine)
 
     said = await failure_of(engine, lambda: step("outer", inner))
     assert "sleep() inside of the step 'outer'" in said
+
+
+async def test_a_chunk_of_jobs_has_no_sleeps(oban: Oban, engine: AsyncEngine) -> None:
+    ids = await insert(engine, jobs.together.new(), jobs.together.new())
+    for job_id in ids:
+        failed = await until(engine, job_id, "discarded")
+        assert "steps, sleeps and waits belong to one job, and this call runs a chunk" in failed.errors[-1]["error"]
 
 
 async def test_a_name_of_a_sleep_used_twice_is_refused(oban: Oban, engine: AsyncEngine) -> None:

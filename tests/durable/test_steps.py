@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import NotInJob, Oban, telemetry
-from oban_sqla.durable import step, sync
+from oban_sqla import NotInJob, Oban, ObanError, SignalTimeout, telemetry
+from oban_sqla.durable import sleep, step, sync, wait_for
 from oban_sqla.models import Step
 from oban_sqla.statements.statement import Statement
 from tests.durable import jobs
@@ -124,6 +125,38 @@ async def test_a_name_used_twice_is_refused_and_a_loop_that_numbers_its_own_is_n
     assert "the step 'page 0' was used before in this run" in await failure_of(engine, body)
 
 
+async def test_the_name_of_a_step_may_have_any_characters(oban: Oban, engine: AsyncEngine) -> None:
+    name = 'pay "now" \\ é'
+
+    async def body() -> Any:
+        return await step(name, jobs.value, ["kept"])
+
+    jobs.bodies["body"] = body
+    [done] = await finished(engine, await insert(engine, jobs.anything.new(name="body")))
+    assert done.meta["return"] == ["kept"]
+    assert await execute(engine, "SELECT name, value FROM oban_steps") == [(name, ["kept"])]
+
+
+async def test_a_step_after_the_end_of_its_run_is_refused(oban: Oban, engine: AsyncEngine) -> None:
+    ended = asyncio.Event()
+    left: list[asyncio.Task[Any]] = []
+
+    async def late() -> None:
+        await ended.wait()
+        await step("late", jobs.value, 1)
+
+    async def body() -> None:
+        await step("first", jobs.value, 1)
+        left.append(asyncio.create_task(late()))
+
+    jobs.bodies["body"] = body
+    await finished(engine, await insert(engine, jobs.anything.new(name="body")))
+    ended.set()
+    with pytest.raises(ObanError, match="the step 'late': it was called after the end of its run"):
+        await left[0]
+    assert await execute(engine, "SELECT name FROM oban_steps") == [("first",)]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -131,7 +164,12 @@ async def test_a_name_used_twice_is_refused_and_a_loop_that_numbers_its_own_is_n
         (("sleep:1", jobs.value, 1), "names that begin with 'sleep:' or 'wait:' are not free"),
         (("call", "jobs.value", 1), "expected a function, got 'jobs.value'"),
         (("many", jobs.book, 1, 2, 3), "step 'many': too many positional arguments"),
-        (("object", jobs.value, object()), "the value of the step 'object': object, which JSON can't carry"),
+        (
+            ("object", jobs.value, object()),
+            "the value of the step 'object': object, which JSON can't carry; pass what identifies it, such as a "
+            "primary key, or annotate what the function returns",
+        ),
+        (("deep", jobs.value, {"a": [set()]}), "the value of the step 'deep'.a[0]: set, which JSON can't carry"),
     ],
 )
 async def test_what_a_step_can_not_be_is_said(oban: Oban, engine: AsyncEngine, given: Any, said: str) -> None:
@@ -206,6 +244,34 @@ async def test_a_step_is_told_as_a_span(oban: Oban, engine: AsyncEngine) -> None
     finally:
         telemetry.detach("steps")
     assert told == [("oban.step.start", "one"), ("oban.step.stop", "one")]
+
+
+async def test_sleeps_waits_and_signals_are_told(oban: Oban, engine: AsyncEngine) -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    events = ["oban.sleep", "oban.wait", "oban.signal"]
+    telemetry.attach("waits", events, lambda event, fields: told.append((event, dict(fields))))
+
+    async def body() -> None:
+        await sleep(0.1)
+        await wait_for("go", live=0)
+        with suppress(SignalTimeout):
+            await wait_for("never", timeout=0, live=0)
+
+    try:
+        jobs.bodies["body"] = body
+        [job_id] = await insert(engine, jobs.anything.new(name="body"))
+        await until(engine, job_id, lambda job: job.meta.get("waiting") == "go")
+        await oban.signal(job_id, "go")
+        await until(engine, job_id, "completed")
+    finally:
+        telemetry.detach("waits")
+    assert [(event, fields.get("signal")) for event, fields in told] == [
+        ("oban.sleep", None), ("oban.sleep", "go"), ("oban.signal", "go"), ("oban.wait", "go"), ("oban.wait", "never")
+    ]  # fmt: skip
+    assert [fields.get("outcome") for _, fields in told[3:]] == ["signal", "timeout"]
+    assert {fields["job_id"] for _, fields in told} == {job_id}
+    assert told[0][1]["worker"] == "tests.durable.jobs.anything"
+    assert 0 < told[0][1]["seconds"] <= 0.1
 
 
 async def test_steps_run_together_in_one_job(oban: Oban, engine: AsyncEngine) -> None:

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...errors import InvalidOption
 from ...models import Job, JobSpec
+from ...models.checks import LARGEST_ID
 from ...runtime.config import Config
 from ...statements.why import bounds, newest, row_of
 from .facts import Facts
@@ -27,8 +28,6 @@ from .waiting import available, retryable, scheduled, suspended
 
 PATIENCE = 5_000
 """Milliseconds that each statement may take."""
-
-LARGEST_ID = 2**63 - 1
 
 _STATES: Mapping[str, Callable[[Facts], list[Reason]]] = {
     "available": available,

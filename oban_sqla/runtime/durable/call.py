@@ -18,6 +18,8 @@ from ...telemetry import job_logger as logger
 from ...workers.injection import is_session, marked
 from ...workers.shape import hidden, innermost, shape
 
+_CONVERTED = ", or annotate what the function returns so that it can be converted"
+
 
 class StepCall:
     """The function of one step.
@@ -80,7 +82,7 @@ class StepCall:
                 value = self._adapter.dump_python(value, mode="json", warnings=False)
             except Exception as error:
                 raise InvalidArgs(f"{what}: {type(error).__name__}: {error}") from error
-        return encode_value(value, what)
+        return encode_value(value, what, advice=_CONVERTED)
 
     def load(self, text: str | None) -> Any:
         """The value that :meth:`dump` has made `text` of, of the type that the function says it returns."""

@@ -22,8 +22,11 @@ from ...errors import InvalidOption, ObanError, SignalTimeout
 from ...models.checks import check_name
 from ...options.duration import seconds as in_seconds
 from ...statements.steps import await_signal, fall_asleep, mark, steps_of
+from ...telemetry import job_logger as logger
 from ...workers.asleep import Asleep
+from ...workers.outcomes import Outcome
 from ...workers.sealing import opened_args, sealed
+from ..executors.call import Raised, Result, Returned
 from ..sessions import Sessions
 from .call import StepCall
 from .store import SIGNAL, STEP, TIMEOUT, WAIT, Entry, Store
@@ -38,6 +41,8 @@ AT_ONCE = 0.05
 """A sleep of so many seconds is not worth a run."""
 FIRST_LOOK, LONGEST_LOOK = 0.05, 1.0
 """Seconds between two looks for a signal that is waited for with the slot in hand."""
+BEFORE_TIMEOUT = 0.25
+"""Seconds before its timeout at which a run that waits goes to sleep."""
 RESERVED = ("sleep:", "wait:")
 
 _inside: ContextVar[str | None] = ContextVar("oban_sqla_step", default=None)
@@ -66,11 +71,29 @@ class Ledger:
         self._count: Counter[str] = Counter()
         # How the run ends: written by _fall().
         self._asleep: Asleep | None = None
+        # Whether the job's function has ended: written by end().
+        self._has_ended = False
 
     @property
     def blocking(self) -> Way:
         """For a plain function."""
         return Blocking(self._store)
+
+    def end(self, result: Result) -> Result:
+        """The job's function has ended with `result`.
+
+        :returns: how the run ends: asleep also where the function has caught that and has gone on to its end.
+        """
+        self._has_ended = True
+        if self._asleep is None or not isinstance(result, Returned) or isinstance(result.value, Outcome):
+            return result
+        row = self._run.row
+        logger.warning(
+            "job %d: its code has caught what ends the run of a job that sleeps, and has returned; it sleeps all the "
+            "same; catch Exception instead of BaseException, and let asyncio.gather() raise",
+            row.id, extra=row.log_extra,
+        )  # fmt: skip
+        return Raised(self._asleep)
 
     async def step(
         self, way: Way, name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -128,10 +151,9 @@ class Ledger:
         raise SignalTimeout(f"job {self._id}: no signal {signal!r} came before the deadline{limit} of its wait")
 
     async def _do(self, way: Way, call: StepCall, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Entry:
-        row = self._run.row
         inside = _inside.set(call.name)
         try:
-            with telemetry.span("oban.step", job_id=row.id, worker=row.worker, queue=row.queue, step=call.name):
+            with telemetry.span("oban.step", **self._fields, step=call.name):
                 if call.session_kind is None:
                     done = await way.whole(call, self._plain(way, call, args, kwargs))
                 else:
@@ -168,12 +190,15 @@ class Ledger:
     async def _wait(self, way: Way, key: str, signal: str, nth: int, deadline: float | None, patience: float) -> Entry:
         """Look for the signal until it is there, the deadline has passed, or the job goes to sleep."""
         ends = time.monotonic() + (patience if way.lives else 0.0)
+        if (deadline_of_run := self._run.deadline) is not None:
+            ends = min(ends, deadline_of_run - BEFORE_TIMEOUT)  # to wait is no reason to be timed out
         look = FIRST_LOOK
         while True:
             given = {"job_id": self._id, "name": key, "signal": signal, "nth": nth, "seconds": deadline}
             [row] = await way.run(await_signal, **given, moment=None)
             entry = Entry(*row)
             if entry.kind != WAIT:
+                telemetry.execute("oban.wait", **self._fields, signal=signal, outcome=entry.kind)
                 return entry
             rest = FOREVER if entry.rest is None else entry.rest
             left = ends - time.monotonic()
@@ -181,6 +206,12 @@ class Ledger:
                 self._fall(Asleep(rest, signal))
             await way.heard(self._id, max(min(look, max(left, AT_ONCE), rest), 0.001))
             look = min(look * 1.5, LONGEST_LOOK)
+
+    @property
+    def _fields(self) -> dict[str, Any]:
+        """What each event of this job has."""
+        row = self._run.row
+        return {"job_id": row.id, "worker": row.worker, "queue": row.queue}
 
     @property
     def _id(self) -> int:
@@ -218,6 +249,8 @@ class Ledger:
 
         :raises InvalidOption: when it was used before.
         """
+        if self._has_ended:
+            raise ObanError(f"job {self._id}: {what}: it was called after the end of its run; await it in the job")
         if self._asleep is not None:
             raise self._asleep  # the job has caught it, and goes on
         if key in self._used:
@@ -244,5 +277,6 @@ class Ledger:
             )
 
     def _fall(self, asleep: Asleep) -> None:
+        telemetry.execute("oban.sleep", **self._fields, seconds=asleep.seconds, signal=asleep.signal)
         self._asleep = asleep
         raise asleep

@@ -1,0 +1,34 @@
+"""Numbers that the id of no job can have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import InvalidOption, Oban
+
+TOO_LARGE = 2**63
+
+VERBS: dict[str, Callable[[Oban], Any]] = {
+    "cancel": lambda oban: oban.cancel(TOO_LARGE),
+    "retry": lambda oban: oban.retry([1, TOO_LARGE]),
+    "delete": lambda oban: oban.delete(TOO_LARGE),
+    "update": lambda oban: oban.update(TOO_LARGE, priority=1),
+    "logs": lambda oban: oban.logs(TOO_LARGE),
+    "stream": lambda oban: anext(oban.stream(TOO_LARGE)),
+    "signal": lambda oban: oban.signal(TOO_LARGE, "approved"),
+    "result": lambda oban: oban.result(TOO_LARGE),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+async def test_a_number_that_the_column_can_not_hold_is_refused_by_each_verb(engine: AsyncEngine, verb: str) -> None:
+    with pytest.raises(InvalidOption, match=r"expected (the id of a job|a job's id).*9223372036854775808"):
+        await VERBS[verb](Oban(engine))
+
+
+async def test_why_says_that_there_is_no_such_job(engine: AsyncEngine) -> None:
+    assert (await Oban(engine).why(TOO_LARGE)).reason.code == "missing"
