@@ -1,6 +1,7 @@
 """What jobs tell: ``python -m benchmarks.streams [--events 50000] [--lines 100000] [--rows 100000] [--rounds 3]``.
 
-Prints how many events one job writes a second; the speed of a job that logs, with its log kept and without; how often
+Prints how many events one job writes a second; whether three readers that reconnect at random get each of 10,000 events
+of two attempts once and in order; the speed of a job that logs, with its log kept and without; how often
 progress is written at full speed; and how fast jobs with rows beside them are pruned, compared with plain ones in the
 same rounds, of which one in ten has such rows, and all have.
 """
@@ -10,10 +11,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import random
 import time
 
+from sqlalchemy.ext.asyncio import create_async_engine
+
 from benchmarks.setting import Setting, median, setting
-from oban_sqla import JobLogs, Oban, Prune, emit, job, progress
+from oban_sqla import JobLogs, Oban, Prune, current_job, emit, job, progress
 from oban_sqla.runtime.duties.pruner import Pruner
 from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
@@ -24,6 +28,12 @@ LOGS_GOAL = 0.9
 PRUNING_GOAL = 0.8
 TABLES = ("oban_jobs", "oban_events", "oban_progress", "oban_steps", "oban_signals")
 LAST: dict[str, float] = {}
+
+FORMATS = {
+    "its program writes time, level and name": "%(asctime)s %(levelname)s %(name)s: %(message)s",
+    "its program writes bare messages": None,
+}
+"""How the program's own handler formats a line: the time that a line takes without this package."""
 
 logger = logging.getLogger("benchmarks.streams")
 
@@ -46,6 +56,16 @@ async def emits(count: int) -> None:
     for number in range(count):
         await emit({"token": "word", "number": number})
     LAST["emit"] = time.perf_counter() - began
+
+
+@job(name="bench.twice", queue="bench", backoff=0)
+async def twice(count: int) -> None:
+    """Emit the first half and fail; and the second half in the next attempt."""
+    half, is_first = count // 2, current_job().attempt == 1
+    for number in range(1, half + 1) if is_first else range(half + 1, count + 1):
+        await emit({"token": "word", "number": number})
+    if is_first:
+        raise RuntimeError("after half of its events")
 
 
 @job(name="bench.logs", queue="bench")
@@ -82,6 +102,32 @@ async def events(where: Setting, count: int) -> float:
         took = time.perf_counter() - began
     assert await where.raw.fetchval("SELECT count(*) FROM oban_events") == count
     return count / took
+
+
+async def reread(where: Setting, count: int) -> list[bool]:
+    """Whether each of three readers, of which one is not on a started node, has got every event once, in order."""
+    await empty(where)
+    elsewhere = create_async_engine(where.url)
+
+    async def reader(oban: Oban, job_id: int) -> bool:
+        got: list[tuple[int, int]] = []
+        while len(got) < count:
+            most = random.randint(1, 700)
+            async for number, value in oban.stream(job_id, after=got[-1][0] if got else 0):
+                got.append((number, value["number"]))
+                most -= 1
+                if not most:
+                    break
+            else:
+                break  # it has ended
+        return got == [(number, number) for number in range(1, count + 1)]
+
+    async with Oban(where.engine, {"bench": 1}, prune=None) as oban, Oban(elsewhere, prune=None) as other:
+        [spec] = await oban.enqueue(twice.new(count))
+        assert spec.id is not None
+        readers = await asyncio.gather(*(reader(one, spec.id) for one in (oban, other, Oban(elsewhere))))
+    await elsewhere.dispose()
+    return readers
 
 
 async def logged(where: Setting, count: int, kept: JobLogs | None) -> float:
@@ -138,18 +184,20 @@ async def pruned(where: Setting, rows: int, every: int | None) -> float:
 
 
 async def main(given: argparse.Namespace) -> None:
-    logging.getLogger().addHandler(logging.FileHandler("/dev/null"))
+    logging.getLogger().addHandler(file := logging.FileHandler("/dev/null"))
     logger.setLevel(logging.INFO)
     async with setting() as where:
         rates = [await events(where, given.events) for _ in range(given.rounds)]
         print(f"events of one job: {median(rates):,.0f} a second (goal: {EVENTS_GOAL:,})", flush=True)
-        ratios: list[float] = []
-        for _ in range(given.rounds):
-            plain = await logged(where, given.lines, None)
-            ratios.append(await logged(where, given.lines, JobLogs()) / plain)
-        print(
-            f"a job that logs {given.lines:,} lines: {median(ratios):.2f} of its speed (goal: {LOGS_GOAL})", flush=True
-        )
+        print(f"three readers of two attempts' events: {await reread(where, 10_000)} (goal: all True)", flush=True)
+        for what, text in FORMATS.items():
+            file.setFormatter(logging.Formatter(text))
+            ratios: list[float] = []
+            for _ in range(given.rounds):
+                plain = await logged(where, given.lines, None)
+                ratios.append(await logged(where, given.lines, JobLogs()) / plain)
+            said = f"a job that logs {given.lines:,} lines, {what}: {median(ratios):.2f} of its speed"
+            print(f"{said} (goal: {LOGS_GOAL})", flush=True)
         calls, writes = await noted(where, 5.0)
         print(f"progress at {calls:,.0f} calls a second for 5 s: written {writes} times", flush=True)
         tenth: list[float] = []

@@ -169,7 +169,7 @@ async def test_a_step_after_the_end_of_its_run_is_refused(oban: Oban, engine: As
             "the value of the step 'object': object, which JSON can't carry; pass what identifies it, such as a "
             "primary key, or annotate what the function returns",
         ),
-        (("deep", jobs.value, {"a": [set()]}), "the value of the step 'deep'.a[0]: set, which JSON can't carry"),
+        (("deep", jobs.value, {"a": [{1}]}), "the value of the step 'deep'.a[0]: set, which JSON can't carry"),
     ],
 )
 async def test_what_a_step_can_not_be_is_said(oban: Oban, engine: AsyncEngine, given: Any, said: str) -> None:

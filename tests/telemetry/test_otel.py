@@ -42,6 +42,11 @@ def trace_id(span: ReadableSpan) -> int:
     return span.context.trace_id
 
 
+def span_id(context: trace.SpanContext | None) -> int:
+    assert context is not None
+    return context.span_id
+
+
 @job(name="otel.inner")
 async def inner() -> None:
     with tracer.start_as_current_span("work in inner"):
@@ -91,10 +96,8 @@ async def test_each_step_is_a_span_of_its_run(engine: AsyncEngine) -> None:
     [ran] = spans("process otel.steps")
     for name in ("left", "right"):
         [done], [inside] = spans(f"step {name}"), spans(f"work in {name}")
-        assert done.parent is not None
-        assert done.parent.span_id == ran.get_span_context().span_id
-        assert inside.parent is not None
-        assert inside.parent.span_id == done.get_span_context().span_id
+        assert span_id(done.parent) == span_id(ran.context)
+        assert span_id(inside.parent) == span_id(done.context)
     [broken] = spans("step broken")
     assert broken.status.status_code is trace.StatusCode.ERROR
     assert ran.status.status_code is trace.StatusCode.UNSET
