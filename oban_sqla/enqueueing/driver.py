@@ -34,12 +34,12 @@ def answer_of(connection: Connection, statement: Statement, given: dict[str, Any
     cursor = connection.connection.cursor()
     try:
         cursor.execute(compiled.sql, compiled.values(given))
-        [row] = cursor.fetchall()
+        rows: Sequence[Sequence[Any]] = cursor.fetchall()
     except BaseException as error:
         refuse(error, compiled.sql, None, None, None)  # as SQLAlchemy does for statements of its own
         raise
     cursor.close()
-    return row
+    return rows[0]
 
 
 def _is_watched(connection: Connection) -> bool:
