@@ -1,6 +1,6 @@
-"""One statement of the unit of work by the driver's own call, which takes a third of the client CPU of SQLAlchemy's.
+"""One statement of the unit of work by the call of the driver, past what SQLAlchemy's execution costs the client.
 
-Taken on asyncpg where nobody watches the statements of the connection: with a listener, an instrumentation or the
+Taken on asyncpg unless the statements of the connection are watched: with a listener, an instrumentation or the
 engine's log the statement goes the ordinary way, so that it is seen.
 """
 
