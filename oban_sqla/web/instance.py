@@ -28,6 +28,8 @@ SHARED = 1.0
 MOST_ANSWERS = 500
 PATIENCE = 2.0
 """Seconds that a statement of a page may take."""
+LONGEST_END = 5.0
+"""Seconds that the end waits for what is being read."""
 
 
 class Instance:
@@ -83,6 +85,8 @@ class Place:
         self._line = Line(engine)
         self._room = asyncio.Semaphore(CONNECTIONS)
         self._answers: dict[Hashable, _Answer] = {}
+        # What makes them, while it does: written by answer().
+        self._under_way: set[asyncio.Task[Any]] = set()
         self.name = name
         self.heartbeat = heartbeat
         encryption = None if config is None else config.encryption
@@ -125,6 +129,7 @@ class Place:
         found = self._answers.get(key)
         if found is None or not found.is_fresh(now, seconds):
             found = self._answers[key] = _Answer(asyncio.ensure_future(_awaited(make)), now, seconds)
+            self._under_way.add(found.task)
             found.task.add_done_callback(lambda task: self._done(key, task))
             self._forget(now)
         # One who leaves does not take the answer from the others.
@@ -135,6 +140,7 @@ class Place:
         self._answers.clear()
 
     def _done(self, key: Hashable, task: asyncio.Task[Any]) -> None:
+        self._under_way.discard(task)
         found = self._answers.get(key)
         if found is not None and found.task is task:
             found.made_at = time.monotonic()
@@ -160,6 +166,9 @@ class Place:
         try:
             yield
         finally:
+            # A reading that outlives its loop would leave its transaction open.
+            if self._under_way:
+                await asyncio.wait(self._under_way, timeout=LONGEST_END)
             await self._line.close()
 
 

@@ -15,6 +15,8 @@ from oban_sqla.insight.search import Search, search
 from oban_sqla.statements import glance
 from oban_sqla.web import Access, dashboard
 from oban_sqla.web.instance import CONNECTIONS, Place
+from tests.runtime.helpers import execute
+from tests.support import eventually
 from tests.web.conftest import Browser, insert, opened
 
 
@@ -210,3 +212,20 @@ def _scanned(node: dict[str, Any]) -> float:
         removed = node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
         own = (node["Actual Rows"] + removed) * node["Actual Loops"]
     return own + sum(_scanned(inner) for inner in node.get("Plans", ()))
+
+
+async def test_the_end_waits_for_what_is_being_read(engine: AsyncEngine) -> None:
+    app = dashboard(engine, authorize=Access.ALL)
+    [instance] = app._instances.values()
+    place = await instance.here()
+    read = place.read(lambda connection: connection.execute(text("SELECT pg_sleep(0.5)")).scalar())
+    reading = asyncio.ensure_future(place.answer("slow", lambda: read))
+    sleeps = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(0.5)%' AND datname = current_database()"
+    await eventually(lambda: execute(engine, sleeps))
+    await app.aclose()
+    assert reading.done()
+    await eventually(lambda: no_more(engine, sleeps))
+
+
+async def no_more(engine: AsyncEngine, sql: str) -> bool:
+    return not await execute(engine, sql)
