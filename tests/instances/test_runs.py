@@ -437,13 +437,15 @@ class TestNode:
         plain = create_engine(engine.url.set(drivername="postgresql+psycopg"))
         waiting = "SELECT 1 FROM pg_locks WHERE relation = 'inst_orders'::regclass AND NOT granted"
         try:
-            async with Oban(engine, queues={"late": 1}, sessionmaker=sessionmaker(plain)):
-                async with engine.connect() as blocking, blocking.begin():
-                    await blocking.execute(text("LOCK TABLE inst_orders"))
+            async with engine.connect() as blocking:
+                locked = await blocking.begin()
+                await blocking.execute(text("LOCK TABLE inst_orders"))
+                async with Oban(engine, queues={"late": 1}, sessionmaker=sessionmaker(plain)):
                     await eventually(lambda: execute(engine, waiting))
                     stop = asyncio.get_running_loop().time() + 1.5
                     await eventually(lambda: asyncio.get_running_loop().time() > stop)
-                found = await until(engine, job_id, "discarded")
+                    await locked.rollback()
+                    found = await until(engine, job_id, "discarded")
         finally:
             plain.dispose()
         assert "ran longer than its timeout" in found.errors[0]["error"]
