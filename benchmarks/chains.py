@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from benchmarks.killing import Killing, Launch, calm, launched, rows
-from oban_sqla import Chain, Heartbeat, Job, Oban, embedded, injected, job, migrations
+from benchmarks.killing import Killing, Launch, calm, launched, node, rows
+from oban_sqla import Chain, Job, Oban, embedded, injected, job, migrations
 
 QUEUE = "chains"
 INSERTERS = 6
@@ -75,23 +75,6 @@ class Report:
             f"of a key at once {self.overlaps}, too early {self.early} of {self.ordered:,} ordered pairs, stuck "
             f"{len(self.left)}"
         )
-
-
-async def node(url: str, name: str) -> None:
-    """A node, until it is killed."""
-    engine = create_async_engine(url, pool_size=25)
-    async with Oban(
-        engine,
-        queues={QUEUE: 10},
-        node=name,
-        heartbeat=Heartbeat(interval=0.25, stale_after=1),
-        lifeline_interval=0.25,
-        leader_ttl=1.5,
-        poll_interval=0.5,
-        sessionmaker=async_sessionmaker(engine),
-        log_exceptions=False,
-    ):
-        await asyncio.Event().wait()
 
 
 Inserted = list[tuple[int, int, float, float]]
@@ -192,6 +175,7 @@ if __name__ == "__main__":
     parser.add_argument("--node", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.node:
-        asyncio.run(node(*given.node))
+        url, name = given.node
+        asyncio.run(node(url, name, QUEUE))
     else:
         sys.exit(asyncio.run(main(given.jobs, given.chains, given.seed)))

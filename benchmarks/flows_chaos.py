@@ -19,11 +19,11 @@ from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from benchmarks.killing import UNDER_WAY, Killing, Launch, calm, launched, rows
+from benchmarks.killing import UNDER_WAY, Killing, Launch, calm, launched, node, rows
 from benchmarks.random_flows import QUEUE, TABLES, Model, Step, built, drawn, every
-from oban_sqla import Heartbeat, Oban, Workflow, embedded, migrations
+from oban_sqla import Oban, Workflow, embedded, migrations
 
 NODES = 4
 
@@ -45,24 +45,6 @@ class Report:
             f"{self.jobs:,} jobs in {self.seconds:.0f} s, {self.kills} nodes killed, {self.rescued} jobs rescued, "
             f"{self.changes} changes by users: {len(self.wrong)} wrong, {self.deadlocks} deadlocks"
         )
-
-
-async def node(url: str, name: str) -> None:
-    """A node, until it is killed."""
-    engine = create_async_engine(url, pool_size=20)
-    quick = Heartbeat(interval=0.25, stale_after=1)
-    async with Oban(
-        engine,
-        queues={QUEUE: 10},
-        node=name,
-        heartbeat=quick,
-        lifeline_interval=0.25,
-        leader_ttl=1.5,
-        poll_interval=0.5,
-        sessionmaker=async_sessionmaker(engine),
-        log_exceptions=False,
-    ):
-        await asyncio.Event().wait()
 
 
 async def meddle(engine: AsyncEngine, flows: list[Workflow], chance: random.Random, report: Report) -> None:
@@ -243,6 +225,7 @@ if __name__ == "__main__":
     parser.add_argument("--node", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.node:
-        asyncio.run(node(*given.node))
+        url, name = given.node
+        asyncio.run(node(url, name, QUEUE))
     else:
         sys.exit(asyncio.run(main(given.seed, given.flows, given.most)))

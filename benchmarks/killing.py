@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+
+from oban_sqla import Heartbeat, Oban
 
 UNDER_WAY = "state IN ('available', 'executing', 'retryable', 'scheduled')"
 
@@ -31,6 +33,26 @@ def launched(arguments: Sequence[str]) -> Launched:
     """``python arguments…``, without what it says."""
     nothing = subprocess.DEVNULL
     return subprocess.Popen([sys.executable, *arguments], stdout=nothing, stderr=nothing)
+
+
+async def node(url: str, name: str, queue: str) -> None:
+    """A node that notices the death of another within a second, until it is killed.
+
+    :param queue: on which it runs ten jobs at once.
+    """
+    engine = create_async_engine(url, pool_size=25)
+    async with Oban(
+        engine,
+        queues={queue: 10},
+        node=name,
+        heartbeat=Heartbeat(interval=0.25, stale_after=1),
+        lifeline_interval=0.25,
+        leader_ttl=1.5,
+        poll_interval=0.5,
+        sessionmaker=async_sessionmaker(engine),
+        log_exceptions=False,
+    ):
+        await asyncio.Event().wait()
 
 
 class Killing:

@@ -97,8 +97,8 @@ def enqueue_from(session: AnySession, worker: Target, query: SelectBase, /, **op
     :returns: how many jobs were written; duplicates of unique jobs are not.
     :raises InvalidOption: before any SQL, for a label that is neither a parameter nor an option, or both; for a missing
         parameter; for columns whose JSON no worker reads back: enums, bytes, and a ``scheduled_at`` without a time
-        zone; for an option whose column has another type; and for a
-        key of `unique` that is not a parameter.
+        zone; for an option whose column has another type; and for a key of `unique` that is not a
+        parameter.
     """
     found = current_session(session, "enqueue_from")
     plan = _Plan(worker, query, options)

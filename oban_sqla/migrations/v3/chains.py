@@ -92,8 +92,8 @@ BEGIN
       FROM (SELECT FROM {schema}oban_news WHERE chain_key IS NOT NULL LIMIT 1000) x HAVING count(*) > 0;
 END $$"""
 
-# A finished job that is retried, and one of a flow whose dependencies are done, waits for its turn: whoever says that
-# it is available, only the function above makes it so.
+# A finished job that is retried, and one of a flow whose dependencies are done, waits for its turn: whichever program
+# makes it available, only the function above lets it run.
 BACK = """
 CREATE OR REPLACE FUNCTION {schema}oban_chain_back() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$

@@ -145,8 +145,8 @@ CREATE OR REPLACE TRIGGER oban_jobs_fill BEFORE UPDATE OF state ON {schema}oban_
 
 TRIGGERS = ("oban_jobs_fill", "oban_jobs_await")
 
-# A job that was cancelled while it waited, and is retried by itself, waits again for what has not ended: whoever says
-# that it is available. What has failed holds nobody up who retries what it had cancelled.
+# A job that was cancelled while it waited, and is then retried alone, waits again for the jobs before it that have not
+# ended, whichever program makes it available. A job before it that has failed does not stop such a retry.
 AGAIN = """
 CREATE OR REPLACE FUNCTION {schema}oban_await() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
