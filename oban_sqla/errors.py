@@ -134,10 +134,12 @@ def unknown_option(name: str, known: Iterable[str], what: str) -> InvalidOption:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that is most like `name`; None if none is like it."""
+    """The one of `known` that is most like `name`, or has it as one of its words; None if there is none."""
     import difflib  # only when something is wrong
 
-    return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), None)
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=1) or [one for one in known if name in one.split("_")]
+    return next(iter(near), None)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import IO, Any
 
 import click
@@ -144,13 +144,28 @@ def _is_machinery(file: str) -> bool:
     return file.startswith("<frozen") or Path(__file__).parents[1] in Path(file).parents or "importlib" in file
 
 
+def _meant(name: str, given: object) -> str:
+    """What may have been meant by a `name` that `given` does not have: an object that runs jobs, or one that has it."""
+    found: dict[str, object] = getattr(given, "__dict__", {})
+    usable = [one for one, value in found.items() if isinstance(value, KINDS)]
+    others = [
+        one
+        for one, value in found.items()
+        if not one.startswith("_") and not isinstance(value, ModuleType | FunctionType)
+        if not isinstance(value, type) or value.__module__ == found.get("__name__")
+    ]
+    if near := closest(name, usable) or closest(name, others):
+        return f"; did you mean {near!r}?"
+    if usable:
+        return f"; it has {', '.join(sorted(usable))}"
+    return "; it has no Oban, engine or sessionmaker; name the module alone to run its workers"
+
+
 def _attribute(module: ModuleType, path: str) -> Loaded:
     loaded: object = module
     for name in path.split("."):
         if not hasattr(loaded, name):
-            near = closest(name, dir(loaded))
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise TargetError(f"{module.__name__} has no {path!r}{hint}")
+            raise TargetError(f"{module.__name__} has no {path!r}{_meant(name, loaded)}")
         loaded = getattr(loaded, name)
     if isinstance(loaded, ModuleType):
         raise TargetError(f"{module.__name__}:{path} is a module; write {loaded.__name__}")

@@ -21,7 +21,6 @@ from sqlalchemy import (
     Subquery,
     TypeDecorator,
 )
-from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.visitors import iterate
@@ -40,7 +39,6 @@ from ..workers.function import JobFunction, WithOptions
 from ..workers.worker import Worker
 from ._sqlalchemy import carry_options, has_options
 from .composed import group_of
-from .missing_tables import explain_missing_tables
 from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from .unit_of_work import tell, watcher
 from .wakeup import SOON, announce, announce_news
@@ -160,11 +158,7 @@ class _Plan:
             with_ids=watched,
         )
         with telemetry.span("oban.engine.insert_query", worker=self.worker.name) as more:
-            try:
-                rows = session.execute(carry_options(self.query, statement), bind_arguments=FOR_WRITING).all()
-            except ProgrammingError as error:
-                explain_missing_tables(error)
-                raise
+            rows = session.execute(carry_options(self.query, statement), bind_arguments=FOR_WRITING).all()
             count = sum(int(row.jobs) for row in rows)
             more["count"] = count
         queues, soon = {row.queue for row in rows if row.available}, {row.queue for row in rows if row.soon}

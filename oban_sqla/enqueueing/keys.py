@@ -9,6 +9,7 @@ from ..models import JobSpec
 from ..models.kind import Kind
 from ..options.instance import Refer
 from ..options.unique import Unique
+from ..workers.registry import workers
 from .composed import is_chained
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -36,10 +37,12 @@ def keys_of(specs: Sequence[JobSpec], clock: Callable[[], datetime]) -> dict[int
     """The keys of the unique jobs among `specs`, by the identity of the spec.
 
     :param clock: gives the time of the transaction by the database's clock. Asked once, if at all.
+    :raises InvalidOption: for a key by which jobs of a worker of this process can't be compared.
     """
     keys: dict[int, bytes] = {}
     now: datetime | None = None
     last: Kind | None = None
+    checked: Kind | None = None
     make: Callable[[str], bytes] | None = None
     for spec in specs:
         if make is not None and spec.kind is last and spec.place is None:  # thousands in a row differ in their args
@@ -47,6 +50,9 @@ def keys_of(specs: Sequence[JobSpec], clock: Callable[[], datetime]) -> dict[int
             continue
         if (unique := spec.unique) is None:
             continue
+        if spec.kind is not checked:
+            _refuse_keys(spec)
+            checked = spec.kind
         if now is None and _needs_clock(unique, spec):
             now = clock()
         if unique.counts("suspended" if _is_suspended(spec) else _state(spec, now)):
@@ -55,6 +61,12 @@ def keys_of(specs: Sequence[JobSpec], clock: Callable[[], datetime]) -> dict[int
             keys[id(spec)] = maker(spec.args_json)
             last, make = spec.kind, maker if unique.period is None and spec.place is None else None
     return keys
+
+
+def _refuse_keys(spec: JobSpec) -> None:
+    # A spec may have been made with the worker's name alone.
+    if (worker := workers.get(spec.worker)) is not None:
+        worker.refuse_unique(spec.kind)
 
 
 def _needs_clock(unique: Unique, spec: JobSpec) -> bool:

@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, inspect, update
-from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
 from .. import telemetry
@@ -23,7 +22,6 @@ from .driver import answer_of
 from .instances import refer_in
 from .keyed import insert_with_keys
 from .keys import fill, keys_of
-from .missing_tables import explain_missing_tables
 from .parameters import chunks, insertion, statements_for, take_written
 from .replacing import Moved, replaces, write_replacing
 from .wakeup import announce, announce_news, note_wake_ups, runtime_for
@@ -39,16 +37,7 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
         deadlock; any other iterable is consumed and sorted chunk by chunk.
     :param flush: the flush that is under way; None outside of one.
     :returns: the specs, each with id, state and conflict.
-    :raises ProgrammingError: when the tables are missing or too old; a note on it says what to do.
     """
-    try:
-        return _write_all(session, specs, flush)
-    except ProgrammingError as error:
-        explain_missing_tables(error)
-        raise
-
-
-def _write_all(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | None) -> list[JobSpec]:
     written: list[JobSpec] = []
     queues: set[str] = set()
     soon: set[str] = set()

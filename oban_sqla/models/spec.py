@@ -164,6 +164,9 @@ class JobSpec(ObanBase, Generic[V_co]):
         else:
             raise InvalidOption(f"worker: expected a worker or its name, got {worker!r}")
         self.kind = with_options(kind, options, "JobSpec") if options else kind
+        if self._worker is not None and options.get("unique") is not None:
+            of: Any = getattr(worker, "worker", worker)
+            of.refuse_unique(self.kind)
         # What the flush fills in, too: an attribute that comes late costs each spec a dict with keys of its own.
         self.state = None
         self.conflict = False

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from ..errors import InvalidOption
+from .spelling import spelled
 
 BACKOFF_BASE = 15
 MAX_EXPONENT = 20
@@ -33,6 +34,7 @@ def jittered(delay: float, most: float = 0.1) -> float:
     return delay * (1.0 + random.random() * most)
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class Backoff:
     """The wait before the next attempt: ``@job(backoff=Backoff("exponential", base=1, max=600))``.

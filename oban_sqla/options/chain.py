@@ -8,7 +8,8 @@ from hashlib import md5
 from typing import Literal
 
 from ..errors import InvalidOption
-from .fields import check_fields
+from .fields import check_fields, kept_fields
+from .spelling import spelled
 
 OnFailure = Literal["continue", "hold", "cancel"]
 LETTERS: dict[OnFailure, str] = {"continue": "c", "hold": "h", "cancel": "x"}
@@ -17,6 +18,7 @@ LETTERS: dict[OnFailure, str] = {"continue": "c", "hold": "h", "cancel": "x"}
 _LONGEST = 100
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class Chain:
     """Jobs of one key run one at a time, in the order in which they were enqueued: ``@job(chain=Chain(by="worker"))``.
@@ -39,7 +41,7 @@ class Chain:
     on_failure: OnFailure = "continue"
 
     def __post_init__(self) -> None:
-        check_fields(self.by, "Chain")
+        object.__setattr__(self, "by", kept_fields(self.by, "Chain"))
         if self.on_failure not in LETTERS:
             raise InvalidOption(f'Chain: on_failure must be "continue", "hold" or "cancel", got {self.on_failure!r}')
 

@@ -8,12 +8,14 @@ from datetime import timedelta
 
 from ..errors import InvalidOption
 from .duration import seconds
-from .fields import check_fields
+from .fields import check_fields, kept_fields
+from .spelling import spelled
 
 LARGEST = 10_000
 LONGEST = 3_600.0
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """How many jobs of a worker run together, in one call: ``@job(chunk=Chunk(size=100, timeout=1.0))``.
@@ -39,7 +41,7 @@ class Chunk:
         if seconds(self.timeout, "Chunk(timeout)") > LONGEST:
             raise InvalidOption(f"Chunk: timeout must be at most {LONGEST:g} seconds, got {self.timeout!r}")
         if self.by is not None:
-            check_fields(self.by, "Chunk")
+            object.__setattr__(self, "by", kept_fields(self.by, "Chunk"))
 
     @property
     def seconds(self) -> float:

@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeAlias, cast
 
 from ..errors import InvalidOption, KeyMissing
+from .spelling import spelled
 
 Keys: TypeAlias = Sequence[str | bytes]
 """Fernet keys, 32 bytes in URL-safe base64 each. The first encrypts, all of them decrypt."""
@@ -30,6 +31,7 @@ _VERSION = "gAAAA"
 """With which every Fernet token begins: its version, and a time before the year 2106."""
 
 
+@spelled
 class Encryption:
     """The keys that encrypt the arguments of jobs: ``Oban(engine, encryption=Encryption(keys=[new, old]))``.
 

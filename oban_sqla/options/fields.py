@@ -24,6 +24,12 @@ def check_fields(by: object, what: str) -> tuple[str, ...]:
     return found
 
 
+def kept_fields(by: str | Sequence[str], what: str) -> str | tuple[str, ...]:
+    """`by` as a value that nothing changes later; see :func:`check_fields`."""
+    fields = check_fields(by, what)
+    return by if isinstance(by, str) else fields
+
+
 def _items(by: object) -> Sequence[object]:
     if isinstance(by, str) or not isinstance(by, Sequence):
         return [by]

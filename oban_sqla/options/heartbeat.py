@@ -8,8 +8,10 @@ from typing import cast
 
 from ..errors import InvalidOption
 from .duration import seconds
+from .spelling import spelled
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
     """How often a node writes its heartbeat, and when a node counts as dead.

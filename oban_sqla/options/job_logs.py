@@ -6,10 +6,12 @@ import logging
 from dataclasses import dataclass
 
 from ..errors import InvalidOption
+from .spelling import spelled
 
 LARGEST = 100_000
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class JobLogs:
     """What jobs log is kept with the job: ``Oban(engine, job_logs=JobLogs())``.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import timedelta
 from typing import Any, Literal, cast
 
 from ..errors import InvalidOption, refuse_unknown
 from .duration import seconds
-from .fields import check_fields
+from .fields import kept_fields
+from .spelling import spelled
 
 Algorithm = Literal["sliding", "token_bucket"]
 ALGORITHMS = ("sliding", "token_bucket")
@@ -18,6 +19,7 @@ LONGEST_PERIOD = 31 * 86_400.0
 SHORTEST_PERIOD = 0.01
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class RateLimit:
     """How many jobs may start in a period, in the whole cluster.
@@ -66,6 +68,7 @@ class RateLimit:
         return f"{self.allowed}/{self.seconds:g}{bucket}"
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class Partition:
     """Divides the jobs of a queue by a key. Keys take turns, and each can have limits in the whole cluster.
@@ -88,12 +91,13 @@ class Partition:
     """
 
     by: str | Sequence[str]
+    _: KW_ONLY
     limit: int | None = None
     rate_limit: RateLimit | None = None
     burst: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self.by, "Partition")
+        object.__setattr__(self, "by", kept_fields(self.by, "Partition"))
         if self.limit is not None:
             _check_count("Partition", "limit", self.limit, "jobs")
         if self.rate_limit is not None and not isinstance(self.rate_limit, RateLimit):

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from ..errors import InvalidOption
 from .duration import seconds
+from .spelling import spelled
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class Processes:
     """Child processes for workers with ``executor="process"``.

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, cast
 from ..errors import InvalidOption
 from ..types import FINISHED, JobState
 from .duration import seconds
+from .spelling import spelled
 
 DAY = 86_400.0
 LARGEST_BATCH = 10_000
@@ -21,6 +22,7 @@ STATES = tuple(state.value for state in JobState if state in FINISHED)
 Names = str | Sequence[str]
 
 
+@spelled
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrunePolicy:
     """How long some of the finished jobs are kept; also available as ``Prune.Policy(…)``.
@@ -86,6 +88,7 @@ class PrunePolicy:
         return tuple(getattr(one, "worker_name", str(one) if isinstance(one, JobState) else one) for one in several)
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class Prune:
     """When finished jobs are deleted: ``Prune(max_age=7 * 86400, policies=[Prune.Policy(queue="beat", max_age=60)])``.
@@ -113,9 +116,12 @@ class Prune:
         if cast(object, self.max_age) is None:
             raise InvalidOption("Prune: max_age must be seconds or a timedelta; Oban(prune=None) turns pruning off")
         _age(self.max_age, "Prune(max_age)")
-        for policy in self.policies:
+        given: object = self.policies
+        policies = tuple(cast(Sequence[object], given)) if isinstance(given, list | tuple) else (given,)
+        for policy in policies:
             if not isinstance(policy, PrunePolicy):
-                raise InvalidOption(f"Prune: policies must be Prune.Policy(…), got {policy!r}")
+                raise InvalidOption(f"Prune: policies must be a list of Prune.Policy(…), got {policy!r}")
+        object.__setattr__(self, "policies", policies)
         if not seconds(self.interval, "Prune(interval)") > 0:
             raise InvalidOption(f"Prune: interval must be seconds above 0, got {self.interval!r}")
         if not isinstance(self.limit, int) or isinstance(self.limit, bool) or not 1 <= self.limit <= LARGEST_BATCH:

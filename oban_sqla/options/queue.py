@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any, cast
 
 from ..errors import InvalidOption
 from .limits import Partition, RateLimit, check_global_limit, partition_of, rate_limit_of
+from .spelling import spelled
 
 LIMITS = ("global_limit", "rate_limit", "partition")
 """The options that hold for the whole cluster."""
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class Queue:
     """The options of a queue on a node.
@@ -36,6 +38,7 @@ class Queue:
     """
 
     limit: int = 10
+    _: KW_ONLY
     paused: bool = False
     prefetch: int = 0
     global_limit: int | None = None
@@ -45,6 +48,8 @@ class Queue:
     def __post_init__(self) -> None:
         if not isinstance(self.limit, int) or isinstance(self.limit, bool) or not 1 <= self.limit <= 10_000:  # pyright: ignore
             raise InvalidOption(f"Queue: limit must be a number of jobs from 1 to 10,000, got {self.limit!r}")
+        if not isinstance(self.paused, bool):
+            raise InvalidOption(f"Queue: paused must be True or False, got {self.paused!r}")
         if not isinstance(self.prefetch, int) or isinstance(self.prefetch, bool) or not 0 <= self.prefetch <= 10_000:
             raise InvalidOption(f"Queue: prefetch must be a number of jobs from 0 to 10,000, got {self.prefetch!r}")
         if self.global_limit is not None:

@@ -16,10 +16,12 @@ from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
 from ..types import ByAnnotation
+from .spelling import spelled
 
 Scope = Literal["runtime", "job"]
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class Resource:
     """How an object is made for the jobs that ask for it: ``Oban(…, resources={Cache: Resource(make, scope="job")})``.

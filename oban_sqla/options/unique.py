@@ -25,6 +25,7 @@ from ..types import JobState
 from .canonical import jsonb_text, picker, read
 from .duration import seconds
 from .replacing import REPLACEABLE, WAITING, Replace, checked_debounce, checked_replace
+from .spelling import spelled
 
 Field = Literal["worker", "queue", "args", "meta"]
 StateGroup = Literal["all", "incomplete", "scheduled", "successful", "waiting"]
@@ -43,6 +44,7 @@ _FIRST = {"available", "scheduled", "suspended"}
 BITS = {state.value: 1 << index for index, state in enumerate(JobState)}
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class Unique:
     """Insert a job only if there is no duplicate of it: ``@job(unique=Unique(period=60))``.

@@ -19,10 +19,12 @@ from ..models.kind import OPTIONS
 from ..models.spec import WorkerLike
 from ..options.encryption import is_sealed
 from ..options.schedule import schedule
+from ..options.spelling import spelled
 from ..options.unique import Unique
 from .sealing import opened, sealed_args
 
 
+@spelled
 @dataclass(frozen=True, slots=True)
 class Cron:
     """One entry of a crontab: ``Cron("0 9 * * MON-FRI", report.new(), timezone="Europe/Paris")``.

@@ -10,12 +10,14 @@ from typing import Any, Literal
 
 from ..errors import InvalidOption
 from ..options.duration import seconds
+from ..options.spelling import spelled
 
 
 class Outcome(Exception):
     """Base of the outcomes that a worker can return or raise."""
 
 
+@spelled
 class Snooze(Outcome):
     """Run the job again later; the attempt does not count. Return or raise it.
 
@@ -43,6 +45,7 @@ class _Reasoned(Outcome):
         super().__init__(self.reason)
 
 
+@spelled
 class Cancel(_Reasoned):
     """Cancel the job. It becomes ``cancelled``, with the reason among its errors. Return or raise it.
 
@@ -50,6 +53,7 @@ class Cancel(_Reasoned):
     """
 
 
+@spelled
 class Discard(_Reasoned):
     """Fail without a retry. The job becomes ``discarded``, with the reason among its errors. Return or raise it.
 
@@ -57,6 +61,7 @@ class Discard(_Reasoned):
     """
 
 
+@spelled
 class Record(Outcome):
     """Complete the job and keep a value in ``meta["return"]``. Return or raise it.
 

@@ -57,6 +57,9 @@ def test_what_is_behind_the_colon_is_found(write: Write) -> None:
         "Session = async_sessionmaker(state.engine)\n"
         "oban = Oban(state.engine)\n",
     )
+    assert refused("backend:nope") == "backend has no 'nope'; it has Session, oban"
+    assert refused("backend:session") == "backend has no 'session'; did you mean 'Session'?"
+    assert refused("backend:stat.engine") == "backend has no 'stat.engine'; did you mean 'state'?"
     assert isinstance(load("backend:oban"), Oban)
     assert isinstance(load("backend:Session"), async_sessionmaker)
     assert isinstance(load("backend:state.engine"), AsyncEngine)
@@ -126,4 +129,7 @@ def test_an_attribute_that_there_is_not_or_of_another_kind(write: Write) -> None
     write("odd/part.py", "")
     assert refused("odd:engine_urk") == "odd has no 'engine_urk'; did you mean 'engine_url'?"
     assert refused("odd:engine_url") == "odd:engine_url: expected an Oban, an engine or a sessionmaker, got str"
+    assert refused("odd:nope") == "odd has no 'nope'; it has no Oban, engine or sessionmaker; " + (
+        "name the module alone to run its workers"
+    )
     assert refused("odd:part") == "odd:part is a module; write odd.part"

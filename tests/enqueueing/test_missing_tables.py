@@ -1,4 +1,4 @@
-"""A program that enqueues into a database without the tables learns from the error what creates them."""
+"""A program whose database has no tables of the queue learns from the error what creates them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sqlalchemy import literal, make_url, select, text
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from oban_sqla import JobSpec, enqueue, enqueue_from, job, migrations
+from oban_sqla import Job, JobSpec, Oban, enqueue, enqueue_from, job, migrations
 
 
 @job(name="tests.missing_tables.greet")
@@ -23,7 +23,7 @@ def notes_of(refused: pytest.ExceptionInfo[ProgrammingError]) -> str:
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-async def test_the_error_of_missing_tables_says_what_creates_them(empty_database: str, driver: str) -> None:
+async def test_every_error_of_missing_tables_says_what_creates_them(empty_database: str, driver: str) -> None:
     engine = engine_on(empty_database, driver)
     try:
         async with AsyncSession(engine) as session:
@@ -37,7 +37,12 @@ async def test_the_error_of_missing_tables_says_what_creates_them(empty_database
         async with AsyncSession(engine) as session:
             with pytest.raises(ProgrammingError) as queried:
                 await enqueue_from(session, greet, names)
-        for refused in (added, called, queried):
+        async with AsyncSession(engine) as session:
+            with pytest.raises(ProgrammingError) as read:
+                await session.scalars(select(Job))
+        with pytest.raises(ProgrammingError) as paused:
+            await Oban(engine).pause_queue("default")
+        for refused in (added, called, queried, read, paused):
             assert "run `oban-sqla migrate`" in notes_of(refused)
             assert "use_schema" in notes_of(refused)
     finally:

@@ -9,6 +9,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from oban_sqla import InvalidArgs, InvalidOption, Job, JobSpec, ObanError, Unique, job, worker
 
@@ -232,6 +234,19 @@ def test_a_key_of_unique_jobs_that_no_parameter_has_is_refused() -> None:
         pay.options(unique=none)
     with pytest.raises(InvalidOption, match=r"no parameter 'zzz'; it has none"):
         beat.options(unique=none)
+
+
+def test_a_key_that_no_parameter_has_is_refused_wherever_the_job_is_made(sync_engine: Engine) -> None:
+    typo = Unique(keys=["ordr_id"])
+    known = job(name="tests.refusals.known")(remind)
+    with pytest.raises(InvalidOption, match="did you mean 'order_id'"):
+        JobSpec(known, {"order_id": 1}, unique=typo)
+    with Session(sync_engine) as session:
+        session.add(JobSpec("tests.refusals.elsewhere", {"order_id": 1}, unique=typo))  # its args are not known here
+        session.flush()
+        session.add(JobSpec("tests.refusals.known", {"order_id": 1}, unique=typo))
+        with pytest.raises(InvalidOption, match="did you mean 'order_id'"):
+            session.flush()
 
 
 def test_keys_of_meta_and_of_open_args_are_not_parameters() -> None:

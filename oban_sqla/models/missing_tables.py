@@ -1,7 +1,12 @@
-"""What a program is told that enqueues into a database without the tables, or with those of an older version."""
+"""What a program is told whose database has no tables of the queue, or those of an older version.
+
+Every statement that finds none gets the same note, also a query of the program's own: ``select(Job)``.
+"""
 
 from __future__ import annotations
 
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import ProgrammingError
 
 from ..telemetry.database_error import sqlstate_of
@@ -19,8 +24,14 @@ _NOTE = (
 )
 
 
-def explain_missing_tables(error: ProgrammingError) -> None:
-    """Add a note to `error` that says what to do, if it is about something that the migration makes."""
+# On all engines, because a program reads the tables through any of its own.
+@event.listens_for(Engine, "handle_error")
+def _explain(context: ExceptionContext) -> None:
+    error = context.sqlalchemy_exception
     # Only the first line: in the next one psycopg quotes the statement, which may be a query of the user's.
-    if sqlstate_of(error) in _MISSING and _OF_THE_QUEUE in str(error.orig).partition("\n")[0]:
+    if (
+        isinstance(error, ProgrammingError)
+        and sqlstate_of(error) in _MISSING
+        and _OF_THE_QUEUE in str(error.orig).partition("\n")[0]
+    ):
         error.add_note(_NOTE)
