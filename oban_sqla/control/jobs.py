@@ -25,6 +25,7 @@ from ..models.job import mapped
 from ..models.kind import OPTIONS, checked
 from ..models.node import Node
 from ..options.encryption import using
+from ..options.instance import is_instance, told
 from ..options.payload import encode
 from ..statements import change as statements
 from ..statements.change import Targets
@@ -232,7 +233,7 @@ def _targets(target: Target) -> Targets:
         return target if target.selected_columns.keys() == ["id"] else _ids_of(target)
     if isinstance(target, int | Job | JobSpec | Node):
         return [_id(target)]
-    if isinstance(target, str | Workflow) or not isinstance(cast(object, target), Iterable):
+    if isinstance(target, str) or is_instance(target) or not isinstance(cast(object, target), Iterable):
         raise _no_target(target)
     return [_id(one) for one in cast(Iterable[object], target)]
 
@@ -252,7 +253,7 @@ def _id(target: object) -> int:
 
 
 def _no_target(target: object) -> InvalidOption:
-    return InvalidOption(f"expected a job's id, a Job, a JobSpec, a list of these, or select(Job)…, got {target!r}")
+    return InvalidOption(f"expected a job's id, a Job, a JobSpec, a list of these, or select(Job)…, got {told(target)}")
 
 
 def _ids_of(chosen: Select[Any]) -> Select[Any]:

@@ -21,6 +21,7 @@ from ..models import Job, JobSpec, Workflow
 from ..models.checks import is_id
 from ..models.node import Node
 from ..options.duration import seconds
+from ..options.instance import told
 from ..runtime.instances import load_keys
 from ..runtime.lanes.failure import StatementFailed
 from ..runtime.waiter import DELETED, FIRST_WAIT, LONGEST_WAIT, Seen, Wait, Waiter, show
@@ -267,7 +268,8 @@ def _id_of(target: Any, what: str) -> int:
     _refuse_own(target, what)
     job_id: object = target.id if isinstance(target, Job | JobSpec) else target
     if not is_id(job_id):
-        raise InvalidOption(f"{what}: expected the id of a job, or one that was enqueued and committed, got {target!r}")
+        given = told(target)  # pyright: ignore[reportUnknownArgumentType]
+        raise InvalidOption(f"{what}: expected the id of a job, or one that was enqueued and committed, got {given}")
     return job_id
 
 

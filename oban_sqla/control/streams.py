@@ -17,6 +17,7 @@ from ..models import Job, JobSpec
 from ..models.checks import LARGEST_ID, is_id
 from ..models.events import EventKind
 from ..options.encryption import is_sealed
+from ..options.instance import told
 from ..runtime.journal.readers import Reader
 from ..statements.journal import last_lines, lines_after
 from ..types import FINISHED
@@ -171,7 +172,9 @@ async def _read(engine: AsyncEngine, job_id: int, kind: EventKind, after: int) -
 def _id_of(what: str, target: JobSpec | Job | int) -> int:
     job_id = target.id if isinstance(target, Job | JobSpec) else target
     if not is_id(job_id):
-        raise InvalidOption(f"{what}: expected the id of a job, or one that was enqueued and committed, got {target!r}")
+        raise InvalidOption(
+            f"{what}: expected the id of a job, or one that was enqueued and committed, got {told(target)}"
+        )
     return job_id
 
 

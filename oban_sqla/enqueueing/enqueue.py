@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
 from ..models import Batch, JobSpec
+from ..options.instance import is_instance, told
 from . import flow_events  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it listens to sessions
 from .batches import belonging
 from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
@@ -52,7 +53,7 @@ def enqueue(
 def _enqueue(
     session: Session, specs: JobSpec | Iterable[JobSpec], more: tuple[JobSpec, ...], batch: Batch | None
 ) -> list[JobSpec]:
-    if not isinstance(specs, JobSpec | Iterable):
+    if not isinstance(specs, JobSpec) and (not isinstance(specs, Iterable) or is_instance(specs)):
         raise _no_spec(specs)
     several: Iterable[JobSpec] = [specs] if isinstance(specs, JobSpec) else specs
     given = [*several, *more] if more else several
@@ -87,4 +88,4 @@ def _is_new(spec: JobSpec, session: Session, asked: Container[object]) -> bool:
 
 
 def _no_spec(given: object) -> InvalidOption:
-    return InvalidOption(f"enqueue: expected JobSpec objects, got {given!r}; make them with worker.new(…)")
+    return InvalidOption(f"enqueue: expected JobSpec objects, got {told(given)}; make them with worker.new(…)")

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session
 from sqlalchemy.orm import Session, scoped_session
 
 from ..errors import InvalidOption
+from ..options.instance import told
 
 SomeAsyncSession = AsyncSession | async_scoped_session[Any]
 SomeSession = Session | scoped_session[Any]
@@ -25,7 +26,8 @@ def current_session(given: object, what: str) -> AsyncSession | Session:
         session = session()
     if isinstance(session, AsyncSession | Session):
         return session
-    raise InvalidOption(f"{what}: expected an AsyncSession or a Session, got {given!r}")
+    got = told(given)  # pyright: ignore[reportUnknownArgumentType]
+    raise InvalidOption(f"{what}: expected an AsyncSession or a Session, got {got}")
 
 
 def named(what: str, coroutine: Any) -> Any:

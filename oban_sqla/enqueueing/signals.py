@@ -13,6 +13,7 @@ from ..models import Job, JobSpec
 from ..models.checks import check_name, is_id
 from ..models.node import Node
 from ..options.encryption import seal
+from ..options.instance import told
 from ..options.payload import encode_value
 from ..statements.steps import send
 from ..workers.registry import workers
@@ -30,8 +31,8 @@ def send_signal(session: Session, target: Job | JobSpec | Node[Any] | int, name:
     job_id = target.id if isinstance(target, Job | JobSpec | Node) else target
     if not is_id(job_id):
         raise InvalidOption(
-            f"signal: expected the id of a job, or one that was enqueued and flushed, got {target!r}; a signal goes to "
-            "one job"
+            f"signal: expected the id of a job, or one that was enqueued and flushed, got {told(target)}; a signal "
+            "goes to one job"
         )
     check_name("signal", name)
     text = encode_value(payload, "the payload")

@@ -13,6 +13,7 @@ from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, column_property, foreign, mapped_column, relationship
 
 from ..errors import InvalidOption
+from ..options.instance import told
 from ..types import ByAnnotation, UTCMapped
 from .base import ObanBase, utc_column
 from .checks import check_name
@@ -160,11 +161,11 @@ def specs_of(given: object, what: str) -> list[JobSpec]:
     if isinstance(given, JobSpec):
         return [given]
     if isinstance(given, str) or not isinstance(given, Iterable):
-        raise InvalidOption(f"{what}: expected jobs such as [send.new(1)], got {given!r}")
+        raise InvalidOption(f"{what}: expected jobs such as [send.new(1)], got {told(given)}")
     found: list[Any] = []
     for spec in cast("Iterable[object]", given):
         if not isinstance(spec, JobSpec):
-            raise InvalidOption(f"{what}: expected jobs such as send.new(1), got {spec!r}")
+            raise InvalidOption(f"{what}: expected jobs such as send.new(1), got {told(spec)}")
         found.append(spec)
     if len({id(spec) for spec in found}) < len(found):
         raise InvalidOption(f"{what}: a spec comes twice; each job needs its own: send.new(1)")

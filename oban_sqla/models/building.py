@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..errors import InvalidArgs, InvalidOption, closest
+from ..options.instance import told
 from ..options.reference import Reference, node_of, part_of, references, without_references
 from .fit import UNKNOWN, fits, part
 from .kind import FIELDS, OPTIONS
@@ -48,7 +49,7 @@ def checked_name(what: str, name: object) -> str:
 def default_name(spec: object) -> str:
     """The name of the function of a spec."""
     if not isinstance(spec, JobSpec):
-        raise InvalidOption(f"expected a JobSpec or a Workflow, got {spec!r}; make a spec with worker.new(…)")
+        raise InvalidOption(f"expected a JobSpec or a Workflow, got {told(spec)}; make a spec with worker.new(…)")
     return str(spec.worker).rpartition(".")[2]
 
 

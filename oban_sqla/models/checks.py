@@ -9,6 +9,7 @@ from typing import Any, TypeGuard, cast
 
 from ..errors import InvalidOption
 from ..options.duration import seconds
+from ..options.instance import told
 from ..options.payload import encode
 from ..options.unique import Unique
 
@@ -30,7 +31,7 @@ def check_name(name: str, value: object) -> str:
     if type(value) is str and value in _GOOD_NAMES:  # the same few again and again
         return value
     if not isinstance(value, str) or not value.strip():
-        raise InvalidOption(f"{name}: expected a name, got {value!r}")
+        raise InvalidOption(f"{name}: expected a name, got {told(value)}")
     if len(value) > MAX_NAME:
         raise InvalidOption(f"{name}: at most {MAX_NAME} characters, got {len(value):,}: {value[:40]!r}…")
     if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
@@ -46,7 +47,7 @@ _GOOD_NAMES: set[str] = set()
 def check_names(name: str, value: object) -> tuple[str, ...]:
     """`value` as a sequence of names; see :func:`check_name`."""
     if isinstance(value, str) or not isinstance(value, list | tuple | Sequence):
-        raise InvalidOption(f"{name}: expected a sequence of strings, got {value!r}")
+        raise InvalidOption(f"{name}: expected a sequence of strings, got {told(value)}")
     one = f"one of {name}"
     return tuple([check_name(one, item) for item in cast(Sequence[object], value)])
 

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Mapper, Session
 from typing_extensions import TypedDict, TypeVar, Unpack
 
 from ..errors import InvalidArgs, InvalidOption
-from ..options.instance import Refer, has_instance, referred, shown, state_of
+from ..options.instance import Refer, has_instance, referred, shown, state_of, told
 from ..options.key_form import KeyForm
 from ..options.later import filled, has_later, is_flat, kept
 from ..options.payload import MAX_BYTES, encode
@@ -162,7 +162,7 @@ class JobSpec(ObanBase, Generic[V_co]):
             kind = worker.spec_kind
             self._worker = worker
         else:
-            raise InvalidOption(f"worker: expected a worker or its name, got {worker!r}")
+            raise InvalidOption(f"worker: expected a worker or its name, got {told(worker)}")
         self.kind = with_options(kind, options, "JobSpec") if options else kind
         if self._worker is not None and options.get("unique") is not None:
             of: Any = getattr(worker, "worker", worker)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
@@ -141,8 +142,7 @@ class Workflow(ObanBase, ByAnnotation):
         checked_name("Workflow: name", name)
         if unique is not None:
             checked_name("Workflow: unique", unique)
-        given: dict[str, Any] = {} if meta is None else dict(meta)
-        encode(given, "meta")
+        given = json.loads(encode({} if meta is None else meta, "meta"))
         super().__init__(name=name, unique=unique, meta=given, is_map=False, returns_name=None)
         self._nodes: dict[str, Node] = {}
 

@@ -50,6 +50,11 @@ def is_instance(value: object) -> bool:
     return type(value) not in _ATOMS and mapper_of(type(value)) is not None
 
 
+def told(value: object) -> str:
+    """`value` for a message. Messages reach logs, so of an instance they have the class and no column."""
+    return f"an instance of {type(value).__name__}" if is_instance(value) else repr(value)
+
+
 def state_of(instance: object) -> InstanceState[Any]:
     """What SQLAlchemy knows of an instance.
 

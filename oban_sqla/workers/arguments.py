@@ -17,14 +17,15 @@ from typing import Any
 
 # The first adapter would load it, when the first job is about to run.
 import pydantic.fields  # noqa: F401  # pyright: ignore[reportUnusedImport]
-from pydantic import ConfigDict, PydanticSchemaGenerationError, TypeAdapter, ValidationError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema
-from pydantic_core import ErrorDetails, to_json
+from pydantic_core import ErrorDetails, SchemaError, to_json
 from typing_extensions import TypedDict
 
 from ..errors import InvalidArgs, InvalidOption, closest
 from ..models import Job, JobSpec
 from ..models.kind import NAMES as SPEC_OPTIONS
+from ..options.instance import is_instance
 from ..options.later import has_later
 from ..options.resources import not_provided, plain, without_none
 from .entity import GIVEN, refuse_hidden, rewritten
@@ -84,7 +85,7 @@ class Arguments:
         """
         travel = self._travel
         try:
-            valid: dict[str, Any] = travel.adapter.validate_python(args)
+            valid: dict[str, Any] = travel.adapter.validate_python(args, from_attributes=False)
         except ValidationError as error:
             raise self._invalid(error.errors()) from None
         if travel.is_open:
@@ -156,7 +157,7 @@ class Arguments:
         """
         known = {name: value for name, value in args.items() if not has_later(value)}
         try:
-            self._strict.validate_python(known)
+            self._strict.validate_python(known, from_attributes=False)
         except ValidationError as error:
             waiting = [(name,) for name in args if name not in known]
             if details := [detail for detail in error.errors() if detail["loc"] not in waiting]:
@@ -334,8 +335,9 @@ class Arguments:
         )
         try:
             adapter = TypeAdapter[Any](schema)
-        except PydanticSchemaGenerationError as error:
-            raise InvalidOption(f"{self._name}: a parameter has a type that JSON can't carry: {error}") from None
+        except (PydanticUserError, SchemaError) as error:
+            said = " ".join(str(error).partition("\n\nFor further")[0].split())
+            raise InvalidOption(f"{self._name}: a parameter has a type that JSON can't carry: {said}") from None
         refuse_hidden(adapter.core_schema, self._name)
         return adapter
 
@@ -355,8 +357,9 @@ class Arguments:
             case "instance":
                 return f"{where}: {detail['msg']}"
             case _:
-                text = f"{where}: {detail['msg']} (got {type(detail['input']).__name__})"
-                return text + _UNFLUSHED if detail["input"] is None else text
+                given = detail["input"]
+                text = f"{where}: {detail['msg']} (got {type(given).__name__})"
+                return text + (_UNFLUSHED if given is None else _COLUMNS if is_instance(given) else "")
 
     def _instead(self, name: str) -> str:
         """What was meant by the `name` of a parameter that there is not."""
@@ -372,6 +375,11 @@ class Unresolved(InvalidOption):
     """An annotation names what is not known, or not yet."""
 
 
+# A model may be configured to take the attributes of any object, and would be stored with the row's columns.
+_COLUMNS = (
+    "; of a mapped instance only the key is stored: annotate the parameter with its class, or pass the values that the "
+    "job needs"
+)
 _UNFLUSHED = "; for what the flush will know, such as the key of a new object, pass later(lambda: …)"
 
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from oban_sqla import InvalidArgs, job
+from oban_sqla import Batch, InvalidArgs, InvalidOption, JobSpec, enqueue, job
 from oban_sqla.testing import drain, perform
 from oban_sqla.workers.registry import workers
 from tests.instances.conftest import Run
@@ -167,6 +167,11 @@ def test_no_message_shows_a_column(run_once: Run, kind: Any, caplog: pytest.LogC
         with pytest.raises(InvalidArgs) as refused:
             session.flush()
         messages.append(str(refused.value))
+
+        for wrong in (lambda: enqueue(session, instance), lambda: Batch([instance]), lambda: JobSpec(instance)):
+            with pytest.raises(InvalidOption) as refused:
+                wrong()
+            messages.append(str(refused.value))
 
     run_once(scenario)
     assert SECRET not in "".join(messages)

@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
-from typing import Annotated, Any, NewType, Union
+from typing import Annotated, Any, NewType, Protocol, Union
 
 import pytest
 from pydantic import BaseModel, Field
@@ -204,6 +204,29 @@ def test_an_instance_where_no_class_is_declared_is_refused() -> None:
             taking(hint).new(given)
     with pytest.raises(InvalidArgs, match="pass what identifies it, such as a primary key"):
         JobSpec("tests.instances.unknown", {"order": Order()})
+
+
+class Summary(BaseModel, from_attributes=True):
+    note: str = ""
+
+
+@pytest.mark.parametrize(
+    ("hint", "given"),
+    [(Summary, Order()), (Summary | None, Order()), (list[Summary], [Order()]), (Summary | int, Order())],
+)
+def test_a_model_that_reads_attributes_takes_no_columns_of_an_instance(hint: Any, given: Any) -> None:
+    with pytest.raises(InvalidArgs, match=r"\(got Order\); of a mapped instance only the key is stored"):
+        taking(hint).new(given)
+    assert taking(Summary).new(Summary(note="chosen")).args == {"it": {"note": "chosen"}}
+
+
+class Named(Protocol):
+    name: str
+
+
+def test_a_type_that_pydantic_refuses_is_told_in_the_usual_words() -> None:
+    with pytest.raises(InvalidOption, match="a parameter has a type that JSON can't carry: Error building"):
+        taking(Named).new(Order())
 
 
 def test_the_schema_of_the_args_has_the_type_of_the_key() -> None:

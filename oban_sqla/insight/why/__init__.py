@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ...errors import InvalidOption
 from ...models import Job, JobSpec
 from ...models.checks import LARGEST_ID
+from ...options.instance import told
 from ...runtime.config import Config
 from ...statements.why import bounds, newest, row_of
 from .facts import Facts
@@ -48,7 +49,7 @@ async def why(engine: AsyncEngine, config: Config, target: Job | JobSpec | int) 
     """
     job_id = target.id if isinstance(target, Job | JobSpec) else target
     if not isinstance(job_id, int) or isinstance(job_id, bool):
-        raise InvalidOption(f"why: expected the id of a job, or one that was enqueued, got {target!r}")
+        raise InvalidOption(f"why: expected the id of a job, or one that was enqueued, got {told(target)}")
     async with engine.connect() as connection:
         try:
             found = await connection.run_sync(_explain, config, job_id)
