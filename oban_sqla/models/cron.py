@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, cast
 
-from sqlalchemy import Boolean, Table, Text, text
+from sqlalchemy import Boolean, Table, Text, inspect, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -50,7 +50,11 @@ class CronEntry(ObanBase):
         return schedule(self.expression, self.timezone).next(after)
 
     def __repr__(self) -> str:
-        return f"<CronEntry {self.name!r} {self.expression!r} {self.timezone}{' paused' if self.paused else ''}>"
+        loaded = vars(self)  # nothing is read for it
+        told = [f" {loaded[name]}" for name in ("expression", "timezone") if name in loaded]
+        identity = inspect(self).identity
+        name = loaded.get("name") if identity is None else identity[0]
+        return f"<CronEntry {name!r}{''.join(told)}{' paused' if loaded.get('paused') else ''}>"
 
 
 crons = cast(Table, CronEntry.__table__)

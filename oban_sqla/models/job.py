@@ -24,6 +24,7 @@ from sqlalchemy import (
     TextClause,
     case,
     func,
+    inspect,
     literal_column,
     text,
     type_coerce,
@@ -297,7 +298,11 @@ class Job(ObanBase):
         return type_coerce(func.now() - cls.inserted_at.utc(), Interval())
 
     def __repr__(self) -> str:
-        return f"<Job id={self.id} worker={self.worker!r} queue={self.queue!r} state={str(self.state)!r}>"
+        # Only what is loaded: after a commit the rest would have to be read, which an AsyncSession can't do here.
+        loaded = vars(self)
+        identity = inspect(self).identity
+        told = [f" {name}={str(loaded[name])!r}" for name in ("worker", "queue", "state") if name in loaded]
+        return f"<Job id={loaded.get('id') if identity is None else identity[0]}{''.join(told)}>"
 
 
 jobs = cast(Table, Job.__table__)

@@ -169,9 +169,9 @@ def test_no_message_shows_a_column(run_once: Run, kind: Any, caplog: pytest.LogC
         messages.append(str(refused.value))
 
         for wrong in (lambda: enqueue(session, instance), lambda: Batch([instance]), lambda: JobSpec(instance)):
-            with pytest.raises(InvalidOption) as refused:
+            with pytest.raises(InvalidOption) as mistaken:
                 wrong()
-            messages.append(str(refused.value))
+            messages.append(str(mistaken.value))
 
     run_once(scenario)
     assert SECRET not in "".join(messages)

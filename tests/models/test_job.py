@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from oban_sqla import Job, JobSpec, JobState, job, migrations, worker
+from oban_sqla import CronEntry, Job, JobSpec, JobState, job, migrations, worker
 from oban_sqla.types import FINISHED
 
 TOKYO = {"options": "-c timezone=Asia/Tokyo"}
@@ -156,3 +156,16 @@ def test_machinery_columns_are_no_attributes(session: Session) -> None:
     assert not hasattr(job, "uniq_key")
     assert not hasattr(Job, "partition_key")
     assert "<Job id=" in repr(job)
+
+
+def test_a_job_and_a_cron_entry_can_be_printed_when_they_have_expired(session: Session) -> None:
+    job, entry = add(session), CronEntry(name="nightly", expression="@daily", spec={})
+    session.add(entry)
+    assert repr(CronEntry(name="new")) == "<CronEntry 'new'>"
+    session.flush()
+    assert repr(job) == f"<Job id={job.id} worker='w' queue='default' state='available'>"
+    number = job.id
+    session.expire_all()
+    session.expunge_all()  # so that reading an attribute would raise
+    assert repr(job) == f"<Job id={number}>"
+    assert repr(entry) == "<CronEntry 'nightly'>"
