@@ -113,6 +113,17 @@ async def test_a_type_from_before_there_was_suspended_is_adopted_in_one_transact
     assert described(empty_database) == described(database_url)
 
 
+async def test_each_version_is_taken_back_to_the_one_before(empty: AsyncEngine, empty_database: str) -> None:
+    async def at(version: int) -> dict[str, list[object]]:
+        await migrations.migrate(empty, version=version)
+        return described(empty_database)
+
+    before = [await at(version) for version in range(1, migrations.CURRENT)]
+    await migrations.migrate(empty)
+    for version in range(migrations.CURRENT - 1, 0, -1):
+        assert await at(version) == before[version - 1]
+
+
 async def test_concurrent_runs_make_one_schema(empty: AsyncEngine, empty_database: str, database_url: str) -> None:
     engines = [create_async_engine(empty_database) for _ in range(6)]
     before = await asyncio.gather(*(migrations.migrate(engine) for engine in engines))

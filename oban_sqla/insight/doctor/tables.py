@@ -23,14 +23,11 @@ PRIMARY_KEY = "oban_jobs_pkey"
 TRIGGERS = {
     "oban_jobs_release_unique": "a finished unique job keeps its key, so that every later one counts as its duplicate",
     "oban_jobs_mark_partition": "a job whose queue or arguments change counts in the limits of its old partition",
-    "oban_jobs_fill": "jobs of workflows start without the results that they use",
-    "oban_jobs_await": "a job of a workflow that is cancelled and retried does not wait for what comes before it",
-    "oban_jobs_tell": "workflows, batches and chains go on only with the next sweep, up to a minute later",
+    "oban_jobs_let_go": "jobs of workflows start without the results that they use, and those of chains beside others",
+    "oban_jobs_tell": "workflows, batches, chains and jobs with a signal go on only with the next sweep",
     "oban_jobs_tell_deleted": "what waits for a job that is deleted goes on only with the next sweep",
     "oban_jobs_tell_inserted": "the first job of a chain starts only with the next sweep",
     "oban_jobs_tell_held": "a chain goes on only with the next sweep after the job that held it is deleted",
-    "oban_jobs_chain_back": "a job that is retried runs beside the others of its chain",
-    "oban_jobs_tell_waiting": "a signal that comes while its job goes to sleep does not wake it",
 }
 """Each with what goes wrong without it."""
 REPAIR = "pipe the output of `oban-sqla sql` for this schema into psql: it creates what is missing"
