@@ -5,7 +5,6 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-
 CONDITIONS = """
 SELECT sum(length(tgqual::text)) FROM pg_trigger JOIN pg_attribute a ON a.attrelid = tgrelid AND attnum = ANY (tgattr)
  WHERE tgrelid = 'oban_jobs'::regclass AND attname = 'state'"""
