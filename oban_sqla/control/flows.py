@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from sqlalchemy import inspect
 from sqlalchemy.orm import Session
@@ -35,6 +36,8 @@ def cancel(session: Session, flow: Workflow, cancel_jobs: Callable[[Session, obj
 
 def retry(session: Session, flow: Workflow, from_node: str | None) -> int:
     """Let what failed in `flow` run again; or `from_node`, and what comes after it."""
+    if from_node is not None and not isinstance(cast(object, from_node), str):
+        raise InvalidOption(f"retry: from_node is the name of a node of {flow!r}, got {from_node!r}")
     session.flush()
     connection = jobs_connection(session)
     changed = retry_flow.execute(connection, flow=flow_id(flow), node=from_node).scalar_one()

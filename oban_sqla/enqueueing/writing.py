@@ -176,7 +176,8 @@ def prepare_flows(session: Session, flows: Sequence[Workflow]) -> None:
     :raises InvalidOption: for one without nodes, or one that conflicts and is in a relationship.
     """
     for flow in flows:
-        if not flow.nodes and not flow.is_map:
+        # A job that plans the next jobs may find nothing to do, as a map may have no elements.
+        if not flow.nodes and not flow.is_map and flow.graft_of is None:
             raise InvalidOption(f"{flow!r} has no nodes; add jobs to it: flow.add(worker.new(…))")
         top = flow
         while top.parent is not None:

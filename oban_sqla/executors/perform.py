@@ -132,7 +132,7 @@ class Performer:
         call = Call(worker, row)
         # A step may ask for a session where the job does not.
         makers = self._makers() if worker.session_kind or worker.entities else self._makers
-        sessions = _Sessions(makers=makers, driver=self._driver)
+        sessions = _Sessions(makers=makers, driver=self._driver, on_loop=worker.is_async)
         place: Executor = _OnLoop() if worker.is_async else _Here()
         run = Run(
             row=row,
@@ -222,16 +222,20 @@ class _Sessions(Sessions):
     """The sessions of one call. A plain function has no event loop, on which an `AsyncSession` would load for it."""
 
     def __init__(
-        self, *, makers: Sequence[SessionMaker] | Callable[[], Sequence[SessionMaker]], driver: Driver
+        self, *, makers: Sequence[SessionMaker] | Callable[[], Sequence[SessionMaker]], driver: Driver, on_loop: bool
     ) -> None:
         super().__init__(makers=makers, blocking=_at_once)
         self._driver = driver
+        self._on_loop = on_loop
 
     async def apart(self, load: Load, *, on_loop: bool) -> None:
         if on_loop:
             await super().apart(load, on_loop=on_loop)
         else:
             self._driver(super().apart(load, on_loop=on_loop))
+
+    async def graft(self, ack: Ack) -> bool:
+        return await super().graft(ack) if self._on_loop else bool(self._driver(super().graft(ack)))
 
 
 async def _at_once(fn: Callable[[], None]) -> None:

@@ -89,39 +89,34 @@ def setup(
 
 
 def sessionmaker_names(makers: Sequence[SessionMaker], given: str | None, of: Iterable[Worker]) -> list[str]:
-    """By which names a child finds the sessionmakers that its workers need.
+    """By which names a child finds the sessionmakers.
+
+    All that can be found, also where no worker asks for a session: a step may, and a job may return a workflow.
 
     :param makers: what the runtime has.
     :param given: ``Processes(sessionmaker=…)``; it is imported when the first job or step asks for a session.
     :param of: the workers that run in children.
-    :raises InvalidOption: when a worker asks for a session, and there is no such name.
+    :raises InvalidOption: when a worker needs a session, and there is no such name.
     """
-    known = list(of)
-    asking = {kind: worker.name for worker in known if (kind := worker.session_kind) is not None}
-    loading = next((worker.name for worker in known if worker.entities), None)
     if given is not None:
         return [given]
-    names: list[str] = []
-    for kind, name in asking.items():
-        maker = maker_for(kind, makers)
-        found = None if maker is None else _attribute_that_is(maker)
-        if found is None:
-            raise InvalidOption(
-                f"the process worker {name!r} asks for a session, and a child process can't find the sessionmaker by "
-                'name; give it as Processes(sessionmaker="module:name"), or make Oban(sessionmaker=…) an attribute of '
-                "a module"
-            )
-        names.append(found)
-    if loading is not None and not names:
-        some = next(filter(None, map(_attribute_that_is, makers)), None)
-        if some is None:
-            raise InvalidOption(
-                f"the process worker {loading!r} takes instances of mapped classes, and a child process can't find a "
-                'sessionmaker to load them with; give it as Processes(sessionmaker="module:name"), or make '
-                "Oban(sessionmaker=…) an attribute of a module"
-            )
-        names.append(some)
-    return names
+    found = {id(maker): name for maker in makers if (name := _attribute_that_is(maker)) is not None}
+    for worker in of:
+        kind = worker.session_kind
+        if kind is not None and id(maker_for(kind, makers)) not in found:
+            needs = "asks for a session"
+        elif worker.entities and not found:
+            needs = "takes instances of mapped classes"
+        elif worker.arguments is not None and worker.arguments.returned.declares_flow and not found:
+            needs = "returns a workflow"
+        else:
+            continue
+        raise InvalidOption(
+            f"the process worker {worker.name!r} {needs}, and a child process can't find the sessionmaker by "
+            'name; give it as Processes(sessionmaker="module:name"), or make Oban(sessionmaker=…) an attribute of '
+            "a module"
+        )
+    return list(found.values())
 
 
 def load_sessionmaker(name: str) -> SessionMaker:

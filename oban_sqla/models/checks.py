@@ -34,14 +34,23 @@ def check_name(name: str, value: object) -> str:
         raise InvalidOption(f"{name}: expected a name, got {told(value)}")
     if len(value) > MAX_NAME:
         raise InvalidOption(f"{name}: at most {MAX_NAME} characters, got {len(value):,}: {value[:40]!r}…")
-    if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
-        raise InvalidOption(f"{name}: a NUL or a lone surrogate, which PostgreSQL can't store as text, in {value!r}")
+    check_storable(name, value)
     if len(_GOOD_NAMES) < 1_000:
         _GOOD_NAMES.add(value)
     return value
 
 
 _GOOD_NAMES: set[str] = set()
+
+
+def check_storable(name: str, value: str) -> str:
+    """`value`, if PostgreSQL can store it as text.
+
+    :raises InvalidOption: when it can't.
+    """
+    if "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value):
+        raise InvalidOption(f"{name}: a NUL or a lone surrogate, which PostgreSQL can't store as text, in {value!r}")
+    return value
 
 
 def check_names(name: str, value: object) -> tuple[str, ...]:

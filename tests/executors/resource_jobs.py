@@ -7,7 +7,11 @@ from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from oban_sqla import Batch, Workflow, current_job, injected, job
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from oban_sqla import Batch, Workflow, current_job, flow_of, injected, job
+from oban_sqla.durable import step
 
 
 class Client:
@@ -70,3 +74,27 @@ async def about_flow(flow: Workflow) -> list[object]:
 
 @job(queue="asking.groups")
 async def nothing() -> None: ...
+
+
+async def count_rows(session: AsyncSession) -> int:
+    return int(await session.scalar(text("SELECT count(*) FROM oban_jobs")) or 0)
+
+
+@job(executor="process", queue="asking.flows", recorded=True)
+async def counts_and_appends() -> int:
+    await flow_of(current_job()).append(answers.new(1), name="appended")
+    return await step("count", count_rows)
+
+
+@job(executor="process", queue="asking.flows")
+def plans(number: int) -> Workflow:
+    flow = Workflow("planned")
+    nodes = [flow.add(answers.new(n), name=f"answer {n}") for n in range(number)]
+    if nodes:
+        flow.returns(nodes[-1])
+    return flow
+
+
+@job(queue="asking.flows")
+async def answers(number: int) -> int:
+    return number

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Batch, InvalidOption, Oban, Processes, Resource, Workflow, injected, job
-from tests.executors import resource_jobs
+from tests.executors import jobs, resource_jobs
 from tests.executors.resource_jobs import Client, Scratch, make_client, make_scratch
 from tests.runtime.helpers import execute, finished, insert, until
 from tests.support import eventually
@@ -74,3 +74,28 @@ async def test_a_process_worker_gets_its_batch_and_its_workflow(engine: AsyncEng
         [outside] = await insert(engine, resource_jobs.about_batch.options(max_attempts=1).new())
         await until(engine, outside, "discarded")
     assert "neither in a batch nor the callback of one" in str(await execute(engine, "SELECT errors FROM oban_jobs"))
+
+
+async def test_a_child_finds_the_sessionmaker_for_steps_appends_and_workflows(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OBAN_TEST_CHILD_URL", engine.url.render_as_string(hide_password=False))
+    flow = Workflow("in a child")
+    several: Any = flow.add(resource_jobs.plans.new(2), name="several")
+    none = flow.add(resource_jobs.plans.new(0), name="none")
+    counts = flow.add(resource_jobs.counts_and_appends.new(), name="counts", after=[none])
+    flow.returns(several)
+    async with AsyncSession(engine) as session, session.begin():
+        session.add(flow)
+    # None of these workers asks for a session itself.
+    given = {"sessionmaker": jobs.Session, "processes": Processes(size=1)}
+    async with Oban(engine, {"asking.flows": 2}, **given) as oban:
+        assert await oban.result(flow, timeout=20) == 1
+        assert await oban.result(counts, timeout=20) == 6
+        [appended] = await execute(engine, "SELECT id FROM oban_jobs WHERE node_name = 'appended'")
+        await finished(engine, [*appended])
+
+
+async def test_process_worker_that_returns_a_workflow_needs_a_sessionmaker(engine: AsyncEngine) -> None:
+    with pytest.raises(InvalidOption, match=r"plans' returns a workflow, and a child process can't find"):
+        await Oban(engine, {"asking.flows": 1}).start()

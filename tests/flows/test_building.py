@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -49,6 +49,8 @@ def build(change: Callable[[Workflow], Any]) -> Workflow:
         case(lambda flow: flow.add(Workflow("sub")).result, "returns nothing"),
         case(lambda flow: Workflow(""), "Workflow: name"),
         case(lambda flow: Workflow("x", unique=""), "Workflow: unique"),
+        case(lambda flow: Workflow("\ud800"), "a lone surrogate, which PostgreSQL can't store"),
+        case(lambda flow: flow.add(note.new(), name="\0"), "a lone surrogate, which PostgreSQL can't store"),
     ],
 )
 def test_what_is_no_workflow_is_refused_with_the_reason(change: Callable[[Workflow], Any], said: str) -> None:
@@ -64,6 +66,7 @@ def test_what_is_no_workflow_is_refused_with_the_reason(change: Callable[[Workfl
         case(lambda flow: flow.map(parse.new, over=flow.add(load_user.new(1)).result["age"]), "not a list"),
         case(lambda flow: flow.map(stored, over=flow.add(fetch.new("u")).result), "counts is"),
         case(lambda flow: flow.add(store.new(as_list({flow.add(parse.new("x")).result}))), "element of a set"),
+        case(lambda flow: Workflow("x", meta=cast(Any, [1])), "meta: expected a dict"),
     ],
 )
 def test_a_result_that_can_not_be_the_argument_is_refused(change: Callable[[Workflow], Any], said: str) -> None:

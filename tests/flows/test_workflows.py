@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import Any, TypedDict, cast
 
+import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Job, Oban, Workflow, flow_of, job
+from oban_sqla import InvalidOption, Job, Oban, Workflow, flow_of, job
 from oban_sqla.testing import drain
 from tests.runtime.helpers import execute
 from tests.support import eventually
@@ -73,6 +74,11 @@ async def states(engine: AsyncEngine) -> dict[str | None, str]:
     async with AsyncSession(engine) as session:
         rows = await session.execute(select(Job.node_name, Job.state).order_by(Job.id))
         return {name: str(state.value) for name, state in rows}
+
+
+@job(name="flows.plans_nothing", queue=QUEUE)
+async def plans_nothing() -> Workflow:
+    return Workflow("nothing")
 
 
 @job(queue=QUEUE)
@@ -158,6 +164,8 @@ async def test_a_retried_workflow_runs_what_failed_and_what_that_had_cancelled(e
         assert await oban.retry(flow) == 2
         assert (await ended(engine, flow)).state == "completed"
         assert ran == ["before", "after"]
+        with pytest.raises(InvalidOption, match="from_node is the name of a node"):
+            await oban.retry(flow, from_node=cast(Any, 5))
         assert await oban.retry(flow, from_node="moody") == 2
         assert (await ended(engine, flow)).state == "completed"
     assert ran == ["before", "after", "after"]
@@ -314,3 +322,14 @@ async def test_a_job_may_ask_for_its_workflow(engine: AsyncEngine) -> None:
         assert await drain(session) == {"completed": 1}
         assert ran == [("drain", "drained", {"executing": 1}, 1)]
         await session.rollback()
+
+
+async def test_a_job_that_plans_nothing_is_done(engine: AsyncEngine) -> None:
+    ran.clear()
+    flow = Workflow("planning nothing")
+    planned = flow.add(plans_nothing.new(), name="plan")
+    flow.add(note.new("after"), name="last", after=[planned])
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}):
+        assert (await ended(engine, flow)).state == "completed"
+    assert ran == ["after"]

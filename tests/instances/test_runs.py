@@ -467,7 +467,7 @@ class TestNode:
         assert "there is no Order with the key 99 any more" in found.errors[0]["error"]
 
     async def test_a_child_that_finds_no_sessionmaker_is_refused_at_start(self, engine: AsyncEngine) -> None:
-        with pytest.raises(InvalidOption, match="takes instances of mapped classes, and a child process can't find a"):
+        with pytest.raises(InvalidOption, match="takes instances of mapped classes, and a child process can't find"):
             await Oban(engine, queues={"alone": 1}).start()
 
 
