@@ -5,6 +5,7 @@ Grouped in Python from the ends of the newest errors: a regular expression in SQ
 
 from __future__ import annotations
 
+import heapq
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class Failure:
     :ivar error: what the newest says, in one line.
     :ivar newest: the id of the job that failed last.
     :ivar age: seconds since then.
+    :ivar first: seconds since the first of them failed, of those that are looked at.
+    :ivar ages: when each job failed, in seconds before now.
     :ivar jobs: the ids, by state: ``discarded`` and ``retryable``.
     :ivar queues: their queues.
     :ivar hour: how many failed in each of the last thirty parts of an hour, the oldest first.
@@ -43,6 +46,8 @@ class Failure:
     error: str
     newest: int
     age: float
+    first: float = 0.0
+    ages: dict[int, float] = field(default_factory=dict[int, float])
     jobs: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
     queues: set[str] = field(default_factory=set[str])
     hour: list[int] = field(default_factory=lambda: [0] * STEPS)
@@ -56,6 +61,10 @@ class Failure:
     def ids(self) -> list[int]:
         """The ids of all of them."""
         return sorted(id for ids in self.jobs.values() for id in ids)
+
+    def newest_ids(self, most: int) -> list[int]:
+        """The ids of those that failed last, the newest first."""
+        return heapq.nsmallest(most, self.ages, key=self.ages.__getitem__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,8 @@ def _grouped(rows: Iterable[Any]) -> list[Failure]:
             group = groups[key] = Failure(*key, error, row.id, age)
         elif age < group.age:
             group.error, group.newest, group.age = error, row.id, age
+        group.first = max(group.first, age if row.age is not None else 0.0)
+        group.ages[row.id] = age
         group.jobs.setdefault(row.state, []).append(row.id)
         group.queues.add(row.queue)
         if age < HOUR:

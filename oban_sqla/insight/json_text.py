@@ -27,6 +27,11 @@ def parsed(text: str) -> Any:
     return json.loads(text, parse_float=Exact, parse_int=Exact)
 
 
+def as_object(value: object) -> dict[str, Any]:
+    """`value`, if it is an object of JSON, else an empty one: other programs write what they like."""
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
 def check_depth(text: str) -> None:
     """Nothing.
 

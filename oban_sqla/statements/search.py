@@ -135,6 +135,14 @@ def tails() -> Executable:
     return select(jobs.c.id, tail.label("tail")).where(asked, last_error(jobs.c.errors).is_not(None))
 
 
+def last_texts(ids: Sequence[int], most: int) -> Select[Any]:
+    """What the last errors of the jobs `ids` say, each the last `most` characters, and how many there are."""
+    said = last_error(jobs.c.errors)
+    columns = (jobs.c.id, func.right(said, most).label("text"), func.length(said).label("length"))
+    query = cast_to("Select[Any]", select(*columns))
+    return query.where(jobs.c.id.in_(ids), said.is_not(None))
+
+
 def as_text(id: int, most: int, attempts: int, error: int) -> Select[Any]:
     """The args and meta of a job as the database has them, because Python's numbers are not exact: the first `most`
     characters of each, and how many there are. And the last `attempts` of its errors, the last one first, as a JSON

@@ -88,8 +88,7 @@ async def test_a_child_finds_the_sessionmaker_for_steps_appends_and_workflows(
     async with AsyncSession(engine) as session, session.begin():
         session.add(flow)
     # None of these workers asks for a session itself.
-    given = {"sessionmaker": jobs.Session, "processes": Processes(size=1)}
-    async with Oban(engine, {"asking.flows": 2}, **given) as oban:
+    async with Oban(engine, {"asking.flows": 2}, sessionmaker=jobs.Session, processes=ONE) as oban:
         assert await oban.result(flow, timeout=20) == 1
         assert await oban.result(counts, timeout=20) == 6
         [appended] = await execute(engine, "SELECT id FROM oban_jobs WHERE node_name = 'appended'")

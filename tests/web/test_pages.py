@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import JobSpec, Oban
+from oban_sqla import Job, JobSpec, Oban
 from oban_sqla.insight import glance
 from tests.web.conftest import Browser, insert, opened, words
 
@@ -113,6 +113,32 @@ async def test_failures_are_grouped_by_worker_and_error(browser: Browser, ids: l
     page = words(await browser.page("/failures"))
     assert "3 failed jobs in 1 group" in page
     assert "app.hook" in page
+
+
+async def test_failures_say_what_their_jobs_have_in_common_and_what_the_newest_has_raised(engine: AsyncEngine) -> None:
+    trace = "Traceback (most recent call last):\n  File app.py\nValueError: no <b>route</b> to 7"
+    common = {"state": "discarded", "worker": "app.hook", "attempt": 3, "error": trace, "attempted_by": ["web-1", "u"]}
+    await insert(engine, *(
+        common | {"queue": "hooks", "args": {"tenant": "a&b", "n": n, "token": "secret"}} for n in range(30)
+    ))  # fmt: skip
+    await insert(engine, common | {"queue": "other", "args": {"tenant": "c"}, "error": "KeyError: 1"})
+
+    def redact(job: Job) -> object:
+        return {**job.args, "token": "…"}
+
+    async with opened(engine, redact=redact) as browser:
+        page = await browser.page("/failures")
+        said = words(page)
+        assert "In common, of the newest 20: args.tenant = &#34;a&amp;b&#34; node = web-1" in said
+        assert "token" not in said
+        assert "args.n" not in said
+        assert "no &lt;b&gt;route&lt;/b&gt; to 7" in page
+        assert said.count("In common") == 1, "one job has everything in common"
+        found = re.search(r'href="([^"]*args\.tenant=[^"]*)"', page)
+        assert found is not None
+        listed = await browser.page(html.unescape(found[1]).removeprefix("."))
+        assert listed.count("ValueError: no") == 30
+        assert "KeyError" not in listed
 
 
 async def test_a_queue_shows_its_nodes_and_limits(engine: AsyncEngine, browser: Browser, ids: list[int]) -> None:

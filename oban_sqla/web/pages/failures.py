@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...insight.failures import read
+from ..alike import alike
 from ..ask import Ask, Content
 
 SECONDS = 10.0
@@ -15,5 +16,12 @@ async def failures(ask: Ask, _rest: str) -> Content:
     groups = () if panel.found is None else panel.found.groups
     if (worker := ask.one("worker")) is not None:
         groups = tuple(group for group in groups if group.worker == worker)
-    context = {"panel": panel, "groups": groups[:SHOWN], "beyond": max(len(groups) - SHOWN, 0), "worker": worker}
+    common = await ask.panel(("alike", worker), lambda connection: alike(connection, groups, ask.redact), SECONDS)
+    context = {
+        "panel": panel,
+        "groups": groups[:SHOWN],
+        "alike": common.found or {},
+        "beyond": max(len(groups) - SHOWN, 0),
+        "worker": worker,
+    }
     return Content("failures.html", "Failures", context, "failures")

@@ -6,13 +6,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session, defer
 
 from ...insight.failures import last_line
-from ...insight.json_text import written
+from ...insight.json_text import as_object, written
 from ...insight.kept import kept
 from ...insight.neighbours import neighbours
 from ...insight.search import give
@@ -233,8 +233,3 @@ def _time(text: object) -> datetime | None:
     except ValueError:
         return None
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-
-
-def as_object(value: object) -> dict[str, Any]:
-    """`value`, if it is an object of JSON, else an empty one: other programs write what they like."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
