@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from ..enqueueing.unit_of_work import Watcher, watcher
 from ..errors import InvalidOption
+from ..options.job_logs import JobLogs
 from .drain import Choice, Drainer
 from .sessions import connection_of
 
 Name = Literal["inline", "manual"]
 
 
-def mode(name: Name, *, with_safety: bool = True) -> Mode:
+def mode(name: Name, *, with_safety: bool = True, job_logs: JobLogs | None = None) -> Mode:
     """Choose, for a block, whether enqueued jobs run: ``with mode("inline"): …``.
 
     ``"manual"`` is the behaviour outside of any block: jobs are inserted and do not run. With ``"inline"`` a job runs
@@ -32,8 +33,9 @@ def mode(name: Name, *, with_safety: bool = True) -> Mode:
     :param name: ``"inline"`` or ``"manual"``.
     :param with_safety: True, the default: an exception of a job is recorded in the job, as in production. False: the
         flush raises it too.
+    :param job_logs: keep what the jobs log, as ``Oban(job_logs=…)`` does. Default: no logs.
     :returns: a context manager, for ``with`` and ``async with``. At its end the previous mode is restored.
-    :raises InvalidOption: for another name.
+    :raises InvalidOption: for another name, or job_logs that are not :class:`JobLogs`.
 
     The mode is held in a context variable: it applies to the block, to the tasks that it starts and to what it runs
     with ``asyncio.to_thread``, and never to another test that runs at the same time.
@@ -43,7 +45,9 @@ def mode(name: Name, *, with_safety: bool = True) -> Mode:
     """
     if name not in ("inline", "manual"):
         raise InvalidOption(f"mode: expected 'inline' or 'manual', got {name!r}")
-    return Mode(Inline(with_safety) if name == "inline" else None)
+    if not (job_logs is None or isinstance(cast(object, job_logs), JobLogs)):
+        raise InvalidOption(f"mode: job_logs must be JobLogs(…), or None for none, got {job_logs!r}")
+    return Mode(Inline(with_safety, job_logs) if name == "inline" else None)
 
 
 class Mode:
@@ -71,8 +75,9 @@ class Mode:
 class Inline:
     """Runs what was written. On each connection one job after the other, from whichever session they come."""
 
-    def __init__(self, with_safety: bool) -> None:
+    def __init__(self, with_safety: bool, job_logs: JobLogs | None) -> None:
         self._with_safety = with_safety
+        self._job_logs = job_logs
         self._running: dict[Connection, list[int]] = {}
 
     def __call__(self, session: Session, ids: list[int]) -> None:
@@ -82,7 +87,7 @@ class Inline:
             return
         self._running[connection] = ids
         try:
-            drainer = Drainer(session, self._with_safety)
+            drainer = Drainer(session, self._with_safety, self._job_logs)
             while drainer.run_next(Choice(among=ids)):
                 pass
         finally:

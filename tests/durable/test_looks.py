@@ -14,6 +14,7 @@ from oban_sqla.cli import main
 from oban_sqla.durable import sleep, step, wait_for
 from tests.durable import jobs
 from tests.runtime.helpers import execute, finished, insert, until
+from tests.support import eventually
 
 
 def command(url: str, *arguments: str) -> Result:
@@ -38,6 +39,19 @@ async def test_why_says_for_which_signal_a_job_waits_and_how_to_send_it(oban: Ob
     assert reason.text.startswith("it waits for the signal 'approved' until 20")
     assert reason.advice == f"send it: oban-sqla jobs signal {long} approved"
     assert (await oban.why(endless)).reason.text == "it waits for the signal 'approved'"
+
+
+async def test_why_says_that_a_job_waits_with_its_slot(oban: Oban, engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, jobs.approval.new(60, live=30))
+    asked = "SELECT 1 FROM oban_steps WHERE kind = 'wait'"
+    await eventually(lambda: execute(engine, asked))
+    first, second = (await oban.why(job_id)).reasons
+    assert (first.code, second.code) == ("waits_for_signal", "executing")
+    assert "it waits for the signal 'approved' until 20" in first.text
+    assert "it keeps its slot" in first.text
+    assert first.advice == f"send it: oban-sqla jobs signal {job_id} approved"
+    await oban.signal(job_id, "approved", "anna")
+    await finished(engine, [job_id])
 
 
 async def test_the_commands_show_steps_and_signals_and_send_one(

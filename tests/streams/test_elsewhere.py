@@ -153,6 +153,19 @@ async def test_inline_jobs_tell_too(engine: AsyncEngine) -> None:
         assert await told(session) == [(1, {"fails": False})]
 
 
+async def test_inline_jobs_keep_their_logs_if_they_are_asked_to(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        async with mode("inline", job_logs=JobLogs(most=2)):
+            session.add(talks.new(3))
+            await session.flush()
+        rows = (await session.scalars(select(JobEvent).order_by(JobEvent.n))).all()
+        assert [(row.kind, row.value["message"]) for row in rows] == [
+            (EventKind.LOG, "line 1"), (EventKind.LOG, "line 2")
+        ]  # fmt: skip
+    with pytest.raises(InvalidOption, match="mode: job_logs must be JobLogs"):
+        mode("inline", job_logs=True)  # type: ignore[arg-type]
+
+
 def test_a_session_without_a_loop_drains_what_tells(sync_engine: Engine) -> None:
     with Session(sync_engine) as session:
         session.add_all([here.new(False), plain.new()])

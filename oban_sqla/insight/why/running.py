@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from ...options.heartbeat import FOREIGN_STALE_AFTER, PATIENCE
 from ...workers.registry import workers
 from ..queues import Member
@@ -24,6 +26,8 @@ def executing(facts: Facts) -> list[Reason]:
         reasons.append(_to_stop(facts, is_alive=not reasons or reasons[0].code in ("waits_for_child", "without_slot")))
     elif (late := _past_timeout(facts)) is not None:
         reasons.append(late)
+    elif not reasons and (waits := _waits_in_its_slot(facts)) is not None:
+        reasons.append(waits)
     return [*reasons, Reason("executing", runs)]
 
 
@@ -73,6 +77,17 @@ def _without_slot(member: Member) -> Reason:
         f"it does not count in the limit of its queue on the node {member.node}: it waits for the result of another "
         "job, or has called release_slot()",
     )
+
+
+def _waits_in_its_slot(facts: Facts) -> Reason | None:
+    """A short wait, or the first seconds of a long one. A sleep that keeps the slot is over before it is read."""
+    signal, end = facts.rest or (None, None)
+    if signal is None:
+        return None
+    until = "" if end is None else f" until {facts.until(end).removeprefix('at ')}"
+    text = f"it waits for the signal {signal!r}{until}; it keeps its slot for the first seconds (live=…), then sleeps"
+    advice = f"send it: oban-sqla jobs signal {facts.job.id} {shlex.quote(signal)}"
+    return Reason("waits_for_signal", text, advice)
 
 
 def _waits_for_child(member: Member) -> Reason:
