@@ -38,6 +38,8 @@ class SignalVerbs(Verbs):
         :returns: False if the job has finished or does not exist: then nothing is sent.
         :raises InvalidOption: for a target, a name or a session of another type.
         :raises InvalidArgs: for a payload that JSON can't represent.
+        :raises DatabaseUnavailable: when the node's connection was lost on the way; whether the signal was sent is not
+            known then.
         """
         if session is not None:
             found = current_session(session, "session")
@@ -45,6 +47,9 @@ class SignalVerbs(Verbs):
                 if isinstance(found, Session):
                     return _send(found, target, name, payload)
                 return await found.run_sync(_send, target, name, payload)
+        node = self._node
+        if node is not None and node.runs_here and node.notify == "auto" and not node.signals.is_busy:
+            return await node.signals.send(target, name, payload)
         async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
             # It is one statement: a transaction around it would be two more round trips.
             await own.connection(execution_options={"isolation_level": "AUTOCOMMIT"})

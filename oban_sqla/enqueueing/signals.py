@@ -20,12 +20,33 @@ from ..workers.registry import workers
 from .wakeup import signal_channel
 from .writer import jobs_connection
 
+Target = Job | JobSpec | Node[Any] | int
 
-def send_signal(session: Session, target: Job | JobSpec | Node[Any] | int, name: str, payload: Any) -> bool:
+
+def send_signal(session: Session, target: Target, name: str, payload: Any) -> bool:
     """Send the signal `name` with `payload` when `session` commits.
 
     :returns: False if the job has finished or is not there.
     :raises InvalidOption: for a target or name of another type, and for a job with encrypted args without keys.
+    :raises InvalidArgs: for a payload that JSON can't carry.
+    """
+    given = signal_of(target, name, payload)
+    connection = jobs_connection(session)
+    given["channel"] = signal_channel(session, connection)
+    to = send.execute(connection, **given).one_or_none()
+    if to is not None and not to.is_sent:
+        to = send.execute(connection, **sealed_for(to.worker, given)).one_or_none()
+    if to is None:
+        return False
+    report_signal(given)
+    return True
+
+
+def signal_of(target: Target, name: str, payload: Any, *, origin: str | None = None) -> dict[str, Any]:
+    """The parameters of :data:`send` for a signal, but for the channel.
+
+    :param origin: the node of the sender, which does not act on the notification. Default None: each node does.
+    :raises InvalidOption: for a target or name of another type.
     :raises InvalidArgs: for a payload that JSON can't carry.
     """
     job_id = target.id if isinstance(target, Job | JobSpec | Node) else target
@@ -35,19 +56,24 @@ def send_signal(session: Session, target: Job | JobSpec | Node[Any] | int, name:
             "goes to one job"
         )
     check_name("signal", name)
-    text = encode_value(payload, "the payload")
-    connection = jobs_connection(session)
-    given: dict[str, Any] = {
+    return {
         "job_id": job_id,
         "name": name,
-        "channel": signal_channel(session, connection),
-        "notice": json.dumps({"job_id": job_id}),
+        "payload": encode_value(payload, "the payload"),
+        "sealed": False,
         "encrypting": list(workers.encrypted),
+        "notice": json.dumps({"job_id": job_id, "from": origin}),
     }
-    to = send.execute(connection, **given, payload=text, sealed=False).one_or_none()
-    if to is not None and not to.is_sent:  # its payload has to be encrypted; its row says so also of unknown workers
-        to = send.execute(connection, **given, payload=seal(to.worker, text), sealed=True).one_or_none()
-    if to is None:
-        return False
-    telemetry.execute("oban.signal", job_id=job_id, signal=name)
-    return True
+
+
+def sealed_for(worker: str, given: dict[str, Any]) -> dict[str, Any]:
+    """The same with its payload encrypted, for a job of `worker`; its row says so also of unknown workers.
+
+    :raises InvalidOption: when there are no keys.
+    """
+    return given | {"payload": seal(worker, given["payload"]), "sealed": True}
+
+
+def report_signal(given: dict[str, Any]) -> None:
+    """A signal with these parameters is sent, or will be with the commit: ``oban.signal``."""
+    telemetry.execute("oban.signal", job_id=given["job_id"], signal=given["name"])

@@ -28,11 +28,11 @@ from .notifier import TIMEOUT
 
 CONNECTIONS = (
     "A node holds four connections beside the engine's pool, two if it runs no queues, one more from the first "
-    "`oban.enqueue()` on, one more from the first progress, event or log line of its jobs on, one more from the first "
-    "step of a job on, and one more from the first end of a job in a flow, batch or chain, and the first wait for a "
-    "signal on. Beside other queues, each queue with a global limit, a rate limit or a partition has one more, up to "
-    "four; further ones share them. A leader holds one more, and opens up to two for a moment, to prune and to enqueue "
-    "cron jobs."
+    "`oban.enqueue()` or `oban.signal()` on, one more from the first progress, event or log line of its jobs on, one "
+    "more from the first step of a job on, and one more from the first end of a job in a flow, batch or chain, and "
+    "the first wait for a signal on. Beside other queues, each queue with a global limit, a rate limit or a partition "
+    "has one more, up to four; further ones share them. A leader holds one more, and opens up to two for a moment, to "
+    "prune and to enqueue cron jobs."
 )
 """Their number, in the words of the documentation and of the doctor."""
 
@@ -77,7 +77,7 @@ class Connections:
         self.pruning = Lane(self.line, "pruning")
         """Closed after each round."""
         self.inserting = Lane(self.line, "inserting", plans=INSERT_ONCE)
-        """From the first `oban.enqueue()` on."""
+        """From the first `oban.enqueue()` or `oban.signal()` on."""
         self.releasing = Lane(self.line, "releasing")
         """From the first job of a flow, batch or chain on."""
         self.telling = Lane(self.line, "telling")

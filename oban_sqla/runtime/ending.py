@@ -44,6 +44,7 @@ class Ending:
             await leaving
             await self._send_last_acks()
             await node.inserts.stop()
+            await node.signals.stop()
             await _all(
                 loop.stop()
                 for loop in (*node.duties, node.measures, node.releaser, node.waiter, node.announcer, node.notifier)

@@ -37,17 +37,12 @@ from .config import Config
 from .connections import Connections
 from .control import Control
 from .durable.steps import Steps
+from .duties.background import background_duties
 from .duties.duty import Duty
-from .duties.keeper import Keeper
 from .duties.leader import Leadership
 from .duties.lifeline import Lifeline
-from .duties.lookout import Lookout
-from .duties.orphans import Orphans
-from .duties.pruner import Pruner
-from .duties.recorder import Recorder
 from .duties.scheduler import Scheduler, of_workers
 from .duties.stager import Stager
-from .duties.sweeper import Sweeper
 from .ending import Ending, log_errors
 from .executors.executor import Executors, Remotes
 from .executors.loop import OnLoop
@@ -68,6 +63,7 @@ from .resources import Resources
 from .row import Row
 from .sessions import Sessions
 from .settled import is_settled
+from .signals import Signals
 from .suspensions import Suspensions
 from .waiter import Waiter
 
@@ -108,6 +104,9 @@ class Node:
         self.sessions = Sessions(makers=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)
         self.steps = Steps(at.steps)
+        self.signals = Signals(
+            lane=at.inserting, schema=schema, origin=origin, encryption=config.encryption, sent=self._signalled
+        )
         refusals = Refusals()
         self.acks = Acks(lane=at.acking, settled=self._settled, refusals=refusals)
         self.readers = Readers()
@@ -191,15 +190,11 @@ class Node:
         self.scheduler = Scheduler(
             lane=at.upkeep, leadership=leadership, engine=at.line.engine, own=lambda: of_workers(config.crontab)
         )
-        keeper = Keeper(lane=at.leading, leadership=leadership, available=self._available, refusals=refusals)
-        lookout = Lookout(lane=at.upkeep, leadership=leadership)
-        sweeper = Sweeper(lane=at.leading, leadership=leadership, news=self.releaser.wake)
-        orphans = Orphans(lane=at.leading, leadership=leadership)
-        self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler, keeper, lookout, sweeper, orphans]
-        self.duties.append(Recorder(lane=at.leading, leadership=leadership, depths=config.metrics))
+        background = background_duties(
+            config, at, leadership, available=self._available, news=self.releaser.wake, refusals=refusals
+        )
+        self.duties: list[Duty] = [self.stager, self.lifeline, self.scheduler, *background]
         """Woken when this node is elected."""
-        if config.prune is not None:
-            self.duties.append(Pruner(lane=at.pruning, leadership=leadership, prune=config.prune, refusals=refusals))
 
     @property
     def loops(self) -> list[Loop]:
@@ -345,8 +340,9 @@ class Node:
                 self.scheduler.wake()
             case "signal":
                 self.control.hear(payload)
+            case "news" if "job_id" in payload:
+                self._signalled(payload["job_id"])
             case "news":
-                self.steps.woke(payload.get("job_id"))
                 self.releaser.wake()
             case "events":
                 self.readers.hear(payload)
@@ -354,6 +350,10 @@ class Node:
                 self.waiter.heard(said, payload)
             case _:
                 pass
+
+    def _signalled(self, job_id: object) -> None:
+        self.steps.woke(job_id)
+        self.releaser.signalled()
 
     @property
     def listens(self) -> bool:

@@ -17,7 +17,8 @@ import json
 from collections.abc import Callable
 
 from .. import telemetry
-from ..statements.releases import release
+from ..statements.releases import release, release_signals
+from ..statements.statement import Statement
 from .lanes.lane import Lane
 from .loop import Loop
 
@@ -62,26 +63,31 @@ class Releaser(Loop):
         self._acted = acted
         # Seconds until the next look while news are left: written by step().
         self._rest = FIRST_REST
-        # Whether to look: set by wake(), taken by step().
-        self._asked = False
+        # How to look: set by wake() and signalled(), taken by step(). None for not at all.
+        self._asked: Statement | None = None
 
     def wake(self) -> None:
         """There may be news."""
-        self._asked = True
+        self._asked = release
+        super().wake()
+
+    def signalled(self) -> None:
+        """There may be news of signals."""
+        self._asked = self._asked or release_signals
         super().wake()
 
     async def step(self) -> float | None:
-        if not self._asked:
+        if (statement := self._asked) is None:
             return None
-        self._asked = False
+        self._asked = None
         queues: set[str] = set()
         left = count = 0
         scheduled = False
         with telemetry.span("oban.releaser.release", released_count=0) as told:
             try:
-                rows = await self._lane.run_unshielded(release)
+                rows = await self._lane.run_unshielded(statement)
             except BaseException:
-                self._asked = True
+                self._asked = release
                 raise
             for queue, jobs, ended in rows:
                 if ended is not None:
@@ -102,7 +108,7 @@ class Releaser(Loop):
         if not left:
             self._rest = FIRST_REST
             return None
-        self._asked = True
+        self._asked = self._asked or statement
         if count or scheduled:
             self._rest = FIRST_REST
             return 0.0

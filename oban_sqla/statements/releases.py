@@ -57,15 +57,23 @@ MOST: ColumnElement[int] = literal_column("200", Integer)
 MOST_SWEPT: ColumnElement[int] = literal_column("10000", Integer)
 
 
-def _released() -> list[Any]:
+def _released(*concerns: type[OwnFunction]) -> list[Any]:
     found: list[Any] = [literal_column("found.queue", Text), literal_column("found.jobs", Integer)]
     ended: Any = literal_column("found.ended", Text)
     return [
         select(*found, ended if release is ReleaseFlows else cast(null(), Text)).select_from(
             release(MOST).alias("found")
         )
-        for release in RELEASES
+        for release in concerns or RELEASES
     ]
+
+
+def _unsafe(*concerns: type[OwnFunction]) -> Executable:
+    """What :func:`_released` gives, by a commit that does not wait for the disk."""
+    # Literals: a statement with parameters would be planned each time.
+    off = func.set_config(literal_column("'synchronous_commit'"), literal_column("'off'"), true())
+    nothing = select(cast(null(), Text), literal_column("0", Integer), cast(null(), Text)).where(off.is_(None))
+    return union_all(nothing, *_released(*concerns))
 
 
 @statement
@@ -75,9 +83,13 @@ def release() -> Executable:
     The commit does not wait for the disk: what a crash of the server takes back is the release together with the end of
     its news, which were committed before it.
     """
-    unsafe = func.set_config("synchronous_commit", "off", true())
-    nothing = select(cast(null(), Text), literal_column("0", Integer), cast(null(), Text)).where(unsafe.is_(None))
-    return union_all(nothing, *_released())
+    return _unsafe()
+
+
+@statement
+def release_signals() -> Executable:
+    """The same for the news of signals alone: a job that sleeps until one comes is not to wait for the others."""
+    return _unsafe(ReleaseSignals)
 
 
 @statement

@@ -14,15 +14,18 @@ from sqlalchemy import (
     Double,
     Executable,
     Float,
+    FromClause,
     Integer,
     Text,
     and_,
     cast,
     func,
     literal_column,
+    null,
     or_,
     select,
     type_coerce,
+    union_all,
 )
 from sqlalchemy.dialects.postgresql import JSONB, insert
 
@@ -86,7 +89,30 @@ def await_signal() -> Executable:
 
     Returns the kind, the payload as JSON text, and the seconds to the deadline, of the wait as it is then.
     """
-    waited = Waited(
+    return select(*_WAIT).select_from(_waited())
+
+
+@statement
+def steps_and_signal() -> Executable:
+    """:func:`steps_of`, and :func:`await_signal` in a row without a name: what a run that begins with a wait needs.
+
+    The steps are as they were before the wait.
+    """
+    done = select(steps.c.name, steps.c.kind, cast(steps.c.value, Text), _rest()).where(
+        steps.c.job_id == cast(parameter("job_id", BigInteger), BigInteger)
+    )
+    return union_all(done, select(cast(null(), Text), *_WAIT).select_from(_waited()))
+
+
+_WAIT = (
+    literal_column("waited.kind", Text),
+    literal_column("waited.value", Text),
+    literal_column("waited.rest", Double),
+)
+
+
+def _waited() -> FromClause:
+    return Waited(
         cast(parameter("job_id", BigInteger), BigInteger),
         cast(parameter("name"), Text),
         cast(parameter("signal"), Text),
@@ -94,8 +120,6 @@ def await_signal() -> Executable:
         cast(parameter("seconds", Double), Double),
         cast(parameter("moment", DateTime), DateTime),
     ).alias("waited")
-    kind, value = literal_column("waited.kind", Text), literal_column("waited.value", Text)
-    return select(kind, value, literal_column("waited.rest", Double)).select_from(waited)
 
 
 @statement

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import InvalidArgs, InvalidOption, Oban, SignalTimeout, Workflow
+from oban_sqla import DatabaseUnavailable, InvalidArgs, InvalidOption, Oban, SignalTimeout, Workflow
 from oban_sqla.durable import step, wait_for
+from oban_sqla.runtime.lanes.failure import StatementFailed
+from oban_sqla.statements.statement import Statement
 from tests.durable import jobs
 from tests.durable.test_steps import failure_of
 from tests.runtime.helpers import execute, finished, insert, load, until
@@ -62,6 +65,75 @@ async def test_a_job_goes_to_sleep_before_its_timeout_while_it_waits(oban: Oban,
     await oban.signal(job_id, "approved", 1)
     [done] = await finished(engine, [job_id])
     assert (done.meta["return"], done.attempt) == (1, 1)
+
+
+async def test_a_wait_at_the_beginning_of_a_run_costs_one_statement(oban: Oban, engine: AsyncEngine) -> None:
+    assert oban._node is not None
+    lane = oban._node.connections.steps
+    sent: list[str] = []
+    original = lane.run_unshielded
+
+    async def counted(statement: Statement, /, **parameters: Any) -> Any:
+        sent.append(statement.name)
+        return await original(statement, **parameters)
+
+    lane.run_unshielded = counted  # type: ignore[method-assign]
+    [job_id] = await insert(engine, jobs.approval.new(live=0, times=2))
+    for number in range(2):
+        await eventually(partial(_have_looked, sent, 1 + 2 * number))
+        await asleep(engine, job_id)
+        await oban.signal(job_id, "approved", number)
+    [done] = await finished(engine, [job_id])
+    assert done.meta["return"] == [0, 1]
+    one, more = "steps_and_signal", "await_signal"
+    assert sent == [one, one, more, one, more]  # the second wait of a run is another one
+
+
+def _have_looked(sent: list[str], times: int) -> bool:
+    return len(sent) == times
+
+
+async def test_a_signal_of_a_node_is_one_statement_of_which_other_nodes_hear(oban: Oban, engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, jobs.approval.new())
+    await eventually(lambda: oban._node and oban._node.steps._ears)
+    seen: list[str] = []
+    async with Oban(engine, node="sender") as sender:
+        event.listen(engine.sync_engine, "before_cursor_execute", lambda *given: seen.append(given[2]))
+        assert await sender.signal(job_id, "approved", "now")
+    [done] = await finished(engine, [job_id])
+    assert (done.meta["return"], jobs.calls) == (["now"], {"begun": 1})
+    assert not [one for one in seen if "oban_signals" in one]  # nothing went by the engine's own pool
+
+
+async def test_a_signal_whose_sender_is_cancelled_is_sent_all_the_same(oban: Oban, engine: AsyncEngine) -> None:
+    [job_id] = await insert(engine, jobs.approval.new(live=0))
+    await asleep(engine, job_id)
+    sending = asyncio.create_task(oban.signal(job_id, "approved", 1))
+    await asyncio.sleep(0)
+    sending.cancel()
+    [done] = await finished(engine, [job_id])
+    assert done.meta["return"] == [1]
+    assert sending.cancelled()
+
+
+async def test_a_signal_whose_answer_was_lost_is_acted_on(
+    oban: Oban, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert oban._node is not None
+    [job_id] = await insert(engine, jobs.approval.new(live=0))
+    await asleep(engine, job_id)
+    lane = oban._node.connections.inserting
+    original = lane.run_unshielded
+
+    async def lost(statement: Statement, /, **parameters: Any) -> Any:
+        await original(statement, **parameters)
+        raise StatementFailed(statement.name, ConnectionResetError(), None, unknown=True)
+
+    monkeypatch.setattr(lane, "run_unshielded", lost)
+    with pytest.raises(DatabaseUnavailable, match="whether the signal was sent is not known"):
+        await oban.signal(job_id, "approved", 1)
+    [done] = await finished(engine, [job_id])
+    assert done.meta["return"] == [1]
 
 
 async def test_a_signal_in_a_session_is_sent_by_its_commit(oban: Oban, engine: AsyncEngine) -> None:

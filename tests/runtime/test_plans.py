@@ -26,6 +26,7 @@ from oban_sqla.statements.insert import insert_plain
 from oban_sqla.statements.rescue import reconcile
 from oban_sqla.statements.stage import poll, stage_all, stage_own
 from oban_sqla.statements.statement import Statement
+from oban_sqla.statements.steps import send
 
 DIALECT: Dialect = asyncpg.dialect()  # type: ignore[no-untyped-call]
 FINISHED, SCHEDULED, AVAILABLE, EXECUTING = 50_000, 15_000, 15_000, 100
@@ -58,6 +59,9 @@ RUNS: dict[str, Any] = {
     "attempted_at": [THEN] * 100,
 }
 FETCH: dict[str, Any] = {"queue": "queue-1", "limit": 10, "attempted_by": ["n", PRODUCER], "unknown": ["other"]}
+SIGNAL: dict[str, Any] = {
+    "job_id": IDS[0], "name": "go", "payload": "1", "sealed": False, "encrypting": ["w"], "channel": "c", "notice": "n"
+}  # fmt: skip
 OUTCOMES: dict[str, Any] = {
     "state": ["retryable"] * 100,
     "delay": [15.0] * 100,
@@ -87,6 +91,7 @@ HOT: list[tuple[Statement, dict[str, Any], set[str]]] = [
         {"queues": QUEUES, "limit": 5000, "refused": ["7"], "lease": "l", "holder": "h"},
         {STAGING, FETCHING, PRIMARY},
     ),
+    (send, SIGNAL, {PRIMARY}),
     (poll, {"queues": QUEUES, "grace": 5.0}, {STAGING, FETCHING}),
 ]
 

@@ -11,7 +11,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from ... import telemetry
 from ...errors import InvalidOption, ObanError, SignalTimeout
 from ...models.checks import check_name
 from ...options.duration import seconds as in_seconds
-from ...statements.steps import await_signal, fall_asleep, mark, steps_of
+from ...statements.steps import await_signal, fall_asleep, mark, steps_and_signal, steps_of
 from ...telemetry import job_logger as logger
 from ...workers.asleep import Asleep
 from ...workers.outcomes import Outcome
@@ -140,9 +140,11 @@ class Ledger:
         key = f"wait:{signal}:{nth}"
         self._claim(key, "wait_for()")
         self._refuse_inside("wait_for()")
+        given = {"job_id": self._id, "name": key, "signal": signal, "nth": nth, "seconds": deadline, "moment": None}
+        looked = await self._known_and_looked(way, given)
         entry = (await self._known(way)).get(key)
         if entry is None or entry.kind == WAIT:
-            entry = await self._wait(way, key, signal, nth, deadline, patience)
+            entry = await self._wait(way, given, patience, looked)
         if entry.kind == SIGNAL:
             value = self._opened(entry.value)
             return None if value is None else json.loads(value)
@@ -187,16 +189,21 @@ class Ledger:
             await way.close(self._sessions, session)
         return Entry(STEP, text, None) if won else None
 
-    async def _wait(self, way: Way, key: str, signal: str, nth: int, deadline: float | None, patience: float) -> Entry:
-        """Look for the signal until it is there, the deadline has passed, or the job goes to sleep."""
+    async def _wait(self, way: Way, given: Mapping[str, Any], patience: float, looked: Entry | None) -> Entry:
+        """Look for the signal until it is there, the deadline has passed, or the job goes to sleep.
+
+        :param looked: what the first look has found, if there was one.
+        """
+        signal = given["signal"]
         ends = time.monotonic() + (patience if way.lives else 0.0)
         if (deadline_of_run := self._run.deadline) is not None:
             ends = min(ends, deadline_of_run - BEFORE_TIMEOUT)  # to wait is no reason to be timed out
         look = FIRST_LOOK
         while True:
-            given = {"job_id": self._id, "name": key, "signal": signal, "nth": nth, "seconds": deadline}
-            [row] = await way.run(await_signal, **given, moment=None)
-            entry = Entry(*row)
+            if (entry := looked) is None:
+                [row] = await way.run(await_signal, **given)
+                entry = Entry(*row)
+            looked = None
             if entry.kind != WAIT:
                 telemetry.execute("oban.wait", **self._fields, signal=signal, outcome=entry.kind)
                 return entry
@@ -229,8 +236,24 @@ class Ledger:
                     return await self._read_again(way)
         return self._entries
 
+    async def _known_and_looked(self, way: Way, given: Mapping[str, Any]) -> Entry | None:
+        """Read what there was and look for a signal at once, if the run asks for the first time.
+
+        :returns: the wait as it is then; None when the run has asked before.
+        """
+        if self._entries is not None:
+            return None
+        async with self._reading:
+            if self._entries is not None:
+                return None
+            *rows, row = sorted(await way.run(steps_and_signal, **given), key=lambda row: row[0] is None)
+            self._keep(rows)
+            return Entry(*row[1:])
+
     async def _read_again(self, way: Way) -> Mapping[str, Entry]:
-        rows = await way.run(steps_of, job_id=self._id, moment=None)
+        return self._keep(await way.run(steps_of, job_id=self._id, moment=None))
+
+    def _keep(self, rows: Sequence[Any]) -> Mapping[str, Entry]:
         self._read_at = time.monotonic()
         self._entries = {name: Entry(kind, value, rest) for name, kind, value, rest in rows}
         return self._entries

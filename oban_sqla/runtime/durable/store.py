@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ...statements.statement import Statement
-from ...statements.steps import await_signal, fall_asleep, mark, steps_of
+from ...statements.steps import await_signal, fall_asleep, mark, steps_and_signal, steps_of
 
-STATEMENTS = {one.name: one for one in (steps_of, mark, fall_asleep, await_signal)}
+STATEMENTS = {one.name: one for one in (steps_of, mark, fall_asleep, await_signal, steps_and_signal)}
 """What a ledger asks of a store, by name. Each may be repeated when its answer was lost."""
 
 STEP, SLEEP, WAIT, SIGNAL, TIMEOUT = "step", "sleep", "wait", "signal", "timeout"

@@ -91,6 +91,11 @@ class Lane:
         return self._driver
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a statement is under way."""
+        return self._lock.locked()
+
+    @property
     def pooled(self) -> bool:
         """Whether the node connects through a transaction pooler."""
         return self._line.pooled is True
