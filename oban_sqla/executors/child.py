@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,8 @@ class Child:
         """Whether its node has killed it. Written by `end`."""
         self.runs: Any = None
         """The run whose call it has. Written by what runs calls in it."""
+        self.context: Context | None = None
+        """That of this run. Written by the same."""
         self._setup = setup
         self._heard = heard
         self._process: subprocess.Popen[bytes] | None = None

@@ -139,7 +139,7 @@ def answer(
     """
     body = {
         "ack": None if ack is None else {name: getattr(ack, name) for name in _OUTCOME},
-        "error": None if error is None else _described(error, bare),
+        "error": None if error is None else as_fields(error, bare),
         "committed": committed,
         **({} if told is None else {"told": told}),
     }
@@ -179,7 +179,11 @@ def judged(answer: bytes, row: Row) -> Raised | Judged:
 _OUTCOME = ("state", "delay", "burned", "error", "meta", "suspend", "tells")
 
 
-def _described(error: BaseException, bare: bool) -> dict[str, Any]:
+def as_fields(error: BaseException, bare: bool) -> dict[str, Any]:
+    """What travels of an error: the fields of a :class:`ChildError`.
+
+    :param bare: whether it goes without its message.
+    """
     if bare:
         trace = storable(bare_text(error), LONGEST_ERROR)
         return {"kind": type(error).__name__, "message": "", "trace": trace, "bare": True}

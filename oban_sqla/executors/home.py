@@ -28,6 +28,7 @@ from ..workers import context
 from ..workers.registry import workers
 from . import wire
 from .asking import Asking
+from .events import forward
 from .perform import Performer
 from .setup import load_sessionmaker
 from .slots import SlotsOfNode
@@ -97,6 +98,7 @@ class Home:
         root = logging.getLogger()
         if any(handler not in (self._handler, self._job_log) for handler in root.handlers):
             root.removeHandler(self._handler)
+        forward(self.send)
 
     @property
     def is_busy(self) -> bool:

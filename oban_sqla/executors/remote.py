@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, TypedDict
 
@@ -24,6 +25,7 @@ from ..runtime.verdict import Stop, judge
 from . import wire
 from .child import Child, supervise
 from .errand import judged, payload, told
+from .events import emit
 from .executor import Executor
 from .factories import factory_names
 from .groups import Groups, groups_asked, sent
@@ -115,7 +117,7 @@ class InChildren(_Remote):
             return Raised(cancelled)
         begin()
         child.slot_said = heard_of(attempt.slots, call.row.id)
-        child.runs = attempt
+        child.runs, child.context = attempt, copy_context()
         running = child.run(payload)
         # Before this coroutine goes on: the child waits for its next call meanwhile.
         running.add_done_callback(lambda _: self._leave(child))
@@ -128,7 +130,7 @@ class InChildren(_Remote):
 
     def _leave(self, child: Child) -> None:
         child.slot_said = None
-        child.runs = None
+        child.runs = child.context = None
         self._pool.give_back(child)
 
 
@@ -216,6 +218,8 @@ def relay(child: Child, kind: int, fields: dict[str, Any], *, woke: Callable[[Se
     elif kind == wire.EVENT and "slot" in fields:
         if child.slot_said is not None:
             child.slot_said(fields["slot"])
+    elif kind == wire.EVENT:
+        emit(fields["event"], fields["fields"], child.context)
     elif kind == wire.WOKE:
         woke(fields["queues"], fields["soon"])
     elif kind == wire.LOG:

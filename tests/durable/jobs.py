@@ -106,6 +106,15 @@ async def order_in_child_later(number: int) -> list[Any]:
     return [counted, await wait_for("go")]
 
 
+@job(queue="durable_children", executor="process")
+def fails_in_child() -> None:
+    sync.step("fails", _fail, 7)
+
+
+def _fail(number: int) -> None:
+    raise ValueError(f"no {number}")
+
+
 def _attempts() -> int:
     return 1
 

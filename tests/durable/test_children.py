@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import Oban, Processes
+from oban_sqla import Oban, Processes, telemetry
 from tests.durable import jobs
 from tests.runtime.helpers import execute, finished, insert, until
 
@@ -22,6 +23,9 @@ async def oban(engine: AsyncEngine, effects: None, monkeypatch: pytest.MonkeyPat
 
 
 async def test_a_job_in_a_child_has_steps_sleeps_and_signals(oban: Oban, engine: AsyncEngine) -> None:
+    heard: list[tuple[str, Any]] = []
+    told = ("oban.step.start", "oban.step.stop", "oban.sleep", "oban.wait")
+    telemetry.attach("children", told, lambda event, fields: heard.append((event, fields["job_id"])))
     plain, later = await insert(engine, jobs.order_in_child.new(7), jobs.order_in_child_later.new(1))
     for job_id in (plain, later):
         assert await oban.signal(job_id, "go", {"to": job_id})
@@ -34,6 +38,21 @@ async def test_a_job_in_a_child_has_steps_sleeps_and_signals(oban: Oban, engine:
     assert async_done.attempt == 1
     effects = await execute(engine, "SELECT what FROM durable_effects ORDER BY what")
     assert effects == [("book 7",), ("failed 7",)]
+    telemetry.detach("children")
+    assert [event for event, job_id in heard if job_id == later] == [
+        "oban.step.start", "oban.step.stop", "oban.sleep", "oban.wait"
+    ]  # fmt: skip
+
+
+async def test_the_error_of_a_step_in_a_child_reaches_the_handlers_of_its_node(oban: Oban, engine: AsyncEngine) -> None:
+    heard: list[Any] = []
+    telemetry.attach("children", ["oban.step.exception"], lambda _, fields: heard.append(fields))
+    [job_id] = await insert(engine, jobs.fails_in_child.options(max_attempts=1).new())
+    await until(engine, job_id, "discarded", timeout=40)
+    telemetry.detach("children")
+    [fields] = heard
+    assert (fields["job_id"], fields["step"], str(fields["error"])) == (job_id, "fails", "ValueError: no 7")
+    assert fields["duration"] >= 0
 
 
 async def test_what_is_refused_in_a_child_is_the_jobs_error(oban: Oban, engine: AsyncEngine) -> None:
