@@ -5,8 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, DateTime, LargeBinary, Text, Time, and_, cast, func
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    DateTime,
+    Enum,
+    Float,
+    Interval,
+    LargeBinary,
+    Numeric,
+    Text,
+    Time,
+    TypeDecorator,
+    and_,
+    cast,
+    func,
+)
 from sqlalchemy.orm import Relationship, foreign, relationship, remote
+from sqlalchemy.types import TypeEngine
 
 from ..errors import InvalidOption
 from ..options.job_path import JobPath
@@ -37,7 +53,7 @@ def job_relationship(path: str, *, workers: object = None, **options: Any) -> Re
         ``init``, ``repr`` and ``compare`` are False, so that dataclasses work.
     :returns: the relationship, for an attribute annotated ``Mapped[list[Job]]`` or ``Mapped[Job | None]``.
     :raises InvalidOption: for a path that is not one, for workers that are not workers, and, when the mappers are
-        configured, for a primary key without one spelling in JSON: times and bytes.
+        configured, for a primary key without one spelling in JSON: times, fractions and bytes.
     """
     parsed = JobPath.parse(path, "job_relationship")
     names = None if workers is None else _names(workers)
@@ -70,12 +86,25 @@ def _as_text(key: Sequence[Column[Any]]) -> ColumnElement[str]:
     """As ``->>`` gives it: the key is cast to text and never the args, so that no odd row can raise."""
     if len(key) == 1:
         return cast(key[0], Text)
-    return cast(func.jsonb_build_array(*key), Text)
+    # An Enum is sent without a type, and the function takes any.
+    return cast(
+        func.jsonb_build_array(*(cast(one, Text) if isinstance(_sent(one), Enum) else one for one in key)), Text
+    )
+
+
+def _sent(column: Column[Any]) -> TypeEngine[Any]:
+    """The type of the values that are sent to the database."""
+    kind = column.type
+    while isinstance(kind, TypeDecorator):
+        kind = kind.impl_instance
+    return kind
 
 
 def _check_key(key: Sequence[Column[Any]], what: str) -> None:
     for column in key:
-        if isinstance(column.type, DateTime | Time | LargeBinary):
+        sent = _sent(column)
+        is_rounded = isinstance(sent, Numeric | Float) and sent.scale != 0
+        if is_rounded or isinstance(sent, DateTime | Time | Interval | LargeBinary):
             raise InvalidOption(
                 f"{what}: the primary key {column.name!r} is {column.type!r}, which JSON spells in several ways; "
                 "add a key of integers, text or UUIDs"
@@ -91,7 +120,7 @@ def _names(workers: Any) -> list[str]:
                 "put the key into meta, and relate by it"
             )
     names: list[Any] = [one if isinstance(one, str) else getattr(one, "worker_name", None) for one in given]
-    if not names or None in names:
+    if not names or not all(names):
         raise InvalidOption(
             "job_relationship: workers are functions with @job, classes with @worker, or names of workers; "
             f"got {workers!r}"

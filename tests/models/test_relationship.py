@@ -11,7 +11,19 @@ from typing import Any
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Engine, create_engine, func, insert, make_url, select, text
+from sqlalchemy import (
+    DateTime,
+    Engine,
+    Float,
+    Numeric,
+    TypeDecorator,
+    create_engine,
+    func,
+    insert,
+    make_url,
+    select,
+    text,
+)
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import (
     DeclarativeBase,
@@ -75,6 +87,14 @@ class Paint(Base):
     last: Mapped[Job | None] = job_relationship("args.colour", uselist=False)
 
 
+class Shade(Base):
+    __tablename__ = "related_shades"
+    colour: Mapped[Colour] = mapped_column(primary_key=True)
+    day: Mapped[datetime.date] = mapped_column(primary_key=True)
+    matt: Mapped[bool] = mapped_column(primary_key=True)
+    jobs: Mapped[list[Job]] = job_relationship("args.shade")
+
+
 PATHS = relationship._paths.copy()
 relationship._paths.clear()  # or every node that a test starts in this process would miss their indexes
 
@@ -136,16 +156,18 @@ def test_it_filters_and_counts(session: Session) -> None:
 def test_keys_of_all_kinds(session: Session) -> None:
     key, day = uuid.uuid4(), datetime.date(2026, 11, 26)
     session.add_all([Line(order_id=7, name='a "b"'), Keyed(key), Day(day=day), Paint(colour=Colour.RED)])
+    session.add(Shade(colour=Colour.RED, day=day, matt=False))
     session.add_all(
         [
             JobSpec("w", {"line": [7, 'a "b"']}),
             JobSpec("w", {"keyed": str(key)}),
             JobSpec("w", {"day": "2026-11-26"}),
             JobSpec("w", {"colour": "RED"}),
+            JobSpec("w", {"shade": ["RED", "2026-11-26", False]}),
         ]
     )
     session.commit()
-    classes: list[Any] = [Line, Keyed, Day]
+    classes: list[Any] = [Line, Keyed, Day, Shade]
     for one in (session.scalars(select(each)).one() for each in classes):
         assert len(one.jobs) == 1, one
     assert session.scalars(select(Paint)).one().last is not None
@@ -165,30 +187,41 @@ def test_what_can_not_work_is_refused() -> None:
     for path in ("order", "args", "args.", "args..x", "errors.x", 7):
         with pytest.raises(InvalidOption, match="expected a path such as"):
             job_relationship(path)  # type: ignore[arg-type]
-    with pytest.raises(InvalidOption, match="workers are functions with @job"):
-        job_relationship("args.order", workers=[print])
+    for none in ([print], "", []):
+        with pytest.raises(InvalidOption, match="workers are functions with @job"):
+            job_relationship("args.order", workers=none)
     with pytest.raises(InvalidOption, match="backref can't be given; the relationship is view-only"):
         job_relationship("args.order", backref="order")
-    with pytest.raises(InvalidOption, match="'at' is DateTime.*which JSON spells in several ways"):
-        own = registry()
-        reading: type[Any] = (
-            own.mapped(  # held by its name: a class that nothing refers to is collected, its mapper too
-                type(
-                    "Reading",
-                    (),
-                    {
-                        "__tablename__": "related_readings",
-                        "__annotations__": {"at": Mapped[datetime.datetime], "jobs": Mapped[list[Job]]},
-                        "at": mapped_column(primary_key=True),
-                        "jobs": job_relationship("args.at"),
-                    },
+    for kind, match in (
+        (DateTime(), "'at' is DateTime"),
+        (Numeric(20, 4), "'at' is Numeric"),
+        (Padded(), "'at' is Pad"),
+    ):
+        with pytest.raises(InvalidOption, match=f"{match}.*which JSON spells in several ways"):
+            own = registry()
+            reading: type[Any] = (
+                own.mapped(  # held by its name: a class that nothing refers to is collected, its mapper too
+                    type(
+                        "Reading",
+                        (),
+                        {
+                            "__tablename__": "related_readings",
+                            "__annotations__": {"at": Mapped[Any], "jobs": Mapped[list[Job]]},
+                            "at": mapped_column(kind, primary_key=True),
+                            "jobs": job_relationship("args.at"),
+                        },
+                    )
                 )
             )
-        )
-        try:
-            class_mapper(reading)
-        finally:
-            own.dispose()
+            try:
+                class_mapper(reading)
+            finally:
+                own.dispose()
+
+
+class Padded(TypeDecorator[float]):
+    impl = Float
+    cache_ok = True
 
 
 def operations(engine: Engine) -> Any:
