@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
 from typing_extensions import TypedDict, Unpack
 
+from ..enqueueing.binds import reading_where_it_writes
 from ..enqueueing.sessions import SomeAsyncSession, current_session
 from ..enqueueing.wakeup import SOON, announce, announce_news, notify_at_commit
 from ..enqueueing.writer import jobs_connection
@@ -274,7 +275,8 @@ def _changed(session: Session, result: Any) -> Sequence[Row[Any]]:
         announce_news(session, jobs_connection(session))
     if rows and len(rows[0]) > 2 and (loaded := _loaded(session, rows)):
         fresh = select(Job).where(Job.id.in_([job.id for job in loaded])).execution_options(populate_existing=True)
-        session.scalars(fresh).all()
+        with reading_where_it_writes(session):
+            session.scalars(fresh).all()
     return rows
 
 

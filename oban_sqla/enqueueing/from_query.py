@@ -10,7 +10,9 @@ from sqlalchemy import (
     Cast,
     Column,
     CompoundSelect,
+    Connection,
     DateTime,
+    Engine,
     Enum,
     Integer,
     LargeBinary,
@@ -21,6 +23,7 @@ from sqlalchemy import (
     Subquery,
     TypeDecorator,
 )
+from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.visitors import iterate
@@ -28,7 +31,7 @@ from sqlalchemy.types import JSON, NullType, TypeEngine
 from typing_extensions import Unpack
 
 from .. import telemetry
-from ..errors import InvalidOption, unknown
+from ..errors import InvalidOption, nearest
 from ..models.kind import FIELDS, OPTIONS, Kind, with_options
 from ..models.spec import SpecOptions
 from ..options.unique import Unique
@@ -38,6 +41,7 @@ from ..workers.classes import WorkerClass
 from ..workers.function import JobFunction, WithOptions
 from ..workers.worker import Worker
 from ._sqlalchemy import carry_options, has_options
+from .binds import bindings, reading_where_it_writes, shown
 from .composed import group_of
 from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from .unit_of_work import tell, watcher
@@ -143,7 +147,9 @@ class _Plan:
         """Write the jobs.
 
         :returns: how many.
+        :raises InvalidOption: for a query over tables that the session finds elsewhere than the jobs.
         """
+        bind = self._checked_bind(session)
         session.flush()
         connection = jobs_connection(session)
         watched = watcher.get() is not None
@@ -158,7 +164,8 @@ class _Plan:
             with_ids=watched,
         )
         with telemetry.span("oban.engine.insert_query", worker=self.worker.name) as more:
-            rows = session.execute(carry_options(self.query, statement), bind_arguments=FOR_WRITING).all()
+            with reading_where_it_writes(session, bind):
+                rows = session.execute(carry_options(self.query, statement)).all()
             count = sum(int(row.jobs) for row in rows)
             more["count"] = count
         queues, soon = {row.queue for row in rows if row.available}, {row.queue for row in rows if row.soon}
@@ -170,9 +177,25 @@ class _Plan:
             tell(session, sorted(one for row in rows for one in row.ids))
         return count
 
+    def _checked_bind(self, session: Session) -> Engine | Connection:
+        """Where the session writes the jobs, if that is where it has the tables of the query."""
+        jobs = session.get_bind(**FOR_WRITING)
+        for of in bindings(self.query):
+            try:
+                bind = session.get_bind(**of)
+            except UnboundExecutionError:  # it says nothing of this table
+                continue
+            if bind.engine.pool is not jobs.engine.pool:
+                table: Any = of["clause"].table
+                raise InvalidOption(
+                    f"{self.what}: the session has {table.name} on another engine ({shown(bind)}) than the jobs "
+                    f"({shown(jobs)}), and one statement can't read there and write here; use enqueue(session, specs)"
+                )
+        return jobs
+
     def _labels(self, given: SpecOptions) -> tuple[list[str], list[str]]:
         """The labels that are args, and those that are options."""
-        labels = [str(column.key) for column in self.query.selected_columns]
+        labels = [_label(column, self.what) for column in self.query.selected_columns]
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise InvalidOption(f"{self.what}: two columns are called {twice[0]!r}; give each a label")
         parameters: Parameters = {} if self.worker.arguments is None else self.worker.arguments.signature.parameters
@@ -193,7 +216,8 @@ class _Plan:
             elif label in parameters or is_open:
                 args.append(label)
             else:
-                raise unknown(f"{self.what}: label", label, [*parameters, *OF_ROWS])
+                near = nearest(label, [*parameters, *OF_ROWS])
+                raise InvalidOption(f"{self.what}: unknown label {label!r}: {near}")
         for name in _needed(parameters):
             if name not in args:
                 raise InvalidOption(f"{self.what}: no column has the label {name!r}, and the function needs it")
@@ -219,6 +243,14 @@ class _Plan:
             )
         if isinstance(below, LargeBinary):
             raise InvalidOption(f"{self.what}: {label!r} is bytes, which JSON can't carry; select a text of them")
+
+
+def _label(column: Any, what: str) -> str:
+    """The name by which a column is known; of an expression, the label that it was given."""
+    name: object = column.key
+    if not isinstance(name, str):
+        raise InvalidOption(f'{what}: the column {column} has no name; give it one: .label("…")')
+    return name
 
 
 def _is_naive(type_: TypeEngine[Any]) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from ..enqueueing.binds import reading_where_it_writes
 from ..errors import ObanError
 from ..options.instance import Identity, has_instance, state_of
 from ..statements.instances import select_by_keys
@@ -45,8 +46,9 @@ async def load_instances(call: Call, sessions: Sessions) -> Raised | None:
 
 def load_keys(session: Session, keys: Sequence[Key], found: dict[int, Any]) -> None:
     """Load the instances of `keys` into `found`, by the identities of the keys' objects. What is gone is left out."""
-    for entity in dict.fromkeys(key.entity for key in keys):
-        _load(session, entity, [key for key in keys if key.entity is entity], found)
+    with reading_where_it_writes(session):
+        for entity in dict.fromkeys(key.entity for key in keys):
+            _load(session, entity, [key for key in keys if key.entity is entity], found)
 
 
 async def flushed(result: Result, call: Call, sessions: Sessions, session: AsyncSession | Session) -> Result:

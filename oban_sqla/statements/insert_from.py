@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    DateTime,
     Select,
     Subquery,
     Text,
@@ -23,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy.types import NullType
 
 from ..models.base import utc_now
 from ..models.job import jobs
@@ -114,7 +116,9 @@ def _fields(kind: Kind, of_rows: Mapping[str, ColumnElement[Any]]) -> Any:
     for name, column in of_rows.items():
         match name:
             case "scheduled_at":
-                fields.at = column if isinstance(column.type, UTCDateTime) else func.timezone("UTC", column)
+                # An expression without a type may be text, such as NULL is.
+                time = cast(column, DateTime(timezone=True)) if isinstance(column.type, NullType) else column
+                fields.at = column if isinstance(column.type, UTCDateTime) else func.timezone("UTC", time)
             case "priority":
                 fields.priority = func.least(func.greatest(column, 0), 9)
             case _:

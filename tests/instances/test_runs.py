@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from sqlalchemy import create_engine, event, func, inspect, select, text, update
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy import Delete, Update, create_engine, event, func, inspect, select, text, update
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, object_session, sessionmaker, with_loader_criteria
 from sqlalchemy.orm.exc import DetachedInstanceError
 
@@ -388,6 +388,28 @@ class TestNode:
         finally:
             plain.dispose()
         assert calls[0][1] is True
+
+    async def test_an_instance_is_read_where_it_was_committed_and_not_from_a_replica(
+        self, engine: AsyncEngine, tables: None
+    ) -> None:
+        behind = create_async_engine(engine.url.set(database="nowhere"))  # a replica that has nothing yet
+
+        class Routing(Session):
+            def get_bind(self, mapper: Any = None, *, clause: Any = None, **_: Any) -> Any:
+                writes = self._flushing or isinstance(clause, Update | Delete)
+                return (engine if writes else behind).sync_engine
+
+        maker = async_sessionmaker(sync_session_class=Routing)
+        _, ids = await added(engine, models.send_invoice, models.print_order, models.close_order)
+        async with Oban(engine, queues={"instances": 1}, sessionmaker=maker) as oban:
+            await finished(engine, ids)
+            assert len(calls[0].lines) == 1
+            async with AsyncSession(engine) as session:
+                one = await session.get_one(Job, ids[0])
+            async with maker() as session:
+                session.add(one)
+                assert await oban.retry(one, session=session) == 1
+                assert one.state == "available"  # read again where it was changed
 
     async def test_the_programs_own_sessionmaker_decides_what_a_job_can_see(
         self, engine: AsyncEngine, tables: None

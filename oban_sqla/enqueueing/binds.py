@@ -1,0 +1,67 @@
+"""On which engine a session has the tables of a query, and takes it where it writes.
+
+Sessions that read from replicas decide by the statement. What belongs to a job is read where the job was committed: a
+replica may not have it yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import CompoundSelect, Connection, Engine, Select, Table, inspect, update
+from sqlalchemy.orm import Session
+
+
+def bindings(query: Any) -> Iterator[dict[str, Any]]:
+    """What to ask the session with, for each table of `query`: where it writes that.
+
+    :param query: a select, or a union of selects.
+    """
+    if isinstance(query, CompoundSelect):
+        for part in query.selects:
+            yield from bindings(part)
+    elif isinstance(query, Select):
+        columns: list[Any] = [*query.column_descriptions]
+        for described in columns:
+            if (entity := described.get("entity")) is not None:
+                mapper: Any = inspect(entity).mapper
+                if _is_table(mapper.local_table):
+                    yield {"mapper": mapper, "clause": update(mapper.local_table)}
+        tables: list[Any] = [*query.get_final_froms()]
+        yield from ({"clause": update(table)} for table in tables if _is_table(table))
+
+
+@contextmanager
+def reading_where_it_writes(session: Session, bind: Engine | Connection | None = None) -> Generator[None]:
+    """Let `session` send its queries where it writes the tables of their classes.
+
+    :param bind: where it sends all of them. Default: it is asked for each.
+    """
+    ask, before = session.get_bind, vars(session).get("get_bind")
+
+    def written(mapper: Any = None, *, clause: Any = None, **more: Any) -> Engine | Connection:
+        if bind is not None:
+            return bind
+        table: Any = None if mapper is None else inspect(mapper).local_table
+        return ask(mapper, clause=update(table) if _is_table(table) else clause, **more)
+
+    # The arguments that `execute` takes for it are those of the query again when a listener has seen them.
+    vars(session)["get_bind"] = written
+    try:
+        yield
+    finally:
+        if before is None:
+            del vars(session)["get_bind"]
+        else:
+            vars(session)["get_bind"] = before
+
+
+def _is_table(given: object) -> bool:
+    return isinstance(given, Table)
+
+
+def shown(bind: Engine | Connection) -> str:
+    """The URL of a bind, without its password."""
+    return bind.engine.url.render_as_string(hide_password=True)
