@@ -49,10 +49,10 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
     :param engine: an ``AsyncEngine`` on PostgreSQL, with asyncpg or psycopg. The node opens its own connections,
         with the engine's settings. A node holds four connections beside the engine's pool, two if it runs no queues,
         one more from the first `oban.enqueue()` or `oban.signal()` on, one more from the first progress, event or log
-        line of its jobs on, one more from the first step of a job on, and one more from the first end of a job in a
-        flow, batch or chain, and the first wait for a signal on. Beside other queues, each queue with a global limit, a
-        rate limit or a partition has one more, up to four; further ones share them. A leader holds one more, and opens
-        up to two for a moment, to prune and to enqueue cron jobs.
+        line of its jobs on, one more from the first step of a job on, up to four while many jobs take steps at once,
+        and one more from the first end of a job in a flow, batch or chain, and the first wait for a signal on. Beside
+        other queues, each queue with a global limit, a rate limit or a partition has one more, up to four; further ones
+        share them. A leader holds one more, and opens up to two for a moment, to prune and to enqueue cron jobs.
     :param queues: the names of the queues to run, each with a limit (the number of jobs at once) or a :class:`Queue`.
         Default: none. A node without queues can still enqueue, wake other nodes and lead.
     :param sessionmaker: for the sessions of jobs that have a session parameter: an ``async_sessionmaker``, a

@@ -29,10 +29,10 @@ from .notifier import TIMEOUT
 CONNECTIONS = (
     "A node holds four connections beside the engine's pool, two if it runs no queues, one more from the first "
     "`oban.enqueue()` or `oban.signal()` on, one more from the first progress, event or log line of its jobs on, one "
-    "more from the first step of a job on, and one more from the first end of a job in a flow, batch or chain, and "
-    "the first wait for a signal on. Beside other queues, each queue with a global limit, a rate limit or a partition "
-    "has one more, up to four; further ones share them. A leader holds one more, and opens up to two for a moment, to "
-    "prune and to enqueue cron jobs."
+    "more from the first step of a job on, up to four while many jobs take steps at once, and one more from the first "
+    "end of a job in a flow, batch or chain, and the first wait for a signal on. Beside other queues, each queue with "
+    "a global limit, a rate limit or a partition has one more, up to four; further ones share them. A leader holds "
+    "one more, and opens up to two for a moment, to prune and to enqueue cron jobs."
 )
 """Their number, in the words of the documentation and of the doctor."""
 
@@ -48,6 +48,9 @@ _NO_TABLE = "42P01"
 
 MOST_LIMITED = 4
 """Connections for fetching from queues with limits beside other queues."""
+
+MOST_FOR_STEPS = 4
+"""Connections for the steps of jobs."""
 
 
 class Connections:
@@ -82,8 +85,8 @@ class Connections:
         """From the first job of a flow, batch or chain on."""
         self.telling = Lane(self.line, "telling")
         """From the first progress, event or log line of a job on."""
-        self.steps = Lane(self.line, "steps", plans=PLAN_ONCE)
-        """From the first step, sleep or wait of a job on."""
+        self.steps = [Lane(self.line, f"steps {number}", plans=PLAN_ONCE) for number in range(MOST_FOR_STEPS)]
+        """From the first step, sleep or wait of a job on; the others while many jobs take steps at once."""
 
     async def reach(self, *, fetches: bool) -> Identity:
         """Connect for the first time, and find out what the database is.
@@ -135,8 +138,8 @@ class Connections:
     def lanes(self) -> tuple[Lane, ...]:
         """All of them."""
         return (
-            self.fetching, self.acking, self.leading, self.pruning, self.inserting, self.telling, self.steps,
-            self.upkeep, self.listening, self.releasing, *self.limited,
+            self.fetching, self.acking, self.leading, self.pruning, self.inserting, self.telling,
+            self.upkeep, self.listening, self.releasing, *self.steps, *self.limited,
         )  # fmt: skip
 
     @contextlib.contextmanager

@@ -69,7 +69,7 @@ async def test_a_job_goes_to_sleep_before_its_timeout_while_it_waits(oban: Oban,
 
 async def test_a_wait_at_the_beginning_of_a_run_costs_one_statement(oban: Oban, engine: AsyncEngine) -> None:
     assert oban._node is not None
-    lane = oban._node.connections.steps
+    lane = oban._node.connections.steps[0]
     sent: list[str] = []
     original = lane.run_unshielded
 

@@ -52,7 +52,7 @@ async def test_a_plain_function_in_a_thread_has_steps_and_sleeps(oban: Oban, eng
 
 async def test_what_is_done_costs_a_replay_one_statement_for_all(oban: Oban, engine: AsyncEngine) -> None:
     assert oban._node is not None
-    lane = oban._node.connections.steps
+    lane = oban._node.connections.steps[0]
     sent: list[str] = []
     original = lane.run_unshielded
 
@@ -64,6 +64,17 @@ async def test_what_is_done_costs_a_replay_one_statement_for_all(oban: Oban, eng
     jobs.failing.add("once")
     await finished(engine, await insert(engine, jobs.order.new(1, fail="once")))
     assert sent == ["steps_of", "mark", "mark", "steps_of"]  # the mark of `book` is a part of its own transaction
+
+
+async def test_steps_of_many_jobs_at_once_take_more_connections(oban: Oban, engine: AsyncEngine) -> None:
+    assert oban._node is not None
+    lanes = oban._node.connections.steps
+    [one] = await finished(engine, await insert(engine, jobs.order.new(1)))
+    assert [lane.connections for lane in lanes] == [1, 0, 0, 0]
+    ids = await insert(engine, *(jobs.order.new(number) for number in range(2, 32)))
+    done = await finished(engine, ids)
+    assert all(job.state == one.state for job in done)
+    assert lanes[1].connections == 1
 
 
 async def test_two_runs_of_one_job_at_once_take_neither_a_step_nor_an_effect_twice(

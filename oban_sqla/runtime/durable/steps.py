@@ -11,6 +11,7 @@ from ...errors import DatabaseUnavailable, ObanError
 from ...statements.statement import Statement
 from ..lanes.failure import StatementFailed
 from ..lanes.lane import Lane
+from ..lanes.several import Several
 
 T = TypeVar("T")
 
@@ -22,14 +23,14 @@ FIRST_RETRY, LONGEST_RETRY = 0.1, 2.0
 class Steps:
     """A :class:`Store` for the jobs that run in this process or in its children. May be asked on any event loop.
 
-    :param lane: the connection.
+    :param lanes: the connections.
     """
 
     lives = True
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lanes: Sequence[Lane]) -> None:
         # Given, and never written again.
-        self._lane = lane
+        self._lanes = Several(lanes)
         self._loop = asyncio.get_running_loop()
         # Jobs that wait for a signal with their slot in hand: written by _heard(), set by woke().
         self._ears: dict[int, asyncio.Event] = {}
@@ -57,11 +58,11 @@ class Steps:
         began, pause = time.monotonic(), FIRST_RETRY
         while True:
             try:
-                return await self._lane.run(statement, **parameters)
+                return await self._lanes.run(statement, **parameters)
             except StatementFailed as error:
                 if error.is_data_error:
                     raise ObanError(f"the database refused to keep a step: {error}") from error
-                if self._lane.is_given_up or time.monotonic() - began > PATIENCE:
+                if self._lanes.is_given_up or time.monotonic() - began > PATIENCE:
                     raise DatabaseUnavailable(
                         f"the database did not answer within {PATIENCE:g} s; whether the step is kept is not known "
                         f"({error})"
