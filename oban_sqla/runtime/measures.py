@@ -7,10 +7,10 @@ a repeated statement does no harm, and a process that is killed loses at most a 
 from __future__ import annotations
 
 import json
-import math
 import random
 import time
 from collections.abc import Callable, Iterable
+from math import log2
 from typing import Any
 from uuid import uuid4
 
@@ -93,19 +93,17 @@ class Measures(Loop):
         """
         if (outcome := _OUTCOMES.get(ack.state)) is None:
             return
-        now = time.time()
-        if now >= self._until:
+        if (now := time.time()) >= self._until:
             self._fold()
             self._at = now // MINUTE * MINUTE
             self._until = self._at + MINUTE
         counts = self._present.get(row.queue)
         if counts is None:
             counts = self._present[row.queue] = _Counts()
-        waited = (row.attempted_at - row.scheduled_at).total_seconds()
         counts.ended[outcome] += 1
         counts.busy += seconds
         counts.run[bucket(seconds) if seconds > SHORTEST else 0] += 1
-        counts.wait[bucket(waited) if waited > SHORTEST else 0] += 1
+        counts.wait[bucket((row.attempted_at - row.scheduled_at).total_seconds())] += 1
 
     def _fold(self) -> None:
         """Add what ended in the present minute to all steps that it is a part of."""
@@ -163,4 +161,7 @@ class Measures(Loop):
 
 def bucket(seconds: float) -> int:
     """The number of the bucket of a duration: four for each doubling, from a millisecond on."""
-    return min(int(PER_OCTAVE * math.log2(seconds * 1_000)), LARGEST) if seconds > SHORTEST else 0
+    if seconds <= SHORTEST:
+        return 0
+    place = int(PER_OCTAVE * log2(seconds * 1_000))
+    return place if place < LARGEST else LARGEST
