@@ -25,6 +25,7 @@ from ..errors import InvalidOption
 from ..models import Job
 from ..statements.search import Matches, Walk, last_error, listed, tails, walk
 from ..statements.statement import in_states
+from ..statements.times import TIMES
 from .jobs import STATES, gist
 from .json_text import check_depth
 
@@ -164,12 +165,20 @@ def load(connection: Connection, ids: Iterable[int]) -> list[Job]:
     wanted = list(ids)
     found: dict[int, Job] = {}
     with Session(connection) as session:
-        for job, *texts in session.execute(listed(wanted, LARGEST_LISTED)):
+        rows: Any = session.execute(listed(wanted, LARGEST_LISTED))
+        for job, args, meta, *times in rows:
             found[job.id] = job
-            for name, text in zip(("args", "meta"), texts, strict=True):
-                give(job, name, text)
+            give(job, "args", args)
+            give(job, "meta", meta)
+            set_times(job, times)
         session.expunge_all()
     return [found[id] for id in wanted if id in found]
+
+
+def set_times(job: Job, times: Sequence[datetime | None]) -> None:
+    """Set the times of a job."""
+    for name, moment in zip(TIMES, times, strict=True):
+        set_committed_value(job, name, moment)
 
 
 def give(job: Job, name: str, text: str | None) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy import BigInteger, ColumnElement, Executable, Select, Text, func
 
 from ..models.job import jobs, names
 from .statement import array, statement
+from .times import TIMES, readable
 
 _FIRST = (
     "id", "state", "queue", "worker", "attempt", "max_attempts", "priority", "tags",
@@ -20,7 +21,8 @@ def summaries() -> Select[Any]:
     # By operators: the form of subscripts depends on SQLAlchemy's version.
     last: ColumnElement[Any] = jobs.c.errors.op("->")(literal_column("-1"))
     error: ColumnElement[str] = last.op("->>", return_type=Text())(literal_column("'error'"))
-    return select(*(jobs.c[name] for name in COLUMNS), error.label("error"))
+    columns = (readable(jobs.c[name]) if name in TIMES else jobs.c[name] for name in COLUMNS)
+    return select(*columns, error.label("error"))
 
 
 @statement

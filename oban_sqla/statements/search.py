@@ -33,6 +33,7 @@ from ..models import Job
 from ..models.base import utc_now
 from ..models.job import jobs
 from .statement import array, in_states, seconds_from, statement
+from .times import TIMES, readable
 
 Matches = Callable[[FromClause], Sequence[ColumnElement[bool]]]
 """Makes of the rows of a window the conditions of those that match."""
@@ -173,12 +174,16 @@ def _entries(most: int) -> Select[Any]:
 
 
 def listed(ids: Sequence[int], largest: int) -> Select[Any]:
-    """Jobs without their args, meta and errors; and the args and meta as text, null where they take more than `largest`
-    bytes in the table."""
+    """Jobs without their times, args, meta and errors; the args and meta as text, null where they take more than
+    `largest` bytes in the table; and the times, see :data:`TIMES`."""
     texts: list[Any] = [
         case((func.pg_column_size(jobs.c[name]) <= largest, cast(jobs.c[name], Text))).label(f"{name}_text")
         for name in ("args", "meta")
     ]
-    without = [defer(given, raiseload=True) for given in (Job.args, Job.meta, Job.errors)]
-    query = cast_to("Select[Any]", select(Job, *texts))
-    return query.options(*without).where(Job.id.in_(ids))
+    query = cast_to("Select[Any]", select(Job, *texts, *(readable(jobs.c[name]) for name in TIMES)))
+    return query.options(*without(*TIMES, "args", "meta", "errors")).where(Job.id.in_(ids))
+
+
+def without(*attributes: str) -> list[Any]:
+    """Options of a query that does not load these attributes of a job."""
+    return [defer(getattr(Job, name), raiseload=True) for name in attributes]

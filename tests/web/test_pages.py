@@ -109,6 +109,18 @@ async def test_numbers_that_python_and_javascript_can_not_hold_are_shown_as_they
     assert "9007199254740993" in page
 
 
+async def test_a_job_whose_times_python_does_not_have_is_shown_with_all_others(any_engine: AsyncEngine) -> None:
+    odd = ("-infinity", "infinity", "4714-11-24 BC", "294276-01-01")
+    common = {"state": "discarded", "queue": "q"}
+    times = [dict.fromkeys(("scheduled_at", "inserted_at"), at) for at in odd]
+    made = await insert(any_engine, *(common | one | {"worker": f"app.odd{n}"} for n, one in enumerate(times)))
+    async with opened(any_engine) as browser:
+        listed = await browser.page("/jobs")
+        assert all(f"app.odd{n}" in listed for n in range(4))
+        for id in made:
+            await browser.page(f"/job/{id}")
+
+
 async def test_failures_are_grouped_by_worker_and_error(browser: Browser, ids: list[int]) -> None:
     page = words(await browser.page("/failures"))
     assert "3 failed jobs in 1 group" in page

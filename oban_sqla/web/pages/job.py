@@ -9,19 +9,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, select
-from sqlalchemy.orm import Session, defer
+from sqlalchemy.orm import Session
 
 from ...insight.failures import last_line
 from ...insight.json_text import as_object, written
 from ...insight.kept import kept
 from ...insight.neighbours import neighbours
-from ...insight.search import give
+from ...insight.search import give, set_times
 from ...insight.why import Why, why
 from ...models import Job
 from ...models.job import jobs as table
 from ...options.encryption import is_sealed
 from ...statements.glance import lately
-from ...statements.search import as_text
+from ...statements.search import as_text, without
+from ...statements.times import TIMES, readable
 from ...workers.registry import workers
 from ..actions.form import as_line
 from ..ask import Ask, Content, NotFound, Redact, whole
@@ -142,12 +143,13 @@ def detail(connection: Connection, id: int, redact: Redact | None, whole_text: b
     longest = LONGEST_WHOLE if whole_text else LONGEST_TEXT
     most = longest if redact is None else LONGEST_REDACTED
     with Session(connection) as session:
-        columns = (Job, table.c.cancel_at, table.c.uniq_mask)
-        without = [defer(given, raiseload=True) for given in (Job.args, Job.meta, Job.errors)]
-        found = session.execute(select(*columns).options(*without).where(Job.id == id)).one_or_none()
+        columns = (Job, table.c.uniq_mask, readable(table.c.cancel_at), *(readable(table.c[name]) for name in TIMES))
+        query = select(*columns).options(*without(*TIMES, "args", "meta", "errors")).where(Job.id == id)
+        found: Any = session.execute(query).one_or_none()
         if found is None:
             return None
         job: Job = found[0]
+        set_times(job, found[3:])
         texts = connection.execute(as_text(id, most, ATTEMPTS, LONGEST_TRACE)).one()
         for name in ("args", "meta"):
             give(job, name, getattr(texts, name) if len(getattr(texts, name)) < most else None)
@@ -158,7 +160,7 @@ def detail(connection: Connection, id: int, redact: Redact | None, whole_text: b
     attempts = _attempts(texts.errors, whole_text)
     return Detail(
         job=job,
-        cancel_at=found[1],
+        cancel_at=found[2],
         args=args,
         meta=meta,
         result=_result(meta, args),
@@ -167,7 +169,7 @@ def detail(connection: Connection, id: int, redact: Redact | None, whole_text: b
         began=job.inserted_at,
         ended=job.completed_at or job.discarded_at or job.cancelled_at or now,
         at=moment_of(job),
-        unique=bool(found[2]),
+        unique=bool(found[1]),
         is_whole=args.kind == "plain" and (redact is None or args.value == job.args),
     )
 
