@@ -63,6 +63,15 @@ async def test_authorize_decides(engine: AsyncEngine, authorize: Any, status: in
         assert (await browser.get("/queues")).status_code == status
 
 
+async def test_who_may_only_look_sees_no_form_that_is_sent(engine: AsyncEngine, ids: list[int]) -> None:
+    async with opened(engine, authorize=Access.READ) as browser:
+        for path in (*PAGES, "/queue?name=mail", f"/job/{ids[0]}", f"/edit/{ids[0]}"):
+            response = await browser.get(path)
+            assert 'method="post"' not in response.text
+            assert "checkbox" not in response.text
+            assert response.status_code == (403 if path.startswith(("/new", "/edit")) else 200)
+
+
 async def test_a_form_of_another_site_changes_nothing(engine: AsyncEngine, ids: list[int]) -> None:
     fields = {"verb": "delete", "id": ids[0], "step": "do"}
     before = await states(engine)

@@ -25,7 +25,7 @@ from ...statements.search import as_text, without
 from ...statements.times import TIMES, readable
 from ...workers.registry import workers
 from ..actions.form import as_line
-from ..ask import Ask, Content, NotFound, Redact, whole
+from ..ask import Ask, Content, NotFound, Redact, Refused, whole
 from ..redaction import Shown, cut, of_text, shown
 from ..story import Story, story_of
 from ..words import LONGEST_ERROR, shortened
@@ -106,6 +106,7 @@ async def job(ask: Ask, rest: str) -> Content:
 
 async def edit(ask: Ask, rest: str) -> Content:
     """The form that changes a waiting job."""
+    _allow(ask, "edit", "edit jobs")
     id = _id(rest)
     found = await ask.read(("job", id, True), lambda connection: detail(connection, id, ask.redact, True))
     if found is None:
@@ -122,6 +123,7 @@ async def edit(ask: Ask, rest: str) -> Content:
 
 async def new(ask: Ask, _rest: str) -> Content:
     """The form of a new job, empty or like another job."""
+    _allow(ask, "enqueue", "enqueue jobs")
     like = ask.whole("like")
     found = None
     if like is not None:
@@ -138,12 +140,22 @@ async def new(ask: Ask, _rest: str) -> Content:
     return Content("new.html", "New job", context, "jobs", False, (("jobs", "Jobs"),))
 
 
+def _allow(ask: Ask, verb: str, what: str) -> None:
+    """A form that may not be sent is not shown.
+
+    :raises Refused: for those who may not do this.
+    """
+    if not ask.operator.may(verb):
+        raise Refused(f"You may not {what}.")
+
+
 def detail(connection: Connection, id: int, redact: Redact | None, whole_text: bool) -> Detail | None:
     """A job; None where there is none."""
     longest = LONGEST_WHOLE if whole_text else LONGEST_TEXT
     most = longest if redact is None else LONGEST_REDACTED
     with Session(connection) as session:
-        columns = (Job, table.c.uniq_mask, readable(table.c.cancel_at), *(readable(table.c[name]) for name in TIMES))
+        times = [readable(table.c[name]) for name in ("cancel_at", *TIMES)]
+        columns: list[Any] = [Job, table.c.uniq_mask, *times]
         query = select(*columns).options(*without(*TIMES, "args", "meta", "errors")).where(Job.id == id)
         found: Any = session.execute(query).one_or_none()
         if found is None:
