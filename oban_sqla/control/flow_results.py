@@ -69,7 +69,8 @@ async def flow_result(engine: AsyncEngine, target: Target, timeout: float, waite
 async def _finished(
     engine: AsyncEngine, node: int, target: Target, timeout: float, slot: Slot, waiter: Waiter | None
 ) -> Any:
-    until = time.monotonic() + seconds(timeout, "result(timeout)")
+    limit = seconds(timeout, "result(timeout)")
+    until = time.monotonic() + limit
     pause = FIRST_WAIT
     while True:
         async with engine.connect() as connection:
@@ -79,7 +80,7 @@ async def _finished(
         left = until - time.monotonic()
         if left <= 0:
             await slot.back()
-            raise ResultTimeout(f"{target!r} had not finished within {timeout:g} s")
+            raise ResultTimeout(f"{target!r} had not finished within {limit:g} s")
         slot.leave()
         if waiter is not None and waiter.is_alive:
             await _told(waiter, node, left)

@@ -21,7 +21,7 @@ from ..models import Job, JobSpec, Workflow
 from ..models.checks import is_id
 from ..models.node import Node
 from ..options.duration import seconds
-from ..options.instance import told
+from ..options.instance import is_instance, told
 from ..runtime.instances import load_keys
 from ..runtime.lanes.failure import StatementFailed
 from ..runtime.waiter import DELETED, FIRST_WAIT, LONGEST_WAIT, Seen, Wait, Waiter, show
@@ -144,6 +144,11 @@ class ResultVerbs(Verbs):
             ``error``. What has not finished in time comes last, with a :class:`ResultTimeout`.
         :raises InvalidOption: as :meth:`result` does.
         """
+        given: object = targets
+        if isinstance(given, str) or is_instance(given) or not isinstance(given, Iterable):
+            raise InvalidOption(
+                f"results: expected a list of specs or ids, got {told(given)}; for one there is oban.result(…)"
+            )
         return self._ended(list(targets), timeout, with_retries, "results")
 
     def _ended(
@@ -182,7 +187,8 @@ class ResultVerbs(Verbs):
         left = {id(wait): wait for wait in waits}
         waiter = self._waiter
         if left and waiter is not None:
-            if slot.is_held:  # it is not given up for what has ended already
+            # The slot is not given up for what has ended already; and there may be no time for more than a look.
+            if slot.is_held or time.monotonic() >= until:
                 with suppress(StatementFailed):
                     await waiter.look(waits)
             waiter.add(wait for wait in waits if not wait.is_over)

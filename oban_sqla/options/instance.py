@@ -52,7 +52,8 @@ def is_instance(value: object) -> bool:
 
 def told(value: object) -> str:
     """`value` for a message. Messages reach logs, so of an instance they have the class and no column."""
-    return f"an instance of {type(value).__name__}" if is_instance(value) else repr(value)
+    is_ours = type(value).__module__.startswith("oban_sqla.")
+    return f"an instance of {type(value).__name__}" if is_instance(value) and not is_ours else repr(value)
 
 
 def state_of(instance: object) -> InstanceState[Any]:

@@ -79,8 +79,8 @@ class Returned:
             return value
         try:
             return cast(object, adapter.dump_python(value, mode="json", by_alias=True, warnings=False))
-        except PydanticSerializationError:
-            return value
+        except (PydanticSerializationError, UnicodeDecodeError):
+            return value  # where the text is made, a message says why it can't be
 
     @cached_property
     def _records(self) -> bool:

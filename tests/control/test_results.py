@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import InvalidOption, JobCancelled, JobDiscarded, JobFailed, Oban, ObanError, ResultTimeout, enqueue, job
+from oban_sqla import (
+    InvalidOption,
+    JobCancelled,
+    JobDiscarded,
+    JobFailed,
+    Oban,
+    ObanError,
+    ResultTimeout,
+    Workflow,
+    enqueue,
+    job,
+)
 from tests.control import jobs
 from tests.control.jobs import adds, boom, noop, waits
 from tests.runtime.helpers import load
@@ -49,6 +61,31 @@ async def test_the_recorded_value_comes_back(any_engine: AsyncEngine) -> None:
         assert await oban.result(await load(any_engine, spec.id)) == 5
         [plain] = await oban.enqueue(noop.new())
         assert await oban.result(plain) is None, "it recorded nothing"
+
+
+async def test_without_time_to_wait_it_looks_once(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 2}) as oban:
+        [spec] = await oban.enqueue(adds.new(2, b=3))
+        await oban.result(spec)
+        assert await oban.result(spec, timeout=0) == 5
+        [later] = await oban.enqueue(adds.options(schedule_in=60).new(1))
+        with pytest.raises(ResultTimeout, match="it is scheduled"):
+            await oban.result(later, timeout=0)
+        flow = Workflow("results")
+        flow.returns(flow.add(adds.options(schedule_in=60).new(1)))
+        async with AsyncSession(engine) as session, session.begin():
+            session.add(flow)
+        short: Any = timedelta(0)
+        with pytest.raises(ResultTimeout, match="had not finished within 0 s"):
+            await oban.result(flow, timeout=short)
+
+
+async def test_what_is_no_list_of_jobs_is_refused(engine: AsyncEngine) -> None:
+    oban = Oban(engine)
+    wrong: Any
+    for wrong in (adds.new(1), None, 7, "ab"):
+        with pytest.raises(InvalidOption, match=r"expected a list of specs or ids, got .*; for one there is"):
+            oban.results(wrong)
 
 
 async def test_it_works_from_a_process_that_runs_nothing(engine: AsyncEngine) -> None:
