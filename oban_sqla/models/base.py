@@ -40,18 +40,27 @@ def utc_column(
 
 _chosen: str | None = None
 
+LONGEST_SCHEMA = 63
+"""Bytes of an identifier, as PostgreSQL is built."""
+
 
 def checked_schema(schema: object, what: str) -> str:
     """`schema`, if it is a name that every driver, template and statement takes as it is.
 
     :param what: who asks, for the error.
-    :raises InvalidOption: for a blank name, and for one with quotes, braces, % or control characters.
+    :raises InvalidOption: for a name that is blank or too long, and for one with quotes, braces, % or control
+        characters.
     """
     if not isinstance(schema, str) or not schema.strip():
         raise InvalidOption(f"{what}: expected the name of a schema, got {schema!r}")
     if set(schema) & set("\"'{}%") or not schema.isprintable():
         raise InvalidOption(
             f"{what}: expected the name of a schema without quotes, braces, % and control characters, got {schema!r}"
+        )
+    if len(schema.encode()) > LONGEST_SCHEMA:
+        raise InvalidOption(
+            f"{what}: the name of a schema has at most {LONGEST_SCHEMA} bytes, PostgreSQL cuts longer ones; got "
+            f"{len(schema.encode())}: {schema!r}"
         )
     return schema
 

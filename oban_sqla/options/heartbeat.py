@@ -16,11 +16,11 @@ from .spelling import spelled
 class Heartbeat:
     """How often a node writes its heartbeat, and when a node counts as dead.
 
-    :param interval: seconds between two heartbeats, more than 0. Default 5.
-    :param stale_after: seconds without a heartbeat after which a node is dead if its lock is free, that is, if its
-        connection has ended too. At least twice the interval. Default 15.
-    :param dead_after: seconds without a heartbeat after which a node is dead even if its lock is held; for networks
-        that do not report a lost connection. At least twice the interval. Default 3600.
+    :param interval: seconds, or a timedelta, between two heartbeats, more than 0. Default 5.
+    :param stale_after: seconds, or a timedelta, without a heartbeat after which a node is dead if its lock is free,
+        that is, if its connection has ended too. At least twice the interval. Default 15.
+    :param dead_after: seconds, or a timedelta, without a heartbeat after which a node is dead even if its lock is held;
+        for networks that do not report a lost connection. At least twice the interval. Default 3600.
     :raises InvalidOption: for a value out of range.
     """
 
@@ -30,8 +30,9 @@ class Heartbeat:
 
     def __post_init__(self) -> None:
         for option in ("interval", "stale_after", "dead_after"):
-            if not seconds(getattr(self, option), f"Heartbeat({option})") > 0:
+            if not (given := seconds(getattr(self, option), f"Heartbeat({option})")) > 0:
                 raise InvalidOption(f"Heartbeat: {option} must be seconds above 0, got {getattr(self, option)!r}")
+            object.__setattr__(self, option, given)
         for option in ("stale_after", "dead_after"):
             if getattr(self, option) < 2 * self.interval:
                 raise InvalidOption(

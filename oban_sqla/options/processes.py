@@ -42,8 +42,9 @@ class Processes:
             if not isinstance(value, int) or isinstance(value, bool) or value < 1 or (most and value > most):
                 upto = f" to {most:,}" if most else " or more"
                 raise InvalidOption(f"Processes: {option} is a whole number, 1{upto}, got {value!r}")
-        if not seconds(self.start_timeout, "Processes(start_timeout)") > 0:
+        if not (start_timeout := seconds(self.start_timeout, "Processes(start_timeout)")) > 0:
             raise InvalidOption(f"Processes: start_timeout is more than 0 seconds, got {self.start_timeout!r}")
+        object.__setattr__(self, "start_timeout", start_timeout)
         name: object = self.sessionmaker
         if name is not None and (not isinstance(name, str) or not all(name.partition(":"))):
             raise InvalidOption(f'Processes: sessionmaker is "module:name", such as "app.db:Session", got {name!r}')

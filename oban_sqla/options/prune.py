@@ -122,8 +122,9 @@ class Prune:
             if not isinstance(policy, PrunePolicy):
                 raise InvalidOption(f"Prune: policies must be a list of Prune.Policy(…), got {policy!r}")
         object.__setattr__(self, "policies", policies)
-        if not seconds(self.interval, "Prune(interval)") > 0:
+        if not (interval := seconds(self.interval, "Prune(interval)")) > 0:
             raise InvalidOption(f"Prune: interval must be seconds above 0, got {self.interval!r}")
+        object.__setattr__(self, "interval", interval)
         if not isinstance(self.limit, int) or isinstance(self.limit, bool) or not 1 <= self.limit <= LARGEST_BATCH:
             raise InvalidOption(
                 f"Prune: limit must be a number of jobs from 1 to {LARGEST_BATCH:,}, got {self.limit!r}"

@@ -151,7 +151,7 @@ def _check_factory(factory: object, what: str) -> None:
     try:
         inspect.signature(factory).bind()
     except TypeError as error:
-        raise InvalidOption(f"{what}: the factory is called without arguments, and it has a {error}") from None
+        raise InvalidOption(f"{what}: the factory is called without arguments, and it needs some: {error}") from None
     except ValueError:
         pass  # a builtin that does not say
 

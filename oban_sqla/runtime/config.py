@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..enqueueing.wakeup import Notify
 from ..errors import InvalidOption, UnsupportedDatabase
 from ..models.base import checked_schema
+from ..models.checks import check_name
 from ..options.duration import seconds
 from ..options.encryption import Encryption, checked_encryption
 from ..options.heartbeat import Heartbeat
@@ -25,6 +26,12 @@ from ..statements.identify import schema_of
 from ..workers.cron import Cron, by_name
 from ..workers.hooks import checked_hooks
 from .share import Share, default_node, share
+
+LONGEST = 3600.0
+"""Seconds of most times; the others have no limit."""
+
+_TIMES = {"shutdown_grace": 0, "start_timeout": 0, "poll_interval": 0.01, "leader_ttl": 0.1, "lifeline_interval": 0.1}
+"""By option, the shortest; 0 where nothing limits it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +74,7 @@ class Config:
         **options: Any,
     ) -> Config:
         """A config of options as users write them."""
-        if isinstance(crontab, Mapping | str | Cron):
+        if crontab is not None and not isinstance(crontab, list | tuple):
             raise InvalidOption(f"Oban: crontab must be a list of Cron(…), got {crontab!r}")
         if node is None:
             node = share().node or default_node()
@@ -84,15 +91,17 @@ class Config:
             value: object = getattr(self, option)
             if not isinstance(value, str) or not value.strip():
                 raise InvalidOption(f"Oban: {option} must be a name, got {value!r}")
+            check_name(f"Oban({option})", value)
+        for name in self.queues:
+            check_name("queues", name)
         if self.notify not in ("auto", "transaction", "off"):
             raise InvalidOption(f'Oban: notify must be "auto", "transaction" or "off", got {self.notify!r}')
-        for option in ("shutdown_grace", "start_timeout", "poll_interval"):
-            seconds(getattr(self, option), f"Oban({option})")
-        if not 0.01 <= self.poll_interval <= 3600:
-            raise InvalidOption(f"Oban: poll_interval must be 0.01 to 3600 seconds, got {self.poll_interval!r}")
-        for option in ("leader_ttl", "lifeline_interval"):
-            if not 0.1 <= seconds(getattr(self, option), f"Oban({option})") <= 3600:
-                raise InvalidOption(f"Oban: {option} must be 0.1 to 3600 seconds, got {getattr(self, option)!r}")
+        for option, least in _TIMES.items():
+            given: object = getattr(self, option)
+            length = seconds(given, f"Oban({option})")
+            if least and not least <= length <= LONGEST:
+                raise InvalidOption(f"Oban: {option} must be {least:g} to {LONGEST:g} seconds, got {given!r}")
+            object.__setattr__(self, option, length)
         heartbeat: object = self.heartbeat
         if not isinstance(heartbeat, Heartbeat):
             raise InvalidOption(f"Oban: heartbeat must be Heartbeat(…), got {heartbeat!r}")

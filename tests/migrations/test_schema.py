@@ -245,6 +245,12 @@ def test_a_schema_with_a_name_that_some_statement_would_change_is_refused(schema
         Oban(engine)
 
 
+def test_a_schema_whose_name_postgresql_would_cut_is_refused() -> None:
+    for name in ("x" * 64, "ü" * 32):
+        with pytest.raises(InvalidOption, match="use_schema: the name of a schema has at most 63 bytes"):
+            use_schema(name)
+
+
 @pytest.mark.parametrize("name", ["", " ", None, 7])
 def test_use_schema_wants_a_name(name: object) -> None:
     with pytest.raises(InvalidOption, match=rf"use_schema: expected the name of a schema, got {name!r}"):

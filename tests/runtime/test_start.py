@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from oban_sqla import (
     InvalidOption,
     Oban,
     ObanError,
+    Processes,
+    Prune,
     Queue,
     SchemaOutdated,
     UnsupportedDatabase,
@@ -25,6 +28,7 @@ from oban_sqla import (
     migrations,
 )
 from tests.database import SETTINGS
+from tests.support import eventually
 
 
 async def test_a_missing_schema_is_said_and_nothing_is_created(empty_database: str) -> None:
@@ -181,6 +185,11 @@ def test_another_database_is_refused() -> None:
         ({"sessionmaker": "Session"}, "sessionmaker"),
         ({"heartbeat": 5}, r"Heartbeat\(…\)"),
         ({"node": ""}, "node"),
+        ({"node": "n" * 256}, r"Oban\(node\): at most 255 characters"),
+        ({"queues": {"a" * 256: 1}}, "queues: at most 255 characters"),
+        ({"queues": {"a\0": 1}}, "queues: a NUL"),
+        ({"crontab": 5}, "crontab must be a list of Cron"),
+        ({"resources": {int: abs}}, "called without arguments, and it needs some"),
         ({"name": " "}, "name"),
     ],
 )
@@ -200,6 +209,17 @@ def test_a_queue_limit_out_of_range_is_refused(limit: Any) -> None:
 def test_a_heartbeat_interval_out_of_range_is_refused(interval: Any) -> None:
     with pytest.raises(InvalidOption, match="interval"):
         Heartbeat(interval=interval)
+
+
+async def test_times_may_be_timedeltas(engine: AsyncEngine) -> None:
+    second: Any = timedelta(seconds=1)
+    names = ("shutdown_grace", "start_timeout", "poll_interval", "leader_ttl", "lifeline_interval")
+    times: Any = dict.fromkeys(names, second)
+    heartbeat, prune = Heartbeat(second, second * 3, second * 9), Prune(interval=second)
+    oban = Oban(engine, heartbeat=heartbeat, prune=prune, processes=Processes(start_timeout=second), **times)
+    async with oban:
+        await eventually(lambda: oban.is_leader)
+    assert heartbeat == Heartbeat(1, 3, 9)
 
 
 async def test_starting_twice_is_refused(engine: AsyncEngine) -> None:
