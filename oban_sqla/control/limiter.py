@@ -129,6 +129,11 @@ class Limiter:
             rate = None if options.partition is None else options.partition.rate_limit
         if rate is None:
             what = f"queue {self.queue!r}" if self._values is None else f"the partition of queue {self.queue!r}"
+            if self._values is None and options.partition is not None and options.partition.rate_limit is not None:
+                raise InvalidOption(
+                    f"limiter: {what} has no rate, but each key of its partition has one; name the key: "
+                    f"oban.limiter({self.queue!r}, partition=…)"
+                )
             raise InvalidOption(f"limiter: {what} has no rate_limit=RateLimit(…), neither here nor on a living node")
         return {"allowed": rate.allowed, "period": rate.seconds, "bucket": rate.algorithm == "token_bucket"}
 

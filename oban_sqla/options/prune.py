@@ -120,7 +120,7 @@ class Prune:
         policies = tuple(cast(Sequence[object], given)) if isinstance(given, list | tuple) else (given,)
         for policy in policies:
             if not isinstance(policy, PrunePolicy):
-                raise InvalidOption(f"Prune: policies must be a list of Prune.Policy(…), got {policy!r}")
+                raise InvalidOption(f"Prune: policies must be Prune.Policy(…), in a list, got {policy!r}")
         object.__setattr__(self, "policies", policies)
         if not (interval := seconds(self.interval, "Prune(interval)")) > 0:
             raise InvalidOption(f"Prune: interval must be seconds above 0, got {self.interval!r}")

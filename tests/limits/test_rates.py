@@ -102,6 +102,8 @@ async def test_a_limiter_says_what_is_missing(engine: AsyncEngine, database_url:
         with pytest.raises(InvalidOption, match="expected a number of starts"):
             await oban.limiter("default").consume(0)
         await oban.scale_queue("default", partition=Partition(["args.a", "args.b"], rate_limit=RateLimit(2, 60)))
+        with pytest.raises(InvalidOption, match="has no rate, but each key of its partition has one; name the key"):
+            await oban.limiter("default").available()
         with pytest.raises(InvalidOption, match=r"partitioned by args\.a, args\.b; expected 2 values, got \[7\]"):
             await oban.limiter("default", 7).consume()
         assert await oban.limiter("default", [7, None]).consume(2)
