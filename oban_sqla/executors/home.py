@@ -19,7 +19,7 @@ from ..enqueueing.wakeup import Notify, serve
 from ..errors import InvalidOption
 from ..models.base import use_schema
 from ..options.encryption import Encryption
-from ..options.sessionmakers import SessionMaker
+from ..options.sessionmakers import SessionMaker, maker_for, named_kind
 from ..runtime.journal.job_log import JobLog
 from ..runtime.verdict import Stop
 from ..statements.identify import Identity
@@ -84,7 +84,7 @@ class Home:
     def check(self) -> None:
         """Check that the imports have brought every worker.
 
-        :raises InvalidOption: naming the one that is missing, or is another one.
+        :raises InvalidOption: naming the one that is missing, or is another one, or whose session nothing makes.
         """
         for name, origin in self._setup["workers"].items():
             worker = workers.get(name)
@@ -94,11 +94,26 @@ class Home:
                     f"in a child process the worker {name!r} {found}, in its node it is {origin}; "
                     "register it whenever its module is imported, not under a condition"
                 )
+        self._check_sessions()
         # A program that has configured logging itself does so in the child, too.
         root = logging.getLogger()
         if any(handler not in (self._handler, self._job_log) for handler in root.handlers):
             root.removeHandler(self._handler)
         forward(self.send)
+
+    def _check_sessions(self) -> None:
+        for name in self._setup["workers"]:
+            worker = workers[name]
+            kind = worker.session_kind
+            if kind is None and not worker.entities:
+                continue
+            makers = self._sessionmakers()  # a name that leads to none is an error
+            if kind is not None and maker_for(kind, makers) is None:
+                raise InvalidOption(
+                    f"the process worker {name!r} asks for a session of the kind {named_kind(kind)}, and "
+                    f"{', '.join(self._setup['sessions'])} makes none; name another one: "
+                    'Processes(sessionmaker="module:name")'
+                )
 
     @property
     def is_busy(self) -> bool:

@@ -160,9 +160,11 @@ class Pool:
             await child.start(self._options.start_timeout)
         except ObanError as error:
             self._all.discard(child)
+            if self._stopping:
+                return  # it was told to leave before it was ready
             self._deaths += 1
             logger.error("a child process could not start: %s", error)
-            if not self._stopping and self._waiting:
+            if self._waiting:
                 self._grow()
             return
         self._admit(child)

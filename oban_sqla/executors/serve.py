@@ -44,6 +44,11 @@ def main(calls: int, life: int) -> NoReturn:
         home = _settle(setup, connection)
     except BaseException:
         error = traceback.format_exc()
+    else:
+        try:
+            home.check()
+        except Exception as refused:  # the way to it says nothing
+            error = str(refused) if refused.__cause__ is None else traceback.format_exc()
     # Kind 10 is READY; the module that names it may be what could not be imported.
     body = json.dumps({"error": error}).encode()
     try:
@@ -73,7 +78,6 @@ def _settle(setup: dict[str, Any], connection: socket.socket) -> Any:
         _import_main(*setup["main"])
     for name in setup["modules"]:
         importlib.import_module(name)
-    home.check()
     return home
 
 

@@ -94,7 +94,7 @@ def sessionmaker_names(makers: Sequence[SessionMaker], given: str | None, of: It
     All that can be found, also where no worker asks for a session: a step may, and a job may return a workflow.
 
     :param makers: what the runtime has.
-    :param given: ``Processes(sessionmaker=…)``; it is imported when the first job or step asks for a session.
+    :param given: ``Processes(sessionmaker=…)``; a child imports it when it starts, or later for a step's session.
     :param of: the workers that run in children.
     :raises InvalidOption: when a worker needs a session, and there is no such name.
     """
@@ -125,9 +125,14 @@ def load_sessionmaker(name: str) -> SessionMaker:
     :raises InvalidOption: when there is none.
     """
     module, _, attribute = name.partition(":")
-    found: Any = importlib.import_module(module)
+    try:
+        found: Any = importlib.import_module(module)
+    except ImportError as error:
+        raise InvalidOption(f"Processes: there is no sessionmaker {name!r}: {error}") from error
     for part in attribute.split("."):
         found = getattr(found, part, None)
+        if found is None:
+            raise InvalidOption(f"Processes: there is no sessionmaker {name!r}: {module} has no {attribute!r}")
     if not isinstance(found, async_sessionmaker | sessionmaker):
         raise InvalidOption(f"{name!r}: expected the name of a sessionmaker or async_sessionmaker, it is {found!r}")
     maker: SessionMaker = found  # pyright: ignore[reportUnknownVariableType] (its type parameter can't be known)

@@ -15,11 +15,13 @@ from pathlib import Path
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.orm import sessionmaker
 
 from oban_sqla import Cancel, Discard, Job, Record, Snooze, cancelled, emit, job, progress, release_slot, worker
 
 URL = os.environ.get("OBAN_TEST_CHILD_URL", "postgresql+asyncpg://nowhere")
 Session = async_sessionmaker(create_async_engine(URL), expire_on_commit=False)
+PlainSession = sessionmaker()
 """The sessionmaker that the children find by its name; each makes its own engine when it imports this module."""
 
 

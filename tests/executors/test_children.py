@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
-from oban_sqla import Job, Oban, Processes, telemetry
+from oban_sqla import InvalidOption, Job, Oban, Processes, telemetry
 from tests.executors import jobs
 from tests.processes import running
 from tests.runtime.helpers import execute, finished, insert, load, until
@@ -51,6 +51,17 @@ async def test_functions_and_coroutines_and_classes_run_in_other_processes(oban:
     assert later.meta["return"]["square"] == 16
     assert classic.meta["return"] == [ids[2], "é", 1]
     assert os.getpid() not in (plain.meta["return"]["pid"], later.meta["return"]["pid"])
+
+
+async def test_a_sessionmaker_that_a_worker_can_not_use_fails_the_start(engine: AsyncEngine) -> None:
+    maker = async_sessionmaker(engine)
+    for name, said in (
+        ("tests.executors.jobs:Sesion", "there is no sessionmaker 'tests.executors.jobs:Sesion': .* has no 'Sesion'"),
+        ("tests.executors.jobs:PlainSession", "of the kind AsyncSession, and .*:PlainSession makes none; name another"),
+    ):
+        processes = Processes(size=1, sessionmaker=name)
+        with pytest.raises(InvalidOption, match=said):
+            await Oban(engine, {"children": 1}, sessionmaker=maker, processes=processes).start()
 
 
 async def test_what_a_job_decides_in_a_child_counts_as_at_home(oban: Oban, engine: AsyncEngine) -> None:
