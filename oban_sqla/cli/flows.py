@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from ..oban import Oban
 from ..statements.flows import node_of
 from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
+from .jobs.signalling import payload_options
 from .output import ago, json_option, print_json, print_table, span
 from .text import printable
 
@@ -162,21 +162,17 @@ def retry(flow_id: int, from_node: str | None, url: str | None, schema: str | No
 @click.argument("flow_id", metavar="ID", type=int)
 @click.argument("node")
 @click.argument("name")
-@click.argument("payload", required=False)
+@payload_options
 @database_option
 @schema_option
-def signal(flow_id: int, node: str, name: str, payload: str | None, url: str | None, schema: str | None) -> None:
-    """Send the signal NAME to the job of NODE in the workflow ID, with PAYLOAD, which is JSON.
+def signal(flow_id: int, node: str, name: str, payload: Any, url: str | None, schema: str | None) -> None:
+    """Send the signal NAME to the job of NODE in the workflow ID.
 
     \b
       oban-sqla flows signal 12 approval approved '{"by": "ann"}'
 
     The exit code is 1 when that job has finished, or there is none.
     """
-    try:
-        value = None if payload is None else json.loads(payload)
-    except ValueError as error:
-        raise click.BadParameter(f"expected JSON, got {payload!r}: {error}", param_hint="PAYLOAD") from error
 
     async def send(engine: AsyncEngine) -> bool:
         async with engine.connect() as connection:
@@ -185,7 +181,7 @@ def signal(flow_id: int, node: str, name: str, payload: str | None, url: str | N
             )
         ids = [int(row[1]) for row in found if row[1] > 0]
         sent: Callable[..., Awaitable[bool]] = Oban(engine).signal
-        return bool(ids) and await sent(ids[0], name, value)
+        return bool(ids) and await sent(ids[0], name, payload)
 
     if not on_database(url, schema, send):
         raise click.ClickException(f"workflow {flow_id} has no node {node!r} that could hear a signal")

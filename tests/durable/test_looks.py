@@ -76,7 +76,9 @@ async def test_the_commands_show_steps_and_signals_and_send_one(
     assert lines[lines.index("signals") + 1].endswith("not taken = 1")
     as_json = (await asyncio.to_thread(command, database_url, "jobs", "show", str(job_id), "--json")).output
     assert [one["kind"] for one in json.loads(as_json)["steps"]] == ["step", "sleep", "wait"]
-    arguments = ("jobs", "signal", str(job_id), "go on", "--payload", '{"yes": true}')
+    arguments = ("jobs", "signal", str(job_id), "go on", '{"yes": true}')
+    twice = await asyncio.to_thread(command, database_url, *arguments, "--payload", "1")
+    assert "the payload was given twice" in twice.output
     sent = await asyncio.to_thread(command, database_url, *arguments)
     assert (sent.exit_code, sent.output) == (0, f"the signal 'go on' is sent to job {job_id}\n")
     [done] = await finished(engine, [job_id])

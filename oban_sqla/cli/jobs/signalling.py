@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import click
@@ -26,10 +28,24 @@ class Json(click.ParamType[Any]):
             self.fail(f'expected JSON, such as \'{{"by": "ann"}}\', "yes" in quotes, or 7; got {value!r} ({error})')
 
 
+def payload_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The decorator that adds the payload of a signal, as an argument or as the option ``--payload``."""
+
+    @click.argument("given", type=Json(), required=False, metavar="[PAYLOAD]")
+    @click.option("--payload", type=Json(), help="What the job gets, as JSON; the same as PAYLOAD. Default: null.")
+    @wraps(command)
+    def with_payload(*args: Any, given: Any, payload: Any, **options: Any) -> Any:
+        if given is not None and payload is not None:
+            raise click.UsageError("the payload was given twice, as PAYLOAD and as --payload")
+        return command(*args, payload=payload if given is None else given, **options)
+
+    return with_payload
+
+
 @click.command(short_help="Send a signal to a job.")
 @click.argument("id", type=JobId())
 @click.argument("name")
-@click.option("--payload", type=Json(), default="null", help="What the job gets, as JSON. Default: null.")
+@payload_options
 @database_option
 @schema_option
 @json_option
@@ -38,7 +54,7 @@ def signal(id: int, name: str, payload: Any, url: str | None, schema: str | None
 
     \b
       oban-sqla jobs signal 1234 approved
-      oban-sqla jobs signal 1234 approved --payload '{"by": "ann"}'
+      oban-sqla jobs signal 1234 approved '{"by": "ann"}'
 
     A signal is kept until the job asks for it. The exit code is 1 when the job has finished or does
     not exist.
