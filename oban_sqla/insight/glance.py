@@ -134,13 +134,14 @@ def waiting(connection: Connection) -> dict[str, Count]:
 
 
 def queues(
-    connection: Connection, instance: str, heartbeat: Heartbeat, *, keys: int = 0
+    connection: Connection, instance: str, heartbeat: Heartbeat, *, keys: int = 0, of: str | None = None
 ) -> tuple[list[QueueGlance], Roster]:
     """The queues by name, and the nodes.
 
     :param instance: whose nodes are meant. Jobs belong to no instance, so all of them are counted.
     :param heartbeat: that of the nodes: when a node is stale that does not say so itself.
     :param keys: how many of the busiest partitions of each queue to look at. Default: none.
+    :param of: the queue of which they are looked at. Default: all.
     """
     available = {row.queue: row for row in statements.queues.execute(connection, most=FAR + 1)}
     running: dict[str, dict[str, int]] = {}
@@ -154,9 +155,10 @@ def queues(
         if member.instance == instance:
             members.setdefault(member.queue, []).append(member)
     names = sorted({*available, *running, *asked, *members})
+    usage = read_usage(connection, {name: members.get(name, []) for name in names}, keys=keys, of=of)
     return [
         _queue(name, available.get(name), running.get(name, {}), asked.get(name), ended.get(name, {}),
-               members.get(name, []), read_usage(connection, name, members.get(name, []), keys=keys))
+               members.get(name, []), usage.get(name))
         for name in names
     ], roster  # fmt: skip
 

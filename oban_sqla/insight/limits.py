@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from ..options.limits import Partition, RateLimit
 from ..options.queue import Queue
-from ..statements.usage import allowance, busiest, partition_of, used
+from ..statements.usage import allowance, busiest, partition_of, usages
 from .queues import Member
 from .words import span
 
@@ -103,27 +103,46 @@ def effective(members: Sequence[Member]) -> Queue:
     return made
 
 
-def read(connection: Connection, queue: str, members: Sequence[Member], *, keys: int = MOST_KEYS) -> Usage | None:
-    """How far the limits of `queue` are used; None when it has none and is not suspended.
+def read(
+    connection: Connection, members: Mapping[str, Sequence[Member]], *, keys: int = MOST_KEYS, of: str | None = None
+) -> dict[str, Usage]:
+    """How far the limits of queues are used; those that have none, and are not suspended, are missing.
 
-    :param members: the queue on its living nodes.
+    :param members: by queue, the queue on its living nodes.
     :param keys: how many partitions to look at.
+    :param of: the queue whose partitions are looked at. Default: all.
     """
-    limits = effective(members)
-    suspended, wait = suspension(connection, queue, "")
-    if not limits.is_limited and not suspended:
-        return None
-    running = int(used.execute(connection, queue=queue, key=None, most=FAR).one().all)
-    left: int | None = None
-    if limits.rate_limit is not None:
-        left, wait = allowed(connection, queue, "", limits.rate_limit)
+    limits = {queue: effective(found) for queue, found in members.items()}
+    rates = [queue.rate_limit for queue in limits.values()]
+    rows = usages.execute(
+        connection,
+        queues=list(limits),
+        allowed=[None if rate is None else str(rate.allowed) for rate in rates],
+        periods=[None if rate is None else repr(float(rate.seconds)) for rate in rates],
+        buckets=[str(rate is not None and rate.algorithm == "token_bucket") for rate in rates],
+        counted=[str(queue.is_limited) for queue in limits.values()],
+        most=FAR,
+    ).all()
+    found: dict[str, Usage] = {}
+    for row in rows:
+        limit = limits[row.queue]
+        if not limit.is_limited and not row.is_suspended:
+            continue
+        wait = row.rest if limit.rate_limit is None else row.wait
+        shown = _keys(connection, row.queue, limit, keys if of in (None, row.queue) else 0)
+        found[row.queue] = Usage(limit, row.running or 0, row.room, float(wait), row.is_suspended, shown)
+    return found
+
+
+def _keys(connection: Connection, queue: str, limits: Queue, most: int) -> tuple[KeyUsage, ...]:
+    if limits.partition is None or not most:
+        return ()
     shown: list[KeyUsage] = []
-    if limits.partition is not None and keys:
-        rate = limits.partition.rate_limit
-        for row in busiest.execute(connection, queue=queue, most=keys, far=FAR).all():
-            of_key, opens = (None, row.left or 0.0) if rate is None else allowed(connection, queue, row.key, rate)
-            shown.append(KeyUsage(values_of(row.key), row.running, row.waiting, of_key, opens))
-    return Usage(limits, running, left, wait, suspended, tuple(shown))
+    rate = limits.partition.rate_limit
+    for row in busiest.execute(connection, queue=queue, most=most, far=FAR).all():
+        left, opens = (None, row.left or 0.0) if rate is None else allowed(connection, queue, row.key, rate)
+        shown.append(KeyUsage(values_of(row.key), row.running, row.waiting, left, opens))
+    return tuple(shown)
 
 
 def allowed(connection: Connection, queue: str, key: str, rate: RateLimit | None) -> tuple[int, float]:

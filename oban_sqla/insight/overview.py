@@ -112,9 +112,9 @@ def read(connection: Connection, instance: str, heartbeat: Heartbeat, count: Sta
         rows_of[row.queue].append(row)
     for member in members:
         members_of[member.queue].append(member)
+    usage = read_usage(connection, members_of)
     queues = tuple(
-        _queue(name, rows, members_of[name], asked.get(name), read_usage(connection, name, members_of[name]))
-        for name, rows in rows_of.items()
+        _queue(name, rows, members_of[name], asked.get(name), usage.get(name)) for name, rows in rows_of.items()
     )
     return Overview(queues, roster)
 

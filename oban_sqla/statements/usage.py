@@ -3,15 +3,20 @@
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     BigInteger,
+    Boolean,
     Double,
     Executable,
     Integer,
     SmallInteger,
     Text,
+    case,
     cast,
+    column,
     func,
     literal_column,
+    null,
     select,
     true,
     tuple_,
@@ -22,7 +27,7 @@ from ..models.job import jobs
 from ..models.limits import partitions, rates
 from .functions import Allowance
 from .rates import WHOLE_QUEUE, clock, given_rate
-from .statement import parameter, state, statement
+from .statement import array, parameter, state, statement
 
 
 @statement
@@ -69,6 +74,47 @@ def used() -> Executable:
     )
     own = func.count().filter(executing.c.partition_key == parameter("key"))
     return select(func.count().label("all"), own.label("own")).select_from(executing)
+
+
+@statement
+def usages() -> Executable:
+    """How far the limits of each of `queues` are used: one row each, with the queue and
+
+    * ``running``: how many of its jobs execute, up to `most`; null where `counted` does not ask for it;
+    * ``room`` and ``wait``: what a rate of `allowed` starts in `periods` seconds allows now, and in how many seconds it
+      allows more; without a rate ``room`` is null;
+    * ``is_suspended`` and ``rest``: whether it is suspended as a whole, and for how many seconds.
+    """
+    arrays = (("allowed", Integer), ("periods", Double), ("buckets", Boolean), ("counted", Boolean))
+    columns = [column(name, of) for name, of in (("queue", Text), *arrays)]
+    given = func.unnest(array("queues"), *(cast(array(name), ARRAY(of)) for name, of in arrays))
+    of = given.table_valued(*columns).render_derived(name="given")
+    whole, bare = WHOLE_QUEUE, cast(null(), Integer)
+    by_rate = Allowance(of.c.queue, whole, of.c.allowed, of.c.periods, of.c.buckets, clock()).alias("by_rate")
+    at_rest = Allowance(
+        of.c.queue, whole, bare, cast(bare, Double), literal_column("false"), clock()
+    ).alias("at_rest")  # fmt: skip
+    executing = (
+        select(jobs.c.id)
+        .where(jobs.c.state == state("executing"), jobs.c.queue == of.c.queue)
+        .limit(parameter("most", Integer))
+        .correlate(of)
+        .lateral("executing")
+    )
+    running: Any = select(func.count()).select_from(executing).correlate(of)
+    room, rest = literal_column("by_rate.room", Integer), literal_column("at_rest.room", Integer)
+    opens = {name: func.greatest(literal_column(f"{name}.opens", Double) - clock(), 0) for name in _BOTH}
+    return select(
+        of.c.queue,
+        case((of.c.counted, running.scalar_subquery())).label("running"),
+        case((of.c.allowed.is_not(None), room)).label("room"),
+        opens["by_rate"].label("wait"),
+        (rest == literal_column("0")).label("is_suspended"),
+        opens["at_rest"].label("rest"),
+    ).select_from(of.join(by_rate, true()).join(at_rest, true()))
+
+
+_BOTH = ("by_rate", "at_rest")
 
 
 @statement

@@ -24,6 +24,7 @@ class Browser:
     """Requests as a browser sends them."""
 
     def __init__(self, app: Any, base: str = "http://test") -> None:
+        self.app = app
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base)
 
     async def get(self, path: str, **headers: str) -> httpx.Response:

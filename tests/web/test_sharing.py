@@ -88,6 +88,22 @@ async def test_ten_browsers_cost_hardly_more_statements_than_one(
     assert await cost(10) <= 1.2 * alone
 
 
+async def test_the_page_of_the_queues_asks_as_much_for_thirty_of_them_as_for_one(engine: AsyncEngine) -> None:
+    async def cost() -> int:
+        async with opened(engine) as browser:
+            place = await next(iter(browser.app._instances.values())).here()
+            asked: list[str] = []
+            event.listen(place.engine.sync_engine, "before_cursor_execute", lambda *given: asked.append(given[2]))
+            assert "queue 0" in await browser.page("/queues")
+            return len(asked)
+
+    job = {"state": "available", "worker": "app.w"}
+    await insert(engine, job | {"queue": "queue 0"})
+    one = await cost()
+    await insert(engine, *(job | {"queue": f"queue {n}"} for n in range(1, 30)))
+    assert await cost() == one
+
+
 async def test_it_never_has_more_than_three_connections_and_none_of_the_applications(
     engine: AsyncEngine, ids: list[int]
 ) -> None:

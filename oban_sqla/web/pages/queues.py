@@ -106,9 +106,9 @@ async def queue(ask: Ask, _rest: str) -> Content:
         raise NotFound("Which queue?")
 
     def read(connection: Connection) -> tuple[list[QueueGlance], Roster]:
-        return glance.queues(connection, place.name, place.heartbeat, keys=KEYS)
+        return glance.queues(connection, place.name, place.heartbeat, keys=KEYS, of=name)
 
-    every, roster = await ask.read("queues with keys", read)
+    every, roster = await ask.read(("queue", name), read)
     found = next((one for one in every if one.queue == name), None)
     if found is None:
         raise NotFound(f"There is no queue {name!r}: it has no jobs and no nodes, and nothing was asked of it.")
