@@ -125,19 +125,26 @@ async def drain_with_history(setting: Setting, finished: int = 1_000_000, schedu
     return {"empty": without["ours"], "beside": beside["ours"], "ratio": beside["ours"] / without["ours"]}
 
 
-async def insert_single(setting: Setting, jobs: int = 1000) -> Figures:
-    """One job in a transaction, one after the other, by the runtime."""
+async def insert_single(setting: Setting, rounds: int = 30, each: int = 50) -> Figures:
+    """One job in a transaction, one after the other, by the runtime of an application; beside it in turns, the same on
+    a connection. Both have warmed up: an application starts once."""
     await setting.empty()
+    taken: dict[str, list[float]] = {"loop": [], "ours": []}
+    async with Oban(setting.engine) as oban:
 
-    async def ours(oban: Oban) -> None:
-        for number in range(jobs):
-            await oban.enqueue(JobSpec("bench.noop", {"number": number}, queue="bench"))
+        async def ours() -> None:
+            for number in range(each):
+                await oban.enqueue(JobSpec("bench.noop", {"number": number}, queue="bench"))
 
-    async def raw() -> None:
-        for number in range(jobs):
-            await setting.raw.fetch(loop.INSERT, "bench.noop", "bench", f'{{"number": {number}}}')
+        async def raw() -> None:
+            for number in range(each):
+                await setting.raw.fetch(loop.INSERT, "bench.noop", "bench", f'{{"number": {number}}}')
 
-    return await _inserted(setting, jobs, ours, raw)
+        for _ in range(rounds):
+            for side, insert in (("loop", raw), ("ours", ours)):
+                taken[side].append((await timed(insert))[0])
+    figures: Figures = {side: each / median(walls[rounds // 10 :]) for side, walls in taken.items()}
+    return {**figures, "ratio": figures["ours"] / figures["loop"]}
 
 
 async def insert_bulk(setting: Setting, jobs: int = 20_000) -> Figures:
