@@ -7,17 +7,18 @@ news, for those that other programs wrote. One statement answers for all that ca
 
 What to do is in the functions of :data:`~oban_sqla.statements.releases.RELEASES`; a feature adds its own there.
 
-Telemetry: the span ``oban.releaser.release`` with ``released_count``, and ``oban.workflow.stop`` for each workflow that
-has ended.
+Telemetry: the span ``oban.releaser.release`` with ``released_count``, ``oban.workflow.stop`` for each workflow that has
+ended, and ``oban.batch.stop`` for each batch.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from .. import telemetry
-from ..statements.releases import release, release_signals
+from ..statements.releases import ended_batches, release, release_and_sign, release_signals
 from ..statements.statement import Statement
 from .lanes.lane import Lane
 from .loop import Loop
@@ -34,6 +35,16 @@ def report_end_of_flow(ended: str) -> None:
     """
     if telemetry.listened("oban.workflow.stop"):
         telemetry.execute("oban.workflow.stop", **json.loads(ended))
+
+
+def report_end_of_batch(row: Sequence[Any]) -> None:
+    """Tell that a batch has ended: ``oban.batch.stop``.
+
+    :param row: of :data:`ended_batches`.
+    """
+    batch_id, name, states, duration = row
+    counts = json.loads(states or "{}")
+    telemetry.execute("oban.batch.stop", batch_id=batch_id, name=name, states=counts, duration=duration)
 
 
 class Releaser(Loop):
@@ -80,6 +91,9 @@ class Releaser(Loop):
         if (statement := self._asked) is None:
             return None
         self._asked = None
+        if statement is release and telemetry.listened("oban.batch.stop"):
+            statement = release_and_sign
+        signature: str | None = None
         queues: set[str] = set()
         left = count = 0
         scheduled = False
@@ -90,7 +104,9 @@ class Releaser(Loop):
                 self._asked = release
                 raise
             for queue, jobs, ended in rows:
-                if ended is not None:
+                if queue == "":
+                    signature = ended
+                elif ended is not None:
                     report_end_of_flow(ended)
                 elif queue is None:
                     left += jobs
@@ -105,12 +121,20 @@ class Releaser(Loop):
             self._available(queues)
         if scheduled:
             self._soon()
+        if signature is not None:
+            await self._tell_of_batches(**json.loads(signature))
         if not left:
             self._rest = FIRST_REST
             return None
-        self._asked = self._asked or statement
+        self._asked = self._asked or (release if statement is release_and_sign else statement)
         if count or scheduled:
             self._rest = FIRST_REST
             return 0.0
         rest, self._rest = self._rest, min(self._rest * 2, LONGEST_REST)
         return rest
+
+    async def _tell_of_batches(self, xid: int | None, since: str) -> None:
+        if xid is None:  # it has written nothing
+            return
+        for row in await self._lane.run_unshielded(ended_batches, xid=str(xid), since=since):
+            report_end_of_batch(row)

@@ -20,8 +20,10 @@ Further ways to wake it: ``wakeup.announce_news(session, connection)`` at the co
 from typing import Any
 
 from sqlalchemy import (
+    TIMESTAMP,
     BigInteger,
     ColumnElement,
+    Double,
     Executable,
     Integer,
     Text,
@@ -33,9 +35,12 @@ from sqlalchemy import (
     null,
     select,
     true,
+    type_coerce,
     union_all,
 )
 
+from ..models.batch import batches
+from ..models.job import jobs
 from ..models.news import news
 from .functions import (
     OwnFunction,
@@ -48,7 +53,7 @@ from .functions import (
     SweepFlows,
 )
 from .lead import holds_lease
-from .statement import statement, whole_numbers
+from .statement import parameter, statement, whole_numbers
 
 RELEASES: tuple[type[OwnFunction], ...] = (ReleaseFlows, ReleaseSignals, ReleaseBatches, ReleaseChains)
 SWEEPS: tuple[type[OwnFunction], ...] = (SweepFlows, SweepBatches, SweepChains)
@@ -68,12 +73,12 @@ def _released(*concerns: type[OwnFunction]) -> list[Any]:
     ]
 
 
-def _unsafe(*concerns: type[OwnFunction]) -> Executable:
+def _unsafe(*concerns: type[OwnFunction]) -> list[Any]:
     """What :func:`_released` gives, by a commit that does not wait for the disk."""
     # Literals: a statement with parameters would be planned each time.
     off = func.set_config(literal_column("'synchronous_commit'"), literal_column("'off'"), true())
     nothing = select(cast(null(), Text), literal_column("0", Integer), cast(null(), Text)).where(off.is_(None))
-    return union_all(nothing, *_released(*concerns))
+    return [nothing, *_released(*concerns)]
 
 
 @statement
@@ -83,13 +88,50 @@ def release() -> Executable:
     The commit does not wait for the disk: what a crash of the server takes back is the release together with the end of
     its news, which were committed before it.
     """
-    return _unsafe()
+    return union_all(*_unsafe())
+
+
+@statement
+def release_and_sign() -> Executable:
+    """The same, and a last row with the queue ``''``: who did it, as JSON, for :data:`ended_batches`.
+
+    It says the transaction, once the functions before it have written something, and when it began.
+    """
+    began = func.timezone(literal_column("'UTC'"), func.statement_timestamp())
+    parts: list[Any] = [literal_column("'xid'"), func.txid_current_if_assigned(), literal_column("'since'"), began]
+    signature: Any = cast(func.jsonb_build_object(*parts), Text)
+    return union_all(*_unsafe(), select(literal_column("''", Text), literal_column("0", Integer), signature))
+
+
+@statement
+def ended_batches() -> Executable:
+    """The batches that ended since `since`: their ids, names, jobs by state as JSON, and how long they took in seconds.
+
+    Of the transaction `xid`, whose number is on their rows: so of several nodes each tells of those that it has ended
+    itself. Without one, of any.
+    """
+    ended = batches.alias("ended")
+    xid = cast(parameter("xid"), BigInteger) % literal_column("4294967296", BigInteger)
+    writer = cast(cast(literal_column("ended.xmin"), Text), BigInteger)
+    by_state = (
+        select(cast(jobs.c.state, Text).label("state"), func.count().label("number"))
+        .where(jobs.c.batch_id == ended.c.id)
+        .group_by(jobs.c.state)
+        .correlate(ended)
+        .subquery("by_state")
+    )
+    states: Any = select(cast(func.jsonb_object_agg(by_state.c.state, by_state.c.number), Text))
+    took = cast(func.extract("epoch", ended.c.finished_at - ended.c.inserted_at), Double)
+    since = cast(parameter("since"), TIMESTAMP)
+    return select(ended.c.id, ended.c.name, states.scalar_subquery().label("states"), took.label("took")).where(
+        type_coerce(ended.c.finished_at, TIMESTAMP) >= since, func.coalesce(writer == xid, true())
+    )
 
 
 @statement
 def release_signals() -> Executable:
     """The same for the news of signals alone: a job that sleeps until one comes is not to wait for the others."""
-    return _unsafe(ReleaseSignals)
+    return union_all(*_unsafe(ReleaseSignals))
 
 
 @statement

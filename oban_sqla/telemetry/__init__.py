@@ -27,6 +27,8 @@ event                        fields
 ``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped; ids of the jobs that it gave up
 ``oban.workflow.stop``       ``workflow_id name state parent_id duration``: a workflow has ended, as ``"completed"``,
                              ``"failed"`` or ``"cancelled"``. Once for each end, from the node that has seen to it
+``oban.batch.stop``          ``batch_id name states duration``: all jobs of a batch have finished; ``states`` is their
+                             number by state. Once for each end, from the node that has seen to it
 ``oban.chunk.stop``          ``worker queue count states duration``: the jobs of a chunk have run in one call
 ``oban.queue.suspend``       ``queue seconds``: no job of the queue starts for so long; with ``key``, the values of a
                              partition as JSON, no job of that partition

@@ -29,6 +29,7 @@ EVENTS = (
     *JOB_EVENTS,
     *(f"{span}.{end}" for span in SPANS for end in ("start", "stop", "exception")),
     "oban.workflow.stop",
+    "oban.batch.stop",
     "oban.sleep",
     "oban.wait",
     "oban.signal",

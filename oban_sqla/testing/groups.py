@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 from typing import Any
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from .. import telemetry
 from ..errors import InvalidOption
 from ..runtime.group_of import GROUPS
-from ..runtime.releaser import report_end_of_flow
+from ..runtime.releaser import report_end_of_batch, report_end_of_flow
 from ..runtime.row import Row
 from ..statements.drain import callbacks_after
-from ..statements.releases import release_here
+from ..statements.releases import ended_batches, release_here
 from ..workers.registry import workers
 from .sessions import connection_of
+
+_CLOCK = text("SELECT CAST(timezone('UTC', clock_timestamp()) AS text)")
 
 
 def release(session: Session, among: list[int] | None) -> bool:
@@ -23,6 +27,7 @@ def release(session: Session, among: list[int] | None) -> bool:
     :param among: the ids of jobs that may run; callbacks of batches are added. None for all.
     """
     connection = connection_of(session)
+    began = connection.scalar(_CLOCK) if telemetry.listened("oban.batch.stop") else None
     found, left = False, -1
     while True:
         rows: list[Any] = [*release_here.execute(connection)]
@@ -33,6 +38,9 @@ def release(session: Session, among: list[int] | None) -> bool:
         if still in (0, left):  # what is left waits for something else
             break
         left = still
+    if began is not None:
+        for batch in ended_batches.execute(connection, xid=None, since=began):
+            report_end_of_batch(batch)
     if found and among is not None:
         among += callbacks_after.execute(connection, id=max(among, default=0)).scalars()
     return found

@@ -11,7 +11,21 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import Batch, Chain, Discard, InvalidOption, Job, Oban, Prune, Queue, Unique, enqueue, job, later
+from oban_sqla import (
+    Batch,
+    Chain,
+    Discard,
+    InvalidOption,
+    Job,
+    Oban,
+    Prune,
+    Queue,
+    Unique,
+    enqueue,
+    job,
+    later,
+    telemetry,
+)
 from oban_sqla.testing import drain, mode, perform, resources
 from tests.limits.helpers import QUICK, all_done
 from tests.runtime.helpers import execute
@@ -350,3 +364,32 @@ async def _callback(engine: AsyncEngine) -> bool:
 
 async def _failed(engine: AsyncEngine) -> bool:
     return bool(await execute(engine, "SELECT 1 FROM oban_jobs WHERE state = 'retryable'"))
+
+
+async def test_the_end_of_a_batch_is_told_once_by_whichever_node_has_ended_it(engine: AsyncEngine, send: Any) -> None:
+    told: list[dict[str, Any]] = []
+    telemetry.attach("batches", ["oban.batch.stop"], lambda _, fields: told.append(dict(fields)))
+    made = [Batch([send.new(1), send.new(-1)], name=f"mails {n}") for n in range(20)]
+    try:
+        async with node(engine) as oban, node(engine, name="other"):
+            async with AsyncSession(engine) as session, session.begin():
+                session.add_all(made)
+            await eventually(lambda: _all_told(told, 20))
+            assert await oban.retry(made[0]) == 1
+            await eventually(lambda: _all_told(told, 21))
+        async with AsyncSession(engine) as session:
+            session.add(drained := Batch([send.new(3)]))
+            await drain(session)
+            drained_id = drained.id
+    finally:
+        telemetry.detach("batches")
+    ids = [batch.id for batch in made]
+    assert sorted(fields["batch_id"] for fields in told[:20]) == ids
+    assert [fields["batch_id"] for fields in told[20:]] == [ids[0], drained_id]
+    assert told[0]["name"].startswith("mails")
+    assert told[0]["states"] == {"completed": 1, "discarded": 1}
+    assert 0 <= told[0]["duration"] < 60
+
+
+async def _all_told(told: list[dict[str, Any]], number: int) -> bool:
+    return len(told) >= number
