@@ -1,4 +1,5 @@
-"""What jobs tell: ``python -m benchmarks.streams [--events 50000] [--lines 100000] [--rows 100000] [--rounds 3]``.
+"""What jobs tell: ``python -m benchmarks.streams [--only PART …] [--events 50000] [--lines 100000] [--rows 100000]
+[--rounds 3]``. The parts: events, readers, logs, progress, pruning.
 
 Prints how many events one job writes a second; whether three readers that reconnect at random get each of 10,000 events
 of two attempts once and in order; the speed of a job that logs, with its log kept and without; how often
@@ -183,38 +184,63 @@ async def pruned(where: Setting, rows: int, every: int | None) -> float:
     return rows / took
 
 
-async def main(given: argparse.Namespace) -> None:
+async def show_events(where: Setting, given: argparse.Namespace) -> None:
+    rates = [await events(where, given.events) for _ in range(given.rounds)]
+    print(f"events of one job: {median(rates):,.0f} a second (goal: {EVENTS_GOAL:,})", flush=True)
+
+
+async def show_readers(where: Setting, given: argparse.Namespace) -> None:
+    print(f"three readers of two attempts' events: {await reread(where, 10_000)} (goal: all True)", flush=True)
+
+
+async def show_logs(where: Setting, given: argparse.Namespace) -> None:
     logging.getLogger().addHandler(file := logging.FileHandler("/dev/null"))
     logger.setLevel(logging.INFO)
-    async with setting() as where:
-        rates = [await events(where, given.events) for _ in range(given.rounds)]
-        print(f"events of one job: {median(rates):,.0f} a second (goal: {EVENTS_GOAL:,})", flush=True)
-        print(f"three readers of two attempts' events: {await reread(where, 10_000)} (goal: all True)", flush=True)
-        for what, text in FORMATS.items():
-            file.setFormatter(logging.Formatter(text))
-            ratios: list[float] = []
-            for _ in range(given.rounds):
-                plain = await logged(where, given.lines, None)
-                ratios.append(await logged(where, given.lines, JobLogs()) / plain)
-            said = f"a job that logs {given.lines:,} lines, {what}: {median(ratios):.2f} of its speed"
-            print(f"{said} (goal: {LOGS_GOAL})", flush=True)
-        calls, writes = await noted(where, 5.0)
-        print(f"progress at {calls:,.0f} calls a second for 5 s: written {writes} times", flush=True)
-        tenth: list[float] = []
-        every: list[float] = []
+    for what, text in FORMATS.items():
+        file.setFormatter(logging.Formatter(text))
+        ratios: list[float] = []
         for _ in range(given.rounds):
-            plain = await pruned(where, given.rows, None)
-            tenth.append(await pruned(where, given.rows, 10) / plain)
-            every.append(await pruned(where, given.rows, 1) / plain)
-            print(f"pruned {plain:,.0f} plain jobs a second", flush=True)
-        print(
-            f"pruning, one job in ten with three rows: {median(tenth):.2f} of plain (goal: {PRUNING_GOAL})", flush=True
-        )
-        print(f"pruning, every job with three rows: {median(every):.2f} of plain", flush=True)
+            plain = await logged(where, given.lines, None)
+            ratios.append(await logged(where, given.lines, JobLogs()) / plain)
+        said = f"a job that logs {given.lines:,} lines, {what}: {median(ratios):.2f} of its speed"
+        print(f"{said} (goal: {LOGS_GOAL})", flush=True)
+
+
+async def show_progress(where: Setting, given: argparse.Namespace) -> None:
+    calls, writes = await noted(where, 5.0)
+    print(f"progress at {calls:,.0f} calls a second for 5 s: written {writes} times", flush=True)
+
+
+async def show_pruning(where: Setting, given: argparse.Namespace) -> None:
+    tenth: list[float] = []
+    every: list[float] = []
+    for _ in range(given.rounds):
+        plain = await pruned(where, given.rows, None)
+        tenth.append(await pruned(where, given.rows, 10) / plain)
+        every.append(await pruned(where, given.rows, 1) / plain)
+        print(f"pruned {plain:,.0f} plain jobs a second", flush=True)
+    print(f"pruning, one job in ten with three rows: {median(tenth):.2f} of plain (goal: {PRUNING_GOAL})", flush=True)
+    print(f"pruning, every job with three rows: {median(every):.2f} of plain", flush=True)
+
+
+PARTS = {
+    "events": show_events,
+    "readers": show_readers,
+    "logs": show_logs,
+    "progress": show_progress,
+    "pruning": show_pruning,
+}
+
+
+async def main(given: argparse.Namespace) -> None:
+    async with setting() as where:
+        for part in given.only:
+            await PARTS[part](where, given)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", default=[*PARTS], choices=PARTS, metavar="PART")
     parser.add_argument("--events", type=int, default=50_000)
     parser.add_argument("--lines", type=int, default=100_000)
     parser.add_argument("--rows", type=int, default=100_000)

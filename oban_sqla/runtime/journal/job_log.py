@@ -13,7 +13,8 @@ from ...telemetry import node_logger, running
 from .journal import APART, Apart, Journal, Journals
 from .line import made, merged
 
-_PLAIN = frozenset((str, int, float, bool, type(None)))
+_FIXED = frozenset((str, int, float, bool, type(None)))
+"""Types of arguments that will be the same when the line is made."""
 
 
 class _Logging(Protocol):
@@ -59,11 +60,16 @@ class JobLog(logging.Handler):
         if run is None or run.journals is not self._journals:
             return True
         message, args = record.msg, record.args
-        # The parts are kept where they can't change; the line is made of them if it is ever stored.
-        if record.exc_info or record.stack_info or type(message) is not str or not (args is None or _is_fixed(args)):
-            run.journal.log(record.created, line_of(record, run.journal.row.attempt))
-        else:
-            run.journal.log(record.created, (record.levelname, record.name, message, args))
+        # The parts are kept where they can't change; the line is made of them if it is ever stored. Written out here,
+        # because this is done for each record, and to call a function takes as long as what it does.
+        if type(message) is str and type(args) is tuple and not (record.exc_info or record.stack_info):
+            for arg in args:
+                if type(arg) not in _FIXED:
+                    break
+            else:
+                run.journal.log(record.created, (record.levelname, record.name, message, args))
+                return True
+        run.journal.log(record.created, line_of(record, run.journal.row.attempt))
         return True
 
 
@@ -90,8 +96,3 @@ def line_of(record: logging.LogRecord, attempt: int) -> Mapping[str, Any]:
     if record.stack_info:
         message += f"\n{record.stack_info}"
     return made(record.levelname, record.name, message, attempt)
-
-
-def _is_fixed(args: tuple[object, ...] | Mapping[str, object]) -> bool:
-    """Whether these arguments will be the same when the line is made."""
-    return type(args) is tuple and _PLAIN.issuperset(map(type, args))

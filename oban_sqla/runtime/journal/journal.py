@@ -121,8 +121,8 @@ class Journal:
         :param skipped: how many lines before this one have been dropped elsewhere.
         """
         if not (self.fenced or self.is_closed):
-            self.logged += 1 + skipped
-            self.lines.append((self.logged, moment, value))
+            self.logged = number = self.logged + 1 + skipped
+            self.lines.append((number, moment, value))
             if "lines" not in self.marks:
                 self._mark("lines")
 
