@@ -33,14 +33,21 @@ class Engines:
 
     @asynccontextmanager
     async def here(self) -> AsyncGenerator[AsyncEngine]:
-        """The engine for the loop that runs this."""
+        """The engine for the loop that runs this, and meanwhile the keys."""
         with using(self._encryption):
-            node = self._node()
-            if node is None or node.runs_here:
-                yield self._engine
-                return
-            line = Line(self._engine)
-            try:
-                yield line.engine
-            finally:
-                await line.close()
+            async with self.without_keys() as engine:
+                yield engine
+
+    @asynccontextmanager
+    async def without_keys(self) -> AsyncGenerator[AsyncEngine]:
+        """The engine alone. For generators: what they set is set for whoever iterates, and they may be closed in
+        another task. They use the keys between two values."""
+        node = self._node()
+        if node is None or node.runs_here:
+            yield self._engine
+            return
+        line = Line(self._engine)
+        try:
+            yield line.engine
+        finally:
+            await line.close()

@@ -21,6 +21,7 @@ from ..models import Job, JobSpec, Workflow
 from ..models.checks import is_id
 from ..models.node import Node
 from ..options.duration import seconds
+from ..options.encryption import using
 from ..options.instance import is_instance, told
 from ..runtime.instances import load_keys
 from ..runtime.lanes.failure import StatementFailed
@@ -202,7 +203,7 @@ class ResultVerbs(Verbs):
                     return
             finally:
                 waiter.remove(waits)
-        async with self._engines.here() as engine:
+        async with self._engines.without_keys() as engine:
             pause = FIRST_WAIT
             while left:
                 await _look(engine, [*left.values()])
@@ -233,7 +234,9 @@ class ResultVerbs(Verbs):
         try:
             if text is None:
                 return Result()
-            return Result(await self._with_instances(one.returned.read(opened(seen.worker, text))))
+            with using(self.config.encryption):
+                value = one.returned.read(opened(seen.worker, text))
+            return Result(await self._with_instances(value))
         except ObanError as error:
             return Result(None, error)
 

@@ -49,7 +49,8 @@ class SignalVerbs(Verbs):
                 return await found.run_sync(_send, target, name, payload)
         node = self._node
         if node is not None and node.runs_here and node.notify == "auto" and not node.signals.is_busy:
-            return await node.signals.send(target, name, payload)
+            with using(self.config.encryption):
+                return await node.signals.send(target, name, payload)
         async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
             # It is one statement: a transaction around it would be two more round trips.
             await own.connection(execution_options={"isolation_level": "AUTOCOMMIT"})

@@ -16,7 +16,7 @@ from ..errors import InvalidOption
 from ..models import Job, JobSpec
 from ..models.checks import LARGEST_ID, is_id
 from ..models.events import EventKind
-from ..options.encryption import is_sealed
+from ..options.encryption import is_sealed, using
 from ..options.instance import told
 from ..runtime.journal.readers import Reader
 from ..statements.journal import last_lines, lines_after
@@ -90,14 +90,15 @@ class StreamVerbs(Verbs):
             return await read_log(engine, job_id, last)
 
     async def _events(self, job_id: int, after: int) -> AsyncGenerator[tuple[int, Any]]:
-        async with self._engines.here() as engine:
+        async with self._engines.without_keys() as engine:
             with self._reading(job_id) as reader:
                 wait, looks = FIRST_WAIT, SOON_ENDED
                 while True:
                     rows = await _read(engine, job_id, EventKind.EVENT, after)
                     if not rows:
                         return
-                    events = [(row.n, _opened(row.worker, row.value)) for row in rows if row.n is not None]
+                    with using(self.config.encryption):
+                        events = [(row.n, _opened(row.worker, row.value)) for row in rows if row.n is not None]
                     for number, value in events:
                         after = number
                         yield number, value

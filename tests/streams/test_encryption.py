@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import InvalidOption, JobLogs, KeyMissing, Oban, emit, job, progress
-from oban_sqla.options.encryption import Encryption
+from oban_sqla import InvalidOption, JobLogs, KeyMissing, Oban, configure_encryption, emit, job, progress
+from oban_sqla.options.encryption import Encryption, in_use
 from tests.runtime.helpers import execute, finished, insert
 from tests.streams.test_events import read
 
@@ -46,6 +47,31 @@ async def test_it_is_stored_encrypted_and_read_with_the_key(engine: AsyncEngine)
     assert "4111" not in stored
     with pytest.raises(KeyMissing):
         await read(Oban(engine, encryption=Encryption([fernet.Fernet.generate_key().decode()])), spec.id)
+
+
+@job(name="streams.sealed", queue="streams_encrypted", encrypted=True, recorded=True)
+async def sealed(card: str) -> str:
+    await emit(card)
+    await emit("last")
+    return card
+
+
+async def test_a_node_reads_with_its_own_keys_in_whatever_task(engine: AsyncEngine) -> None:
+    node_key, other = (fernet.Fernet.generate_key().decode() for _ in range(2))
+    configure_encryption([other])
+    try:
+        async with Oban(engine, {"streams_encrypted": 2}, encryption=Encryption([node_key])) as oban:
+            [spec] = await oban.enqueue(sealed.new("4111"))
+            assert await oban.result(spec) == "4111"
+            assert [result.value async for _, result in oban.results([spec])] == ["4111"]
+            events: Any = oban.stream(spec)
+            assert await asyncio.create_task(anext(events)) == (1, "4111")
+            before = in_use()
+            assert await anext(events) == (2, "last")
+            assert in_use() is before, "nothing of it is left in the task that reads"
+            await asyncio.create_task(events.aclose())
+    finally:
+        configure_encryption(None)
 
 
 async def test_other_jobs_are_stored_as_they_are(engine: AsyncEngine) -> None:
