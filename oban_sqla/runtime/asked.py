@@ -28,12 +28,15 @@ def refuse_unmade_sessions(queues: Container[str], makers: Sequence[SessionMaker
         kind = worker.session_kind
         if kind is not None and maker_for(kind, makers) is None:
             lacking.setdefault(kind, []).append(worker.name)
-    for kind, names in lacking.items():
-        them = f"{', '.join(names[:5])}{', …' if len(names) > 5 else ''}"
-        raise InvalidOption(
-            f"{them}: asks for a session of the kind {named_kind(kind)}, and no sessionmaker of this node makes one; "
-            f"give it one: Oban(engine, sessionmaker={what_makes(kind)}), or a list of several sessionmakers"
-        )
+    if lacking:
+        raise InvalidOption("; ".join(_unmade(kind, names) for kind, names in lacking.items()))
+
+
+def _unmade(kind: type, names: Sequence[str]) -> str:
+    return (
+        f"{', '.join(names)}: asks for a session of the kind {named_kind(kind)}, and no sessionmaker of this node "
+        f"makes one; give it one: Oban(engine, sessionmaker={what_makes(kind)}), or a list of several sessionmakers"
+    )
 
 
 def refuse_unprovided(

@@ -363,6 +363,8 @@ class Arguments:
 
     def _instead(self, name: str) -> str:
         """What was meant by the `name` of a parameter that there is not."""
+        if name in self.injected:
+            return ", it is filled in when the job runs"
         if name in SPEC_OPTIONS:
             return f", it is an option: .options({name}=…).new(…)"
         if name in self._options:

@@ -12,6 +12,7 @@ from ..errors import InvalidOption
 from ..models import JobSpec
 from ..models.kind import NAMES, Kind
 from ..models.spec import SpecOptions
+from .shape import hidden, shape
 from .worker import WORKER_OPTIONS, ChunkOptions, Worker, WorkerOptions, check_plain, refuse_options, register
 
 T = TypeVar("T")
@@ -137,6 +138,11 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
     process = getattr(cls, "process", None)
     if not callable(process):
         raise InvalidOption(f"@worker {cls.__qualname__}: it has no method process(self, job); add one")
+    _check_call(cls, (), f"@worker {cls.__qualname__}: it is made without arguments for each run")
+    if {shape(process), hidden(process)} <= {"plain", "coroutine"}:  # of others there is more to be said
+        is_bound = isinstance(inspect.getattr_static(cls, "process"), staticmethod | classmethod)
+        given = ("job",) if is_bound else ("self", "job")
+        _check_call(process, given, f"@worker {cls.__qualname__}: its method is called as process(self, job)")
     for name in ("backoff", "timeout"):
         if callable(own := getattr(cls, name, None)):
             check_plain(own, f"@worker {cls.__qualname__}.{name}")
@@ -164,6 +170,15 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
     }.items():
         setattr(cls, name, value)
     return cast(WorkerClass[T], cls)
+
+
+def _check_call(called: Any, given: tuple[object, ...], what: str) -> None:
+    try:
+        inspect.signature(called).bind(*given)
+    except TypeError as error:
+        raise InvalidOption(f"{what}, and that does not fit: {error}") from None
+    except ValueError:
+        pass  # one of C that does not say
 
 
 _NEW: Callable[..., Any] = WorkerClass[Any].new

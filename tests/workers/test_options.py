@@ -80,11 +80,37 @@ def positional(user_id: int, /) -> None: ...
 def several(*user_ids: int) -> None: ...
 
 
+class Needy:
+    def __init__(self, client: object) -> None: ...
+    async def process(self, job: Job) -> None: ...
+
+
+class Jobless:
+    async def process(self) -> None: ...
+
+
+class Bound:
+    @staticmethod
+    async def process(job: Job) -> None: ...
+
+
+def test_a_process_that_is_static_gets_the_job_alone() -> None:
+    worker(name="tests.options.Bound")(Bound)
+
+
 WORKERS: dict[str, tuple[Callable[[], Any], str]] = {
     "no function": (lambda: job("mail"), r"@job: expected a function, got 'mail'; options are given by name"),  # type: ignore[call-overload]
     "generator": (lambda: job(generator), r"@job generator: a generator can't be a job"),
     "positional only": (lambda: job(positional), r"positional: the parameter user_id.* can't be given by name"),
     "any number": (lambda: job(several), r"several: the parameter \*user_ids.* can't be given by name"),
+    "made with arguments": (
+        lambda: worker()(Needy),
+        r"@worker Needy: it is made without arguments for each run, and that does not fit: missing .* 'client'",
+    ),
+    "process without the job": (
+        lambda: worker()(Jobless),
+        r"@worker Jobless: its method is called as process\(self, job\), and that does not fit",
+    ),
     "no process": (lambda: worker()(object), r"@worker object: it has no method process\(self, job\); add one"),
 }
 
