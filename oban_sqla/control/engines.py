@@ -40,7 +40,7 @@ class Engines:
 
     @asynccontextmanager
     async def without_keys(self) -> AsyncGenerator[AsyncEngine]:
-        """The engine alone. For generators: what they set is set for whoever iterates, and they may be closed in
+        """The engine alone. For generators: what they set is set in the task of the caller, and they may be closed in
         another task. They use the keys between two values."""
         node = self._node()
         if node is None or node.runs_here:
