@@ -96,6 +96,8 @@ class Ask:
             return Panel(await self.read(key, work, seconds))
         except DBAPIError as error:
             return Panel(None, trouble(error))
+        except OverflowError:  # of asyncpg
+            return Panel(None, "A job has a time before the year 1 or after 9999, which can't be shown.")
 
 
 @dataclass(frozen=True, slots=True)

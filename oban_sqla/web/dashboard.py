@@ -255,7 +255,10 @@ def _did(ask: Ask) -> tuple[str, int] | None:
 def _path(scope: Mapping[str, Any]) -> str | None:
     """The path inside the dashboard, without slashes around it; None for its root without the slash."""
     path, root = scope["path"], scope.get("root_path", "").rstrip("/")
-    inside = path.removeprefix(root) if root and (path == root or path.startswith(f"{root}/")) else path
+    # A proxy may have stripped the first part of the root, which the application was told: FastAPI(root_path="/api").
+    roots = (root, root.removeprefix(scope.get("app_root_path", "").rstrip("/")))
+    within = (one for one in roots if one and (path == one or path.startswith(f"{one}/")))
+    inside = path.removeprefix(next(within, ""))
     return None if inside == "" and path else inside.strip("/")
 
 

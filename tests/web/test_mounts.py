@@ -75,8 +75,8 @@ def in_fastapi(app: Any) -> Any:
     return api
 
 
-def behind_a_root_path(app: Any) -> Any:
-    api = in_starlette(app)
+def behind_a_root_path(app: Any, mount: Any = in_starlette) -> Any:
+    api = mount(app)
 
     async def served(scope: Any, receive: Any, send: Any) -> None:
         await api({**scope, "root_path": "/proxy"}, receive, send)
@@ -84,10 +84,19 @@ def behind_a_root_path(app: Any) -> Any:
     return served
 
 
+def behind_a_proxy_that_strips_the_root_path(app: Any) -> Any:
+    return behind_a_root_path(app, in_fastapi)
+
+
 @pytest.mark.parametrize(
     ("mount", "prefix"),
-    [(in_starlette, ""), (in_fastapi, ""), (behind_a_root_path, "/proxy")],
-    ids=["starlette", "fastapi", "proxy"],
+    [
+        (in_starlette, ""),
+        (in_fastapi, ""),
+        (behind_a_root_path, "/proxy"),
+        (behind_a_proxy_that_strips_the_root_path, ""),
+    ],
+    ids=["starlette", "fastapi", "proxy", "proxy that strips"],
 )
 async def test_every_link_is_right_where_it_is_mounted(
     engine: AsyncEngine, board: Dashboard, mount: Any, prefix: str

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Job, JobSpec, Oban
 from oban_sqla.insight import glance
+from tests.runtime.helpers import execute
 from tests.web.conftest import Browser, insert, opened, words
 
 PAGES = ("", "jobs", "queues", "failures", "crons", "nodes", "audit", "system", "new")
@@ -119,6 +120,10 @@ async def test_a_job_whose_times_python_does_not_have_is_shown_with_all_others(a
         assert all(f"app.odd{n}" in listed for n in range(4))
         for id in made:
             await browser.page(f"/job/{id}")
+        await execute(any_engine, "UPDATE oban_jobs SET state = 'scheduled'")
+        assert 'class="trouble"' in await browser.page("/jobs?state=scheduled"), (
+            "their order needs the times themselves"
+        )
 
 
 async def test_failures_are_grouped_by_worker_and_error(browser: Browser, ids: list[int]) -> None:
