@@ -51,6 +51,8 @@ class Child:
         """How it ended, in words. Set by `_ended`."""
         self.was_ended = False
         """Whether its node has killed it. Written by `end`."""
+        self.asked = ""
+        """Why its call was last asked to stop: the value of a :class:`Stop`. Written by `kill`."""
         self.runs: Any = None
         """The run whose call it has. Written by what runs calls in it."""
         self.context: Context | None = None
@@ -141,6 +143,7 @@ class Child:
         :param reason: the value of a :class:`Stop`.
         """
         if self.is_alive and self._killing is None:
+            self.asked = reason
             self._send(wire.frame(wire.STOP, reason.encode()))
             self._killing = asyncio.get_running_loop().call_later(WARNING, self.end)
 

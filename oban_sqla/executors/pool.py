@@ -18,6 +18,8 @@ from .child import Child, Heard, supervise
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
+SHUTDOWN = "shutdown"
+"""Why a call is asked to stop with its node or queue."""
 
 
 class Pool:
@@ -182,6 +184,9 @@ class Pool:
             self._idle.remove(child)
         if self._stopping or not known:
             return
+        if child.was_ended and child.asked == SHUTDOWN and all(future.done() for future in self._waiting):
+            logger.info("a child process was killed because its job did not stop")
+            return  # another one is started when a job comes
         if child.was_ended:  # its job had to stop: that is no reason to wait before the next one
             logger.info("a child process was killed because its job did not stop; another one is being started")
         else:

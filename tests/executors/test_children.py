@@ -149,8 +149,9 @@ async def test_a_cancelled_job_is_told_or_killed(oban: Oban, engine: AsyncEngine
 
 
 async def test_a_stop_gives_the_jobs_back_and_leaves_no_process(
-    oban: Oban, engine: AsyncEngine, tmp_path: Path
+    oban: Oban, engine: AsyncEngine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "oban_sqla.node")
     ids = await insert(engine, *(jobs.hold.new(str(tmp_path / str(n))) for n in range(4)))  # two of them wait
     at_work = [json.loads(await eventually(partial(_read, tmp_path / str(n)))) for n in range(2)]
     pids = children(oban)
@@ -159,6 +160,8 @@ async def test_a_stop_gives_the_jobs_back_and_leaves_no_process(
         job = await load(engine, job_id)
         assert (job.state, job.attempt) == ("available", 0)
     assert not any(is_alive(pid) for pid in [*pids, *at_work[0], *at_work[1]])
+    assert "a child process was killed because its job did not stop" in caplog.text
+    assert "another one is being started" not in caplog.text
 
 
 async def test_a_job_that_waits_for_a_child_says_so(oban: Oban, engine: AsyncEngine, tmp_path: Path) -> None:
