@@ -7,6 +7,8 @@ import contextlib
 import random
 from abc import ABC, abstractmethod
 from contextvars import Context, copy_context
+from typing import Any
+from weakref import WeakSet
 
 from ..telemetry import node_logger as logger
 from ..telemetry.database_error import described, of_database
@@ -14,6 +16,13 @@ from ..telemetry.database_error import described, of_database
 FIRST_RETRY = 0.1
 LONGEST_RETRY = 3.0
 """Seconds. With the time to connect, work goes on within five seconds of the server's return."""
+
+
+_PREFIX = "oban_sqla "
+"""With which the names of its tasks begin."""
+
+_told: WeakSet[asyncio.Task[Any]] = WeakSet()
+"""Tasks of which the log has said that they end unasked. Written by the first of those that end together."""
 
 
 class Loop(ABC):
@@ -67,7 +76,7 @@ class Loop(ABC):
     def start(self) -> None:
         """Begin. The first step comes at once; after :meth:`first` the next one, when it is due."""
         self._stopped.clear()
-        self._task = asyncio.create_task(self._run(), name=f"oban_sqla {self.name}", context=self.context.copy())
+        self._task = asyncio.create_task(self._run(), name=f"{_PREFIX}{self.name}", context=self.context.copy())
 
     async def stop(self) -> None:
         """End after the step that is under way."""
@@ -90,11 +99,21 @@ class Loop(ABC):
             await self._repeat()
         except BaseException as error:
             if not self._stopping and not self.may_end:
-                logger.error(
-                    "%s has ended, because its task was cancelled or its event loop ends (%s); "
-                    "stop the runtime with Oban.stop() instead", self.name, type(error).__name__,
-                )  # fmt: skip
+                self._tell_of_end(error)
             raise
+
+    def _tell_of_end(self, error: BaseException) -> None:
+        """Say once that the loops which are being cancelled at this moment have ended."""
+        if asyncio.current_task() in _told:
+            return
+        ending = {task for task in asyncio.all_tasks() if task.get_name().startswith(_PREFIX) and task.cancelling()}
+        _told.update(ending)
+        more = len(ending) - 1
+        which = f"{self.name} and {more} more background loops have" if more > 0 else f"{self.name} has"
+        logger.error(
+            "%s ended, because of a cancelled task or the end of the event loop (%s); stop the runtime with "
+            "Oban.stop() instead, or use `async with oban:`", which, type(error).__name__,
+        )  # fmt: skip
 
     async def _repeat(self) -> None:
         if self._delay != 0.0:

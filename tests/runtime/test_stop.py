@@ -125,6 +125,23 @@ async def test_a_job_that_swallows_its_cancellation_is_not_given_to_another_whil
     await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})  # with the job its node ends
 
 
+async def test_a_program_that_cancels_all_tasks_is_told_so_in_one_line(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    oban = Oban(engine, queues={"default": 1})
+    await oban.start()
+    for task in asyncio.all_tasks():
+        if task is not asyncio.current_task() and task.get_name().startswith("oban_sqla "):
+            task.cancel()
+    await eventually(lambda: not any(oban.loops.values()))
+    said = [
+        record.getMessage() for record in caplog.records if "stop the runtime with Oban.stop()" in record.getMessage()
+    ]
+    assert len(said) == 1, said
+    assert "more background loops have ended" in said[0]
+    await oban.stop()
+
+
 async def test_it_can_be_started_again(engine: AsyncEngine) -> None:
     gates["soon"] = asyncio.Event()
     gates["soon"].set()
