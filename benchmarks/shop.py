@@ -135,7 +135,7 @@ async def insert_nodes(raw: asyncpg.Connection[asyncpg.Record], random: Random) 
 
 async def insert_series(raw: asyncpg.Connection[asyncpg.Record], now: datetime, random: Random) -> None:
     """What ended and waited within the last hour and day."""
-    rates = {"bulk": 480, "mail": 264, "webhooks": 168, "default": 288, "search": 140, "media": 60, "billing": 36}
+    rates = {"bulk": 48, "mail": 26, "webhooks": 17, "default": 29, "search": 14, "media": 6, "billing": 4}
     for step, count in ((60, 61), (600, 145)):
         start = now.timestamp() // step * step
         for back in range(count):
