@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
-from ..models import Batch, JobSpec
+from ..models import Batch, JobSpec, Workflow
 from ..options.instance import is_instance, told
 from . import flow_events  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it listens to sessions
 from .batches import belonging
@@ -88,4 +88,6 @@ def _is_new(spec: JobSpec, session: Session, asked: Container[object]) -> bool:
 
 
 def _no_spec(given: object) -> InvalidOption:
-    return InvalidOption(f"enqueue: expected JobSpec objects, got {told(given)}; make them with worker.new(…)")
+    is_whole = isinstance(given, Batch | Workflow)
+    advice = "add it to a session: session.add(…)" if is_whole else "make them with worker.new(…)"
+    return InvalidOption(f"enqueue: expected JobSpec objects, got {told(given)}; {advice}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import InvalidOption, Job, JobSpec, enqueue
+from oban_sqla import Batch, InvalidOption, Job, JobSpec, Workflow, enqueue
 from tests.enqueueing.application import User
 from tests.enqueueing.conftest import Run, recorded
 
@@ -93,6 +94,16 @@ def test_enqueue_writes_a_spec_that_is_in_the_session_once(run_once: Run, form: 
         session.commit()
         assert workers(session) == ["pending", "other"]
         assert pending.id is not None
+
+    run_once(scenario)
+
+
+def test_enqueue_says_how_a_batch_or_a_workflow_is_enqueued(run_once: Run) -> None:
+    def scenario(session: Session) -> None:
+        whole: list[Any] = [Workflow("whole"), Batch([JobSpec("a")])]
+        for given in whole:
+            with pytest.raises(InvalidOption, match=r"got <.*>; add it to a session: session\.add"):
+                enqueue(session, given)
 
     run_once(scenario)
 
