@@ -107,7 +107,7 @@ async def test_options_of_a_waiting_job_are_edited_but_never_its_worker(
     assert 'name="worker"' not in page
     fields = {
         "id": ids[0], "queue": "slow", "priority": "3", "max_attempts": "5", "with_args": "yes",
-        "args": '{"user_id": 9}', "with_tags": "yes", "tags": "a, b", "worker": "evil",
+        "args": '{"user_id": 9}', "tags": "a, b", "worker": "evil",
     }  # fmt: skip
     assert (await browser.send("/do/edit", fields)).status_code == 303
     async with engine.connect() as connection:

@@ -106,12 +106,16 @@ async def edit_a_job(person: Person, engine: AsyncEngine) -> None:
         engine, {"state": "available", "worker": "app.w", "args": args, "tags": ["big customer", "a,b"]}
     )
     await person.open(f"/edit/{id}")
-    await person.send("Change the job", priority="4", queue="slow", with_args="on", with_tags="on", with_meta="on")
+    await person.send("Change the job", priority="4", queue="slow")
     row = await row_of(engine, id)
     assert (row.priority, row.queue, row.worker) == (4, "slow", "app.w")
     assert json.dumps(row.args, sort_keys=True) == json.dumps(args, sort_keys=True), "what was not touched stays"
     assert row.tags == ["big customer", "a,b"]
     assert await last(engine) == ("anna", "web", "edit", 1, None)
+    await person.open(f"/edit/{id}")
+    await person.send("Change the job", args='{"user_id": 8}', tags="")
+    row = await row_of(engine, id)
+    assert (row.args, row.tags, row.queue) == ({"user_id": 8}, [], "slow"), "what was touched is changed"
 
 
 async def enqueue_a_job(person: Person, engine: AsyncEngine) -> None:

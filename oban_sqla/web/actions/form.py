@@ -18,6 +18,7 @@ from starlette.responses import Response
 from ...control.audit import Author, audited
 from ...insight.json_text import check_depth
 from ..ask import Ask, Content, Refused, Wrong, whole
+from ..render import digest
 
 _BACK = re.compile(r"[a-z]*(/\d+)?(\?[!-~]*)?")
 LONGEST_REASON = 500
@@ -69,6 +70,15 @@ class Form:
     def every(self, name: str) -> list[str]:
         """All values of a field."""
         return list(self._fields.get(name, []))
+
+    def was_changed(self, name: str) -> bool:
+        """Whether a field says something else than the page has shown, of which the form has a digest.
+
+        So what another operator has changed meanwhile stays, and numbers that this form can't keep.
+        """
+        text = self._fields.get(name, [""])[0].replace("\r\n", "\n")
+        seen = self.text(f"seen_{name}")
+        return bool(text.strip()) if seen is None else digest(text) != seen
 
     def number(self, name: str) -> int | None:
         """The value of a field that is a whole number; None where it is blank.

@@ -34,10 +34,12 @@ async def change_options(ask: Ask, fields: Mapping[str, list[str]]) -> Content |
         changes["queue"] = queue
     if (at := form.text("scheduled_at")) is not None:
         changes["scheduled_at"] = _time(at)
-    if form.text("with_tags") is not None:
+    if form.was_changed("tags"):
         changes["tags"] = form.names("tags")
     for name in ("args", "meta"):
-        if form.text(f"with_{name}") is not None and (given := form.json_object(name)) is not None:
+        if form.was_changed(name):
+            if (given := form.json_object(name)) is None:
+                raise Wrong(f"{name}: expected a JSON object, such as {{}}; the field is blank")
             changes[name] = given
     with form.audited("edit", {"ids": [id], "changes": sorted(changes)}):
         async with ask.place.connection():

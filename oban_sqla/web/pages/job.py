@@ -27,6 +27,7 @@ from ...workers.registry import workers
 from ..actions.form import as_line
 from ..ask import Ask, Content, NotFound, Redact, Refused, whole
 from ..redaction import Shown, cut, of_text, shown
+from ..render import digest
 from ..story import Story, story_of
 from ..words import LONGEST_ERROR, shortened
 from .jobs import moment_of
@@ -111,13 +112,13 @@ async def edit(ask: Ask, rest: str) -> Content:
     found = await ask.read(("job", id, True), lambda connection: detail(connection, id, ask.redact, True))
     if found is None:
         raise NotFound(f"There is no job {id}.")
-    context = {
-        "found": found,
-        "job": found.job,
+    shown_here = {
         "args": written(found.args.value) if found.is_whole else None,
         "meta": written(found.meta.value) if found.meta.kind == "plain" else None,
         "tags": as_line(found.job.tags),
     }
+    seen = {name: digest(text) for name, text in shown_here.items() if text is not None}
+    context = {"found": found, "job": found.job, **shown_here, "seen": seen}
     return Content("edit.html", f"Edit job {id}", context, "jobs", False, (("jobs", "Jobs"), (f"job/{id}", str(id))))
 
 
