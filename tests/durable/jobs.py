@@ -151,7 +151,7 @@ async def approval(timeout: float | None = None, live: float = 5.0, times: int =
     return [await wait_for("approved", timeout, live) for _ in range(times)]
 
 
-@job(queue="durable", recorded=True, timeout=0.6, max_attempts=1)
+@job(queue="durable", recorded=True, timeout=1.0, max_attempts=1)
 async def impatient() -> Any:
     return await wait_for("approved")
 

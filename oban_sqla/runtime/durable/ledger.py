@@ -41,7 +41,7 @@ AT_ONCE = 0.05
 """A sleep of so many seconds is not worth a run."""
 FIRST_LOOK, LONGEST_LOOK = 0.05, 1.0
 """Seconds between two looks for a signal that is waited for with the slot in hand."""
-BEFORE_TIMEOUT = 0.25
+BEFORE_TIMEOUT = 0.5
 """Seconds before its timeout at which a run that waits goes to sleep."""
 RESERVED = ("sleep:", "wait:")
 
