@@ -105,7 +105,7 @@ def list_queues(everything: bool, **where: Unpack[Where]) -> None:
             queue.queue,
             *(queue.jobs.get(state, 0) for state in states),
             queue.limit,
-            len(queue.members),
+            len(nodes(queue.members)),
             queue.state,
             _length(queue.oldest),
             *([queue.usage.text if queue.usage else ""] if limited else []),

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ..insight.overview import Overview
 from ..insight.progress import share
+from ..insight.roster import nodes
 from ..insight.words import span
 from .text import printable
 
@@ -76,7 +77,7 @@ def _queues(look: Look) -> Table:
         counts = (str(queue.jobs.get(state, 0)) for state in STATES)
         rate = f"{look.rates.get(queue.queue, 0.0):.1f}"
         oldest = "" if queue.oldest is None else span(max(queue.oldest, 0.0))
-        cells = (queue.queue, *counts, rate, str(queue.limit), str(len(queue.members)), queue.state, oldest)
+        cells = (queue.queue, *counts, rate, str(queue.limit), str(len(nodes(queue.members))), queue.state, oldest)
         _add(table, cells, "yellow" if queue.paused != "no" else "" if queue.members else "dim")
     return table
 

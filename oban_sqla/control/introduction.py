@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from ..errors import closest
-from ..options.queue import Queue
 from ..runtime.config import Config
 from ..telemetry import node_logger, queue_logger
 from ..workers.registry import workers
@@ -27,17 +26,19 @@ def introduce(config: Config) -> None:
             "no workers are registered in this process, so it can run no jobs; import the modules with @job functions"
         )
         return
-    _introduce_queues(config.queues, by_queue)
+    _introduce_queues(config, by_queue)
     for queue in sorted(by_queue.keys() - config.queues.keys()):
         queue_logger.info(
             "queue %r is not run by this node, so it needs another one: workers %s", queue, _listed(by_queue[queue])
         )
 
 
-def _introduce_queues(queues: Mapping[str, Queue], by_queue: Mapping[str, list[str]]) -> None:
-    for queue, options in queues.items():
+def _introduce_queues(config: Config, by_queue: Mapping[str, list[str]]) -> None:
+    for queue, options in config.queues.items():
         if names := by_queue.get(queue):
-            queue_logger.info("queue %r runs %d at once: %s", queue, options.limit, _listed(names))
+            part, whole = config.share.limit(options.limit), options.limit
+            limit = str(whole) if config.share.of == 1 else f"{part} of its node's {whole}"
+            queue_logger.info("queue %r runs %s at once: %s", queue, limit, _listed(names))
             continue
         near = closest(queue, by_queue)
         hint = f"did you mean {near!r}?" if near else f"they use {_listed(by_queue)}"

@@ -101,6 +101,7 @@ async def test_the_processes_share_the_limits_of_their_node(start: Start, engine
         await process.says("all 2 processes of")
         assert await limits(engine) == [2, 3]
         assert await limits(engine, "narrow") == [1]
+        assert "queue 'default' runs 3 of its node's 5 at once" in process.text
         await Oban(engine).scale_queue("default", 7)
         await eventually(lambda: _are(engine, [3, 4]))
         await add(engine, [JobSpec("shop.whose", {"seconds": 60}) for _ in range(9)])
