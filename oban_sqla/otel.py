@@ -1,8 +1,8 @@
 """Traces by OpenTelemetry: ``oban_sqla.otel.instrument()``. Needs the extra ``otel``.
 
 Enqueueing is a producer span, every run of a job is a consumer span, every step that it does is a span in that, and the
-context is stored in the job's meta, under
-``"otel"``: a job, and the jobs that it enqueues, belong to the trace that enqueued it. Arguments are not recorded.
+context is stored in the job's meta, under ``"otel"``: a job, and the jobs that it enqueues, belong to the trace that
+enqueued it. Arguments are not recorded.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from ..enqueueing.unit_of_work import OWN
 from ..errors import InvalidOption, JobCancelled, JobDiscarded, JobFailed, ObanError, ResultTimeout
 from ..models import Job, JobSpec, Workflow
-from ..models.checks import is_id
 from ..models.node import Node
 from ..options.duration import seconds
 from ..options.encryption import using
@@ -33,6 +32,7 @@ from ..workers.registry import workers
 from ..workers.returned import Returned
 from ..workers.sealing import opened
 from .flow_results import flow_result, returns_flow, specs_in
+from .job_id import id_of
 from .slot import Slot
 from .verbs import Verbs
 
@@ -158,7 +158,7 @@ class ResultVerbs(Verbs):
         limit = seconds(timeout, f"{what}(timeout)")
         ready: asyncio.Queue[Wait] = asyncio.Queue()
         awaited = [
-            _Awaited(target, _returned(target), Wait(_id_of(target, what), with_retries, ready.put_nowait))
+            _Awaited(target, _returned(target), Wait(_ended_id(target, what), with_retries, ready.put_nowait))
             for target in targets
         ]
         return self._as_they_end(awaited, ready, limit)
@@ -273,13 +273,10 @@ async def _next(ready: asyncio.Queue[Wait], until: float, slot: Slot) -> Wait | 
         return None
 
 
-def _id_of(target: Any, what: str) -> int:
+def _ended_id(target: Any, what: str) -> int:
+    """The id of a job whose end can be waited for."""
     _refuse_own(target, what)
-    job_id: object = target.id if isinstance(target, Job | JobSpec) else target
-    if not is_id(job_id):
-        given = told(target)  # pyright: ignore[reportUnknownArgumentType]
-        raise InvalidOption(f"{what}: expected the id of a job, or one that was enqueued and committed, got {given}")
-    return job_id
+    return id_of(what, target)
 
 
 def _refuse_own(target: Any, what: str) -> None:

@@ -14,14 +14,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..errors import InvalidOption
 from ..models import Job, JobSpec
-from ..models.checks import LARGEST_ID, is_id
+from ..models.checks import LARGEST_ID
 from ..models.events import EventKind
 from ..options.encryption import is_sealed, using
-from ..options.instance import told
 from ..runtime.journal.readers import Reader
 from ..statements.journal import last_lines, lines_after
 from ..types import FINISHED
 from ..workers.sealing import opened
+from .job_id import id_of
 from .verbs import Verbs
 
 PAGE = 1_000
@@ -75,7 +75,7 @@ class StreamVerbs(Verbs):
         :raises InvalidOption: for a target of another type, or a number that is not 0 or more.
         :raises KeyMissing: when no key opens an event of an encrypted job.
         """
-        return self._events(_id_of("stream", target), _number("stream", after))
+        return self._events(id_of("stream", target), _number("stream", after))
 
     async def logs(self, target: JobSpec | Job | int, after: int = 0) -> list[LogLine]:
         """Read the log of a job, as far as it was kept: see :class:`JobLogs`.
@@ -85,7 +85,7 @@ class StreamVerbs(Verbs):
         :returns: the lines, the oldest first; an empty list for a job without a log.
         :raises InvalidOption: for a target of another type, or a number that is not 0 or more.
         """
-        job_id, last = _id_of("logs", target), _number("logs", after)
+        job_id, last = id_of("logs", target), _number("logs", after)
         async with self._engines.here() as engine:
             return await read_log(engine, job_id, last)
 
@@ -168,15 +168,6 @@ async def _read(engine: AsyncEngine, job_id: int, kind: EventKind, after: int) -
     async with engine.connect() as connection:
         rows: Sequence[Any] = (await connection.execute(lines_after(job_id, kind, after, PAGE))).all()
         return rows
-
-
-def _id_of(what: str, target: JobSpec | Job | int) -> int:
-    job_id = target.id if isinstance(target, Job | JobSpec) else target
-    if not is_id(job_id):
-        raise InvalidOption(
-            f"{what}: expected the id of a job, or one that was enqueued and committed, got {told(target)}"
-        )
-    return job_id
 
 
 def _number(what: str, after: object) -> int:

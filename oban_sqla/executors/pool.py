@@ -13,13 +13,12 @@ from typing import Any
 
 from ..errors import ObanError
 from ..options.processes import Processes
+from ..runtime.verdict import Stop
 from ..telemetry import node_logger as logger
 from .child import Child, Heard, supervise
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-SHUTDOWN = "shutdown"
-"""Why a call is asked to stop with its node or queue."""
 
 
 class Pool:
@@ -184,7 +183,7 @@ class Pool:
             self._idle.remove(child)
         if self._stopping or not known:
             return
-        if child.was_ended and child.asked == SHUTDOWN and all(future.done() for future in self._waiting):
+        if child.was_ended and child.asked == Stop.SHUTDOWN.value and all(future.done() for future in self._waiting):
             logger.info("a child process was killed because its job did not stop")
             return  # another one is started when a job comes
         if child.was_ended:  # its job had to stop: that is no reason to wait before the next one

@@ -96,7 +96,7 @@ def sessionmaker_names(makers: Sequence[SessionMaker], given: str | None, of: It
     :param makers: what the runtime has.
     :param given: ``Processes(sessionmaker=…)``; a child imports it when it starts, or later for a step's session.
     :param of: the workers that run in children.
-    :raises InvalidOption: when a worker needs a session, and there is no such name.
+    :raises InvalidOption: when a worker needs a session, and a child could not find its sessionmaker.
     """
     if given is not None:
         return [given]

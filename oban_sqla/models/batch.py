@@ -6,7 +6,21 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from sqlalchemy import BigInteger, ColumnElement, Identity, Index, Table, Text, case, func, inspect, select, text
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Identity,
+    Index,
+    Subquery,
+    Table,
+    Text,
+    case,
+    func,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.ext.hybrid import hybrid_property
@@ -189,20 +203,28 @@ def place(specs: list[JobSpec], what: str) -> list[JobSpec]:
 batches = cast(Table, Batch.__table__)
 
 
-def _counts() -> ColumnElement[Any]:
-    """The number of jobs by state. The CASE brings the batch into a query that selects nothing else of it."""
-    found = jobs.alias("counted")
-    by_state = (
-        select(sql_cast(found.c.state, Text).label("state"), func.count().label("number"))
-        .where(found.c.batch_id == batches.c.id)
-        .group_by(found.c.state)
-        .correlate(batches)
+def jobs_by_state(of: FromClause, batch: FromClause) -> Subquery:
+    """The number of jobs by state, for the batch of the row around it.
+
+    :param of: the jobs.
+    :param batch: the batches, of which the query around it selects.
+    """
+    return (
+        select(sql_cast(of.c.state, Text).label("state"), func.count().label("number"))
+        .where(of.c.batch_id == batch.c.id)
+        .group_by(of.c.state)
+        .correlate(batch)
         .subquery("by_state")
     )
+
+
+def _counts() -> ColumnElement[Any]:
+    """The number of jobs by state. The CASE brings the batch into a query that selects nothing else of it."""
+    by_state = jobs_by_state(jobs.alias("counted"), batches)
     whole = select(func.coalesce(func.jsonb_object_agg(by_state.c.state, by_state.c.number), text("'{}'::jsonb")))
     return case((batches.c.id.is_not(None), sql_cast(whole.correlate(batches).scalar_subquery(), JSONB)))
 
 
 Batch.counts = column_property(_counts(), deferred=True)
 
-__all__ = ["KINDS", "Batch", "batches", "place", "specs_of"]
+__all__ = ["KINDS", "Batch", "batches", "jobs_by_state", "place", "specs_of"]

@@ -43,3 +43,14 @@ class JobLogs:
         """The level as a number."""
         level = self.level
         return level if isinstance(level, int) else logging.getLevelNamesMapping()[level.upper()]
+
+
+def checked_job_logs(given: object, what: str) -> JobLogs | None:
+    """The option `job_logs`, if it is valid.
+
+    :param what: whose option it is, for the error.
+    :raises InvalidOption: for anything but :class:`JobLogs` or None.
+    """
+    if given is None or isinstance(given, JobLogs):
+        return given
+    raise InvalidOption(f"{what}: job_logs must be JobLogs(…), or None for none, got {given!r}")

@@ -16,7 +16,7 @@ from ..models.checks import check_name
 from ..options.duration import seconds
 from ..options.encryption import Encryption, checked_encryption
 from ..options.heartbeat import Heartbeat
-from ..options.job_logs import JobLogs
+from ..options.job_logs import JobLogs, checked_job_logs
 from ..options.processes import Processes
 from ..options.prune import Prune
 from ..options.queue import Queue, checked_queues
@@ -118,9 +118,7 @@ class Config:
         processes: object = self.processes
         if not isinstance(processes, Processes):
             raise InvalidOption(f"Oban: processes=Processes(…) expected, got {processes!r}")
-        job_logs: object = self.job_logs
-        if not (job_logs is None or isinstance(job_logs, JobLogs)):
-            raise InvalidOption(f"Oban: job_logs must be JobLogs(…), or None for none, got {job_logs!r}")
+        checked_job_logs(self.job_logs, "Oban")
         _check_executors(self.executors)
 
 

@@ -46,8 +46,8 @@ def going_with(gone: CTE) -> list[CTE]:
 def going_in_ranges(gone: CTE, tables: Sequence[Table]) -> list[CTE]:
     """The same for many jobs, of which most follow each other: one look for each unbroken range of their ids.
 
-    To look for each of 10,000 jobs by itself takes as long as deleting what is found. Between the ids of a range there
-    is no other job, so nothing is read in vain.
+    To look for each of 10,000 jobs by itself takes as long as deleting what is found. A range holds
+    the ids of these jobs alone, so it finds nothing of others.
     """
     lowest, highest = func.min(gone.c.id), func.max(gone.c.id)
     # Most often there is one range. To find that out first takes a tenth of the time of finding several.

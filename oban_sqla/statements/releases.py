@@ -39,7 +39,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from ..models.batch import batches
+from ..models.batch import batches, jobs_by_state
 from ..models.job import jobs
 from ..models.news import news
 from .functions import (
@@ -113,13 +113,7 @@ def ended_batches() -> Executable:
     ended = batches.alias("ended")
     xid = cast(parameter("xid"), BigInteger) % literal_column("4294967296", BigInteger)
     writer = cast(cast(literal_column("ended.xmin"), Text), BigInteger)
-    by_state = (
-        select(cast(jobs.c.state, Text).label("state"), func.count().label("number"))
-        .where(jobs.c.batch_id == ended.c.id)
-        .group_by(jobs.c.state)
-        .correlate(ended)
-        .subquery("by_state")
-    )
+    by_state = jobs_by_state(jobs, ended)
     states: Any = select(cast(func.jsonb_object_agg(by_state.c.state, by_state.c.number), Text))
     took = cast(func.extract("epoch", ended.c.finished_at - ended.c.inserted_at), Double)
     since = cast(parameter("since"), TIMESTAMP)

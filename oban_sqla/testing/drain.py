@@ -17,7 +17,7 @@ from sqlalchemy.orm import InstanceState, Session
 from .. import telemetry
 from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession
 from ..errors import InvalidOption, ObanError, UnknownWorker
-from ..options.job_logs import JobLogs
+from ..options.job_logs import JobLogs, checked_job_logs
 from ..runtime.acks import Ack, parameters
 from ..runtime.journal.job_log import kept_apart
 from ..runtime.row import Row, row_of
@@ -115,8 +115,7 @@ def drain(
     thread: they block the event loop, and must not start another one. The name and the options are those of Oban's
     ``drain_queue``.
     """
-    if not (job_logs is None or isinstance(job_logs, JobLogs)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise InvalidOption(f"drain: job_logs must be JobLogs(…), or None for none, got {job_logs!r}")
+    job_logs = checked_job_logs(job_logs, "drain")
     chosen = Choice(queues=_queues(queue), until=_until(with_scheduled))
     end = None if until is None else _end(until, with_scheduled)
     return in_session(session, "drain", _drain, chosen, end, with_recursion, with_safety, limit, job_logs)

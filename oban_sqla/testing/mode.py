@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import Literal
 
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from ..enqueueing.unit_of_work import Watcher, watcher
 from ..errors import InvalidOption
-from ..options.job_logs import JobLogs
+from ..options.job_logs import JobLogs, checked_job_logs
 from .drain import Choice, Drainer
 from .sessions import connection_of
 
@@ -45,8 +45,7 @@ def mode(name: Name, *, with_safety: bool = True, job_logs: JobLogs | None = Non
     """
     if name not in ("inline", "manual"):
         raise InvalidOption(f"mode: expected 'inline' or 'manual', got {name!r}")
-    if not (job_logs is None or isinstance(cast(object, job_logs), JobLogs)):
-        raise InvalidOption(f"mode: job_logs must be JobLogs(…), or None for none, got {job_logs!r}")
+    job_logs = checked_job_logs(job_logs, "mode")
     return Mode(Inline(with_safety, job_logs) if name == "inline" else None)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 from sqlalchemy.orm import sessionmaker
 
 from oban_sqla import Oban
+from oban_sqla.statements.statement import Statement
 from tests.durable import jobs
 
 
@@ -37,3 +38,19 @@ async def oban(engine: AsyncEngine, sync_engine: Engine, effects: None) -> Async
     ]
     async with Oban(engine, {"durable": 10}, sessionmaker=makers, poll_interval=0.1, shutdown_grace=1) as oban:
         yield oban
+
+
+@pytest.fixture
+def sent(oban: Oban) -> list[str]:
+    """The names of the statements that steps send on the first of their connections, as they come."""
+    assert oban._node is not None
+    lane = oban._node.connections.steps[0]
+    names: list[str] = []
+    original = lane.run_unshielded
+
+    async def counted(statement: Statement, /, **parameters: Any) -> Any:
+        names.append(statement.name)
+        return await original(statement, **parameters)
+
+    lane.run_unshielded = counted  # type: ignore[method-assign]
+    return names

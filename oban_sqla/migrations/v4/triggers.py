@@ -130,7 +130,7 @@ MADE = ("oban_let_go", "oban_release_key", "oban_tell_state")
 """The functions of the three."""
 TRIGGERS = ("oban_jobs_await", "oban_jobs_chain_back", "oban_jobs_fill", "oban_jobs_tell_waiting")
 FUNCTIONS = ("oban_await", "oban_chain_back", "oban_fill", "oban_release_unique")
-"""What there is no longer."""
+"""The triggers and functions of earlier versions that this one drops."""
 
 _BACK = (
     *(statement for statement in v1.UP if "oban_release_unique()" in statement),

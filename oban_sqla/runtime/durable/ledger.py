@@ -197,7 +197,7 @@ class Ledger:
         signal = given["signal"]
         ends = time.monotonic() + (patience if way.lives else 0.0)
         if (deadline_of_run := self._run.deadline) is not None:
-            ends = min(ends, deadline_of_run - BEFORE_TIMEOUT)  # to wait is no reason to be timed out
+            ends = min(ends, deadline_of_run - BEFORE_TIMEOUT)  # else a wait would time the job out
         look = FIRST_LOOK
         while True:
             if (entry := looked) is None:
