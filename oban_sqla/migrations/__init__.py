@@ -19,10 +19,10 @@ transaction ends: some milliseconds when the revision does nothing else. Where t
 MB), the indexes need a separate revision, which builds them CONCURRENTLY::
 
     def upgrade():
-        migrations.upgrade(op, version=4, part="tables")     # one revision
+        migrations.upgrade(op, version=5, part="tables")     # one revision
 
     def upgrade():
-        migrations.upgrade(op, version=4, part="indexes")    # the next one
+        migrations.upgrade(op, version=5, part="indexes")    # the next one
 
 Each half may be run again; an index that was left behind invalid is dropped and built again. With Alembic, set
 ``transaction_per_migration=True`` in ``env.py``: else the first half keeps its lock until the second one begins.

@@ -44,3 +44,12 @@ def filled(text: str, **pieces: object) -> str:
     for name, piece in pieces.items():
         text = text.replace(f"<{name}>", str(piece))
     return text
+
+
+def changed(text: str, *changes: tuple[str, str]) -> str:
+    """The SQL of an earlier version with changes: each a passage that it has once, and what takes its place."""
+    for old, new in changes:
+        if text.count(old) != 1:
+            raise AssertionError(f"expected {old!r} once in the SQL that this version changes")
+        text = text.replace(old, new)
+    return text

@@ -11,13 +11,16 @@ from sqlalchemy.dialects.postgresql.base import PGIdentifierPreparer
 from ..errors import InvalidOption
 from ..models import metadata
 from ..models.base import checked_schema
-from . import v1, v2, v3, v4
+from . import v1, v2, v3, v4, v5
 from .live import build, refuse_large, under_lock
 from .part import Part
 
 Which = Literal["tables", "indexes"]
 
-VERSIONS: tuple[Part, ...] = (Part(tables=v1.UP, down=v1.DOWN), v2.VERSION, v3.VERSION, v4.VERSION)
+VERSIONS: tuple[Part, ...] = (
+    Part(tables=v1.UP, down=v1.DOWN),
+    *(version.VERSION for version in (v2, v3, v4, v5)),
+)
 CURRENT = len(VERSIONS)
 
 # CREATE SCHEMA IF NOT EXISTS would ask for the right to create one where it is there already.

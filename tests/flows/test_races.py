@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Job, Oban, Workflow, flow_of, job
+from oban_sqla import Job, Oban, Workflow, flow_of, job, telemetry
 from tests.flows.test_workflows import commit
 from tests.runtime.helpers import execute
 from tests.support import eventually
@@ -32,6 +32,13 @@ async def step(job: Job, fails: bool = False) -> int:
 async def grows(job: Job) -> None:
     """Appends a node after one that is about to end, at the same time."""
     await flow_of(job).append(step.new(), name=f"appended {job.id}", after=["quick"])
+
+
+@job(queue=QUEUE, max_attempts=1)
+async def fails_once(job: Job) -> None:
+    runs[job.id] = runs.get(job.id, 0) + 1
+    if runs[job.id] == 1:
+        raise ValueError("the first time")
 
 
 async def all_ended(engine: AsyncEngine, timeout: float = 30.0) -> None:
@@ -96,6 +103,37 @@ async def test_cancels_and_retries_of_users_leave_nothing_behind(engine: AsyncEn
         await all_ended(engine)
     assert await execute(engine, "SELECT DISTINCT state FROM oban_workflows") == [("completed",)]
     assert await execute(engine, "SELECT count(*) FROM oban_jobs WHERE state <> 'completed'") == [(0,)]
+
+
+async def test_a_job_that_is_retried_and_completed_before_a_node_looks_mends_its_workflows(engine: AsyncEngine) -> None:
+    outer, inner = Workflow("outer"), Workflow("inner")
+    failed = inner.add(fails_once.new(), name="only")
+    outer.add(inner, name="inner")
+    told: list[tuple[str, str]] = []
+    telemetry.attach("races", ["oban.workflow.stop"], lambda _, fields: told.append((fields["name"], fields["state"])))
+    runs.clear()
+    try:
+        await commit(engine, outer)
+        async with Oban(engine, queues={QUEUE: 5}, poll_interval=0.2) as oban:
+            await all_ended(engine)
+            assert await execute(engine, "SELECT DISTINCT state FROM oban_workflows") == [("failed",)]
+            async with engine.connect() as holder:
+                await holder.execute(text("SELECT FROM oban_workflows WHERE root_id IS NULL FOR UPDATE"))
+                assert failed.id is not None
+                assert await oban.retry(failed.id)
+
+                async def both_are_news() -> bool:
+                    found = await execute(engine, "SELECT state FROM oban_news ORDER BY id")
+                    return found == [("available",), ("completed",)]
+
+                await eventually(both_are_news)
+            await all_ended(engine)
+            await eventually(lambda: len(told) == 4)
+    finally:
+        telemetry.detach("races")
+    assert await execute(engine, "SELECT DISTINCT state FROM oban_workflows") == [("completed",)]
+    assert sorted(told[:2]) == [("inner", "failed"), ("outer", "failed")]
+    assert sorted(told[2:]) == [("inner", "completed"), ("outer", "completed")]
 
 
 async def test_a_transaction_that_holds_a_dependant_delays_no_ack(engine: AsyncEngine) -> None:

@@ -391,5 +391,33 @@ async def test_the_end_of_a_batch_is_told_once_by_whichever_node_has_ended_it(en
     assert 0 <= told[0]["duration"] < 60
 
 
+async def test_a_batch_that_is_reopened_and_ends_before_a_node_looks_has_ended_again(
+    engine: AsyncEngine, send: Any
+) -> None:
+    told: list[Any] = []
+    telemetry.attach("batches", ["oban.batch.stop"], lambda _, fields: told.append(fields["states"]))
+    batch = Batch([send.new(-1)])
+    try:
+        async with node(engine) as oban:
+            await commit(engine, batch)
+            await eventually(lambda: len(told) == 1)
+            before = await execute(engine, "SELECT finished_at FROM oban_batches")
+            async with engine.connect() as holder:
+                await holder.execute(select(Batch.id).with_for_update())
+                assert await oban.retry(batch) == 1
+                await eventually(lambda: _both_are_news(engine))
+                assert len(told) == 1
+            await eventually(lambda: len(told) == 2)
+    finally:
+        telemetry.detach("batches")
+    assert told == [{"discarded": 1}] * 2
+    assert await execute(engine, "SELECT finished_at FROM oban_batches") > before
+
+
+async def _both_are_news(engine: AsyncEngine) -> bool:
+    found = await execute(engine, "SELECT state FROM oban_news ORDER BY id")
+    return found == [("available",), ("discarded",)]
+
+
 async def _all_told(told: list[dict[str, Any]], number: int) -> bool:
     return len(told) >= number
