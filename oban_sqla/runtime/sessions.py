@@ -32,7 +32,8 @@ Blocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 Load: TypeAlias = Callable[[Session], None]
 """Loads something in a session."""
 
-_IN_JOB, _BEGUN, _CLOSED = "oban_sqla.job", "oban_sqla.begun", "oban_sqla.closed"
+_IN_JOB, _BEGUN = "oban_sqla.job", "oban_sqla.begun"
+_CLOSED, _UNDONE = "oban_sqla.closed", "oban_sqla.undone"
 
 
 class Sessions:
@@ -303,12 +304,13 @@ def refuse_commit(session: AsyncSession | Session) -> None:
     plain.info[_IN_JOB] = plain.get_nested_transaction()
     plain.info[_BEGUN] = {}
     plain.info[OWN] = set()
-    plain.info.pop(_CLOSED, None)
+    for key in (_CLOSED, _UNDONE):
+        plain.info.pop(key, None)
 
 
 def allow_commit(session: AsyncSession | Session) -> None:
     """The end of :func:`refuse_commit`."""
-    for key in (_IN_JOB, _BEGUN, _CLOSED, OWN):
+    for key in (_IN_JOB, _BEGUN, _CLOSED, _UNDONE, OWN):
         session.info.pop(key, None)
 
 
@@ -320,14 +322,17 @@ def _note_begin(session: Session, transaction: SessionTransaction, connection: C
 
 @event.listens_for(Session, "after_rollback")
 def _note_rollback(session: Session) -> None:
-    if _IN_JOB in session.info:
+    # Of savepoints, too, after which what was written before them still counts.
+    if _IN_JOB in session.info and session.get_nested_transaction() in (None, session.info[_IN_JOB]):
         session.info[_BEGUN] = {}  # by session.rollback(), as the job may: what it writes from now on counts
+        session.info[_UNDONE] = True
 
 
 @event.listens_for(Session, "after_transaction_end")
 def _note_end(session: Session, transaction: SessionTransaction) -> None:
-    # A session that is closed rolls back without telling those who listen to rollbacks.
-    if _IN_JOB in session.info and transaction.parent is None and session.info.get(_BEGUN):
+    # A session that is closed rolls back without telling those who listen to rollbacks. What it has begun may have
+    # no connection yet: objects were added, and lost before a flush.
+    if _IN_JOB in session.info and transaction.parent is None and not session.info.pop(_UNDONE, False):
         session.info[_CLOSED] = True
 
 

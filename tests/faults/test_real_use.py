@@ -36,6 +36,21 @@ async def misuse(session: AsyncSession, how: str) -> None:
         case "close":
             await session.execute(insert_note, {"how": how})
             await session.close()
+        case "with, before a flush":
+            async with session:
+                session.add(tell_context.new())
+        case "close, after a savepoint":
+            await session.execute(insert_note, {"how": how})
+            with contextlib.suppress(ValueError):
+                async with session.begin_nested():
+                    raise ValueError
+            await session.close()
+        case "connection, after a savepoint":
+            await session.execute(insert_note, {"how": how})
+            with contextlib.suppress(ValueError):
+                async with session.begin_nested():
+                    raise ValueError
+            await (await session.connection()).commit()
         case "connection":
             await session.execute(insert_note, {"how": how})
             await (await session.connection()).commit()
@@ -98,6 +113,9 @@ def maker_of(engine: AsyncEngine, **options: Any) -> async_sessionmaker[AsyncSes
     [
         ("with", "closed its session"),
         ("close", "closed its session"),
+        ("with, before a flush", "closed its session"),
+        ("close, after a savepoint", "closed its session"),
+        ("connection, after a savepoint", "ended the transaction"),
         ("connection", "ended the transaction"),
         ("connection, and on", "ended the transaction"),
     ],
