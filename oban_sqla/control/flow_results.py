@@ -19,6 +19,7 @@ from ..models.node import Node, Nodes, worker_of
 from ..options.duration import seconds
 from ..runtime.waiter import FIRST_WAIT, LONGEST_WAIT, Wait, Waiter
 from ..statements.flows import first_failure, outcome_of
+from ..telemetry.gist import gist
 from ..workers.registry import workers
 from ..workers.sealing import opened
 from .slot import Slot
@@ -140,8 +141,8 @@ def _edge(target: Target) -> int:
 def _failure(target: Target, failed: Any) -> Exception:
     if failed is None:
         return JobCancelled(f"{target!r} was deleted", 0)
-    lines = (failed.error or "").strip().splitlines()
-    last = f": {lines[-1][:500]}" if lines else ""
+    said = gist(failed.error)
+    last = f": {said[:500]}" if said else ""
     name = f"{failed.node_name!r} " if failed.node_name else ""
     if failed.state == "discarded":
         return JobDiscarded(f"{target!r}: {name}(job {failed.id}) failed for good{last}", failed.id, failed.error or "")

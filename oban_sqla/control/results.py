@@ -26,6 +26,7 @@ from ..runtime.instances import load_keys
 from ..runtime.lanes.failure import StatementFailed
 from ..runtime.waiter import DELETED, FIRST_WAIT, LONGEST_WAIT, Seen, Wait, Waiter, show
 from ..statements.outcomes import outcomes, recorded_value
+from ..telemetry.gist import gist
 from ..workers import context
 from ..workers.entity import keys_in, with_instances
 from ..workers.registry import workers
@@ -347,5 +348,5 @@ async def _look(engine: AsyncEngine, waits: Sequence[Wait]) -> None:
 
 
 def _because(error: str) -> str:
-    lines = error.strip().splitlines()
-    return f": {lines[-1][:LONGEST_ERROR]}" if lines else ""
+    said = gist(error)
+    return f": {said[:LONGEST_ERROR]}" if said else ""

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ..statements.glance import failures as statement
-from .jobs import gist
+from ..telemetry.gist import gist
 
 MOST = 5_000
 """Jobs of each kind that are looked at."""
@@ -103,7 +103,7 @@ def signature(error: str) -> str:
 def _grouped(rows: Iterable[Any]) -> list[Failure]:
     groups: dict[tuple[str, str], Failure] = {}
     for row in rows:
-        error = last_line(row.tail)
+        error = gist(row.tail) or "(no message)"
         key = (row.worker, signature(error))
         age = max(row.age, 0.0) if row.age is not None else float("inf")
         if (group := groups.get(key)) is None:
@@ -117,16 +117,3 @@ def _grouped(rows: Iterable[Any]) -> list[Failure]:
         if age < HOUR:
             group.hour[STEPS - 1 - int(age / HOUR * STEPS)] += 1
     return sorted(groups.values(), key=lambda one: (-sum(one.hour), -one.number, one.worker, one.signature))
-
-
-def last_line(tail: str | None) -> str:
-    """What the end of an error says in one line: the exception of a traceback."""
-    if not tail or not tail.strip():
-        return "(no message)"
-    if "Traceback (most recent call last):" in tail:
-        return gist(tail) or "(no message)"
-    # The beginning of a traceback may be cut off: the exception is the first line that is not indented behind the code.
-    lines = tail.strip("\n").splitlines()
-    indented = [at for at, line in enumerate(lines) if line.startswith("  ")]
-    rest = lines[indented[-1] + 1 :] if indented else lines
-    return next((line.strip() for line in rest if line.strip()), lines[-1].strip())

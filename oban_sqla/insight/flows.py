@@ -15,6 +15,7 @@ from ..models.dependency import deps
 from ..models.job import jobs
 from ..models.workflow import workflows
 from ..statements.flows import tree_of
+from ..telemetry.gist import gist
 
 
 @dataclass(slots=True)
@@ -94,8 +95,8 @@ def tree(connection: Connection, flow_id: int) -> Node | None:
     made = {flow.id: Node(flow.node_name or flow.name, flow.id, "workflow", flow.state) for flow in flows.values()}
     of: dict[int, Node] = {}
     for row in connection.execute(of_jobs):
-        lines = (row.error or "").strip().splitlines()
-        node = Node(row.node_name or f"job {row.id}", row.id, "job", row.state, error=lines[-1][:200] if lines else "")
+        said = (gist(row.error) or "")[:200]
+        node = Node(row.node_name or f"job {row.id}", row.id, "job", row.state, error=said)
         of[row.id] = node
         made[row.workflow_id].nodes.append(node)
     for flow in sorted(flows.values(), key=lambda one: one.id):

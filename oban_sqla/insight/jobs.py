@@ -6,7 +6,6 @@ its last error says, in one line.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -22,6 +21,7 @@ from ..models.job import jobs, names
 from ..statements import jobs as statements
 from ..statements.statement import Statement, in_states
 from ..statements.steps import history_of, signals_of
+from ..telemetry.gist import gist
 from ..types import JobState
 from .words import chain_words
 
@@ -41,7 +41,6 @@ _MOMENTS: Mapping[str, str] = {
     "cancelled": "cancelled_at",
     "discarded": "discarded_at",
 }
-_TRACEBACK = re.compile(r"Traceback \(most recent call last\):$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,23 +168,6 @@ def moment(summary: Mapping[str, Any]) -> datetime | None:
     """Since when the job is in its state; for one that waits, when it is due."""
     at: datetime | None = summary[_MOMENTS.get(summary["state"], "scheduled_at")]
     return at
-
-
-def gist(error: str | None) -> str | None:
-    """What an error says in one line: of a traceback the exception, of anything else the first line."""
-    if error is None:
-        return None
-    lines = error.strip().splitlines() or [""]
-    starts = [at for at, line in enumerate(lines) if _TRACEBACK.search(line)]
-    if not starts:
-        return lines[0]
-    bare = [_bare(line) for line in lines[starts[-1] + 1 :]]
-    return next((line for line in bare if line and not line.startswith(" ")), bare[-1] if bare else lines[-1])
-
-
-def _bare(line: str) -> str:
-    """A line of a traceback without the bars of an exception group."""
-    return re.sub(r"^(  *[|+] )+", "", line)
 
 
 def _summary(row: Row[Any]) -> dict[str, Any]:

@@ -26,7 +26,8 @@ from ..models import Job
 from ..statements.search import Matches, Walk, last_error, listed, tails, walk
 from ..statements.statement import in_states
 from ..statements.times import TIMES
-from .jobs import STATES, gist
+from ..telemetry.gist import gist
+from .jobs import STATES
 from .json_text import check_depth
 
 FIRST_WINDOW = 20_000

@@ -90,4 +90,4 @@ async def adds(a: int, b: int = 1) -> int:
 
 @job(name="control.boom")
 async def boom() -> None:
-    raise ValueError("boom")
+    raise ValueError("boom\nas messages of several lines are")

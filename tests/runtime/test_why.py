@@ -107,7 +107,7 @@ async def test_targets(engine: AsyncEngine) -> None:
 async def test_finished_jobs(engine: AsyncEngine, answer: Answer) -> None:
     by = {"attempted_by": "ARRAY['there', 'x']", "attempt": "1", "attempted_at": f"{NOW} - interval '65 s'"}
     hour = f"{NOW} - interval '1 h'"
-    error = """'[{"attempt": 1, "at": "", "error": "Traceback\\nValueError: boom"}]'"""
+    error = """'[{"attempt": 1, "at": "", "error": "Traceback (most recent call last):\\nValueError: boom"}]'"""
     done = await row(engine, state="'completed'", completed_at=f"{NOW} - interval '60 s'", **by)
     given_up = await row(engine, state="'discarded'", discarded_at=hour, errors=error, **by)
     stopped = await row(engine, state="'cancelled'", cancelled_at=hour)
@@ -186,7 +186,7 @@ async def test_a_job_that_failed_or_snoozed(engine: AsyncEngine, answer: Answer)
         await until(engine, asleep, "scheduled")
         why = await oban.why(failed)
         assert codes(why) == ["retryable"]
-        assert why.reason.text.startswith("attempt 1 of 20 failed with boom again; it is due at ")
+        assert why.reason.text.startswith("attempt 1 of 20 failed with ValueError: boom, and; it is due at ")
         why = await oban.why(asleep)
         assert codes(why) == ["snoozed"]
         assert why.reason.text.startswith("it snoozed, once so far; it is due at ")

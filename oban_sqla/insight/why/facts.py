@@ -15,6 +15,7 @@ from ...runtime.config import Config
 from ...statements.steps import rest_of
 from ...statements.usage import ahead_in_key
 from ...statements.why import crowd, edges_of, holder, probe, settings_of
+from ...telemetry.gist import gist
 from ..limits import effective, present_key
 from ..queues import Member
 from ..roster import Roster, read
@@ -168,10 +169,9 @@ def whole(text: str | None) -> int:
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else 0
 
 
-def last_line(error: str | None) -> str:
-    """The last line of a traceback, shortened; blank without one."""
-    lines = (error or "").strip().splitlines()
-    return lines[-1].strip()[:300] if lines else ""
+def error_gist(error: str | None) -> str:
+    """What an error says in one line, shortened; blank without one."""
+    return (gist(error) or "").strip()[:300]
 
 
 def _holder(row: Any) -> Holder:

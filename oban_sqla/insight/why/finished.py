@@ -8,7 +8,7 @@ from typing import Any
 
 from ...options.prune import PrunePolicy
 from ..words import span
-from .facts import Facts, last_line
+from .facts import Facts, error_gist
 from .reason import Reason
 
 
@@ -35,7 +35,7 @@ def cancelled(facts: Facts) -> list[Reason]:
 
 
 def _with_error(text: str, job: Any, facts: Facts, finished_at: datetime | None) -> str:
-    error = last_line(job.error)
+    error = error_gist(job.error)
     return f"{text}; {_kept(facts, finished_at)}" + (f"; its last error: {error}" if error else "")
 
 

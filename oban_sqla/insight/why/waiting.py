@@ -7,7 +7,7 @@ from datetime import datetime
 
 from ..words import span
 from .chain import in_chain
-from .facts import Facts, last_line, whole
+from .facts import Facts, error_gist, whole
 from .queue import may_run, obstacles
 from .reason import Reason
 
@@ -41,7 +41,7 @@ def _asleep(facts: Facts, signal: str | None, end: datetime | None) -> Reason:
 
 def retryable(facts: Facts) -> list[Reason]:
     job = facts.job
-    error = last_line(job.error)
+    error = error_gist(job.error)
     text = f"attempt {job.attempt} of {job.max_attempts} failed" + (f" with {error}" if error else "")
     if rescued := whole(job.rescued):
         text = f"{text}; it was rescued {_times(rescued)} from a node that died"

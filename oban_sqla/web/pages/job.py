@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
-from ...insight.failures import last_line
 from ...insight.json_text import as_object, written
 from ...insight.kept import kept
 from ...insight.neighbours import neighbours
@@ -23,6 +22,7 @@ from ...options.encryption import is_sealed
 from ...statements.glance import lately
 from ...statements.search import as_text, without
 from ...statements.times import TIMES, readable
+from ...telemetry.gist import gist
 from ...workers.registry import workers
 from ..actions.form import as_line
 from ..ask import Ask, Content, NotFound, Redact, Refused, whole
@@ -234,7 +234,7 @@ def _attempts(errors: str | None, whole_text: bool) -> list[Attempt]:
             Attempt(
                 number=whole(number),
                 at=_time(at),
-                gist=shortened(last_line(text), 300),
+                gist=shortened(gist(text) or "(no message)", 300),
                 text=text if length <= most else "…" + text[-most:],
                 cut=length > most,
             )
