@@ -19,7 +19,6 @@ from sqlalchemy.orm import Session
 from oban_sqla import JobSpec, JobState, enqueue
 from oban_sqla.cli import main
 from oban_sqla.insight.jobs import Filter, newest
-from oban_sqla.insight.jobs import gist as gist_of
 from oban_sqla.models.job import jobs as table
 from tests.cli.helpers import Insert
 from tests.processes import ROOT
@@ -39,14 +38,6 @@ Traceback (most recent call last):
 ValueError: the order is gone
   indeed
 and more"""
-GROUP = """  + Exception Group Traceback (most recent call last):
-  |   File "a.py", line 1, in a
-  | ExceptionGroup: two (2 sub-exceptions)
-  +-+---------------- 1 ----------------
-    | Traceback (most recent call last):
-    |   File "b.py", line 1, in b
-    | ValueError: first
-    +------------------------------------"""
 
 
 def at(year: int, month: int, day: int, hour: int = 0, minute: int = 0, second: int = 0) -> datetime:
@@ -90,22 +81,6 @@ def test_a_line_tells_where_a_job_is_and_nothing_of_its_arguments(run: Run, add:
     (_, row) = json.loads(run("jobs", "list", "--json").stdout)
     assert (row["error"], row["max_attempts"], "args" in row) == ("ValueError: the order is gone", 20, False)
     assert datetime.fromisoformat(row["scheduled_at"]).utcoffset() == timedelta(0)
-
-
-@pytest.mark.parametrize(
-    ("error", "gist"),
-    [
-        (None, None),
-        ("", ""),
-        ("cancelled by request", "cancelled by request"),
-        ("** (RuntimeError) no\n    (app) lib/a.ex:1", "** (RuntimeError) no"),
-        (TRACEBACK, "ValueError: the order is gone"),
-        (GROUP, "ValueError: first"),
-        ("Traceback (most recent call last):", "Traceback (most recent call last):"),
-    ],
-)
-def test_an_error_is_told_in_one_line(error: str | None, gist: str | None) -> None:
-    assert gist_of(error) == gist
 
 
 def test_a_long_error_is_cut_for_people(run: Run, add: Insert) -> None:

@@ -10,6 +10,15 @@ from sqlalchemy.exc import IntegrityError
 
 from oban_sqla.telemetry.gist import gist
 
+GROUP = """  + Exception Group Traceback (most recent call last):
+  |   File "a.py", line 1, in a
+  | ExceptionGroup: two (2 sub-exceptions)
+  +-+---------------- 1 ----------------
+    | Traceback (most recent call last):
+    |   File "b.py", line 1, in b
+    | ValueError: first
+    +------------------------------------"""
+
 
 def _several_lines() -> None:
     raise IntegrityError("INSERT INTO orders VALUES (1)", {}, ValueError("duplicate key\nDETAIL:  Key (id)=(1)."))
@@ -62,6 +71,8 @@ def test_an_error_is_told_by_the_first_line_of_its_exception(fn: Callable[[], No
         ("too late", "too late"),
         ("the card was declined\nby the bank", "the card was declined"),
         ("** (RuntimeError) boom\n    (app 1.0) lib/app.ex:7: App.run/1\n", "** (RuntimeError) boom"),
+        (GROUP, "ValueError: first"),
+        ("Traceback (most recent call last):", "Traceback (most recent call last):"),
         ("    raise ValueError(x)\nValueError: seven\nis not even", "ValueError: seven"),
     ],
 )
