@@ -1,6 +1,8 @@
 """Pruning batches: each goes as a whole, with its jobs, by the time at which it finished."""
 
-from sqlalchemy import ColumnElement, Executable, Float, Integer, delete, exists, func, or_, select
+from typing import Any
+
+from sqlalchemy import ColumnElement, Executable, Float, Integer, Select, Subquery, delete, exists, func, or_, select
 
 from ..models.base import utc_now
 from ..models.batch import batches
@@ -8,7 +10,7 @@ from ..models.job import jobs
 from ..options.prune import STATES
 from .belongings import going_with
 from .lead import holds_lease
-from .statement import parameter, seconds_from, state, statement
+from .statement import ids, parameter, seconds_from, state, statement
 
 AT_ONCE = 100
 """Batches that one statement deletes."""
@@ -47,8 +49,32 @@ def _pruned(belongings: bool) -> Executable:
         .with_for_update(skip_locked=True)
         .cte("chosen")
     )
-    gone = delete(jobs).where(jobs.c.batch_id.in_(select(chosen.c.id))).returning(jobs.c.id).cte("gone")
-    rows = delete(batches).where(batches.c.id.in_(select(chosen.c.id))).returning(batches.c.id).cte("batches_gone")
+    # A job that is being retried at this moment must not go: its row is locked, or is not finished any more once it is
+    # looked at again to be locked. Then its batch stays whole, until a later round.
+    finished = jobs.c.state.in_([state(name) for name in STATES])
+    held = (
+        select(jobs.c.id, jobs.c.batch_id)
+        .where(jobs.c.batch_id.in_(select(chosen.c.id)), finished)
+        .with_for_update(skip_locked=True)
+        .cte("held")
+    )
+    every = _by_batch(select(jobs.c.batch_id).where(jobs.c.batch_id.in_(select(chosen.c.id))), "every")
+    locked = _by_batch(select(held.c.batch_id), "locked")
+    whole = (
+        select(chosen.c.id)
+        .select_from(chosen.outerjoin(every, every.c.id == chosen.c.id).outerjoin(locked, locked.c.id == chosen.c.id))
+        .where(every.c.number.is_not_distinct_from(locked.c.number))
+        .cte("whole")
+    )
+    mine = ids(select(held.c.id).where(held.c.batch_id.in_(select(whole.c.id))))
+    gone = delete(jobs).where(jobs.c.id == func.any(mine)).returning(jobs.c.id).cte("gone")
+    rows = delete(batches).where(batches.c.id.in_(select(whole.c.id))).returning(batches.c.id).cte("batches_gone")
     count = select(func.count()).select_from(gone).scalar_subquery()
     counted = select(count, select(func.count()).select_from(rows).scalar_subquery())
     return counted.add_cte(*going_with(gone)) if belongings else counted
+
+
+def _by_batch(of: Select[Any], name: str) -> Subquery:
+    """The number of the jobs in `of`, a select of their batches, by batch."""
+    [batch] = of.selected_columns
+    return of.with_only_columns(batch.label("id"), func.count().label("number")).group_by(batch).subquery(name)
