@@ -123,8 +123,12 @@ class Home:
         """Run a call."""
         return self._performer.perform(payload)
 
+    def expect(self) -> None:
+        """The next call has been read."""
+        self._performer.expect()
+
     def stop(self, reason: str) -> None:
-        """Ask the call under way to stop."""
+        """Ask the call under way to stop, or the one that was read last."""
         self._performer.stop(Stop(reason))
 
     def close(self) -> None:

@@ -89,6 +89,9 @@ class Performer:
         self._run: Run | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
+        # Why the call that comes next is to stop, which has been read and has not begun: written by expect() and
+        # stop(), taken by _carry_out().
+        self._stop: Stop | None = None
         # What jobs ask for here.
         self._resources = Remade()
 
@@ -97,12 +100,17 @@ class Performer:
         """Whether a call is under way."""
         return self._run is not None
 
+    def expect(self) -> None:
+        """The next call has been read: what is to stop from now on is that. May be called from any thread."""
+        with self._lock:
+            self._stop = None
+
     def stop(self, reason: Stop) -> None:
-        """Ask the call under way to stop. May be called from any thread."""
+        """Ask the call under way to stop, or the one that was read last. May be called from any thread."""
         with self._lock:
             if self._run is None:
-                return
-            if self._loop is None:
+                self._stop = reason
+            elif self._loop is None:
                 self._run.stop = reason
             else:
                 with contextlib.suppress(RuntimeError):  # the call has just ended
@@ -144,10 +152,17 @@ class Performer:
         )
         run.slots = self._slots
         with self._lock:
+            run.stop, self._stop = self._stop, None
             self._run = run
         token = running.set(run)
+        ack: Ack | None
         try:
-            ack, error = self._driver(self._on_loop(run, call)) if worker.is_async else self._here(run, call)
+            if run.stop is not None:
+                ack, error = judge(row, worker, Raised(asyncio.CancelledError()), run.stop)
+            elif worker.is_async:
+                ack, error = self._driver(self._on_loop(run, call))
+            else:
+                ack, error = self._here(run, call)
         finally:
             running.reset(token)
             with self._lock:

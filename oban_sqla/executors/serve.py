@@ -98,6 +98,7 @@ def _serve(home: Any, connection: socket.socket, end: Callable[[], None]) -> Non
         while (frame := wire.receive(connection)) is not None:
             kind, body = frame
             if kind == wire.CALL:
+                home.expect()
                 calls.put(body)
             elif kind == wire.STOP:
                 home.stop(body.decode())

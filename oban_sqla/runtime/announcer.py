@@ -50,12 +50,17 @@ class Announcer(Loop):
     async def step(self) -> float | None:
         if not self._pending:
             return None
-        messages, self._pending = sorted(self._pending), set()
-        await self._lane.run(
-            notify_at_once,
-            channels=[channel(name, self._schema) for name, _ in messages],
-            payloads=[json.dumps({"queue": queue, "from": self._origin}) for _, queue in messages],
-        )
+        pending, self._pending = self._pending, set()
+        messages = sorted(pending)
+        try:
+            await self._lane.run(
+                notify_at_once,
+                channels=[channel(name, self._schema) for name, _ in messages],
+                payloads=[json.dumps({"queue": queue, "from": self._origin}) for _, queue in messages],
+            )
+        except BaseException:
+            self._pending |= pending
+            raise
         return DEBOUNCE
 
     async def _sleep(self, delay: float | None) -> None:

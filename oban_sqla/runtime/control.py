@@ -100,6 +100,8 @@ class Control(Loop):
         self._asked: dict[str, Asked] = {}
         # For how many seconds each suspended queue was so at the last look: written by read().
         self._suspended: dict[str, float] = {}
+        # When, by the monotonic clock, this node itself has suspended a queue: written by suspended().
+        self._suspended_here: dict[str, float] = {}
         # The producers that finish what runs: written by look(), _see_end() and stop().
         self._ending: dict[str, asyncio.Task[None]] = {}
         # Signals of other programs that are still to be kept: written by hear(), taken by step().
@@ -125,6 +127,11 @@ class Control(Loop):
         if signal.get(FOREIGN) and len(self._foreign) < MOST_FOREIGN:
             self._foreign.append(signal)
         self.wake()
+
+    def suspended(self, queue: str, seconds: float) -> None:
+        """This node has suspended `queue`. A look that is under way may have looked before that."""
+        self._suspended_here[queue] = time.monotonic()
+        self._producers.suspend(queue, seconds)
 
     def wanted(self) -> dict[str, Queue]:
         """The queues that should run in this process now, and how."""
@@ -155,33 +162,46 @@ class Control(Loop):
                 self.cancel(row[6])
 
     async def look(self) -> None:
-        """Find out what was asked, and do it."""
+        """Find out what was asked, and do it; nothing once the node stops."""
         async with self._looking:
+            if self._stopping:
+                return
             self._hurry = False
-            await self.read()
-            self._looked = time.monotonic()
-            wanted = self.wanted()
-            await self._producers.declare(wanted)
-            for queue, producer in self._producers.items():
-                if queue in self._ending:
-                    continue
-                if (options := wanted.get(queue)) is None:
-                    self._ending[queue] = asyncio.create_task(self._see_end(producer))
-                elif self._producers.adjust(producer, options):
-                    logger.info("queue %r now has %s%s", queue, options.described, _paused(options))
-                    self._beat()
-            missing = {queue: options for queue, options in wanted.items() if queue not in self._producers}
-            if missing:
-                await self._producers.start_queues(missing)
-            for queue, producer in self._producers.items():
+            try:
+                await self._look()
+            except BaseException:
+                self._hurry = True  # what was to be seen then is still to be seen
+                raise
+
+    async def _look(self) -> None:
+        began = time.monotonic()
+        await self.read()
+        self._looked = time.monotonic()
+        wanted = self.wanted()
+        await self._producers.declare(wanted)
+        for queue, producer in self._producers.items():
+            if queue in self._ending:
+                continue
+            if (options := wanted.get(queue)) is None:
+                self._ending[queue] = asyncio.create_task(self._see_end(producer))
+            elif self._producers.adjust(producer, options):
+                logger.info("queue %r now has %s%s", queue, options.described, _paused(options))
+                self._beat()
+        missing = {queue: options for queue, options in wanted.items() if queue not in self._producers}
+        if missing:
+            await self._producers.start_queues(missing)
+        for queue, producer in self._producers.items():
+            if self._suspended_here.get(queue, 0.0) < began:
                 producer.suspend(self._suspended.get(queue, 0.0))
 
     async def step(self) -> float | None:
-        foreign, self._foreign = self._foreign, []
-        # A notification needs no right on any table, so it counts only while another program works on these tables.
-        if foreign and await self._has_others():
-            for signal in foreign:
-                await self._keep(signal)
+        if self._foreign:
+            # A notification needs no right on any table, so it counts only while another program works on these tables.
+            counts = await self._has_others()
+            while self._foreign:
+                if counts:
+                    await self._keep(self._foreign[0])
+                del self._foreign[0]  # not before it is kept
         every = LOOK_EVERY if self._listens() else min(self._config.poll_interval, LOOK_UNHEARD_EVERY)
         if self._hurry or not self._listens() or time.monotonic() - self._looked >= LOOK_EVERY:
             await self.look()
@@ -190,6 +210,8 @@ class Control(Loop):
     async def stop(self) -> None:
         """Take no more orders. What is ending goes on to do so."""
         await super().stop()
+        async with self._looking:  # of an operation: the queues that it starts are to be stopped with the others
+            pass
         ending, self._ending = self._ending, {}
         for task in ending.values():
             task.cancel()  # it only waits; the node's own stop waits for all

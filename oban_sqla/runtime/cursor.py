@@ -8,6 +8,7 @@ that came late), so the place is only a hint, and is forgotten again and again.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -38,6 +39,8 @@ class Cursor:
         self._front_cost = 0.0
         # When the place is to be forgotten, by the clock: written by read() and notice().
         self._until = 0.0
+        # When there was a notice, by the clock: written by notice().
+        self._noticed_at = -math.inf
 
     @property
     def place(self) -> Place | None:
@@ -48,6 +51,7 @@ class Cursor:
 
     def notice(self) -> None:
         """There may be jobs before the cursor."""
+        self._noticed_at = self._clock()
         self._until = min(self._until, self._front_at + SHARE * self._front_cost)
 
     def forget(self) -> None:
@@ -64,4 +68,6 @@ class Cursor:
         if since is None:
             self._front_at, self._front_cost = began, self._clock() - began
             self._until = began + LONGEST
+            if self._noticed_at >= began:  # while it was read: what was told of may not have been there yet
+                self._until = min(self._until, self._front_at + SHARE * self._front_cost)
         self._place = last

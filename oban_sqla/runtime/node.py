@@ -141,7 +141,7 @@ class Node:
             lane=at.upkeep,
             schema=schema,
             notifies=config.notify != "off",
-            suspended=lambda queue, seconds: self.producers.suspend(queue, seconds),
+            suspended=lambda queue, seconds: self.control.suspended(queue, seconds),
         )
         self.measures = Measures(lane=at.upkeep, node=config.node, counts=config.metrics)
         self.producers = Producers(

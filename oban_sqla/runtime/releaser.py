@@ -27,6 +27,9 @@ FIRST_REST = 0.005
 LONGEST_REST = 0.25
 """Seconds until the next look where a lock has kept news from being acted on."""
 
+MOST_UNTOLD = 100
+"""Releases of which the ended batches are told later, where the database does not answer."""
+
 
 def report_end_of_flow(ended: str) -> None:
     """Tell that a workflow has ended: ``oban.workflow.stop``.
@@ -76,6 +79,8 @@ class Releaser(Loop):
         self._rest = FIRST_REST
         # How to look: set by wake() and signalled(), taken by step(). None for not at all.
         self._asked: Statement | None = None
+        # Of releases whose ended batches are still to be told of: written by step().
+        self._signatures: list[str] = []
 
     def wake(self) -> None:
         """There may be news."""
@@ -88,8 +93,9 @@ class Releaser(Loop):
         super().wake()
 
     async def step(self) -> float | None:
-        if (statement := self._asked) is None:
+        if (statement := self._asked) is None and not self._signatures:
             return None
+        statement = statement or release
         self._asked = None
         if statement is release and telemetry.listened("oban.batch.stop"):
             statement = release_and_sign
@@ -121,13 +127,21 @@ class Releaser(Loop):
             self._available(queues)
         if scheduled:
             self._soon()
+        rest = self._next(statement, left, acted=bool(count or scheduled))
         if signature is not None:
-            await self._tell_of_batches(**json.loads(signature))
+            self._signatures = [*self._signatures[-MOST_UNTOLD:], signature]
+        while self._signatures:
+            await self._tell_of_batches(**json.loads(self._signatures[0]))
+            del self._signatures[0]  # not before they are told
+        return rest
+
+    def _next(self, statement: Statement, left: int, *, acted: bool) -> float | None:
+        """When to look again, where news are left."""
         if not left:
             self._rest = FIRST_REST
             return None
         self._asked = self._asked or (release if statement is release_and_sign else statement)
-        if count or scheduled:
+        if acted:
             self._rest = FIRST_REST
             return 0.0
         rest, self._rest = self._rest, min(self._rest * 2, LONGEST_REST)

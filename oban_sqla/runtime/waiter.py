@@ -204,8 +204,7 @@ class Waiter(Loop):
 
     async def step(self) -> float | None:
         if self._released:
-            self._ended |= await self._finished({one for one in self._asked if one < 0})
-            self._released = False
+            await self._find_released()
         if self._ended:
             ended, self._ended = self._ended, set()
             try:
@@ -234,6 +233,15 @@ class Waiter(Loop):
         due = min([self._look_at, *(at for at, _ in self._again)])
         return max(due - time.monotonic(), 0.001)
 
+    async def _find_released(self) -> None:
+        self._released = False  # before the look: what finishes while it is under way may not be in it
+        try:
+            finished = await self._finished({one for one in self._asked if one < 0})
+        except Exception:
+            self._released = True
+            raise
+        self._ended |= finished
+
     async def _tell(self, fresh: set[int], now: float) -> None:
         """Tell the other nodes what this one waits for: of what is new, or of all when it is time to remind them."""
         if now < self._remind_at:
@@ -261,6 +269,8 @@ class Waiter(Loop):
 
     async def _look(self, ids: set[int]) -> None:
         jobs = {one for one in ids if one >= 0}
+        # Those of now: one that comes while the statement is under way is not to see what was there before it.
+        waits = {one: [*self._waits.get(one, ())] for one in ids}
         try:
             rows: Sequence[Any] = ()
             if jobs:
@@ -269,9 +279,9 @@ class Waiter(Loop):
         except Exception:
             self._hinted |= ids
             raise
-        show(rows, [wait for job_id in jobs for wait in self._waits.get(job_id, ())])
+        show(rows, [wait for job_id in jobs for wait in waits[job_id]])
         for flow in finished:
-            for wait in list(self._waits.get(flow, ())):
+            for wait in waits[flow]:
                 wait.see(Seen(flow, "completed", 0, None, None, False, ""))
 
     async def _finished(self, flows: set[int]) -> set[int]:

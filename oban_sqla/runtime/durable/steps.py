@@ -18,6 +18,8 @@ T = TypeVar("T")
 PATIENCE = 15.0
 """Seconds for which a statement is tried again while the database is away: its step may have had its effect."""
 FIRST_RETRY, LONGEST_RETRY = 0.1, 2.0
+REMEMBERED = 2.0
+"""Seconds for which a signal is remembered that came while its job did not wait."""
 
 
 class Steps:
@@ -32,8 +34,11 @@ class Steps:
         # Given, and never written again.
         self._lanes = Several(lanes)
         self._loop = asyncio.get_running_loop()
-        # Jobs that wait for a signal with their slot in hand: written by _heard(), set by woke().
+        # Jobs that wait for a signal with their slot in hand: written by heard_here(), set by woke().
         self._ears: dict[int, asyncio.Event] = {}
+        # When signals came for jobs that did not wait at that moment, the oldest first: written by woke(), taken by
+        # heard_here(). A job looks before it waits, and what comes in between would go unheard.
+        self._unheard: dict[int, float] = {}
 
     @property
     def blocking(self) -> Blocked:
@@ -50,8 +55,16 @@ class Steps:
 
     def woke(self, job_id: object) -> None:
         """A signal was sent to the job, as a notification says."""
-        if isinstance(job_id, int) and (ear := self._ears.get(job_id)) is not None:
+        if not isinstance(job_id, int):
+            return
+        if (ear := self._ears.get(job_id)) is not None:
             ear.set()
+            return
+        now = time.monotonic()
+        self._unheard.pop(job_id, None)
+        self._unheard[job_id] = now
+        while self._unheard[oldest := next(iter(self._unheard))] < now - REMEMBERED:
+            del self._unheard[oldest]
 
     async def run_here(self, statement: Statement, parameters: dict[str, Any]) -> Sequence[Any]:
         """:meth:`run`, on the node's own loop."""
@@ -72,6 +85,8 @@ class Steps:
 
     async def heard_here(self, job_id: int, seconds: float) -> None:
         """:meth:`heard`, on the node's own loop."""
+        if self._unheard.pop(job_id, None) is not None:
+            return
         ear = self._ears.setdefault(job_id, asyncio.Event())
         try:
             async with asyncio.timeout(seconds):

@@ -90,6 +90,9 @@ class Leadership(Loop):
         with telemetry.span("oban.leader.election") as told:
             [(leads, _, left)] = await self._lane.run(elect, **self.token, oban=self._oban, ttl=self._ttl)
             told["leader"] = leads
+        # Now, not before the statement: while it was under way the lease may have ended by our own clock, and what
+        # a leader does has stopped until the next election.
+        unbroken = led and self.leads
         if not leads:
             self._until = 0.0
             if led:
@@ -98,7 +101,7 @@ class Leadership(Loop):
             return min(self._ttl / RENEWALS if left is None else float(left), self._ttl) + random.uniform(0.01, 0.1)
         # Counted from before the statement, so that the row outlives our own belief in it.
         self._until = asked + self._ttl * (1 - MARGIN)
-        if not led:
+        if not unbroken:
             self._since = asked
             logger.info("%s leads %s", self.holder, self.lease)
             self._elected()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -33,8 +34,8 @@ class Journal:
     """
 
     __slots__ = (
-        "_bounded", "_touched", "events", "fenced", "is_closed", "last_event", "last_line", "last_written",
-        "lines", "logged", "marks", "most", "note", "noting", "row", "sending", "size", "told",
+        "_adding", "_bounded", "_said", "_touched", "events", "fenced", "is_closed", "last_event", "last_line",
+        "last_written", "lines", "logged", "marks", "most", "noting", "row", "sending", "size", "taken", "told",
     )  # fmt: skip
 
     def __init__(self, row: Row, touched: Callable[[Journal], None], *, most: int = 0, bounded: bool = True) -> None:
@@ -43,7 +44,9 @@ class Journal:
         self._bounded = bounded
         self.most = most
         self._touched = touched
-        # Events that wait, each with its time: appended to by emit(), shortened by wrote().
+        # Events that wait, each with its time, and how long they are: written by emit() and wrote_events(), under the
+        # lock, because a sum that two threads change loses what one of them adds.
+        self._adding = threading.Lock()
         self.events: list[tuple[float, str]] = []
         self.size = 0
         # Whether any event was ever emitted: written by emit().
@@ -54,8 +57,10 @@ class Journal:
         self.logged = 0
         # The last line that was written: written by wrote_lines().
         self.last_written = 0
-        # The progress that waits, and the one that is being written: written by say(), take_note() and wrote_note().
-        self.note: Note | None = None
+        # The progress, and the one that was taken last: each has one writer, say() and take_note(), so that one which
+        # comes while another is taken is not lost. And the one that is being written, until wrote_note().
+        self._said: Note | None = None
+        self.taken: Note | None = None
         self.noting: Note | None = None
         # The number of the last event, and that of the line before the first one of this run, once they are known:
         # written by what writes them.
@@ -76,6 +81,12 @@ class Journal:
     def floods(self) -> bool:
         """Whether more lines have come since the last was written than are kept."""
         return self.logged - self.last_written > self.most
+
+    @property
+    def note(self) -> Note | None:
+        """The progress that waits."""
+        said = self._said
+        return None if said is self.taken else said
 
     @property
     def is_empty(self) -> bool:
@@ -100,8 +111,9 @@ class Journal:
                 f"job {self.row.id}: {MOST:,} events wait to be written; await emit(…) in a coroutine, so that the "
                 "job waits until there is room"
             )
-        self.events.append((time.time() if moment is None else moment, value))
-        self.size += len(value)
+        with self._adding:
+            self.events.append((time.time() if moment is None else moment, value))
+            self.size += len(value)
         self.told = True
         self._mark("events")
 
@@ -112,7 +124,7 @@ class Journal:
         :raises ObanError: when the run has ended.
         """
         self._refuse("progress")
-        self.note = (done, total, note)
+        self._said = (done, total, note)
         self._mark("note")
 
     def log(self, moment: float, value: Unmade | Mapping[str, Any], skipped: int = 0) -> None:
@@ -134,8 +146,9 @@ class Journal:
 
     def wrote_events(self, count: int) -> None:
         """The first `count` events are written."""
-        self.size -= sum(len(value) for _, value in self.events[:count])
-        del self.events[:count]
+        with self._adding:
+            self.size -= sum(len(value) for _, value in self.events[:count])
+            del self.events[:count]
 
     def wrote_lines(self, count: int) -> None:
         """The first `count` of the lines that were taken are written."""
@@ -147,7 +160,7 @@ class Journal:
         """The progress to write; the same again until it was written, or there is a newer one."""
         self.marks.discard("note")
         if (note := self.note) is not None:
-            self.noting, self.note = note, None
+            self.noting = self.taken = note
         return self.noting
 
     def wrote_note(self) -> None:
@@ -157,10 +170,12 @@ class Journal:
     def fence(self) -> None:
         """Another run has the job: nothing more is written."""
         self.fenced = True
-        self.events.clear()
+        with self._adding:
+            self.events.clear()
+            self.size = 0
         self.lines.clear()
         self.sending.clear()
-        self.size, self.note, self.noting = 0, None, None
+        self.taken, self.noting = self._said, None
 
     def _mark(self, kind: str) -> None:
         if kind not in self.marks:
