@@ -145,7 +145,7 @@ class Lifecycle:
                 await node.close()
             raise
         self.node, self.places = node, places
-        introduce(config)
+        introduce(config, node.control.wanted())
         await self._miss_indexes(node)
 
     async def _miss_indexes(self, node: Node) -> None:

@@ -7,7 +7,7 @@ import logging
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import JobSpec, Oban, job
+from oban_sqla import JobSpec, Oban, Queue, job
 from oban_sqla.runtime import once_a_minute, report
 from oban_sqla.runtime.duties import lookout
 from oban_sqla.workers.registry import workers
@@ -85,6 +85,45 @@ async def test_a_start_names_queues_and_workers(engine: AsyncEngine, caplog: pyt
     assert "Oban started on here with queues letters and 2 workers" in caplog.messages
     assert said(caplog, logging.INFO) == ["queue 'letters' runs 5 at once: unfit.on_a_gpu, unfit.send_letter"]
     assert said(caplog) == []
+
+
+async def test_a_start_names_what_was_asked_of_its_queues_before(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    away = Oban(engine)
+    await insert(engine, send_letter.new())  # so that the queue is known
+    await away.pause_queue("letters")
+    async with Oban(engine, {"letters": 5}):
+        pass
+    [line] = said(caplog)
+    assert line == (
+        "queue 'letters' is paused, by pause_queue, so it starts no jobs; resume_queue('letters') or "
+        "`oban-sqla queues resume letters` resumes it"
+    )
+    await away.resume_queue("letters")
+    await away.scale_queue("letters", limit=7)
+    caplog.clear()
+    async with Oban(engine, {"letters": 5}):
+        pass
+    assert said(caplog) == []
+    assert (
+        "queue 'letters' runs 7 at once, as was asked at run time (5 are configured): " in said(caplog, logging.INFO)[0]
+    )
+    await away.stop_queue("letters")
+    caplog.clear()
+    async with Oban(engine, {"letters": 5}):
+        pass
+    assert "queue 'letters' does not run: it was stopped by stop_queue; start_queue('letters') or " in said(caplog)[0]
+
+
+async def test_a_start_names_a_queue_that_is_configured_as_paused(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with Oban(engine, {"letters": Queue(5, paused=True)}):
+        pass
+    assert "queue 'letters' is paused, as it is configured, so it starts no jobs; " in said(caplog, logging.INFO)[1]
 
 
 async def test_a_start_names_queues_that_do_not_fit(engine: AsyncEngine, caplog: pytest.LogCaptureFixture) -> None:
