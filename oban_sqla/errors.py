@@ -133,11 +133,23 @@ def unknown_option(name: str, known: Iterable[str], what: str) -> InvalidOption:
     return InvalidOption(f"unknown option {name!r} for {what}: {nearest(name, sorted(known))}")
 
 
+ELSEWHERE = {
+    "attempts": "max_attempts", "autoretry_for": "retry_for", "concurrency": "limit", "countdown": "schedule_in",
+    "delay": "schedule_in", "eta": "scheduled_at", "expires": "deadline", "max_retries": "max_attempts",
+    "rate": "rate_limit", "retries": "max_attempts", "retry": "max_attempts", "retry_backoff": "backoff",
+    "run_at": "scheduled_at", "schedule": "cron", "soft_time_limit": "timeout", "store_result": "recorded",
+    "time_limit": "timeout",
+}  # fmt: skip
+"""What other queues call the options of this one."""
+
+
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The one of `known` that is most like `name`, or has it as one of its words; None if there is none."""
     import difflib  # only when something is wrong
 
     known = sorted(known)
+    if (ours := ELSEWHERE.get(name)) in known:
+        return ours
     near = difflib.get_close_matches(name, known, n=1) or [one for one in known if name in one.split("_")]
     return next(iter(near), None)
 

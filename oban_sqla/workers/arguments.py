@@ -22,7 +22,7 @@ from pydantic.errors import PydanticInvalidForJsonSchema
 from pydantic_core import ErrorDetails, SchemaError, to_json
 from typing_extensions import TypedDict
 
-from ..errors import InvalidArgs, InvalidOption, closest
+from ..errors import ELSEWHERE, InvalidArgs, InvalidOption, closest
 from ..models import Job, JobSpec
 from ..models.kind import NAMES as SPEC_OPTIONS
 from ..options.instance import is_instance
@@ -359,18 +359,26 @@ class Arguments:
             case _:
                 given = detail["input"]
                 text = f"{where}: {detail['msg']} (got {type(given).__name__})"
-                return text + (_UNFLUSHED if given is None else _COLUMNS if is_instance(given) else "")
+                return text + (
+                    _UNFLUSHED
+                    if given is None or isinstance(given, types.FunctionType)
+                    else _COLUMNS
+                    if is_instance(given)
+                    else ""
+                )
 
     def _instead(self, name: str) -> str:
         """What was meant by the `name` of a parameter that there is not."""
         if name in self.injected:
             return ", it is filled in when the job runs"
+        ours = ELSEWHERE.get(name)
         if name in SPEC_OPTIONS:
             return f", it is an option: .options({name}=…).new(…)"
         if name in self._options:
             return f", it is an option of the worker: @job({name}=…)"
-        near = closest(name, [one for one in self._parameters if one not in self.injected])
-        return f", did you mean {near!r}?" if near else ""
+        if near := closest(name, [one for one in self._parameters if one not in self.injected]):
+            return f", did you mean {near!r}?"
+        return f", did you mean the option {ours}: .options({ours}=…).new(…)?" if ours in SPEC_OPTIONS else ""
 
 
 class Unresolved(InvalidOption):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Self, TypeVar
 
 from typing_extensions import TypeVar as TypeVarWithDefault
 from typing_extensions import Unpack
@@ -31,6 +31,15 @@ class _Addable(NotARow):
     """Says what to add to a session instead of the worker."""
 
     worker: Worker
+
+    if not TYPE_CHECKING:  # what a worker does not have stays an error for type checkers
+
+        def __getattr__(self, name: str) -> Any:
+            said = f"{type(self).__name__!r} object has no attribute {name!r}"
+            if not name.startswith("_") and "worker" in vars(self):
+                fn = self.worker.name.rpartition(".")[2]
+                said += f"; to enqueue a job: session.add({fn}.new(…)), or with options: {fn}.options(…).new(…)"
+            raise AttributeError(said, name=name, obj=self)
 
     def _instead(self) -> Exception:
         name = self.worker.name.rpartition(".")[2]

@@ -126,6 +126,9 @@ def test_each_source_goes_before_the_one_before_it() -> None:
         ("OBAN_LOG_LEVEL", "debug", "debug"),
         ("OBAN_SCHEMA", "jobs", "jobs"),
         ("OBAN_MODULE", "app.jobs, app.mail", ("app.jobs", "app.mail")),
+        ("OBAN_PRUNE", "false", None),
+        ("OBAN_PRUNE", "{max_age = 60}", Prune(max_age=60)),
+        ("OBAN_HEARTBEAT", "{interval = 2}", Heartbeat(interval=2)),
     ],
 )
 def test_one_value_can_stand_in_the_environment(variable: str, text: str, value: object) -> None:
@@ -219,6 +222,9 @@ def test_what_can_t_be_is_refused_with_its_place(text: str, said: str) -> None:
         ("OBAN_LEADER_TTL", "nan", "OBAN_LEADER_TTL: Oban(leader_ttl): expected seconds (0 or more)"),
         ("OBAN_QUEUES", "a=0", "OBAN_QUEUES: queue 'a': expected a limit from 1 to 10,000 jobs, got '0'"),
         ("OBAN_NOTIFY", "loud", "OBAN_NOTIFY: notify must be"),
+        ("OBAN_PRUNE", "7d", "OBAN_PRUNE: expected true or false, got '7d'"),
+        ("OBAN_HEARTBEAT", "5", "OBAN_HEARTBEAT: '5': expected a table of TOML, such as "),
+        ("OBAN_CRONTAB", "x", "OBAN_CRONTAB: can't be given in the environment; write it into oban.toml"),
         ("OBAN_LOG_EXCEPTIONS", "no", "OBAN_LOG_EXCEPTIONS: expected true or false, got 'no'"),
     ],
 )
@@ -279,6 +285,16 @@ def test_a_named_file_has_to_be_there(directory: Path) -> None:
     missing = CliRunner().invoke(told, ["--config", "none.toml"])
     assert missing.exit_code == 2
     assert "File 'none.toml' does not exist" in missing.output
+
+
+def test_a_variable_that_is_almost_a_setting_is_named() -> None:
+    environment = {"OBAN_QUEUE": "media=5", "OBAN_DATABASEURL": "postgresql://u:secret@h/d", "OBAN_LICENSE_KEY": "7"}
+    result = CliRunner().invoke(told, env=environment)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [
+        "OBAN_DATABASEURL is not a setting, and is ignored; did you mean OBAN_DATABASE_URL?",
+        "OBAN_QUEUE is not a setting, and is ignored; did you mean OBAN_QUEUES?",
+    ]
 
 
 @pytest.mark.parametrize("arguments", [["--config", "other.toml", "sql"], ["sql", "--config", "other.toml"]])

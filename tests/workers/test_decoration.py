@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
@@ -272,6 +273,27 @@ def test_key_that_the_flush_has_yet_to_make_names_later() -> None:
     made = job(name="tests.decoration.unflushed")(coroutine)
     with pytest.raises(InvalidArgs, match=r"user_id: .*got NoneType\); for what the flush .* pass later\(lambda: …\)"):
         made.new(user_id=None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgs, match=r"user_id: .*got function\); for what the flush .* pass later\(lambda: …\)"):
+        made.new(user_id=lambda: 7)  # type: ignore[arg-type]
+
+
+def test_what_other_queues_call_it_is_answered_in_the_words_of_this_one() -> None:
+    made: Any = job(name="app.send_welcome")(coroutine)
+    with pytest.raises(InvalidOption, match=r"unknown option 'countdown' .* did you mean 'schedule_in'\?"):
+        made.options(countdown=5)
+    with pytest.raises(InvalidOption, match=r"unknown option 'eta' .* did you mean 'scheduled_at'\?"):
+        made.options(eta=5)
+    with pytest.raises(InvalidOption, match=r"unknown option 'retries' .* did you mean 'max_attempts'\?"):
+        cast(Any, job)(retries=3)
+    with pytest.raises(InvalidArgs, match=r"no parameter 'countdown', did you mean the option schedule_in: \.options"):
+        made.new(7, countdown=5)
+    for way in ("delay", "apply_async", "enqueue"):
+        with pytest.raises(
+            AttributeError, match=rf"attribute '{way}'; to enqueue a job: session\.add\(send_welcome\.new"
+        ):
+            getattr(made, way)(7)
+    assert not hasattr(made, "_private")
+    assert copy.copy(made).worker_name == "app.send_welcome"
 
 
 # Added to a session itself.

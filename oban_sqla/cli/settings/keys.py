@@ -201,9 +201,9 @@ KEYS: Mapping[str, Key] = {
     "start_timeout": _option("start_timeout", _seconds),
     "log_exceptions": _option("log_exceptions", _truth),
     "metrics": _option("metrics", _truth),
-    "heartbeat": Key(_heartbeat, of_runtime=True),
-    "prune": Key(_prune, of_runtime=True),
-    "children": Key(_children, of_runtime=True, option="processes"),
+    "heartbeat": Key(_heartbeat, inline, of_runtime=True),
+    "prune": Key(_prune, lambda text: inline(text) if text.lstrip().startswith("{") else _truth(text), of_runtime=True),
+    "children": Key(_children, inline, of_runtime=True, option="processes"),
     "crontab": Key(entries, of_runtime=True),
 }
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ...errors import InvalidOption
+from ...errors import InvalidOption, closest
 from ...options.heartbeat import Heartbeat
 from .keys import KEYS
 from .place import Place, SettingsError
@@ -25,6 +25,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 FILE = "oban.toml"
 PROJECT = "pyproject.toml"
 PREFIX = "OBAN_"
+
+_OTHERS = {"OBAN_WEB_TOKEN", "OBAN_EMBEDDED_BINARIES", "OBAN_TEST_DATABASE_URL"}
+"""Variables that are no settings of the file."""
 
 _CONFIG = "oban_sqla.config"
 _SETTINGS = "oban_sqla.settings"
@@ -57,8 +60,10 @@ class Settings:
         variable = PREFIX + name.upper()
         parse = KEYS[name].parse
         # An empty variable is unset, as it is for click.
-        if parse is None or not (text := self._environment.get(variable)):
+        if not (text := self._environment.get(variable)):
             return self._file.get(name)
+        if parse is None:
+            raise SettingsError(f"{variable}: can't be given in the environment; write it into {FILE}")
         try:
             return Setting(KEYS[name].read(parse(text), Place(variable)), variable)
         except InvalidOption as error:
@@ -83,6 +88,7 @@ def settings() -> Settings:
     meta = click.get_current_context().meta
     if _SETTINGS not in meta:
         meta[_SETTINGS] = read(meta.get(_CONFIG), os.environ)
+        _name_misspelt(os.environ)
     found: Settings = meta[_SETTINGS]
     return found
 
@@ -134,6 +140,16 @@ def read(config: Path | None, environment: Mapping[str, str]) -> Settings:
         given, place = section, place.table("tool").table("oban_sqla")
     place.refuse_unknown(given, KEYS)
     return Settings({name: _setting(name, value, place) for name, value in given.items()}, environment)
+
+
+def _name_misspelt(environment: Mapping[str, str]) -> None:
+    """Name the variables that look like one of ours, and are not: other programs may have some, so it is no error."""
+    for variable in sorted(environment):
+        name = variable.removeprefix(PREFIX).lower()
+        if not variable.startswith(PREFIX) or name in KEYS or variable in _OTHERS:
+            continue
+        if near := closest(name, KEYS):
+            click.echo(f"{variable} is not a setting, and is ignored; did you mean {PREFIX}{near.upper()}?", err=True)
 
 
 def _section(given: Mapping[str, Any], place: Place) -> dict[str, Any] | None:
