@@ -54,14 +54,16 @@ def default_name(spec: object) -> str:
     return str(spec.worker).rpartition(".")[2]
 
 
-def named_nodes(flow: HasNodes, given: Node[Any] | str | Iterable[Node[Any] | str]) -> list[Node[Any]]:
-    """The nodes of `flow` that are given, as such or by name.
+def named_nodes(
+    flow: HasNodes, given: Node[Any] | str | Iterable[Node[Any] | str], what: str = "after"
+) -> list[Node[Any]]:
+    """The nodes of `flow` that are given as `what`, as such or by name.
 
     :raises InvalidOption: for others.
     """
     several: Iterable[object] = [given] if isinstance(given, Node | str) else given
     if not isinstance(several, Iterable):
-        raise InvalidOption(f"after: expected nodes or their names, got {given!r}")
+        raise InvalidOption(f"{what}: expected nodes or their names, got {given!r}")
     found: list[Node[Any]] = []
     for one in several:
         if isinstance(one, str):
@@ -74,7 +76,7 @@ def named_nodes(flow: HasNodes, given: Node[Any] | str | Iterable[Node[Any] | st
         elif isinstance(one, Node):
             found.append(_own(flow, cast(Any, one)))
         else:
-            raise InvalidOption(f"after: expected nodes or their names, got {one!r}")
+            raise InvalidOption(f"{what}: expected nodes or their names, got {one!r}")
     return found
 
 

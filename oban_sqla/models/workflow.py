@@ -270,7 +270,10 @@ class Workflow(ObanBase, ByAnnotation):
         :raises InvalidOption: for another node.
         """
         self._refuse_written("returns")
-        [found] = named_nodes(self, node)
+        several = named_nodes(self, node, "returns")
+        if len(several) != 1:
+            raise InvalidOption(f"returns: expected one node or its name, got {node!r}")
+        [found] = several
         found.record()
         self.returns_name = found.name
         self._returned = found

@@ -16,7 +16,7 @@ from sqlalchemy.orm import InstanceState, Session
 
 from .. import telemetry
 from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession
-from ..errors import InvalidOption, ObanError, UnknownWorker
+from ..errors import ObanError, UnknownWorker
 from ..options.job_logs import JobLogs, checked_job_logs
 from ..runtime.acks import Ack, parameters
 from ..runtime.journal.job_log import kept_apart
@@ -25,8 +25,10 @@ from ..statements.ack import acknowledge, complete
 from ..statements.drain import begun_at, next_due, runnable, state_of, take, take_with
 from ..types import naive_utc
 from ..workers.outcomes import Outcome
-from .clock import as_timedelta, aware, current_clock
+from .clock import current_clock
 from .groups import groups_of, most_with, release
+from .idle import tell_idle
+from .moments import due_by, end_of, real_time
 from .savepoint import Savepoint
 from .sessions import Joined, connection_of, in_session
 from .steps import InTransaction
@@ -36,8 +38,6 @@ from .trial import Trial
 NODE = "testing"
 LOST = ("retryable", "discarded", "cancelled")
 """How a run ends whose effects are rolled back."""
-
-FAR = datetime(9999, 1, 1)
 
 
 @overload
@@ -116,8 +116,8 @@ def drain(
     ``drain_queue``.
     """
     job_logs = checked_job_logs(job_logs, "drain")
-    chosen = Choice(queues=_queues(queue), until=_until(with_scheduled))
-    end = None if until is None else _end(until, with_scheduled)
+    chosen = Choice(queues=_queues(queue), until=due_by(with_scheduled))
+    end = None if until is None else end_of(until, with_scheduled)
     return in_session(session, "drain", _drain, chosen, end, with_recursion, with_safety, limit, job_logs)
 
 
@@ -209,7 +209,7 @@ class Drainer:
 
     def move(self, chosen: Choice, end: datetime) -> bool:
         """Move the time to the next moment at which a job is due; False when there is none up to `end`."""
-        connection, time = connection_of(self._session), self.time or _real_time()
+        connection, time = connection_of(self._session), self.time or real_time()
         given = {
             "queues": chosen.queues,
             "among": chosen.among,
@@ -223,7 +223,7 @@ class Drainer:
 
     def _moment(self, row: Row, chosen: Choice) -> datetime | None:
         """What time it is for the job: also the time for which it was scheduled, if it runs ahead of that."""
-        if chosen.until is not None and row.scheduled_at > (self.time or _real_time()):
+        if chosen.until is not None and row.scheduled_at > (self.time or real_time()):
             return row.scheduled_at
         return self.time
 
@@ -307,7 +307,7 @@ class Drainer:
         if ack.delay is not None and (moment is not None or not ack.keeps):
             # From the job's time, by which it fell asleep, and not from the time at which the transaction began.
             began = begun_at.execute(connection_of(self._session)).scalar_one()
-            ack = replace(ack, delay=ack.delay + ((moment or _real_time()) - began).total_seconds())
+            ack = replace(ack, delay=ack.delay + ((moment or real_time()) - began).total_seconds())
         statement = complete if ack.is_plain else acknowledge
         if not statement.execute(connection_of(self._session), **parameters(statement, [ack])).all():
             telemetry.job_logger.warning("job %d, attempt %d: it was changed while it ran", ack.id, ack.attempt)
@@ -337,7 +337,7 @@ def _drain(
     session.flush()
     drainer = Drainer(session, with_safety, job_logs)
     if end is not None and drainer.time is None:
-        drainer.time = _real_time()  # from now on only what is due next moves it
+        drainer.time = real_time()  # from now on only what is due next moves it
     if not with_recursion:
         chosen.among = drainer.waiting(chosen)
     try:
@@ -347,6 +347,8 @@ def _drain(
     finally:
         if drainer.runs and not connection_of(session).invalidated:
             _reload(session)
+    if not drainer.runs and limit != 0:
+        tell_idle(session, chosen.queues)
     if end is not None and (time := current_clock()) is not None:
         time.move_to(max(time.now, end.replace(tzinfo=UTC)))
     return drainer.counts
@@ -363,35 +365,10 @@ def _reload(session: Session) -> None:
             session.expire(instance)
 
 
-def _real_time() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
-
-
-def _end(until: object, with_scheduled: object) -> datetime:
-    if with_scheduled is not False:
-        raise InvalidOption(
-            "drain: got both until and with_scheduled; until runs what is scheduled when its time comes"
-        )
-    if isinstance(until, datetime):
-        return naive_utc(aware(until, "drain(until)"))
-    time = current_clock()
-    return naive_utc((datetime.now(UTC) if time is None else time.now) + as_timedelta(until, "drain(until)"))
-
-
 def _queues(queue: str | Collection[str] | None) -> list[str] | None:
     if queue is None:
         return None
     return [queue] if isinstance(queue, str) else list(queue)
-
-
-def _until(with_scheduled: bool | datetime) -> datetime | None:
-    if isinstance(with_scheduled, datetime):
-        if with_scheduled.tzinfo is None:
-            raise InvalidOption(
-                f"drain: with_scheduled={with_scheduled.isoformat()} has no time zone; give an aware datetime"
-            )
-        return naive_utc(with_scheduled)
-    return FAR if with_scheduled else None
 
 
 __all__ = ["Choice", "Drainer", "drain"]

@@ -13,6 +13,7 @@ from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession
 from ..errors import InvalidOption
 from ..models import Job
 from .filters import Filters, Wanted
+from .idle import doubt
 from .sessions import in_session
 
 MOST_COMPARED = 500
@@ -79,7 +80,8 @@ def refute_enqueued(session: AnySession, **filters: Unpack[Filters]) -> Any:
     :param scheduled_at: the aware datetime at which it is due.
     :param delta: seconds or timedelta by which `scheduled_at` may differ. Default 5 s. A delay counts from the start
         of the transaction, by the database's clock.
-    :raises AssertionError: if a job matches. The message lists the matching jobs.
+    :raises AssertionError: if a job matches. The message lists the matching jobs. A warning names a worker, queue or
+        argument that does not exist, because no job can have it.
     :raises InvalidOption: for a misspelt filter, or a value that is not valid.
     :raises InvalidArgs: for args or meta that JSON can't represent.
     """
@@ -134,6 +136,7 @@ def _refute(session: Session, wanted: Wanted) -> None:
     if found := _find(session, wanted):
         message = f"expected no job to be enqueued{wanted}; there is {len(found)}"
         raise AssertionError("\n".join([message, *_listed(found)]))
+    doubt(wanted)
 
 
 def _listed(jobs: list[Job]) -> Iterable[str]:

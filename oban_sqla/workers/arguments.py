@@ -25,10 +25,10 @@ from typing_extensions import TypedDict
 from ..errors import ELSEWHERE, InvalidArgs, InvalidOption, closest
 from ..models import Job, JobSpec
 from ..models.kind import NAMES as SPEC_OPTIONS
-from ..options.instance import is_instance
 from ..options.later import has_later
 from ..options.resources import not_provided, plain, without_none
 from .entity import GIVEN, refuse_hidden, rewritten
+from .hints import hint_of
 from .injection import is_injectable, is_session, marked
 from .ordering import in_order
 from .returned import Returned
@@ -358,14 +358,7 @@ class Arguments:
                 return f"{where}: {detail['msg']}"
             case _:
                 given = detail["input"]
-                text = f"{where}: {detail['msg']} (got {type(given).__name__})"
-                return text + (
-                    _UNFLUSHED
-                    if given is None or isinstance(given, types.FunctionType)
-                    else _COLUMNS
-                    if is_instance(given)
-                    else ""
-                )
+                return f"{where}: {detail['msg']} (got {type(given).__name__}){hint_of(given)}"
 
     def _instead(self, name: str) -> str:
         """What was meant by the `name` of a parameter that there is not."""
@@ -383,14 +376,6 @@ class Arguments:
 
 class Unresolved(InvalidOption):
     """An annotation names what is not known, or not yet."""
-
-
-# A model may be configured to take the attributes of any object, and would be stored with the row's columns.
-_COLUMNS = (
-    "; of a mapped instance only the key is stored: annotate the parameter with its class, or pass the values that the "
-    "job needs"
-)
-_UNFLUSHED = "; for what the flush will know, such as the key of a new object, pass later(lambda: …)"
 
 
 def _several(hint: Any) -> Any:

@@ -44,6 +44,12 @@ def build(change: Callable[[Workflow], Any]) -> Workflow:
         case(lambda flow: flow.add(flow), "can't be a part of itself"),
         case(lambda flow: flow.add(note.options(unique=Unique()).new()), "can't be unique"),
         case(lambda flow: flow.returns("nowhere"), "has no node 'nowhere'"),
+        case(lambda flow: flow.returns(cast(Any, 3)), "returns: expected nodes or their names, got 3"),
+        case(lambda flow: flow.returns(cast(Any, ["a"])), "has no node 'a'"),
+        case(
+            lambda flow: flow.returns(cast(Any, [flow.add(note.new()), flow.add(note.new(), name="b")])),
+            "returns: expected one node or its name",
+        ),
         case(lambda flow: flow.map(as_list, over=[1]), "a function that returns a JobSpec"),
         case(lambda flow: flow.map(parse.new, over="text"), "expected a result or an iterable"),
         case(lambda flow: flow.add(Workflow("sub")).result, "returns nothing"),
@@ -66,6 +72,7 @@ def test_what_is_no_workflow_is_refused_with_the_reason(change: Callable[[Workfl
         case(lambda flow: flow.map(parse.new, over=flow.add(load_user.new(1)).result["age"]), "not a list"),
         case(lambda flow: flow.map(stored, over=flow.add(fetch.new("u")).result), "counts is"),
         case(lambda flow: flow.add(store.new(as_list({flow.add(parse.new("x")).result}))), "element of a set"),
+        case(lambda flow: flow.add(fetch.new(flow.add(note.new()))), r"got Node\); .* pass node\.result"),
         case(lambda flow: Workflow("x", meta=cast(Any, [1])), "meta: expected a dict"),
     ],
 )

@@ -39,6 +39,25 @@ class TestRunning:
         assert any_session(drain) == {}
         assert any_session(drain)["completed"] == 0
 
+    def test_a_drain_that_runs_nothing_says_what_waits(
+        self, plain_session: AnySession, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        plain_session.add(
+            app.send.options(queue="a", schedule_in=60).new("ann"), app.send.options(queue="b").new("bob")
+        )
+
+        assert plain_session(drain, queue="B") == {}
+        first, second = plain_session.scalars(select(Job.id).order_by(Job.id))
+        assert caplog.messages == [
+            f"drain ran no jobs; there are: 1 scheduled in queue 'a' (job {first}), 1 available in queue 'b' "
+            f"(job {second}); queue='B' leaves other queues out; with_scheduled=True, or until=…, runs what is not due "
+            "yet"
+        ]
+        caplog.clear()
+        assert plain_session(drain, with_scheduled=True) == {"completed": 2}
+        assert plain_session(drain) == {}
+        assert caplog.messages == []
+
     def test_specs_that_were_only_added_are_flushed_first(self, any_session: AnySession) -> None:
         any_session.session.add(app.send.new("ann"))
 

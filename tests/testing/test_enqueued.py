@@ -52,6 +52,25 @@ class TestMatching:
         with pytest.raises(AssertionError):
             any_session(refute_enqueued, **filters)
 
+    @pytest.mark.parametrize(
+        ("filters", "said"),
+        [
+            (
+                {"worker": "tests.testing.app.sned"},
+                "no worker 'tests.testing.app.sned' .* mean 'tests.*send'",
+            ),
+            ({"queue": "mial"}, "there is no queue 'mial' in this process; did you mean 'mail'"),
+            ({"worker": app.send, "args": {"too": "ann"}}, "has no parameter 'too'; did you mean 'to'"),
+        ],
+    )
+    def test_a_refutation_that_proves_nothing_is_a_warning(
+        self, plain_session: AnySession, filters: dict[str, object], said: str
+    ) -> None:
+        plain_session.add(app.send.new("ann"))
+
+        with pytest.warns(UserWarning, match=said):
+            plain_session(refute_enqueued, **filters)
+
     def test_values_are_compared_as_json_carries_them(self, any_session: AnySession) -> None:
         uuid = UUID(int=7)
         any_session.add(JobSpec("x", {"id": str(uuid), "day": "2024-02-29", "pair": [1, 2]}))
