@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import threading
 from types import FrameType
@@ -23,7 +24,7 @@ def postgres(directory: str | None) -> None:
       oban-sqla postgres data        # kept in ./data
       oban-sqla postgres             # temporary: removed at the end
 
-    The URL is the only line on stdout. In another terminal:
+    The URL is the only line on stdout, and another one at each start. In another terminal:
 
     \b
       export DATABASE_URL='postgresql://...'
@@ -40,9 +41,11 @@ def postgres(directory: str | None) -> None:
     for number in SIGNALS:
         signal.signal(number, stop)
     with embedded.start(directory) as server:
-        url = make_url(server.url).set(drivername="postgresql")
-        click.echo(url.render_as_string(hide_password=False))
-        click.echo("running until Ctrl-C; next: oban-sqla migrate, with this URL as DATABASE_URL", err=True)
+        url = make_url(server.url).set(drivername="postgresql").render_as_string(hide_password=False)
+        click.echo(url)
+        # In quotes: a shell takes ? and & for itself, and would set nothing.
+        click.echo("running until Ctrl-C; in another terminal, as long as it runs:", err=True)
+        click.echo(f"  export DATABASE_URL={shlex.quote(url)}\n  oban-sqla migrate", err=True)
         while not stopped.wait(1.0):  # a signal ends no wait without a timeout
             pass
         click.echo("stopping", err=True)

@@ -15,8 +15,9 @@ from tests.processes import finished, running
 
 async def test_it_prints_a_url_that_works_and_ends_with_a_signal(tmp_path: Path) -> None:
     with running(["-m", "oban_sqla", "postgres"], tmp_path / "log", tmp_path, {}) as process:
-        await process.says("running until Ctrl-C", 60)
+        await process.says("oban-sqla migrate", 60)
         [url] = [line for line in process.text.splitlines() if line.startswith("postgresql://")]
+        assert f"  export DATABASE_URL='{url}'\n  oban-sqla migrate" in process.text
         engine = create_async_engine(async_url(url))
         try:
             async with engine.connect() as connection:
