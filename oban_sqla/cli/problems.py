@@ -9,6 +9,8 @@ import click
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from ..errors import ObanError
+from ..models.notes import note_of
+from ..telemetry.database_error import sqlstate_of
 from .colours import are_unwanted
 
 # SQLAlchemy 2.0 leaves what asyncpg raises while connecting as it is.
@@ -38,6 +40,8 @@ def line(error: BaseException) -> str:
     if isinstance(error, OF_THE_DATABASE):
         cause: object = error.orig if isinstance(error, DBAPIError) else error
         text = f"the database says: {_without_class(str(cause))}"
+        if (note := note_of(sqlstate_of(error), text)) is not None:
+            text += f"; {note.removeprefix('oban_sqla: ')}"
     elif isinstance(error, ObanError | ArgumentError):
         text = str(error)
     elif isinstance(error, TimeoutError):

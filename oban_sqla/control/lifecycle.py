@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..errors import DatabaseUnavailable, ObanError, SchemaOutdated
 from ..executors.places import Places
 from ..migrations import CURRENT, described
+from ..models.notes import FORBIDDEN
 from ..models.relationship import related_paths
 from ..options.encryption import using
 from ..runtime.acks import Ack, parameters
@@ -137,12 +138,14 @@ class Lifecycle:
             await places.start(node.identity)
             await node.resources.prepare(asked)
             await node.start()
-        except BaseException:
+        except BaseException as error:
             await places.stop()
             if node.is_started:
                 self.left = await node.stop(0.0)  # its queues may have begun already
             else:
                 await node.close()
+            if isinstance(error, StatementFailed) and error.sqlstate == FORBIDDEN:
+                raise ObanError(_forbidden(error, self._engine.url.username)) from error
             raise
         self.node, self.places = node, places
         introduce(config, node.control.wanted())
@@ -203,6 +206,15 @@ def _answer(error: StatementFailed) -> tuple[str, bool]:
     if error.sqlstate is None and fatal:
         return said.strip(), any(words in said for words in ("starting up", "shutting down", "recovery"))
     return text.split(": ", 2)[-1], (error.sqlstate or "57P").startswith("57P")
+
+
+def _forbidden(error: StatementFailed, role: str | None) -> str:
+    *_, said = str(error).split(": ")
+    named = "ROLE" if role is None else role
+    return (
+        f"the role of the node has no right to use the tables of the jobs: {said}; as the owner of the tables run "
+        f"`oban-sqla grants {named} | psql …`"
+    )
 
 
 async def _check_schema(node: Node) -> None:

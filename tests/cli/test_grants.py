@@ -11,8 +11,9 @@ from sqlalchemy import delete, text, update
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from oban_sqla import Job, JobSpec, Oban, Unique, enqueue, job
+from oban_sqla import Job, JobSpec, Oban, ObanError, Unique, enqueue, job
 from oban_sqla.cli import main
+from oban_sqla.cli.problems import line
 from tests.runtime.helpers import execute, insert, until
 
 
@@ -80,8 +81,22 @@ async def test_a_program_that_only_enqueues_can_do_that_and_no_more(
 async def test_without_them_nothing_can_be_enqueued(limited: AsyncEngine) -> None:
     async with AsyncSession(limited) as session:
         session.add(JobSpec("w"))
-        with pytest.raises(ProgrammingError, match="permission denied"):
+        with pytest.raises(ProgrammingError, match="permission denied") as refused:
             await session.flush()
+    assert "as the owner of the tables run `oban-sqla grants ROLE | psql" in refused.value.__notes__[0]
+
+
+async def test_a_node_without_them_names_the_command(engine: AsyncEngine, limited: AsyncEngine, role: str) -> None:
+    said = r"no right to use the tables of the jobs: .*permission denied for table {}; .* `oban-sqla grants .* \| psql"
+    with pytest.raises(ObanError, match=said.format("oban_schema")):
+        await Oban(limited, {"granted": 2}).start()
+    await granted(engine, role, "--enqueue-only")
+    with pytest.raises(ObanError, match=said.format("oban_queues")):
+        await Oban(limited, {"granted": 2}).start()
+    with pytest.raises(ProgrammingError) as refused:
+        await Oban(limited).pause_queue("granted")
+    assert "permission denied for table oban_" in line(refused.value)
+    assert "as the owner of the tables run `oban-sqla grants ROLE" in line(refused.value)
 
 
 def test_the_names_of_roles_and_schemas_are_quoted() -> None:
