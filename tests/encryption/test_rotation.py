@@ -11,10 +11,11 @@ from cryptography.fernet import Fernet
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Encryption, KeyMissing, Oban, configure_encryption
+from oban_sqla import Encryption, KeyMissing, Oban, configure_encryption, job
 from oban_sqla.cli import main
 from oban_sqla.doctor import examine
 from oban_sqla.testing import check_queued
+from oban_sqla.workers.registry import workers
 from tests.encryption import jobs
 from tests.encryption.conftest import Leaks
 from tests.encryption.jobs import CANARY, charge, charge_elsewhere
@@ -123,3 +124,27 @@ async def test_the_command_line_shows_the_token_as_what_it_is(engine: AsyncEngin
     assert CANARY not in shown.output
     assert "gAAAA" in shown.output
     assert (await load(engine, job_id)).args["encrypted"] in shown.output
+
+
+async def test_jobs_of_a_renamed_worker_run_and_their_results_need_keys_and_not_the_worker(
+    engine: AsyncEngine, keys: Encryption
+) -> None:
+    configure_encryption(keys)
+
+    @job(name="encryption.old", queue="secrets", encrypted=True)
+    async def old(card: str) -> None: ...
+
+    waiting = await insert(engine, old.new(CANARY), old.new("another"))
+    workers.remove(["encryption.old"])
+
+    @job(name="encryption.new", aliases=("encryption.old",), queue="secrets", encrypted=True, recorded=True)
+    async def renamed(card: str) -> str:
+        return f"charged {card}"
+
+    waiting += await insert(engine, renamed.new("a third"))
+    async with Oban(engine, queues={"secrets": 5}, encryption=keys) as oban:
+        for job_id in waiting:
+            await until(engine, job_id, "completed")
+        workers.remove(["encryption.new", "encryption.old"])
+        charged = [await oban.result(job_id) for job_id in waiting]
+    assert charged == [f"charged {CANARY}", "charged another", "charged a third"]
