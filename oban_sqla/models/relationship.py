@@ -56,7 +56,7 @@ def job_relationship(path: str, *, workers: object = None, **options: Any) -> Re
         configured, for a primary key without one spelling in JSON: times, fractions and bytes.
     """
     parsed = JobPath.parse(path, "job_relationship")
-    names = None if workers is None else _names(workers)
+    names = None if workers is None else _names(workers, parsed)
     if unusable := {"viewonly", "primaryjoin", "secondary", "back_populates", "backref", "cascade"} & options.keys():
         raise InvalidOption(f"job_relationship: {min(unusable)} can't be given; the relationship is view-only")
     _paths[parsed.text] = parsed
@@ -111,10 +111,14 @@ def _check_key(key: Sequence[Column[Any]], what: str) -> None:
             )
 
 
-def _names(workers: Any) -> list[str]:
+def _names(workers: Any, path: JobPath) -> list[str]:
     given: list[Any] = [*workers] if isinstance(workers, list | tuple | set | frozenset) else [workers]
     for one in given:
-        if getattr(getattr(one, "worker", None), "encrypted", False):
+        worker: Any = getattr(one, "worker", None)
+        arguments = None if path.column != "args" else getattr(worker, "arguments", None)
+        if arguments is not None and worker.upcast is None and (said := arguments.no_parameter(path.keys[0])):
+            raise InvalidOption(f"job_relationship({path.text!r}): {one.worker_name}: {said}")
+        if getattr(worker, "encrypted", False):
             raise InvalidOption(
                 f"job_relationship: {one.worker_name!r} encrypts its arguments, so no job can be found by them; "
                 "put the key into meta, and relate by it"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from inspect import iscoroutinefunction
 from typing import Any
+
+from ..errors import InvalidOption, nearest
 
 _logger = logging.getLogger("oban_sqla.telemetry")
 
@@ -48,12 +51,30 @@ def attach(id: str, events: Iterable[str], handler: Handler) -> None:
     """Call a handler on events: ``attach("slow jobs", ["oban.job.stop"], warn_if_slow)``.
 
     :param id: a name for :func:`detach`. A handler that was attached to an event under the same name is replaced.
-    :param events: names of events, such as ``"oban.job.stop"`` or ``"oban.producer.get.stop"``.
-    :param handler: called as ``handler(event, fields)``, with the name of the event and a dict of its fields.
+    :param events: a list of names of events, such as ``"oban.job.stop"`` or ``"oban.producer.get.stop"``. A name
+        that does not begin with ``oban.`` is that of an event of your program.
+    :param handler: called as ``handler(event, fields)``, with the name of the event and a dict of its fields. A plain
+        function.
+    :raises InvalidOption: for an event that does not exist, or a handler that can't be called.
     """
-    for event in events:
+    names = _checked(events)
+    if not callable(handler) or iscoroutinefunction(handler):
+        raise InvalidOption(f"attach: handler must be a plain function of an event and its fields, got {handler!r}")
+    for event in names:
         others = (entry for entry in _handlers.get(event, ()) if entry[0] != id)
         _handlers[event] = (*others, (id, handler))
+
+
+def _checked(events: Iterable[str]) -> list[str]:
+    if isinstance(events, str):
+        raise InvalidOption(f"attach: expected a list of names of events, got {events!r}; write [{events!r}]")
+    names = list(events)
+    for name in names:
+        if name in SPANS:
+            raise InvalidOption(f"attach: {name!r} is a span, whose events are {name}.start, .stop and .exception")
+        if name.startswith("oban.") and name not in EVENTS:
+            raise InvalidOption(f"attach: there is no event {name!r}; {nearest(name, EVENTS)}")
+    return names
 
 
 def detach(id: str) -> None:

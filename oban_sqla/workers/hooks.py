@@ -99,11 +99,18 @@ def checked_hooks(given: object, what: str) -> tuple[object, ...]:
             raise InvalidOption(
                 f"{what}: a hook must be an object, not a class: give {hook.__name__}() instead of {hook.__name__}"
             )
-        if not any(callable(getattr(hook, method, None)) for method in METHODS):
+        if not any(_has(hook, method) for method in METHODS):
             raise InvalidOption(
                 f"{what}: a hook must have a method before(job) or after(job, state, error), got {hook!r}"
             )
     return hooks
+
+
+def _has(hook: object, method: str) -> bool:
+    """Whether a hook has a method that does something: what it inherits of :class:`Hook` does nothing."""
+    if not isinstance(hook, Hook) or type(hook) is Hook:
+        return callable(getattr(hook, method, None))
+    return method in vars(hook) or getattr(type(hook), method) is not getattr(Hook, method)
 
 
 def _extra(job: Job) -> dict[str, Any]:

@@ -41,7 +41,7 @@ from sqlalchemy.orm import (
     with_parent,
 )
 
-from oban_sqla import InvalidOption, Job, JobSpec, Oban, job_relationship, migrations
+from oban_sqla import InvalidOption, Job, JobSpec, Oban, job, job_relationship, migrations
 from oban_sqla.models import relationship
 from oban_sqla.options.job_path import JobPath
 
@@ -183,6 +183,10 @@ async def test_an_asynchronous_session_loads_it(session: Session, engine: AsyncE
         assert workers_of(second) == ["remind"]
 
 
+@job(name="tests.relationship.takes_an_order")
+async def takes_an_order(order: int) -> None: ...
+
+
 def test_what_can_not_work_is_refused() -> None:
     for path in ("order", "args", "args.", "args..x", "errors.x", 7):
         with pytest.raises(InvalidOption, match="expected a path such as"):
@@ -190,6 +194,8 @@ def test_what_can_not_work_is_refused() -> None:
     for none in ([print], "", []):
         with pytest.raises(InvalidOption, match="workers are functions with @job"):
             job_relationship("args.order", workers=none)
+    with pytest.raises(InvalidOption, match=r"'args.ordre'.*has no parameter 'ordre'; did you mean 'order'"):
+        job_relationship("args.ordre", workers=["tests.other", takes_an_order])
     with pytest.raises(InvalidOption, match="backref can't be given; the relationship is view-only"):
         job_relationship("args.order", backref="order")
     for kind, match in (

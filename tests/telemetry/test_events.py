@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from oban_sqla import Oban, Snooze, enqueue, job, telemetry
+from oban_sqla import InvalidOption, Oban, Snooze, enqueue, job, telemetry
 from tests.runtime.helpers import execute, insert, until
 from tests.support import eventually
 
@@ -145,6 +145,29 @@ async def test_a_handler_that_raises_is_logged_and_stays(engine: AsyncEngine, ca
         telemetry.detach("broken")
     assert len(calls) == 2
     assert "'broken' raised on oban.job.start" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("events", "handler", "said"),
+    [
+        ("oban.job.stop", print, r"a list of names of events, got 'oban.job.stop'; write \['oban.job.stop'\]"),
+        (["oban.job.finish"], print, "there is no event 'oban.job.finish'; did you mean 'oban.job"),
+        (["oban.pruner.prune"], print, "is a span, whose events are oban.pruner.prune.start, .stop and .exception"),
+        (["oban.job.stop"], 3, "handler must be a plain function of an event and its fields, got 3"),
+        (["oban.job.stop"], asyncio.sleep, "handler must be a plain function .* got <function sleep"),
+    ],
+)
+def test_what_would_never_be_called_is_refused(events: Any, handler: Any, said: str) -> None:
+    with pytest.raises(InvalidOption, match=said):
+        telemetry.attach("wrong", events, handler)
+
+
+def test_a_program_may_have_events_beside_those_of_the_package() -> None:
+    told: list[str] = []
+    telemetry.attach("mine", ["app.import.stop"], lambda event, _: told.append(event))
+    telemetry.execute("app.import.stop")
+    telemetry.detach("mine")
+    assert told == ["app.import.stop"]
 
 
 def test_attaching_twice_replaces_and_detaching_ends() -> None:

@@ -48,6 +48,10 @@ class BreaksAfter:
         raise RuntimeError("in after")
 
 
+class Misspelt(Hook):
+    def befor(self, job: Job) -> None: ...
+
+
 class OnlyAfter(Hook):
     async def after(self, job: Job, state: str, error: BaseException | None) -> None:
         calls.append(f"only after {state}")
@@ -166,6 +170,7 @@ async def test_a_job_with_a_session_is_committed_when_after_runs(engine: AsyncEn
     ("hooks", "message"),
     [
         ([object()], "a method before"),
+        ([Misspelt()], "a method before"),
         ([Notes], r"Notes\(\) instead of Notes"),
         ("notes", "list of objects"),
         (Notes("x"), "list of objects"),
