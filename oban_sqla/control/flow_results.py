@@ -54,24 +54,29 @@ async def flow_result(engine: AsyncEngine, target: Target, timeout: float, waite
     :raises InvalidOption: for one that is not written.
     """
     node = _edge(target)
-    slot = Slot()
-    try:
-        found = await _finished(engine, node, target, timeout, slot, waiter)
-        await slot.back()
-    finally:
-        slot.close()
-    if found.outcome == "d":
-        return None if found.value is None else _read(target, found.value)
-    async with engine.connect() as connection:
-        failed: Any = (await connection.run_sync(lambda plain: first_failure.execute(plain, node=node))).first()
-    raise _failure(target, failed)
+    limit = seconds(timeout, "result(timeout)")
+    until = time.monotonic() + limit
+    while True:
+        slot = Slot()
+        try:
+            found = await _finished(engine, node, target, limit, until, slot, waiter)
+            await slot.back()
+        finally:
+            slot.close()
+        if found.outcome == "d":
+            return None if found.value is None else _read(target, found.value)
+        async with engine.connect() as connection:
+            failed: Any = (await connection.run_sync(lambda plain: first_failure.execute(plain, node=node))).first()
+            again: Any = None
+            if failed is None:  # it is gone, or was retried between the two looks
+                again = (await connection.run_sync(lambda plain: outcome_of.execute(plain, node=node))).one()
+        if again is None or again.outcome == "f":
+            raise _failure(target, failed)
 
 
 async def _finished(
-    engine: AsyncEngine, node: int, target: Target, timeout: float, slot: Slot, waiter: Waiter | None
+    engine: AsyncEngine, node: int, target: Target, limit: float, until: float, slot: Slot, waiter: Waiter | None
 ) -> Any:
-    limit = seconds(timeout, "result(timeout)")
-    until = time.monotonic() + limit
     pause = FIRST_WAIT
     while True:
         async with engine.connect() as connection:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 from ..workers.registry import workers
 from .chunk_attempt import ChunkAttempt, key_of
 from .row import Row
 from .verdict import Stop
+
+
+class Look:
+    """One fetch for a chunk."""
+
+    def __init__(self) -> None:
+        self.is_full = True
+        """Whether more jobs may wait: after a full answer, and after none. Written by what fetches."""
 
 
 class Chunks:
@@ -20,7 +29,7 @@ class Chunks:
     def __init__(self) -> None:
         # By key: written by began() and begins().
         self._collecting: dict[tuple[str, str], ChunkAttempt] = {}
-        # Those for which more jobs may wait in the database: written by began(), notice() and looked().
+        # Those for which more jobs may wait in the database: written by began(), notice() and looking().
         self._to_look: set[tuple[str, str]] = set()
 
     def __iter__(self) -> Iterator[ChunkAttempt]:
@@ -55,9 +64,16 @@ class Chunks:
         """One for which more jobs may wait."""
         return next((chunk for key in self._to_look if (chunk := self._collecting[key]).wanted), None)
 
-    def looked(self, chunk: ChunkAttempt) -> None:
-        """All jobs that waited for this one were fetched."""
+    @contextmanager
+    def looking(self, chunk: ChunkAttempt) -> Generator[Look]:
+        """Jobs for this one are being fetched; a notice that comes meanwhile counts."""
+        look = Look()
         self._to_look.discard(chunk.key)
+        try:
+            yield look
+        finally:
+            if look.is_full and self._collecting.get(chunk.key) is chunk:
+                self._to_look.add(chunk.key)
 
     @property
     def wanted(self) -> int:

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID, uuid4
 
 from ..options.queue import Queue
@@ -27,6 +27,8 @@ from .row import Row
 from .slots import Slots
 from .unfit import Unfit
 from .verdict import Stop, cancelled, given_back
+
+T = TypeVar("T")
 
 LONGEST_CLAIM = 0.5
 """Seconds that a job claimed ahead waits for room; then the jobs before it are longer than they were, and another node
@@ -206,13 +208,7 @@ class Producer(Loop):
         if time.monotonic() >= self._fetcher.due:
             self._fetcher.more = True
         while self._fetcher.more and (demand := self.demand):
-            self._reconciliation.fetched()
-            try:
-                rows = await self._fetcher.fetch(self._fetcher.at_once(demand, self.limit))
-            except StatementFailed as error:
-                if error.unknown:
-                    self.doubt()
-                raise
+            rows = await self._fetched(self._fetcher.fetch(self._fetcher.at_once(demand, self.limit)))
             self._progress()
             now = time.monotonic()
             self._claimed.extend((row, now) for row in rows)
@@ -237,18 +233,20 @@ class Producer(Loop):
         while isinstance(fetcher, Fetcher) and (chunk := self._chunks.to_fill()) is not None:
             if self.paused or self._stopping or self._is_suspended:
                 return
-            self._reconciliation.fetched()
-            try:
-                rows, full = await fetcher.fetch_chunk(chunk.row, chunk.wanted)
-            except StatementFailed as error:
-                if error.unknown:
-                    self.doubt()
-                raise
-            if not full:
-                self._chunks.looked(chunk)
+            with self._chunks.looking(chunk) as look:
+                rows, look.is_full = await self._fetched(fetcher.fetch_chunk(chunk.row, chunk.wanted))
             # Not all may join: it may have begun meanwhile.
             self._claimed.extend((row, time.monotonic()) for row in rows)
             self._start_claimed()
+
+    async def _fetched(self, fetch: Awaitable[T]) -> T:
+        self._reconciliation.fetched()
+        try:
+            return await fetch
+        except StatementFailed as error:
+            if error.unknown:
+                self.doubt()
+            raise
 
     async def stop_fetching(self) -> None:
         """Fetch no more; what runs goes on, and what was only claimed is given back."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from sqlalchemy import create_engine, make_url, select
+from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
 from oban_sqla import Job, JobDiscarded, Oban, Prune, Workflow
+from oban_sqla.control import flow_results
 from oban_sqla.runtime import waiter
+from oban_sqla.statements.flows import first_failure
 from oban_sqla.testing import drain, mode
 from tests.flows.test_workflows import QUEUE, commit, ended, fails, fetch, load_user, note, parse, plan, ran, store
 from tests.runtime.helpers import execute
@@ -150,3 +153,35 @@ async def test_a_job_is_released_with_the_result_of_the_last_run_of_what_it_wait
     async with AsyncSession(engine) as session:
         [args] = await session.scalars(select(Job.args).where(Job.node_name == "store"))
         assert args == {"counts": [6]}
+
+
+async def test_a_workflow_that_is_retried_while_its_failure_is_read_is_waited_for(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = Workflow("retried")
+    flow.returns(flow.add(fails.new(), name="node"))
+    await commit(engine, flow)
+    change = "UPDATE oban_jobs SET state = {0}, {1} WHERE workflow_id = :id"
+    other = f"UPDATE oban_workflows SET state = {{0}}, finished_at = {{1}} WHERE id = {flow.id}"
+    now = "timezone('UTC', now())"
+    await execute(engine, change.format("'discarded'", f"discarded_at = {now}"), id=flow.id)
+    await execute(engine, other.format("'failed'", now))
+    retried: list[int] = []
+    read = first_failure.execute
+
+    def between(connection: Any, **given: Any) -> Any:
+        """The workflow is retried just before this look."""
+        if not retried:
+            retried.append(1)
+            connection.execute(text(change.format("'available'", "discarded_at = NULL")), {"id": flow.id})
+            connection.execute(text(other.format("'executing'", "NULL")))
+            connection.commit()
+        return read(connection, **given)
+
+    monkeypatch.setattr(flow_results, "first_failure", SimpleNamespace(execute=between))
+    waiting = asyncio.create_task(Oban(engine).result(flow, timeout=20))
+    await eventually(lambda: bool(retried))
+    value = 'meta || \'{"recorded": true, "return": 5}\''
+    await execute(engine, change.format("'completed'", f"completed_at = {now}, meta = {value}"), id=flow.id)
+    await execute(engine, other.format("'completed'", now))
+    assert await waiting == 5
