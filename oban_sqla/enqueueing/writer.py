@@ -50,10 +50,12 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
         keys = keys_of(batch, partial(transaction_time, connection))
         with telemetry.span("oban.engine.insert_jobs", specs=batch), using(encryption_for(connection)):
             if keys and replaces(batch):
-                composed = [spec for spec in batch if are_composed([spec])]
+                composed: list[JobSpec] = []
+                others: list[JobSpec] = []
+                for spec in batch:
+                    (composed if are_composed([spec]) else others).append(spec)
                 _refuse_replacing(composed)
-                _write(connection, composed, keys)
-                others = batch if not composed else [spec for spec in batch if spec not in composed]
+                _write(connection, composed, {id(spec): keys[id(spec)] for spec in composed if id(spec) in keys})
                 write_replacing(connection, others, keys, Moved(queues, soon))
             else:
                 _write(connection, batch, keys)

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session
 
 from oban_sqla import (
+    Chain,
     Cron,
     InvalidOption,
     Job,
@@ -376,3 +377,16 @@ async def test_jobs_that_begin_and_end_meanwhile_are_enqueued_anew(engine: Async
         assert {id for id, _, _ in runs} == set(range(30))
     finally:
         await wide.dispose()
+
+
+async def test_jobs_that_replace_and_jobs_of_a_chain_are_enqueued_together(engine: AsyncEngine) -> None:
+    @job(name="replace.chained", chain=Chain("worker"))
+    async def plain(id: int, version: int = 0) -> None: ...
+
+    unique = plain.options(unique=Unique(keys=["id"]))
+    specs = [spec(1, 1), plain.new(7), spec(2, 1), unique.new(8), index.new(9), unique.new(8), spec(1, 2)]
+    ids = await insert(engine, *specs)
+    assert [one.conflict for one in specs] == [False] * 5 + [True] * 2
+    assert (ids[5], ids[6]) == (ids[3], ids[0])
+    kept = "SELECT (args ->> 'id')::int, (args ->> 'version')::int FROM oban_jobs ORDER BY 1"
+    assert await execute(engine, kept) == [(1, 2), (2, 1), (7, None), (8, None), (9, None)]
