@@ -159,7 +159,7 @@ class Pool:
         try:
             await asyncio.sleep(pause)
             await child.start(self._options.start_timeout)
-        except ObanError as error:
+        except (ObanError, OSError) as error:  # of the system, that it has no room for another process
             self._all.discard(child)
             if self._stopping:
                 return  # it was told to leave before it was ready
