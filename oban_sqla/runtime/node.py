@@ -46,6 +46,7 @@ from .duties.stager import Stager
 from .ending import Ending, log_errors
 from .executors.executor import Executors, Remotes
 from .executors.loop import OnLoop
+from .executors.stall import Stall
 from .executors.thread import Threads
 from .group_of import loaders
 from .inserts import Inserts
@@ -97,7 +98,7 @@ class Node:
 
         self.connections = at = Connections(engine)
         self.threads = Threads(f"oban-{config.name}")
-        self.executors: Executors = {"async": OnLoop(), "thread": self.threads}
+        self.executors: Executors = {"async": OnLoop(Stall()), "thread": self.threads}
         self.remotes: Remotes = {}
         """Where jobs run outside this process. Written by `Oban` before the start."""
         self.resources = Resources(config.resources, runtime, loaders(engine))
@@ -200,9 +201,8 @@ class Node:
     def loops(self) -> list[Loop]:
         """Everything that runs in the background."""
         listening = [self.notifier] if self.connections.line.pooled is False else []
-        cluster = [self.liveness, self.leadership, self.control, *self.duties]
         own = [self.acks, self.announcer, self.releaser, self.scribe, self.waiter, self.measures]
-        return [*listening, *own, *cluster, *self.producers.values()]
+        return [*listening, *own, self.liveness, self.leadership, self.control, *self.duties, *self.producers.values()]
 
     async def reach(self) -> None:
         """Connect for the first time, and find out what the database is.

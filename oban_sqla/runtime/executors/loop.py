@@ -10,6 +10,7 @@ from typing import Any
 from ...workers.closing import current, passes
 from .call import ENDS_PROCESS, Call, Raised, Result, Returned
 from .executor import Timer
+from .stall import Stall
 
 
 async def awaited(value: Any) -> Result:
@@ -29,11 +30,26 @@ async def awaited(value: Any) -> Result:
 
 
 class OnLoop:
-    """Runs each call in the task that awaits it."""
+    """Runs each call in the task that awaits it.
+
+    :param stall: is told which jobs run here. Default: nothing is.
+    """
 
     interruptible = True
 
+    def __init__(self, stall: Stall | None = None) -> None:
+        self._stall = stall
+
     async def run(self, call: Call) -> Result:
+        if self._stall is None:
+            return await self._run(call)
+        self._stall.enter(call.row)
+        try:
+            return await self._run(call)
+        finally:
+            self._stall.leave(call.row)
+
+    async def _run(self, call: Call) -> Result:
         try:
             value = call.begin()
         except ENDS_PROCESS:

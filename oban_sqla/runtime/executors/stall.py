@@ -1,0 +1,71 @@
+"""Notices a job that blocks the event loop: no other job of the node runs meanwhile, and its heartbeat is late."""
+
+from __future__ import annotations
+
+import asyncio
+
+from ...telemetry import job_logger as logger
+from ..once_a_minute import OnceAMinute
+from ..row import Row
+
+EVERY = 0.5
+"""Seconds between two looks while jobs run on the loop."""
+LONGEST = 1.0
+"""Seconds by which a look may be late without a word."""
+MOST = 5
+"""Jobs in one line."""
+
+_told = OnceAMinute()
+"""Workers that were told of."""
+
+
+class Stall:
+    """Measures by how much a timer of the event loop is late while coroutines of jobs run on it."""
+
+    __slots__ = ("_due", "_is_armed", "_rows")
+
+    def __init__(self) -> None:
+        # What runs: written by enter() and leave().
+        self._rows: dict[int, Row] = {}
+        # When the next look is due, by the loop's clock, and whether there is one: written by _arm() and _look().
+        self._due = 0.0
+        self._is_armed = False
+
+    def enter(self, row: Row) -> None:
+        """A job begins."""
+        self._rows[row.id] = row
+        if not self._is_armed:
+            self._arm(asyncio.get_running_loop())
+
+    def leave(self, row: Row) -> None:
+        """It has ended. One that has blocked until its end gets no look before that."""
+        self._rows.pop(row.id, None)
+        loop = asyncio.get_running_loop()
+        if (late := loop.time() - self._due) > LONGEST:
+            self._tell(late, [row, *self._rows.values()])
+            self._due = loop.time()  # the look that comes now finds nothing more
+
+    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._due = loop.time() + EVERY
+        self._is_armed = True
+        loop.call_at(self._due, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._is_armed = False
+        if not self._rows:
+            return
+        if (late := loop.time() - self._due) > LONGEST:
+            self._tell(late, [*self._rows.values()])
+        self._arm(loop)
+
+    def _tell(self, late: float, rows: list[Row]) -> None:
+        if not _told.is_due(tuple(sorted({row.worker for row in rows}))):
+            return
+        more = f" and {len(rows) - MOST} more" if len(rows) > MOST else ""
+        named = ", ".join(f"job {row.id} ({row.worker})" for row in rows[:MOST]) + more
+        which = named if len(rows) == 1 else f"one of {named}"
+        logger.warning(
+            "the event loop stood still for %.1f s or more, probably by %s; other coroutines and the heartbeat waited: "
+            "let what blocks run in a plain function (def), which has a thread, or with executor=\"process\"",
+            late, which, extra=rows[0].log_extra if len(rows) == 1 else None,
+        )  # fmt: skip
