@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..errors import InvalidOption, JobCancelled, JobDiscarded, ResultTimeout
+from ..errors import DatabaseUnavailable, InvalidOption, JobCancelled, JobDiscarded, ResultTimeout
 from ..models import JobSpec, Workflow
 from ..models.node import Node, Nodes, worker_of
 from ..options.duration import seconds
@@ -22,6 +22,7 @@ from ..statements.flows import first_failure, outcome_of
 from ..telemetry.gist import gist
 from ..workers.registry import workers
 from ..workers.sealing import opened
+from .reading import read_again
 from .slot import Slot
 
 Target: TypeAlias = "Workflow | Node[Any] | JobSpec[Any]"
@@ -65,11 +66,10 @@ async def flow_result(engine: AsyncEngine, target: Target, timeout: float, waite
             slot.close()
         if found.outcome == "d":
             return None if found.value is None else _read(target, found.value)
-        async with engine.connect() as connection:
-            failed: Any = (await connection.run_sync(lambda plain: first_failure.execute(plain, node=node))).first()
-            again: Any = None
-            if failed is None:  # it is gone, or was retried between the two looks
-                again = (await connection.run_sync(lambda plain: outcome_of.execute(plain, node=node))).one()
+        failed: Any = await read_again(engine, lambda plain: first_failure.execute(plain, node=node).first(), "result")
+        again: Any = None
+        if failed is None:  # it is gone, or was retried between the two looks
+            again = await read_again(engine, lambda plain: outcome_of.execute(plain, node=node).one(), "result")
         if again is None or again.outcome == "f":
             raise _failure(target, failed)
 
@@ -79,8 +79,14 @@ async def _finished(
 ) -> Any:
     pause = FIRST_WAIT
     while True:
-        async with engine.connect() as connection:
-            found: Any = (await connection.run_sync(lambda plain: outcome_of.execute(plain, node=node))).one()
+        left = until - time.monotonic()
+        try:
+            found: Any = await read_again(
+                engine, lambda plain: outcome_of.execute(plain, node=node).one(), "result", left
+            )
+        except DatabaseUnavailable as error:
+            await slot.back()
+            raise ResultTimeout(f"{target!r} had not finished within {limit:g} s: {error}") from error
         if found.outcome in ("d", "f"):
             return found
         left = until - time.monotonic()

@@ -13,10 +13,20 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, cast, overload
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import Session
 
 from ..enqueueing.unit_of_work import OWN
-from ..errors import InvalidOption, JobCancelled, JobDiscarded, JobFailed, ObanError, ResultTimeout
+from ..errors import (
+    DatabaseUnavailable,
+    InvalidOption,
+    JobCancelled,
+    JobDiscarded,
+    JobFailed,
+    ObanError,
+    ResultTimeout,
+)
 from ..models import Job, JobSpec, Workflow
 from ..models.node import Node
 from ..options.duration import seconds
@@ -34,6 +44,7 @@ from ..workers.returned import Returned
 from ..workers.sealing import opened
 from .flow_results import flow_result, returns_flow, specs_in
 from .job_id import id_of
+from .reading import read_again
 from .slot import Slot
 from .verbs import Verbs
 
@@ -207,7 +218,12 @@ class ResultVerbs(Verbs):
         async with self._engines.without_keys() as engine:
             pause = FIRST_WAIT
             while left:
-                await _look(engine, [*left.values()])
+                try:
+                    await _look(engine, [*left.values()], until - time.monotonic())
+                except DatabaseUnavailable as error:
+                    for wait in left.values():
+                        wait.trouble = str(error)
+                    return
                 for wait in [wait for wait in left.values() if wait.is_over]:
                     del left[id(wait)]
                     yield wait
@@ -230,8 +246,10 @@ class ResultVerbs(Verbs):
             return Result(None, error)
         text = seen.value
         if seen.is_large:
-            async with self._engines.here() as engine, engine.connect() as connection:
-                text = await connection.run_sync(lambda sync: recorded_value.execute(sync, id=seen.id).scalar())
+            async with self._engines.here() as engine:
+                text = await read_again(
+                    engine, lambda plain: recorded_value.execute(plain, id=seen.id).scalar(), f"result of job {seen.id}"
+                )
         try:
             if text is None:
                 return Result()
@@ -246,9 +264,14 @@ class ResultVerbs(Verbs):
         if not (keys := list(keys_in(value))):
             return value
         found: dict[int, Any] = {}
-        async with self._engines.here() as engine, AsyncSession(engine, expire_on_commit=False) as session:
-            await session.run_sync(load_keys, keys, found)
-            session.expunge_all()
+
+        def read(plain: Connection) -> None:
+            with Session(plain, expire_on_commit=False) as session:
+                load_keys(session, keys, found)
+                session.expunge_all()
+
+        async with self._engines.here() as engine:
+            await read_again(engine, read, "result")
         if (gone := next((key for key in keys if id(key) not in found), None)) is not None:
             raise ObanError(
                 f"there is no {gone.entity.name} with the key {gone.entity.written(gone.values)!r} any more"
@@ -336,14 +359,15 @@ def _error(seen: Seen) -> ObanError | None:
 
 
 def _late(wait: Wait, limit: float) -> ResultTimeout:
-    what = "no committed job has this id" if wait.seen is None else f"it is {wait.seen.state}"
+    what = wait.trouble or ("no committed job has this id" if wait.seen is None else f"it is {wait.seen.state}")
     return ResultTimeout(f"job {wait.id} had not finished within {limit:g} s: {what}")
 
 
-async def _look(engine: AsyncEngine, waits: Sequence[Wait]) -> None:
+async def _look(engine: AsyncEngine, waits: Sequence[Wait], seconds: float) -> None:
     ids = sorted({wait.id for wait in waits})
-    async with engine.connect() as connection:
-        rows = await connection.run_sync(lambda sync: outcomes.execute(sync, ids=[str(one) for one in ids]).all())
+    rows = await read_again(
+        engine, lambda plain: outcomes.execute(plain, ids=[str(one) for one in ids]).all(), "result", seconds
+    )
     show(rows, waits)
 
 

@@ -22,6 +22,7 @@ from ..statements.journal import last_lines, lines_after
 from ..types import FINISHED
 from ..workers.sealing import opened
 from .job_id import id_of
+from .reading import read_again
 from .verbs import Verbs
 
 PAGE = 1_000
@@ -74,6 +75,7 @@ class StreamVerbs(Verbs):
             It ends when the job has finished, or is not there.
         :raises InvalidOption: for a target of another type, or a number that is not 0 or more.
         :raises KeyMissing: when no key opens an event of an encrypted job.
+        :raises DatabaseUnavailable: when the database has not answered for 15 seconds. A shorter outage delays it.
         """
         return self._events(id_of("stream", target), _number("stream", after))
 
@@ -94,7 +96,7 @@ class StreamVerbs(Verbs):
             with self._reading(job_id) as reader:
                 wait, looks = FIRST_WAIT, SOON_ENDED
                 while True:
-                    rows = await _read(engine, job_id, EventKind.EVENT, after)
+                    rows = await _read_again(engine, job_id, after)
                     if not rows:
                         return
                     with using(self.config.encryption):
@@ -168,6 +170,12 @@ async def _read(engine: AsyncEngine, job_id: int, kind: EventKind, after: int) -
     async with engine.connect() as connection:
         rows: Sequence[Any] = (await connection.execute(lines_after(job_id, kind, after, PAGE))).all()
         return rows
+
+
+async def _read_again(engine: AsyncEngine, job_id: int, after: int) -> Sequence[Any]:
+    wanted = lines_after(job_id, EventKind.EVENT, after, PAGE)
+    what = f"stream of job {job_id}, after event {after}"
+    return await read_again(engine, lambda connection: connection.execute(wanted).all(), what)
 
 
 def _number(what: str, after: object) -> int:

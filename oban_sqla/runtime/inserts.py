@@ -88,7 +88,7 @@ class Inserts:
         try:
             rows = await self.lane.run_unshielded(statement, **parameters)
         except StatementFailed as error:
-            if len(batch) > 1 and not error.unknown:
+            if len(batch) > 1 and (error.is_too_large or not error.is_of_server) and not error.unknown:
                 for waiting in batch:  # one of them is at fault, and only that one is to hear of it
                     await self._write([waiting])
             else:

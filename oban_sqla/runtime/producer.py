@@ -58,7 +58,7 @@ class Producer(Loop):
         acks: Acks,
         attempt: Callable[[Row], Attempt],
         refusals: Refusals,
-        suspend: Callable[[Ack], Awaitable[None]],
+        suspend: Callable[[Ack, Callable[[], bool]], Awaitable[None]],
     ) -> None:
         super().__init__()
         self.name = f"producer of queue {queue!r}"
@@ -390,7 +390,7 @@ class Producer(Loop):
         if ack is None:
             return  # another run has the job
         if ack.suspend is not None:
-            await self._suspend(ack)
+            await self._suspend(ack, lambda: self._stopping)
         if attempt.committed:
             self._acks.committed(ack)
         else:

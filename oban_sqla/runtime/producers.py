@@ -50,7 +50,7 @@ class Producers(Mapping[str, Producer]):
         liveness: Liveness,
         attempt: Callable[[Row], Attempt],
         refusals: Refusals,
-        suspend: Callable[[Ack], Awaitable[None]],
+        suspend: Callable[[Ack, Callable[[], bool]], Awaitable[None]],
     ) -> None:
         # Given, and never written again.
         self._config = config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +18,7 @@ from .lanes.lane import Lane
 
 FIRST_WAIT = 0.2
 LONGEST_WAIT = 1.6
-"""Seconds between two tries to write a suspension; doubled each time."""
+"""Seconds between two tries to write a suspension; doubled each time up to the second."""
 
 
 class Suspensions:
@@ -38,21 +39,34 @@ class Suspensions:
         self._notifies = notifies
         self._suspended = suspended
 
-    async def write(self, ack: Ack) -> None:
-        """Suspend what `ack` asks for. The job is acknowledged afterwards, whether or not the database has taken it."""
-        wait = FIRST_WAIT
-        given: dict[str, Any] = {"id": ack.id, "whole": ack.suspend == "queue", "seconds": ack.delay or 0.0}
+    async def write(self, ack: Ack, stopping: Callable[[], bool]) -> None:
+        """Suspend what `ack` asks for. The job is acknowledged afterwards, whether or not the database has taken it.
+
+        While the database is away it is tried again until the suspension would be over.
+
+        :param stopping: says whether the queue is being stopped, which waits for this.
+        """
+        began, wait = time.monotonic(), FIRST_WAIT
+        delay = ack.delay or 0.0
+        given: dict[str, Any] = {"id": ack.id, "whole": ack.suspend == "queue"}
         while True:
+            left = delay - (time.monotonic() - began)
             try:
-                [(key, seconds)] = await self._lane.run(suspend_own, queue=ack.queue, **given)
+                [(key, seconds)] = await self._lane.run(suspend_own, queue=ack.queue, seconds=max(left, 0.0), **given)
                 break
             except StatementFailed as error:
-                if wait > LONGEST_WAIT:
+                goes_on = error.is_of_server and left > 0 and not stopping() and not self._lane.is_given_up
+                if wait > LONGEST_WAIT and not goes_on:
                     telemetry.queue_logger.error(
                         "queue %r could not be suspended for %g s: %s", ack.queue, ack.delay, error
                     )
                     return
-            await asyncio.sleep(wait)
+                if wait == FIRST_WAIT:
+                    telemetry.queue_logger.warning(
+                        "queue %r is not suspended for %g s yet, as job %d asks; trying again: %s",
+                        ack.queue, ack.delay, ack.id, error,
+                    )  # fmt: skip
+            await asyncio.sleep(min(wait, LONGEST_WAIT))
             wait *= 2
         report(ack.queue, key, seconds)
         if key:

@@ -63,7 +63,7 @@ class Wait:
     :param told: called when it is over, or given up by the node.
     """
 
-    __slots__ = ("_failures", "_told", "_with_retries", "id", "is_over", "seen")
+    __slots__ = ("_failures", "_told", "_with_retries", "id", "is_over", "seen", "trouble")
 
     def __init__(self, job_id: int, with_retries: bool, told: Callable[[Wait], None]) -> None:
         self.id = job_id
@@ -71,6 +71,8 @@ class Wait:
         """What was seen last. Written by see()."""
         self.is_over = False
         """Whether there is no more to be seen. Written by see()."""
+        self.trouble: str | None = None
+        """What has kept the last look from an answer. Written by whatever looks without a waiter."""
         self._with_retries = with_retries
         self._told = told
         # How many attempts had failed at the first look: written by see().

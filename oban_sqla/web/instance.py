@@ -6,17 +6,20 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..oban import Oban
 from ..options.heartbeat import Heartbeat
 from ..runtime.config import Config, checked_engine
+from ..runtime.lanes.driver import cut
 from ..runtime.lanes.line import Line
+from ..runtime.lanes.watchdog import LAST_MOMENT
 from ..statements.glance import bounded_reads
 
 T = TypeVar("T")
@@ -28,8 +31,15 @@ SHARED = 1.0
 MOST_ANSWERS = 500
 PATIENCE = 2.0
 """Seconds that a statement of a page may take."""
+LONGEST_READ = 15.0
+"""Seconds after which a connection is cut on which a page reads: a silent server would keep one of the three."""
+LONGEST_CHANGE = 60.0
+"""The same of one on which something is changed, or examined."""
 LONGEST_END = 5.0
 """Seconds that the end waits for what is being read."""
+
+_used: ContextVar[dict[Any, Any] | None] = ContextVar("oban_sqla_dashboard_connections", default=None)
+"""The driver's connections, by the pool's entries, of what is done in this context."""
 
 
 class Instance:
@@ -84,6 +94,11 @@ class Place:
     def __init__(self, engine: AsyncEngine, name: str, heartbeat: Heartbeat, config: Config | None) -> None:
         self._line = Line(engine)
         self._room = asyncio.Semaphore(CONNECTIONS)
+        # By the pool's entries that are in use, what their user has, see _used: written by the listeners.
+        self._users: dict[Any, dict[Any, Any]] = {}
+        pool = self._line.engine.sync_engine.pool
+        event.listen(pool, "checkout", self._took)
+        event.listen(pool, "checkin", self._gave_back)
         self._answers: dict[Hashable, _Answer] = {}
         # What makes them, while it does: written by answer().
         self._under_way: set[asyncio.Task[Any]] = set()
@@ -102,10 +117,33 @@ class Place:
         return self._line.engine
 
     @asynccontextmanager
-    async def connection(self) -> AsyncGenerator[None]:
-        """Room for one more connection."""
+    async def connection(self, longest: float | None = None) -> AsyncGenerator[None]:
+        """Room for one more connection, which is cut if it is used for too long.
+
+        :param longest: seconds. Default: :data:`LONGEST_CHANGE`.
+        :raises OSError: when nothing answers for so long.
+        """
+        longest = LONGEST_CHANGE if longest is None else longest
         async with self._room:
-            yield
+            used: dict[Any, Any] = {}
+            token = _used.set(used)
+            # Cut first: drivers answer a cancellation by asking the server, which says nothing.
+            timer = asyncio.get_running_loop().call_later(longest, _cut, used)
+            try:
+                async with asyncio.timeout(longest + LAST_MOMENT):
+                    yield
+            finally:
+                timer.cancel()
+                _used.reset(token)
+
+    def _took(self, _connection: object, entry: Any, _proxy: object) -> None:
+        if (used := _used.get()) is not None:
+            used[entry] = entry.driver_connection
+            self._users[entry] = used
+
+    def _gave_back(self, _connection: object, entry: Any) -> None:
+        if (used := self._users.pop(entry, None)) is not None:
+            del used[entry]
 
     async def read(self, work: Callable[[Connection], T], patience: float = PATIENCE) -> T:
         """What `work` reads, in one transaction that can't write.
@@ -117,7 +155,7 @@ class Place:
             bounded_reads.execute(connection, limit=f"{round(patience * 1_000)}ms")
             return work(connection)
 
-        async with self._room, self.engine.connect() as connection:
+        async with self.connection(LONGEST_READ), self.engine.connect() as connection:
             try:
                 return await connection.run_sync(bounded)
             finally:
@@ -170,6 +208,11 @@ class Place:
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=LONGEST_END)
             await self._line.close()
+
+
+def _cut(used: dict[Any, Any]) -> None:
+    for driver in used.values():
+        cut(driver)
 
 
 async def _awaited(make: Callable[[], Awaitable[T]]) -> T:

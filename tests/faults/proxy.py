@@ -32,6 +32,10 @@ class Proxy:
         self.opened = 0
         self.executed: Counter[str] = Counter()
         self.refuses = False
+        self.refused = 0
+        """How many connections were refused so."""
+        self.refuses_with: tuple[str, str] | None = None
+        """The SQLSTATE and the message of the server's refusal of each new connection."""
         self._links: set[Link] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -58,6 +62,13 @@ class Proxy:
         The server has committed by then; the client will never know.
         """
         trap = Trap(words, times)
+        self._traps.append(trap)
+        return trap
+
+    def swallow(self, words: str, times: int = 1) -> Trap:
+        """Swallow the answers to the next `times` statements with `words` in their text, and all that comes after on
+        those connections, which stay open. Others work."""
+        trap = Trap(words, times, hangs=True)
         self._traps.append(trap)
         return trap
 
@@ -103,6 +114,10 @@ class Proxy:
         if self.refuses:
             writer.close()
             return
+        if self.refuses_with is not None:
+            self.refused += 1
+            await _refuse(reader, writer, *self.refuses_with)
+            return
         try:
             upstream = await self._connect()
         except OSError:
@@ -133,8 +148,9 @@ class Proxy:
 class Trap:
     """A fault that waits for its statement. `sprung` is set each time it has struck."""
 
-    def __init__(self, words: str, times: int) -> None:
+    def __init__(self, words: str, times: int, hangs: bool = False) -> None:
         self.words = words
+        self.hangs = hangs
         self.left = times
         self.sprung = asyncio.Event()
 
@@ -156,6 +172,7 @@ class Link:
         self._texts: dict[bytes, str] = {}
         self._portals: dict[bytes, str] = {}
         self._trap: Trap | None = None
+        self._hangs = False
 
     async def run(self) -> None:
         halves = [asyncio.create_task(half) for half in (self._from_client(), self._from_server())]
@@ -172,13 +189,7 @@ class Link:
                 writer.transport.abort()
 
     async def _from_client(self) -> None:
-        while True:
-            startup = await self._client_reader.readexactly(4)
-            startup += await self._client_reader.readexactly(struct.unpack("!i", startup)[0] - 4)
-            if struct.unpack("!i", startup[4:8])[0] not in ENCRYPTION_REQUESTS:
-                break
-            self._client_writer.write(b"N")
-        self._server_writer.write(startup)
+        self._server_writer.write(await _startup(self._client_reader, self._client_writer))
         await self._pass(self._client_reader, self._server_writer, self._on_client)
 
     async def _from_server(self) -> None:
@@ -196,6 +207,8 @@ class Link:
                 await writer.drain()
 
     def _on_client(self, kind: bytes, body: bytes) -> bool:
+        if self._hangs:
+            return False
         if kind == b"P":
             name, sql, _ = body.split(b"\0", 2)
             self._texts[name] = sql.decode()
@@ -214,13 +227,36 @@ class Link:
 
     def _on_server(self, kind: bytes, body: bytes) -> bool:
         if self._trap is None:
-            return True
+            return not self._hangs
         if kind == b"Z":  # ready for the next query: what came before is committed
             trap, self._trap = self._trap, None
             if trap.left:
                 trap.spring()
-                self.cut()
+                if trap.hangs:
+                    self._hangs = True
+                else:
+                    self.cut()
         return False
+
+
+async def _startup(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """The first message of a client, which is told that there is no encryption."""
+    while True:
+        startup = await reader.readexactly(4)
+        startup += await reader.readexactly(struct.unpack("!i", startup)[0] - 4)
+        if struct.unpack("!i", startup[4:8])[0] not in ENCRYPTION_REQUESTS:
+            return startup
+        writer.write(b"N")
+
+
+async def _refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sqlstate: str, message: str) -> None:
+    with contextlib.suppress(OSError, EOFError):
+        await _startup(reader, writer)
+        parts = ("SFATAL", "VFATAL", f"C{sqlstate}", f"M{message}", "")
+        body = b"".join(part.encode() + b"\0" for part in parts)
+        writer.write(b"E" + struct.pack("!i", len(body) + 4) + body)
+        await writer.drain()
+    writer.close()
 
 
 @asynccontextmanager

@@ -219,7 +219,7 @@ async def test_the_way_of_a_row_to_its_ack_enters_no_file_more_than_three_times(
             assert ack.is_plain
             done.set()
 
-    async def unused(_: Ack) -> None: ...
+    async def unused(_ack: Ack, _stopping: object) -> None: ...
 
     def note(frame: FrameType, event: str, _: object) -> None:
         path = Path(frame.f_code.co_filename)

@@ -17,15 +17,15 @@ Telemetry: the span ``oban.scheduler.evaluate`` with ``enqueued_count``, when ti
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from ... import telemetry
@@ -37,6 +37,7 @@ from ...telemetry.database_error import described
 from ...types import naive_utc
 from ...workers.cron import Cron, by_name, copied, notes
 from ...workers.registry import workers
+from ..lanes.bounded import bounded
 from ..lanes.lane import STATEMENT_TIMEOUT, Lane
 from .duty import Duty
 from .leader import Leadership
@@ -205,8 +206,7 @@ class Scheduler(Duty):
             if not self._leadership.leads:
                 break
             try:
-                async with asyncio.timeout(STATEMENT_TIMEOUT), AsyncSession(self._engine) as session, session.begin():
-                    made = await session.run_sync(self._take, entry, tick, before)
+                made = await bounded(self._engine, STATEMENT_TIMEOUT, partial(self._take_on, entry, tick, before))
                 told["enqueued_count"] = told.get("enqueued_count", 0) + made
             except _Unreadable as error:  # the tick was not taken
                 self._leave_to_others(entry, error)
@@ -218,6 +218,10 @@ class Scheduler(Duty):
                 failed = error
         if failed is not None:
             raise failed
+
+    async def _take_on(self, entry: Entry, tick: datetime, before: datetime, connection: AsyncConnection) -> int:
+        async with AsyncSession(connection) as session, session.begin():
+            return await session.run_sync(self._take, entry, tick, before)
 
     def _take(self, session: Session, entry: Entry, tick: datetime, before: datetime) -> int:
         """Take the tick and insert its job, in the session's transaction. Returns the number of new jobs.

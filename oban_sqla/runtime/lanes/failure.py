@@ -13,6 +13,8 @@ _UNENCODABLE = "22000"
 _HARMLESS = (*DATA_ERRORS, "40", "55", "57014")
 """Also a deadlock, a lock that was not to be had, and a statement that was cancelled."""
 
+_OF_SERVER = (*_LOST, "25", "40", "53", "55", "57", "58")
+"""Also one that is read-only, full, or has no memory, and what another transaction did meanwhile."""
 
 _TOO_SLOW = ("57014", "53200")
 """The server gave the statement up because of its time, or has no memory for it."""
@@ -23,12 +25,16 @@ class StatementFailed(OSError):
 
     :ivar sqlstate: what PostgreSQL said; None when it did not get to say anything.
     :ivar unknown: the connection was lost on the way: the statement may or may not have been committed.
+    :ivar sent: False where there was no connection to send it on.
     """
 
-    def __init__(self, statement: str, cause: BaseException, sqlstate: str | None, unknown: bool) -> None:
+    def __init__(
+        self, statement: str, cause: BaseException, sqlstate: str | None, unknown: bool, *, sent: bool = True
+    ) -> None:
         super().__init__(f"{statement}: {described(cause, sqlstate)}")
         self.sqlstate = sqlstate
         self.unknown = unknown
+        self.sent = sent
 
     @property
     def keeps_connection(self) -> bool:
@@ -45,6 +51,11 @@ class StatementFailed(OSError):
         return self.sqlstate is not None and self.sqlstate.startswith(DATA_ERRORS)
 
     @property
+    def is_of_server(self) -> bool:
+        """Whether it is the server's state, or the line's: it says nothing of what was sent, or would have been."""
+        return self.unknown or not self.sent or (self.sqlstate is not None and self.sqlstate.startswith(_OF_SERVER))
+
+    @property
     def is_too_large(self) -> bool:
         """Whether the same for fewer rows may succeed: the answer did not come in time, or the server gave up."""
         return self.unknown or self.sqlstate in _TOO_SLOW
@@ -58,7 +69,16 @@ def statement_failed(statement: str, error: Exception) -> StatementFailed:
 
 def connecting_failed(lane: str, error: Exception) -> StatementFailed:
     """The failure to connect: nothing was sent."""
-    return StatementFailed(f"connecting ({lane})", error, sqlstate_of(error), unknown=False)
+    return StatementFailed(f"connecting ({lane})", error, sqlstate_of(error), unknown=False, sent=False)
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether what was read may be read later: the line was lost, or the server does not answer as it should now."""
+    if isinstance(error, OSError):
+        return True
+    if (sqlstate := sqlstate_of(error)) is not None:
+        return sqlstate.startswith(_OF_SERVER)
+    return isinstance(error, DBAPIError) and not is_unsent(error)
 
 
 def is_refused(error: BaseException) -> bool:

@@ -1,0 +1,196 @@
+"""What the younger parts do while the database does not answer: they go on when it is back, and wait no longer than
+they say."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import DatabaseUnavailable, Oban, ObanError, Queue, ResultTimeout, Snooze, emit, job
+from oban_sqla.runtime.lanes.lane import Lane
+from oban_sqla.runtime.lanes.line import Line
+from oban_sqla.runtime.lanes.several import Several
+from oban_sqla.statements.ping import ping
+from oban_sqla.statements.statement import statement
+from tests.cron.clock import Standing, grant, minute
+from tests.cron.test_ticks import enqueued, put
+from tests.faults.jobs import gate, gates, note, runs
+from tests.faults.proxy import Proxy
+from tests.runtime.helpers import execute, insert
+from tests.support import eventually
+from tests.web.conftest import opened
+
+FULL = ("53300", "sorry, too many clients already")
+
+
+@job(name="silent.say", recorded=True)
+async def say() -> str:
+    await emit(1)
+    await gate("say").wait()
+    await emit(2)
+    return "x" * 100_000
+
+
+@job(name="silent.refused")
+async def refused() -> Snooze:
+    await gate("refused").wait()
+    return Snooze(30, suspend="queue")
+
+
+@statement
+def hold() -> Any:
+    return text("SELECT pg_sleep(0.05)")
+
+
+async def test_callers_that_enqueue_while_nothing_connects_share_one_refusal(
+    proxied: AsyncEngine, between: Proxy
+) -> None:
+    """Each with its own attempt they would wait for the time-out of each before them."""
+    async with Oban(proxied, {}) as oban:
+        await oban.enqueue(note.new())
+        between.refuses_with = FULL
+        between.cut()
+        with pytest.raises(ObanError):
+            await oban.enqueue(note.new())
+        tries = between.refused
+        outcomes = await asyncio.gather(*(oban.enqueue(note.new()) for _ in range(50)), return_exceptions=True)
+        assert all(isinstance(outcome, ObanError) for outcome in outcomes)
+        assert between.refused - tries < 25
+        between.refuses_with = None
+        [spec] = await oban.enqueue(note.new())
+        assert spec.id is not None
+
+
+async def test_a_connection_for_steps_that_a_full_server_refuses_takes_none_from_the_others(
+    proxied: AsyncEngine, between: Proxy
+) -> None:
+    line = Line(proxied, pooled=False)
+    lanes = [Lane(line, f"steps {number}") for number in (1, 2)]
+    several = Several(lanes)
+    await asyncio.gather(*(several.run(hold) for _ in range(5)))
+    await eventually(lambda: lanes[1].driver is not None)
+    between.refuses_with = FULL
+    await lanes[1].close()
+    # The first one is busy all the time, so that the other one would be the least busy.
+    rows = await asyncio.gather(*(several.run(one) for one in (hold, ping, hold, ping, hold)))
+    assert len(rows) == 5
+    tries = between.refused
+    await asyncio.gather(*(several.run(ping) for _ in range(50)))
+    assert between.refused - tries <= 1, "it is not tried again at once"
+    for lane in lanes:
+        await lane.close()
+    await line.close()
+
+
+async def test_a_queue_is_suspended_after_an_outage_as_its_job_has_asked(
+    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oban_sqla.runtime.suspensions.FIRST_WAIT", 0.01)
+    monkeypatch.setattr("oban_sqla.runtime.suspensions.LONGEST_WAIT", 0.02)
+    async with Oban(proxied, {"default": Queue(1, global_limit=1)}):
+        [_, waiting] = await insert(engine, refused.new(), note.new())
+        await eventually(lambda: "refused" in gates)
+        between.refuses = True
+        between.cut()
+        gate("refused").set()
+        await asyncio.sleep(0.15)
+        between.refuses = False
+        await eventually(lambda: execute(engine, "SELECT 1 FROM oban_jobs WHERE state = 'scheduled'"))
+        [[rest]] = await execute(engine, "SELECT until - extract(epoch FROM now()) FROM oban_rates WHERE until > 0")
+        assert 20 < rest <= 30
+        assert runs(waiting) == 0
+
+
+@pytest.mark.parametrize("started", [True, False])
+async def test_a_result_and_a_stream_go_on_after_an_outage(
+    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy, started: bool
+) -> None:
+    reading = Oban(proxied, {})
+    if started:
+        await reading.start()
+    got: list[int] = []
+
+    async def read(spec: Any) -> None:
+        async for _, value in reading.stream(spec):
+            got.append(value)
+
+    async with Oban(engine, {"default": 5}) as oban:
+        [spec] = await oban.enqueue(say.new())
+        result = asyncio.create_task(reading.result(spec, timeout=10))
+        events = asyncio.create_task(read(spec))
+        await eventually(lambda: got)
+        between.refuses = True
+        between.cut()
+        await asyncio.sleep(0.1)
+        gate("say").set()
+        between.refuses = False
+        assert len(await result) == 100_000
+        await events
+        assert got == [1, 2]
+    await reading.stop()
+
+
+async def test_a_stream_says_after_which_event_it_has_ended(
+    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oban_sqla.control.reading.PATIENCE", 0.3)
+    async with Oban(engine, {"default": 5}) as oban:
+        [spec] = await oban.enqueue(say.new())
+        events = Oban(proxied).stream(spec)
+        assert await anext(events) == (1, 1)
+        between.refuses_with = FULL
+        between.cut()
+        with pytest.raises(DatabaseUnavailable, match="after event 1: the database does not answer"):
+            await anext(events)
+        gate("say").set()
+
+
+async def test_a_result_is_waited_for_no_longer_than_was_said_from_a_server_that_says_nothing(
+    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oban_sqla.control.reading.SHORTEST", 0.2)
+    [job_id] = await insert(engine, note.new())
+    between.swallow("oban_jobs")
+    with pytest.raises(ResultTimeout, match="had not finished within 0.1 s: .*the database does not answer"):
+        async with asyncio.timeout(5):
+            await Oban(proxied).result(job_id, timeout=0.1)
+
+
+async def test_the_dashboard_answers_after_three_connections_have_gone_silent(
+    proxied: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oban_sqla.web.instance.LONGEST_READ", 0.3)
+    monkeypatch.setattr("oban_sqla.web.instance.LONGEST_CHANGE", 0.3)
+    async with opened(proxied) as browser:
+        change = between.swallow("INTO oban_jobs")
+        between.swallow("oban_jobs", 3)
+
+        async def shown() -> bool:
+            response = await browser.get("/jobs?queue=silent")
+            return response.status_code == 200 and "The database" not in response.text
+
+        async with asyncio.timeout(8):
+            await browser.send("/do/enqueue", {"worker": "faults.note"})
+            await eventually(shown)
+        assert change.sprung.is_set()
+
+
+async def test_a_tick_is_taken_after_a_connection_of_the_scheduler_has_gone_silent(
+    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oban_sqla.runtime.duties.scheduler.STATEMENT_TIMEOUT", 0.3)
+    await grant(engine)
+    now = await put(engine)
+    scheduler = Standing(proxied)
+    trap = between.swallow("UPDATE oban_crons")
+    with pytest.raises(TimeoutError, match="no answer within 0.3 s"):
+        async with asyncio.timeout(8):
+            await scheduler.at(minute(now, 1))
+    assert trap.sprung.is_set()
+    await scheduler.at(minute(now, 1))
+    assert len(await enqueued(engine)) == 1, "once, although the first try was cut"
+    await scheduler.close()
