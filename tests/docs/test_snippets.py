@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 
 import oban_sqla
-from oban_sqla import Job, JobSpec, Oban, Queue, RateLimit, enqueue, injected, job, later
+from oban_sqla import Backoff, Job, JobSpec, Oban, Queue, RateLimit, enqueue, injected, job, later
 from oban_sqla.testing import drain
 from oban_sqla.workers.registry import workers
 from tests.processes import ROOT, finished
@@ -321,9 +321,25 @@ async def test_workers(engine: AsyncEngine, module: dict[str, Any]) -> None:
         }  # fmt: skip
         await run("workers.md", module)
         await session.flush()
-        session.add(module["parse"].new(page="…"))
-        assert await drain(session, with_safety=True) == {"completed": 2}
+        assert await drain(session, with_safety=True) == {"completed": 1}
     plain_engine.dispose()
+
+
+async def test_retries_and_timeouts(engine: AsyncEngine, module: dict[str, Any]) -> None:
+    module |= {"httpx": httpx}
+    await run("retries-and-timeouts.md", module)
+    async with AsyncSession(engine) as session:
+        session.add_all(
+            module["import_file"].new("a.csv", state) for state in ("ready", "locked", "withdrawn", "broken")
+        )
+        session.add(module["upload"].new("a.csv"))
+        assert await drain(session) == {"completed": 2, "scheduled": 1, "cancelled": 1, "discarded": 1}
+    waits = module["upload"].worker.delay_for
+    late = [waits(lambda at=at: SimpleNamespace(attempt=at), at, 20) for at in (1, 4)]
+    assert late == [20, 3600]
+    assert [Backoff("linear", base=30, jitter=0).delay(at) for at in (1, 2, 3)] == [30, 60, 90]
+    assert [Backoff("exponential", base=10, max=600, jitter=0).delay(at) for at in (1, 2, 3, 9)] == [10, 20, 40, 600]
+    assert 12 <= sum(15 + 2**at for at in range(1, 20)) / 86_400 < 12.2
 
 
 async def test_enqueue_from(engine: AsyncEngine, module: dict[str, Any]) -> None:
