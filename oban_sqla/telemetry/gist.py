@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 
 _FRAME = re.compile(r'.*Traceback \(most recent call last\):$|  File "')
+_DRIVER = re.compile(r"^sqlalchemy\.exc\.(\w+: )\([\w.]+\) (?:<class '[\w.]+'>: )?")
+"""What SQLAlchemy says of the driver before the message of the server, which a list would cut off."""
+
 _BARS = re.compile(r"^(  *[|+] )+")
 
 
@@ -21,4 +24,5 @@ def gist(error: str | None) -> str | None:
     bare = [_BARS.sub("", line) for line in error.strip("\n").splitlines()] or [""]  # exception groups have bars
     frames = [at for at, line in enumerate(bare) if _FRAME.match(line)]
     rest = bare[frames[-1] + 1 :] if frames else bare
-    return next((line for line in rest if line and not line.startswith(" ")), bare[-1]).strip()
+    found = next((line for line in rest if line and not line.startswith(" ")), bare[-1]).strip()
+    return _DRIVER.sub(r"\1", found)

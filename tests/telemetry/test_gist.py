@@ -50,7 +50,7 @@ def traceback_of(fn: Callable[[], None]) -> str:
 @pytest.mark.parametrize(
     ("fn", "line"),
     [
-        (_several_lines, "sqlalchemy.exc.IntegrityError: (builtins.ValueError) duplicate key"),
+        (_several_lines, "IntegrityError: duplicate key"),
         (_with_a_cause, "RuntimeError: no number"),
         (_group, "ExceptionGroup: both (2 sub-exceptions)"),
         (_syntax, "SyntaxError: invalid syntax"),
@@ -69,6 +69,11 @@ def test_an_error_is_told_by_the_first_line_of_its_exception(fn: Callable[[], No
         (None, None),
         ("", ""),
         ("too late", "too late"),
+        (
+            "Traceback (most recent call last):\nsqlalchemy.exc.IntegrityError: (sqlalchemy.dialects.postgresql."
+            "asyncpg.IntegrityError) <class 'asyncpg.exceptions.UniqueViolationError'>: duplicate key value\nDETAIL: …",
+            "IntegrityError: duplicate key value",
+        ),
         ("the card was declined\nby the bank", "the card was declined"),
         ("** (RuntimeError) boom\n    (app 1.0) lib/app.ex:7: App.run/1\n", "** (RuntimeError) boom"),
         (GROUP, "ValueError: first"),
