@@ -150,7 +150,9 @@ def closest(name: str, known: Iterable[str]) -> str | None:
     known = sorted(known)
     if (ours := ELSEWHERE.get(name)) in known:
         return ours
-    near = difflib.get_close_matches(name, known, n=1) or [one for one in known if name in one.split("_")]
+    near = difflib.get_close_matches(name, known, n=1) or [
+        one for one in known if name in one.replace(".", "_").split("_")
+    ]
     return next(iter(near), None)
 
 

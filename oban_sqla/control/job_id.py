@@ -18,5 +18,10 @@ def id_of(what: str, target: object) -> int:
     job_id: object = target.id if isinstance(target, Job | JobSpec) else target
     if not is_id(job_id):
         given = told(target)  # pyright: ignore[reportUnknownArgumentType]
-        raise InvalidOption(f"{what}: expected the id of a job, or one that was enqueued and committed, got {given}")
+        hint = "; of a list take one: [spec] = await oban.enqueue(…)" if isinstance(target, list | tuple) else ""
+        if hint and what == "result":
+            hint += ", or wait for all of them: oban.results(specs)"
+        raise InvalidOption(
+            f"{what}: expected the id of a job, or one that was enqueued and committed, got {given}{hint}"
+        )
     return job_id

@@ -171,6 +171,13 @@ async def test_a_job_that_is_not_committed_is_waited_for(engine: AsyncEngine) ->
         assert await waiting == 2
 
 
+async def test_a_list_names_the_call_for_several(engine: AsyncEngine) -> None:
+    specs: Any = [noop.new()]
+    said = r"of a list take one: \[spec\] = await .* all of them: oban\.results\(specs\)"
+    with pytest.raises(InvalidOption, match=said):
+        await Oban(engine).result(specs)
+
+
 @pytest.mark.parametrize("target", [None, True, "1", 2**63, noop.new()])
 async def test_what_is_no_job_is_refused(engine: AsyncEngine, target: Any) -> None:
     with pytest.raises(InvalidOption, match="expected the id of a job"):

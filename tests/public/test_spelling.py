@@ -10,6 +10,7 @@ import pytest
 
 import oban_sqla
 from oban_sqla import Cancel, InvalidOption, Partition, Queue, RateLimit, Snooze, Unique
+from oban_sqla.errors import closest
 
 RESULTS = {"Progress", "LogLine", "Health", "QueueInfo", "Reason", "Why", "Finding", "Result"}
 OPTIONS = [
@@ -42,6 +43,10 @@ def test_a_call_that_does_not_fit_is_explained(options: Any, by_position: Any, b
     with pytest.raises(InvalidOption) as refused:
         options(*by_position, **by_name)
     assert str(refused.value) == said
+
+
+def test_a_name_without_its_module_is_known_again() -> None:
+    assert closest("tick", ["app.jobs.tick", "app.jobs.report"]) == "app.jobs.tick"
 
 
 def test_an_error_of_a_value_stays_what_it_is() -> None:
