@@ -4,7 +4,10 @@ Belongs here: tables, columns and indexes as Python sees them, and what users qu
 that the package itself executes (see `statements`), and what creates the tables (see `migrations`).
 """
 
-from . import notes  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it listens to engines
+from . import (
+    not_a_row,  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it listens to mappers and engines
+    notes,  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it listens to engines
+)
 from .base import ObanBase, metadata, use_schema
 from .batch import Batch
 from .cluster import Leader, Producer, SchemaVersion

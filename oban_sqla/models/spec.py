@@ -11,8 +11,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Protocol, Self, cast
 
-from sqlalchemy import event
-from sqlalchemy.orm import Mapper, Session
+from sqlalchemy.orm import Session
 from typing_extensions import TypedDict, TypeVar, Unpack
 
 from ..errors import InvalidArgs, InvalidOption
@@ -26,7 +25,7 @@ from ..types import JobState
 from ._sqlalchemy import attributes_of, map_lightly, session_of
 from .base import ObanBase
 from .job import jobs
-from .kind import FIELDS, NAMES, Kind, kind_of, with_options
+from .kind import FIELDS, NAMES, OPTIONS, Kind, kind_of, with_options
 
 V_co = TypeVar("V_co", covariant=True, default=Any)
 """What the job's function returns."""
@@ -357,13 +356,12 @@ _STATES: dict[str, JobState] = {state.value: state for state in JobState}
 def _in_kind(at: int, name: str) -> property:
     """The attribute that stands at this place of the spec's kind."""
 
-    def read(spec: JobSpec) -> Any:
-        return spec.kind[at]
-
     def write(spec: JobSpec, value: object) -> None:
+        if (option := OPTIONS.get(name)) is not None:
+            value = option.default if value is None else option.check(name, value)
         spec.kind = (*spec.kind[:at], value, *spec.kind[at + 1 :])
 
-    return property(read, write, doc=f"The job's {name}, as it will be stored.")
+    return property(lambda spec: spec.kind[at], write, doc=f"The job's {name}, as it will be stored.")
 
 
 for _at, _name in enumerate(FIELDS):
@@ -388,12 +386,3 @@ JobSpec.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
 # Mapped so that a session takes it, but by its primary key alone: everything else is plain attributes, which cost a
 # third of what mapped ones do. The flush hook takes specs out before the mapper would write them.
 map_lightly(ObanBase.registry, JobSpec, jobs, include_properties=["id"], properties={"_row_id": jobs.c.id})
-
-
-@event.listens_for(Mapper, "mapper_configured")
-def _refuse_relationships(mapper: Mapper[Any], class_: type[Any]) -> None:
-    for prop in mapper.relationships:
-        if prop.mapper.class_ is JobSpec:
-            raise InvalidOption(
-                f"{class_.__name__}.{prop.key}: a relationship to JobSpec, which is not a row; relate to Job instead"
-            )
