@@ -11,7 +11,8 @@ from ..models import Job
 from ..telemetry import job_logger as logger
 from .closing import current, passes
 
-METHODS = ("before", "after")
+METHODS = {"before": ("job",), "after": ("job", "state", "error")}
+"""What they are called with."""
 
 
 class Hook:
@@ -103,7 +104,23 @@ def checked_hooks(given: object, what: str) -> tuple[object, ...]:
             raise InvalidOption(
                 f"{what}: a hook must have a method before(job) or after(job, state, error), got {hook!r}"
             )
+        for method, names in METHODS.items():
+            _refuse_unfit(what, hook, method, names)
     return hooks
+
+
+def _refuse_unfit(what: str, hook: object, method: str, given: tuple[str, ...]) -> None:
+    if not callable(fn := getattr(hook, method, None)):
+        return
+    try:
+        inspect.signature(fn).bind(*given)
+    except TypeError as error:
+        called = f"{method}({', '.join(given)})"
+        raise InvalidOption(
+            f"{what}: the hook {hook!r} is called as {called}, and that does not fit: {error}"
+        ) from None
+    except ValueError:
+        return  # no signature: written in C
 
 
 def _has(hook: object, method: str) -> bool:

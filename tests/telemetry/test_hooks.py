@@ -52,6 +52,10 @@ class Misspelt(Hook):
     def befor(self, job: Job) -> None: ...
 
 
+class TooFew:
+    def after(self, job: Job, state: str) -> None: ...
+
+
 class OnlyAfter(Hook):
     async def after(self, job: Job, state: str, error: BaseException | None) -> None:
         calls.append(f"only after {state}")
@@ -171,6 +175,7 @@ async def test_a_job_with_a_session_is_committed_when_after_runs(engine: AsyncEn
     [
         ([object()], "a method before"),
         ([Misspelt()], "a method before"),
+        ([TooFew()], r"is called as after\(job, state, error\), and that does not fit: too many positional"),
         ([Notes], r"Notes\(\) instead of Notes"),
         ("notes", "list of objects"),
         (Notes("x"), "list of objects"),
