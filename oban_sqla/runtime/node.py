@@ -93,8 +93,7 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._origin = origin = uuid4().hex[:12]
         names = (INSERTED, STAGED, LEADER, CRON, NEWS, EVENTS, AWAITED, SETTLED)
-        self._channels = {channel(name, schema): name for name in names}
-        self._channels[signal_channel(schema)] = SIGNAL
+        self._channels = {channel(name, schema): name for name in names} | {signal_channel(schema): SIGNAL}
 
         self.connections = at = Connections(engine)
         self.threads = Threads(f"oban-{config.name}")
@@ -224,14 +223,15 @@ class Node:
         """Begin to work the queues, and let commits of this process wake this node."""
         await self.control.look()
         self.is_started = True
+        if self._job_log is not None:
+            self._job_log.attach()
+        self.scribe.start()  # before a job runs: one may tell something and end while the node is starting
         self.producers.start()
         await self.leadership.first()  # a node that is alone leads from its start
         await self.scheduler.prepare()
         for loop in self.loops:
             if not loop.is_alive:
                 loop.start()
-        if self._job_log is not None:
-            self._job_log.attach()
         serve(self)
 
     async def stop(self, grace: float) -> list[Ack]:
