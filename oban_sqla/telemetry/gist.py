@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_FRAME = re.compile(r'.*Traceback \(most recent call last\):$|  File "')
+_FRAME = re.compile(r'.*Traceback \(most recent call last\):$|  File "| +[~^]+$|[^ ].*", line \d+, in \S+$')
+"""A line behind which the exception comes; the last one is that of a frame whose beginning is cut off."""
 _DRIVER = re.compile(r"^sqlalchemy\.exc\.(\w+: )\([\w.]+\) (?:<class '[\w.]+'>: )?")
 """What SQLAlchemy says of the driver before the message of the server, which a list would cut off."""
 

@@ -78,6 +78,8 @@ def test_an_error_is_told_by_the_first_line_of_its_exception(fn: Callable[[], No
         ("** (RuntimeError) boom\n    (app 1.0) lib/app.ex:7: App.run/1\n", "** (RuntimeError) boom"),
         (GROUP, "ValueError: first"),
         ("Traceback (most recent call last):", "Traceback (most recent call last):"),
+        ('b/python3.11/job.py", line 23, in seconds\n    raise ValueError(x)\nValueError: seven', "ValueError: seven"),
+        ("aise ValueError(x)\n    ^^^^^^~~~^^^\nValueError: seven", "ValueError: seven"),
         ("    raise ValueError(x)\nValueError: seven\nis not even", "ValueError: seven"),
     ],
 )
