@@ -60,6 +60,11 @@ def engine_for(url: str | None) -> AsyncEngine:
         return create_async_engine(async_url(url), pool_pre_ping=True)
     except InvalidOption as error:
         raise click.UsageError(str(error)) from error
+    except ModuleNotFoundError as error:
+        raise click.UsageError(
+            f"the database URL names a driver that is not installed ({error.name}): pip install 'oban-sqla[psycopg]', "
+            "or write postgresql:// for asyncpg"
+        ) from error
 
 
 def brief_engine_for(url: str | None) -> AsyncEngine:

@@ -175,7 +175,8 @@ class NodePages:
     async def answer(self, method: str, path: str) -> bytes:
         """The answer to a request, as bytes."""
         if (page := self._pages.get(path.partition("?")[0])) is None:
-            return failed(HTTPStatus.NOT_FOUND, method, f"not found; the pages are {', '.join(self._pages)}")
+            needs = "; /metrics needs: pip install 'oban-sqla[prometheus]'" if "/metrics" not in self._pages else ""
+            return failed(HTTPStatus.NOT_FOUND, method, f"not found; the pages are {', '.join(self._pages)}{needs}")
         if method not in METHODS:
             return failed(HTTPStatus.METHOD_NOT_ALLOWED, method, "only GET and HEAD are answered")
         status, kind, body = await page()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -50,6 +52,12 @@ def test_a_url_that_can_t_be_used_is_refused_by_name(given: str | None, said: st
     with pytest.raises(click.UsageError) as refused:
         engine_for(given)
     assert said in refused.value.message
+
+
+def test_a_driver_that_is_not_installed_names_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(click.UsageError, match=r"not installed \(psycopg\): pip install 'oban-sqla\[psycopg\]', or"):
+        engine_for("postgresql+psycopg://u:secret@h/d")
 
 
 def test_a_password_is_never_shown() -> None:

@@ -359,3 +359,6 @@ async def test_a_process_without_prometheus_has_no_metrics(
 ) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     assert listener._metrics_of(Oban(engine)) is None
+    async with Oban(engine) as oban:
+        answer = await listener.NodePages(oban).answer("GET", "/metrics")
+    assert b"/metrics needs: pip install 'oban-sqla[prometheus]'" in answer
