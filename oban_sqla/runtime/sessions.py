@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
 from sqlalchemy import Connection, event, func, select
@@ -24,6 +24,7 @@ from ..statements.ack import acknowledge, complete, still_ours, wait_for
 from ..statements.statement import Statement
 from .acks import Ack, parameters
 from .grafting import attach
+from .lanes.driver import cut
 
 T = TypeVar("T")
 Blocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
@@ -32,8 +33,12 @@ Blocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 Load: TypeAlias = Callable[[Session], None]
 """Loads something in a session."""
 
+LONGEST_END = 60.0
+"""Seconds after which a server is given up that does not answer what ends a session: a job would never end."""
+
 _IN_JOB, _BEGUN = "oban_sqla.job", "oban_sqla.begun"
 _CLOSED, _UNDONE = "oban_sqla.closed", "oban_sqla.undone"
+_DRIVERS = "oban_sqla.drivers"
 
 
 class Sessions:
@@ -75,8 +80,7 @@ class Sessions:
                 f"the job asks for a session of the kind {named_kind(kind)}, and no sessionmaker makes one; "
                 f"give it one: Oban(engine, sessionmaker={what_makes(kind)})"
             )
-        session = maker()
-        assert isinstance(session, AsyncSession | Session)
+        session = _made(maker)
         refuse_commit(session)
         return session
 
@@ -85,10 +89,11 @@ class Sessions:
 
         :raises FencedOut: when a job was given to another run; everything was rolled back.
         """
-        if isinstance(session, AsyncSession):
-            await _to_its_end(session.run_sync(_finish, acks))
-        else:
-            await self._blocking(lambda: _finish(session, acks))
+        with _in_time(session):
+            if isinstance(session, AsyncSession):
+                await _to_its_end(session.run_sync(_finish, acks))
+            else:
+                await self._blocking(lambda: _finish(session, acks))
 
     async def within(self, session: AsyncSession | Session, load: Load) -> None:
         """Load something in a job's session."""
@@ -104,14 +109,15 @@ class Sessions:
         :raises InvalidOption: when there is no sessionmaker.
         """
         session = self._for_loading(on_loop)
-        if isinstance(session, AsyncSession):
-            try:
-                await session.run_sync(load)
-                session.expunge_all()
-            finally:
-                await _to_its_end(session.close())
-        else:
-            await self._blocking(lambda: _load_and_close(session, load))
+        with _in_time(session):
+            if isinstance(session, AsyncSession):
+                try:
+                    await session.run_sync(load)
+                    session.expunge_all()
+                finally:
+                    await _to_its_end(session.close())
+            else:
+                await self._blocking(lambda: _load_and_close(session, load))
 
     def _for_loading(self, on_loop: bool) -> AsyncSession | Session:
         if not (makers := self._all_makers):
@@ -119,9 +125,7 @@ class Sessions:
                 "the job has instances of mapped classes as arguments, and the process that runs it has no "
                 "sessionmaker to load them with; run it in the node, or in its child processes"
             )
-        session = makers[0]()
-        assert isinstance(session, AsyncSession | Session)
-        return session
+        return _made(makers[0])
 
     async def graft(self, ack: Ack) -> bool:
         """Write the workflow that the job has returned, and acknowledge it, in a transaction apart.
@@ -139,17 +143,18 @@ class Sessions:
     async def separately(self, work: Callable[[Session], T]) -> T:
         """Do `work` in a transaction apart from that of a job."""
         session = self._separate()
-        if isinstance(session, AsyncSession):
-            async with session, session.begin():
-                return await session.run_sync(work)
-        done: list[T] = []
+        with _in_time(session):
+            if isinstance(session, AsyncSession):
+                async with session, session.begin():
+                    return await session.run_sync(work)
+            done: list[T] = []
 
-        def run() -> None:
-            with session, session.begin():
-                done.append(work(session))
+            def run() -> None:
+                with session, session.begin():
+                    done.append(work(session))
 
-        await self._blocking(run)
-        return done[0]
+            await self._blocking(run)
+            return done[0]
 
     def _separate(self) -> AsyncSession | Session:
         maker = maker_for(AsyncSession, self._all_makers) or maker_for(Session, self._all_makers)
@@ -158,20 +163,19 @@ class Sessions:
                 "a job that returns a workflow, or appends to one, needs a sessionmaker in its process; give the "
                 "runtime one: Oban(engine, sessionmaker=…)"
             )
-        session = maker()
-        assert isinstance(session, AsyncSession | Session)
-        return session
+        return _made(maker)
 
     async def complete_step(self, session: AsyncSession | Session, mark: Callable[[Connection], bool]) -> bool:
         """Commit a step of a job together with its mark.
 
         :param mark: writes it; False when another run of the job has written it. Then everything is rolled back.
         """
-        if isinstance(session, AsyncSession):
-            return await session.run_sync(self.complete_step_here, mark)
-        done: list[bool] = []
-        await self._blocking(lambda: done.append(self.complete_step_here(session, mark)))
-        return done[0]
+        with _in_time(session):
+            if isinstance(session, AsyncSession):
+                return await session.run_sync(self.complete_step_here, mark)
+            done: list[bool] = []
+            await self._blocking(lambda: done.append(self.complete_step_here(session, mark)))
+            return done[0]
 
     def complete_step_here(self, session: Session, mark: Callable[[Connection], bool]) -> bool:
         """The same, where it may block."""
@@ -185,10 +189,11 @@ class Sessions:
 
     async def close(self, session: AsyncSession | Session) -> None:
         """The end of :meth:`open`. What was not completed is rolled back."""
-        if isinstance(session, AsyncSession):
-            await _to_its_end(session.close())
-        else:
-            await self._blocking(session.close)
+        with _in_time(session):
+            if isinstance(session, AsyncSession):
+                await _to_its_end(session.close())
+            else:
+                await self._blocking(session.close)
 
     def close_here(self, session: Session) -> None:
         """The same, where it may block."""
@@ -199,6 +204,32 @@ def _load_and_close(session: Session, load: Load) -> None:
     with session:
         load(session)
         session.expunge_all()
+
+
+def _made(maker: SessionMaker) -> AsyncSession | Session:
+    session = maker()
+    assert isinstance(session, AsyncSession | Session)
+    session.info[_DRIVERS] = {}
+    return session
+
+
+@contextlib.contextmanager
+def _in_time(session: AsyncSession | Session) -> Generator[None]:
+    """Cut the connections of `session` if this takes too long. What it was doing fails then, as with any lost line."""
+    try:
+        timer = asyncio.get_running_loop().call_later(LONGEST_END, _cut, session.info.get(_DRIVERS, {}))
+    except RuntimeError:  # it runs without an event loop
+        yield
+        return
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _cut(drivers: dict[Connection, Any]) -> None:
+    for driver in list(drivers.values()):
+        cut(driver)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
@@ -316,8 +347,12 @@ def allow_commit(session: AsyncSession | Session) -> None:
 
 @event.listens_for(Session, "after_begin")
 def _note_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    if _IN_JOB in session.info and not transaction.nested:
+    if transaction.nested:
+        return
+    if _IN_JOB in session.info:
         session.info[_BEGUN][connection] = connection.get_transaction()
+    if _DRIVERS in session.info:
+        session.info[_DRIVERS][connection] = connection.connection.driver_connection
 
 
 @event.listens_for(Session, "after_rollback")
@@ -332,6 +367,8 @@ def _note_rollback(session: Session) -> None:
 def _note_end(session: Session, transaction: SessionTransaction) -> None:
     # A session that is closed rolls back without telling those who listen to rollbacks. What it has begun may have
     # no connection yet: objects were added, and lost before a flush.
+    if transaction.parent is None and _DRIVERS in session.info:
+        session.info[_DRIVERS].clear()  # they are the pool's again
     if _IN_JOB in session.info and transaction.parent is None and not session.info.pop(_UNDONE, False):
         session.info[_CLOSED] = True
 

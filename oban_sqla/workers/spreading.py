@@ -8,12 +8,13 @@ from typing import Any, cast
 
 from ..models import JobSpec, Workflow
 from ..models.building import MAP
+from ..options.backoff import Backoff
 from .job import job
 from .outcomes import Discard
 from .registry import workers
 
 
-@job(name=MAP)
+@job(name=MAP, backoff=Backoff(base=1))
 async def spread(template: dict[str, Any], over: Any, outer: list[Any]) -> Workflow:
     """Make a job of each element of `over`."""
     if not isinstance(over, list):

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from oban_sqla import DatabaseUnavailable, Oban, ObanError, Queue, ResultTimeout, Snooze, emit, job
+from oban_sqla import DatabaseUnavailable, Oban, ObanError, Queue, ResultTimeout, Snooze, Workflow, emit, job
+from oban_sqla.durable import step
 from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
 from oban_sqla.runtime.lanes.several import Several
@@ -18,9 +19,9 @@ from oban_sqla.statements.ping import ping
 from oban_sqla.statements.statement import statement
 from tests.cron.clock import Standing, grant, minute
 from tests.cron.test_ticks import enqueued, put
-from tests.faults.jobs import gate, gates, note, runs
+from tests.faults.jobs import gate, gates, note, ran, runs
 from tests.faults.proxy import Proxy
-from tests.runtime.helpers import execute, insert
+from tests.runtime.helpers import execute, finished, insert
 from tests.support import eventually
 from tests.web.conftest import opened
 
@@ -39,6 +40,33 @@ async def say() -> str:
 async def refused() -> Snooze:
     await gate("refused").wait()
     return Snooze(30, suspend="queue")
+
+
+@job(name="silent.commits", backoff=0.05)
+async def commits(session: AsyncSession) -> None:
+    await session.execute(text("SELECT 1"))
+
+
+@job(name="silent.plans", backoff=0.05)
+async def plans() -> Workflow:
+    flow = Workflow("planned")
+    flow.add(note.new())
+    return flow
+
+
+async def _one(session: AsyncSession) -> int:
+    await session.execute(text("SELECT 1"))
+    return 1
+
+
+@job(name="silent.steps", backoff=0.05)
+async def steps() -> None:
+    await step("one", _one)
+
+
+@job(name="silent.three", recorded=True)
+async def three() -> list[float]:
+    return [0.0, 0.0, 0.0]
 
 
 @statement
@@ -194,3 +222,36 @@ async def test_a_tick_is_taken_after_a_connection_of_the_scheduler_has_gone_sile
     await scheduler.at(minute(now, 1))
     assert len(await enqueued(engine)) == 1, "once, although the first try was cut"
     await scheduler.close()
+
+
+@pytest.mark.parametrize(("worker", "words"), [(commits, "COMMIT"), (plans, "INTO oban_workflows"), (steps, "COMMIT")])
+async def test_the_run_of_a_job_ends_although_its_commit_is_never_answered(
+    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch, worker: Any, words: str
+) -> None:
+    monkeypatch.setattr("oban_sqla.runtime.sessions.LONGEST_END", 0.2)
+    async with Oban(proxied, {"default": 5}, sessionmaker=async_sessionmaker(proxied), poll_interval=0.1) as oban:
+        trap = between.swallow(words)
+        [job_id] = await insert(engine, worker.new())
+        await trap.sprung.wait()
+        [done] = await finished(engine, [job_id])
+        assert done.state == "completed"
+        assert oban._node is not None
+        producer = oban._node.producers["default"]
+        await eventually(lambda: not producer.running)
+        assert [number for (number,) in await execute(engine, "SELECT count(*) FROM oban_workflows")] == [
+            1 if worker is plans else 0
+        ]
+
+
+async def test_a_map_whose_transaction_was_cut_is_made_soon_after(
+    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy
+) -> None:
+    flow = Workflow("mapped")
+    flow.map(lambda seconds: note.new(seconds), over=flow.add(three.new()).result)
+    trap = between.lose_answer("INTO oban_workflows")
+    async with Oban(proxied, {"default": 5}, poll_interval=0.1) as oban:
+        async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+            session.add(flow)
+        await oban.result(flow, timeout=10)
+    assert trap.sprung.is_set()
+    assert ran.total() == 3
