@@ -63,6 +63,10 @@ class Announcer(Loop):
             raise
         return DEBOUNCE
 
+    async def last(self) -> None:
+        """Do what it was asked for too late for its last step; after :meth:`stop`."""
+        await self.step()
+
     async def _sleep(self, delay: float | None) -> None:
         if delay is None:
             await super()._sleep(delay)

@@ -91,6 +91,9 @@ class Ending:
     async def _part(self) -> None:
         node = self._node
         await _all(loop.stop() for loop in (node.liveness, node.acks, node.scribe))
+        # Of the jobs that were given back or have ended last: else other nodes would find them with their next poll.
+        for loop in (node.releaser, node.waiter, node.announcer):
+            await _all([loop.last()])
         try:
             await node.producers.retire()
         except StatementFailed as error:

@@ -92,6 +92,10 @@ class Releaser(Loop):
         self._asked = self._asked or release_signals
         super().wake()
 
+    async def last(self) -> None:
+        """Do what it was asked for too late for its last step; after :meth:`stop`."""
+        await self.step()
+
     async def step(self) -> float | None:
         if (statement := self._asked) is None and not self._signatures:
             return None

@@ -204,16 +204,12 @@ class Waiter(Loop):
         for wait in [wait for same in self._waits.values() for wait in same]:
             wait.give_up()
 
+    async def last(self) -> None:
+        """Tell of what has ended too late for the last step; after :meth:`stop`."""
+        await self._tell_of_ends()
+
     async def step(self) -> float | None:
-        if self._released:
-            await self._find_released()
-        if self._ended:
-            ended, self._ended = self._ended, set()
-            try:
-                await self._notify(SETTLED, ended)
-            except Exception:
-                self._ended |= ended
-                raise
+        await self._tell_of_ends()
         if not self._waits:
             self._hinted.clear()
             self._again.clear()
@@ -235,14 +231,23 @@ class Waiter(Loop):
         due = min([self._look_at, *(at for at, _ in self._again)])
         return max(due - time.monotonic(), 0.001)
 
-    async def _find_released(self) -> None:
-        self._released = False  # before the look: what finishes while it is under way may not be in it
-        try:
-            finished = await self._finished({one for one in self._asked if one < 0})
-        except Exception:
-            self._released = True
-            raise
-        self._ended |= finished
+    async def _tell_of_ends(self) -> None:
+        """Tell the other nodes which of the jobs and workflows have ended for which they wait."""
+        if self._released:
+            self._released = False  # before the look: what finishes while it is under way may not be in it
+            try:
+                finished = await self._finished({one for one in self._asked if one < 0})
+            except Exception:
+                self._released = True
+                raise
+            self._ended |= finished
+        if self._ended:
+            ended, self._ended = self._ended, set()
+            try:
+                await self._notify(SETTLED, ended)
+            except Exception:
+                self._ended |= ended
+                raise
 
     async def _tell(self, fresh: set[int], now: float) -> None:
         """Tell the other nodes what this one waits for: of what is new, or of all when it is time to remind them."""
