@@ -3,3 +3,6 @@
 from .insight.doctor import Finding, examine
 
 __all__ = ["Finding", "examine"]
+
+if __name__ == "__main__":
+    raise SystemExit("the doctor is a command: oban-sqla doctor, or python -m oban_sqla doctor")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .output import json_option, print_json, print_table
+from .ranges import Whole
 from .scratch import Scratch, on_scratch, scratch_option
 
 if TYPE_CHECKING:
@@ -29,14 +30,14 @@ MOST_LATENCIES = 200
 @scratch_option
 @click.option(
     "--jobs",
-    type=click.IntRange(10, 1_000_000),
+    type=Whole(10, 1_000_000),
     default=20_000,
     show_default=True,
     help="Jobs to enqueue in bulk, and to run.",
 )
 @click.option(
     "--concurrency",
-    type=click.IntRange(1, 1_000),
+    type=Whole(1, 1_000),
     multiple=True,
     metavar="N",
     help="Jobs to run at once. May be repeated. Default: 10, 50 and 100.",

@@ -18,6 +18,7 @@ from ..models import CronEntry, JobSpec
 from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
 from .output import json_option, print_json, print_table
+from .ranges import Whole
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -109,9 +110,7 @@ def list_entries(**where: Unpack[Where]) -> None:
 
 @cron.command("next", short_help="Print when an entry is due.")
 @_name_argument
-@click.option(
-    "-n", "--count", type=click.IntRange(1, 1_000), default=5, show_default=True, help="How many times to print."
-)
+@click.option("-n", "--count", type=Whole(1, 1_000), default=5, show_default=True, help="How many times to print.")
 @_where
 def next_times(name: str, count: int, **where: Unpack[Where]) -> None:
     """Print the next times at which an entry is due, in UTC, also when it is paused.

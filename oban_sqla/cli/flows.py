@@ -18,6 +18,7 @@ from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
 from .jobs.signalling import payload_options
 from .output import ago, json_option, print_json, print_table, span
+from .ranges import Whole
 from .text import printable
 
 MARKS = {
@@ -52,9 +53,7 @@ def flows() -> None:
 @click.option(
     "--state", type=click.Choice(["executing", "completed", "failed", "cancelled"]), help="Only in this state."
 )
-@click.option(
-    "--limit", type=click.IntRange(1, 1_000), default=20, show_default=True, help="The largest number to print."
-)
+@click.option("--limit", type=Whole(1, 1_000), default=20, show_default=True, help="The largest number to print.")
 @click.option("--before", type=int, metavar="ID", help="Only workflows with a lower id, for the next page.")
 @database_option
 @schema_option

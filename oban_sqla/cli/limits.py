@@ -10,6 +10,7 @@ from ..insight.simulation import simulate as read_simulation
 from ..options.limits import Partition, rate_limit_of
 from .database import database_option, on_database, schema_option
 from .output import json_option, print_json, span
+from .ranges import Number
 
 
 @click.group(short_help="Try out a rate limit.")
@@ -29,7 +30,7 @@ def limits() -> None:
 @click.option("--by", multiple=True, metavar="FIELD", help="Each key has the rate: worker, args.…, meta.…")
 @click.option(
     "--last",
-    type=click.FloatRange(1, 31 * 86_400),
+    type=Number(1, 31 * 86_400),
     default=3600.0,
     show_default=True,
     metavar="SECONDS",

@@ -25,6 +25,7 @@ from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
 from .instance import instance_option
 from .output import json_option, print_json, print_table, span
+from .ranges import Whole
 from .settings import heartbeat
 from .settings.toml import inline
 
@@ -178,7 +179,7 @@ def resume(queue: str, node: str | None, **where: Unpack[Where]) -> None:
 
 @queues.command(short_help="Change the limits of a queue.")
 @_queue_argument
-@click.argument("limit", type=click.IntRange(1, 10_000), required=False)
+@click.argument("limit", type=Whole(1, 10_000), required=False)
 @click.option("--global-limit", metavar="N", help="Jobs at once in the whole cluster.")
 @click.option("--rate-limit", metavar="N/SECONDS", help="Starts in a period, in the whole cluster.")
 @click.option("--partition", metavar="BY", help="Keys that take turns; or a TOML table with their limits.")
@@ -230,7 +231,7 @@ def _partition(text: str) -> Partition:
 @_queue_argument
 @click.option(
     "--limit",
-    type=click.IntRange(1, 10_000),
+    type=Whole(1, 10_000),
     help="Jobs at once on each node. Default: its last limit, or the configured one.",
 )
 @_node_option

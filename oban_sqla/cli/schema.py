@@ -12,6 +12,7 @@ from ..errors import InvalidOption
 from ..migrations.grants import grants as privileges
 from ..migrations.statements import Which, down_statements
 from .database import brief_engine_for, database_option, reached, schema_option
+from .ranges import Whole
 
 
 @click.command(short_help="Create or upgrade the tables.")
@@ -61,7 +62,7 @@ def grants(role: str, enqueue_only: bool, schema: str | None) -> None:
 @click.option(
     "--from",
     "since",
-    type=click.IntRange(0, migrations.CURRENT - 1),
+    type=Whole(0, migrations.CURRENT - 1),
     default=0,
     metavar="VERSION",
     help="The version that the tables have. Default: 0 (no tables).",

@@ -20,6 +20,7 @@ from .database import database_option, schema_option
 from .engines import Given, on_objects, on_url
 from .health import Address, AddressType
 from .process import run
+from .ranges import Number, Whole
 from .reload import reloading
 from .settings import FILE, Place, Settings, SettingsError, queues_from, settings
 from .settings import queues as queues_of
@@ -49,7 +50,7 @@ class Queues(click.ParamType[dict[str, Queue]]):
 @click.option("--node", metavar="NAME", help="Name of this node. Default: host name and process id.")
 @click.option(
     "--shutdown-grace",
-    type=click.FloatRange(min=0),
+    type=Number(min=0),
     metavar="SECONDS",
     help="How long running jobs may take to finish when the process is stopped. Default: 15.",
 )
@@ -60,7 +61,7 @@ class Queues(click.ParamType[dict[str, Queue]]):
 )
 @click.option(
     "--processes",
-    type=click.IntRange(1, 1_000),
+    type=Whole(1, 1_000),
     help="Processes of this node, which share its limits. Default: 1.",
 )
 @click.option("--reload", is_flag=True, help="Start again whenever a .py file below the directory changes.")

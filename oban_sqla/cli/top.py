@@ -16,6 +16,7 @@ from ..options.heartbeat import Heartbeat
 from .database import database_option, on_database, schema_option
 from .instance import instance_option
 from .problems import EXPECTED, line
+from .ranges import Number
 from .settings import heartbeat
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ MOST_JOBS = 100
 @click.command(short_help="Watch queues and running jobs.")
 @click.option(
     "--interval",
-    type=click.FloatRange(0.1, 3600),
+    type=Number(0.1, 3600),
     default=2.0,
     show_default=True,
     metavar="SECONDS",

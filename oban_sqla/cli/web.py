@@ -20,6 +20,7 @@ from ..control.audit import operator
 from ..oban import Oban
 from .database import database_option, on_database, schema_option
 from .instance import instance_option
+from .ranges import Whole
 from .settings import heartbeat
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ SHORTEST_TOKEN = 16
 
 @click.command(short_help="Open the dashboard.")
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65_535), default=4000, show_default=True, help="Port; 0: any free one.")
+@click.option("--port", type=Whole(0, 65_535), default=4000, show_default=True, help="Port; 0: any free one.")
 @click.option("--read-only", is_flag=True, help="Show everything, and change nothing.")
 @click.option(
     "--token",

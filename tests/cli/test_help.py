@@ -43,6 +43,11 @@ def test_it_runs_as_a_module(module: str) -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, f"oban-sqla {version('oban-sqla')}", "")
 
 
+def test_the_module_of_the_doctor_names_the_command() -> None:
+    done = finished(["-m", "oban_sqla.doctor"], fresh=True)
+    assert (done.returncode, done.stderr.partition(",")[0]) == (1, "the doctor is a command: oban-sqla doctor")
+
+
 def test_it_is_installed_as_a_command() -> None:
     (entry,) = entry_points(group="console_scripts", name="oban-sqla")
     assert entry.load() is main

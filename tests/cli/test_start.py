@@ -334,7 +334,7 @@ def test_a_module_that_there_is_not_is_one_line(tmp_path: Path) -> None:
         (["shop", "--queues", "=5"], "expected names and limits, such as default=10,media=5"),
         (["shop", "--queues", "a=1,,b=2"], "expected names and limits, such as default=10,media=5"),
         (["shop", "--queues", "a=1,a=2"], "queue 'a' is given twice"),
-        (["shop", "--shutdown-grace", "-1"], "-1.0 is not in the range x>=0"),
+        (["shop", "--shutdown-grace", "-1"], "expected a number, 0 or more, got '-1'"),
         (["shop", "--log-level", "loud"], "'loud' is not one of 'debug', 'info', 'warning', 'error'"),
         (["shop:oban", "--queues", "a=1"], "--queues can't be used with shop:oban: that Oban has its options already"),
         (["shop:oban", "--node", "a"], "--node can't be used with shop:oban"),

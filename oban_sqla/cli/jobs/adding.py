@@ -15,6 +15,7 @@ from ...workers.registry import workers
 from ..cron import Args
 from ..database import database_option, on_database, schema_option
 from ..output import json_option, print_json
+from ..ranges import Number, Whole
 from ..target import load
 
 
@@ -23,9 +24,9 @@ from ..target import load
 @click.option("--args", type=Args(), default="{}", help="The arguments. Default: {}.")
 @click.option("--module", metavar="MODULE", help="Import this module, and check the arguments by its worker.")
 @click.option("--queue", metavar="NAME", help="Default: the worker's, with --module; else default.")
-@click.option("--priority", type=click.IntRange(0, 9), help="0 is first, 9 is last.")
-@click.option("--max-attempts", type=click.IntRange(1, 32_767), help="Attempts before the job is discarded.")
-@click.option("--schedule-in", type=click.FloatRange(min=0), metavar="SECONDS", help="Run it later.")
+@click.option("--priority", type=Whole(0, 9), help="0 is first, 9 is last.")
+@click.option("--max-attempts", type=Whole(1, 32_767), help="Attempts before the job is discarded.")
+@click.option("--schedule-in", type=Number(min=0), metavar="SECONDS", help="Run it later.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="May be given several times.")
 @database_option
 @schema_option

@@ -12,6 +12,7 @@ from ...insight.jobs import Filter, moment, page
 from ...insight.progress import progress_of, share
 from ..database import database_option, on_database, schema_option
 from ..output import ago, json_option, print_json, print_table
+from ..ranges import Whole
 from .filters import JobId, filter_options
 
 LONGEST_ERROR = 80
@@ -22,7 +23,7 @@ LONGEST_ERROR = 80
 @filter_options
 @click.option(
     "--limit",
-    type=click.IntRange(1, 10_000),
+    type=Whole(1, 10_000),
     metavar="NUMBER",
     default=20,
     show_default=True,

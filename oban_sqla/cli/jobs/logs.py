@@ -13,6 +13,7 @@ from ...control.streams import LogLine, log_page
 from ...errors import KeyMissing
 from ...types import FINISHED
 from ..database import database_option, on_database, schema_option
+from ..ranges import Whole
 from ..text import printable
 from .details import MISSING
 from .filters import JobId
@@ -25,7 +26,7 @@ INTERVAL = 0.5
 @click.command(short_help="Show what a job has logged.")
 @click.argument("id", type=JobId())
 @click.option("--follow", "-f", is_flag=True, help="Print new lines as they come, until the job has finished.")
-@click.option("--after", type=click.IntRange(min=0), default=0, metavar="NUMBER", help="Only lines after this one.")
+@click.option("--after", type=Whole(min=0), default=0, metavar="NUMBER", help="Only lines after this one.")
 @database_option
 @schema_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")

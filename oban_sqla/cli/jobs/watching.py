@@ -19,6 +19,7 @@ from ...insight.watch import Step, Watch, unfinished
 from ...models.progress import Progress
 from ..database import database_option, on_database, schema_option
 from ..output import span
+from ..ranges import Number
 from ..text import printable
 from .details import MISSING
 from .filters import JobId, filter_options, ids_or_filter
@@ -32,9 +33,7 @@ MOST = 1_000
 @click.command(short_help="Follow jobs until they have finished.")
 @click.argument("ids", type=JobId(), nargs=-1, metavar="[ID]...")
 @filter_options
-@click.option(
-    "--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop after this time. Default: never."
-)
+@click.option("--timeout", type=Number(min=0), metavar="SECONDS", help="Stop after this time. Default: never.")
 @database_option
 @schema_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, for programs.")
