@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, TypeVar, overload
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ..enqueueing.instances import refer_in
 from ..enqueueing.sessions import SomeAsyncSession, current_session
 from ..enqueueing.wakeup import announce_news
-from ..enqueueing.writer import jobs_connection
+from ..enqueueing.writer import FOR_WRITING, jobs_connection
 from ..enqueueing.writing import Edge, Written, write_nodes
 from ..errors import InvalidOption, ObanError
 from ..models import Job, JobSpec, Workflow
 from ..models.building import checked_name, default_name, prepared
+from ..models.job import jobs
 from ..models.node import Node, OnFailure, checked_on_failure
 from ..statements.flows import lock_tree, node_of, tell_flow
 from ..workers.context import running
+from ..workers.sealing import opened
 
 R = TypeVar("R")
 
@@ -83,7 +87,9 @@ class RunningFlow:
         """Add a node. What waits already waits for the same as before.
 
         Inside a job it is a short separate transaction: the node is there even if the job fails afterwards. The
-        releases of this workflow, and of no other, wait for the end of that transaction.
+        releases of this workflow, and of no other, wait for the end of that transaction. A later run of the job, after
+        a failure or a sleep, gets the job that an earlier run has appended, where name, worker and args are the same:
+        ``spec.conflict`` is True then.
 
         :param what: a spec, or a workflow. Results of nodes that this object has appended may stand among the
             arguments.
@@ -145,6 +151,8 @@ class RunningFlow:
         found: Any = node_of.execute(connection, flow=self.id, names=[*wanted, name])
         known: dict[str, int] = dict(tuple(row) for row in found)
         if name in known:
+            if isinstance(what, JobSpec) and _was_appended(session, what, known[name]):
+                return Node(self, name, spec=what, sub=None, after=before, on_failure=policy)
             raise InvalidOption(f"append: the workflow {self.id} has a node {name!r} already; give it another name")
         for missing in (one for one in wanted if one not in known):
             raise InvalidOption(f"append: the workflow {self.id} has no node {missing!r}")
@@ -174,3 +182,25 @@ class RunningFlow:
         )
         announce_news(session, connection)
         return added
+
+
+def _was_appended(session: Session, spec: JobSpec[Any], job_id: int) -> bool:
+    """Whether the job is what `spec` makes, and was there before the present run began. Then the spec is given its id:
+    else no job that appends could be run again."""
+    row: Any = getattr(running.get(None), "row", None)
+    if row is None or job_id < 0:
+        return False
+    wanted = select(jobs.c.worker, jobs.c.args, jobs.c.state, jobs.c.inserted_at).where(jobs.c.id == job_id)
+    found = session.connection(bind_arguments=FOR_WRITING).execute(wanted).one_or_none()
+    if found is None or found.worker != spec.worker:
+        return False
+    if found.inserted_at.replace(tzinfo=None) >= row.attempted_at.replace(tzinfo=None):
+        return False
+    # A result among the arguments is known only when the node that it comes from has finished.
+    later = {path[0] for path, _ in spec.fill_in_flow(partial(refer_in, session, None))}
+    given: dict[str, Any] = json.loads(spec.args_json or "{}")
+    there: dict[str, Any] = json.loads(opened(found.worker, json.dumps(found.args)))
+    if any(given.get(key) != there.get(key) for key in (given.keys() | there.keys()) - later):
+        return False
+    spec.written(job_id, found.state, True)
+    return True

@@ -212,6 +212,33 @@ async def test_a_job_appends_to_its_running_workflow(engine: AsyncEngine) -> Non
     assert ran == ["first", "appended", "after that"]
 
 
+@job(queue=QUEUE, backoff=0)
+async def appends_again(job: Job) -> None:
+    flow = flow_of(job)
+    first = await flow.append(fetch.new("u"), name="more")
+    if job.attempt == 1:
+        with pytest.raises(InvalidOption, match="has a node 'more' already"):
+            await flow.append(fetch.new("u"), name="more")
+    with pytest.raises(InvalidOption, match="has a node 'more' already"):
+        await flow.append(fetch.new("another"), name="more")
+    last = await flow.append(parse.new(first.result[0]), name="last", after=[first])
+    ran.append((first.id, last.id))
+    if job.attempt == 1:
+        raise RuntimeError("after it has appended")
+
+
+async def test_a_job_that_has_appended_and_is_retried_appends_nothing_twice(engine: AsyncEngine) -> None:
+    ran.clear()
+    flow = Workflow("appended once")
+    flow.add(appends_again.options(max_attempts=2).new())
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}):
+        assert (await ended(engine, flow)).state == "completed"
+    assert len(await states(engine)) == 3
+    assert len(ran) == 2
+    assert ran[0] == ran[1]
+
+
 async def test_a_job_that_was_cancelled_while_it_waited_waits_again_when_it_is_retried(engine: AsyncEngine) -> None:
     ran.clear()
     flow = Workflow("again")
