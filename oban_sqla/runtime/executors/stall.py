@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 
 from ...telemetry import job_logger as logger
 from ..once_a_minute import OnceAMinute
@@ -27,7 +28,7 @@ class Stall:
     def __init__(self) -> None:
         # What runs: written by enter() and leave().
         self._rows: dict[int, Row] = {}
-        # When the next look is due, by the loop's clock, and whether there is one: written by _arm() and _look().
+        # When the next look is due, and whether there is one: written by _arm() and _look().
         self._due = 0.0
         self._is_armed = False
 
@@ -35,28 +36,27 @@ class Stall:
         """A job begins."""
         self._rows[row.id] = row
         if not self._is_armed:
-            self._arm(asyncio.get_running_loop())
+            self._arm()
 
     def leave(self, row: Row) -> None:
         """It has ended. One that has blocked until its end gets no look before that."""
         self._rows.pop(row.id, None)
-        loop = asyncio.get_running_loop()
-        if (late := loop.time() - self._due) > LONGEST:
+        if (late := monotonic() - self._due) > LONGEST:
             self._tell(late, [row, *self._rows.values()])
-            self._due = loop.time()  # the look that comes now finds nothing more
+            self._due = monotonic()  # the look that comes now finds nothing more
 
-    def _arm(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._due = loop.time() + EVERY
+    def _arm(self) -> None:
+        self._due = monotonic() + EVERY
         self._is_armed = True
-        loop.call_at(self._due, self._look, loop)
+        asyncio.get_running_loop().call_later(EVERY, self._look)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look(self) -> None:
         self._is_armed = False
         if not self._rows:
             return
-        if (late := loop.time() - self._due) > LONGEST:
+        if (late := monotonic() - self._due) > LONGEST:
             self._tell(late, [*self._rows.values()])
-        self._arm(loop)
+        self._arm()
 
     def _tell(self, late: float, rows: list[Row]) -> None:
         if not _told.is_due(tuple(sorted({row.worker for row in rows}))):
