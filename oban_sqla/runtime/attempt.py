@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from ..errors import Fenced
 from ..options.encryption import in_use
@@ -82,9 +82,9 @@ class Attempt(Run):
         return 0 if self.begun else self._places
 
     @property
-    def ids(self) -> list[int]:
-        """Of its jobs."""
-        return [self.row.id]
+    def taken(self) -> Sequence[Row]:
+        """Its jobs, as they were fetched."""
+        return [self.row]
 
     def ask_to_stop(self, reason: Stop) -> None:
         """Cancel what can be cancelled, and tell the rest. The first reason counts."""

@@ -80,7 +80,12 @@ class ChunkAttempt(Attempt):
         return 0 if self.stop is not None else self.size - len(self.rows)
 
     @property
+    def taken(self) -> Sequence[Row]:
+        return self.rows
+
+    @property
     def ids(self) -> list[int]:
+        """Of its jobs."""
         return [row.id for row in self.rows]
 
     def join(self, row: Row) -> None:

@@ -27,6 +27,7 @@ from .lanes.lane import Lane
 from .loop import Loop
 from .producer import Producer
 from .producers import Producers
+from .row import Row
 
 MOST_FOREIGN = 100
 """Signals of other programs that are kept until the next step; more are dropped."""
@@ -147,8 +148,9 @@ class Control(Loop):
 
     async def read(self) -> None:
         """Find out what was asked, and tell the running jobs that are to stop."""
-        held = [str(job_id) for producer in self._producers.values() for job_id in producer.held]
-        rows = await self._lane.run(orders, name=self._config.name, node=self._config.node, running=held)
+        held = self._held()
+        running = [str(job_id) for job_id in held]
+        rows = await self._lane.run(orders, name=self._config.name, node=self._config.node, running=running)
         asked: dict[str, Asked] = {}
         # What was asked of this node comes after what was asked of all, and goes over it.
         settings = [row for row in rows if row[0] is not None and row[7] is None]
@@ -157,9 +159,14 @@ class Control(Loop):
             asked[queue] = now.over(asked.get(queue, Asked()))
         self._asked = asked
         self._suspended = {row[0]: float(row[7]) for row in rows if row[7] is not None}
+        still = self._held()
         for row in rows:
-            if row[0] is None:
+            # Not a later run of the job, which has ended and was retried while the answer was under way.
+            if row[0] is None and still.get(row[6]) is held[row[6]]:
                 self.cancel(row[6])
+
+    def _held(self) -> dict[int, Row]:
+        return {job_id: row for producer in self._producers.values() for job_id, row in producer.held.items()}
 
     async def look(self) -> None:
         """Find out what was asked, and do it; nothing once the node stops."""

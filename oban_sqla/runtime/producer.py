@@ -171,10 +171,10 @@ class Producer(Loop):
         return room or int(self.options.is_limited and self._chunks.wanted > 0)
 
     @property
-    def held(self) -> list[int]:
-        """The ids of the jobs that run here, or wait here for room."""
-        running = [job_id for attempt in self.running.values() for job_id in attempt.ids]
-        return [*running, *(row.id for row, _ in self._claimed)]
+    def held(self) -> dict[int, Row]:
+        """The jobs that run here, or wait here for room, by their ids."""
+        running = [row for attempt in self.running.values() for row in attempt.taken]
+        return {row.id: row for row in (*running, *(row for row, _ in self._claimed))}
 
     @property
     def idle(self) -> bool:

@@ -124,4 +124,4 @@ async def test_ten_thousand_sleeping_jobs_cost_no_connection_and_no_slot(oban: O
     await finished(engine, await insert(engine, jobs.no_step.new()))
     assert oban._node is not None
     assert oban._node.connections.steps[0].connections == 0
-    assert oban._node.producers["durable"].held == []
+    assert oban._node.producers["durable"].held == {}

@@ -118,7 +118,7 @@ class Producers(dict[str, Any]):
         super().__init__({queue: self._made(queue) for queue in queues})
 
     def _made(self, queue: str) -> Any:
-        return SimpleNamespace(queue=queue, held=[], suspend=partial(self.suspend, queue))
+        return SimpleNamespace(queue=queue, held={}, suspend=partial(self.suspend, queue))
 
     def suspend(self, queue: str, seconds: float) -> None:
         self.suspended.append((queue, seconds))
