@@ -27,8 +27,10 @@ def reloading(arguments: Sequence[str], folder: Path) -> int:
     """
     asked = threading.Event()
     child: subprocess.Popen[bytes] | None = None
+    told: list[subprocess.Popen[bytes] | None] = []
 
     def stop(number: int, _frame: FrameType | None) -> None:
+        told.append(child)
         # A terminal sends Ctrl-C to the child as well, and a second signal would end it at once.
         if child is not None and not (number == signal.SIGINT and sys.stdin is not None and sys.stdin.isatty()):
             child.send_signal(number)
@@ -39,6 +41,8 @@ def reloading(arguments: Sequence[str], folder: Path) -> int:
     while True:
         seen = _times(folder)
         child = subprocess.Popen([sys.executable, "-m", "oban_sqla", *arguments])
+        if asked.is_set() and child not in told:  # the signal came while it looked, or while the child was started
+            child.terminate()
         changed = None
         while not asked.is_set() and not (changed := _changed(seen, _times(folder))):
             asked.wait(INTERVAL)

@@ -49,3 +49,32 @@ def test_files_that_are_not_the_program_s_change_nothing(tmp_path: Path) -> None
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("")
     assert [os.path.relpath(path, tmp_path) for path, _ in _files(tmp_path)] == ["app/jobs.py"]
+
+
+STOPPED_BETWEEN = """
+import os, signal, subprocess, sys
+from pathlib import Path
+from oban_sqla.cli import reload
+
+looks = 0
+
+def times(folder):
+    global looks
+    looks += 1
+    if looks == 3:  # before the second child: the file has changed at the second look
+        os.kill(os.getpid(), signal.SIGTERM)
+    return {"shop.py": min(looks, 2)}
+
+start = subprocess.Popen
+reload._times = times
+reload.subprocess.Popen = lambda _: start([sys.executable, "-c", "import time; time.sleep(600)"])
+print("ended with", reload.reloading([], Path()))
+"""
+
+
+async def test_a_signal_that_comes_before_the_next_child_is_started_ends_it(tmp_path: Path) -> None:
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED_BETWEEN)
+    with running([str(script)], tmp_path / "log", tmp_path, fresh=True) as process:
+        assert await process.ended() == 0
+        assert "ended with -15" in process.text
