@@ -77,8 +77,18 @@ class Lifecycle:
         self._starting = asyncio.create_task(self._start(), name="oban_sqla start")
         try:
             await _joined(self._starting)
+        except asyncio.CancelledError:
+            await self._undo()
+            raise
         finally:
             self._starting = None
+
+    async def _undo(self) -> None:
+        """The caller of a start has left in the last moment of it: end the node that runs already."""
+        if self._stopping is None and self.node is not None:
+            self._stop_soon(self.node, 0.0)
+        if self._stopping is not None:
+            await asyncio.shield(self._stopping)
 
     async def stop(self) -> list[int]:
         """See :meth:`Oban.stop`."""
@@ -88,12 +98,13 @@ class Lifecycle:
         if self._stopping is None:
             if self.node is None:
                 return [ack.id for ack in self.left]  # of a start that has failed
-            node, self.node = self.node, None
-            self._stopping = asyncio.create_task(self._stop(node), name="oban_sqla stop")
-            self._stopping.add_done_callback(self._stopped)
+            node = self.node
+            stopping = self._stop_soon(node, self._config.shutdown_grace)
             if _asked_by_job_of(node):
                 return []
-        return list(await asyncio.shield(self._stopping))
+        else:
+            stopping = self._stopping
+        return list(await asyncio.shield(stopping))
 
     async def abandon(self, engines: Engines) -> int:
         """See :meth:`Oban.abandon`."""
@@ -110,6 +121,12 @@ class Lifecycle:
         _of_parent.append((self.node, self.places, self._starting, self._stopping))
         self.node = self.places = self._starting = self._stopping = None
         self.left = []
+
+    def _stop_soon(self, node: Node, grace: float) -> asyncio.Task[list[int]]:
+        self.node = None
+        self._stopping = asyncio.create_task(self._stop(node, grace), name="oban_sqla stop")
+        self._stopping.add_done_callback(self._stopped)
+        return self._stopping
 
     def _stopped(self, task: asyncio.Task[list[int]]) -> None:
         self._stopping = None
@@ -166,8 +183,8 @@ class Lifecycle:
                 "migrations.index_jobs(op, %r, concurrently=True)", paths[name].text, paths[name].text,
             )  # fmt: skip
 
-    async def _stop(self, node: Node) -> list[int]:
-        self.left = await node.stop(self._config.shutdown_grace)
+    async def _stop(self, node: Node, grace: float) -> list[int]:
+        self.left = await node.stop(grace)
         places, self.places = self.places, None
         if places is not None:
             await places.stop()

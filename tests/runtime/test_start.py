@@ -27,7 +27,9 @@ from oban_sqla import (
     embedded,
     migrations,
 )
+from oban_sqla.control.lifecycle import Lifecycle
 from tests.database import SETTINGS
+from tests.runtime.helpers import execute
 from tests.support import eventually
 
 
@@ -240,3 +242,26 @@ async def test_it_leaves_the_process_as_it_was(engine: AsyncEngine) -> None:
         assert logging.getLogger().handlers == root
         assert logging.getLogger("oban_sqla").handlers == []
         assert asyncio.get_event_loop_policy() is policy  # pyright: ignore[reportDeprecated]
+
+
+async def test_a_start_whose_caller_leaves_in_its_last_moment_leaves_no_node_behind(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def last_moment(_life: Lifecycle, _node: object) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Lifecycle, "_miss_indexes", last_moment)
+    oban = Oban(engine, queues={"default": 1})
+    starting = asyncio.create_task(oban.start())
+    await reached.wait()
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert oban._node is None
+    assert await execute(engine, "SELECT count(*) FROM oban_producers") == [(0,)]
+    monkeypatch.undo()
+    async with oban:
+        assert oban._node is not None
