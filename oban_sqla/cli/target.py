@@ -172,5 +172,6 @@ def _attribute(module: ModuleType, path: str) -> Loaded:
     if isinstance(loaded, KINDS):
         return loaded  # pyright: ignore[reportUnknownVariableType]
     raise TargetError(
-        f"{module.__name__}:{path}: expected an Oban, an engine or a sessionmaker, got {type(loaded).__name__}"
+        f"{module.__name__}:{path}: expected an Oban, an engine or a sessionmaker, got {type(loaded).__name__}; "
+        f"for its workers alone name the module: {module.__name__}"
     )
