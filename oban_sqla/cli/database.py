@@ -47,9 +47,16 @@ def schema_option(command: F) -> F:
     )(config_option(command))
 
 
-def engine_for(url: str | None) -> AsyncEngine:
+def pool_for(jobs: int) -> dict[str, Any]:
+    """Options of an engine from which so many jobs at once take a session: SQLAlchemy's default of 15 connections would
+    let the others wait, and fail after 30 s. It opens only those that are used, and more where a queue is scaled."""
+    return {"pool_size": max(jobs, 5), "max_overflow": -1}
+
+
+def engine_for(url: str | None, **options: Any) -> AsyncEngine:
     """An engine on `url`, with asyncpg unless the URL names psycopg.
 
+    :param options: further ones of the engine.
     :raises click.UsageError: without a URL, or for one that can't be used.
     """
     if not url:
@@ -57,7 +64,7 @@ def engine_for(url: str | None) -> AsyncEngine:
             f"no database given; use --database-url, or set {' or '.join(ENVIRONMENT)}, or database_url in {FILE}"
         )
     try:
-        return create_async_engine(async_url(url), pool_pre_ping=True)
+        return create_async_engine(async_url(url), pool_pre_ping=True, **options)
     except InvalidOption as error:
         raise click.UsageError(str(error)) from error
     except ModuleNotFoundError as error:

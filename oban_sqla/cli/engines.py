@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from ..options.sessionmakers import SessionMaker
 from ..options.url import async_url
 from ..runtime.asked import asking_for_sessions
-from .database import engine_for
+from .database import engine_for, pool_for
 from .target import TargetError
 
 Given = AsyncEngine | Engine | SessionMaker
@@ -40,12 +40,14 @@ def on_objects(given: Sequence[Given]) -> tuple[AsyncEngine, list[SessionMaker]]
     return cast(AsyncEngine, engine), makers
 
 
-def on_url(url: str | None, queues: Container[str]) -> tuple[AsyncEngine, list[SessionMaker]]:
+def on_url(url: str | None, queues: Container[str], jobs: int) -> tuple[AsyncEngine, list[SessionMaker]]:
     """The same on a URL. For workers of `queues` that ask for a plain ``Session`` there is a sessionmaker, too.
 
+    :param jobs: how many may run at once.
     :raises click.UsageError: without a URL, or for one that can't be used.
     """
-    engine = engine_for(url)
+    pool = pool_for(jobs)
+    engine = engine_for(url, **pool)
     asking = [
         worker.name
         for worker in asking_for_sessions(queues)
@@ -55,7 +57,7 @@ def on_url(url: str | None, queues: Container[str]) -> tuple[AsyncEngine, list[S
         return engine, []
     plain = async_url(make_url(url).set(drivername="postgresql+psycopg"))
     try:
-        return engine, [sessionmaker(create_engine(plain, pool_pre_ping=True), expire_on_commit=False)]
+        return engine, [sessionmaker(create_engine(plain, pool_pre_ping=True, **pool), expire_on_commit=False)]
     except ModuleNotFoundError as error:
         raise click.UsageError(
             f"{asking[0]} asks for a Session, which needs psycopg: pip install 'oban-sqla[psycopg]'"

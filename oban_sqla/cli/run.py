@@ -54,7 +54,7 @@ def run(job_id: int, targets: tuple[str, ...], url: str | None, schema: str | No
     if isinstance(loaded, Oban):
         engine, makers = loaded.engine, list(loaded.config.sessionmaker)
     else:
-        engine, makers = on_objects(loaded) if loaded else on_url(url, _Every())
+        engine, makers = on_objects(loaded) if loaded else on_url(url, _Every(), 1)
     runtime = loaded if isinstance(loaded, Oban) else None
     state = asyncio.run(_run(engine, tuple(makers), job_id, runtime))
     click.echo(f"job {job_id} is {state}")

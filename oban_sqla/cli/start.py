@@ -129,7 +129,8 @@ def start(
         oban = loaded
     else:
         options: dict[str, Any] = {"queues": {"default": Queue()}, **_options(file), **given}
-        engine, makers = on_objects(loaded) if loaded else on_url(url, options["queues"])
+        jobs = sum(queue.limit for queue in options["queues"].values())
+        engine, makers = on_objects(loaded) if loaded else on_url(url, options["queues"], jobs)
         oban = Oban(engine, sessionmaker=makers, **options)
     if oban.config.queues and not loaded:
         require_workers(title)

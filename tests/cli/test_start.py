@@ -65,9 +65,9 @@ Start = Callable[..., AbstractContextManager[Process]]
 @pytest.fixture
 def start(tmp_path: Path, database_url: str, clean_tables: None) -> Start:
     """Starts the command on this test's database, in a directory with ``shop.py``."""
-    (tmp_path / "shop.py").write_text(SHOP)
 
-    def start(*arguments: str, url: str = database_url) -> AbstractContextManager[Process]:
+    def start(*arguments: str, url: str = database_url, module: str = SHOP) -> AbstractContextManager[Process]:
+        (tmp_path / "shop.py").write_text(module)
         environment = {"OBAN_DATABASE_URL": url, "APP_URL": url}
         return running(["-m", "oban_sqla", "start", *arguments], tmp_path / "log", tmp_path, environment)
 
@@ -103,6 +103,31 @@ async def test_a_module_s_workers_run_until_sigterm(start: Start, engine: AsyncE
     assert "SIGTERM: fetching no more jobs; running jobs have 15 s to finish; a second signal exits" in process.text
     assert "stopped on me" in process.text
     assert "Traceback" not in process.text
+
+
+async def test_as_many_jobs_as_the_queue_allows_have_a_session_at_once(start: Start, engine: AsyncEngine) -> None:
+    """More than the 15 connections that SQLAlchemy's pool has by default: the others would fail after 30 s."""
+    shop = """
+import asyncio
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+from oban_sqla import job
+
+inside = 0
+
+@job
+async def meets(session: AsyncSession) -> None:
+    global inside
+    await session.execute(text("SELECT 1"))
+    inside += 1
+    while inside < 18:
+        await asyncio.sleep(0.01)
+"""
+    with start("shop", "--queues", "default=18", module=shop) as process:
+        await add(engine, [JobSpec("shop.meets") for _ in range(18)])
+        await completed(engine, "meets")
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
 
 
 async def test_a_sessionmaker_s_sessions_are_those_of_the_jobs(start: Start, engine: AsyncEngine) -> None:

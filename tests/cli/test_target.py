@@ -128,8 +128,8 @@ def test_an_attribute_that_there_is_not_or_of_another_kind(write: Write) -> None
     write("odd/__init__.py", "from . import part\nengine_url = 'x'\n")
     write("odd/part.py", "")
     assert refused("odd:engine_urk") == "odd has no 'engine_urk'; did you mean 'engine_url'?"
-    said = "odd:engine_url: expected an Oban, an engine or a sessionmaker, got str; for its workers alone name the module: "
-    assert refused("odd:engine_url") == f"{said}odd"
+    said = "odd:engine_url: expected an Oban, an engine or a sessionmaker, got str; for its workers alone name the "
+    assert refused("odd:engine_url") == f"{said}module: odd"
     assert refused("odd:nope") == "odd has no 'nope'; it has no Oban, engine or sessionmaker; " + (
         "name the module alone to run its workers"
     )
