@@ -53,7 +53,7 @@ class UnsupportedDatabase(ObanError):
 
 
 class DatabaseUnavailable(ObanError):
-    """The database did not answer within ``start_timeout``."""
+    """The database did not answer in time, or could not be reached; the message says what is not known then."""
 
 
 class SchemaOutdated(ObanError):

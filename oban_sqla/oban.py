@@ -215,6 +215,8 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         :param more: further specs.
         :returns: the specs in the given order, with ``id``, ``state`` and ``conflict`` filled in.
         :raises InvalidOption: for an object that is not a :class:`JobSpec`.
+        :raises DatabaseUnavailable: when the node's connection was lost on the way, and whether the jobs were written
+            is not known; or when the database can't be reached, and they were not. The message says which.
         """
         with using(self.config.encryption):
             return await enqueue_apart(self._engines, self._node, specs, more)

@@ -38,8 +38,8 @@ class SignalVerbs(Verbs):
         :returns: False if the job has finished or does not exist: then nothing is sent.
         :raises InvalidOption: for a target, a name or a session of another type.
         :raises InvalidArgs: for a payload that JSON can't represent.
-        :raises DatabaseUnavailable: when the node's connection was lost on the way; whether the signal was sent is not
-            known then.
+        :raises DatabaseUnavailable: when the node's connection was lost on the way, and whether the signal was sent is
+            not known; or when the database can't be reached, and it was not. The message says which.
         """
         if session is not None:
             found = current_session(session, "session")

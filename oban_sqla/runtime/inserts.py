@@ -47,7 +47,8 @@ class Inserts:
         A caller that is cancelled leaves; its jobs are written all the same.
 
         :raises ObanError: when the database refused them.
-        :raises DatabaseUnavailable: when the connection was lost; whether they were committed is not known then.
+        :raises DatabaseUnavailable: when the connection was lost, and whether they were committed is not known; or when
+            the database can't be reached, and they were not. Its message says which.
         """
         future = asyncio.get_running_loop().create_future()
         with telemetry.span("oban.engine.insert_jobs", specs=specs):
@@ -124,4 +125,6 @@ def _refuse(batch: list[_Waiting], error: BaseException) -> None:
 def _said(error: StatementFailed) -> ObanError:
     if error.unknown:
         return DatabaseUnavailable(f"the connection was lost; whether the jobs were written is not known ({error})")
+    if not error.sent:
+        return DatabaseUnavailable(f"the database can't be reached, none of the jobs was written ({error})")
     return ObanError(f"the database refused the jobs, none was written: {error}")

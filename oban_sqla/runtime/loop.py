@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import random
 from abc import ABC, abstractmethod
 from contextvars import Context, copy_context
@@ -29,7 +30,8 @@ class Loop(ABC):
     """A task that repeats :meth:`step` until it is stopped.
 
     A step that raises is logged and tried again after 0.1 s, doubling up to 3 s, less a jitter: nothing that one
-    database error does may end a loop.
+    database error does may end a loop. Of the same failure again and again the log has the first, second, fourth,
+    eighth, …, and the end.
     """
 
     name: str
@@ -49,6 +51,8 @@ class Loop(ABC):
         self._stopped = asyncio.Event()
         # How often the step has failed since it last succeeded: written by _run() and _progress().
         self._failures = 0
+        # What the last failure said: written by _tell_of_failure().
+        self._said = ""
         # Seconds that start() waits before the first step: written by first().
         self._delay: float | None = 0.0
 
@@ -122,22 +126,29 @@ class Loop(ABC):
             self._awake.clear()
             try:
                 delay = await self.step()
+                if self._failures > 1:
+                    logger.info("%s: goes on after %d failures", self.name, self._failures)
                 self._failures = 0
             except Exception as error:
                 self._failures += 1
                 longest = min(FIRST_RETRY * 2 ** min(self._failures - 1, 10), self.longest_retry)
                 delay = longest * random.uniform(0.5, 1.0)
-                of_server = not isinstance(error, OSError) and of_database(error)
-                said = described(error) if of_server else f"{type(error).__name__}: {error}"
-                logger.warning(
-                    "%s: %s; trying again in %.1f s", self.name, said, delay,
-                    exc_info=not (of_server or isinstance(error, OSError)),
-                )  # fmt: skip
+                self._tell_of_failure(error, delay)
                 # Not hurried by a wake-up, which says nothing about what is failing.
                 await self._until_stopped(delay)
                 continue
             if not self._stopping:
                 await self._sleep(delay)
+
+    def _tell_of_failure(self, error: Exception, delay: float) -> None:
+        of_server = not isinstance(error, OSError) and of_database(error)
+        said = described(error) if of_server else f"{type(error).__name__}: {error}"
+        is_known = of_server or isinstance(error, OSError)
+        # An outage of an hour would else be more than a thousand lines of each loop.
+        is_repeated = is_known and said == self._said and self._failures & (self._failures - 1) != 0
+        self._said = said
+        level = logging.DEBUG if is_repeated else logging.WARNING
+        logger.log(level, "%s: %s; trying again in %.1f s", self.name, said, delay, exc_info=not is_known)
 
     async def _until_stopped(self, delay: float) -> None:
         with contextlib.suppress(TimeoutError):

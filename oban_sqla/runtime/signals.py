@@ -57,7 +57,8 @@ class Signals:
         :raises InvalidOption: for a target or name of another type, and for a job with encrypted args without keys.
         :raises InvalidArgs: for a payload that JSON can't carry.
         :raises ObanError: when the database refused it.
-        :raises DatabaseUnavailable: when the connection was lost; whether the signal was sent is not known then.
+        :raises DatabaseUnavailable: when the connection was lost, and whether the signal was sent is not known; or when
+            the database can't be reached, and it was not. Its message says which.
         """
         with using(self._encryption):
             given = signal_of(target, name, payload, origin=self._origin) | {"channel": self._channel}
@@ -81,6 +82,10 @@ class Signals:
                 self._sent(given["job_id"])
                 raise DatabaseUnavailable(
                     f"the connection was lost; whether the signal was sent is not known ({error})"
+                ) from error
+            if not error.sent:
+                raise DatabaseUnavailable(
+                    f"the database can't be reached, the signal was not sent ({error})"
                 ) from error
             raise ObanError(f"the database refused the signal, it was not sent: {error}") from error
         if not rows:

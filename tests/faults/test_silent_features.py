@@ -4,6 +4,7 @@ they say."""
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from oban_sqla import DatabaseUnavailable, Oban, ObanError, Queue, ResultTimeout, Snooze, Workflow, emit, job
 from oban_sqla.durable import step
+from oban_sqla.runtime.lanes.failure import connecting_failed
 from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
 from oban_sqla.runtime.lanes.several import Several
+from oban_sqla.runtime.loop import Loop
 from oban_sqla.statements.ping import ping
 from oban_sqla.statements.statement import statement
 from tests.cron.clock import Standing, grant, minute
@@ -84,9 +87,12 @@ async def test_callers_that_enqueue_while_nothing_connects_share_one_refusal(
         between.cut()
         with pytest.raises(ObanError):
             await oban.enqueue(note.new())
+        with pytest.raises(DatabaseUnavailable, match="can't be reached, the signal was not sent"):
+            await oban.signal(1, "go")
         tries = between.refused
         outcomes = await asyncio.gather(*(oban.enqueue(note.new()) for _ in range(50)), return_exceptions=True)
-        assert all(isinstance(outcome, ObanError) for outcome in outcomes)
+        assert all("none of the jobs was written" in str(outcome) for outcome in outcomes)
+        assert all(isinstance(outcome, DatabaseUnavailable) for outcome in outcomes)
         assert between.refused - tries < 25
         between.refuses_with = None
         [spec] = await oban.enqueue(note.new())
@@ -255,3 +261,35 @@ async def test_a_map_whose_transaction_was_cut_is_made_soon_after(
         await oban.result(flow, timeout=10)
     assert trap.sprung.is_set()
     assert ran.total() == 3
+
+
+async def test_an_outage_is_told_in_few_lines_and_its_end_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("oban_sqla.runtime.loop.FIRST_RETRY", 0.0001)
+    caplog.set_level(logging.INFO, "oban_sqla")
+    ended = asyncio.Event()
+
+    class Failing(Loop):
+        name = "failing"
+        longest_retry = 0.001
+        steps = 0
+
+        async def step(self) -> float | None:
+            self.steps += 1
+            if self.steps <= 20:
+                raise connecting_failed("upkeep", ConnectionRefusedError("no server"))
+            if self.steps == 21:
+                raise connecting_failed("upkeep", ConnectionResetError("another failure"))
+            ended.set()
+            return None
+
+    loop = Failing()
+    loop.start()
+    await ended.wait()
+    await loop.stop()
+    lines = [record.getMessage() for record in caplog.records]
+    assert len(lines) == 7
+    assert sum("no server" in line for line in lines) == 5
+    assert "another failure" in lines[5]
+    assert lines[6] == "failing: goes on after 21 failures"
