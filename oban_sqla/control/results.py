@@ -121,6 +121,7 @@ class ResultVerbs(Verbs):
         :raises JobFailed: if an attempt fails during the wait, unless `with_retries`.
         :raises JobDiscarded: if it failed and has no attempts left.
         :raises JobCancelled: if it was cancelled, or deleted during the wait.
+        :raises ObanError: if it was retried before its value, a large one, was read.
         :raises KeyMissing: if the value is encrypted, and no key of this process opens it.
         :raises InvalidOption: for a target of another type, a spec whose function declares to return a value that it
             does not record, or, in a job, one that the job's own session has enqueued: that is committed only when the
@@ -247,9 +248,16 @@ class ResultVerbs(Verbs):
         text = seen.value
         if seen.is_large:
             async with self._engines.here() as engine:
-                text = await read_again(
-                    engine, lambda plain: recorded_value.execute(plain, id=seen.id).scalar(), f"result of job {seen.id}"
+                found: Any = await read_again(
+                    engine, lambda plain: recorded_value.execute(plain, id=seen.id).first(), f"result of job {seen.id}"
                 )
+            if found is None:
+                return Result(None, JobCancelled(f"job {seen.id} was deleted before its value was read", seen.id))
+            if not found.is_completed:
+                return Result(
+                    None, ObanError(f"job {seen.id} was retried before its value was read; wait for it again")
+                )
+            text = found.value
         try:
             if text is None:
                 return Result()

@@ -44,8 +44,11 @@ def outcomes() -> Executable:
 
 @statement
 def recorded_value() -> Executable:
-    """The value that the job `id` has recorded, as JSON text; null when it has none."""
-    return select(_recorded().label("value")).where(jobs.c.id == parameter("id", BigInteger))
+    """Whether the job `id` is completed, and the value that it has recorded, as JSON text; null when it has none."""
+    completed = cast(jobs.c.state, Text) == literal_column("'completed'")
+    return select(completed.label("is_completed"), _recorded().label("value")).where(
+        jobs.c.id == parameter("id", BigInteger)
+    )
 
 
 @statement

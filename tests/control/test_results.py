@@ -24,7 +24,7 @@ from oban_sqla import (
 )
 from tests.control import jobs
 from tests.control.jobs import adds, boom, noop, waits
-from tests.runtime.helpers import load
+from tests.runtime.helpers import execute, load
 from tests.support import eventually
 
 attempts: list[int] = []
@@ -193,3 +193,24 @@ def test_the_errors_belong_to_the_tree() -> None:
     assert issubclass(JobDiscarded, JobFailed)
     for error in (ResultTimeout, JobFailed, JobCancelled):
         assert issubclass(error, ObanError)
+
+
+@pytest.mark.parametrize("verb", ["retry", "delete"])
+async def test_a_large_value_that_is_gone_before_it_is_read_is_an_error(
+    engine: AsyncEngine, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [spec] = await Oban(engine).enqueue(second_time.new())
+    large = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 9000) n)"
+    meta = f"jsonb_build_object('recorded', true, 'return', {large})"
+    await execute(engine, f"UPDATE oban_jobs SET state = 'completed', completed_at = now(), meta = {meta}")
+    assert len(await Oban(engine).result(spec)) == 288_000
+    outcome = Oban._outcome
+
+    async def changed_before(oban: Oban, one: Any) -> Any:
+        assert await getattr(Oban(engine), verb)(spec) == 1
+        return await outcome(oban, one)
+
+    monkeypatch.setattr(Oban, "_outcome", changed_before)
+    said = "was retried before its value was read; wait for it again" if verb == "retry" else "was deleted before its"
+    with pytest.raises(ObanError, match=said):
+        await Oban(engine).result(spec)
