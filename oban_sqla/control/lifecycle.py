@@ -31,6 +31,7 @@ from ..telemetry import node_logger as logger
 from ..workers import context
 from .engines import Engines
 from .introduction import introduce
+from .pools import introduce_pools
 
 SAID_AFTER = 2.0
 """Seconds after which a start says that it waits for the database."""
@@ -165,7 +166,9 @@ class Lifecycle:
                 raise ObanError(_forbidden(error, self._engine.url.username)) from error
             raise
         self.node, self.places = node, places
-        introduce(config, node.control.wanted())
+        runs = node.control.wanted()
+        introduce(config, runs)
+        introduce_pools(runs, config.sessionmaker)
         await self._miss_indexes(node)
 
     async def _miss_indexes(self, node: Node) -> None:

@@ -9,6 +9,8 @@ name                        what it saves                                 public
                             instead of a job says what to add
 ``_has_dataclass_…``        a relationship to jobs is left out of the    the user says ``init=False`` in a
                             parameters of a dataclass                     dataclass
+``QueuePool._max_overflow`` nothing: a pool that is smaller than the      nothing is told
+                            limits of the queues is told of at the start
 ==========================  ============================================  ==========================================
 """
 

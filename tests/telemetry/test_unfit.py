@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from oban_sqla import JobSpec, Oban, Queue, job
 from oban_sqla.runtime import once_a_minute, report
@@ -115,6 +115,35 @@ async def test_a_start_names_what_was_asked_of_its_queues_before(
     async with Oban(engine, {"letters": 5}):
         pass
     assert "queue 'letters' does not run: it was stopped by stop_queue; start_queue('letters') or " in said(caplog)[0]
+
+
+async def test_a_start_names_a_pool_that_is_smaller_than_the_limits(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    @job(name="unfit.with_a_session", queue="letters")
+    async def with_a_session(session: AsyncSession) -> None: ...
+
+    def told() -> list[str]:
+        return [said for said in caplog.messages if "jobs with a session" in said]
+
+    small = create_async_engine(engine.url, pool_size=2, max_overflow=1, pool_timeout=7)
+    try:
+        async with Oban(small, {"letters": 3}):
+            pass
+        assert told() == []
+        async with Oban(small, {"letters": 4}):
+            pass
+        assert told() == [
+            "up to 4 jobs with a session run at once in the queues letters, and the pool of their engine has 3 "
+            "connections: the others wait for one, and fail after 7 s; give the engine pool_size=4, or lower the limits"
+        ]
+        caplog.clear()
+        async with Oban(create_async_engine(engine.url, max_overflow=-1), {"letters": 40}):
+            pass
+        assert told() == []
+    finally:
+        workers.remove(["unfit.with_a_session"])
+        await small.dispose()
 
 
 async def test_a_start_names_a_queue_that_is_configured_as_paused(
