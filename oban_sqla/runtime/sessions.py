@@ -252,7 +252,7 @@ class FencedOut(Fenced):
 def _flushed(session: Session) -> Connection:
     """The connection on which the last statement of the session's transaction may follow."""
     session.flush()
-    _refuse_ended(session)
+    refuse_ended(session)
     connection = session.connection(bind_arguments=FOR_WRITING)
     _refuse_work_elsewhere(session, connection)
     return connection
@@ -262,7 +262,7 @@ def _finish(session: Session, acks: Sequence[Ack]) -> None:
     for ack in acks:
         if ack.graft is not None:
             session.flush()
-            _refuse_ended(session)
+            refuse_ended(session)
             attach(session, ack)
     connection = _flushed(session)
     for statement, plain in ((complete, True), (acknowledge, False)):
@@ -292,7 +292,7 @@ def _unchanged(connection: Connection, statement: Statement, acks: Sequence[Ack]
     return [ack for ack in acks if ack.id not in changed]
 
 
-def _refuse_ended(session: Session) -> None:
+def refuse_ended(session: Session) -> None:
     """Refuse to complete a job that has ended the transaction in which it wrote.
 
     :raises ObanError: saying what the job did.

@@ -16,7 +16,7 @@ from ..options.sessionmakers import named_kind
 from ..runtime.acks import Ack
 from ..runtime.executors.inline import Inline
 from ..runtime.grafting import attach
-from ..runtime.sessions import Load, Sessions, allow_commit, refuse_commit
+from ..runtime.sessions import Load, Sessions, allow_commit, refuse_commit, refuse_ended
 from .savepoint import Savepoint
 
 P = ParamSpec("P")
@@ -185,6 +185,7 @@ class Given(Sessions):
             refuse_commit(session)
 
     def _keep(self, session: Session) -> None:
+        refuse_ended(session)
         allow_commit(session)
         if (savepoint := self._savepoints[-1]) is not None:
             self._savepoints[-1] = None

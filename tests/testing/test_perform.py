@@ -178,3 +178,14 @@ class TestWithSession:
         with pytest.raises(Broken):
             async_session.wait(perform(app.count_down_and_break.new(left=2), session=async_session.session))
         async_session(refute_enqueued)
+
+
+@job(name="tests.testing.closes")
+async def closes(session: AsyncSession) -> None:
+    async with session:
+        session.add(app.send.new("ann"))
+
+
+def test_a_job_that_closes_its_session_fails_as_in_production(async_session: AnySession) -> None:
+    with pytest.raises(ObanError, match="the job closed its session"):
+        async_session.wait(perform(closes.new(), session=async_session.session))
