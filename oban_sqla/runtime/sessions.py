@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -170,22 +171,16 @@ class Sessions:
 
         :param mark: writes it; False when another run of the job has written it. Then everything is rolled back.
         """
-        with _in_time(session):
-            if isinstance(session, AsyncSession):
-                return await session.run_sync(self.complete_step_here, mark)
-            done: list[bool] = []
-            await self._blocking(lambda: done.append(self.complete_step_here(session, mark)))
-            return done[0]
+        if isinstance(session, AsyncSession):
+            return await session.run_sync(self.complete_step_here, mark)
+        done: list[bool] = []
+        await self._blocking(lambda: done.append(self.complete_step_here(session, mark)))
+        return done[0]
 
     def complete_step_here(self, session: Session, mark: Callable[[Connection], bool]) -> bool:
         """The same, where it may block."""
-        connection = _flushed(session)
-        if not mark(connection):
-            session.rollback()
-            return False
-        allow_commit(session)
-        session.commit()
-        return True
+        with _in_time(session):
+            return _finish_step(session, mark)
 
     async def close(self, session: AsyncSession | Session) -> None:
         """The end of :meth:`open`. What was not completed is rolled back."""
@@ -197,7 +192,8 @@ class Sessions:
 
     def close_here(self, session: Session) -> None:
         """The same, where it may block."""
-        session.close()
+        with _in_time(session):
+            session.close()
 
 
 def _load_and_close(session: Session, load: Load) -> None:
@@ -216,11 +212,14 @@ def _made(maker: SessionMaker) -> AsyncSession | Session:
 @contextlib.contextmanager
 def _in_time(session: AsyncSession | Session) -> Generator[None]:
     """Cut the connections of `session` if this takes too long. What it was doing fails then, as with any lost line."""
+    drivers = session.info.get(_DRIVERS, {})
+    timer: asyncio.TimerHandle | threading.Timer
     try:
-        timer = asyncio.get_running_loop().call_later(LONGEST_END, _cut, session.info.get(_DRIVERS, {}))
-    except RuntimeError:  # it runs without an event loop
-        yield
-        return
+        timer = asyncio.get_running_loop().call_later(LONGEST_END, _cut, drivers)
+    except RuntimeError:  # a plain function in its thread, or a drain without an event loop
+        timer = threading.Timer(LONGEST_END, _cut, (drivers,))
+        timer.daemon = True
+        timer.start()
     try:
         yield
     finally:
@@ -256,6 +255,16 @@ def _flushed(session: Session) -> Connection:
     connection = session.connection(bind_arguments=FOR_WRITING)
     _refuse_work_elsewhere(session, connection)
     return connection
+
+
+def _finish_step(session: Session, mark: Callable[[Connection], bool]) -> bool:
+    connection = _flushed(session)
+    if not mark(connection):
+        session.rollback()
+        return False
+    allow_commit(session)
+    session.commit()
+    return True
 
 
 def _finish(session: Session, acks: Sequence[Ack]) -> None:

@@ -8,11 +8,12 @@ import logging
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session, sessionmaker
 
 from oban_sqla import DatabaseUnavailable, Oban, ObanError, Queue, ResultTimeout, Snooze, Workflow, emit, job
-from oban_sqla.durable import step
+from oban_sqla.durable import step, sync
 from oban_sqla.runtime.lanes.failure import connecting_failed
 from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
@@ -65,6 +66,21 @@ async def _one(session: AsyncSession) -> int:
 @job(name="silent.steps", backoff=0.05)
 async def steps() -> None:
     await step("one", _one)
+
+
+def _one_here(session: Session) -> int:
+    session.execute(text("SELECT 1"))
+    return 1
+
+
+@job(name="silent.steps_here", queue="silent_here", backoff=0.05)
+def steps_here() -> None:
+    sync.step("one", _one_here)
+
+
+@job(name="silent.commits_here", queue="silent_here", backoff=0.05)
+def commits_here(session: Session) -> None:
+    session.execute(text("SELECT 1"))
 
 
 @job(name="silent.three", recorded=True)
@@ -247,6 +263,24 @@ async def test_the_run_of_a_job_ends_although_its_commit_is_never_answered(
         assert [number for (number,) in await execute(engine, "SELECT count(*) FROM oban_workflows")] == [
             1 if worker is plans else 0
         ]
+
+
+@pytest.mark.parametrize("worker", [commits_here, steps_here])
+async def test_the_run_of_a_plain_function_ends_although_its_commit_is_never_answered(
+    engine: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch, worker: Any
+) -> None:
+    monkeypatch.setattr("oban_sqla.runtime.sessions.LONGEST_END", 0.2)
+    plain = create_engine(make_url(between.url).set(drivername="postgresql+psycopg"))
+    async with Oban(engine, {"silent_here": 5}, sessionmaker=sessionmaker(plain), poll_interval=0.1) as oban:
+        trap = between.swallow("COMMIT")
+        [job_id] = await insert(engine, worker.new())
+        await trap.sprung.wait()
+        [done] = await finished(engine, [job_id])
+        assert done.state == "completed"
+        assert oban._node is not None
+        producer = oban._node.producers["silent_here"]
+        await eventually(lambda: not producer.running)
+    plain.dispose()
 
 
 async def test_a_map_whose_transaction_was_cut_is_made_soon_after(
