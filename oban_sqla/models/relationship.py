@@ -115,14 +115,14 @@ def _names(workers: Any, path: JobPath) -> list[str]:
     given: list[Any] = [*workers] if isinstance(workers, list | tuple | set | frozenset) else [workers]
     for one in given:
         worker: Any = getattr(one, "worker", None)
-        arguments = None if path.column != "args" else getattr(worker, "arguments", None)
-        if arguments is not None and worker.upcast is None and (said := arguments.no_parameter(path.keys[0])):
-            raise InvalidOption(f"job_relationship({path.text!r}): {one.worker_name}: {said}")
         if getattr(worker, "encrypted", False):
             raise InvalidOption(
                 f"job_relationship: {one.worker_name!r} encrypts its arguments, so no job can be found by them; "
                 "put the key into meta, and relate by it"
             )
+        arguments = None if path.column != "args" else getattr(worker, "arguments", None)
+        if arguments is not None and worker.upcast is None and (said := arguments.no_parameter(path.keys[0])):
+            raise InvalidOption(f"job_relationship({path.text!r}): {one.worker_name}: {said}")
     names: list[Any] = [one if isinstance(one, str) else getattr(one, "worker_name", None) for one in given]
     if not names or not all(names):
         raise InvalidOption(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import Oban, job
+from oban_sqla import JobLogs, Oban, job
 from oban_sqla.runtime.executors import stall
 from oban_sqla.runtime.once_a_minute import OnceAMinute
 from tests.runtime.helpers import insert, until
@@ -54,7 +54,8 @@ async def test_a_coroutine_that_blocks_the_event_loop_is_named(
     monkeypatch.setattr(stall, "EVERY", 0.02)
     monkeypatch.setattr(stall, "_told", OnceAMinute())
     caplog.set_level(logging.WARNING, "oban_sqla.job")
-    async with Oban(engine, {"default": 1}):
+    async with Oban(engine, {"default": 1}, job_logs=JobLogs()) as oban:
         [job_id] = await insert(engine, worker.new())
         await until(engine, job_id, "completed")
+        assert await oban.logs(job_id) == [], "it is not what the job itself has said"
     assert any(f"probably by job {job_id} ({worker.worker_name}); other coroutines" in said for said in caplog.messages)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import copy_context
 from time import monotonic
 
 from ...telemetry import job_logger as logger
@@ -23,9 +24,11 @@ _told = OnceAMinute()
 class Stall:
     """Measures by how much a timer of the event loop is late while coroutines of jobs run on it."""
 
-    __slots__ = ("_due", "_is_armed", "_rows")
+    __slots__ = ("_context", "_due", "_is_armed", "_rows")
 
     def __init__(self) -> None:
+        # That of no job: what is said here is no part of a job's own log.
+        self._context = copy_context()
         # What runs: written by enter() and leave().
         self._rows: dict[int, Row] = {}
         # When the next look is due, and whether there is one: written by _arm() and _look().
@@ -64,7 +67,8 @@ class Stall:
         more = f" and {len(rows) - MOST} more" if len(rows) > MOST else ""
         named = ", ".join(f"job {row.id} ({row.worker})" for row in rows[:MOST]) + more
         which = named if len(rows) == 1 else f"one of {named}"
-        logger.warning(
+        self._context.run(
+            logger.warning,
             "the event loop stood still for %.1f s or more, probably by %s; other coroutines and the heartbeat waited: "
             "let what blocks run in a plain function (def), which has a thread, or with executor=\"process\"",
             late, which, extra=rows[0].log_extra if len(rows) == 1 else None,
