@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from typing import Any
 
 import asyncpg
@@ -23,6 +25,13 @@ class Commands(click.Group):
 
     Usage errors are click's, with exit code 2. Unexpected errors keep their traceback: they are bugs.
     """
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        # A terminal may lack characters of the help, and of what a job says: those are escaped.
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         if are_unwanted():

@@ -20,9 +20,10 @@ from ..oban import Oban
 from ..telemetry import node_logger as logger
 from .health import Address, NodePages, answering
 from .problems import line
+from .signals import to_stop
 from .supervisor import supervised
+from .systemd import READY, STOPPING, tell
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
 LAST_WORDS = 5.0
 """Seconds that exit hooks and other threads have after the node has stopped."""
 
@@ -75,8 +76,12 @@ async def _work(oban: Oban, signalled: asyncio.Future[str]) -> list[int]:
         return await oban.stop()
     starting.result()
     if (part := supervised()) is not None:
-        part.is_ready()
+        part.is_ready()  # systemd hears of the supervisor when all are
+    else:
+        tell(READY)
     name = await signalled
+    if part is None:
+        tell(STOPPING)
     logger.info(
         "%s: fetching no more jobs; running jobs have %g s to finish; a second signal exits at once",
         name,
@@ -106,7 +111,7 @@ def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:
 
     if part is not None:
         part.listen(lambda: _on(loop, lambda: resolve("the supervisor")), lambda: _leave(1))
-    for number in SIGNALS:
+    for number in to_stop():
         signal.signal(number, handle)
     return first
 
@@ -131,9 +136,9 @@ async def _abandon(oban: Oban, left: int) -> int:
 
 def _leave(code: int) -> NoReturn:
     """End the process here and now: no thread is waited for, no exit hook runs."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for finish in (logging.shutdown, *(stream.flush for stream in (sys.stdout, sys.stderr) if stream is not None)):
+        with contextlib.suppress(Exception):  # such as a pipe that nothing reads any more
+            finish()
     os._exit(code)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..insight import overview
 from ..options.heartbeat import Heartbeat
+from ..runtime.lanes.bounded import bounded
 from .database import database_option, on_database, schema_option
 from .instance import instance_option
 from .problems import EXPECTED, line
@@ -105,8 +106,7 @@ class _Screen:
                 live.update(drawn(look, failure), refresh=True)
 
     async def _look(self, engine: AsyncEngine) -> Look:
-        async with asyncio.timeout(PATIENCE), engine.connect() as connection:
-            look = await connection.run_sync(self._read)
+        look = await bounded(engine, PATIENCE, lambda connection: connection.run_sync(self._read))
         self._looked = time.monotonic()
         return look
 

@@ -110,3 +110,9 @@ def test_uvloop_is_taken_where_it_is_installed() -> None:
     pytest.importorskip("uvloop")
     done = finished(["-c", "import oban_sqla.cli.process as p; print(p.loop_factory())"])
     assert "new_event_loop" in done.stdout, done.stderr
+
+
+def test_characters_that_a_terminal_lacks_are_escaped() -> None:
+    result = CliRunner(charset="latin-1").invoke(main, ["top", "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Oban(name=\\u2026)" in result.output

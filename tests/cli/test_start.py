@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import signal
+import socket
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,6 +15,7 @@ from sqlalchemy import make_url, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from oban_sqla import Job, JobSpec, enqueue, migrations
+from oban_sqla.cli import process as cli_process
 from tests.processes import Process, finished, running
 from tests.support import eventually
 
@@ -66,9 +69,11 @@ Start = Callable[..., AbstractContextManager[Process]]
 def start(tmp_path: Path, database_url: str, clean_tables: None) -> Start:
     """Starts the command on this test's database, in a directory with ``shop.py``."""
 
-    def start(*arguments: str, url: str = database_url, module: str = SHOP) -> AbstractContextManager[Process]:
+    def start(
+        *arguments: str, url: str = database_url, module: str = SHOP, **variables: str
+    ) -> AbstractContextManager[Process]:
         (tmp_path / "shop.py").write_text(module)
-        environment = {"OBAN_DATABASE_URL": url, "APP_URL": url}
+        environment = {"OBAN_DATABASE_URL": url, "APP_URL": url, **variables}
         return running(["-m", "oban_sqla", "start", *arguments], tmp_path / "log", tmp_path, environment)
 
     return start
@@ -103,6 +108,35 @@ async def test_a_module_s_workers_run_until_sigterm(start: Start, engine: AsyncE
     assert "SIGTERM: fetching no more jobs; running jobs have 15 s to finish; a second signal exits" in process.text
     assert "stopped on me" in process.text
     assert "Traceback" not in process.text
+
+
+async def test_systemd_hears_of_the_start_and_a_closed_terminal_stops_the_node(start: Start, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        # Also where the tests run under nohup.
+        shop = f"{SHOP}\nimport signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+        with start("shop", module=shop, NOTIFY_SOCKET=str(tmp_path / "notify")) as process:
+            async with asyncio.timeout(20):
+                assert await asyncio.get_running_loop().sock_recv(systemd, 100) == b"READY=1"
+                process.signal(signal.SIGHUP)
+                assert await asyncio.get_running_loop().sock_recv(systemd, 100) == b"STOPPING=1"
+            assert await process.ended() == 0
+    assert "SIGHUP: fetching no more jobs" in process.text
+
+
+@pytest.mark.parametrize("stream", [None, io.StringIO()], ids=["there is none", "it is closed"])
+def test_a_process_leaves_though_its_output_can_not_be_written(
+    monkeypatch: pytest.MonkeyPatch, stream: io.StringIO | None
+) -> None:
+    if stream is not None:
+        stream.close()
+    codes: list[int] = []
+    monkeypatch.setattr("oban_sqla.cli.process.logging.shutdown", lambda: None)
+    monkeypatch.setattr("oban_sqla.cli.process.os._exit", codes.append)
+    monkeypatch.setattr("oban_sqla.cli.process.sys.stdout", stream)
+    cli_process._leave(143)
+    assert codes == [143]
 
 
 async def test_as_many_jobs_as_the_queue_allows_have_a_session_at_once(start: Start, engine: AsyncEngine) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import tempfile
 import time
 from collections.abc import Sequence
@@ -18,6 +17,8 @@ from pathlib import Path
 from ...runtime.share import Share, default_node
 from ...telemetry import node_logger as logger
 from ..health import Address, answering
+from ..signals import to_stop
+from ..systemd import READY, STOPPING, tell
 from .pages import Pages
 from .runtime import RuntimeProcess
 
@@ -74,7 +75,7 @@ class Supervisor:
         :returns: the exit code.
         """
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in to_stop():
             loop.add_signal_handler(number, self._signal, number)
         try:
             async with answering(Pages(self._sockets), self._health):
@@ -131,7 +132,7 @@ class Supervisor:
         if not self._is_complete and sum(one.is_ready for one in self._running.values()) == self._count:
             self._is_complete = True
             logger.info("all %d processes of %s are ready", self._count, self._node)
-            _notify("READY=1")
+            tell(READY)
 
     def _signal(self, number: int) -> None:
         if self._signalled.is_set():
@@ -139,7 +140,7 @@ class Supervisor:
             self._again.set()
             return
         logger.info("%s: stopping %d processes", signal.Signals(number).name, len(self._running))
-        _notify("STOPPING=1")
+        tell(STOPPING)
         self._signalled.set()
 
     async def _stop(self) -> None:
@@ -160,16 +161,3 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
             return await event.wait()
     except TimeoutError:
         return False
-
-
-def _notify(state: str) -> None:
-    """Tell systemd, where it wants to know (``Type=notify``)."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
-        return
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as line:
-            line.connect("\0" + address[1:] if address.startswith("@") else address)
-            line.send(state.encode())
-    except OSError as error:
-        logger.warning("could not tell systemd %s at NOTIFY_SOCKET=%s: %s", state, address, error)
