@@ -13,6 +13,7 @@ from .control.enqueue import enqueue_apart
 from .control.jobs import JobVerbs
 from .control.lifecycle import Lifecycle
 from .control.queues import QueueVerbs
+from .control.reading import read_again
 from .control.results import ResultVerbs
 from .control.signals import SignalVerbs
 from .control.streams import StreamVerbs
@@ -21,7 +22,7 @@ from .errors import refuse_unknown
 from .executors.executor import Executor
 from .insight.health import Health, health
 from .insight.queues import QueueInfo, check, check_all
-from .insight.why import Why, why
+from .insight.why import Why, explained
 from .models import Job, JobSpec
 from .options.encryption import Encryption, remember, using
 from .options.heartbeat import Heartbeat
@@ -230,9 +231,10 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         :param target: an id, a :class:`Job`, or a flushed spec.
         :returns: the job's state and the reasons, the decisive one first, each with the next step to take.
         :raises InvalidOption: for a target of another type.
+        :raises DatabaseUnavailable: when the database has not answered for 15 seconds.
         """
         async with self._engines.here() as engine:
-            return await why(engine, self.config, target)
+            return await read_again(engine, lambda plain: explained(plain, self.config, target), "why")
 
     def check_queue(self, queue: str) -> QueueInfo | None:
         """The state of a queue on this node, from memory.

@@ -30,6 +30,8 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from . import telemetry
+from .runtime.lanes.bounded import bounded
+from .runtime.lanes.lane import STATEMENT_TIMEOUT
 from .statements.census import census
 
 try:
@@ -101,9 +103,11 @@ class Metrics:
         """Update the two metrics about the database. Await it before each answer to ``/metrics``, or periodically.
 
         :param engine: an engine on the database. The unfinished jobs are counted with the help of partial indexes.
+        :raises TimeoutError: when the database has not answered for 10 seconds.
         """
-        async with engine.connect() as connection:
-            rows = await connection.run_sync(lambda sync: census.execute(sync).all())
+        rows = await bounded(
+            engine, STATEMENT_TIMEOUT, lambda connection: connection.run_sync(lambda sync: census.execute(sync).all())
+        )
         self._queue_jobs.clear()
         self._oldest.clear()
         for row in rows:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from sqlalchemy import Connection, select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine
 from sqlalchemy.orm import Session
 
 from ..enqueueing.writer import write
@@ -68,6 +68,7 @@ class Crons:
         """Read the entries.
 
         :returns: the entries, sorted by name. Changing these objects changes nothing in the database.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         return await self._transaction(_all)
 
@@ -76,6 +77,7 @@ class Crons:
 
         :param name: the name of the entry.
         :returns: whether there was such an entry.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         return await self._transaction(lambda session: _remove(session, name))
 
@@ -84,6 +86,7 @@ class Crons:
 
         :param name: the name of the entry.
         :raises InvalidOption: if there is no such entry.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         await self._pause(name, paused=True)
 
@@ -92,6 +95,7 @@ class Crons:
 
         :param name: the name of the entry.
         :raises InvalidOption: if there is no such entry.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         await self._pause(name, paused=False)
 
@@ -101,6 +105,7 @@ class Crons:
         :param name: the name of the entry.
         :returns: the job's spec, with ``id``, ``state`` and ``conflict``; the job's ``unique`` applies.
         :raises InvalidOption: if there is no such entry.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
 
         def run(session: Session) -> JobSpec:
@@ -119,11 +124,7 @@ class Crons:
         await self._transaction(run)
 
     async def _transaction(self, work: Callable[[Session], T]) -> T:
-        async with (
-            self._engines.here() as engine,
-            AsyncSession(engine, expire_on_commit=False) as session,
-            session.begin(),
-        ):
+        async with self._engines.transaction() as session:
             return await session.run_sync(work)
 
 

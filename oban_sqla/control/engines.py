@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ..options.encryption import Encryption, using
 from ..runtime.lanes.line import Line
+from .answering import transaction
 
 if TYPE_CHECKING:
     from ..runtime.node import Node
@@ -37,6 +38,16 @@ class Engines:
         with using(self._encryption):
             async with self.without_keys() as engine:
                 yield engine
+
+    @asynccontextmanager
+    async def transaction(self, options: Mapping[str, Any] | None = None) -> AsyncGenerator[AsyncSession]:
+        """A session in a transaction for the loop that runs this, on a connection that answers; and the keys.
+
+        :param options: execution options of the connection. Default: none.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was written.
+        """
+        async with self.here() as engine, transaction(engine, options) as session:
+            yield session
 
     @asynccontextmanager
     async def without_keys(self) -> AsyncGenerator[AsyncEngine]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from ..enqueueing.enqueue import enqueue
 from ..models import JobSpec
 from ..runtime.inserts import are_plain
@@ -24,5 +22,5 @@ async def enqueue_apart(
     if node is not None and node.runs_here and node.notify == "auto" and isinstance(few, list) and are_plain(few):
         await node.inserts.insert(few)
         return few
-    async with engines.here() as engine, AsyncSession(engine) as session, session.begin():
+    async with engines.transaction() as session:
         return await enqueue(session, specs, *more)

@@ -81,6 +81,7 @@ class JobVerbs(Verbs):
             Default: a separate transaction.
         :returns: the number of jobs changed. Finished jobs are not changed.
         :raises InvalidOption: for a target or session of another type.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         return await self._run(session, self._cancel, target)
 
@@ -100,6 +101,7 @@ class JobVerbs(Verbs):
             jobs too. Default: only what failed.
         :returns: the number of jobs changed. Available, executing and suspended jobs are not changed.
         :raises InvalidOption: for a target or session of another type, or an unknown node.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         if from_node is not None and not isinstance(target, Workflow):
             raise InvalidOption(f"retry: from_node is for a Workflow, got {target!r}")
@@ -114,6 +116,7 @@ class JobVerbs(Verbs):
             Default: a separate transaction.
         :returns: the number of jobs deleted. Executing jobs are not deleted.
         :raises InvalidOption: for a target or session of another type.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         return await self._run(session, _delete, target)
 
@@ -137,6 +140,7 @@ class JobVerbs(Verbs):
         :returns: the number of jobs changed. Executing and finished jobs are not changed.
         :raises InvalidOption: for a misspelt option, a value out of range, or a target or session of another type.
         :raises InvalidArgs: for args that don't fit the jobs' worker, or args or meta that JSON can't represent.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         refuse_unknown(changes, CHANGES, "update")
         if not changes:
@@ -155,7 +159,7 @@ class JobVerbs(Verbs):
                 raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")
             with using(self.config.encryption):
                 return await found.run_sync(_noted, change, target)
-        async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
+        async with self._engines.transaction() as own:
             changed = await own.run_sync(_noted, change, target)
         if (here := self._node) is not None:
             here.asked()

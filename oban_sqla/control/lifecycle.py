@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import time
 import weakref
 
@@ -32,6 +33,12 @@ from ..workers import context
 from .engines import Engines
 from .introduction import introduce
 from .pools import introduce_pools
+
+_FINAL = re.compile(
+    "authentication failed|does not exist|not permitted|pg_hba|denied|too many|remaining connection slots|"
+    "not currently accepting|invalid|unrecognized|unsupported|no such"
+)
+"""Of a refusal for which there is no use in waiting."""
 
 SAID_AFTER = 2.0
 """Seconds after which a start says that it waits for the database."""
@@ -112,7 +119,8 @@ class Lifecycle:
         left, self.left = self.left, []
         if not left:
             return 0
-        async with engines.here() as engine, engine.begin() as connection:
+        async with engines.transaction() as session:
+            connection = await session.connection()
             given = await connection.run_sync(lambda c: acknowledge.execute(c, **parameters(acknowledge, left)).all())
         return len(given)
 
@@ -224,7 +232,7 @@ def _answer(error: StatementFailed) -> tuple[str, bool]:
     text = str(error)
     _, fatal, said = text.partition("FATAL:")  # psycopg gives a refused connection no SQLSTATE
     if error.sqlstate is None and fatal:
-        return said.strip(), any(words in said for words in ("starting up", "shutting down", "recovery"))
+        return said.strip(), _FINAL.search(said) is None  # what is said in another language may pass
     return text.split(": ", 2)[-1], (error.sqlstate or "57P").startswith("57P")
 
 

@@ -60,6 +60,7 @@ class Limiter:
 
         :returns: the number of starts, each with a weight of 1.
         :raises InvalidOption: for a queue or partition without a rate limit.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         row = await self._run(available, **await self._rate())
         return int(row[0])
@@ -70,6 +71,7 @@ class Limiter:
         :param n: how many, 1 or more.
         :returns: whether it allowed them. If not, nothing was counted.
         :raises InvalidOption: for a number out of range, or a queue or partition without a rate limit.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         if not isinstance(n, int) or isinstance(n, bool) or n < 1:
             raise InvalidOption(f"Limiter.consume: expected a number of starts, 1 or more, got {n!r}")
@@ -89,6 +91,7 @@ class Limiter:
 
         :param until: seconds, a timedelta, or an aware datetime.
         :raises InvalidOption: for a negative time or a naive datetime.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         await self._check_partition()
         at = check_time("suspend", until).timestamp() if isinstance(until, datetime) else None
@@ -111,8 +114,8 @@ class Limiter:
                 )
             return row
 
-        async with self._engines.here() as engine, engine.begin() as connection:
-            row = await connection.run_sync(run)
+        async with self._engines.transaction() as session:
+            row = await (await session.connection()).run_sync(run)
         if told is not None and (node := self._node()) is not None:
             if node.runs_here:
                 await node.control.look()
@@ -158,8 +161,8 @@ class Limiter:
             return options
         now = time.monotonic()
         if self._read is None or now - self._read[0] > REREAD:
-            async with self._engines.here() as engine, engine.connect() as connection:
-                self._read = (now, await connection.run_sync(self._read_options))
+            async with self._engines.transaction() as session:
+                self._read = (now, await (await session.connection()).run_sync(self._read_options))
         return self._read[1]
 
     def _read_options(self, connection: Connection) -> Queue:

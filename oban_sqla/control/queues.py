@@ -36,6 +36,7 @@ class QueueVerbs(Verbs):
         :param queue: the name of the queue.
         :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
         :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         await self._ask("pause", queue, node, Asked(paused=True))
 
@@ -45,6 +46,7 @@ class QueueVerbs(Verbs):
         :param queue: the name of the queue.
         :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
         :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         await self._ask("resume", queue, node, Asked(paused=False))
 
@@ -72,6 +74,7 @@ class QueueVerbs(Verbs):
         :raises InvalidOption: for a value out of range, no value at all, an unknown queue or node, limits of the
             cluster for one node, or a partition by arguments that a worker of the queue encrypts.
         :raises SchemaOutdated: for a partition, if its indexes have not been built.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         await self._scale(
             queue, node, limit, {"global_limit": global_limit, "rate_limit": rate_limit, "partition": partition}
@@ -87,6 +90,7 @@ class QueueVerbs(Verbs):
         :param paused: start without fetching. Default False.
         :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
         :raises InvalidOption: for a limit out of range, or a new queue without a limit.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         await self._ask("start", queue, node, Asked(started=True, paused=paused, limit=limit))
 
@@ -98,6 +102,7 @@ class QueueVerbs(Verbs):
         :param queue: the name of the queue.
         :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
         :raises InvalidOption: for an unknown queue or node; the message names the nearest known one.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         await self._ask("stop", queue, node, Asked(started=False))
 
@@ -129,8 +134,8 @@ class QueueVerbs(Verbs):
         check_name("queue", queue)
         if node is not None:
             check_name("node", node)
-        async with self._engines.here() as engine, engine.begin() as connection:
-            await connection.run_sync(self._write, action, queue, node, asked)
+        async with self._engines.transaction() as session:
+            await (await session.connection()).run_sync(self._write, action, queue, node, asked)
         if (here := self._node) is None:
             return
         if here.runs_here:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ..enqueueing.sessions import SomeAsyncSession, SomeSession, current_session
@@ -51,9 +50,8 @@ class SignalVerbs(Verbs):
         if node is not None and node.runs_here and node.notify == "auto" and not node.signals.is_busy:
             with using(self.config.encryption):
                 return await node.signals.send(target, name, payload)
-        async with self._engines.here() as engine, AsyncSession(engine) as own, own.begin():
-            # It is one statement: a transaction around it would be two more round trips.
-            await own.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+        # It is one statement: a transaction around it would be two more round trips.
+        async with self._engines.transaction({"isolation_level": "AUTOCOMMIT"}) as own:
             return await own.run_sync(_send, target, name, payload)
 
 

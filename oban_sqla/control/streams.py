@@ -86,6 +86,7 @@ class StreamVerbs(Verbs):
         :param after: the number of the last line that is known already. Default 0: all lines.
         :returns: the lines, the oldest first; an empty list for a job without a log.
         :raises InvalidOption: for a target of another type, or a number that is not 0 or more.
+        :raises DatabaseUnavailable: when the database has not answered for 15 seconds.
         """
         job_id, last = id_of("logs", target), _number("logs", after)
         async with self._engines.here() as engine:
@@ -96,7 +97,7 @@ class StreamVerbs(Verbs):
             with self._reading(job_id) as reader:
                 wait, looks = FIRST_WAIT, SOON_ENDED
                 while True:
-                    rows = await _read_again(engine, job_id, after)
+                    rows = await _read(engine, job_id, EventKind.EVENT, after)
                     if not rows:
                         return
                     with using(self.config.encryption):
@@ -167,14 +168,8 @@ def _opened(worker: str, value: Any) -> Any:
 
 
 async def _read(engine: AsyncEngine, job_id: int, kind: EventKind, after: int) -> Sequence[Any]:
-    async with engine.connect() as connection:
-        rows: Sequence[Any] = (await connection.execute(lines_after(job_id, kind, after, PAGE))).all()
-        return rows
-
-
-async def _read_again(engine: AsyncEngine, job_id: int, after: int) -> Sequence[Any]:
-    wanted = lines_after(job_id, EventKind.EVENT, after, PAGE)
-    what = f"stream of job {job_id}, after event {after}"
+    wanted = lines_after(job_id, kind, after, PAGE)
+    what = f"stream of job {job_id}, after event {after}" if kind is EventKind.EVENT else f"log of job {job_id}"
     return await read_again(engine, lambda connection: connection.execute(wanted).all(), what)
 
 

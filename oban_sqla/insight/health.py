@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..runtime.config import Config
+from ..runtime.lanes.bounded import bounded
+from ..runtime.lanes.failure import is_away
 from ..statements.control import pulse
 from .queues import QueueInfo, check_all
 from .roster import OURS
@@ -75,10 +76,8 @@ async def health(engine: AsyncEngine, config: Config, node: Node | None, places:
     last_beat: datetime | None = None
     spent: float | None = None
     try:
-        async with asyncio.timeout(PATIENCE), engine.connect() as connection:
-            ours = [] if node is None else [str(producer.uuid) for producer in node.producers.values()]
-            asked = {"lease": f"{OURS}{config.name}", "uuids": ours}
-            row = await connection.run_sync(lambda sync: pulse.execute(sync, **asked).one())
+        ours = [] if node is None else [str(producer.uuid) for producer in node.producers.values()]
+        row = await _pulse(engine, lease=f"{OURS}{config.name}", uuids=ours)
         leader = None if row.holder is None else str(row.holder).rpartition("/")[0]
         last_beat = row.beat
         spent = time.monotonic() - began
@@ -98,3 +97,17 @@ async def health(engine: AsyncEngine, config: Config, node: Node | None, places:
         children=() if places is None else tuple(places.pids),
         queues=tuple(check_all(node)),
     )
+
+
+async def _pulse(engine: AsyncEngine, **asked: Any) -> Any:
+    async def read(connection: AsyncConnection) -> Any:
+        return await connection.run_sync(lambda sync: pulse.execute(sync, **asked).one())
+
+    until = time.monotonic() + PATIENCE
+    try:
+        return await bounded(engine, PATIENCE, read)
+    except Exception as error:
+        left = until - time.monotonic()
+        if not is_away(error) or left <= 0:
+            raise
+    return await bounded(engine, left, read)  # the first was perhaps a connection to a server that was restarted

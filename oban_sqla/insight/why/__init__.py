@@ -47,15 +47,20 @@ async def why(engine: AsyncEngine, config: Config, target: Job | JobSpec | int) 
 
     :param config: the options of the nodes; the heartbeat and the pruning decide what happens next.
     """
+    async with engine.connect() as connection:
+        try:
+            return await connection.run_sync(explained, config, target)
+        finally:
+            await connection.rollback()
+
+
+def explained(connection: Connection, config: Config, target: Job | JobSpec | int) -> Why:
+    """The same on a connection, whose transaction is to be rolled back."""
     job_id = target.id if isinstance(target, Job | JobSpec) else target
     if not isinstance(job_id, int) or isinstance(job_id, bool):
         raise InvalidOption(f"why: expected the id of a job, or one that was enqueued, got {told(target)}")
-    async with engine.connect() as connection:
-        try:
-            found = await connection.run_sync(_explain, config, job_id)
-            return replace(found, reasons=(*found.reasons, _duplicate(job_id))) if _is_duplicate(target) else found
-        finally:
-            await connection.rollback()
+    found = _explain(connection, config, job_id)
+    return replace(found, reasons=(*found.reasons, _duplicate(job_id))) if _is_duplicate(target) else found
 
 
 def _explain(connection: Connection, config: Config, job_id: int) -> Why:
@@ -107,4 +112,4 @@ def _remarks(facts: Facts) -> list[Reason]:
     return [Reason("odd_priority", text, "change it with oban.update(job, priority=...)"), *found]
 
 
-__all__ = ["Reason", "Why", "why"]
+__all__ = ["Reason", "Why", "explained", "why"]
