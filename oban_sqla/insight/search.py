@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, cast, inspect
@@ -23,8 +23,10 @@ from sqlalchemy.types import Text
 
 from ..errors import InvalidOption
 from ..models import Job
+from ..models.base import utc_now
+from ..statements.insert import clock
 from ..statements.search import Matches, Walk, last_error, listed, tails, walk
-from ..statements.statement import in_states
+from ..statements.statement import in_states, seconds_from
 from ..statements.times import TIMES
 from ..telemetry.gist import gist
 from .jobs import STATES
@@ -136,7 +138,9 @@ def search(
     smallest = FIRST_WINDOW if wanted.error is None else min(ERRORS_WINDOW, FIRST_WINDOW)
     size, looked = smallest, 0
     found: list[tuple[Any, ...]] = []
-    oldest = None if wanted.since is None else time.time() - wanted.since - SLACK
+    oldest: datetime | None = None
+    if wanted.since is not None:
+        oldest = clock.execute(connection).scalar_one() - timedelta(seconds=wanted.since + SLACK)
     while True:
         window = walked.window(cursor, size, wanted.since)
         query = walked.found(window, _since(wanted, walked), most + 1 - len(found))
@@ -150,7 +154,7 @@ def search(
             return Found(ids, None, None, None)
         looked += size
         cursor, at = tuple(end[:-1]), end[-1]
-        if oldest is not None and walked.keys == ("id",) and at.timestamp() < oldest:
+        if oldest is not None and walked.keys == ("id",) and at < oldest:
             return Found(ids, None, None, None)
         spent = max(time.monotonic() - began, 0.000_1)
         size = min(size * 2, LARGEST_WINDOW, int(looked / spent * (patience - spent)))
@@ -216,11 +220,10 @@ def contained(key: str, text: str) -> dict[str, Any]:
 def _since(wanted: Search, walked: Walk) -> Matches:
     if wanted.since is None or walked.ended is not None:
         return wanted.matches
-    from_time = datetime.fromtimestamp(time.time() - wanted.since, UTC)
+    seconds = wanted.since
 
     def matches(rows: FromClause) -> list[ColumnElement[bool]]:
-        inserted_at = rows.c.inserted_at
-        return [*wanted.matches(rows), inserted_at >= value(from_time, inserted_at.type)]
+        return [*wanted.matches(rows), rows.c.inserted_at >= utc_now() - seconds_from(value(seconds))]
 
     return matches
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ..runtime.measures import PER_OCTAVE
+from ..statements.insert import clock
 from ..statements.metrics import depth_series
 from ..statements.metrics import series as statement
 
@@ -126,7 +126,7 @@ def read(connection: Connection, period: str, queue: str | None = None) -> Serie
     :param queue: of this queue. Default: of all.
     """
     step, seconds = PERIODS[period]
-    times = _times(period)
+    times = _times(connection, period)
     count = len(times)
     steps = [Step(at) for at in times]
     queues: dict[str, list[int]] = {}
@@ -151,7 +151,7 @@ def read_depths(connection: Connection, period: str, queue: str | None = None) -
     :param queue: of this queue. Default: of all together.
     """
     step, seconds = PERIODS[period]
-    times = _times(period)
+    times = _times(connection, period)
     steps: list[Depth | None] = [None] * len(times)
     for found in connection.execute(depth_series(step, seconds, queue)):
         row: Any = found
@@ -166,9 +166,10 @@ def read_depths(connection: Connection, period: str, queue: str | None = None) -
     return Depths(tuple(times), tuple(steps))
 
 
-def _times(period: str) -> list[datetime]:
+def _times(connection: Connection, period: str) -> list[datetime]:
     step, seconds = PERIODS[period]
-    last = time.time() // step * step
+    now: datetime = clock.execute(connection).scalar_one()
+    last = now.timestamp() // step * step
     count = int(seconds // step)
     return [datetime.fromtimestamp(last - (count - 1 - number) * step, UTC) for number in range(count)]
 

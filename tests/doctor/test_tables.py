@@ -44,6 +44,15 @@ async def test_a_missing_column(own_engine: AsyncEngine) -> None:
     assert (finding.status, finding.found) == ("problem", "columns are missing: oban_jobs.chain_key")
 
 
+async def test_a_role_whose_sessions_fire_no_triggers(own_engine: AsyncEngine) -> None:
+    [[name]] = await execute(own_engine, "SELECT current_database()")
+    await execute(own_engine, f'ALTER DATABASE "{name}" SET session_replication_role = replica')
+    await own_engine.dispose()
+    finding = await one(own_engine, "triggers")
+    assert finding.status == "problem"
+    assert finding.found.startswith("session_replication_role is 'replica' for the role ")
+
+
 @pytest.mark.parametrize("index", [str(index.name) for index in INDEXES])
 async def test_a_missing_index_is_made_again_by_the_advice(own_engine: AsyncEngine, index: str) -> None:
     await execute(own_engine, f"DROP INDEX {index}")

@@ -91,6 +91,16 @@ def triggers(database: Database) -> Iterator[Finding]:
         elif enabled[name] not in ("O", "A"):
             enable = f"ALTER TABLE {database.jobs} ENABLE TRIGGER {name}"
             findings.append(problem(f"the trigger {name} is disabled", why, enable))
+    [fires] = database.rows(catalog.SETTINGS, names=["session_replication_role"])
+    if fires.value == "replica":
+        role = database.server.role
+        findings.append(
+            problem(
+                f"session_replication_role is 'replica' for the role {role}, so no trigger fires in its sessions",
+                "finished unique jobs keep their keys; workflows, batches and chains go on only with the next sweep",
+                f"ALTER ROLE {role} RESET session_replication_role, or the same for the database",
+            )
+        )
     number = len(enabled) - len(TRIGGERS)
     others = f", and {number} more" if number > 0 else ""
     yield from findings or [ok(f"the {len(TRIGGERS)} triggers of the migration exist{others}")]
