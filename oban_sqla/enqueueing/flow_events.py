@@ -11,10 +11,10 @@ The mapper writes the workflows like any objects, so that they are pending, pers
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import event, inspect
-from sqlalchemy.orm import Session
+from sqlalchemy import Connection, event, inspect
+from sqlalchemy.orm import Mapper, Session
 
 from ..errors import InvalidOption
 from ..models import Workflow
@@ -38,6 +38,16 @@ def _prepare(session: Session, context: UOWTransaction, objects: Sequence[object
             )
     if flows := pending_of(session, Workflow):
         prepare_flows(session, flows)
+
+
+@event.listens_for(Workflow, "before_insert")
+def _find_root(_mapper: Mapper[Any], _connection: Connection, flow: Workflow) -> None:
+    # Of one that a listener has added when the flush was prepared already. The row of its parent is written by now.
+    top = flow
+    while (parent := inspect(top).dict.get("parent")) is not None:
+        top = parent
+    if top is not flow and inspect(flow).dict.get("root_id") is None:
+        flow.root_id = inspect(top).dict.get("root_id") or top.id
 
 
 @event.listens_for(Session, "transient_to_pending")

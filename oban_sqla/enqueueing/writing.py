@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, inspect
 from sqlalchemy.orm import Session
+from sqlalchemy.orm.attributes import flag_modified
 
 from .. import telemetry
 from ..errors import InvalidOption
@@ -176,16 +177,22 @@ def prepare_flows(session: Session, flows: Sequence[Workflow]) -> None:
     :raises InvalidOption: for one without nodes, or one that conflicts and is in a relationship.
     """
     for flow in flows:
+        vars(flow).pop("_other", None)  # of a conflict when it was added before
         # A job that plans the next jobs may find nothing to do, as a map may have no elements.
         if not flow.nodes and not flow.is_map and flow.graft_of is None:
             raise InvalidOption(f"{flow!r} has no nodes; add jobs to it: flow.add(worker.new(…))")
         top = flow
         while top.parent is not None:
             top = top.parent
-        if top is not flow and top.root_id is not None:
+        if top is flow:
+            continue
+        # As modified: the flush of one that was rolled back, and is added again, would keep the ids that never were.
+        flag_modified(flow, "parent")
+        if top.root_id is not None:
             flow.root_id = top.root_id
-        elif top is not flow:
+        else:
             flow.root = top
+            flag_modified(flow, "root")
     unique: dict[str, list[Workflow]] = {}
     for flow in flows:
         if flow.unique is not None:
