@@ -188,11 +188,13 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
 
         A job that did not finish becomes ``available`` at once, and its attempt does not count. It ends a start that is
         under way. A stop that has begun goes on when its caller is cancelled, and a second call waits for the same end.
-        A job that calls it gets its answer at once, because the stop waits for the job.
+        A job that calls it gets its answer at once, because the stop waits for the job. It may be called from another
+        event loop, such as that of a thread, while the one of the node runs.
 
         :returns: the ids of jobs that could not be stopped because they run in threads, or whose outcome could not be
             written. They stay ``executing`` and keep their heartbeat. If the thread finishes, or the outcome is
             written, that counts; if the process exits first, they are rescued.
+        :raises ObanError: from another event loop, while the one of the node does not run.
         """
         return await self._life.stop()
 

@@ -14,6 +14,7 @@ import weakref
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from ..enqueueing.wakeup import unserve
 from ..errors import DatabaseUnavailable, ObanError, SchemaOutdated
 from ..executors.places import Places
 from ..migrations import CURRENT, described
@@ -69,6 +70,8 @@ class Lifecycle:
         # What is under way: made by start() and stop().
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[list[int]] | None = None
+        # The event loop of what is above: written by start().
+        self._loop: asyncio.AbstractEventLoop | None = None
         _lives.add(self)
 
     async def start(self) -> None:
@@ -78,10 +81,13 @@ class Lifecycle:
                 "this is a child process of a node, which imports the program's modules: put the start of the program "
                 'under if __name__ == "__main__":'
             )
+        if (elsewhere := self._elsewhere()) is not None:
+            raise ObanError(f"this Oban is running already, on another event loop ({elsewhere}); stop it first")
         if self._stopping is not None:
             await asyncio.shield(self._stopping)
         if self.node is not None or self._starting is not None:
             raise ObanError("this Oban is running already; stop it first, or make another one")
+        self._loop = asyncio.get_running_loop()
         self._starting = asyncio.create_task(self._start(), name="oban_sqla start")
         try:
             await _joined(self._starting)
@@ -100,9 +106,14 @@ class Lifecycle:
 
     async def stop(self) -> list[int]:
         """See :meth:`Oban.stop`."""
+        if (elsewhere := self._elsewhere()) is not None:
+            if not elsewhere.is_running():
+                raise ObanError(
+                    f"stop: this Oban runs on another event loop ({elsewhere}), which stands still; stop it there"
+                )
+            return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self.stop(), elsewhere))
         if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.wait([self._starting])
+            await _ended(self._starting)
         if self._stopping is None:
             if self.node is None:
                 return [ack.id for ack in self.left]  # of a start that has failed
@@ -130,6 +141,22 @@ class Lifecycle:
         _of_parent.append((self.node, self.places, self._starting, self._stopping))
         self.node = self.places = self._starting = self._stopping = None
         self.left = []
+
+    def _elsewhere(self) -> asyncio.AbstractEventLoop | None:
+        """The event loop on which it runs, where that is another one. A node whose loop was closed is forgotten."""
+        if self._loop is asyncio.get_running_loop() or not (self.node or self._starting or self._stopping):
+            return None
+        if self._loop is None or not self._loop.is_closed():
+            return self._loop
+        if self.node is not None:
+            unserve(self.node)
+            self.node.threads.close()
+            logger.warning(
+                "%s on %s: its event loop was closed before Oban.stop(); what ran is rescued by another node",
+                self._config.name, self._config.node,
+            )  # fmt: skip
+        self.node = self.places = self._starting = self._stopping = None
+        return None
 
     def _stop_soon(self, node: Node, grace: float) -> asyncio.Task[list[int]]:
         self.node = None
@@ -266,12 +293,18 @@ async def _joined(task: asyncio.Task[None]) -> None:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
+            await _ended(task)
             raise
         if task.cancelled():
             raise ObanError("the start was ended by stop()") from None
         raise
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """End `task`, which is cancelled once: a second time would interrupt what it cleans up."""
+    if not task.cancelling():
+        task.cancel()
+    await asyncio.wait([task])
 
 
 def _asked_by_job_of(node: Node) -> bool:

@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import NullPool
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from oban_sqla import Oban, Record, job
+from oban_sqla import Oban, ObanError, Record, job
 from tests.faults.jobs import note
-from tests.runtime.helpers import finished, insert, load, until
+from tests.runtime.helpers import execute, finished, insert, load, until
 from tests.support import eventually
 
 nodes: list[Oban] = []
@@ -72,3 +73,58 @@ async def test_everything_that_is_asked_of_a_node_may_be_asked_from_another_loop
         [paused] = await insert(any_engine, answer.new())
         await elsewhere(lambda: oban.resume_queue("default"))
         await until(any_engine, paused, "completed")
+
+
+async def test_a_node_is_stopped_from_another_loop(any_engine: AsyncEngine) -> None:
+    oban = Oban(any_engine, queues={"default": 2}, poll_interval=0.1)
+    await oban.start()
+    with pytest.raises(ObanError, match="running already, on another event loop"):
+        await elsewhere(oban.start)
+    assert await elsewhere(oban.stop) == []
+    assert oban._node is None
+    assert await execute(any_engine, "SELECT count(*) FROM oban_producers") == [(0,)]
+
+
+@job(name="loops.stop_from_thread")
+def stop_from_thread() -> None:
+    """A plain job that stops its node, which waits for it."""
+    assert asyncio.run(nodes[-1].stop()) == []
+
+
+async def test_a_plain_job_stops_its_node(any_engine: AsyncEngine) -> None:
+    oban = Oban(any_engine, queues={"default": 2}, poll_interval=0.1)
+    nodes.append(oban)
+    await oban.start()
+    [stopping] = await insert(any_engine, stop_from_thread.new())
+    await until(any_engine, stopping, "completed")
+    assert await oban.stop() == []
+
+
+def test_a_loop_that_stands_still_is_named_instead_of_waited_for(database_url: str, clean_tables: None) -> None:
+    engine = create_async_engine(database_url)
+    with asyncio.Runner() as runner:
+        oban = Oban(engine)
+        runner.run(oban.start())
+        with pytest.raises(ObanError, match="on another event loop .* which stands still; stop it there"):
+            asyncio.run(oban.stop())
+        runner.run(oban.stop())
+        runner.run(engine.dispose())
+
+
+def test_a_program_that_forgot_to_stop_can_start_again(
+    database_url: str, clean_tables: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = create_async_engine(database_url, poolclass=NullPool)
+    oban = Oban(engine, queues={"default": 1})
+    asyncio.run(oban.start())  # which ends the event loop, too
+    caplog.clear()
+    asyncio.run(oban.stop())
+    assert "event loop was closed before Oban.stop()" in caplog.text
+    asyncio.run(oban.start())
+
+    async def again() -> None:
+        async with oban:
+            [done] = await insert(engine, answer.new())
+            await until(engine, done, "completed")
+
+    asyncio.run(again())

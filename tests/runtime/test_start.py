@@ -28,6 +28,7 @@ from oban_sqla import (
     migrations,
 )
 from oban_sqla.control.lifecycle import Lifecycle
+from oban_sqla.runtime.node import Node
 from tests.database import SETTINGS
 from tests.runtime.helpers import execute
 from tests.support import eventually
@@ -265,3 +266,42 @@ async def test_a_start_whose_caller_leaves_in_its_last_moment_leaves_no_node_beh
     monkeypatch.undo()
     async with oban:
         assert oban._node is not None
+
+
+async def test_a_second_stop_of_a_start_leaves_no_connection_behind(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaning, stop = asyncio.Event(), Node.stop
+
+    async def stop_node(node: Node, grace: float) -> list[Any]:
+        cleaning.set()
+        return await stop(node, grace)
+
+    monkeypatch.setattr(Node, "stop", stop_node)
+    named = create_async_engine(database_url, connect_args={"server_settings": {"application_name": "two stops"}})
+    oban = Oban(named, queues={"default": 1})
+    found = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'two stops'"
+    async with engine.connect() as locking:
+        await locking.execute(text("LOCK oban_leaders"))
+        starting = asyncio.create_task(oban.start())
+        waits = f"{found} AND wait_event_type = 'Lock'"
+
+        async def is_waiting() -> bool:
+            return await execute(engine, waits) == [(1,)]
+
+        await eventually(is_waiting)
+        first = asyncio.create_task(oban.stop())
+        await cleaning.wait()  # which waits for the statement under way, which waits for the lock
+        second = asyncio.create_task(oban.stop())
+        await asyncio.sleep(0)
+        await locking.rollback()
+    assert await asyncio.gather(first, second) == [[], []]
+    with pytest.raises(ObanError, match="ended by stop"):
+        await starting
+
+    async def are_gone() -> bool:
+        return await execute(engine, found) == [(0,)]
+
+    await eventually(are_gone, 3)
+    assert await execute(engine, "SELECT count(*) FROM oban_producers") == [(0,)]
+    await named.dispose()
