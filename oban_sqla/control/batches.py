@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, exists
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from ..enqueueing.writer import jobs_connection
@@ -20,6 +20,13 @@ def batch_id(batch: Batch) -> int:
     if batch.id is None:
         raise InvalidOption(f"{batch!r} has not been enqueued: flush or commit its session first")
     return batch.id
+
+
+def lock_batch(session: Session, batch: Batch) -> None:
+    """Wait for those that are adding jobs to a batch, and let those that come later find it gone. Before its jobs are
+    deleted: else one that is added meanwhile is left without its batch."""
+    session.flush()
+    jobs_connection(session).execute(select(batches.c.id).where(batches.c.id == batch_id(batch)).with_for_update())
 
 
 def delete_batch(session: Session, batch: Batch) -> None:

@@ -11,10 +11,11 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from ..enqueueing.binds import FOR_WRITING
 from ..enqueueing.instances import refer_in
 from ..enqueueing.sessions import SomeAsyncSession, current_session
 from ..enqueueing.wakeup import announce_news
-from ..enqueueing.writer import FOR_WRITING, jobs_connection
+from ..enqueueing.writer import jobs_connection
 from ..enqueueing.writing import Edge, Written, write_nodes
 from ..errors import InvalidOption, ObanError
 from ..models import Job, JobSpec, Workflow

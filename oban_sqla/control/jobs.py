@@ -38,7 +38,7 @@ from ..workers.registry import workers
 from ..workers.sealing import encrypts, sealed_args
 from . import flows
 from .audit import note
-from .batches import batch_id, delete_batch
+from .batches import batch_id, delete_batch, lock_batch
 from .verbs import Verbs
 
 One = int | Job | JobSpec[Any] | Node[Any]
@@ -201,6 +201,8 @@ def _retry(session: Session, target: Target, from_node: str | None) -> int:
 def _delete(session: Session, target: Target) -> int:
     if isinstance(target, Workflow):
         return flows.delete(session, target)
+    if isinstance(target, Batch):
+        lock_batch(session, target)
     rows = _execute(session, target, statements.remove)
     for job in _loaded(session, rows):
         session.expunge(job)

@@ -17,6 +17,7 @@ from sqlalchemy.orm import InstanceState, Mapper, Session, object_session
 from ..errors import InvalidOption
 from ..models import Batch, JobSpec
 from ..models.batch import batches, place, specs_of
+from ..models.spec import Place
 from ..statements.sent import KIND
 from .composed import group_of
 from .instances import refer_in
@@ -42,9 +43,8 @@ def flushed_specs(session: Session, claimed: Iterable[JobSpec], flush: UOWTransa
     :param flush: the flush that is under way.
     :raises InvalidOption: for a job that was added both ways.
     """
-    if _FLUSHED not in session.info:
+    if not (flushed := take_flushed(session)):
         return []
-    flushed: list[Batch] = session.info.pop(_FLUSHED)
     specs: list[JobSpec] = []
     alone = set(claimed)
     for batch in flushed:
@@ -52,13 +52,20 @@ def flushed_specs(session: Session, claimed: Iterable[JobSpec], flush: UOWTransa
         for spec in own:
             if spec.session is not None or spec in alone:
                 raise InvalidOption(f"{spec!r} is part of {batch!r} and was added by itself, too; add the batch alone")
-            if spec.place is not None:
-                spec.place.batch_id = inspect(batch).dict["_id"]
+            spec.place = Place(
+                batch_id=inspect(batch).dict["_id"]
+            )  # also in the copy of a batch, whose specs have none
         specs += own
         if callbacks:
             fill(list(callbacks.values()), partial(refer_in, session, flush))
             _write_callbacks(jobs_connection(session), batch, callbacks)
     return specs
+
+
+def take_flushed(session: Session) -> list[Batch]:
+    """The batches of this flush; before a flush, those that one which has failed has left."""
+    flushed: list[Batch] = session.info.pop(_FLUSHED, [])
+    return flushed
 
 
 def belonging(session: Session, batch: Batch, specs: Iterable[JobSpec]) -> list[JobSpec]:
@@ -137,6 +144,7 @@ def _refuse_delete(_mapper: Mapper[Any], _connection: Connection, batch: Batch) 
 
 
 @event.listens_for(Session, "persistent_to_transient", raw=True)
+@event.listens_for(Session, "pending_to_transient", raw=True)  # the flush has failed after its row was written
 def _forget_id(_session: Session, state: InstanceState[Any]) -> None:
     """Its transaction was rolled back: it can be added again, and gets another id then."""
     if is_batch(state):

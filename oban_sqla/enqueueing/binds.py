@@ -12,6 +12,14 @@ from typing import Any
 
 from sqlalchemy import CompoundSelect, Connection, Engine, Select, Table, inspect, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.selectable import SelectStatementGrouping
+
+from ..models import Job
+from ..models.job import jobs
+
+# Sessions that route reads to replicas decide by the statement; asked without one they may take this for a read.
+FOR_WRITING: dict[str, Any] = {"mapper": inspect(Job), "clause": update(jobs)}
+"""With which a session is asked for the connection on which it writes jobs."""
 
 
 def bindings(query: Any) -> Iterator[dict[str, Any]]:
@@ -19,18 +27,26 @@ def bindings(query: Any) -> Iterator[dict[str, Any]]:
 
     :param query: a select, or a union of selects.
     """
-    if isinstance(query, CompoundSelect):
-        for part in query.selects:
-            yield from bindings(part)
-    elif isinstance(query, Select):
-        columns: list[Any] = [*query.column_descriptions]
+    for part in (query, *parts_of(query)):
+        if not isinstance(part, Select):
+            continue
+        columns: list[Any] = [*part.column_descriptions]
         for described in columns:
             if (entity := described.get("entity")) is not None:
                 mapper: Any = inspect(entity).mapper
                 if _is_table(mapper.local_table):
                     yield {"mapper": mapper, "clause": update(mapper.local_table)}
-        tables: list[Any] = [*query.get_final_froms()]
+        tables: list[Any] = [*part.get_final_froms()]
         yield from ({"clause": update(table)} for table in tables if _is_table(table))
+
+
+def parts_of(query: Any) -> Iterator[Any]:
+    """The selects of a union, and the unions in it with their selects; nothing for a select."""
+    if isinstance(query, CompoundSelect):
+        for part in query.selects:
+            inner = part.element if isinstance(part, SelectStatementGrouping) else part  # one with a limit or an order
+            yield inner
+            yield from parts_of(inner)
 
 
 @contextmanager

@@ -42,6 +42,11 @@ def answer_of(connection: Connection, statement: Statement, given: dict[str, Any
     return rows[0]
 
 
+def is_autocommit(connection: Connection) -> bool:
+    """Whether each statement is a transaction, which holds no key while the next one waits."""
+    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
+
+
 def _is_watched(connection: Connection) -> bool:
     listeners: Any = connection.dispatch
     replacements: Any = connection.dialect.dispatch

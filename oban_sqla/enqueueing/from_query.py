@@ -21,10 +21,12 @@ from sqlalchemy import (
     SelectBase,
     String,
     Subquery,
+    TextClause,
     TypeDecorator,
 )
 from sqlalchemy.exc import UnboundExecutionError
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.visitors import iterate
 from sqlalchemy.types import JSON, NullType, TypeEngine
@@ -41,12 +43,12 @@ from ..workers.classes import WorkerClass
 from ..workers.function import JobFunction, WithOptions
 from ..workers.worker import Worker
 from ._sqlalchemy import carry_options, has_options
-from .binds import bindings, reading_where_it_writes, shown
+from .binds import FOR_WRITING, bindings, parts_of, reading_where_it_writes, shown
 from .composed import group_of
 from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from .unit_of_work import tell, watcher
 from .wakeup import SOON, announce, announce_news
-from .writer import FOR_WRITING, jobs_connection
+from .writer import jobs_connection
 
 Target = JobFunction[..., ..., Any, Any] | WithOptions[..., Any] | WorkerClass[Any]
 Parameters = Mapping[str, inspection.Parameter]
@@ -99,8 +101,8 @@ def enqueue_from(session: AnySession, worker: Target, query: SelectBase, /, **op
     :returns: how many jobs were written; duplicates of unique jobs are not.
     :raises InvalidOption: before any SQL, for a label that is neither a parameter nor an option, or both; for a missing
         parameter; for columns whose JSON no worker reads back: enums, bytes, and a ``scheduled_at`` without a time
-        zone; for an option whose column has another type; and for a key of `unique` that is not a
-        parameter.
+        zone; for an option whose column has another type; for a column that is a ``text()``; for a key of `unique`
+        that is not a parameter; and for a sharded session.
     """
     found = current_session(session, "enqueue_from")
     plan = _Plan(worker, query, options)
@@ -126,10 +128,16 @@ class _Plan:
             raise InvalidOption(
                 f"{self.what}: the worker encrypts its arguments, and the database can't; use enqueue(session, specs)"
             )
-        if isinstance(query, CompoundSelect) and any(map(has_options, query.selects)):
+        if isinstance(query, CompoundSelect) and any(map(has_options, parts_of(query))):
             raise InvalidOption(f"{self.what}: options of the parts of a union are lost; give them to the union itself")
         self.worker = worker
         self.query: Any = query
+        for part in (query, *parts_of(query)):
+            if isinstance(part, Select) and any(isinstance(one, TextClause) for one in part.inner_columns):
+                raise InvalidOption(
+                    f"{self.what}: a column is a text(…), which has no name for the database to give it to the job by; "
+                    'use literal_column("…").label("…")'
+                )
         self.kind: Kind = with_options(target.spec_kind, cast(Mapping[str, Any], options), self.what)
         worker.refuse_unique(self.kind)
         self.unique: Unique | None = self.kind[FIELDS.index(OPTIONS["unique"].attribute)]
@@ -179,6 +187,11 @@ class _Plan:
 
     def _checked_bind(self, session: Session) -> Engine | Connection:
         """Where the session writes the jobs, if that is where it has the tables of the query."""
+        if isinstance(session, ShardedSession):
+            raise InvalidOption(
+                f"{self.what}: a sharded session has rows on several engines, and one statement reads and writes on "
+                "one; give a session on the engine of one shard, or use enqueue(session, specs)"
+            )
         jobs = session.get_bind(**FOR_WRITING)
         for of in bindings(self.query):
             try:

@@ -12,7 +12,7 @@ from ..errors import ObanError
 from ..models import JobSpec
 from ..statements.insert import insert_composed_keyed, insert_keyed, winners
 from .composed import are_composed
-from .driver import answer_of
+from .driver import answer_of, is_autocommit
 from .parameters import parameters_of, state_written, take_written
 
 _MOST_ROUNDS = 10
@@ -54,11 +54,6 @@ def _insert_in_place(connection: Connection, specs: Sequence[JobSpec], keys: Map
         f"{len(specs)} unique jobs (the first: {specs[0]!r}) conflicted {_MOST_ROUNDS} times with jobs that were gone "
         "then; does a program insert and finish them in a loop?"
     )
-
-
-def is_autocommit(connection: Connection) -> bool:
-    """Whether each statement is a transaction, which holds no key while the next one waits."""
-    return bool(getattr(connection.connection.dbapi_connection, "autocommit", False))
 
 
 def holders(connection: Connection, specs: Iterable[JobSpec], keys: Mapping[int, bytes]) -> dict[bytes, Row[Any]]:

@@ -22,8 +22,8 @@ from ..options.replacing import REPLACEABLE
 from ..options.unique import BITS, Unique
 from ..statements.replace import lock_keyed, replace_keyed
 from ..types import JobState
-from .driver import answer_of
-from .keyed import holders, insert_new, is_autocommit
+from .driver import answer_of, is_autocommit
+from .keyed import holders, insert_new
 from .parameters import insertion, parameters_with_uniques, statements_for, take_written
 
 _MOST_ROUNDS = 100

@@ -7,7 +7,7 @@
   and what happens instead where SQLAlchemy has no such names, is in :mod:`._sqlalchemy`.
 * ``transient_to_pending`` claims those that later ``before_flush`` listeners add, and refuses what `merge` makes.
 * ``after_flush`` writes the claimed ones: the other objects have their primary keys by then.
-* ``after_commit`` wakes the runtimes of this process.
+* ``before_commit`` sees to those that have stopped meanwhile; ``after_commit`` wakes the runtimes of this process.
 
 The cost for sessions without specs is one pass over their pending objects. Works the same in a ``Session`` and in the
 sync session below an ``AsyncSession``.
@@ -26,8 +26,8 @@ from sqlalchemy.orm import InstanceState, Session, SessionTransaction
 from ..errors import InvalidOption
 from ..models import JobSpec
 from ._sqlalchemy import Claims, claims_of, drop_held, has_held, is_spec, pending_specs
-from .batches import flushed_specs, unwritten_is_lost
-from .wakeup import forget_noted, wake_noted
+from .batches import flushed_specs, take_flushed, unwritten_is_lost
+from .wakeup import announce_anew, forget_noted, wake_noted
 from .writer import write
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def _claim_pending(session: Session, context: UOWTransaction, objects: Sequence[
     # What a flush that failed has left is of no use to this one.
     session.info.pop(_CLAIMS, None)
     session.info.pop(_WRITTEN, None)
+    take_flushed(session)
     session.info[_FLUSH] = weakref.ref(context)
     states = pending_specs(session, objects)
     if states or has_held(session):
@@ -95,6 +96,12 @@ def _tell_written(session: Session, context: UOWTransaction) -> None:
         claims.finish(session)
     if specs := session.info.pop(_WRITTEN, None):
         tell(session, new_ids(specs))
+
+
+@event.listens_for(Session, "before_commit")
+def _announce_anew(session: Session) -> None:
+    if not session.in_nested_transaction():
+        announce_anew(session)
 
 
 @event.listens_for(Session, "after_commit")

@@ -14,11 +14,11 @@ import weakref
 from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
-from sqlalchemy import Connection, Engine, Pool, TwoPhaseTransaction, inspect
+from sqlalchemy import Connection, Engine, Pool, TwoPhaseTransaction
 from sqlalchemy.orm import Session
 
 from ..errors import InvalidOption
-from ..models import Job, JobSpec
+from ..models import JobSpec
 from ..models.kind import Kind
 from ..options.encryption import Encryption
 from ..statements.identify import Identity, identify, schema_of
@@ -26,6 +26,8 @@ from ..statements.notify import notify
 from ..statements.wire import INSERTED, NEWS, STAGED, channel
 from ..telemetry import queue_logger as logger
 from ..types import JobState
+from .binds import FOR_WRITING
+from .driver import is_autocommit
 
 Notify = Literal["auto", "transaction", "off"]
 
@@ -142,9 +144,7 @@ def announce(session: Session, connection: Connection, queues: set[str], soon: s
     mode = _elsewhere if runtime is None else runtime.notify
     if mode == "off":
         return
-    # A session on a Connection may be joined to a transaction that outlives its commit, or is rolled back after it.
-    owns_transaction = isinstance(session.get_bind(inspect(Job)), Engine)
-    if runtime is not None and mode == "auto" and owns_transaction:
+    if runtime is not None and mode == "auto" and _is_committed_by(session, connection):
         noted: dict[Runtime, tuple[set[str], set[str]]] = session.info.setdefault(_TO_WAKE, {})
         before = noted.setdefault(runtime, (set(), set()))
         before[0].update(queues)
@@ -159,6 +159,12 @@ def announce(session: Session, connection: Connection, queues: set[str], soon: s
     )
 
 
+def _is_committed_by(session: Session, connection: Connection) -> bool:
+    """Whether the commit of `session` is that of its jobs. One on a Connection may be joined to a transaction that
+    outlives its commit, or is rolled back after it; and in autocommit the jobs are committed already."""
+    return isinstance(session.get_bind(**FOR_WRITING), Engine) and not is_autocommit(connection)
+
+
 def announce_news(session: Session, connection: Connection) -> None:
     """See to it that a releaser looks for news when `session` has committed: what it wrote may make something possible.
 
@@ -168,7 +174,7 @@ def announce_news(session: Session, connection: Connection) -> None:
     mode = _elsewhere if runtime is None else runtime.notify
     if mode == "off":
         return
-    if runtime is not None and mode == "auto" and isinstance(session.get_bind(inspect(Job)), Engine):
+    if runtime is not None and mode == "auto" and _is_committed_by(session, connection):
         session.info.setdefault(_NEWS, set()).add(runtime)
         return
     notify_at_commit(connection, channels=[channel(NEWS, schema_of(connection))], payloads=["{}"])
@@ -183,7 +189,7 @@ def signal_channel(session: Session, connection: Connection) -> str | None:
     runtime = runtime_for(connection)
     if (_elsewhere if runtime is None else runtime.notify) == "off":
         return None
-    if runtime is not None and isinstance(session.get_bind(inspect(Job)), Engine):
+    if runtime is not None and _is_committed_by(session, connection):
         session.info.setdefault(_NEWS, set()).add(runtime)
     if isinstance(connection.get_transaction(), TwoPhaseTransaction):
         return None  # one that is prepared can't notify
@@ -212,6 +218,20 @@ def use_notify(mode: Literal["transaction", "off"]) -> None:
     if mode not in ("transaction", "off"):
         raise InvalidOption(f'use_notify: expected "transaction" or "off", got {mode!r}')
     _elsewhere = mode
+
+
+def announce_anew(session: Session) -> None:
+    """Before `session` commits: see to it that the commit is heard of although a runtime for which it was noted has
+    stopped meanwhile."""
+    noted: dict[Runtime, tuple[set[str], set[str]]] = session.info.get(_TO_WAKE, {})
+    news: set[Runtime] = session.info.get(_NEWS, set())
+    for runtime in [one for one in {*noted, *news} if one not in _started or not one.can_be_woken]:
+        connection = session.connection(bind_arguments=FOR_WRITING)
+        if (wakes := noted.pop(runtime, None)) is not None:
+            announce(session, connection, *wakes)
+        if runtime in news:
+            news.remove(runtime)
+            announce_news(session, connection)
 
 
 def wake_noted(session: Session) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, inspect, update
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from .. import telemetry
 from ..errors import InvalidOption, UnsupportedDatabase
-from ..models import Job, JobSpec
-from ..models.job import jobs
+from ..models import JobSpec
 from ..options.encryption import Encryption, in_use, using
 from ..statements.insert import clock
 from ..workers.registry import workers
+from .binds import FOR_WRITING
 from .composed import are_composed, are_news, tell_of_duplicates
 from .driver import answer_of
 from .instances import refer_in
@@ -41,6 +41,7 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
     written: list[JobSpec] = []
     queues: set[str] = set()
     soon: set[str] = set()
+    told: tuple[set[str], set[str]] = (set(), set())
     connection: Connection | None = None
     refer = partial(refer_in, session, flush)
     for batch in [specs] if isinstance(specs, list) else chunks(iter(specs)):
@@ -60,11 +61,13 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
             else:
                 _write(connection, batch, keys)
         note_wake_ups(batch, queues, soon)
+        # With each chunk: where the iterable fails later on, a program may commit what is written.
+        if queues - told[0] or soon - told[1]:
+            announce(session, connection, queues - told[0], soon - told[1])
+            told = (queues.copy(), soon.copy())
+        if are_news(batch) or tell_of_duplicates(connection, batch):
+            announce_news(session, connection)
         written += batch
-    if connection is not None and (queues or soon):
-        announce(session, connection, queues, soon)
-    if connection is not None and (are_news(written) or tell_of_duplicates(connection, written)):
-        announce_news(session, connection)
     return written
 
 
@@ -109,11 +112,6 @@ def transaction_time(connection: Connection) -> datetime:
     """The time of the transaction, by the database's clock."""
     now: datetime = clock.execute(connection).scalar_one()
     return now
-
-
-# Sessions that route reads to replicas decide by the statement; asked without one they may take this for a read.
-FOR_WRITING: dict[str, Any] = {"mapper": inspect(Job), "clause": update(jobs)}
-"""With which a session is asked for the connection on which it writes jobs."""
 
 
 def jobs_connection(session: Session) -> Connection:

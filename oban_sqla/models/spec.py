@@ -329,9 +329,10 @@ class JobSpec(ObanBase, Generic[V_co]):
         return type(self), (self.worker,), self._attributes()
 
     def _attributes(self) -> dict[str, Any]:
-        # What a session knows of an object is of that object alone: shared, it would take two for one. The worker is
-        # asked again only for what the flush fills in, and can't be pickled.
+        # What a session knows of an object is of that object alone: shared, it would take two for one. So is its place
+        # in a batch or flow. The worker is asked again only for what the flush fills in, and can't be pickled.
         attributes = attributes_of(self)
+        attributes.pop("place", None)
         return attributes if self.waits else attributes | {"_worker": None}
 
     def __repr__(self) -> str:

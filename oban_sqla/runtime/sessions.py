@@ -17,8 +17,8 @@ from sqlalchemy import Connection, event, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
+from ..enqueueing.binds import FOR_WRITING
 from ..enqueueing.unit_of_work import OWN
-from ..enqueueing.writer import FOR_WRITING
 from ..errors import Fenced, InvalidOption, ObanError
 from ..options.sessionmakers import SessionMaker, maker_for, named_kind, what_makes
 from ..statements.ack import acknowledge, complete, still_ours, wait_for

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy.orm import Session
 
-from ..enqueueing.writer import FOR_WRITING
+from ..enqueueing.binds import FOR_WRITING
 
 
 class Savepoint:

@@ -9,8 +9,8 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_session
 from sqlalchemy.orm import Session
 
+from ..enqueueing.binds import FOR_WRITING
 from ..enqueueing.sessions import AnySession, current_session, named
-from ..enqueueing.writer import FOR_WRITING
 from ..errors import InvalidOption
 from ..options.sessionmakers import named_kind
 from ..runtime.acks import Ack

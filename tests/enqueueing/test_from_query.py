@@ -34,6 +34,7 @@ from sqlalchemy import (
     values,
 )
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.horizontal_shard import ShardedSession
 from sqlalchemy.orm import ORMExecuteState, Session, with_loader_criteria
 
 from oban_sqla import InvalidOption, Job, Oban, Unique, enqueue_from, job, telemetry, worker
@@ -195,6 +196,8 @@ NAIVE = cast(literal("2026-01-01 00:00"), DateTime())
         (numbers(1).add_columns(literal("now").label("scheduled_at")), "the option 'scheduled_at' takes a time"),
         (numbers(1).add_columns(literal("{}").label("meta")), "the option 'meta' takes JSON"),
         (text("SELECT 1 AS user_id"), "expected a select(…) with labels"),
+        (numbers(1).add_columns(text("'Hi' AS greeting")), "a column is a text(…)"),
+        (union_all(numbers(1).add_columns(text("'Hi'")), numbers(1)), "a column is a text(…)"),
     ],
 )
 def test_what_no_worker_could_read_is_refused_before_any_sql(query: Any, words: str) -> None:
@@ -215,11 +218,13 @@ def test_an_option_that_is_given_twice_is_refused() -> None:
     due = numbers(1).add_columns(func.now().label("scheduled_at"))
     with pytest.raises(InvalidOption, match="the option 'schedule_in' and a column 'scheduled_at'; choose one"):
         enqueue_from(Session(), remind, due, schedule_in=5)
-    parts = union_all(numbers(1).options(with_loader_criteria(User, true())), numbers(1))
+    some = numbers(1).options(with_loader_criteria(User, true()))
+    parts, limited = union_all(some, numbers(1)), union_all(some.limit(1), numbers(1))
     with pytest.raises(InvalidOption, match="Unique\\(keys\\): the function has no parameter 'usr_id'; did you mean"):
         enqueue_from(Session(), remind, numbers(1), unique=Unique(keys=["usr_id"]))
-    with pytest.raises(InvalidOption, match="options of the parts of a union are lost"):
-        enqueue_from(Session(), remind, parts)
+    for union in (parts, union_all(parts, numbers(1)), union_all(parts.limit(1), numbers(1)), limited):
+        with pytest.raises(InvalidOption, match="options of the parts of a union are lost"):
+            enqueue_from(Session(), remind, union)
     wrong: Any = print
     with pytest.raises(InvalidOption, match="expected a function with @job or a class with @worker"):
         enqueue_from(Session(), wrong, numbers(1))
@@ -231,6 +236,8 @@ def test_a_query_over_tables_of_another_engine_is_refused(sync_engine: Engine, a
     several = (
         ids,
         union_all(ids, ids),
+        union_all(ids.limit(1), numbers(1)),
+        union_all(numbers(1), union_all(numbers(1), ids)),
         select(table.c.id.label("user_id")),
         select(func.min(User.id).label("user_id")),
     )
@@ -241,6 +248,23 @@ def test_a_query_over_tables_of_another_engine_is_refused(sync_engine: Engine, a
     # One whose reads go to a replica writes both on the primary.
     with RoutingSession(sync_engine, elsewhere) as session:
         assert enqueue_from(session, remind, ids.where(User.id < 0)) == 0
+
+
+def test_a_sharded_session_is_refused_because_its_rows_are_on_several_engines(sync_engine: Engine) -> None:
+    with ShardedSession(
+        shard_chooser=lambda _mapper, _instance, clause=None: "one",
+        identity_chooser=lambda *_, **__: ["one", "two"],
+        execute_chooser=lambda _context: ["one", "two"],
+        shards={"one": sync_engine, "two": sync_engine},
+    ) as session:
+        with pytest.raises(InvalidOption, match="a sharded session has rows on several engines"):
+            enqueue_from(session, remind, numbers(2))
+        session.add(remind.new(user_id=1))
+        session.commit()
+        session.add(remind.new(user_id=2))
+        session.flush()
+    with Session(sync_engine) as session:
+        assert [job.args["user_id"] for job in rows_of(session, "query.remind")] == [1]
 
 
 class RoutingSession(Session):

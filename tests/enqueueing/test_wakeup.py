@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engin
 from sqlalchemy.orm import Session
 
 from oban_sqla import Encryption, JobSpec, Unique, enqueue, migrations
-from oban_sqla.enqueueing import wakeup
+from oban_sqla.enqueueing import parameters, wakeup
 from oban_sqla.statements.identify import Identity, identify
 from tests.enqueueing.conftest import recorded
 
@@ -277,3 +277,53 @@ async def test_runtime_of_another_schema_is_not_called(engine: AsyncEngine, serv
         await session.commit()
         assert await heard() == [("public.oban_insert", "default")]
     assert named.told == found_elsewhere.told == []
+
+
+@pytest.mark.parametrize("end", ["stop", "closed loop"])
+async def test_commit_notifies_when_the_runtime_has_stopped_since_the_flush(
+    engine: AsyncEngine, serve: Any, end: str
+) -> None:
+    runtime = serve(FakeRuntime(engine))
+    channels = ("public.oban_insert", "public.oban_stage")
+    async with listening(engine, *channels) as heard, AsyncSession(engine) as session:
+        session.add(JobSpec("w"))
+        session.add(JobSpec("w", queue="later", schedule_in=1))
+        await session.flush()
+        if end == "stop":
+            wakeup.unserve(runtime)
+        else:
+            runtime.can_be_woken = False
+        async with session.begin_nested():
+            session.add(JobSpec("w", queue="inner"))
+        assert await heard() == []
+        await session.commit()
+        assert sorted(queue for _, queue in await heard()) == ["default", "inner", "later"]
+    assert runtime.told == []
+
+
+async def test_commit_of_what_a_generator_gave_before_it_failed_wakes_its_queue(
+    engine: AsyncEngine, serve: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parameters, "CHUNK", 2)
+    runtime = serve(FakeRuntime(engine))
+
+    def specs() -> Iterator[JobSpec]:
+        yield from (JobSpec("w", queue="given") for _ in range(2))
+        raise LookupError("no more")
+
+    async with AsyncSession(engine) as session:
+        with pytest.raises(LookupError):
+            await enqueue(session, specs())
+        await session.commit()
+    assert runtime.told == [["given"]]
+
+
+async def test_jobs_in_autocommit_are_heard_of_without_a_commit(any_engine: AsyncEngine, serve: Any) -> None:
+    runtime = serve(FakeRuntime(any_engine))
+    engine = any_engine.execution_options(isolation_level="AUTOCOMMIT")
+    async with listening(any_engine, "public.oban_insert") as heard:
+        async with AsyncSession(engine) as session:
+            session.add(JobSpec("w"))
+            await session.flush()
+        assert await heard() == [("public.oban_insert", "default")]
+    assert runtime.told == []
