@@ -45,7 +45,10 @@ class PrunePolicy:
 
     def __post_init__(self) -> None:
         for option in ("state", "queue", "worker"):
-            for name in self._names(option):
+            names = self._names(option)
+            if not names and getattr(self, option) is not None:
+                raise InvalidOption(f"Prune.Policy({option}): expected a name or several, got none; leave it out for all")
+            for name in names:
                 if not isinstance(name, str) or not name.strip():
                     raise InvalidOption(f"Prune.Policy({option}): expected a name or several, got {name!r}")
         if bad := [state for state in self.states if state not in STATES]:
