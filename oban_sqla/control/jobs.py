@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import Connection, Row, Select, inspect, literal, select
+from sqlalchemy import Connection, Label, Row, Select, inspect, literal, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
 from typing_extensions import TypedDict, Unpack
 
+from ..enqueueing._sqlalchemy import has_criteria
 from ..enqueueing.binds import reading_where_it_writes
 from ..enqueueing.sessions import SomeAsyncSession, current_session
 from ..enqueueing.wakeup import SOON, announce, announce_news, notify_at_commit
@@ -237,7 +238,9 @@ def _targets(target: Target) -> Targets:
     if isinstance(target, Batch):
         return select(Job.id).where(Job.batch_id == batch_id(target))
     if isinstance(target, Select):
-        return target if target.selected_columns.keys() == ["id"] else _ids_of(target)
+        if has_criteria(target):
+            raise InvalidOption("select(Job): with_loader_criteria(…) does not hold here; write it as a .where(…)")
+        return target if _selects_ids(target) else _ids_of(target)
     if isinstance(target, int | Job | JobSpec | Node):
         return [_id(target)]
     if isinstance(target, str) or is_instance(target) or not isinstance(cast(object, target), Iterable):
@@ -263,12 +266,24 @@ def _no_target(target: object) -> InvalidOption:
     return InvalidOption(f"expected a job's id, a Job, a JobSpec, a list of these, or select(Job)…, got {told(target)}")
 
 
+def _selects_ids(chosen: Select[Any]) -> bool:
+    """Whether `chosen` selects ids of jobs: a column of that name, unless it is the one of another mapped class."""
+    if chosen.selected_columns.keys() != ["id"]:
+        return False
+    [column] = chosen.column_descriptions
+    entity: Any = column.get("entity")
+    is_named = isinstance(cast(object, column["expr"]), Label)
+    return entity is None or is_named or inspect(entity).mapper.class_ is Job
+
+
 def _ids_of(chosen: Select[Any]) -> Select[Any]:
     """`chosen`, a select of jobs, as a select of their ids."""
     columns = chosen.column_descriptions
     entity = cast(Any, columns[0].get("entity") if len(columns) == 1 else None)
     if entity is None or inspect(entity).mapper.class_ is not Job:
-        names = ", ".join(column["name"] for column in columns)
+        names = ", ".join(
+            str(column["name"] if column["expr"] is column.get("entity") else column["expr"]) for column in columns
+        )
         raise InvalidOption(f"expected select(Job) with any conditions, got a select of {names}")
     # An alias has its own column; the id of Job itself would add the whole table.
     return chosen.with_only_columns(entity.id, maintain_column_froms=True)

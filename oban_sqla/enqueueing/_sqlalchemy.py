@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, cast
 from sqlalchemy import Select, inspect
 from sqlalchemy.orm import InstanceState, Session, make_transient_to_detached
 from sqlalchemy.orm.attributes import flag_dirty
+from sqlalchemy.orm.interfaces import CriteriaOption
 
 from ..errors import InvalidOption
 from ..models import Job, JobSpec
@@ -70,6 +71,11 @@ def pending_of(session: Session, cls: type[T]) -> list[T]:
 def has_options(query: Any) -> bool:
     """Whether ``query.options(…)`` was called."""
     return bool(private(query, "_with_options"))
+
+
+def has_criteria(query: Any) -> bool:
+    """Whether ``query.options(with_loader_criteria(…))`` was called, which holds only where nothing is around it."""
+    return any(isinstance(one, CriteriaOption) for one in private(query, "_with_options") or ())
 
 
 def carry_options(query: Any, outer: Select[Any]) -> Select[Any]:

@@ -47,7 +47,9 @@ class PrunePolicy:
         for option in ("state", "queue", "worker"):
             names = self._names(option)
             if not names and getattr(self, option) is not None:
-                raise InvalidOption(f"Prune.Policy({option}): expected a name or several, got none; leave it out for all")
+                raise InvalidOption(
+                    f"Prune.Policy({option}): expected a name or several, got none (for all: leave it out)"
+                )
             for name in names:
                 if not isinstance(name, str) or not name.strip():
                     raise InvalidOption(f"Prune.Policy({option}): expected a name or several, got {name!r}")

@@ -39,8 +39,8 @@ def test_the_forms_in_which_a_policy_can_be_written() -> None:
         (lambda: Prune.Policy(state="executing", max_age=1), "got 'executing'"),
         (lambda: Prune.Policy(queue="", max_age=1), r"Policy\(queue\)"),
         (lambda: Prune.Policy(worker=5, max_age=1), r"Policy\(worker\)"),
-        (lambda: Prune.Policy(queue=[], max_age=1), r"Policy\(queue\).*got none; leave it out for all"),
-        (lambda: Prune.Policy(worker=(), state=[], max_age=1), r"Policy\(state\).*got none; leave it out for all"),
+        (lambda: Prune.Policy(queue=[], max_age=1), r"Policy\(queue\).*got none \(for all: leave it out\)"),
+        (lambda: Prune.Policy(worker=(), state=[], max_age=1), r"Policy\(state\).*got none \(for all: leave it out\)"),
         (lambda: Prune.Policy(max_age=-1), r"Policy\(max_age\)"),
         (lambda: Prune.Policy(max_count=-1), "0 or more"),
         (lambda: Prune.Policy(max_count=1.5), "a number of jobs"),  # type: ignore[arg-type]
