@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import CompoundSelect, Connection, Engine, Select, Table, inspect, update
 from sqlalchemy.orm import Session
@@ -43,8 +43,10 @@ def bindings(query: Any) -> Iterator[dict[str, Any]]:
 def parts_of(query: Any) -> Iterator[Any]:
     """The selects of a union, and the unions in it with their selects; nothing for a select."""
     if isinstance(query, CompoundSelect):
-        for part in query.selects:
-            inner = part.element if isinstance(part, SelectStatementGrouping) else part  # one with a limit or an order
+        parts: list[Any] = [*query.selects]
+        for part in parts:
+            # One with a limit or an order stands in parentheses.
+            inner: Any = cast(Any, part).element if isinstance(part, SelectStatementGrouping) else part
             yield inner
             yield from parts_of(inner)
 

@@ -132,7 +132,8 @@ class _Plan:
             raise InvalidOption(f"{self.what}: options of the parts of a union are lost; give them to the union itself")
         self.worker = worker
         self.query: Any = query
-        for part in (query, *parts_of(query)):
+        every: list[Any] = [query, *parts_of(query)]
+        for part in every:
             if isinstance(part, Select) and any(isinstance(one, TextClause) for one in part.inner_columns):
                 raise InvalidOption(
                     f"{self.what}: a column is a text(…), which has no name for the database to give it to the job by; "

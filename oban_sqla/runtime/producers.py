@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import copy_context
@@ -16,6 +17,7 @@ from .acks import Ack, Acks
 from .attempt import Attempt
 from .config import Config
 from .connections import connect
+from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
 from .liveness import Liveness
 from .producer import Producer
@@ -152,9 +154,12 @@ class Producers(Mapping[str, Producer]):
         try:
             await connect({self._fetching, self._acking, *(producer.lane for producer in started)})
             await (self._liveness.step() if self._are_started else self._liveness.first())
-        except BaseException:
+        except BaseException as error:
             for producer in started:
                 self._forget(producer)
+            if isinstance(error, asyncio.CancelledError):  # the statement goes on, and writes their rows
+                with contextlib.suppress(StatementFailed):
+                    await self._liveness.retire(started)
             raise
         if self._are_started:
             for producer in started:

@@ -251,10 +251,16 @@ def test_a_query_over_tables_of_another_engine_is_refused(sync_engine: Engine, a
 
 
 def test_a_sharded_session_is_refused_because_its_rows_are_on_several_engines(sync_engine: Engine) -> None:
+    def everywhere(*_: Any, **__: Any) -> Any:
+        return ["one", "two"]
+
+    def one(*_: Any, **__: Any) -> Any:
+        return "one"
+
     with ShardedSession(
-        shard_chooser=lambda _mapper, _instance, clause=None: "one",
-        identity_chooser=lambda *_, **__: ["one", "two"],
-        execute_chooser=lambda _context: ["one", "two"],
+        shard_chooser=one,
+        identity_chooser=everywhere,
+        execute_chooser=everywhere,
         shards={"one": sync_engine, "two": sync_engine},
     ) as session:
         with pytest.raises(InvalidOption, match="a sharded session has rows on several engines"):
@@ -263,8 +269,8 @@ def test_a_sharded_session_is_refused_because_its_rows_are_on_several_engines(sy
         session.commit()
         session.add(remind.new(user_id=2))
         session.flush()
-    with Session(sync_engine) as session:
-        assert [job.args["user_id"] for job in rows_of(session, "query.remind")] == [1]
+    with Session(sync_engine) as plain:
+        assert [job.args["user_id"] for job in rows_of(plain, "query.remind")] == [1]
 
 
 class RoutingSession(Session):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -111,6 +112,7 @@ def test_a_loop_that_stands_still_is_named_instead_of_waited_for(database_url: s
         runner.run(engine.dispose())
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # of connections that were left open
 def test_a_program_that_forgot_to_stop_can_start_again(
     database_url: str, clean_tables: None, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -128,3 +130,4 @@ def test_a_program_that_forgot_to_stop_can_start_again(
             await until(engine, done, "completed")
 
     asyncio.run(again())
+    gc.collect()

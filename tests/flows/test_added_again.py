@@ -7,7 +7,7 @@ from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import Oban, Workflow, job, later
+from oban_sqla import InvalidArgs, Oban, Workflow, job, later
 
 
 @job(name="added_again.note")
@@ -57,7 +57,7 @@ async def test_a_workflow_with_another_inside_is_added_again_after_a_rollback(en
                     savepoint.rollback()
             case _:
                 session.add(note.new(later(division_by_zero)))
-                with pytest.raises(ZeroDivisionError):
+                with pytest.raises(InvalidArgs, match="ZeroDivisionError"):
                     session.flush()
                 session.rollback()
 

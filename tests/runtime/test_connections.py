@@ -9,7 +9,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import Cron, Oban, Prune, job, telemetry
 from oban_sqla.runtime.connections import CONNECTIONS
@@ -174,3 +175,21 @@ async def test_what_start_has_done_is_not_done_again_at_once(
         await eventually(lambda: sent["stage_all"])  # its loops have taken their first steps
         assert oban.is_leader
         assert (sent["orders"], sent["elect"], sent["claim"], sent["beat"]) == (1, 1, 1, 1)
+
+
+@pytest.mark.parametrize("pooled", [None, True])
+async def test_a_node_works_with_an_engine_that_prepares_each_statement(
+    database_url: str, clean_tables: None, pooled: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if pooled:
+        monkeypatch.setattr("oban_sqla.runtime.connections.find_pooler", _found)
+    url = make_url(database_url).set(drivername="postgresql+psycopg")
+    engine = create_async_engine(url, connect_args={"prepare_threshold": 0})
+    async with Oban(engine, {"a": 1}, poll_interval=0.1):
+        [done] = await insert(engine, noop.new())
+        await until(engine, done, "completed")
+    await engine.dispose()
+
+
+async def _found(line: Line, _lane: Lane) -> None:
+    line.pooled = True

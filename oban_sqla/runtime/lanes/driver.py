@@ -56,6 +56,14 @@ def descriptor(driver: Any) -> int:
     return int(driver.fileno())
 
 
+async def send(driver: Any, commands: str) -> None:
+    """Execute several commands in one round trip. They can't be prepared, which ``prepare_threshold=0`` asks for."""
+    if isinstance(driver, asyncpg.Connection):
+        await driver.execute(commands)
+    else:
+        await driver.execute(commands, prepare=False)
+
+
 def prepare_nothing(driver: Any) -> None:
     """Let the driver give no statement a name, because another backend may answer the next transaction."""
     if not isinstance(driver, asyncpg.Connection):  # whose statements are prepared one by one

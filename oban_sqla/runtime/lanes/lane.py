@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ...statements.statement import Compiled, Statement
-from .driver import cut, is_closed, prepare_nothing, promised_backend
+from .driver import cut, is_closed, prepare_nothing, promised_backend, send
 from .failure import StatementFailed, connecting_failed, is_answered, is_refused, statement_failed
 from .forks import close_in_children, forks
 from .line import Line
@@ -205,7 +205,7 @@ class Lane:
     async def _run_pooled(
         self, connection: AsyncConnection, statement: Statement, parameters: dict[str, Any]
     ) -> Sequence[Any]:
-        await self._driver.execute(BEGIN)
+        await send(self._driver, BEGIN)
         try:
             if (driver := self._asyncpg) is not None:
                 compiled = self._compiled.get(statement) or self._compile(statement)
@@ -288,7 +288,7 @@ class Lane:
         if pooled:
             prepare_nothing(self._driver)
         elif pooled is False:
-            await self._driver.execute(self._settings)
+            await send(self._driver, self._settings)
             if self.prepare is not None:
                 await self.prepare(self._driver)
 
