@@ -305,3 +305,22 @@ async def test_a_second_stop_of_a_start_leaves_no_connection_behind(
 
     await eventually(are_gone, 3)
     assert await execute(engine, "SELECT count(*) FROM oban_producers") == [(0,)]
+
+
+async def test_a_start_that_is_cancelled_while_it_declares_its_queues_takes_them_back(engine: AsyncEngine) -> None:
+    oban = Oban(engine, queues={"default": 1})
+    waits = "SELECT count(*) FROM pg_locks WHERE relation = 'oban_producers'::regclass AND NOT granted"
+    async with engine.connect() as locking:
+        await locking.execute(text("LOCK oban_producers IN SHARE MODE"))
+        starting = asyncio.create_task(oban.start())
+
+        async def is_waiting() -> bool:
+            return await execute(engine, waits) != [(0,)]
+
+        await eventually(is_waiting)
+        starting.cancel()
+        await asyncio.sleep(0)
+        await locking.rollback()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert await execute(engine, "SELECT count(*) FROM oban_producers") == [(0,)]
