@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from ..enqueueing.writer import write
 from ..errors import InvalidOption, unknown
 from ..models import JobSpec
+from ..models.checks import check_name, check_storable
 from ..models.cron import CronEntry
 from ..models.spec import WorkerLike
 from ..statements import cron as statements
@@ -23,6 +24,8 @@ from .audit import note
 from .engines import Engines
 
 T = TypeVar("T")
+
+_NAME = "name of a cron entry"
 
 
 class Crons:
@@ -61,7 +64,7 @@ class Crons:
             more than a minute late is missed.
         :raises InvalidOption: for an expression or time zone that is not valid, or a job that can't be copied.
         """
-        cron = Cron(expression, spec, timezone, name, paused, catch_up)
+        cron = Cron(expression, spec, timezone, check_name(_NAME, name), paused, catch_up)
         await self._transaction(lambda session: statements.put.execute(_told(session), **cron.row()))
 
     async def all(self) -> list[CronEntry]:
@@ -79,6 +82,7 @@ class Crons:
         :returns: whether there was such an entry.
         :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
+        check_storable(_NAME, name)
         return await self._transaction(lambda session: _remove(session, name))
 
     async def pause(self, name: str) -> None:
@@ -107,6 +111,7 @@ class Crons:
         :raises InvalidOption: if there is no such entry.
         :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
+        check_storable(_NAME, name)
 
         def run(session: Session) -> JobSpec:
             entry = _entry(session, name)
@@ -117,6 +122,8 @@ class Crons:
         return await self._transaction(run)
 
     async def _pause(self, name: str, paused: bool) -> None:
+        check_storable(_NAME, name)
+
         def run(session: Session) -> None:
             if not statements.pause.execute(_told(session), name=name, paused=paused).all():
                 raise _unknown(session, name)

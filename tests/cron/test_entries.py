@@ -124,3 +124,15 @@ def test_every_option_of_a_spec_survives_the_way_through_json() -> None:
 def test_a_synchronous_engine_is_not_asked_for_its_crontab() -> None:
     with pytest.raises(InvalidOption, match="synchronous"):
         Oban(create_engine("postgresql+psycopg://nowhere/x"), crontab=[Cron("@daily", report)])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a\ud800b"])
+async def test_a_name_that_the_database_can_not_store_is_refused_by_name(name: str) -> None:
+    crons = Oban(create_async_engine("postgresql+asyncpg://localhost:1/nowhere")).crons
+    with pytest.raises(InvalidOption, match="Cron: name: a NUL or a lone surrogate"):
+        Cron("@daily", report, name=name)
+    for call in (crons.put(name, "@daily", report), crons.delete(name)):
+        with pytest.raises(InvalidOption, match="name of a cron entry: a NUL or a lone surrogate"):
+            await call
+    with pytest.raises(InvalidOption, match="name of a cron entry: at most 255 characters"):
+        await crons.put("x" * 3_000, "@daily", report)

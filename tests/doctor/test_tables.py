@@ -44,6 +44,13 @@ async def test_a_missing_column(own_engine: AsyncEngine) -> None:
     assert (finding.status, finding.found) == ("problem", "columns are missing: oban_jobs.chain_key")
 
 
+async def test_a_server_that_quotes_every_name_has_the_same_indexes(own_engine: AsyncEngine) -> None:
+    [[name]] = await execute(own_engine, "SELECT current_database()")
+    await execute(own_engine, f'ALTER DATABASE "{name}" SET quote_all_identifiers = on')
+    await own_engine.dispose()
+    assert (await one(own_engine, "indexes")).status == "ok"
+
+
 async def test_a_role_whose_sessions_fire_no_triggers(own_engine: AsyncEngine) -> None:
     [[name]] = await execute(own_engine, "SELECT current_database()")
     await execute(own_engine, f'ALTER DATABASE "{name}" SET session_replication_role = replica')

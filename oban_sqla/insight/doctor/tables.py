@@ -206,10 +206,11 @@ def _is_as_made(row: Any, index: Index) -> bool:
 
 
 def _plain(key: str) -> str:
-    return re.sub(r'::text|[" ()]', "", key)
+    return re.sub(r"::text|[ ()]", "", key.replace('"', ""))
 
 
 def _named(condition: str) -> tuple[list[str], list[str], bool]:
+    condition = condition.replace('"', "")  # quote_all_identifiers
     columns = re.findall(r"(\w+) IS NOT NULL", condition)
     return sorted(re.findall(r"'(\w+)'", condition)), sorted(columns), "max_attempts" in condition
 
