@@ -63,7 +63,7 @@ async def run_job(
         shutdown_grace=0.0,
         resources=resources,
     )
-    life = Lifecycle(engine, config, runtime)
+    life = Lifecycle(engine, config, runtime, introduces=False)  # its queue is a name for this run alone
     await life.start()
     try:
         assert life.node is not None

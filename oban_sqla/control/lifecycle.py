@@ -54,9 +54,10 @@ class Lifecycle:
     :param engine: the user's.
     :param config: the runtime's options.
     :param runtime: given to the jobs that ask for it.
+    :param introduces: whether the log has what runs, and what does not fit together. Default True.
     """
 
-    def __init__(self, engine: AsyncEngine, config: Config, runtime: object = None) -> None:
+    def __init__(self, engine: AsyncEngine, config: Config, runtime: object = None, *, introduces: bool = True) -> None:
         self.node: Node | None = None
         """The node that runs. Written by `_start` and `_stop`."""
         self.places: Places | None = None
@@ -67,6 +68,7 @@ class Lifecycle:
         self._engine = engine
         self._config = config
         self._runtime = runtime
+        self._introduces = introduces
         # What is under way: made by start() and stop().
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[list[int]] | None = None
@@ -202,8 +204,9 @@ class Lifecycle:
             raise
         self.node, self.places = node, places
         runs = node.control.wanted()
-        introduce(config, runs)
-        introduce_pools(runs, config.sessionmaker)
+        if self._introduces:
+            introduce(config, runs)
+            introduce_pools(runs, config.sessionmaker)
         await self._miss_indexes(node)
 
     async def _miss_indexes(self, node: Node) -> None:

@@ -73,6 +73,7 @@ async def test_a_job_runs_at_once_and_is_completed(call: Call, engine: AsyncEngi
     code, out, said = call(job_id, "shop")
     assert (code, out) == (0, f"sending {job_id} hi\njob {job_id} is completed\n"), said
     assert f"job {job_id} (shop.send) completed in " in said
+    assert "queue 'run of job" not in said  # which is a name for this run alone
     ended = await load(engine, job_id)
     assert (ended.state, ended.attempt) == ("completed", 1)
     assert (await load(engine, other)).state == "scheduled", "no other job is taken"
