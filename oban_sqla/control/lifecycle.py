@@ -39,7 +39,7 @@ _FINAL = re.compile(
     "authentication failed|does not exist|not permitted|pg_hba|denied|too many|remaining connection slots|"
     "not currently accepting|invalid|unrecognized|unsupported|no such"
 )
-"""Of a refusal for which there is no use in waiting."""
+"""Found in the message of a refusal that waiting does not end."""
 
 SAID_AFTER = 2.0
 """Seconds after which a start says that it waits for the database."""

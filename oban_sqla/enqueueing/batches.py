@@ -52,9 +52,8 @@ def flushed_specs(session: Session, claimed: Iterable[JobSpec], flush: UOWTransa
         for spec in own:
             if spec.session is not None or spec in alone:
                 raise InvalidOption(f"{spec!r} is part of {batch!r} and was added by itself, too; add the batch alone")
-            spec.place = Place(
-                batch_id=inspect(batch).dict["_id"]
-            )  # also in the copy of a batch, whose specs have none
+            # Another one, also for the copy of a batch: its specs have none.
+            spec.place = Place(batch_id=inspect(batch).dict["_id"])
         specs += own
         if callbacks:
             fill(list(callbacks.values()), partial(refer_in, session, flush))

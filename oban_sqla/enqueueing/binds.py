@@ -45,7 +45,7 @@ def parts_of(query: Any) -> Iterator[Any]:
     if isinstance(query, CompoundSelect):
         parts: list[Any] = [*query.selects]
         for part in parts:
-            # One with a limit or an order stands in parentheses.
+            # A select with a limit or an order is in parentheses.
             inner: Any = cast(Any, part).element if isinstance(part, SelectStatementGrouping) else part
             yield inner
             yield from parts_of(inner)

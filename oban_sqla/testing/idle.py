@@ -35,7 +35,7 @@ def tell_idle(session: Session, queues: Sequence[str] | None) -> None:
 
 
 def doubt(wanted: Wanted) -> None:
-    """Warn of names that nothing has, but something almost: that there is no such job proves nothing."""
+    """Warn of names that are probably misspelt: no job has such a name, so that none is found proves nothing."""
     name = wanted.values.get("worker")
     worker = None if name is None else workers.get(name)
     if name is not None and worker is None:

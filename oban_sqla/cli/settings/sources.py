@@ -143,7 +143,7 @@ def read(config: Path | None, environment: Mapping[str, str]) -> Settings:
 
 
 def _name_misspelt(environment: Mapping[str, str]) -> None:
-    """Name the variables that look like one of ours, and are not: other programs may have some, so it is no error."""
+    """Name the variables that look like settings and are not. Not an error: they may be those of other programs."""
     for variable in sorted(environment):
         name = variable.removeprefix(PREFIX).lower()
         if not variable.startswith(PREFIX) or name in KEYS or variable in _OTHERS:

@@ -27,7 +27,7 @@ class Stall:
     __slots__ = ("_context", "_due", "_is_armed", "_rows")
 
     def __init__(self) -> None:
-        # That of no job: what is said here is no part of a job's own log.
+        # The context of the node: what is logged here must not be kept in the log of a job.
         self._context = copy_context()
         # What runs: written by enter() and leave().
         self._rows: dict[int, Row] = {}
