@@ -9,7 +9,7 @@ from . import migrations, telemetry
 from .control.crons import Crons
 from .control.flow_of import RunningFlow, flow_of
 from .control.limiter import Limiter
-from .control.results import Result
+from .control.result import Result
 from .control.streams import LogLine
 from .enqueueing.enqueue import enqueue
 from .enqueueing.from_query import enqueue_from

@@ -16,7 +16,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..errors import DatabaseUnavailable, InvalidOption, JobCancelled, JobDiscarded, ResultTimeout
 from ..models import JobSpec, Workflow
 from ..models.node import Node, Nodes, worker_of
-from ..options.duration import seconds
 from ..runtime.waiter import FIRST_WAIT, LONGEST_WAIT, Wait, Waiter
 from ..statements.flows import first_failure, outcome_of
 from ..telemetry.gist import gist
@@ -44,21 +43,24 @@ def specs_in(target: Workflow | Node[Any]) -> Iterator[JobSpec[Any]]:
             yield from specs_in(node)
 
 
-async def flow_result(engine: AsyncEngine, target: Target, timeout: float, waiter: Waiter | None = None) -> Any:
+async def flow_result(
+    engine: AsyncEngine, target: Target, limit: float, waiter: Waiter | None = None, *, frees_slot: bool = True
+) -> Any:
     """Wait until a workflow, a node, or the workflow that a job returns has finished, and return its result.
 
+    :param limit: seconds to wait.
     :param waiter: of the node of this process. Default: there is none.
+    :param frees_slot: whether the wait frees the slot of the job that waits. Default True.
     :returns: the value; with a key in the place of each instance of a mapped class.
     :raises ResultTimeout: if it has not finished in time.
     :raises JobDiscarded: if it failed.
     :raises JobCancelled: if it was cancelled.
     :raises InvalidOption: for one that is not written.
     """
-    node = _edge(target)
-    limit = seconds(timeout, "result(timeout)")
+    node = edge(target)
     until = time.monotonic() + limit
     while True:
-        slot = Slot()
+        slot = Slot(is_mine=frees_slot)
         try:
             found = await _finished(engine, node, target, limit, until, slot, waiter)
             await slot.back()
@@ -141,7 +143,11 @@ def _read_of(spec: JobSpec[Any] | None, text: str) -> Any:
     return None if text == "null" else worker.arguments.returned.read(text)
 
 
-def _edge(target: Target) -> int:
+def edge(target: Target) -> int:
+    """The number under which the end of `target` is known: of a workflow, its id below zero.
+
+    :raises InvalidOption: for one that is not written.
+    """
     sub = target if isinstance(target, Workflow) else None if isinstance(target, JobSpec) else target.sub
     found = target.id if sub is None else sub.id
     if found is None:

@@ -69,7 +69,8 @@ class Limiter:
         """Count starts in the rate limit, if it allows them now; for work that shares a limit with the queue's jobs.
 
         :param n: how many, 1 or more.
-        :returns: whether it allowed them. If not, nothing was counted.
+        :returns: whether it allowed them. If not, nothing was counted. More than the rate allows in a whole period is
+            never allowed.
         :raises InvalidOption: for a number out of range, or a queue or partition without a rate limit.
         :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """

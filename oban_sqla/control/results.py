@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, TypeVar, cast, overload
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
@@ -42,43 +42,18 @@ from ..workers.entity import keys_in, with_instances
 from ..workers.registry import workers
 from ..workers.returned import Returned
 from ..workers.sealing import opened
-from .flow_results import flow_result, returns_flow, specs_in
+from .flow_results import edge, flow_result, returns_flow, specs_in
 from .job_id import id_of
+from .merged import merged
 from .reading import read_again
+from .result import Result
 from .slot import Slot
 from .verbs import Verbs
 
 LONGEST_ERROR = 500
 
 R = TypeVar("R")
-T = TypeVar("T", bound=JobSpec | Job | int)
-
-
-class Result(Generic[R]):
-    """What became of a job.
-
-    :param value: what it has returned. Default: None.
-    :param error: what it ended with. Default: none.
-
-    :ivar error: a :class:`JobFailed`, :class:`JobDiscarded` or :class:`JobCancelled`; a :class:`ResultTimeout` if it
-        had not finished in time; None if it has completed.
-    """
-
-    __slots__ = ("_value", "error")
-
-    def __init__(self, value: R | None = None, error: ObanError | None = None) -> None:
-        self.error = error
-        self._value = value
-
-    @property
-    def value(self) -> R:
-        """What the job has returned. Raises :attr:`error` if there is one."""
-        if self.error is not None:
-            raise self.error
-        return cast(R, self._value)
-
-    def __repr__(self) -> str:
-        return f"<Result {type(self.error).__name__ if self.error else 'completed'}>"
+T = TypeVar("T", bound=JobSpec | Job | int | Workflow | Node)
 
 
 class ResultVerbs(Verbs):
@@ -128,11 +103,9 @@ class ResultVerbs(Verbs):
             job ends.
         :raises InvalidArgs: if the recorded value does not fit the type that the function declares.
         """
-        if isinstance(target, Workflow | Node) or returns_flow(target):
+        if _is_flow(target):
             _refuse_own(target, "result")
-            async with self._engines.here() as engine:
-                value = await flow_result(engine, cast(Any, target), timeout, self._waiter)
-            return await self._with_instances(value)
+            return await self._of_flow(target, seconds(timeout, "result(timeout)"))
         async with aclosing(self._ended([target], timeout, with_retries, "result")) as ended:
             async for _, result in ended:
                 return result.value
@@ -144,6 +117,10 @@ class ResultVerbs(Verbs):
     ) -> AsyncGenerator[tuple[JobSpec[R], Result[R]], None]: ...
     @overload
     def results(
+        self, targets: Iterable[Node[R]], timeout: float = 5.0, *, with_retries: bool = False
+    ) -> AsyncGenerator[tuple[Node[R], Result[R]], None]: ...
+    @overload
+    def results(
         self, targets: Iterable[T], timeout: float = 5.0, *, with_retries: bool = False
     ) -> AsyncGenerator[tuple[T, Result[Any]], None]: ...
     def results(
@@ -151,22 +128,47 @@ class ResultVerbs(Verbs):
     ) -> AsyncGenerator[tuple[Any, Result[Any]], None]:
         """Wait for several jobs: ``async for spec, result in oban.results(specs): …``, as they finish.
 
-        :param targets: committed jobs: flushed specs, ids, or :class:`Job` objects.
+        :param targets: committed jobs: flushed specs, ids, or :class:`Job` objects; or workflows and nodes that
+            :meth:`result` takes.
         :param timeout: seconds to wait for all of them together. Default 5.
-        :param with_retries: keep waiting when an attempt fails and the job will be retried. Default False.
+        :param with_retries: keep waiting when an attempt fails and the job will be retried; workflows always do.
+            Default False.
         :returns: an asynchronous iterator: for each target, as it was given, a :class:`Result`, which has ``value`` or
             ``error``. What has not finished in time comes last, with a :class:`ResultTimeout`.
-        :raises InvalidOption: as :meth:`result` does.
+        :raises InvalidOption: for a target of another type, a spec whose function declares to return a value that it
+            does not record, a workflow that is not written, or, in a job, what the job's own session has enqueued:
+            that is committed only when the job ends.
         """
         given: object = targets
         if isinstance(given, str) or is_instance(given) or not isinstance(given, Iterable):
             raise InvalidOption(
                 f"results: expected a list of specs or ids, got {told(given)}; for one there is oban.result(…)"
             )
-        return self._ended(list(targets), timeout, with_retries, "results")
+        several = list(targets)
+        flows = [target for target in several if _is_flow(target)]
+        if not flows:
+            return self._ended(several, timeout, with_retries, "results")
+        limit = seconds(timeout, "results(timeout)")
+        for flow in flows:
+            _refuse_own(flow, "results")
+            edge(flow)
+        jobs = [target for target in several if not _is_flow(target)]
+        ended = self._ended(jobs, limit, with_retries, "results", frees_slot=False)
+        return merged([ended, *(self._flow_ended(flow, limit) for flow in flows)])
+
+    async def _flow_ended(self, target: Any, limit: float) -> AsyncGenerator[tuple[Any, Result[Any]], None]:
+        try:
+            yield target, Result(await self._of_flow(target, limit, frees_slot=False))
+        except ObanError as error:
+            yield target, Result(None, error)
+
+    async def _of_flow(self, target: Any, limit: float, *, frees_slot: bool = True) -> Any:
+        async with self._engines.here() as engine:
+            value = await flow_result(engine, target, limit, self._waiter, frees_slot=frees_slot)
+        return await self._with_instances(value)
 
     def _ended(
-        self, targets: list[Any], timeout: float, with_retries: bool, what: str
+        self, targets: list[Any], timeout: float, with_retries: bool, what: str, *, frees_slot: bool = True
     ) -> AsyncGenerator[tuple[Any, Result[Any]], None]:
         limit = seconds(timeout, f"{what}(timeout)")
         ready: asyncio.Queue[Wait] = asyncio.Queue()
@@ -174,14 +176,13 @@ class ResultVerbs(Verbs):
             _Awaited(target, _returned(target), Wait(_ended_id(target, what), with_retries, ready.put_nowait))
             for target in targets
         ]
-        return self._as_they_end(awaited, ready, limit)
+        return self._as_they_end(awaited, ready, limit, Slot(is_mine=frees_slot))
 
     async def _as_they_end(
-        self, awaited: list[_Awaited], ready: asyncio.Queue[Wait], limit: float
+        self, awaited: list[_Awaited], ready: asyncio.Queue[Wait], limit: float, slot: Slot
     ) -> AsyncGenerator[tuple[Any, Result[Any]], None]:
         until = time.monotonic() + limit
         left = {id(one.wait): one for one in awaited}
-        slot = Slot()
         try:
             async with aclosing(self._over([one.wait for one in awaited], ready, until, slot)) as over:
                 async for wait in over:
@@ -305,6 +306,10 @@ async def _next(ready: asyncio.Queue[Wait], until: float, slot: Slot) -> Wait | 
         return None
 
 
+def _is_flow(target: object) -> bool:
+    return isinstance(target, Workflow | Node) or returns_flow(target)
+
+
 def _ended_id(target: Any, what: str) -> int:
     """The id of a job whose end can be waited for."""
     _refuse_own(target, what)
@@ -336,8 +341,6 @@ def _returned(target: Any) -> Returned:
     if worker is None or worker.arguments is None:
         return Returned(_undeclared)
     returned = worker.arguments.returned
-    if returned.declares_flow:
-        raise InvalidOption(f"results: {worker.name} returns a workflow; wait for each by itself: await oban.result(…)")
     if returned.declares_value and not worker.recorded:
         raise InvalidOption(
             f"result: {worker.name} declares to return a value, and records none; write @job(recorded=True), or let "

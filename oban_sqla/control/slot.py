@@ -6,10 +6,13 @@ from ..workers import context
 
 
 class Slot:
-    """The slot of the job that waits; outside of a job there is none, and nothing happens."""
+    """The slot of the job that waits; outside of a job there is none, and nothing happens.
 
-    def __init__(self) -> None:
-        running = context.running.get(None)
+    :param is_mine: False for a wait that is a part of another one, which frees the slot. Default True.
+    """
+
+    def __init__(self, *, is_mine: bool = True) -> None:
+        running = context.running.get(None) if is_mine else None
         self._slots = None if running is None else running.slots
         self._job_id = 0 if running is None else running.job.id
         self._is_left = False

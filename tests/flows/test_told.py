@@ -4,14 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Batch, Chain, Chunk, InvalidOption, Job, Oban, Workflow, enqueue, flow_of, job, telemetry
+from oban_sqla import (
+    Batch,
+    Chain,
+    Chunk,
+    InvalidOption,
+    Job,
+    JobDiscarded,
+    Oban,
+    Result,
+    ResultTimeout,
+    Workflow,
+    enqueue,
+    flow_of,
+    job,
+    telemetry,
+)
 from oban_sqla.durable import wait_for
 from oban_sqla.insight.jobs import details
 from oban_sqla.prometheus import instrument
@@ -75,8 +90,38 @@ async def test_the_result_of_a_job_that_returns_a_workflow_is_that_of_the_workfl
     async with Oban(engine, queues={QUEUE: 5}) as oban:
         value: object = await oban.result(spec, 20)
         assert value == 3
-        with pytest.raises(InvalidOption, match="returns a workflow; wait for each by itself"):
-            oban.results([spec])
+        assert [cast(object, result.value) async for _, result in oban.results([spec])] == [3]
+
+
+async def test_results_takes_workflows_and_nodes_beside_jobs_and_gives_each_as_it_ends(engine: AsyncEngine) -> None:
+    bad, late, good = Workflow("bad"), Workflow("late"), Workflow("good")
+    bad.returns(bad.add(fails.options(max_attempts=1).new("bad"), name="broken"))
+    late.returns(late.add(note.options(schedule_in=3600).new("late")))
+    spread = good.map(size.new, over=[Page(url="x"), Page(url="y")], name="spread")
+    good.returns(good.add(sizes.new(spread.results)))
+    planned, alone = plan.new(3), note.new("alone")
+    async with AsyncSession(engine) as session, session.begin():
+        session.add_all([bad, late, good, planned, alone])
+    given: list[Any] = [late, bad, good, spread, planned, alone]
+    seen: list[tuple[Any, Result[Any]]] = []
+
+    @job(queue=QUEUE, name="told.waits")
+    async def waits(oban: Oban) -> None:
+        seen.extend([pair async for pair in oban.results(given, timeout=5)])
+
+    async with Oban(engine, queues={QUEUE: 1}) as oban:
+        with pytest.raises(InvalidOption, match="is not written: commit its session first"):
+            oban.results([*given, Workflow("unwritten")])
+        await oban.result((await oban.enqueue(waits.options(priority=0).new()))[0], 20)
+        assert oban._node is not None
+        assert not oban._node.producers[QUEUE].slots.out, "the slot, which was free for the others, was taken again"
+    found = {id(target): result for target, result in seen}
+    assert found.keys() == {id(one) for one in given}
+    assert seen[-1][0] is late
+    assert [found[id(one)].value for one in (planned, spread)] == [3, [Size("x", 0), Size("y", 0)]]
+    assert found[id(good)].value == {"x": Size("x", 0), "y": Size("y", 0)}
+    assert isinstance(found[id(bad)].error, JobDiscarded)
+    assert isinstance(found[id(late)].error, ResultTimeout)
 
 
 async def test_a_job_can_not_wait_for_a_workflow_of_its_own_session(engine: AsyncEngine) -> None:

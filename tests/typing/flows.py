@@ -57,6 +57,12 @@ async def workflows(oban: Oban, running: Job) -> None:
     assert_type(await oban.result(user), User)
     assert_type(await oban.result(parts), list[int])
     assert_type(await oban.result(flow), Any)
+    async for node, of_node in oban.results([user]):
+        assert_type(node, Node[User])
+        assert_type(of_node.value, User)
+    async for one, of_one in oban.results([flow]):
+        assert_type(one, Workflow)
+        assert_type(of_one.value, Any)
     assert_type(await oban.cancel(flow), int)
     assert_type(await oban.retry(flow, from_node="store"), int)
     assert_type(await oban.delete(flow), int)
