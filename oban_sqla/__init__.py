@@ -156,8 +156,15 @@ __all__ = [
 ]
 
 
+# What few programs need, or what needs an extra, is imported when a program names it: oban_sqla.testing.drain(session).
+_PARTS = {"dask", "doctor", "durable", "embedded", "healthcheck", "otel", "prometheus", "testing", "web"}
+
+
 def __getattr__(name: str) -> Any:
-    # The checks of the doctor are loaded when they are asked for: most processes never do.
+    if name in _PARTS:
+        from importlib import import_module
+
+        return import_module(f".{name}", __name__)
     if name == "Finding":
         from .insight.doctor import Finding
 

@@ -68,6 +68,14 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
         oban_sqla.Obam  # noqa: B018
 
 
+def test_import_oban_sqla_is_enough_to_use_its_modules() -> None:
+    parts = sorted(name for name in FACE if name.count(".") == 1)
+    code = f"import oban_sqla; print(*({', '.join(parts)}), oban_sqla.testing.drain, oban_sqla.embedded.start)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+
+    assert run.returncode == 0, run.stderr
+
+
 def test_every_error_is_below_oban_error_exported_and_in_the_drawn_tree() -> None:
     raised = {
         name: value
