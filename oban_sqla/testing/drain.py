@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, overload
+from typing import Any, cast, overload
 from uuid import uuid4
 
 from sqlalchemy import inspect
@@ -16,11 +16,13 @@ from sqlalchemy.orm import InstanceState, Session
 
 from .. import telemetry
 from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession
-from ..errors import ObanError, UnknownWorker
+from ..errors import InvalidOption, ObanError, UnknownWorker
+from ..models.checks import check_name
 from ..options.job_logs import JobLogs, checked_job_logs
 from ..runtime.acks import Ack, parameters
 from ..runtime.journal.job_log import kept_apart
 from ..runtime.row import Row, row_of
+from ..runtime.verdict import given_back
 from ..statements.ack import acknowledge, complete
 from ..statements.drain import begun_at, next_due, runnable, state_of, take, take_with
 from ..types import naive_utc
@@ -106,8 +108,9 @@ def drain(
         as scheduled, and so does a job of a worker that this process doesn't know. Its ``errors`` are the exceptions of
         the jobs that failed; they are part of its ``repr``, so that a failing ``assert`` shows them, and are logged
         with their tracebacks.
-    :raises InvalidOption: for a session or time of another type, for both `until` and `with_scheduled`, if a job needs
-        an ``AsyncSession`` and the test has a ``Session``, or a resource that :func:`resources` does not provide.
+    :raises InvalidOption: for a session, queue, time or limit of another type, and for both `until` and
+        `with_scheduled`. Also if a job needs an ``AsyncSession`` and the test has a ``Session``, or a resource that
+        :func:`resources` does not provide; that job is available as before.
     :raises ObanError: if a coroutine has to run for a ``Session`` while an event loop runs in this thread, or if a
         timeout interrupted a coroutine in the middle of a statement and the driver closed the connection.
 
@@ -118,7 +121,7 @@ def drain(
     job_logs = checked_job_logs(job_logs, "drain")
     chosen = Choice(queues=_queues(queue), until=due_by(with_scheduled))
     end = None if until is None else end_of(until, with_scheduled)
-    return in_session(session, "drain", _drain, chosen, end, with_recursion, with_safety, limit, job_logs)
+    return in_session(session, "drain", _drain, chosen, end, with_recursion, with_safety, _most(limit), job_logs)
 
 
 class Drained(Counter[str]):
@@ -196,8 +199,8 @@ class Drainer:
             self._count(job_id, state)
         if state is not None and trial.attempt.tells:
             write_told(connection_of(self._session), trial.attempt.journal)
-        if (refused := joined.refused or trial.resources.refused) is not None:
-            raise refused
+        if trial.refused is not None:
+            raise trial.refused
         self._raise_unless_safe(trial)
         return True
 
@@ -285,8 +288,8 @@ class Drainer:
                 f"job {trial.row.id} ({trial.row.worker}) was stopped inside of a statement, and the driver closed the "
                 "test's connection with it; give the job a longer timeout, or wait for something else in this test"
             ) from trial.error
-        acks = trial.acks
-        if not acks or any(ack.state not in LOST for ack in acks):
+        acks = trial.acks if trial.refused is None else [given_back(each) for each in trial.rows]
+        if trial.refused is None and (not acks or any(ack.state not in LOST for ack in acks)):
             try:
                 self._acknowledge(acks, moment)
                 self._savepoint.end(keep=True)
@@ -365,10 +368,19 @@ def _reload(session: Session) -> None:
             session.expire(instance)
 
 
-def _queues(queue: str | Collection[str] | None) -> list[str] | None:
+def _queues(queue: object) -> list[str] | None:
     if queue is None:
         return None
-    return [queue] if isinstance(queue, str) else list(queue)
+    if isinstance(queue, str) or not isinstance(queue, Collection):
+        return [check_name("drain(queue)", queue)]
+    names = list(cast(Collection[object], queue))
+    return [check_name("drain(queue)", name) for name in names]
+
+
+def _most(limit: object) -> int | None:
+    if limit is None or (isinstance(limit, int) and not isinstance(limit, bool) and limit >= 0):
+        return limit
+    raise InvalidOption(f"drain: limit must be a number of jobs, 0 or more, or None for no limit; got {limit!r}")
 
 
 __all__ = ["Choice", "Drainer", "drain"]

@@ -53,7 +53,7 @@ def assert_enqueued(session: AnySession, *, count: int | None = None, **filters:
 
     Works as Oban's ``assert_enqueued``.
     """
-    if count is not None and count < 1:
+    if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
         raise InvalidOption(f"assert_enqueued: count must be 1 or more, got {count!r}; use refute_enqueued for none")
     return in_session(session, "assert_enqueued", _assert, Wanted(filters, "assert_enqueued"), count)
 

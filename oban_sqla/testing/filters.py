@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from ..errors import InvalidArgs, InvalidOption, KeyMissing, refuse_unknown
 from ..models import Job
+from ..models.checks import check_name, integer
 from ..models.spec import WorkerLike
 from ..options.duration import seconds
 from ..options.encryption import MARK, is_sealed
@@ -203,8 +204,18 @@ def _time(value: Any, what: str) -> datetime:
     return value
 
 
+def _queue(value: Any, what: str) -> str:
+    return check_name(what, value)
+
+
+def _priority(value: Any, what: str) -> int:
+    return integer(0, 9, "0 first")(what, value)
+
+
 _CHECKED = {
     "worker": _worker,
+    "queue": _queue,
+    "priority": _priority,
     "args": _json_object,
     "meta": _json_object,
     "tags": _tags,

@@ -31,10 +31,10 @@ def end_of(until: object, with_scheduled: object) -> datetime:
     return naive_utc((datetime.now(UTC) if time is None else time.now) + as_timedelta(until, "drain(until)"))
 
 
-def due_by(with_scheduled: bool | datetime) -> datetime | None:
+def due_by(with_scheduled: object) -> datetime | None:
     """By when the jobs are due that run, in naive UTC; None for now.
 
-    :raises InvalidOption: for a time without a zone.
+    :raises InvalidOption: for a time without a zone, and for what is neither a time nor True or False.
     """
     if isinstance(with_scheduled, datetime):
         if with_scheduled.tzinfo is None:
@@ -42,4 +42,6 @@ def due_by(with_scheduled: bool | datetime) -> datetime | None:
                 f"drain: with_scheduled={with_scheduled.isoformat()} has no time zone; give an aware datetime"
             )
         return naive_utc(with_scheduled)
+    if not isinstance(with_scheduled, bool):
+        raise InvalidOption(f"drain: with_scheduled must be True, False or an aware datetime, got {with_scheduled!r}")
     return FAR if with_scheduled else None

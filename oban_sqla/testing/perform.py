@@ -73,7 +73,7 @@ def perform(
     """
     spec = _spec(spec, args)
     worker = workers[spec.worker]
-    if not 1 <= attempt <= spec.max_attempts:
+    if not isinstance(attempt, int) or isinstance(attempt, bool) or not 1 <= attempt <= spec.max_attempts:
         raise InvalidOption(f"perform: attempt must be 1 to {spec.max_attempts} (max_attempts), got {attempt!r}")
     of_test = None if session is None else current_session(session, "perform")
     instances: list[object] = []

@@ -33,8 +33,7 @@ def resources(objects: Mapping[Any, object]) -> Provided:
     It is held in a context variable: it applies to the block, to the tasks that it starts and to what it runs with
     ``asyncio.to_thread``, and never to another test that runs at the same time.
     """
-    checked_kinds(objects, "resources", with_runtime=True)
-    return Provided(dict(objects))
+    return Provided(dict(checked_kinds(objects, "resources", with_runtime=True)))
 
 
 class Provided:

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.util import await_only
 
-from ..errors import ObanError
+from ..errors import InvalidOption, ObanError
 from ..runtime.acks import Ack
 from ..runtime.chunk_attempt import ChunkAttempt, attempt_of
 from ..runtime.durable.store import Store
@@ -22,6 +22,7 @@ from ..runtime.sessions import Sessions
 from ..runtime.verdict import Stop
 from ..workers.registry import workers
 from .resources import OfTest
+from .sessions import Joined
 
 
 class Trial:
@@ -45,20 +46,32 @@ class Trial:
         groups: Mapping[Any, object] | None = None,
         journals: Journals = APART,
     ) -> None:
-        self.resources = OfTest(groups)
+        self._sessions = sessions
+        self._resources = OfTest(groups)
         self.worker = worker = workers.get(row.worker)
         self._seen = _Seen(OnLoop() if worker is not None and worker.is_async else Inline())
         self.row = row
         # In place, whichever executor it names.
         executors = {} if worker is None else {worker.executor: self._seen}
         given: dict[str, Any] = {
-            "sessions": sessions, "resources": self.resources, "store": store, "journals": journals
+            "sessions": sessions, "resources": self._resources, "store": store, "journals": journals
         }  # fmt: skip
         self.attempt = attempt_of(row, executors=executors, **given)
         if isinstance(self.attempt, ChunkAttempt):
             self.attempt.rows += more
         self.error: BaseException | None = None
         self._ack: Ack | None = None
+
+    @property
+    def rows(self) -> list[Row]:
+        """The jobs of the call: those of a chunk, or the one."""
+        return self.attempt.rows if isinstance(self.attempt, ChunkAttempt) else [self.row]
+
+    @property
+    def refused(self) -> InvalidOption | None:
+        """What the test did not provide: its mistake, and not a failure of the job. Else None."""
+        of_session = self._sessions.refused if isinstance(self._sessions, Joined) else None
+        return of_session or self._resources.refused
 
     @property
     def acks(self) -> list[Ack]:

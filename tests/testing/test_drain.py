@@ -198,6 +198,22 @@ class TestScheduled:
         with pytest.raises(InvalidOption, match="has no time zone; give an aware datetime"):
             any_session(drain, with_scheduled=datetime(2024, 1, 1))
 
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"queue": 5}, r"drain\(queue\): expected a name, got 5"),
+            ({"queue": ["mail", ""]}, r"drain\(queue\): expected a name, got ''"),
+            ({"limit": "all"}, "limit must be a number of jobs, 0 or more, or None for no limit; got 'all'"),
+            ({"limit": -1}, "limit must be a number of jobs, 0 or more, or None for no limit; got -1"),
+            ({"with_scheduled": "yes"}, "with_scheduled must be True, False or an aware datetime, got 'yes'"),
+        ],
+    )
+    def test_an_option_that_can_not_be_says_so(
+        self, any_session: AnySession, options: dict[str, object], message: str
+    ) -> None:
+        with pytest.raises(InvalidOption, match=message):
+            any_session(drain, **options)
+
     def test_a_job_that_failed_or_snoozed_waits_for_the_next_call(self, any_session: AnySession) -> None:
         any_session.add(app.breaks.new(), app.ends.new("snooze"))
 

@@ -206,7 +206,10 @@ class TestMistakes:
             ({"tags": "a"}, "tags: expected a sequence of strings, got 'a'"),
             ({"scheduled_at": datetime(2024, 1, 1)}, "scheduled_at: expected an aware datetime"),
             ({"delta": 3}, "delta needs scheduled_at"),
+            ({"queue": 5}, "assert_enqueued: queue: expected a name, got 5"),
+            ({"priority": "high"}, r"assert_enqueued: priority: expected 0 to 9 \(0 first\), got 'high'"),
             ({"count": 0}, "count must be 1 or more, got 0; use refute_enqueued for none"),
+            ({"count": "1"}, "count must be 1 or more, got '1'"),
         ],
     )
     def test_a_filter_that_can_not_be_says_so(

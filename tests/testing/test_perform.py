@@ -98,9 +98,9 @@ class TestWithoutDatabase:
         with pytest.raises(InvalidArgs, match="there is no parameter 'height'"):
             perform(app.resize, {"width": 1, "height": 1})
 
-    @pytest.mark.parametrize("attempt", [0, 21])
-    def test_an_attempt_that_it_does_not_have_is_refused(self, attempt: int) -> None:
-        with pytest.raises(InvalidOption, match=f"attempt must be 1 to 20 \\(max_attempts\\), got {attempt}"):
+    @pytest.mark.parametrize("attempt", [0, 21, "first"])
+    def test_an_attempt_that_it_does_not_have_is_refused(self, attempt: Any) -> None:
+        with pytest.raises(InvalidOption, match=f"attempt must be 1 to 20 \\(max_attempts\\), got {attempt!r}"):
             perform(app.resize.new(1), attempt=attempt)
 
     def test_args_beside_a_spec_are_refused(self) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
 from oban_sqla import InvalidOption, Oban, enqueue, injected, job
-from oban_sqla.testing import drain, mode, perform, resources
+from oban_sqla.testing import assert_enqueued, drain, mode, perform, resources
 
 
 class Client:
@@ -77,6 +77,11 @@ async def test_what_the_test_does_not_provide_is_its_mistake_and_not_the_jobs(en
             pytest.raises(InvalidOption, match="it provides .*FakeClient"),
         ):
             await drain(session)
+        [given_back] = await assert_enqueued(session, worker=sends, state="available")
+        assert (given_back.attempt, given_back.errors) == (0, [])
+
+        with resources({Client: Client()}):
+            assert await drain(session) == {"completed": 1}
 
 
 def test_sessions_are_not_given_this_way() -> None:
