@@ -10,13 +10,14 @@ from typing import Any
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from ..control.audit import audited, operator
 from ..insight.flows import Node, age, page, tree
 from ..models import Workflow
 from ..oban import Oban
 from ..statements.flows import node_of
 from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
-from .jobs.signalling import payload_options
+from .jobs.signalling import payload_options, send_audited
 from .output import ago, json_option, print_json, print_table, span
 from .ranges import Whole
 from .text import printable
@@ -139,7 +140,8 @@ def show(flow_id: int, watch: bool, url: str | None, schema: str | None, as_json
 @schema_option
 def cancel(flow_id: int, url: str | None, schema: str | None) -> None:
     """Cancel all jobs of the workflow ID that have not finished, also in workflows inside it."""
-    _change(url, schema, flow_id, lambda oban, flow: oban.cancel(flow), "cancelled, or asked to stop")
+    target = {"workflow": flow_id}
+    _change(url, schema, "cancel", target, lambda oban, flow: oban.cancel(flow), "cancelled, or asked to stop")
 
 
 @flows.command(short_help="Run again what failed, or all from a node on.")
@@ -154,7 +156,10 @@ def retry(flow_id: int, from_node: str | None, url: str | None, schema: str | No
       oban-sqla flows retry 12
       oban-sqla flows retry 12 --from-node store
     """
-    _change(url, schema, flow_id, lambda oban, flow: oban.retry(flow, from_node=from_node), "waiting for their turn")
+    target = {"workflow": flow_id, "node": from_node}
+    _change(
+        url, schema, "retry", target, lambda oban, flow: oban.retry(flow, from_node=from_node), "waiting for their turn"
+    )
 
 
 @flows.command(short_help="Send a signal to a node.")
@@ -179,8 +184,7 @@ def signal(flow_id: int, node: str, name: str, payload: Any, url: str | None, sc
                 lambda plain: node_of.execute(plain, flow=flow_id, names=[node]).all()
             )
         ids = [int(row[1]) for row in found if row[1] > 0]
-        sent: Callable[..., Awaitable[bool]] = Oban(engine).signal
-        return bool(ids) and await sent(ids[0], name, payload)
+        return bool(ids) and await send_audited(engine, ids[0], name, payload)
 
     if not on_database(url, schema, send):
         raise click.ClickException(f"workflow {flow_id} has no node {node!r} that could hear a signal")
@@ -188,12 +192,20 @@ def signal(flow_id: int, node: str, name: str, payload: Any, url: str | None, sc
 
 
 def _change(
-    url: str | None, schema: str | None, flow_id: int, make: Callable[[Oban, Workflow], Awaitable[int]], done: str
+    url: str | None,
+    schema: str | None,
+    verb: str,
+    target: dict[str, Any],
+    make: Callable[[Oban, Workflow], Awaitable[int]],
+    done: str,
 ) -> None:
+    flow_id = target["workflow"]
+
     async def work(engine: AsyncEngine) -> int | None:
         async with AsyncSession(engine) as session:
             flow = await session.get(Workflow, flow_id)
-        return None if flow is None else await make(Oban(engine), flow)
+        with audited(operator(), f"flow.{verb}", target):
+            return None if flow is None else await make(Oban(engine), flow)
 
     changed = on_database(url, schema, work)
     if changed is None:

@@ -8,9 +8,11 @@ from sqlalchemy.orm import Session
 
 from ..enqueueing.sessions import SomeAsyncSession, SomeSession, current_session
 from ..enqueueing.signals import send_signal
+from ..enqueueing.writer import jobs_connection
 from ..models import Job, JobSpec
 from ..models.node import Node
 from ..options.encryption import using
+from .audit import note
 from .verbs import Verbs
 
 
@@ -57,4 +59,6 @@ class SignalVerbs(Verbs):
 
 def _send(session: Session, target: Job | JobSpec | Node[Any] | int, name: str, payload: Any) -> bool:
     session.flush()
-    return send_signal(session, target, name, payload)
+    sent = send_signal(session, target, name, payload)
+    note(jobs_connection(session), int(sent))
+    return sent

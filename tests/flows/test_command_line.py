@@ -1,4 +1,4 @@
-"""``oban-sqla flows``: list, show as a tree, cancel, retry."""
+"""``oban-sqla flows``: list, show as a tree, cancel, retry, signal."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ import json
 from typing import Any
 
 from click.testing import CliRunner
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Workflow
 from oban_sqla.cli import main
+from oban_sqla.control.audit import operator
 from tests.flows.test_workflows import commit, fetch, note, parse
 
 
-async def run(engine: AsyncEngine, *arguments: str) -> tuple[int, str]:
+async def run(engine: AsyncEngine, *arguments: str, group: str | None = "flows") -> tuple[int, str]:
     url = engine.url.render_as_string(hide_password=False)
 
     def call() -> Any:
-        return CliRunner().invoke(main, ["flows", *arguments, "--database-url", url])
+        given = [*arguments] if group is None else [group, *arguments]
+        return CliRunner().invoke(main, [*given, "--database-url", url])
 
     result = await asyncio.to_thread(call)
     return result.exit_code, result.output
@@ -43,9 +46,30 @@ async def test_a_workflow_is_listed_shown_cancelled_and_retried(engine: AsyncEng
         "   └─ · one",
     ]
     assert "after pages" in said
-    _, text = await run(engine, "show", str(flow.id), "--json")
-    assert [node["name"] for node in json.loads(text)["nodes"]] == ["pages", "parts", "sub"]
+    _, shown = await run(engine, "show", str(flow.id), "--json")
+    assert [node["name"] for node in json.loads(shown)["nodes"]] == ["pages", "parts", "sub"]
     assert await run(engine, "cancel", str(flow.id)) == (0, "3 jobs are cancelled, or asked to stop\n")
     assert await run(engine, "retry", str(flow.id)) == (0, "3 jobs are waiting for their turn\n")
     code, said = await run(engine, "show", "999999999")
     assert (code, said) == (1, "Error: there is no workflow 999999999\n")
+
+
+async def test_what_is_changed_or_sent_from_the_command_line_is_in_the_audit(engine: AsyncEngine) -> None:
+    flow = Workflow("approved")
+    node = flow.add(note.new(), name="one")
+    await commit(engine, flow)
+    await run(engine, "signal", str(flow.id), "one", "approved", '{"by": "ann"}')
+    await run(engine, "signal", str(flow.id), "two", "approved")
+    await run(engine, "jobs", "signal", str(node.id), "approved", "7", group=None)
+    await run(engine, "cancel", str(flow.id))
+    await run(engine, "retry", str(flow.id), "--from-node", "one")
+    async with engine.connect() as connection:
+        rows = await connection.execute(text("SELECT verb, target, jobs, via, who FROM oban_audit ORDER BY id"))
+        found = [tuple(row) for row in rows]
+    assert [row[:3] for row in found] == [
+        ("signal", {"ids": [node.id], "signal": "approved"}, 1),
+        ("signal", {"ids": [node.id], "signal": "approved"}, 1),
+        ("flow.cancel", {"workflow": flow.id}, 1),
+        ("flow.retry", {"workflow": flow.id, "node": "one"}, 1),
+    ]
+    assert {row[3:] for row in found} == {("cli", operator().who)}

@@ -8,8 +8,9 @@ from functools import wraps
 from typing import Any
 
 import click
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
+from ...control.audit import audited, operator
 from ...oban import Oban
 from ..database import database_option, on_database, schema_option
 from ..output import json_option, print_json
@@ -60,13 +61,17 @@ def signal(id: int, name: str, payload: Any, url: str | None, schema: str | None
     not exist.
     """
 
-    async def send(engine: AsyncEngine) -> bool:
-        return await Oban(engine).signal(id, name, payload)
-
-    sent = on_database(url, schema, send)
+    sent = on_database(url, schema, lambda engine: send_audited(engine, id, name, payload))
     if as_json:
         print_json({"id": id, "name": name, "sent": sent})
     elif sent:
         click.echo(f"the signal {name!r} is sent to job {id}")
     if not sent:
         raise click.ClickException(f"job {id} has finished or does not exist; nothing was sent")
+
+
+async def send_audited(engine: AsyncEngine, id: int, name: str, payload: Any) -> bool:
+    """Send a signal, and say in the audit who did; whether the job could get it."""
+    with audited(operator(), "signal", {"ids": [id], "signal": name}):
+        async with AsyncSession(engine) as session, session.begin():
+            return await Oban(engine).signal(id, name, payload, session)
