@@ -163,6 +163,13 @@ def queues(
     ], roster  # fmt: skip
 
 
+def idle(connection: Connection, name: str) -> QueueGlance | None:
+    """A queue that :func:`queues` does not know, because its jobs have ended or are due later; None without any among
+    the newest :data:`FAR` jobs."""
+    there = statements.is_queue_of_newest.execute(connection, queue=name, most=FAR).scalar_one()
+    return _queue(name, None, {}, None, {}, [], None) if there else None
+
+
 def recent(connection: Connection, seconds: float = RECENT) -> dict[str, dict[str, float]]:
     """Jobs that ended per second lately, by queue and final state."""
     rates: dict[str, dict[str, float]] = {}

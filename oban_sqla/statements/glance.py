@@ -243,3 +243,10 @@ def args_keys() -> Executable:
     of_objects = case((func.jsonb_typeof(newest.c.args) == literal_column("'object'"), newest.c.args))
     key = func.jsonb_object_keys(of_objects).label("key")
     return select(key).distinct().order_by(key).limit(100)
+
+
+@statement
+def is_queue_of_newest() -> Executable:
+    """Whether one of the newest `most` jobs is in `queue`."""
+    newest = select(jobs.c.queue).order_by(jobs.c.id.desc()).limit(parameter("most", Integer)).subquery("newest")
+    return select(select(newest.c.queue).where(newest.c.queue == parameter("queue", Text)).exists())

@@ -166,6 +166,17 @@ async def test_a_queue_shows_its_nodes_and_limits(engine: AsyncEngine, browser: 
         assert "web-1" in words(await browser.page("/nodes"))
 
 
+async def test_the_queue_of_a_job_that_does_not_wait_has_a_page_without_nodes(
+    engine: AsyncEngine, browser: Browser
+) -> None:
+    for state in ("completed", "scheduled"):
+        [id] = await insert(engine, {"state": state, "worker": "app.report", "queue": f"{state} & alone"})
+        [link] = set(re.findall(rf'href="([^"]*queue\?name={state}[^"]*)"', await browser.page(f"/job/{id}")))
+        page = words(await browser.page("/" + html.unescape(link).removeprefix("../")))
+        assert "nothing waits" in page
+        assert "No node works this queue" in page
+
+
 async def test_crons_are_shown_in_words(engine: AsyncEngine, browser: Browser) -> None:
     await Oban(engine).crons.put("nightly", "30 3 * * MON-FRI", JobSpec("app.report"))
     page = words(await browser.page("/crons"))

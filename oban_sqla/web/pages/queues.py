@@ -105,13 +105,17 @@ async def queue(ask: Ask, _rest: str) -> Content:
     if name is None:
         raise NotFound("Which queue?")
 
-    def read(connection: Connection) -> tuple[list[QueueGlance], Roster]:
-        return glance.queues(connection, place.name, place.heartbeat, keys=KEYS, of=name)
+    def read(connection: Connection) -> tuple[QueueGlance | None, Roster]:
+        every, roster = glance.queues(connection, place.name, place.heartbeat, keys=KEYS, of=name)
+        found = next((one for one in every if one.queue == name), None)
+        return found or glance.idle(connection, name), roster
 
-    every, roster = await ask.read(("queue", name), read)
-    found = next((one for one in every if one.queue == name), None)
+    found, roster = await ask.read(("queue", name), read)
     if found is None:
-        raise NotFound(f"There is no queue {name!r}: it has no jobs and no nodes, and nothing was asked of it.")
+        raise NotFound(
+            f"There is no queue {name!r}: none of its jobs waits, runs, or is among the newest {glance.FAR:,}, no node "
+            "works it, and nothing was asked of it."
+        )
     nodes = sorted({member.node for member in roster.alive if member.instance == place.name})
     context = {"queue": found, "nodes": nodes, "plots": await plots(ask, name), "limits": _limits(found)}
     return Content("queue.html", name, context, "queues", trail=(("queues", "Queues"),))
