@@ -49,9 +49,17 @@ def checked_name(what: str, name: object) -> str:
 
 def default_name(spec: object) -> str:
     """The name of the function of a spec."""
+    refuse_other(spec)
+    return str(cast("JobSpec[Any]", spec).worker).rpartition(".")[2]
+
+
+def refuse_other(spec: object) -> None:
+    """Refuse what is not a spec.
+
+    :raises InvalidOption: naming it.
+    """
     if not isinstance(spec, JobSpec):
         raise InvalidOption(f"expected a JobSpec or a Workflow, got {told(spec)}; make a spec with worker.new(…)")
-    return str(spec.worker).rpartition(".")[2]
 
 
 def named_nodes(
@@ -100,6 +108,7 @@ def prepared(flow: HasNodes, spec: JobSpec, before: list[Node[Any]], name: str) 
     :raises InvalidOption: for one that can't be a node.
     :raises InvalidArgs: for a result that can't be the argument.
     """
+    refuse_other(spec)
     if spec.session is not None or spec.id is not None:
         raise InvalidOption(f"{name!r}: {spec!r} was added to a session; make another one for the workflow")
     if any(node.spec is spec for node in flow.nodes.values()):
@@ -245,9 +254,7 @@ def spread_now(
         raise InvalidOption(f"map: over: expected a result or an iterable of elements, got {over!r}")
     specs = [_made(make, element) for element in over]
     if name is None:
-        if not specs:
-            raise InvalidOption("map: over is empty, so the node needs a name: map(…, name=…)")
-        name = default_name(specs[0])
+        name = default_name(specs[0] if specs else _made_of_none(make))
     sub = Workflow(name)
     sub.is_map = True
     for place, spec in enumerate(specs):
@@ -264,6 +271,17 @@ def _made(make: Callable[[Any], JobSpec[Any]], element: Any) -> JobSpec[Any]:
     if not isinstance(spec, JobSpec):
         raise InvalidOption(f"map: expected a function that returns a JobSpec, got one that returned {spec!r}")
     return spec
+
+
+def _made_of_none(make: Callable[[Any], JobSpec[Any]]) -> JobSpec[Any]:
+    """A spec of a map without elements, for its name: a list that is empty today must not need what others don't."""
+    try:
+        return _made(make, Reference(_Element(UNKNOWN)))
+    except Exception as error:
+        raise InvalidOption(
+            "map: over is empty, and without an element the function does not say for which worker its specs are, so "
+            "the node needs a name: map(…, name=…)"
+        ) from error
 
 
 def options_of(spec: JobSpec[Any]) -> dict[str, Any]:

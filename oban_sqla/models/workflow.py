@@ -241,7 +241,8 @@ class Workflow(ObanBase, ByAnnotation):
             parts = flow.map(lambda page: parse.new(page, lang="en"), over=pages.result)
             flow.add(store.new(parts.results))
 
-        :param make: makes the spec of an element. For a result it is called once, now, with a reference to an element.
+        :param make: makes the spec of an element. For a result it is called once, now, with a reference to an element;
+            so it is for an iterable without elements, if there is no `name`.
         :param over: the elements: a result, or any iterable.
         :param name: of the node. Default: the name of the worker's function.
         :param after: what has to be finished before: nodes of this workflow, or their names. Default: only those whose
@@ -331,7 +332,7 @@ class Workflow(ObanBase, ByAnnotation):
         checked_name("name", name)
         if name in self._nodes:
             raise InvalidOption(
-                f"the workflow {self.name!r} has a node {name!r} already; give this one another name: add(…, name=…)"
+                f"the workflow {self.name!r} has a node {name!r} already; give this one another name with name="
             )
         return name
 

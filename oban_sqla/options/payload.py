@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import is_dataclass
 from typing import Any, cast
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 
 from ..errors import InvalidArgs
@@ -127,6 +129,14 @@ def _check(value: object, path: str, advice: str, depth: int = 0) -> None:
         for index, item in enumerate(cast(list[object], value)):
             _check(item, f"{path}[{index}]", advice, depth + 1)
     elif not isinstance(value, _ATOMS):
-        raise InvalidArgs(
-            f"{path}: {_kind(value)}, which JSON can't carry; pass what identifies it, such as a primary key{advice}"
-        )
+        raise InvalidArgs(f"{path}: {_kind(value)}, which JSON can't carry; {_instead(value)}{advice}")
+
+
+def _instead(value: object) -> str:
+    """What to pass instead of a value that JSON can't carry."""
+    if not hasattr(type(value), "__mapper__"):  # SQLModel's are models of pydantic, too
+        if isinstance(value, BaseModel):
+            return "pass its model_dump(mode='json')"
+        if is_dataclass(value) and not isinstance(value, type):
+            return "pass dataclasses.asdict(…) of it"
+    return "pass what identifies it, such as a primary key"

@@ -97,4 +97,5 @@ def running_job(what: str) -> Running:
     try:
         return running.get()
     except LookupError:
-        raise NotInJob(f"{what}() was called outside of a job; pass what you need as an argument instead") from None
+        advice = "pass what you need as an argument instead" if what == "current_job" else "only a job can do that"
+        raise NotInJob(f"{what}() was called outside of a job; {advice}") from None

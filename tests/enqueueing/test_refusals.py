@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
@@ -33,6 +35,15 @@ async def beat() -> None: ...
 @worker(name="tests.refusals.Report")
 class Report:
     async def process(self, job: Job) -> None: ...
+
+
+class Person(BaseModel):
+    name: str
+
+
+@dataclass
+class Place:
+    name: str
 
 
 def nested(depth: int) -> Any:
@@ -101,6 +112,14 @@ ARGS: dict[str, tuple[Any, str]] = {
     "object": ({"user": object()}, r"args\.user: object, which JSON can't carry; pass what identifies it"),
     "object inside": ({"a": [{"when": AWARE}]}, r"args\.a\[0\]\.when: datetime, which JSON can't carry"),
     "decimal": ({"price": Decimal("1.5")}, r"args\.price: Decimal, which JSON can't carry"),
+    "model": (
+        {"by": Person(name="ann")},
+        r"args\.by: Person, which JSON can't carry; pass its model_dump\(mode='json'\)",
+    ),
+    "dataclass": (
+        {"to": Place("Rome")},
+        r"args\.to: Place, which JSON can't carry; pass dataclasses\.asdict\(…\) of it",
+    ),
     "set": ({"ids": {1}}, r"args\.ids: set, which JSON can't carry"),
     "key that is no text": ({"a": {1: 2}}, r"args\.a: the key 1 is int \(1\); keys of JSON objects are strings"),
     "too deep": ({"a": nested(300)}, r"args\.a.*: nested deeper than 200 levels"),

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import InvalidArgs, InvalidOption, Unique, Workflow
+from oban_sqla import Batch, InvalidArgs, InvalidOption, Unique, Workflow
 from tests.flows.test_workflows import fetch, load_user, note, parse, store
 
 
@@ -19,6 +19,14 @@ def as_list(value: Any) -> Any:
 
 def stored(n: Any) -> Any:
     return store.new(n)
+
+
+def with_slash(url: str) -> Any:
+    return fetch.new(url + "/")
+
+
+def of_page(page: dict[str, str]) -> Any:
+    return fetch.new(page["url"])
 
 
 def case(change: Callable[[Any], Any], said: str) -> tuple[Callable[[Any], Any], str]:
@@ -41,6 +49,8 @@ def build(change: Callable[[Workflow], Any]) -> Workflow:
         case(lambda flow: flow.add(note.new(), on_failure="explode"), "on_failure: expected"),
         case(lambda flow: flow.add(note.new(), name=" "), "name: expected text that is not blank"),
         case(lambda flow: flow.add("note"), "expected a JobSpec or a Workflow"),
+        case(lambda flow: flow.add(Batch([note.new()]), name="batch"), "expected a JobSpec or a Workflow"),
+        case(lambda flow: flow.map(with_slash, over=cast(Any, [])), "over is empty, and without an element"),
         case(lambda flow: flow.add(flow), "can't be a part of itself"),
         case(lambda flow: flow.add(note.options(unique=Unique()).new()), "can't be unique"),
         case(lambda flow: flow.returns("nowhere"), "has no node 'nowhere'"),
@@ -159,3 +169,8 @@ async def test_a_written_one_takes_no_more_and_an_empty_or_merged_or_deleted_one
         loaded = await session.get_one(Workflow, flow.id)
         with pytest.raises(InvalidOption, match="was loaded"):
             loaded.add(note.new())
+
+
+def test_a_map_over_a_list_that_is_empty_today_has_the_name_that_it_has_with_elements() -> None:
+    names = {Workflow("x").map(parse.new, over=over).name for over in ([], ["a"])}
+    assert names | {Workflow("x").map(of_page, over=cast(Any, [])).name} == {"parse", "fetch"}
