@@ -1,7 +1,9 @@
 """Deaths of child processes: ``python -m benchmarks.deaths [--jobs 1000]``.
 
 Prints how long a node needs until it has all its children again after one was killed; whether the effects of 1,000 jobs
-with a session happen once though children are killed at random; and how long children live after their node was killed.
+with a session happen once though children are killed at random; what becomes of a job for which the kernel has no
+memory (where this user may make a control group: root on Linux); and how long children live after their node was
+killed.
 """
 
 from __future__ import annotations
@@ -33,6 +35,13 @@ PROCESSES = Processes(size=CHILDREN, sessionmaker="benchmarks.child_session:Sess
 async def add(session: AsyncSession, amount: int) -> None:
     await session.execute(text("UPDATE bench_sums SET total = total + :amount"), {"amount": amount})
     await asyncio.sleep(0.005)
+
+
+@job(name="bench.grow", queue="deaths", executor="process", max_attempts=2)
+def grow(megabytes: int, group: str) -> int:
+    """Keep so much memory in a control group: the path of its ``cgroup.procs``."""
+    Path(group).write_text(str(os.getpid()))
+    return len([os.urandom(1) * 1_000_000 for _ in range(megabytes)])
 
 
 @job(name="bench.stay", queue="deaths", executor="process")
@@ -88,6 +97,45 @@ async def exactly_once(setting: Setting, oban: Oban, jobs: int) -> bool:
     return holds
 
 
+async def out_of_memory(setting: Setting, oban: Oban) -> bool:
+    """Whether a child that the kernel kills for its memory costs one attempt of one job, and the others complete."""
+    if (group := _memory_group()) is None:
+        print("out of memory: not tried, because no control group for memory can be made here", flush=True)
+        return True
+    try:
+        too_large, *others = [grow.new(1_000, f"{group}/cgroup.procs"), *(stay.new(0.05) for _ in range(20))]
+        await oban.enqueue([too_large, *others])
+        while await _left(setting):
+            await oban.retry(select(Job).where(Job.state == "retryable"))
+            await asyncio.sleep(0.1)
+        rows = await setting.raw.fetch(
+            "SELECT state = 'discarded' AS is_bad, attempt, errors::text LIKE '%killed by SIGKILL%' AS is_named "
+            "FROM oban_jobs WHERE id = ANY($1::bigint[])",
+            [spec.id for spec in (too_large, *others)],
+        )
+        bad = [row for row in rows if row["is_bad"]]
+        holds = len(rows) == 21 and len(bad) == 1 and bad[0]["attempt"] == 2 and bool(bad[0]["is_named"])
+        print(f"out of memory: {'one job failed, 20 completed' if holds else f'WRONG: {rows}'}", flush=True)
+        return holds
+    finally:
+        group.rmdir()
+
+
+def _memory_group() -> Path | None:
+    """A new control group of 200 MB; None where none can be made."""
+    for root, most in (("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes")):
+        if not Path(root, "cgroup.procs").exists():
+            continue
+        group = Path(root, "oban_sqla_deaths")
+        try:
+            group.mkdir(exist_ok=True)
+            (group / most).write_text("200000000")
+        except OSError:
+            continue
+        return group
+    return None
+
+
 async def with_its_node(setting: Setting) -> bool:
     """Whether the children of a node that is killed are gone in time."""
     command = [sys.executable, "-m", "benchmarks.deaths", "--serve", setting.url]
@@ -140,6 +188,7 @@ async def main(jobs: int) -> None:
         await where.empty()
         async with Oban(where.engine, queues={"deaths": 10}, processes=PROCESSES, sessionmaker=where.session) as oban:
             held = [await whole_again(where, oban), await exactly_once(where, oban, jobs)]
+            held.append(await out_of_memory(where, oban))
         await where.empty()
         held.append(await with_its_node(where))
     if not all(held):

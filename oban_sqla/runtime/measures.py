@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import random
 import time
+from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable
-from math import log2
+from datetime import timedelta
+from operator import add
 from typing import Any
 from uuid import uuid4
 
@@ -28,36 +31,58 @@ LATEST = 5.0
 PER_OCTAVE = 4
 """Buckets of a histogram between a duration and its double."""
 
-SHORTEST = 0.001
-"""Seconds up to which a duration is in the first bucket."""
 LARGEST = 127
 """The last bucket, in which a duration of a month is, and every longer one."""
+
+BOUNDS = [0.001 * 2 ** (number / PER_OCTAVE) for number in range(1, LARGEST + 1)]
+"""Seconds at which each bucket after the first begins."""
+
+MOST = 1_000
+"""Ends that are kept one by one before they are counted. To count them together costs a third."""
 
 _NAMES = ("completed", "retryable", "discarded", "cancelled", "snoozed")
 _OUTCOMES = {"completed": 0, "retryable": 1, "discarded": 2, "cancelled": 3, "scheduled": 4}
 """Which of the names a run has to be counted under, by the state that it leaves its job in."""
 
 
+class _Ended:
+    """What has ended in a queue and is not counted yet: of each run its state, seconds and wait."""
+
+    __slots__ = ("ran", "states", "waited")
+
+    def __init__(self) -> None:
+        self.states: list[str] = []
+        self.ran: list[float] = []
+        self.waited: list[timedelta] = []
+
+
 class _Counts:
-    """What ended in a queue within some time. By the place of the outcome, and of the bucket: this is counted for each
-    job that runs."""
+    """What ended in a queue within some time. By the place of the outcome, and of the bucket."""
 
     __slots__ = ("busy", "ended", "fresh", "run", "wait")
 
     def __init__(self) -> None:
         self.ended = [0] * len(_NAMES)
         self.busy = 0.0
-        self.run = [0] * (LARGEST + 1)
-        self.wait = [0] * (LARGEST + 1)
+        self.run: Counter[int] = Counter()
+        self.wait: Counter[int] = Counter()
         # Whether something has been counted since it was last written.
         self.fresh = True
 
+    def count(self, ended: _Ended) -> None:
+        """Count what has ended."""
+        for state, number in Counter(ended.states).items():
+            self.ended[_OUTCOMES[state]] += number
+        self.busy += sum(ended.ran)
+        self.run.update(_histogram(sorted(ended.ran)))
+        self.wait.update(_histogram(sorted(map(timedelta.total_seconds, ended.waited))))
+
     def add(self, other: _Counts) -> None:
         """Count what `other` has counted."""
+        self.ended = [*map(add, self.ended, other.ended)]
         self.busy += other.busy
-        for mine, its in ((self.ended, other.ended), (self.run, other.run), (self.wait, other.wait)):
-            for place, number in enumerate(its):
-                mine[place] += number
+        self.run.update(other.run)
+        self.wait.update(other.wait)
         self.fresh = True
 
 
@@ -79,9 +104,8 @@ class Measures(Loop):
         self._lane = lane
         self._node = node
         self._origin = str(uuid4())
-        # What ended since `_at`, the beginning of a minute, by queue: written by count() and _fold(). A job that ends
-        # is counted in one place; the steps are added up from it.
-        self._present: dict[str, _Counts] = {}
+        # What ended since `_at`, the beginning of a minute, by queue: written by count() and _fold().
+        self._present: dict[str, _Ended] = {}
         self._at = self._until = 0.0
         # By step, its beginning and the queue: written by _fold() and _write().
         self._counts: dict[tuple[int, int, str], _Counts] = {}
@@ -91,28 +115,28 @@ class Measures(Loop):
 
         :param seconds: for how long it ran.
         """
-        if (outcome := _OUTCOMES.get(ack.state)) is None:
+        if ack.state not in _OUTCOMES:
             return
         if (now := time.time()) >= self._until:
             self._fold()
             self._at = now // MINUTE * MINUTE
             self._until = self._at + MINUTE
-        counts = self._present.get(row.queue)
-        if counts is None:
-            counts = self._present[row.queue] = _Counts()
-        counts.ended[outcome] += 1
-        counts.busy += seconds
-        counts.run[bucket(seconds) if seconds > SHORTEST else 0] += 1
-        counts.wait[bucket((row.attempted_at - row.scheduled_at).total_seconds())] += 1
+        ended = self._present.get(row.queue)
+        if ended is None:
+            ended = self._present[row.queue] = _Ended()
+        ended.states.append(ack.state)
+        ended.ran.append(seconds)
+        ended.waited.append(row.attempted_at - row.scheduled_at)
+        if len(ended.ran) >= MOST:
+            self._fold()
 
     def _fold(self) -> None:
-        """Add what ended in the present minute to all steps that it is a part of."""
-        for queue, counts in self._present.items():
+        """Count what ended in the present minute, in all steps that it is a part of."""
+        for queue, ended in self._present.items():
+            counts = _Counts()
+            counts.count(ended)
             for step in STEPS:
-                key = (step, int(self._at // step * step), queue)
-                if (kept := self._counts.get(key)) is None:
-                    kept = self._counts[key] = _Counts()
-                kept.add(counts)
+                self._counts.setdefault((step, int(self._at // step * step), queue), _Counts()).add(counts)
         self._present.clear()
 
     async def step(self) -> float | None:
@@ -150,18 +174,26 @@ class Measures(Loop):
 
     def _rows(self, counts: Iterable[tuple[tuple[int, int, str], _Counts]]) -> Iterable[dict[str, Any]]:
         for (step, at, queue), of in counts:
-            run = {place: number for place, number in enumerate(of.run) if number}
-            wait = {place: number for place, number in enumerate(of.wait) if number}
             yield {
                 "step": step, "at": at, "queue": queue, "origin": self._origin, "node": self._node, "busy": of.busy,
                 **dict(zip(_NAMES, of.ended, strict=True)),
-                "run_at": list(run), "run_n": list(run.values()), "wait_at": list(wait), "wait_n": list(wait.values()),
+                "run_at": list(of.run), "run_n": list(of.run.values()),
+                "wait_at": list(of.wait), "wait_n": list(of.wait.values()),
             }  # fmt: skip
 
 
 def bucket(seconds: float) -> int:
     """The number of the bucket of a duration: four for each doubling, from a millisecond on."""
-    if seconds <= SHORTEST:
-        return 0
-    place = int(PER_OCTAVE * log2(seconds * 1_000))
-    return place if place < LARGEST else LARGEST
+    return bisect_right(BOUNDS, seconds)
+
+
+def _histogram(durations: list[float]) -> dict[int, int]:
+    """How many of the durations, which are in order, are in each bucket: they are many, and in few buckets."""
+    found: dict[int, int] = {}
+    done = 0
+    while done < len(durations):
+        place = bucket(durations[done])
+        end = bisect_left(durations, BOUNDS[place], done) if place < LARGEST else len(durations)
+        found[place] = end - done
+        done = end
+    return found
