@@ -12,8 +12,8 @@ from ..errors import InvalidOption
 from ..models import JobSpec
 from ..models.kind import NAMES, Kind
 from ..models.spec import SpecOptions
-from .shape import hidden, shape
-from .worker import WORKER_OPTIONS, ChunkOptions, Worker, WorkerOptions, check_plain, refuse_options, register
+from .shape import check_plain, hidden, shape
+from .worker import WORKER_OPTIONS, ChunkOptions, Worker, WorkerOptions, refuse_options, register
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -161,15 +161,31 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
     new.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
     for name, value in {
         "worker": made,
-        "worker_name": made.name,
-        "spec_kind": made.spec_kind,
+        "worker_name": _Own("worker_name", made.name),
+        "spec_kind": _Own("spec_kind", made.spec_kind),
         "entities": (),
         "checked_args": staticmethod(made.checked_args),
         "check_known": staticmethod(made.check_known),
-        "new": staticmethod(new),
+        "new": _Own("new", new),
     }.items():
         setattr(cls, name, value)
     return cast(WorkerClass[T], cls)
+
+
+class _Own:
+    """An attribute that subclasses do not inherit: by it they would enqueue jobs that the class above runs."""
+
+    def __init__(self, name: str, value: object) -> None:
+        self._name = name
+        self._value = value
+
+    def __get__(self, instance: object, owner: type[Any]) -> object:
+        if vars(owner).get(self._name) is not self:
+            raise InvalidOption(
+                f"{owner.__qualname__} is not a worker: it inherits from one, which would run its jobs; "
+                f"decorate it too: @worker class {owner.__name__}"
+            )
+        return self._value
 
 
 def _check_call(called: Any, given: tuple[object, ...], what: str) -> None:

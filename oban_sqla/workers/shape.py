@@ -14,6 +14,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, cast
 
+from ..errors import InvalidOption
+
 Shape = Literal["plain", "coroutine", "generator", "context manager"]
 
 
@@ -35,6 +37,15 @@ def hidden(fn: Callable[..., Any]) -> Shape:
         if (found := shape(layer)) != "plain":
             return found
     return "plain"
+
+
+def check_plain(fn: Callable[..., Any], what: str) -> None:
+    """Refuse a function of which a call gives no number.
+
+    :raises InvalidOption: for a coroutine function, or a generator.
+    """
+    if (found := shape(fn) if shape(fn) != "plain" else hidden(fn)) != "plain":
+        raise InvalidOption(f"{what}: expected a plain function, got one that gives a {found}; nothing runs it")
 
 
 def mark_coroutine(fn: Any) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal, cast
+
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from ..errors import InvalidArgs, InvalidOption, unknown_option
 from ..models import Job, JobSpec
@@ -20,7 +23,7 @@ from ..options.chunk import Chunk
 from ..options.duration import seconds
 from ..options.encryption import SEALED
 from ..options.payload import encode
-from .arguments import Arguments
+from .arguments import Arguments, Unresolved
 from .compared import checked_chain, refuse_keys
 from .cron import Cron
 from .hooks import checked_hooks
@@ -28,7 +31,7 @@ from .injection import is_session
 from .loosened import loosened, result_type
 from .registry import default_name, origin_of, workers
 from .sealing import check_length, opened_args
-from .shape import hidden, shape
+from .shape import check_plain, hidden, shape
 from .verdicts import Verdicts, checked_errors
 
 Executor = Literal["auto", "async", "thread", "process"] | str
@@ -270,6 +273,8 @@ def register(target: Any, arguments: Arguments | None, options: ChunkOptions, ru
         chain=checked_chain(options.get("chain"), arguments, encrypted, what),
     )
     made.refuse_unique(made.spec_kind)
+    if not made.is_async and hidden(run) == "plain":
+        _refuse_unawaited(made, called)
     _ = made.cron_entry  # checked while the decorator is on the traceback
     workers.add(made, is_named=options.get("name") is not None)
     return made
@@ -292,6 +297,16 @@ def _is_coroutine(run: Callable[..., Any], executor: str, what: str) -> bool:
             + ("" if own == "generator" else '. If its decorator runs it to its end, say executor="thread"')
         )
     return below == "coroutine" and executor != "thread"
+
+
+def _refuse_unawaited(made: Worker, what: str) -> None:
+    """A plain function would get coroutines of such a session, drop them, and complete."""
+    with contextlib.suppress(Unresolved):
+        if (kind := made.session_kind) is not None and issubclass(kind, AsyncSession):
+            raise InvalidOption(
+                f"{what}: a plain function can't await its {kind.__name__}, so no statement would run; "
+                "write async def, or ask for a Session"
+            )
 
 
 def _checked_chunk(options: ChunkOptions, arguments: Arguments | None, what: str) -> Chunk | None:
@@ -366,15 +381,6 @@ def _checked_encrypted(encrypted: object, arguments: Arguments | None, what: str
 def _delay(value: object, attempt: int, what: str) -> float:
     """What a function for the backoff has returned, as seconds."""
     return value.delay(attempt) if isinstance(value, Backoff) else seconds(value, what)
-
-
-def check_plain(fn: Callable[..., Any], what: str) -> None:
-    """Refuse a function of which a call gives no number.
-
-    :raises InvalidOption: for a coroutine function, or a generator.
-    """
-    if (found := shape(fn) if shape(fn) != "plain" else hidden(fn)) != "plain":
-        raise InvalidOption(f"{what}: expected a plain function, got one that gives a {found}; nothing runs it")
 
 
 def refuse_options(given: Iterable[str], known: Collection[str], what: str) -> None:

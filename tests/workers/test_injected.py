@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import pydoc
 import sys
@@ -126,3 +127,15 @@ def test_second_session_is_refused_at_once() -> None:
 
     with pytest.raises(InvalidOption, match=r"run: session and plain are sessions, and a job has one, whose commit"):
         job(run)
+
+
+def test_async_session_of_a_plain_function_is_refused_at_once() -> None:
+    def run(session: TenantSession, user_id: int) -> None: ...
+
+    with pytest.raises(InvalidOption, match=r"run: a plain function can't await its TenantSession, so no statement"):
+        job(run)
+
+    @functools.wraps(coroutine)
+    def run_to_its_end(session: AsyncSession) -> None: ...
+
+    job(name="tests.decoration.run_to_its_end", executor="thread")(run_to_its_end)

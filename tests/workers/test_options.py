@@ -12,6 +12,7 @@ import pytest
 from oban_sqla import (
     Backoff,
     Cancel,
+    Cron,
     Discard,
     InvalidArgs,
     InvalidOption,
@@ -177,6 +178,23 @@ def test_options_of_a_class_worker_are_given_beside_its_args() -> None:
     assert (spec.worker, spec.queue, spec.priority, spec.args) == ("tests.options.Report", "reports", 2, {"id": 1})
     assert report.new().args == {}
     assert isinstance(report(), Report)
+
+
+def test_subclass_of_a_class_worker_is_not_a_worker_until_it_is_decorated() -> None:
+    report: Any = worker(name="tests.options.Base")(type("Base", (Report,), {}))
+    yearly: Any = type("Yearly", (report,), {})
+
+    uses: list[Callable[[], object]] = [
+        lambda: yearly.new({"id": 1}),
+        lambda: JobSpec(yearly),
+        lambda: Job.worker == yearly,
+        lambda: Cron("@daily", yearly),
+    ]
+    for use in uses:
+        with pytest.raises(InvalidOption, match="Yearly is not a worker: it inherits from one, which would run its"):
+            use()
+    assert worker(name="tests.options.Yearly")(yearly).new({"id": 1}).worker == "tests.options.Yearly"
+    assert report.new({"id": 1}).worker == report().new({"id": 1}).worker == "tests.options.Base"
 
 
 def test_time_that_is_given_replaces_that_of_the_worker() -> None:
