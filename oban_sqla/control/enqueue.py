@@ -18,8 +18,10 @@ async def enqueue_apart(
 
     :param node: the started node; None before its start and after its stop.
     """
-    few = [specs, *more] if isinstance(specs, JobSpec) else specs
-    if node is not None and node.runs_here and node.notify == "auto" and isinstance(few, list) and are_plain(few):
+    # Another list than the caller's, which may change while the jobs are written; an iterator is not read here.
+    several = [specs] if isinstance(specs, JobSpec) else specs
+    few = [*several, *more] if isinstance(several, list | tuple) else []
+    if node is not None and node.runs_here and node.notify == "auto" and are_plain(few):
         await node.inserts.insert(few)
         return few
     async with engines.transaction() as session:

@@ -7,6 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from ..errors import unknown
+from ..models.checks import check_name
 from ..options.queue import Queue
 from ..runtime.node import Node
 from ..runtime.producer import Producer
@@ -69,7 +70,7 @@ def check(node: Node | None, queue: str, configured: set[str]) -> QueueInfo | No
     :raises InvalidOption: for a queue that this node does not know.
     """
     names = configured if node is None else node.control.known
-    if queue not in names:
+    if check_name("queue", queue) not in names:
         raise unknown("queue", queue, names)
     producer = None if node is None else node.producers.get(queue)
     return None if producer is None else _info(producer)

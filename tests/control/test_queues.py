@@ -203,6 +203,8 @@ async def test_bad_input_is_said(engine: AsyncEngine, call: Callable[[Oban], Awa
             await call(oban)
         with pytest.raises(InvalidOption, match="did you mean 'default'"):
             oban.check_queue("defualt")
+        with pytest.raises(InvalidOption, match="queue: expected a name, got 5"):
+            oban.check_queue(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     assert await execute(engine, "SELECT 1 FROM oban_queues") == [], "nothing was written"
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import JobSpec, Oban, ObanError, Unique, job, later
+from oban_sqla import InvalidOption, JobSpec, Oban, ObanError, Unique, job, later
 from tests.runtime.helpers import execute, finished, load, until
 
 
@@ -28,6 +29,30 @@ async def test_it_runs_with_and_without_a_started_runtime(any_engine: AsyncEngin
         assert ids == sorted(ids)  # type: ignore[type-var]
         jobs = await finished(any_engine, ids)  # type: ignore[arg-type]
     assert [job.args["number"] for job in jobs] == [1, 2, 3, *range(20)]
+
+
+@pytest.mark.parametrize("started", [False, True])
+@pytest.mark.parametrize("kind", [list, tuple, iter])
+async def test_specs_beside_a_list_of_specs_are_written_too(
+    engine: AsyncEngine, kind: Callable[[list[JobSpec]], Iterable[JobSpec]], started: bool
+) -> None:
+    oban = Oban(engine)
+    async with oban if started else nullcontext():
+        given = [noop.new(1), noop.new(2)]
+        written = await oban.enqueue(kind(given), noop.new(3))
+        assert [spec.args["number"] for spec in written] == [1, 2, 3]
+        assert all([await load(engine, spec.id) for spec in written if spec.id])
+        assert len(given) == 2
+        with pytest.raises(InvalidOption, match="expected JobSpec objects, got 'x'"):
+            await oban.enqueue([noop.new(4)], "x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def test_the_list_that_was_given_stays_the_callers(engine: AsyncEngine) -> None:
+    async with Oban(engine) as oban:
+        given = [noop.new(1)]
+        written = await oban.enqueue(given)
+        assert written == given
+        assert written is not given
 
 
 async def test_it_opens_no_transaction_of_the_engine(engine: AsyncEngine) -> None:
