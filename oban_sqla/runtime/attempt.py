@@ -118,8 +118,9 @@ class Attempt(Run):
                 self.begun, self._places = False, remote.places
             if worker is None or (remote is None and worker.executor not in self._executors):
                 self.unknown = True  # the worker, or the executor that it names
-                report_unknown(row, None if worker is None else worker.executor)
-                ack = unknown_worker(row)
+                executor = None if worker is None else worker.executor
+                report_unknown(row, executor)
+                ack = unknown_worker(row, executor)
             elif worker.deadline is None or (ack := overdue(row, worker)) is None:
                 try:
                     # Before the hooks, as for an unknown worker. Elsewhere there may be keys that are not here.

@@ -102,12 +102,14 @@ def as_returned(result: Result) -> Result:
     return result
 
 
-def unknown_worker(row: Row) -> Ack:
+def unknown_worker(row: Row, executor: str | None = None) -> Ack:
     """What becomes of a job whose worker this process does not know.
 
     A newer or an older version of the program may: the job is left to a node that does, with growing delays.
+
+    :param executor: the one that the worker names and this node does not have. Default: the worker is not known.
     """
-    return _left_to_others(row, "unknown_worker")
+    return _left_to_others(row, "unknown_worker", {} if executor is None else {"unknown_executor": executor})
 
 
 def unopened(row: Row) -> Ack:
@@ -120,10 +122,10 @@ def is_unopened(ack: Ack) -> bool:
     return ack.state == "scheduled" and ack.meta is not None and ack.meta.startswith(f'{{"{_MISSING_KEY}":')
 
 
-def _left_to_others(row: Row, mark: str) -> Ack:
+def _left_to_others(row: Row, mark: str, more: dict[str, str] | None = None) -> Ack:
     times = _count(row, mark)
     delay = min(FIRST_UNKNOWN_DELAY * 2 ** min(times - 1, 10), LONGEST_UNKNOWN_DELAY)
-    return _ack(row, "scheduled", delay=jittered(delay), burned=False, meta=json.dumps({mark: times}))
+    return _ack(row, "scheduled", delay=jittered(delay), burned=False, meta=json.dumps({mark: times, **(more or {})}))
 
 
 def overdue(row: Row, worker: Worker) -> Ack | None:

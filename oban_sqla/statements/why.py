@@ -80,6 +80,7 @@ def row_of() -> Executable:
         _meta("rescued"),
         _meta("snoozed"),
         _meta("unknown_worker"),
+        _meta("unknown_executor"),
         _meta("missing_key"),
         _meta("debounce"),
         _meta("debounced"),

@@ -34,6 +34,10 @@ async def boom() -> None:
     raise ValueError("boom, and\nboom again")
 
 
+@job(name="why.on_a_gpu", queue="a", executor="gpu")
+def on_a_gpu() -> None: ...
+
+
 @job(name="why.dozes", queue="a")
 async def dozes() -> None:
     raise Snooze(600)
@@ -208,6 +212,19 @@ async def test_a_worker_that_no_node_knows(engine: AsyncEngine) -> None:
         assert "no node that took it knows the worker 'why.newer_version': it was given back once" in why.reason.text
         await execute(engine, f"UPDATE oban_jobs SET state = 'available', scheduled_at = {NOW} WHERE id = {job_id}")
         assert codes(await oban.why(job_id))[-1] == "unknown_worker"
+
+
+async def test_an_executor_that_no_node_has(engine: AsyncEngine) -> None:
+    async with Oban(engine, queues={"a": 2}, poll_interval=0.05) as oban:
+        [job_id] = await insert(engine, on_a_gpu.new())
+        await until(engine, job_id, "scheduled")
+        why = await oban.why(job_id)
+        assert codes(why) == ["unknown_executor"]
+        assert "no node that took it has the executor 'gpu', for which its worker asks: it was given back" in str(why)
+        await execute(engine, f"UPDATE oban_jobs SET state = 'available', scheduled_at = {NOW} WHERE id = {job_id}")
+        last = (await oban.why(job_id)).reasons[-1]
+        assert (last.code, "nodes without the executor 'gpu'" in last.text) == ("unknown_executor", True)
+    assert (await load(engine, job_id)).meta == {"unknown_worker": 1, "unknown_executor": "gpu"}
 
 
 async def test_a_paused_queue(engine: AsyncEngine, answer: Answer) -> None:

@@ -88,7 +88,7 @@ def unknown_workers(database: Database) -> Iterator[Finding]:
     yield warning(
         f"{jobs:,} {'job waits' if jobs == 1 else 'jobs wait'} for a node that knows the worker: "
         f"{listed(row.worker for row in rows)}",
-        "a node without that worker gives the job back, each time for up to five minutes",
+        "a node without that worker, or without its executor, gives the job back, each time for up to five minutes",
         "this is normal during a deployment; otherwise register the worker on a node, or delete the jobs",
     )
 

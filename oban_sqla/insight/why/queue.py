@@ -12,6 +12,7 @@ from .facts import MOST, Facts, counted, whole
 from .limits import held_back
 from .reason import Reason
 
+EXECUTOR_ADVICE = "start a node that has it, Oban(executors={…}), or check the spelling in @job(executor=…)"
 SOON = 10.0
 """Seconds within which a job that nothing prevents should have been fetched; nodes poll every five."""
 
@@ -116,6 +117,9 @@ def _unknown(facts: Facts) -> list[Reason]:
     if not times or not facts.members:
         return []
     count = "once" if times == 1 else f"{times} times"
+    if (executor := job.unknown_executor) is not None:
+        text = f"nodes without the executor {executor!r}, for which its worker asks, have given it back {count}"
+        return [Reason("unknown_executor", text, EXECUTOR_ADVICE)]
     text = f"nodes that don't know the worker {job.worker!r} have given it back {count}"
     return [Reason("unknown_worker", text, "start a node whose code registers that worker, or check the spelling")]
 

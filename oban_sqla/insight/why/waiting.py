@@ -8,7 +8,7 @@ from datetime import datetime
 from ..words import span
 from .chain import in_chain
 from .facts import Facts, error_gist, whole
-from .queue import may_run, obstacles
+from .queue import EXECUTOR_ADVICE, may_run, obstacles
 from .reason import Reason
 
 MOST_NAMES = 10
@@ -71,7 +71,13 @@ def _is_due(facts: Facts) -> bool:
 
 def _what_for(facts: Facts) -> Reason:
     job = facts.job
-    if times := whole(job.unknown_worker):
+    if (times := whole(job.unknown_worker)) and (executor := job.unknown_executor) is not None:
+        text = (
+            f"no node that took it has the executor {executor!r}, for which its worker asks: it was given back "
+            f"{_times(times)}, without using up an attempt"
+        )
+        return Reason("unknown_executor", text, EXECUTOR_ADVICE)
+    if times:
         text = (
             f"no node that took it knows the worker {job.worker!r}: it was given back {_times(times)}, without using "
             "up an attempt"
