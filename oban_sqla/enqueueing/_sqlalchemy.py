@@ -78,15 +78,21 @@ def has_criteria(query: Any) -> bool:
     return any(isinstance(one, CriteriaOption) for one in private(query, "_with_options") or ())
 
 
+_OF_FETCHING = {"yield_per", "stream_results", "max_row_buffer"}
+
+
 def carry_options(query: Any, outer: Select[Any]) -> Select[Any]:
     """`outer` with the options of `query`, which is below it, and known to listeners as a query of the same classes.
+
+    Execution options belong to them, except those that say how rows are fetched: `outer` returns few, and writes.
 
     :raises InvalidOption: where SQLAlchemy does not say which options those are.
     """
     options, attributes = private(query, "_with_options"), private(query, "_propagate_attrs")
     if options is None or attributes is None:
         raise InvalidOption("enqueue_from: this version of SQLAlchemy does not show the options of a query")
-    statement: Any = outer.options(*options)
+    execution = {name: value for name, value in query.get_execution_options().items() if name not in _OF_FETCHING}
+    statement: Any = outer.options(*options).execution_options(**execution)
     statement._propagate_attrs = attributes
     return cast("Select[Any]", statement)
 

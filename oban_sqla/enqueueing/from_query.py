@@ -80,9 +80,9 @@ def enqueue_from(session: AnySession, worker: Target, query: SelectBase, /, **op
         )
 
     A label is the name of a parameter of the worker's function, or of one of the options ``scheduled_at``,
-    ``priority``, ``queue``, ``max_attempts`` and ``meta``. The session's pending objects are flushed first. Options and
-    listeners of the session hold for the query (``with_loader_criteria``, tenants). Values reach the job as the
-    database prints them in JSON, and are validated when the job runs.
+    ``priority``, ``queue``, ``max_attempts`` and ``meta``. The session's pending objects are flushed first. The
+    query's options and execution options hold, and so do listeners of the session (``with_loader_criteria``, tenants).
+    Values reach the job as the database prints them in JSON, and are validated when the job runs.
 
     :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session of either.
     :param worker: the function with ``@job``, or the class with ``@worker``. For a class every label that is not an

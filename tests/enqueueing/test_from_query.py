@@ -140,6 +140,26 @@ def test_a_listener_of_the_session_that_filters_tenants_holds(run: Run) -> None:
     run(scenario)
 
 
+@pytest.mark.parametrize("fetching", [{}, {"yield_per": 10}, {"stream_results": True}])
+def test_a_listener_sees_the_execution_options_of_the_query(run: Run, fetching: dict[str, Any]) -> None:
+    def scenario(session: Session) -> None:
+        session.add_all([User(name="mine"), User(name="theirs")])
+        session.flush()
+
+        @event.listens_for(session, "do_orm_execute")
+        def of_tenant(state: ORMExecuteState) -> None:
+            if (tenant := state.execution_options.get("tenant")) is not None:
+                state.statement = state.statement.options(with_loader_criteria(User, User.name == tenant))
+
+        query = select(User.id.label("user_id")).execution_options(tenant="mine", **fetching)
+        assert len(session.scalars(query).all()) == 1
+        assert enqueue_from(session, remind, query) == 1
+        both = union_all(select(User.id.label("user_id")), select(User.id.label("user_id")))
+        assert enqueue_from(session, remind, both.execution_options(tenant="mine")) == 2
+
+    run(scenario)
+
+
 def test_unique_jobs_have_the_keys_that_specs_have(run: Run) -> None:
     def scenario(session: Session) -> None:
         session.add(once.new(2))
