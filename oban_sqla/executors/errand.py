@@ -19,6 +19,7 @@ from ..runtime.row import Row, row_of
 from ..runtime.traceback_text import bare_text, frames_text
 from ..statements.fetch import FETCHED
 from ..telemetry.database_error import described, of_database
+from ..workers.outcomes import Cancel, Discard
 from ..workers.registry import default_name
 from ..workers.worker import Worker
 from .factories import Names
@@ -139,7 +140,7 @@ def answer(
     """
     body = {
         "ack": None if ack is None else {name: getattr(ack, name) for name in _OUTCOME},
-        "error": None if error is None else as_fields(error, bare),
+        "error": None if error is None else {**as_fields(error, bare), "outcome": _outcome_of(error)},
         "committed": committed,
         **({} if told is None else {"told": told}),
     }
@@ -167,15 +168,26 @@ def judged(answer: bytes, row: Row) -> Raised | Judged:
     if given is None:
         fenced = Fenced(f"job {row.id}, attempt {row.attempt}: it was given to another run; its effects were undone")
         return Judged(None, fenced, False)
-    error: ChildError | None = None
-    if (said := body["error"]) is not None:
-        error = ChildError(said["kind"], said["message"], said["trace"])
-        error.places = said["trace"] if said.get("bare") else None
+    error = None if (said := body["error"]) is None else _travelled(said)
     fence = (row.id, row.attempt, row.attempted_by[1], row.attempted_at)
     ack = Ack(*fence, **given, queue=row.queue, max_attempts=row.max_attempts)
     return Judged(ack, error, body["committed"])
 
 
+def _travelled(said: dict[str, Any]) -> BaseException:
+    """What stands for the error here: an outcome is no failure, so it comes as what it was."""
+    if (outcome := said.get("outcome")) is not None:
+        return _OUTCOMES[outcome](said["message"])
+    error = ChildError(said["kind"], said["message"], said["trace"])
+    error.places = said["trace"] if said.get("bare") else None
+    return error
+
+
+def _outcome_of(error: BaseException) -> str | None:
+    return next((name for name, kind in _OUTCOMES.items() if isinstance(error, kind)), None)
+
+
+_OUTCOMES = {"cancel": Cancel, "discard": Discard}
 _OUTCOME = ("state", "delay", "burned", "error", "meta", "suspend", "tells")
 
 

@@ -9,7 +9,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,15 @@ async def oban(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> AsyncIte
     maker = async_sessionmaker(engine, expire_on_commit=False)
     async with Oban(engine, queues={"children": 10}, sessionmaker=maker, processes=processes, shutdown_grace=1) as oban:
         yield oban
+
+
+@pytest.fixture
+def told() -> Iterator[list[tuple[str, Mapping[str, Any]]]]:
+    """The ends of jobs, as telemetry tells them."""
+    told: list[tuple[str, Mapping[str, Any]]] = []
+    telemetry.attach("ends", ["oban.job.stop", "oban.job.exception"], lambda name, fields: told.append((name, fields)))
+    yield told
+    telemetry.detach("ends")
 
 
 def is_alive(pid: int) -> bool:
@@ -64,7 +73,9 @@ async def test_a_sessionmaker_that_a_worker_can_not_use_fails_the_start(engine: 
             await Oban(engine, {"children": 1}, sessionmaker=maker, processes=processes).start()
 
 
-async def test_what_a_job_decides_in_a_child_counts_as_at_home(oban: Oban, engine: AsyncEngine) -> None:
+async def test_what_a_job_decides_in_a_child_counts_as_at_home(
+    oban: Oban, engine: AsyncEngine, caplog: pytest.LogCaptureFixture, told: list[tuple[str, Mapping[str, Any]]]
+) -> None:
     snooze, cancel, discard, fail = await insert(
         engine, *(jobs.decide.new(w) for w in ("snooze", "cancel", "discard", "x"))
     )
@@ -74,6 +85,10 @@ async def test_what_a_job_decides_in_a_child_counts_as_at_home(oban: Oban, engin
     error = (await until(engine, fail, "retryable")).errors[0]["error"]
     assert "ValueError: x" in error
     assert "tests/executors/jobs.py" in error
+    ended = await eventually(lambda: {fields["job_id"]: name for name, fields in told} if len(told) == 4 else None)
+    assert ended == dict.fromkeys((snooze, cancel, discard), "oban.job.stop") | {fail: "oban.job.exception"}
+    [line] = [record.getMessage() for record in caplog.records if f"job {discard} " in record.getMessage()]
+    assert "was discarded after" in line
 
 
 @pytest.mark.parametrize(("how", "word"), [("exit", "status 3"), ("kill", "SIGKILL"), ("abort", "SIGABRT")])
@@ -307,12 +322,10 @@ CREATE CONSTRAINT TRIGGER slow AFTER INSERT ON slow_commits DEFERRABLE INITIALLY
 
 
 async def test_a_job_whose_timeout_comes_while_its_transaction_commits_is_told_as_what_it_is(
-    oban: Oban, engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+    oban: Oban, engine: AsyncEngine, caplog: pytest.LogCaptureFixture, told: list[tuple[str, Mapping[str, Any]]]
 ) -> None:
     for statement in SLOW_COMMITS.split(";\n"):
         await execute(engine, statement)
-    told: list[Any] = []
-    telemetry.attach("slow", ["oban.job.stop", "oban.job.exception"], lambda name, fields: told.append((name, fields)))
     try:
         [job_id] = await insert(engine, jobs.commit_slowly.new())
         done = await until(engine, job_id, "completed", timeout=30)
@@ -323,7 +336,6 @@ async def test_a_job_whose_timeout_comes_while_its_transaction_commits_is_told_a
         assert (await execute(engine, "SELECT count(*) FROM slow_commits"))[0][0] == 1
         assert "given to another run" not in caplog.text
     finally:
-        telemetry.detach("slow")
         await execute(engine, "DROP TABLE slow_commits")
         await execute(engine, "DROP FUNCTION commit_slowly")
 
