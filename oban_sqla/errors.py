@@ -2,6 +2,7 @@
 
 * ObanError
     * InvalidOption (also a ValueError): an option or a field of a spec has a value that it can't have
+        * NotAWorker (also an AttributeError): a class that inherits from a worker, and is not decorated
     * InvalidArgs (also a ValueError): the arguments of a job don't fit its worker, or JSON can't carry them
     * WorkerConflict: two workers under one name
     * UnknownWorker (also a LookupError): a name that no worker of this process has
@@ -34,6 +35,13 @@ class ObanError(Exception):
 
 class InvalidOption(ObanError, ValueError):
     """An option or a field of a spec has a value that it can't have."""
+
+
+class NotAWorker(InvalidOption, AttributeError):
+    """A class that inherits from a worker is used as one, and is not decorated.
+
+    It is an AttributeError, too, for programs that only look whether a class has an attribute.
+    """
 
 
 class InvalidArgs(ObanError, ValueError):

@@ -21,7 +21,7 @@ from sqlalchemy.sql.elements import BindParameter, CollectionAggregate, ColumnEl
 from sqlalchemy.sql.selectable import Select, SelectBase
 from sqlalchemy.types import TypeEngine
 
-from .errors import InvalidOption
+from .errors import InvalidOption, NotAWorker
 
 T = TypeVar("T")
 
@@ -101,12 +101,26 @@ class WorkerName(TypeDecorator[str]):
     def coerce_compared_value(self, op: Any, value: Any) -> TypeEngine[Any]:
         return (
             self
-            if isinstance(value, str) or hasattr(value, "worker_name")
+            if isinstance(value, str) or worker_name_of(value) is not None
             else super().coerce_compared_value(op, value)
         )
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else str(getattr(value, "worker_name", value))
+        return None if value is None else str(worker_name_of(value) or value)
+
+
+def worker_name_of(value: Any) -> str | None:
+    """The name of a worker; None for anything else.
+
+    :raises NotAWorker: for a class that inherits from a worker, and is not decorated.
+    """
+    try:
+        name = value.worker_name
+    except NotAWorker:
+        raise
+    except AttributeError:
+        return None
+    return name if isinstance(name, str) else None
 
 
 def naive_utc(value: object) -> datetime:

@@ -26,6 +26,7 @@ from sqlalchemy.types import TypeEngine
 
 from ..errors import InvalidOption
 from ..options.job_path import JobPath
+from ..types import worker_name_of
 from ._sqlalchemy import allow_in_any_class
 from .job import Job, jobs
 
@@ -123,7 +124,7 @@ def _names(workers: Any, path: JobPath) -> list[str]:
         arguments = None if path.column != "args" else getattr(worker, "arguments", None)
         if arguments is not None and worker.upcast is None and (said := arguments.no_parameter(path.keys[0])):
             raise InvalidOption(f"job_relationship({path.text!r}): {one.worker_name}: {said}")
-    names: list[Any] = [one if isinstance(one, str) else getattr(one, "worker_name", None) for one in given]
+    names: list[Any] = [one if isinstance(one, str) else worker_name_of(one) for one in given]
     if not names or not all(names):
         raise InvalidOption(
             "job_relationship: workers are functions with @job, classes with @worker, or names of workers; "

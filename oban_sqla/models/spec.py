@@ -21,7 +21,7 @@ from ..options.later import filled, has_later, is_flat, kept
 from ..options.payload import MAX_BYTES, encode
 from ..options.reference import Path, Reference, references, without_references
 from ..options.unique import Unique
-from ..types import JobState
+from ..types import JobState, worker_name_of
 from ._sqlalchemy import attributes_of, map_lightly, session_of
 from .base import ObanBase
 from .job import jobs
@@ -161,6 +161,7 @@ class JobSpec(ObanBase, Generic[V_co]):
             kind = worker.spec_kind
             self._worker = worker
         else:
+            worker_name_of(worker)  # which says more of a class that inherits from a worker
             raise InvalidOption(f"worker: expected a worker or its name, got {told(worker)}")
         self.kind = with_options(kind, options, "JobSpec") if options else kind
         if self._worker is not None and options.get("unique") is not None:

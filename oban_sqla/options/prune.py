@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, ClassVar, cast
 
 from ..errors import InvalidOption
-from ..types import FINISHED, JobState
+from ..types import FINISHED, JobState, worker_name_of
 from .duration import seconds
 from .spelling import spelled
 
@@ -90,7 +90,7 @@ class PrunePolicy:
         if given is None:
             return ()
         several = cast(Sequence[Any], given) if isinstance(given, list | tuple | set | frozenset) else (given,)
-        return tuple(getattr(one, "worker_name", str(one) if isinstance(one, JobState) else one) for one in several)
+        return tuple(worker_name_of(one) or (str(one) if isinstance(one, JobState) else one) for one in several)
 
 
 @spelled

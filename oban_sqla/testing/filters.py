@@ -20,7 +20,7 @@ from ..options.duration import seconds
 from ..options.encryption import MARK, is_sealed
 from ..options.instance import referred, state_of
 from ..options.key_form import KeyForm
-from ..types import JobState
+from ..types import JobState, worker_name_of
 from ..workers.registry import workers
 from ..workers.sealing import opened
 
@@ -162,8 +162,8 @@ def _short(value: Any) -> str:
 
 
 def _worker(value: Any, what: str) -> str:
-    name = getattr(value, "worker_name", value)
-    if not isinstance(name, str):
+    name = value if isinstance(value, str) else worker_name_of(value)
+    if name is None:
         raise InvalidOption(f"{what}: expected a worker or its name, got {value!r}")
     return name
 

@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
-from ..errors import InvalidOption
+from ..errors import InvalidOption, NotAWorker
 from ..models import JobSpec
 from ..models.kind import NAMES, Kind
 from ..models.spec import SpecOptions
@@ -181,7 +181,7 @@ class _Own:
 
     def __get__(self, instance: object, owner: type[Any]) -> object:
         if vars(owner).get(self._name) is not self:
-            raise InvalidOption(
+            raise NotAWorker(
                 f"{owner.__qualname__} is not a worker: it inherits from one, which would run its jobs; "
                 f"decorate it too: @worker class {owner.__name__}"
             )

@@ -22,6 +22,7 @@ from ..options.encryption import is_sealed
 from ..options.schedule import schedule
 from ..options.spelling import spelled
 from ..options.unique import Unique
+from ..types import worker_name_of
 from .sealing import opened, sealed_args
 
 
@@ -184,8 +185,8 @@ def by_name(decorated: Iterable[Cron], crontab: Iterable[Cron]) -> dict[str, Cro
 
 
 def _spec_of(worker: object) -> JobSpec:
-    name = getattr(worker, "worker_name", None)
-    if not isinstance(name, str):
+    name = worker_name_of(worker)
+    if name is None:
         raise InvalidOption(f"Cron: expected a spec (worker.new(…)) or a worker, got {worker!r}")
     try:
         return JobSpec(cast(WorkerLike, worker))

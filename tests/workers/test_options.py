@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -193,6 +194,8 @@ def test_subclass_of_a_class_worker_is_not_a_worker_until_it_is_decorated() -> N
     for use in uses:
         with pytest.raises(InvalidOption, match="Yearly is not a worker: it inherits from one, which would run its"):
             use()
+    assert not hasattr(yearly, "new")
+    assert "process" in dict(inspect.getmembers(yearly)), "programs that look at classes get along with it"
     assert worker(name="tests.options.Yearly")(yearly).new({"id": 1}).worker == "tests.options.Yearly"
     assert report.new({"id": 1}).worker == report().new({"id": 1}).worker == "tests.options.Base"
 
