@@ -82,14 +82,24 @@ class Liveness(Loop):
 
     async def _lock(self, producers: Sequence[Producer]) -> None:
         """Lock what is not locked on the connection as it is now; a transaction pooler's keeps no locks."""
-        await self._listening.connect()
-        if self._listening.connections != self._connection:
-            self._connection = self._listening.connections
+        listening = self._listening
+        missing = self._unlocked(producers)
+        # psycopg keeps the connection while it hears: a heartbeat that has nothing to lock must not wait for that.
+        heard = listening.is_busy and listening.driver is not None and listening.connections == self._connection
+        if heard and not missing:
+            return
+        await listening.connect()
+        if listening.connections != self._connection:
+            self._connection = listening.connections
             self._locked = set()
-        missing = {lock_key(producer.uuid): producer.key for producer in producers if producer.key not in self._locked}
-        if missing and not self._listening.pooled:
-            rows = await self._listening.run(claim, keys=[str(key) for key in missing])
+            missing = self._unlocked(producers)
+        if missing and not listening.pooled:
+            rows = await listening.run(claim, keys=[str(key) for key in missing])
             self._locked |= {missing[row[1]] for row in rows if row[0]}
+
+    def _unlocked(self, producers: Sequence[Producer]) -> dict[int, str]:
+        """The keys of the producers that have no lock, by their locks'."""
+        return {lock_key(producer.uuid): producer.key for producer in producers if producer.key not in self._locked}
 
     def _meta(self, producer: Producer) -> dict[str, object]:
         meta: dict[str, object] = {

@@ -40,6 +40,19 @@ async def test_each_producer_has_a_row_and_a_lock_on_one_connection(any_engine: 
         assert len({row.pid for row in locked}) == 1
 
 
+async def test_what_changed_is_told_while_the_connection_with_the_locks_is_in_use(any_engine: AsyncEngine) -> None:
+    async with Oban(any_engine, queues={"a": 1}) as oban:
+        assert oban._node is not None
+        listening = oban._node.connections.listening
+        async with listening._lock:  # as psycopg has it for up to a second while it waits for notifications
+            await oban.pause_queue("a")
+
+            async def is_told() -> bool:
+                return await execute(any_engine, "SELECT meta->>'paused' FROM oban_producers") == [("true",)]
+
+            await eventually(is_told)
+
+
 async def test_a_stopped_node_leaves_no_lock(engine: AsyncEngine) -> None:
     async with Oban(engine, queues={"a": 1}) as oban:
         assert oban._node is not None
