@@ -19,6 +19,7 @@ from ..errors import DatabaseUnavailable
 from ..runtime.lanes.driver import cut, is_closed
 from ..runtime.lanes.failure import is_away
 from ..runtime.lanes.lane import STATEMENT_TIMEOUT
+from ..runtime.lanes.settings import READ_COMMITTED
 from ..runtime.lanes.watchdog import within
 from ..statements.ping import ping
 from ..telemetry.database_error import described
@@ -32,10 +33,10 @@ _ANSWERED = "oban_sqla.answered"
 
 
 @asynccontextmanager
-async def transaction(engine: AsyncEngine, options: Mapping[str, Any] | None = None) -> AsyncGenerator[AsyncSession]:
+async def transaction(engine: AsyncEngine, options: Mapping[str, Any] = READ_COMMITTED) -> AsyncGenerator[AsyncSession]:
     """A session whose transaction is committed at the end; its connection has answered just now.
 
-    :param options: execution options of the connection. Default: none.
+    :param options: execution options of the connection. Default: the isolation level of our statements.
     :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was written.
     """
     async with AsyncSession(engine, expire_on_commit=False) as session:
@@ -44,7 +45,7 @@ async def transaction(engine: AsyncEngine, options: Mapping[str, Any] | None = N
         await session.commit()
 
 
-async def _answer(session: AsyncSession, options: Mapping[str, Any] | None) -> None:
+async def _answer(session: AsyncSession, options: Mapping[str, Any]) -> None:
     try:
         await _ask(await session.connection(execution_options=options))
         return

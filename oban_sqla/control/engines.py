@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ..options.encryption import Encryption, using
 from ..runtime.lanes.line import Line
+from ..runtime.lanes.settings import READ_COMMITTED
 from .answering import transaction
 
 if TYPE_CHECKING:
@@ -40,10 +41,10 @@ class Engines:
                 yield engine
 
     @asynccontextmanager
-    async def transaction(self, options: Mapping[str, Any] | None = None) -> AsyncGenerator[AsyncSession]:
+    async def transaction(self, options: Mapping[str, Any] = READ_COMMITTED) -> AsyncGenerator[AsyncSession]:
         """A session in a transaction for the loop that runs this, on a connection that answers; and the keys.
 
-        :param options: execution options of the connection. Default: none.
+        :param options: execution options of the connection. Default: the isolation level of our statements.
         :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was written.
         """
         async with self.here() as engine, transaction(engine, options) as session:

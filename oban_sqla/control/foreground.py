@@ -24,6 +24,7 @@ from ..runtime.config import Config
 from ..runtime.executors.call import NOTHING
 from ..runtime.executors.inline import Inline
 from ..runtime.executors.loop import OnLoop
+from ..runtime.lanes.settings import READ_COMMITTED
 from ..runtime.node import Node
 from ..runtime.row import Row, row_of
 from ..statements.drain import take
@@ -86,7 +87,7 @@ async def _taken(engine: AsyncEngine, node: Node, queue: str, job_id: int) -> Ro
     producer = node.producers[queue]
     attempted_by = [producer.node, producer.key]
     given: dict[str, Any] = {"queues": None, "until": _FAR, "among": [job_id], "ran": [], "attempted_by": attempted_by}
-    async with engine.begin() as connection:
+    async with engine.execution_options(**READ_COMMITTED).begin() as connection:
         taken = await connection.run_sync(lambda sync: take.execute(sync, **given).one_or_none())
     if taken is None:
         raise InvalidOption(f"job {job_id} could not be taken; `oban-sqla why {job_id}` says what it is doing")

@@ -11,6 +11,8 @@ name                        what it saves                                 public
                             parameters of a dataclass                     dataclass
 ``QueuePool._max_overflow`` nothing: a pool that is smaller than the      nothing is told
                             limits of the queues is told of at the start
+``Dialect._on_connect_…``   an engine that commits each statement is     its first session refuses to begin
+                            refused at the start
 ==========================  ============================================  ==========================================
 """
 

@@ -10,6 +10,13 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from ..errors import InvalidOption
 
+AUTOCOMMIT = (
+    "the engine of its session has isolation_level='AUTOCOMMIT', which commits each statement by itself, so that what "
+    "a job writes and its completion can't be one transaction; give Oban(sessionmaker=…) another engine, or "
+    "engine.execution_options(isolation_level='READ COMMITTED')"
+)
+"""What is wrong with the session of a job."""
+
 SessionMaker = async_sessionmaker[Any] | sessionmaker[Any]
 
 

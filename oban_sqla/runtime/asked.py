@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
+from sqlalchemy import Engine
+from sqlalchemy.ext.asyncio import AsyncEngine
+
 from ..errors import InvalidOption
 from ..models import Job
+from ..models._sqlalchemy import private
 from ..options.encryption import current
 from ..options.queue import Queue
-from ..options.sessionmakers import SessionMaker, maker_for, named_kind, what_makes
+from ..options.sessionmakers import AUTOCOMMIT, SessionMaker, maker_for, named_kind, what_makes
 from ..telemetry import node_logger as logger
 from ..workers.arguments import Unresolved
 from ..workers.injection import is_session
@@ -21,15 +25,33 @@ from .resources import unprovided
 def refuse_unmade_sessions(queues: Container[str], makers: Sequence[SessionMaker]) -> None:
     """Look at the workers of `queues` that run in this process.
 
-    :raises InvalidOption: naming those that ask for a session that none of `makers` makes.
+    :raises InvalidOption: naming those that ask for a session that none of `makers` makes, or that would commit each
+        statement by itself.
     """
     lacking: dict[type, list[str]] = {}
+    leaking: list[str] = []
     for worker in asking_for_sessions(queues):
         kind = worker.session_kind
-        if kind is not None and maker_for(kind, makers) is None:
+        if kind is None:
+            continue
+        if (maker := maker_for(kind, makers)) is None:
             lacking.setdefault(kind, []).append(worker.name)
+        elif _commits_each(maker):
+            leaking.append(worker.name)
+    if leaking:
+        raise InvalidOption(f"{', '.join(leaking)}: {AUTOCOMMIT}")
     if lacking:
         raise InvalidOption("; ".join(_unmade(kind, names) for kind, names in lacking.items()))
+
+
+def _commits_each(maker: SessionMaker) -> bool:
+    """Whether its engine commits each statement by itself, as far as that can be known without a connection."""
+    bind: object = maker.kw.get("bind")
+    engine = bind.sync_engine if isinstance(bind, AsyncEngine) else bind
+    if not isinstance(engine, Engine):
+        return False
+    default: object = private(engine.dialect, "_on_connect_isolation_level")
+    return bool(engine.get_execution_options().get("isolation_level", default) == "AUTOCOMMIT")
 
 
 def _unmade(kind: type, names: Sequence[str]) -> str:

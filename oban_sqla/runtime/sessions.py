@@ -18,9 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
 from ..enqueueing.binds import FOR_WRITING
+from ..enqueueing.driver import is_autocommit
 from ..enqueueing.unit_of_work import OWN
 from ..errors import Fenced, InvalidOption, ObanError
-from ..options.sessionmakers import SessionMaker, maker_for, named_kind, what_makes
+from ..options.sessionmakers import AUTOCOMMIT, SessionMaker, maker_for, named_kind, what_makes
 from ..statements.ack import acknowledge, complete, still_ours, wait_for
 from ..statements.statement import Statement
 from .acks import Ack, parameters
@@ -359,6 +360,8 @@ def _note_begin(session: Session, transaction: SessionTransaction, connection: C
     if transaction.nested:
         return
     if _IN_JOB in session.info:
+        if is_autocommit(connection):
+            raise InvalidOption(AUTOCOMMIT)
         session.info[_BEGUN][connection] = connection.get_transaction()
     if _DRIVERS in session.info:
         session.info[_DRIVERS][connection] = connection.connection.driver_connection

@@ -20,6 +20,7 @@ from ...errors import DatabaseUnavailable
 from ...options.heartbeat import Heartbeat
 from ...runtime.lanes.failure import StatementFailed
 from ...runtime.lanes.pooler import behind_transaction_pooler
+from ...runtime.lanes.settings import READ_COMMITTED
 from ...statements.catalog import READ_ONLY
 from ...statements.version import schemas_with_tables
 from ...statements.why import bounds
@@ -64,7 +65,7 @@ async def examine(engine: AsyncEngine, heartbeat: Heartbeat | None = None) -> li
     :raises sqlalchemy.exc.DBAPIError: if the connection is lost.
     """
     pooled = await _pooled(engine)
-    async with engine.connect() as connection:
+    async with engine.execution_options(**READ_COMMITTED).connect() as connection:
         try:
             return await connection.run_sync(_examine, pooled, heartbeat or Heartbeat())
         finally:

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...statements.statement import Compiled, Statement
+from .settings import READ_COMMITTED
 
 
 class Line:
@@ -22,7 +23,7 @@ class Line:
     def __init__(self, engine: AsyncEngine, pooled: bool | None = None) -> None:
         sync = engine.sync_engine
         copy = Engine(sync.pool.recreate(), sync.dialect, sync.url, hide_parameters=True)
-        self.engine = AsyncEngine(copy).execution_options(**sync.get_execution_options())
+        self.engine = AsyncEngine(copy).execution_options(**sync.get_execution_options() | READ_COMMITTED)
         self.pooled = pooled
         # Given, and never written again.
         self._schemas = sync.get_execution_options().get("schema_translate_map")

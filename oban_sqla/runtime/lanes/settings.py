@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+# Under another level a statement that has waited for a lock does not see what it has waited for, and fails, or counts
+# too little; with AUTOCOMMIT there is no transaction. An engine, or a role, may have either for other programs.
+READ_COMMITTED: Mapping[str, Any] = {"isolation_level": "READ COMMITTED"}
+"""The execution options of the transactions of this package."""
+
 # Every statement has an index, and must use it whatever the statistics say: they speak of a state as it was a minute
 # ago. The rest keeps settings of the server or role that suit other programs away from these short statements.
 SETTINGS = (
