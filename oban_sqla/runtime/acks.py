@@ -196,7 +196,7 @@ class Acks(Loop):
         try:
             changed = {row[0] for row in await self._lane.run_unshielded(statement, **parameters(statement, acks))}
         except StatementFailed as error:
-            if not error.is_data_error:
+            if not error.blames_value(self._failures):
                 raise
             if len(acks) > 1:
                 half = len(acks) // 2
@@ -217,7 +217,7 @@ class Acks(Loop):
         try:
             changed = await self._lane.run_unshielded(acknowledge, **parameters(acknowledge, [plain]))
         except StatementFailed as refusal:
-            if not refusal.is_data_error:
+            if not refusal.blames_value(self._failures):
                 raise
             self._refusals.name(ack.id, refusal)
             self._keep(ack, REFUSED_RETRY)

@@ -8,9 +8,17 @@ from __future__ import annotations
 
 from sqlalchemy.exc import DBAPIError
 
-DATA_ERRORS = ("21", "22", "23", "54", "P0")
-"""The classes of SQLSTATE whose messages quote values, or are a user's: a value that is wrong, too large, against a
-constraint, or refused by a trigger."""
+_OF_VALUES = frozenset(("09", "21", "22", "23", "27", "38", "39", "44", "54", "P0"))
+_POSTGRESQLS = _OF_VALUES | {
+    "00", "01", "02", "03", "08", "0A", "0B", "0F", "0L", "0P", "0Z", "10", "20", "24", "25", "26", "28", "2B", "2D",
+    "2F", "34", "3B", "3D", "3F", "40", "42", "53", "55", "57", "58", "72", "F0", "HV", "XX",
+}  # fmt: skip
+
+
+def is_of_value(sqlstate: str | None) -> bool:
+    """Whether the message of an error quotes values, or is a user's: a value that is wrong, too large, against a
+    constraint, or refused by a trigger, which may have an SQLSTATE of the user's, of a class that PostgreSQL lacks."""
+    return sqlstate is not None and (sqlstate[:2] in _OF_VALUES or sqlstate[:2] not in _POSTGRESQLS)
 
 
 def sqlstate_of(error: BaseException) -> str | None:
@@ -28,7 +36,7 @@ def described(error: BaseException, sqlstate: str | None = None) -> str:
     said = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     sqlstate = sqlstate or sqlstate_of(error)
     name = type(said).__name__
-    if sqlstate is not None and sqlstate.startswith(DATA_ERRORS):
+    if is_of_value(sqlstate):
         constraint = _constraint(said) or _constraint(said.__cause__)
         of = "" if constraint is None else f", constraint {constraint}"
         return f"{name} (SQLSTATE {sqlstate}{of})"

@@ -94,19 +94,26 @@ async def test_texts_that_no_database_takes_are_failures_in_one_batch(any_engine
 REFUSING = """
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF NEW.args->>'number' = '7' AND NEW.state <> 'executing' {unless} THEN RAISE EXCEPTION 'no'; END IF;
+  IF NEW.args->>'number' = '7' AND NEW.state <> 'executing' {unless} THEN
+    RAISE EXCEPTION 'no' USING ERRCODE = '{sqlstate}';
+  END IF;
   RETURN NEW;
 END $$;
 """
 
 
 @pytest.mark.parametrize("refuses_failures", [False, True])
+@pytest.mark.parametrize(
+    "sqlstate",
+    ["P0001", pytest.param("UE001", id="one of the user's"), pytest.param("0A000", id="as for letters of SQL_ASCII")],
+)
 async def test_a_job_whose_outcome_a_trigger_of_the_users_refuses_delays_no_other(
-    engine: AsyncEngine, refuses_failures: bool, monkeypatch: pytest.MonkeyPatch
+    engine: AsyncEngine, sqlstate: str, refuses_failures: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ready.clear()
     monkeypatch.setattr(acks, "REFUSED_RETRY", 0.1)
-    await execute(engine, REFUSING.format(unless="" if refuses_failures else "AND NEW.state = 'completed'"))
+    unless = "" if refuses_failures else "AND NEW.state = 'completed'"
+    await execute(engine, REFUSING.format(unless=unless, sqlstate=sqlstate))
     await execute(engine, "CREATE TRIGGER refuse BEFORE UPDATE ON oban_jobs FOR EACH ROW EXECUTE FUNCTION refuse()")
     try:
         async with Oban(engine, queues={"default": 100}):

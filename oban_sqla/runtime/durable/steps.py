@@ -68,12 +68,12 @@ class Steps:
 
     async def run_here(self, statement: Statement, parameters: dict[str, Any]) -> Sequence[Any]:
         """:meth:`run`, on the node's own loop."""
-        began, pause = time.monotonic(), FIRST_RETRY
+        began, pause, failures = time.monotonic(), FIRST_RETRY, 0
         while True:
             try:
                 return await self._lanes.run(statement, **parameters)
             except StatementFailed as error:
-                if error.is_data_error:
+                if error.blames_value(failures):
                     raise ObanError(f"the database refused to keep a step: {error}") from error
                 if self._lanes.is_given_up or time.monotonic() - began > PATIENCE:
                     raise DatabaseUnavailable(
@@ -81,7 +81,7 @@ class Steps:
                         f"({error})"
                     ) from error
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_RETRY)
+            pause, failures = min(pause * 2, LONGEST_RETRY), failures + 1
 
     async def heard_here(self, job_id: int, seconds: float) -> None:
         """:meth:`heard`, on the node's own loop."""

@@ -189,7 +189,7 @@ class Scribe(Loop):
         try:
             await self._send(batch)
         except StatementFailed as error:
-            if error.sqlstate != _TAKEN and not error.is_data_error:
+            if error.sqlstate != _TAKEN and not error.blames_value(self._failures):
                 raise
             for part in batch:
                 await self._send_alone(part)
@@ -273,7 +273,7 @@ class Scribe(Loop):
                 await self._send([part])
                 return
             except StatementFailed as error:
-                if error.is_data_error and error.sqlstate != _TAKEN:
+                if error.blames_value(self._failures) and error.sqlstate != _TAKEN:
                     logger.error("job %d: an event can't be stored: %s", journal.row.id, error)
                     _wrote(part, len(part.events), len(part.lines))
                     return

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
-from ...telemetry.database_error import DATA_ERRORS, described, sqlstate_of
+from ...telemetry.database_error import described, is_of_value, sqlstate_of
 
 # SQLSTATE classes that speak of the server or the connection, not of what was sent.
 _LOST = ("08", "57P", "25P03")
 _UNENCODABLE = "22000"
-_HARMLESS = (*DATA_ERRORS, "40", "55", "57014")
-"""Also a deadlock, a lock that was not to be had, and a statement that was cancelled."""
+_UNSUPPORTED = "0A000"
+_HARMLESS = ("40", "55", "57014")
+"""A deadlock, a lock that was not to be had, and a statement that was cancelled."""
 
 _OF_SERVER = (*_LOST, "25", "40", "53", "55", "57", "58")
 """Also one that is read-only, full, or has no memory, and what another transaction did meanwhile."""
@@ -43,12 +44,23 @@ class StatementFailed(OSError):
         All else may be the connection's own state, which a new one does not have: a server that has become read-only,
         tables that were made anew, a plan that no longer fits.
         """
-        return not self.unknown and self.sqlstate is not None and self.sqlstate.startswith(_HARMLESS)
+        harmless = self.sqlstate is not None and self.sqlstate.startswith(_HARMLESS)
+        return not self.unknown and (harmless or self.is_data_error)
 
     @property
     def is_data_error(self) -> bool:
         """Whether it is some value's fault, so that trying the same again can't help."""
-        return self.sqlstate is not None and self.sqlstate.startswith(DATA_ERRORS)
+        return is_of_value(self.sqlstate)
+
+    def blames_value(self, failures: int) -> bool:
+        """The same for a caller that tries again on a new connection.
+
+        What the server does not support is either such a value, which has letters that the encoding of the database
+        lacks, or a plan that no longer fits, which a new connection does not have.
+
+        :param failures: how often in a row it has failed before.
+        """
+        return self.is_data_error or (failures > 0 and self.sqlstate == _UNSUPPORTED)
 
     @property
     def is_of_server(self) -> bool:
