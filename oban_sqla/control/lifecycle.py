@@ -12,6 +12,8 @@ import re
 import time
 import weakref
 
+from sqlalchemy import URL
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..enqueueing.wakeup import unserve
@@ -39,7 +41,10 @@ _FINAL = re.compile(
     "authentication failed|does not exist|not permitted|pg_hba|denied|too many|remaining connection slots|"
     "not currently accepting|invalid|unrecognized|unsupported|no such"
 )
-"""Found in the message of a refusal that waiting does not end."""
+"""Found in the message of a refusal that waiting does not end, where a driver gives no SQLSTATE of it."""
+
+_READ_ONLY = "25006"
+"""The SQLSTATE of a write where only reads are possible."""
 
 SAID_AFTER = 2.0
 """Seconds after which a start says that it waits for the database."""
@@ -201,6 +206,8 @@ class Lifecycle:
                 await node.close()
             if isinstance(error, StatementFailed) and error.sqlstate == FORBIDDEN:
                 raise ObanError(_forbidden(error, self._engine.url.username)) from error
+            if isinstance(error, StatementFailed) and error.sqlstate == _READ_ONLY:
+                raise DatabaseUnavailable(_read_only(error, self._engine.url)) from error
             raise
         self.node, self.places = node, places
         runs = node.control.wanted()
@@ -240,14 +247,18 @@ class Lifecycle:
             try:
                 return await node.reach()
             except StatementFailed as error:
+                if error.sqlstate == _READ_ONLY:
+                    raise
                 said, starting = _answer(error)
                 url = self._engine.url.render_as_string(hide_password=True)
                 if not starting:
                     raise DatabaseUnavailable(f"can't connect to {url}: the database says: {said}") from error
                 if time.monotonic() >= deadline:
+                    within = f"within {self._config.start_timeout:g} s"
                     raise DatabaseUnavailable(
-                        f"no answer from {url} within {self._config.start_timeout:g} s ({error}); "
-                        "is the server running, and is the URL right?"
+                        f"can't connect to {url} {within}: the database says: {said}"
+                        if said
+                        else f"no answer from {url} {within} ({error}); is the server running, and is the URL right?"
                     ) from error
                 if not is_told and time.monotonic() >= began + SAID_AFTER:
                     is_told = True
@@ -258,12 +269,21 @@ class Lifecycle:
 
 def _answer(error: StatementFailed) -> tuple[str, bool]:
     """What the server has answered to a connection, and whether another answer may come: it starts or stops, or has
-    not answered at all."""
-    text = str(error)
-    _, fatal, said = text.partition("FATAL:")  # psycopg gives a refused connection no SQLSTATE
-    if error.sqlstate is None and fatal:
-        return said.strip(), _FINAL.search(said) is None  # what is said in another language may pass
-    return text.split(": ", 2)[-1], (error.sqlstate or "57P").startswith("57P")
+    not answered at all, and then it is blank."""
+    if error.sqlstate is not None:
+        return str(error).split(": ", 2)[-1], error.sqlstate.startswith("57P")
+    # psycopg gives a refused connection no SQLSTATE, and the server says it in its own language.
+    _, fatal, said = str(error).partition("FATAL:")
+    if fatal and _FINAL.search(said) is not None:
+        return said.strip(), False
+    if _asked_password(error):  # before that it says whether it starts or stops
+        return str(error).rpartition(" failed: ")[2].strip(), False
+    return said.strip(), True
+
+
+def _asked_password(error: StatementFailed) -> bool:
+    refused = error.__cause__.orig if isinstance(error.__cause__, DBAPIError) else error.__cause__
+    return bool(getattr(getattr(refused, "pgconn", None), "used_password", False))
 
 
 def _forbidden(error: StatementFailed, role: str | None) -> str:
@@ -272,6 +292,14 @@ def _forbidden(error: StatementFailed, role: str | None) -> str:
     return (
         f"the role of the node has no right to use the tables of the jobs: {said}; as the owner of the tables run "
         f"`oban-sqla grants {named} | psql …`"
+    )
+
+
+def _read_only(error: StatementFailed, url: URL) -> str:
+    said = str(error).split(": ", 2)[-1]
+    return (
+        f"{url.render_as_string(hide_password=True)} can't be written to ({said}): connect to the primary and not to a "
+        "standby; or default_transaction_read_only is on for this role or database, and the jobs need it off"
     )
 
 

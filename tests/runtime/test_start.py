@@ -119,6 +119,52 @@ async def test_a_wrong_password_is_said_at_once_and_not_shown(server_with_passwo
         await welcome.dispose()
 
 
+@pytest.mark.parametrize("sqlstate", ["28P01", "57P03"])
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_what_a_server_says_in_another_language_is_understood(driver: str, sqlstate: str) -> None:
+    """No binaries that tests can count on have translations, so a few bytes of the protocol play the server."""
+    fields = {"S": "ВАЖНО", "V": "FATAL", "C": sqlstate, "M": "так не пойдёт"}
+    body = b"".join(f"{key}{value}\0".encode() for key, value in fields.items()) + b"\0"
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def message() -> bytes:
+            return await reader.readexactly(int.from_bytes(await reader.readexactly(4)) - 4)
+
+        if await message() == (80877103).to_bytes(4):  # whether there is TLS
+            writer.write(b"N")
+            await message()
+        if sqlstate == "28P01":
+            writer.write(b"R" + (8).to_bytes(4) + (3).to_bytes(4))  # the password, please
+            assert await reader.readexactly(1) == b"p"
+            await message()
+        writer.write(b"E" + (len(body) + 4).to_bytes(4) + body)
+        writer.close()
+
+    async with await asyncio.start_server(refuse, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        engine = create_async_engine(f"postgresql+{driver}://app:hunter2@127.0.0.1:{port}/app")
+        patience = 600 if sqlstate == "28P01" else 0.3
+        with pytest.raises(DatabaseUnavailable) as raised:
+            await asyncio.wait_for(Oban(engine, start_timeout=patience).start(), 60)
+        await engine.dispose()
+    assert "так не пойдёт" in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_database_that_takes_no_writes_is_said(engine: AsyncEngine, driver: str) -> None:
+    name = engine.url.database
+    refusing = create_async_engine(engine.url.set(drivername=f"postgresql+{driver}"))
+    await execute(engine, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    try:
+        for queues in ({}, {"default": 1}):
+            with pytest.raises(DatabaseUnavailable, match="can't be written to .*primary.*_read_only"):
+                await Oban(refusing, queues=queues).start()
+    finally:
+        await execute(engine, f'ALTER DATABASE "{name}" RESET default_transaction_read_only')
+        await refusing.dispose()
+
+
 @pytest.fixture(scope="module")
 def server_with_passwords() -> Iterator[URL]:
     """A server that asks the role `app` for its password."""
@@ -138,12 +184,15 @@ async def test_a_start_that_waits_for_the_database_says_so(
 ) -> None:
     monkeypatch.setattr("oban_sqla.control.lifecycle.SAID_AFTER", 0.0)
     engine = create_async_engine("postgresql+asyncpg://user:secret@127.0.0.1:1/app")
-    with pytest.raises(DatabaseUnavailable):
-        await Oban(engine, start_timeout=0.5).start()
+    starting = asyncio.create_task(Oban(engine, start_timeout=600).start())
+    await eventually(lambda: [message for message in caplog.messages if message.startswith("no answer yet from ")])
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
     await engine.dispose()
     [line] = [message for message in caplog.messages if message.startswith("no answer yet from ")]
     assert "127.0.0.1:1/app" in line
-    assert "trying for up to 0.5 s" in line
+    assert "trying for up to 600 s" in line
     assert "secret" not in caplog.text
 
 
