@@ -103,11 +103,44 @@ def described(kind: object) -> str:
     return inspect.formatannotation(kind)
 
 
+DEEPEST = 50
+"""How many names of a type are followed: `type X = X | None` has no end."""
+
+
 def plain(hint: Any) -> Any:
-    """The class in ``Annotated[X, …]`` and in ``X | None``."""
-    while typing.get_origin(hint) is typing.Annotated:
-        hint = typing.get_args(hint)[0]
-    return without_none(hint)
+    """The class in ``Annotated[X, …]``, in ``X | None``, and behind ``type Name = X``."""
+    for _ in range(DEEPEST):
+        if typing.get_origin(hint) is typing.Annotated:
+            inner = typing.get_args(hint)[0]
+        elif is_alias(hint):
+            inner = meaning(hint)
+        else:
+            inner = without_none(hint)
+        if inner is hint:
+            break
+        hint = inner
+    return hint
+
+
+def is_alias(hint: Any) -> bool:
+    """Whether it is the name of a ``type Name = …``, or of a ``type Name[T] = …`` with its parameters."""
+    # By name, because typing_extensions has a class of its own.
+    return type(typing.get_origin(hint) or hint).__name__ == "TypeAliasType"
+
+
+def meaning(alias: Any) -> Any:
+    """What a ``type Name = …`` stands for, with its parameters filled in.
+
+    :raises NameError: where it names what is not known yet.
+    """
+    of: Any = typing.get_origin(alias) or alias
+    value: Any = of.__value__
+    names, given = of.__type_params__, typing.get_args(alias)
+    open_: tuple[Any, ...] = getattr(value, "__parameters__", ())
+    if not open_ or len(names) != len(given):
+        return value
+    filled = dict(zip(names, given, strict=True))
+    return value[tuple(filled.get(name, name) for name in open_)]
 
 
 def without_none(hint: Any) -> Any:

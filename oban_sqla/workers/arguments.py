@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import types
 import typing
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Generator, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -235,11 +235,12 @@ class Arguments:
 
     def _read_hints(self) -> dict[str, tuple[Any, bool]]:
         """What pydantic is told of each argument, and whether there are instances of mapped classes in it."""
-        return {
-            name: rewritten(self._hints[name], f"{self._name}: {name}")
-            for name, parameter in self._parameters.items()
-            if name not in self.injected and parameter.kind is not parameter.VAR_KEYWORD
-        }
+        with self._resolving():
+            return {
+                name: rewritten(self._hints[name], f"{self._name}: {name}")
+                for name, parameter in self._parameters.items()
+                if name not in self.injected and parameter.kind is not parameter.VAR_KEYWORD
+            }
 
     # Kept from the first use on, not from the decoration: a class may be mapped between the two.
     @cached_property
@@ -267,14 +268,21 @@ class Arguments:
 
     @cached_property
     def _hints(self) -> dict[str, Any]:
-        try:
+        with self._resolving():
             hints = typing.get_type_hints(self._fn, include_extras=True)
+            for hint in hints.values():
+                plain(hint)  # of a `type X = …` the right side is looked at when it is asked for
+        return {name: hints.get(name, Any) for name in self._parameters}
+
+    @contextlib.contextmanager
+    def _resolving(self) -> Generator[None]:
+        try:
+            yield
         except NameError as error:
             raise Unresolved(
                 f"{self._name}: its annotation names {error.name!r}, which is not known where it is defined; "
                 "import it at the module's top, not only under TYPE_CHECKING or inside a function"
             ) from None
-        return {name: hints.get(name, Any) for name in self._parameters}
 
     @cached_property
     def returned(self) -> Returned:

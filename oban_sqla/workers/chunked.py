@@ -17,6 +17,7 @@ from ..models import Job, JobSpec
 from ..models.kind import NAMES
 from ..models.spec import SpecOptions
 from ..options.later import has_later
+from ..options.resources import plain
 from .arguments import Arguments
 from .function import JobFunction, WithOptions
 from .worker import refuse_options
@@ -84,8 +85,9 @@ class ChunkArguments(Arguments):
 
 def is_jobs(kind: object) -> bool:
     """Whether it is the type of a list of jobs."""
-    origin: Any = typing.get_origin(kind)
-    return origin in _LISTS and typing.get_args(kind) == (Job,)
+    of = plain(kind)
+    origin: Any = typing.get_origin(of)
+    return origin in _LISTS and typing.get_args(of) == (Job,)
 
 
 class ChunkFunction(JobFunction[..., C, R, Any]):

@@ -23,6 +23,7 @@ from ..errors import InvalidOption
 from ..models.base import ObanBase
 from ..options.instance import Identity, Reference, mapper_of
 from ..options.key_form import KeyForm
+from ..options.resources import DEEPEST, is_alias, meaning
 
 GIVEN = "given"
 """In the validation's context: the instances that a test hands to its job, by number."""
@@ -105,34 +106,42 @@ def is_entity(schema: Mapping[str, Any]) -> bool:
     return isinstance(getattr(function, "__self__", None), Entity)
 
 
-def rewritten(hint: Any, what: str, options: tuple[ExecutableOption, ...] = ()) -> tuple[Any, bool]:
+def rewritten(
+    hint: Any, what: str, options: tuple[ExecutableOption, ...] = (), inside: tuple[Any, ...] = ()
+) -> tuple[Any, bool]:
     """An annotation with an :class:`Entity` in the place of each mapped class.
 
     :param what: the parameter, for messages.
     :param options: with which instances are loaded.
+    :param inside: the names of types, as by ``type X = …``, in which it stands: one may be in its own meaning.
     :returns: the annotation, and whether there was one.
     :raises InvalidOption: for a mapped class where its key would not tell the row.
     """
     if (mapper := mapper_of(hint)) is not None:
         return Annotated[Any, _entity(mapper, what, options)], True
     if typing.get_origin(hint) is Annotated:
-        return _annotated(hint, what, options)
-    if (alias := getattr(hint, "__value__", None) or getattr(hint, "__supertype__", None)) is not None:
-        made, found = rewritten(alias, what, options)  # `type X = …`, and NewType
+        return _annotated(hint, what, options, inside)
+    named = meaning(hint) if is_alias(hint) else getattr(hint, "__supertype__", None)  # of a NewType
+    if named is not None:
+        if hint in inside or len(inside) > DEEPEST:
+            return hint, False
+        made, found = rewritten(named, what, options, (*inside, hint))
         return (made, True) if found else (hint, False)
     args = typing.get_args(hint)
     if not args or typing.get_origin(hint) is typing.Literal:
         return hint, False
-    parts = [(arg, False) if _is_literal(arg) else rewritten(arg, what, options) for arg in args]
+    parts = [(arg, False) if _is_literal(arg) else rewritten(arg, what, options, inside) for arg in args]
     if not any(found for _, found in parts):
         return hint, False
     return _container(hint, [part for part, _ in parts], [found for _, found in parts], what), True
 
 
-def _annotated(hint: Any, what: str, options: tuple[ExecutableOption, ...]) -> tuple[Any, bool]:
+def _annotated(
+    hint: Any, what: str, options: tuple[ExecutableOption, ...], inside: tuple[Any, ...]
+) -> tuple[Any, bool]:
     inner, *metadata = typing.get_args(hint)
     own = tuple(one for one in metadata if isinstance(one, ExecutableOption))
-    made, found = rewritten(inner, what, (*options, *own))
+    made, found = rewritten(inner, what, (*options, *own), inside)
     if not found:
         if own:
             raise InvalidOption(f"{what}: a loader option belongs to a mapped class, got {inner!r}")

@@ -15,6 +15,7 @@ from pydantic_core import PydanticSerializationError, from_json
 from ..errors import InvalidArgs
 from ..models import Workflow
 from ..options.instance import Reference, has_instance, referred, state_of
+from ..options.resources import is_alias, meaning
 from .entity import refuse_hidden, rewritten
 from .outcomes import Outcome, Record
 
@@ -89,7 +90,8 @@ class Returned:
     @cached_property
     def _declared(self) -> Any:
         try:
-            return typing.get_type_hints(self._fn, include_extras=True).get("return", _UNKNOWN)
+            hint = typing.get_type_hints(self._fn, include_extras=True).get("return", _UNKNOWN)
+            return meaning(hint) if is_alias(hint) else hint
         except Exception:  # whatever an annotation raises that nothing else needs
             return _UNKNOWN
 

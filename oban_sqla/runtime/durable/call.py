@@ -14,6 +14,7 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapt
 from ...errors import InvalidArgs, InvalidOption
 from ...models import Job
 from ...options.payload import encode_value
+from ...options.resources import plain
 from ...telemetry import job_logger as logger
 from ...workers.injection import is_session, marked
 from ...workers.shape import hidden, innermost, shape
@@ -38,7 +39,7 @@ class StepCall:
         self.fn = fn
         self.is_async = "coroutine" in (shape(fn), hidden(fn))
         hints = _hints(fn, name)
-        self._injected = {one: kind for one, hint in hints.items() if (kind := _plain(hint)) is Job or is_session(kind)}
+        self._injected = {one: kind for one, hint in hints.items() if (kind := plain(hint)) is Job or is_session(kind)}
         if unknown := [one for one in _marked(fn) if one not in self._injected]:
             raise InvalidOption(
                 f"step {name!r}: the parameter {unknown[0]!r} is marked injected(), and a step can be given a session "
@@ -120,12 +121,6 @@ def _marked(fn: Callable[..., Any]) -> list[str]:
         return marked(fn)
     except (TypeError, ValueError):  # a builtin without a signature
         return []
-
-
-def _plain(hint: Any) -> Any:
-    while typing.get_origin(hint) is typing.Annotated:
-        hint = typing.get_args(hint)[0]
-    return hint
 
 
 def _adapter_of(hint: Any) -> TypeAdapter[Any] | None:
