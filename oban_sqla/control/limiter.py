@@ -150,9 +150,12 @@ class Limiter:
             raise InvalidOption(f"limiter: queue {self.queue!r} has no partition=Partition(…)")
         wanted, given = options.partition.fields, json.loads(cast(str, self._values))
         if len(given) != len(wanted):
+            expected = f"a list of {len(wanted)} values"
+            if len(wanted) == 1:
+                expected = "one value; one that is a list, such as a key of several columns, goes in another list"
             raise InvalidOption(
-                f"limiter: queue {self.queue!r} is partitioned by {', '.join(wanted)}; expected {len(wanted)} values, "
-                f"got {self._values}"
+                f"limiter: queue {self.queue!r} is partitioned by {', '.join(wanted)}; expected {expected}; got "
+                f"{self._values}"
             )
 
     async def _options(self) -> Queue:

@@ -12,6 +12,7 @@ import re
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from .binaries import Account, Binaries, find, refuse_windows
 from .guard import PREFIX, PRIVATE, Guard, GuardFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from types import TracebackType
     from typing import Self
 
@@ -63,7 +64,9 @@ def start(
         does not start (the message has the end of its log).
     """
     refuse_windows()
-    options = _options(settings or {})
+    options = _options({} if settings is None else settings)
+    if data is not None and not isinstance(data, str | os.PathLike):
+        raise EmbeddedError(f"data: expected the path of a directory, got {data!r}.")
     if data is None:
         account = Account.for_server()
         return _launch(find(bindir, account=account), account, options, None)
@@ -296,9 +299,11 @@ def _serve(guard: Guard, binaries: Binaries, options: list[str], kept: KeptData 
 
 def _options(settings: Mapping[str, str | int | float | bool], reserved: Iterable[str] = RESERVED) -> list[str]:
     """Settings as arguments of the server."""
+    if not isinstance(settings, Mapping):
+        raise EmbeddedError(f"settings: expected a mapping such as {{'work_mem': '16MB'}}, got {settings!r}.")
     arguments: list[str] = []
     for name, value in settings.items():
-        if not SETTING.fullmatch(name):
+        if not isinstance(name, str) or not SETTING.fullmatch(name):
             raise EmbeddedError(
                 f"{name!r} is not a valid name of a PostgreSQL setting. Expected letters, digits and underscores, as "
                 "in 'work_mem'."

@@ -37,6 +37,9 @@ def resources_asked(worker: Worker) -> dict[str, Any]:
     return {name: kind for name, kind in asked.items() if not is_session(kind)}
 
 
+_MAIN = ("__main__", "__mp_main__")
+
+
 class Remade:
     """The objects of one process that runs jobs for a node.
 
@@ -98,10 +101,11 @@ def _named(worker: Worker, name: str, kind: Any, given: Mapping[Any, Resource]) 
         raise InvalidOption(f"{what} asks for {unprovided(kind, given)}")
     path = _path(resource.factory, worker)
     if path is None:
+        of_main = getattr(resource.factory, "__module__", None) in _MAIN
+        advice = "move it from the program that runs to a module" if of_main else "write it at the top of a module"
         raise InvalidOption(
             f"{what} asks for {described(kind)}, and runs in another process (executor={worker.executor!r}), which "
-            f"makes its own with the same factory; it can't import {resource.factory!r}: write the factory as a "
-            "function at the top of a module"
+            f"makes its own with the same factory; it can't import {resource.factory!r}: {advice}"
         )
     return path, resource.scope
 
@@ -109,12 +113,12 @@ def _named(worker: Worker, name: str, kind: Any, given: Mapping[Any, Resource]) 
 def _path(factory: Any, worker: Worker) -> str | None:
     module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", None)
     if isinstance(module, str) and isinstance(name, str) and _attribute(sys.modules.get(module), name) is factory:
-        if module not in ("__main__", "__mp_main__"):
+        if module not in _MAIN:
             return f"{module}:{name}"
-        of_main = worker.target.__module__ in ("__main__", "__mp_main__") and worker.executor == "process"
+        of_main = worker.target.__module__ in _MAIN and worker.executor == "process"
         return f"__mp_main__:{name}" if of_main else None
     for at, holder in list(sys.modules.items()):
-        if at in ("__main__", "__mp_main__") or at.startswith("oban_sqla."):
+        if at in _MAIN or at.startswith("oban_sqla."):
             continue
         names: dict[str, object] = getattr(holder, "__dict__", {})
         for attribute, value in list(names.items()):

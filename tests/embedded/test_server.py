@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -68,6 +69,19 @@ def test_name_that_is_no_setting_is_refused(name: str) -> None:
 def test_setting_that_would_open_the_server_is_refused(name: str) -> None:
     with pytest.raises(embedded.EmbeddedError, match="belongs to the embedded server"):
         embedded.start(settings={name: "*"})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"settings": ["fsync=off"]}, r"settings: expected a mapping such as .*, got \['fsync=off'\]"),
+        ({"settings": {5: "off"}}, "5 is not a valid name of a PostgreSQL setting"),
+        ({"data": 5}, "data: expected the path of a directory, got 5"),
+    ],
+)
+def test_option_of_another_type_is_refused(given: Any, message: str) -> None:
+    with pytest.raises(embedded.EmbeddedError, match=message):
+        embedded.start(**given)
 
 
 def test_nul_in_a_setting_is_refused() -> None:

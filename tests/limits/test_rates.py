@@ -101,10 +101,16 @@ async def test_a_limiter_says_what_is_missing(engine: AsyncEngine, database_url:
             await oban.limiter("default", 7).available()
         with pytest.raises(InvalidOption, match="expected a number of starts"):
             await oban.limiter("default").consume(0)
+        await oban.scale_queue("default", partition=Partition("args.pair", rate_limit=RateLimit(2, 60)))
+        with pytest.raises(InvalidOption, match=r'expected one value; one that is a list.* list; got \[1,"x"\]'):
+            await oban.limiter("default", [1, "x"]).consume()
+        assert await oban.limiter("default", [[1, "x"]]).consume()
         await oban.scale_queue("default", partition=Partition(["args.a", "args.b"], rate_limit=RateLimit(2, 60)))
         with pytest.raises(InvalidOption, match="has no rate, but each key of its partition has one; name the key"):
             await oban.limiter("default").available()
-        with pytest.raises(InvalidOption, match=r"partitioned by args\.a, args\.b; expected 2 values, got \[7\]"):
+        with pytest.raises(
+            InvalidOption, match=r"partitioned by args\.a, args\.b; expected a list of 2 values; got \[7\]"
+        ):
             await oban.limiter("default", 7).consume()
         assert await oban.limiter("default", [7, None]).consume(2)
         assert not await oban.limiter("default", [7, None]).consume()
