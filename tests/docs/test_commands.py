@@ -56,6 +56,24 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
     assert [(argv, said) for argv in commands(page.read_text()) if (said := wrong(argv))] == []
 
 
+def named_by(text: str) -> Iterator[str]:
+    """The names of commands in the code of a module or template: of a group with that of the command in it."""
+    for line in text.splitlines():
+        if "Thread(" in line:
+            continue
+        for group, name in re.findall(r"\boban-sqla ([a-z]+)(?: ([a-z]+))?", line):
+            yield f"{group} {name}" if name and isinstance(main.commands.get(group), click.Group) else group
+
+
+def test_the_commands_that_errors_and_explanations_name_exist() -> None:
+    package = ROOT / "oban_sqla"
+    files = [*package.rglob("*.py"), *package.rglob("*.html")]
+    named = {(name, path.name) for path in files for name in named_by(path.read_text())}
+    assert {(name, path) for name, path in named if wrong([*name.split()])} == set()
+    assert {name for name, _ in named} > {"why", "jobs retry", "queues resume", "migrate"}
+    assert wrong(next(iter(named_by("see oban-sqla jobs why {row.id}"))).split()) == "no command 'why'"
+
+
 def test_a_command_that_does_not_exist_would_be_found() -> None:
     found = list(
         commands('```sh\noban-sqla start app --queue a=1   # no\n```\n`oban-sqla job list` ["oban-sqla", "top", "x"]')

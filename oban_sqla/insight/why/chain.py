@@ -21,4 +21,4 @@ def in_chain(facts: Facts) -> Reason:
         return Reason(
             "chain_held", text, f"to let the chain go on: oban-sqla jobs retry {row.id}, cancel it or delete it"
         )
-    return Reason("chain", f"{turn}: job {row.id} is {row.state}{behind}", f"see oban-sqla jobs why {row.id}")
+    return Reason("chain", f"{turn}: job {row.id} is {row.state}{behind}", f"see oban-sqla why {row.id}")
