@@ -24,6 +24,7 @@ from .insight.health import Health, health
 from .insight.queues import QueueInfo, check, check_all
 from .insight.why import Why, explained
 from .models import Job, JobSpec
+from .models.node import Node
 from .options.encryption import Encryption, remember, using
 from .options.heartbeat import Heartbeat
 from .options.job_logs import JobLogs
@@ -224,13 +225,13 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         with using(self.config.encryption):
             return await enqueue_apart(self._engines, self._node, specs, more)
 
-    async def why(self, target: JobSpec | Job | int) -> Why:
+    async def why(self, target: JobSpec | Job | Node[Any] | int) -> Why:
         """Explain why a job is not running, or what it is doing: ``(await oban.why(42)).reason.text``.
 
         Runs a few indexed statements on a connection of the engine's pool, and changes nothing. The node need not be
         started.
 
-        :param target: an id, a :class:`Job`, or a flushed spec.
+        :param target: an id, a :class:`Job`, a flushed spec, or a node of a flushed workflow.
         :returns: the job's state and the reasons, the decisive one first, each with the next step to take.
         :raises InvalidOption: for a target of another type.
         :raises DatabaseUnavailable: when the database has not answered for 15 seconds.

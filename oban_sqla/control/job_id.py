@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..errors import InvalidOption
 from ..models import Job, JobSpec
 from ..models.checks import is_id
+from ..models.node import Node
 from ..options.instance import told
 
 
@@ -12,10 +13,10 @@ def id_of(what: str, target: object) -> int:
     """The id of a job that was committed.
 
     :param what: who asks, for the error.
-    :param target: a :class:`Job`, a spec, or an id.
+    :param target: a :class:`Job`, a spec, a :class:`Node`, or an id.
     :raises InvalidOption: for anything else, and for a job without an id.
     """
-    job_id: object = target.id if isinstance(target, Job | JobSpec) else target
+    job_id: object = target.id if isinstance(target, Job | JobSpec | Node) else target
     if not is_id(job_id):
         given = told(target)  # pyright: ignore[reportUnknownArgumentType]
         hint = "; of a list take one: [spec] = await oban.enqueue(…)" if isinstance(target, list | tuple) else ""

@@ -16,6 +16,7 @@ from ..errors import InvalidOption
 from ..models import Job, JobSpec
 from ..models.checks import LARGEST_ID
 from ..models.events import EventKind
+from ..models.node import Node
 from ..options.encryption import is_sealed, using
 from ..runtime.journal.readers import Reader
 from ..statements.journal import last_lines, lines_after
@@ -57,7 +58,7 @@ class LogLine:
 class StreamVerbs(Verbs):
     """The verbs of :class:`Oban` that read what a job tells."""
 
-    def stream(self, target: JobSpec | Job | int, after: int = 0) -> AsyncIterator[tuple[int, Any]]:
+    def stream(self, target: JobSpec | Job | Node[Any] | int, after: int = 0) -> AsyncIterator[tuple[int, Any]]:
         """Read the events of a job in order, from any process, live, until the job has finished.
 
         ::
@@ -69,7 +70,7 @@ class StreamVerbs(Verbs):
         where notifications reach this node, and else looks for them, up to twice a second. An attempt that fails does
         not end it, if the job will be retried.
 
-        :param target: a committed job: its id, a :class:`Job`, or a flushed spec.
+        :param target: a committed job: its id, a :class:`Job`, a flushed spec, or a node of a flushed workflow.
         :param after: the number of the last event that was read. Default 0: all events.
         :returns: an asynchronous iterator of pairs: the number of an event, from 1 on and without gaps, and its value.
             It ends when the job has finished, or is not there.
@@ -79,10 +80,10 @@ class StreamVerbs(Verbs):
         """
         return self._events(id_of("stream", target), _number("stream", after))
 
-    async def logs(self, target: JobSpec | Job | int, after: int = 0) -> list[LogLine]:
+    async def logs(self, target: JobSpec | Job | Node[Any] | int, after: int = 0) -> list[LogLine]:
         """Read the log of a job, as far as it was kept: see :class:`JobLogs`.
 
-        :param target: a committed job: its id, a :class:`Job`, or a flushed spec.
+        :param target: a committed job: its id, a :class:`Job`, a flushed spec, or a node of a flushed workflow.
         :param after: the number of the last line that is known already. Default 0: all lines.
         :returns: the lines, the oldest first; an empty list for a job without a log.
         :raises InvalidOption: for a target of another type, or a number that is not 0 or more.

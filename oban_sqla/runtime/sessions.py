@@ -162,8 +162,8 @@ class Sessions:
         maker = maker_for(AsyncSession, self._all_makers) or maker_for(Session, self._all_makers)
         if maker is None:
             raise InvalidOption(
-                "a job that returns a workflow, or appends to one, needs a sessionmaker in its process; give the "
-                "runtime one: Oban(engine, sessionmaker=…)"
+                "a job that returns a workflow, or appends to one, needs a sessionmaker in its process: "
+                "Oban(engine, sessionmaker=…), and for children Processes(sessionmaker='module:name')"
             )
         return _made(maker)
 

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from oban_sqla import Job, JobDiscarded, Oban, Prune, Workflow
+from oban_sqla import InvalidOption, Job, JobDiscarded, Oban, Prune, Workflow
 from oban_sqla.control import flow_results
 from oban_sqla.runtime import waiter
 from oban_sqla.statements.flows import first_failure
@@ -41,6 +41,22 @@ async def test_the_result_of_a_workflow_is_that_of_the_node_it_returns(engine: A
         assert await oban.result(parts) == [12, 12, 12]
         with pytest.raises(JobDiscarded, match="no luck"):
             await oban.result(failing, timeout=20)
+
+
+async def test_what_is_asked_of_a_job_is_asked_of_a_node_too(engine: AsyncEngine) -> None:
+    flow, inner = Workflow("asked"), Workflow("inner")
+    first = flow.add(note.new(), name="first")
+    second = flow.add(note.new(), name="second", after=[first])
+    inner.add(note.new())
+    sub = flow.add(inner, after=[first])
+    await commit(engine, flow)
+    oban = Oban(engine)
+    assert "first" in (await oban.why(second)).reason.text
+    assert await oban.logs(first) == []
+    await oban.cancel(flow)
+    assert [event async for event in oban.stream(first)] == []
+    with pytest.raises(InvalidOption, match="logs: expected the id of a job"):
+        await oban.logs(sub)
 
 
 async def test_a_node_that_waits_for_a_workflow_is_notified_of_its_end(

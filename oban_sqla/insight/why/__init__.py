@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -17,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ...errors import InvalidOption
 from ...models import Job, JobSpec
 from ...models.checks import LARGEST_ID
+from ...models.node import Node
 from ...options.instance import told
 from ...runtime.config import Config
 from ...statements.why import bounds, newest, row_of
@@ -42,7 +44,7 @@ _STATES: Mapping[str, Callable[[Facts], list[Reason]]] = {
 }
 
 
-async def why(engine: AsyncEngine, config: Config, target: Job | JobSpec | int) -> Why:
+async def why(engine: AsyncEngine, config: Config, target: Job | JobSpec | Node[Any] | int) -> Why:
     """Why the job `target` is not running, or what it is doing; see :meth:`Oban.why`.
 
     :param config: the options of the nodes; the heartbeat and the pruning decide what happens next.
@@ -54,9 +56,9 @@ async def why(engine: AsyncEngine, config: Config, target: Job | JobSpec | int) 
             await connection.rollback()
 
 
-def explained(connection: Connection, config: Config, target: Job | JobSpec | int) -> Why:
+def explained(connection: Connection, config: Config, target: Job | JobSpec | Node[Any] | int) -> Why:
     """The same on a connection, whose transaction is to be rolled back."""
-    job_id = target.id if isinstance(target, Job | JobSpec) else target
+    job_id = target.id if isinstance(target, Job | JobSpec | Node) else target
     if not isinstance(job_id, int) or isinstance(job_id, bool):
         raise InvalidOption(f"why: expected the id of a job, or one that was enqueued, got {told(target)}")
     found = _explain(connection, config, job_id)
@@ -89,7 +91,7 @@ def _missing(job_id: int, highest: int | None) -> Reason:
     return Reason("missing", text, "Oban(prune=Prune(max_age=...)) sets how long finished jobs are kept")
 
 
-def _is_duplicate(target: Job | JobSpec | int) -> bool:
+def _is_duplicate(target: Job | JobSpec | Node[Any] | int) -> bool:
     return isinstance(target, JobSpec) and target.conflict
 
 
