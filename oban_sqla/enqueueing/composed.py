@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -57,6 +57,15 @@ def tell_of_duplicates(connection: Connection, specs: Iterable[JobSpec]) -> bool
 def is_chained(spec: JobSpec) -> bool:
     """Whether the job will wait for its turn in a chain."""
     return bool(workers.grouped) and (group := workers.grouped.get(spec.worker)) is not None and group.chain is not None
+
+
+def take_turns(specs: Iterable[JobSpec], keys: Mapping[int, bytes]) -> bool:
+    """Whether several of these jobs are in chains, and one of them is unique: then they are not sorted by their keys.
+
+    :param keys: of the unique ones, by the identity of the spec.
+    """
+    chained = [spec for spec in specs if is_chained(spec)] if keys and workers.grouped else []
+    return len(chained) > 1 and any(id(spec) in keys for spec in chained)
 
 
 def composed_parameters(specs: Sequence[JobSpec], kinds: Iterable[Kind]) -> dict[str, Any]:

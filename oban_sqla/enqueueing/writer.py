@@ -17,7 +17,7 @@ from ..options.encryption import Encryption, in_use, using
 from ..statements.insert import clock
 from ..workers.registry import workers
 from .binds import FOR_WRITING
-from .composed import are_composed, are_news, tell_of_duplicates
+from .composed import are_composed, are_news, take_turns, tell_of_duplicates
 from .driver import answer_of
 from .instances import refer_in
 from .keyed import insert_with_keys
@@ -85,9 +85,10 @@ def _refuse_replacing(composed: list[JobSpec]) -> None:
 
 
 def _write(connection: Connection, batch: list[JobSpec], keys: Mapping[int, bytes]) -> None:
-    for chunk in statements_for(_in_order(batch, keys) if keys else batch):
-        if id(chunk[-1]) in keys:
-            insert_with_keys(connection, chunk, keys)
+    in_turn = take_turns(batch, keys)
+    for chunk in statements_for(_in_order(batch, keys) if keys and not in_turn else batch):
+        if in_turn or id(chunk[-1]) in keys:
+            insert_with_keys(connection, chunk, keys, in_turn)
         else:
             _insert(connection, chunk)
 

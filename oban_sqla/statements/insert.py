@@ -13,9 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from sqlalchemy import (
+    CTE,
     Column,
     ColumnElement,
     Executable,
+    Integer,
     LargeBinary,
     TableValuedAlias,
     Text,
@@ -26,6 +28,7 @@ from sqlalchemy import (
     insert,
     literal_column,
     select,
+    true,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.dialects.postgresql import insert as insert_or
@@ -59,7 +62,11 @@ def unnested(name: str, place: str, sent: Sequence[Sent]) -> TableValuedAlias:
     return given.table_valued(*columns, with_ordinality=place).render_derived(name=name).alias(name)
 
 
-def _insert(keyed: bool, composed: bool = False) -> Executable:
+KEYS_LOCK = 0x6F62756B
+"""The first of the two keys of the advisory locks of :func:`insert_in_turn`: "obuk". The second is a bucket of keys."""
+
+
+def _insert(keyed: bool, composed: bool = False, in_turn: bool = False) -> Executable:
     row, kind = (*ROW, *PLACED) if composed else ROW, GROUPED if composed else ()
     rows = unnested("given", "place", (*row, KEY) if keyed else row)
     kinds = unnested("kinds", "kind", (*(KIND if keyed else KIND_WITHOUT_KEYS), *kind))
@@ -77,8 +84,10 @@ def _insert(keyed: bool, composed: bool = False) -> Executable:
         made = insert(jobs).from_select(columns, chosen, include_defaults=False).returning(*returned).cte("made")
         # Two arrays instead of a row a job: the client pays for each row that it gets.
         return select(func.array_agg(made.c.id), func.array_agg(made.c.waits))
-    by_key = (r.uniq_key.asc().nulls_first(), r.place)
-    chosen = select(*values, r.uniq_key, k.uniq_mask).select_from(source).order_by(*by_key)
+    order = (r.place,) if in_turn else (r.uniq_key.asc().nulls_first(), r.place)
+    if in_turn:
+        source = source.join(_held(), true())
+    chosen = select(*values, r.uniq_key, k.uniq_mask).select_from(source).order_by(*order)
     made = (
         insert_or(jobs)
         .from_select([*columns, "uniq_key", "uniq_mask"], chosen, include_defaults=False)
@@ -90,6 +99,13 @@ def _insert(keyed: bool, composed: bool = False) -> Executable:
     some_left_out = func.count() < func.cardinality(array(KEY.name, KEY.type))
     found = case((some_left_out, func.array_agg(made.c.uniq_key)))
     return select(func.array_agg(made.c.id), func.array_agg(made.c.waits), found)
+
+
+def _held() -> CTE:
+    """One row, when this transaction has the locks of all `buckets`."""
+    buckets = func.unnest(array("buckets", Integer())).column_valued("bucket")
+    lock = func.pg_advisory_xact_lock(literal_column(str(KEYS_LOCK)), buckets)
+    return select(func.count(lock).label("locks")).cte("held")
 
 
 def values_of(args: ColumnElement[Any], kind: Any) -> list[ColumnElement[Any]]:
@@ -186,6 +202,16 @@ def insert_composed() -> Executable:
 def insert_composed_keyed() -> Executable:
     """As :func:`insert_keyed`, where some jobs belong to a flow, a batch, a chain or a chunk. Returns states, too."""
     return _insert(keyed=True, composed=True)
+
+
+@statement
+def insert_in_turn() -> Executable:
+    """As :func:`insert_composed_keyed`, in the order given, which is that of the ids: by these a chain goes.
+
+    Two transactions that insert some of the same keys in different orders would deadlock, so each takes locks of its
+    keys before, in order: of buckets of them, because a server has room for a few thousand locks.
+    """
+    return _insert(keyed=True, composed=True, in_turn=True)
 
 
 @statement

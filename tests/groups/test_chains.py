@@ -104,6 +104,47 @@ async def test_a_spec_says_that_it_is_suspended_and_a_unique_one_finds_it(engine
         assert again.id == one.id
 
 
+async def test_unique_jobs_of_a_chain_run_in_the_order_in_which_they_were_added(engine: AsyncEngine) -> None:
+    @job(chain=Chain(by="args.account"), unique=Unique())
+    async def book(account: int, n: int) -> None:
+        ran.append((account, n))
+
+    @job(chain=Chain(by="args.account"))
+    async def close(account: int, n: int) -> None:
+        ran.append((account, n))
+
+    @job
+    async def plain() -> None: ...
+
+    async with AsyncSession(engine) as session, session.begin():
+        await enqueue(session, book.new(1, 3))
+        specs = [*(book.new(account, n) for n in range(12) for account in (1, 2)), plain.new(), close.new(1, 12)]
+        session.add_all([*specs, book.new(2, 5)])
+        await session.flush()
+        assert [spec.conflict for spec in specs] == [spec is specs[6] for spec in specs]
+        assert sorted(ids := [spec.id or 0 for spec in specs if not spec.conflict]) == ids
+        await drain(session)
+    assert [n for account, n in ran if account == 1] == [3, 0, 1, 2, *range(4, 13)]
+    assert [n for account, n in ran if account == 2] == [*range(12)]
+
+
+async def test_unique_jobs_of_a_chain_that_two_add_in_different_orders_do_not_deadlock(engine: AsyncEngine) -> None:
+    @job(chain=Chain(by="worker"), unique=Unique())
+    async def book(n: int) -> None: ...
+
+    async def insert(first: AsyncSession, numbers: list[int]) -> int:
+        specs = await enqueue(first, [book.new(n) for n in numbers])
+        await first.commit()
+        return sum(not spec.conflict for spec in specs)
+
+    numbers = [*range(300)]
+    for _ in range(5):
+        async with AsyncSession(engine) as one, AsyncSession(engine) as other:
+            written = await asyncio.gather(insert(one, numbers), insert(other, numbers[::-1]))
+        assert sorted(written) == [0, 300]
+        await execute(engine, "DELETE FROM oban_jobs")
+
+
 async def test_a_retried_job_waits_for_its_turn_again_whoever_retries_it(engine: AsyncEngine) -> None:
     gate = asyncio.Event()
 
