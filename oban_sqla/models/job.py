@@ -189,7 +189,8 @@ class Job(ObanBase):
     :ivar batch_id: the id of its batch; else None.
     :ivar chain_key: which chain it is in; else None.
     :ivar progress: the :class:`Progress` that it last told with :func:`progress`; None if it told none, and in the job
-        that :func:`current_job` returns. In SQL also ``Job.progress.done``, ``.total`` and ``.note``.
+        that :func:`current_job` returns. In SQL also ``Job.progress.done``, ``.total``, ``.note``, ``.at`` and
+        ``.fraction``.
 
     Timestamps are aware UTC datetimes. In SQL expressions put the column on the left:
     ``Job.completed_at > func.now() - timedelta(hours=1)`` is right under any session time zone, and

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, cast
 
 from sqlalchemy import (
+    TIMESTAMP,
     BigInteger,
     ColumnElement,
     Dialect,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    case,
     func,
     literal_column,
     select,
@@ -70,7 +72,8 @@ def progress_at(job_id: ColumnElement[int]) -> ColumnElement[Progress | None]:
     epoch = func.extract("epoch", func.timezone(literal_column("'UTC'"), c.at))
     parts = func.jsonb_build_array(c.done, c.total, c.note, epoch)
     found = select(type_coerce(parts, _ProgressType())).where(c.job_id == job_id)
-    return found.correlate_except(progress_rows).scalar_subquery()
+    # Without the column a select of it alone would have no FROM, and read the progress of all jobs.
+    return case((job_id.is_not(None), found.correlate_except(progress_rows).scalar_subquery()))
 
 
 class _ProgressType(TypeDecorator[Progress]):
@@ -78,7 +81,7 @@ class _ProgressType(TypeDecorator[Progress]):
     cache_ok = True
 
     class Comparator(TypeDecorator.Comparator[Progress]):
-        """Parts of a progress in SQL: ``Job.progress.done``, ``.total``, ``.note``."""
+        """Parts of a progress in SQL: ``Job.progress.done``, ``.total``, ``.note``, ``.at`` and ``.fraction``."""
 
         @property
         def done(self) -> ColumnElement[float]:
@@ -91,6 +94,16 @@ class _ProgressType(TypeDecorator[Progress]):
         @property
         def note(self) -> ColumnElement[str | None]:
             return _text(self.expr, 2)
+
+        @property
+        def at(self) -> ColumnElement[datetime]:
+            return func.to_timestamp(_number(self.expr, 3), type_=TIMESTAMP(timezone=True))
+
+        @property
+        def fraction(self) -> ColumnElement[float | None]:
+            part = self.done / func.nullif(self.total, 0.0, type_=Double[float]())
+            # The smallest and the largest of some numbers leave out what is null.
+            return case((part.is_not(None), func.least(func.greatest(part, 0.0), 1.0)))
 
     comparator_factory = Comparator  # pyright: ignore[reportAssignmentType, reportIncompatibleMethodOverride]
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import InvalidOption, Job, NotInJob, Oban, Progress, emit, job, progress
+from oban_sqla import InvalidOption, Job, JobSpec, NotInJob, Oban, Progress, emit, job, progress
+from oban_sqla.models.progress import JobProgress
 from oban_sqla.runtime.journal import scribe
 from tests.runtime.helpers import execute, finished, insert, load, until
 
@@ -82,6 +84,33 @@ async def test_a_query_can_ask_for_it(engine: AsyncEngine) -> None:
         assert [(job_id, said and said.done) for job_id, said in pairs] == [(ids[1], 30), (ids[0], 3)]
         locked = await session.scalars(select(Job).where(Job.id.in_(ids)).with_for_update())
         assert len(locked.all()) == 2
+
+
+async def test_each_part_of_it_is_in_sql_what_it_is_in_python(engine: AsyncEngine) -> None:
+    parts = [(1.0, 4.0), (9.0, 4.0), (-1.0, 4.0), (1.0, 0.0), (1.0, None)]
+    async with AsyncSession(engine) as session:
+        jobs = [JobSpec("tests.unknown") for _ in parts]
+        session.add_all(jobs)
+        await session.flush()
+        session.add_all(
+            JobProgress(job_id=spec.id, done=done, total=total, note="n", at=datetime(2026, 5, 1, 12, 0, 0, 123, UTC))
+            for spec, (done, total) in zip(jobs, parts, strict=True)
+        )
+        await session.flush()
+        of: Any = Job.progress
+        query = select(of, of.done, of.total, of.note, of.at, of.fraction).order_by(Job.id)
+        rows = (await session.execute(query)).all()
+        assert [tuple(row[1:]) for row in rows] == [
+            (said.done, said.total, said.note, said.at, said.fraction) for said, *_ in rows
+        ]
+        assert [row[5] for row in rows] == [0.25, 1.0, 0.0, None, None]
+        assert (
+            len((await session.scalars(select(Job.progress))).all())
+            == len((await session.scalars(select(of.at))).all())
+            == 5
+        )
+        still = select(func.count()).where(of.at < func.now() - timedelta(minutes=5))
+        assert await session.scalar(still) == 5
 
 
 async def test_it_is_written_at_most_once_a_second_and_the_last_one_always(
