@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from ..errors import InvalidOption, JobTimeout
 from ..models import Workflow
+from ..models.node import Node
 from ..options.backoff import jittered
 from ..options.payload import MAX_RECORDED, encode_value
 from ..statements.ack import CANCELLED_BY_REQUEST
@@ -87,6 +88,8 @@ def _unrun(value: object) -> str | None:
         return f"a {kind.__name__}, of which nothing has run; write a function that runs to its end and returns"
     if kind.__module__ == "contextlib":
         return "a context manager, which was not entered; write a function that runs to its end and returns"
+    if isinstance(value, Node) and isinstance(value.flow, Workflow) and value.flow.id is None:
+        return f"{value!r}, a node of a workflow that is not enqueued; return the workflow, which says what it returns"
     return None
 
 

@@ -59,6 +59,8 @@ class Joined(Sessions):
         super().__init__(makers=(), blocking=Inline().do)
         self._session = session
         self._step_done = step_done
+        self.on_loop = async_session(session) is not None
+        """Whether the job runs on the event loop; set by who runs a plain function."""
         self.refused: InvalidOption | None = None
         """Why a job could not have the session that it asked for: the test's mistake, not the job's."""
 
@@ -113,8 +115,7 @@ class Joined(Sessions):
         return False  # the ack follows
 
     async def separately(self, work: Callable[[Session], T]) -> T:
-        is_async = async_session(self._session) is not None
-        opened = self._joined(AsyncSession if is_async else Session)
+        opened = self._joined(AsyncSession if self.on_loop else Session)
         if isinstance(opened, AsyncSession):
             async with opened, opened.begin():
                 return await opened.run_sync(work)

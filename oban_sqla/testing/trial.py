@@ -116,6 +116,8 @@ class Trial:
 
     def run_plain(self) -> Ack | None:
         """The run of a plain function. Nothing in it waits for a loop, so none is needed."""
+        if isinstance(self._sessions, Joined):
+            self._sessions.on_loop = False
         try:
             self.attempt.run().send(None)
         except StopIteration as end:

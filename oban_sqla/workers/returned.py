@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from ..errors import InvalidArgs
 from ..models import Workflow
-from ..options.instance import Reference, has_instance, referred, state_of
+from ..options.instance import Reference, has_instance, referred, state_of, told
 from ..options.resources import is_alias, meaning
 from .entity import refuse_hidden, rewritten
 from .outcomes import Outcome, Record
@@ -48,7 +48,7 @@ class Returned:
 
         :raises InvalidArgs: when it is not what the function declares.
         """
-        if (adapter := self._adapter) is None:
+        if self.declares_flow or (adapter := self._adapter) is None:  # the nodes of a workflow declare what it returns
             return from_json(text)
         try:
             return cast(object, adapter.validate_json(text))
@@ -69,6 +69,8 @@ class Returned:
         """
         if type(value) in _PLAIN:
             return value
+        if self._hint is Workflow:
+            raise InvalidArgs(f"{self._name}: it declares to return a Workflow, and returned {told(value)}")
         if has_instance(value):
             if not self._has_entity:
                 raise InvalidArgs(
@@ -105,7 +107,11 @@ class Returned:
 
     @cached_property
     def _rewritten(self) -> tuple[Any, bool]:
-        return rewritten(self._hint, f"{self._name}: what it returns")
+        hint = self._hint
+        if self.declares_flow:  # which is never kept
+            values = tuple(kind for kind in _members(hint) if kind is not Workflow)
+            hint = typing.Union[values] if values else Any  # noqa: UP007 (of any number)
+        return rewritten(hint, f"{self._name}: what it returns")
 
     @property
     def _has_entity(self) -> bool:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from pydantic import BaseModel
 from sqlalchemy import create_engine, make_url, select, text
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
 
-from oban_sqla import InvalidOption, Job, JobDiscarded, Oban, Prune, Workflow
+from oban_sqla import InvalidOption, Job, JobDiscarded, Oban, Prune, Workflow, job
 from oban_sqla.control import flow_results
 from oban_sqla.runtime import waiter
 from oban_sqla.statements.flows import first_failure
@@ -19,6 +20,10 @@ from oban_sqla.testing import drain, mode
 from tests.flows.test_workflows import QUEUE, commit, ended, fails, fetch, load_user, note, parse, plan, ran, store
 from tests.runtime.helpers import execute
 from tests.support import eventually
+
+
+class SimplePage(BaseModel):
+    number: int
 
 
 def pages() -> tuple[Workflow, Any]:
@@ -57,6 +62,69 @@ async def test_what_is_asked_of_a_job_is_asked_of_a_node_too(engine: AsyncEngine
     assert [event async for event in oban.stream(first)] == []
     with pytest.raises(InvalidOption, match="logs: expected the id of a job"):
         await oban.logs(sub)
+
+
+def returned() -> Workflow:
+    flow = Workflow("returned")
+    flow.returns(flow.add(parse.new("page")))
+    return flow
+
+
+@job(queue=QUEUE)
+def plain_plan() -> Workflow:
+    return returned()
+
+
+@job(queue=QUEUE, recorded=True)
+async def plan_or_pages(pages: int) -> Workflow | list[SimplePage]:
+    return [SimplePage(number=number) for number in range(pages)] or returned()
+
+
+@job(queue=QUEUE, max_attempts=1)
+async def forgets_the_node() -> Workflow:
+    return cast(Any, Workflow("x").add(note.new()))
+
+
+@job(queue=QUEUE, max_attempts=1, recorded=True)
+async def forgets_the_workflow() -> Workflow:
+    return cast(Any, [1])
+
+
+async def test_a_plain_function_returns_a_workflow_in_tests_as_in_a_thread(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine, expire_on_commit=False) as session, mode("inline"):
+        session.add(inline := plain_plan.new())
+        await session.commit()
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        session.add(drained := plain_plan.new())
+        await drain(session)
+        await session.commit()
+    drained_here = plain_plan.new()
+
+    def drain_here() -> None:
+        with Session(plain := create_engine(make_url(engine.url).set(drivername="postgresql+psycopg"))) as sync:
+            sync.add(drained_here)
+            drain(sync)
+            sync.commit()
+        plain.dispose()
+
+    await asyncio.to_thread(drain_here)
+    async with Oban(engine, queues={QUEUE: 5}, sessionmaker=async_sessionmaker(engine)) as oban:
+        [run] = await oban.enqueue(plain_plan.new())
+        assert [await oban.result(spec) for spec in (inline, drained, drained_here, run)] == [4] * 4
+
+
+async def test_a_job_may_return_a_workflow_or_a_value(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        session.add_all(specs := [plan_or_pages.new(1), plan_or_pages.new(0)])
+        session.add_all([forgets_the_node.new(), forgets_the_workflow.new()])
+        said = await drain(session)
+        await session.commit()
+    oban = Oban(engine)
+    assert await oban.result(specs[0].id or 0) == [{"number": 0}]
+    of_the_workflow: Any = await oban.result(specs[1])
+    assert of_the_workflow == 4
+    assert "returned <Node 'note' id=None>, a node of a workflow that is not enqueued" in str(said.errors[0])
+    assert "it declares to return a Workflow, and returned [1]" in str(said.errors[1])
 
 
 async def test_a_node_that_waits_for_a_workflow_is_notified_of_its_end(
