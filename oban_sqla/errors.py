@@ -27,10 +27,19 @@ Every message says what was given, what was expected, and what to do.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class ObanError(Exception):
     """Base of all errors of this package."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return remade, (type(self), self.args), self.__dict__
+
+
+def remade(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
+    """An exception that was pickled or copied, without its ``__init__``, which takes other arguments than it keeps."""
+    return cls.__new__(cls, *args)
 
 
 class InvalidOption(ObanError, ValueError):

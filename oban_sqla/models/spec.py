@@ -327,6 +327,8 @@ class JobSpec(ObanBase, Generic[V_co]):
         return self.__copy__()
 
     def __reduce__(self) -> tuple[type[Self], tuple[str], dict[str, Any]]:
+        if self.waits:
+            raise TypeError(f"{self!r} can't be pickled before the flush, which fills in some of its args; give keys")
         return type(self), (self.worker,), self._attributes()
 
     def _attributes(self) -> dict[str, Any]:

@@ -8,13 +8,16 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any, Literal
 
-from ..errors import InvalidOption
+from ..errors import InvalidOption, remade
 from ..options.duration import seconds
 from ..options.spelling import spelled
 
 
 class Outcome(Exception):
     """Base of the outcomes that a worker can return or raise."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return remade, (type(self), self.args), self.__dict__
 
 
 @spelled
