@@ -10,7 +10,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import is_dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
 from typing import Any, cast
+from uuid import UUID
 
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -139,4 +142,10 @@ def _instead(value: object) -> str:
             return "pass its model_dump(mode='json')"
         if is_dataclass(value) and not isinstance(value, type):
             return "pass dataclasses.asdict(…) of it"
+        if isinstance(value, set | frozenset):
+            return "pass a list"
+        if isinstance(value, date | time | Decimal | UUID):
+            return "pass it as text: str(value)"
+        if isinstance(value, timedelta):
+            return "pass its seconds"
     return "pass what identifies it, such as a primary key"

@@ -111,7 +111,8 @@ ARGS: dict[str, tuple[Any, str]] = {
     "lone surrogate inside": ({"a": ["\udfff"]}, r"args\.a\[0\]: a lone surrogate"),
     "object": ({"user": object()}, r"args\.user: object, which JSON can't carry; pass what identifies it"),
     "object inside": ({"a": [{"when": AWARE}]}, r"args\.a\[0\]\.when: datetime, which JSON can't carry"),
-    "decimal": ({"price": Decimal("1.5")}, r"args\.price: Decimal, which JSON can't carry"),
+    "decimal": ({"price": Decimal("1.5")}, r"args\.price: Decimal, which JSON can't carry; pass it as text: str"),
+    "duration": ({"wait": timedelta(1)}, r"args\.wait: timedelta, which JSON can't carry; pass its seconds"),
     "model": (
         {"by": Person(name="ann")},
         r"args\.by: Person, which JSON can't carry; pass its model_dump\(mode='json'\)",
@@ -120,7 +121,7 @@ ARGS: dict[str, tuple[Any, str]] = {
         {"to": Place("Rome")},
         r"args\.to: Place, which JSON can't carry; pass dataclasses\.asdict\(…\) of it",
     ),
-    "set": ({"ids": {1}}, r"args\.ids: set, which JSON can't carry"),
+    "set": ({"ids": {1}}, r"args\.ids: set, which JSON can't carry; pass a list"),
     "key that is no text": ({"a": {1: 2}}, r"args\.a: the key 1 is int \(1\); keys of JSON objects are strings"),
     "too deep": ({"a": nested(300)}, r"args\.a.*: nested deeper than 200 levels"),
     "too large": ({"a": "x" * 1_048_576}, r"args: 1,048,584 bytes as JSON, at most 1,048,576 are allowed; store large"),
