@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from sqlalchemy import text
@@ -53,16 +52,17 @@ def most_with(row: Row) -> int:
 
 
 def groups_of(session: Session, row: Row) -> dict[Any, object]:
-    """The batch and the workflow of a job, as far as it asks for them, by their classes."""
+    """The batch and the workflow of a job, as far as it asks for them, by their classes; for one that it has not, the
+    error with which it fails on a node, too."""
     worker = workers.get(row.worker)
     asked = () if worker is None or worker.arguments is None else worker.arguments.injected.values()
     given: dict[Any, object] = {}
     for kind, load in GROUPS.items():
         if kind not in asked:
             continue
-        with (
-            Session(connection_of(session), join_transaction_mode="create_savepoint") as own,
-            contextlib.suppress(InvalidOption),  # the job itself is told that it has none
-        ):
-            given[kind] = load(own, row)
+        with Session(connection_of(session), join_transaction_mode="create_savepoint") as own:
+            try:
+                given[kind] = load(own, row)
+            except InvalidOption as error:
+                given[kind] = error
     return given

@@ -61,7 +61,8 @@ class Provided:
 class OfTest:
     """Gives jobs what the test provides.
 
-    :param groups: the batch and the workflow of the job by their classes. Default: none are known.
+    :param groups: the batch and the workflow of the job by their classes; an error for one that it has not. Default:
+        none are known.
     """
 
     def __init__(self, groups: Mapping[Any, object] | None = None) -> None:
@@ -82,5 +83,7 @@ class OfTest:
                     f"oban_sqla.testing.resources({{{described(kind)}: an object}})"
                 )
                 raise self.refused
+            if isinstance(value, InvalidOption):
+                raise value
             values[name] = value
         return values, None

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.util import greenlet_spawn
 
 from ..errors import ObanError
@@ -75,7 +76,13 @@ class Blocked:
         return self
 
     async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
-        return self._store.execute(statement, parameters)
+        try:
+            return self._store.execute(statement, parameters)
+        except MissingGreenlet:
+            raise ObanError(
+                "oban_sqla.durable.sync is for plain functions, and this one runs inside of a coroutine; use the names "
+                "of oban_sqla.durable there"
+            ) from None
 
     async def heard(self, job_id: int, seconds: float) -> None:
         """Nothing is sent while the job runs."""

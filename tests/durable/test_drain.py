@@ -9,8 +9,8 @@ from sqlalchemy import Engine, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import InvalidOption, Job, Oban, ObanError
-from oban_sqla.durable import step, wait_for
+from oban_sqla import InvalidOption, Job, Oban, ObanError, job
+from oban_sqla.durable import step, sync, wait_for
 from oban_sqla.models import Step
 from oban_sqla.testing import clock, drain, mode, perform
 from tests.durable import jobs
@@ -123,3 +123,15 @@ async def test_perform_calls_each_step_and_sleeps_no_time(engine: AsyncEngine) -
     jobs.bodies["wait"] = lambda: wait_for("approved")
     with pytest.raises(ObanError, match="the job waits for the signal 'approved', and a job without a row gets none"):
         await perform(jobs.anything.new(name="wait"))
+
+
+@job(name="durable.plain_in_coroutine", max_attempts=1)
+async def plain_in_coroutine() -> None:
+    sync.step("a", int)
+
+
+async def test_a_drain_says_that_a_coroutine_takes_the_other_names(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        session.add(plain_in_coroutine.new())
+        said = await drain(session)
+    assert "oban_sqla.durable.sync is for plain functions" in str(said.errors[0])

@@ -12,7 +12,7 @@ from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
 
-from oban_sqla import InvalidOption, Job, JobDiscarded, Oban, Prune, Workflow, job
+from oban_sqla import Batch, InvalidOption, Job, JobDiscarded, Oban, Prune, Workflow, job
 from oban_sqla.control import flow_results
 from oban_sqla.runtime import waiter
 from oban_sqla.statements.flows import first_failure
@@ -269,3 +269,22 @@ async def test_a_workflow_that_is_retried_while_its_failure_is_read_is_waited_fo
     await execute(engine, change.format("'completed'", f"completed_at = {now}, meta = {value}"), id=flow.id)
     await execute(engine, other.format("'completed'", now))
     assert await waiting == 5
+
+
+@job(queue=QUEUE, max_attempts=1)
+async def asks_for_its_flow(flow: Workflow) -> None: ...
+
+
+@job(queue=QUEUE, max_attempts=1)
+async def asks_for_its_batch(batch: Batch) -> None: ...
+
+
+async def test_in_tests_too_a_job_that_is_in_none_fails_when_it_asks_for_its_workflow(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        session.add_all([asks_for_its_flow.new(), asks_for_its_batch.new(), note.new()])
+        said = await drain(session)
+        assert said == {"discarded": 2, "completed": 1}
+        assert [str(error).partition("; ")[2] for error in said.errors] == [
+            "add it to one: flow.add(…)",
+            "enqueue it with Batch([…]) or Batch(…, on_exhausted=…)",
+        ]
