@@ -1,4 +1,4 @@
-"""Every command in the README and in the pages exists, with its options and arguments."""
+"""Every command in the README, in the pages, in messages and in the help exists, with its options and arguments."""
 
 from __future__ import annotations
 
@@ -72,6 +72,20 @@ def test_the_commands_that_errors_and_explanations_name_exist() -> None:
     assert {(name, path) for name, path in named if wrong([*name.split()])} == set()
     assert {name for name, _ in named} > {"why", "jobs retry", "queues resume", "migrate"}
     assert wrong(next(iter(named_by("see oban-sqla jobs why {row.id}"))).split()) == "no command 'why'"
+
+
+def helps(command: click.Command) -> Iterator[str]:
+    """The help of a command, and of all commands inside it, as it is written."""
+    yield command.help or ""
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            yield from helps(inner)
+
+
+def test_the_commands_in_the_help_exist() -> None:
+    shown = [argv for text in helps(main) for argv in commands(re.sub(r"\\\n *", "", text))]
+    assert [(argv, said) for argv in shown if (said := wrong(argv))] == []
+    assert len(shown) > 80
 
 
 def test_a_command_that_does_not_exist_would_be_found() -> None:

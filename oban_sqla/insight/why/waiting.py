@@ -33,7 +33,7 @@ def scheduled(facts: Facts) -> list[Reason]:
 def _asleep(facts: Facts, signal: str | None, end: datetime | None) -> Reason:
     until = "" if end is None else f" until {facts.until(end).removeprefix('at ')}"
     if signal is None:
-        advice = "one that is started early sleeps on; its code says for how long"
+        advice = "its code says for how long; if the job is started before that time, it goes to sleep again"
         return Reason("asleep", f"it sleeps{until}", advice)
     advice = f"send it: oban-sqla jobs signal {facts.job.id} {shlex.quote(signal)}"
     return Reason("waits_for_signal", f"it waits for the signal {signal!r}{until}", advice)
@@ -54,8 +54,9 @@ def suspended(facts: Facts) -> list[Reason]:
     if (edges := facts.edges) and edges.open:
         named = ", ".join(edges.names[:MOST_NAMES]) + (", …" if edges.open > MOST_NAMES else "")
         text = f"it waits for {edges.open} of {edges.all} that come before it in its workflow: {named}"
-        advice = "what failed of them can be retried: oban-sqla flows retry" if edges.failed else ""
-        return [Reason("suspended", text, advice or f"see them: oban-sqla flows show {facts.job.workflow_id}")]
+        flow = facts.job.workflow_id
+        retry = f"to retry what failed of them: oban-sqla flows retry {flow}"
+        return [Reason("suspended", text, retry if edges.failed else f"see them: oban-sqla flows show {flow}")]
     if facts.job.chain_key is not None:
         return [in_chain(facts)]
     if edges is not None and edges.all:
