@@ -106,7 +106,7 @@ class _Clients:
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
         self._count = 0
-        # Clients that have not sent their request, the first of them first: written by _read().
+        # Clients that have not sent their request, the first of them first: written by _read() and _make_room().
         self._silent: dict[asyncio.StreamWriter, None] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -64,17 +64,17 @@ class Lifecycle:
 
     def __init__(self, engine: AsyncEngine, config: Config, runtime: object = None, *, introduces: bool = True) -> None:
         self.node: Node | None = None
-        """The node that runs. Written by `_start` and `_stop`."""
+        """The node that runs. Set by `_start`; None again by `_stop_soon`, `_elsewhere` and `forget`."""
         self.places: Places | None = None
-        """Its children and other executors. Written by `_start` and `_stop`."""
+        """Its children and other executors. Set by `_start`; None again by `_stop`, `_elsewhere` and `forget`."""
         self.left: list[Ack] = []
-        """What gives those jobs back that could not be stopped. Written by `_stop`, taken by :meth:`Oban.abandon`."""
+        """What gives those jobs back that could not be stopped. Written by `_begin` and `_stop`, taken by `abandon`."""
         # Given, and never written again.
         self._engine = engine
         self._config = config
         self._runtime = runtime
         self._introduces = introduces
-        # What is under way: made by start() and stop().
+        # What is under way: made by start() and stop(), forgotten in a forked child.
         self._starting: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[list[int]] | None = None
         # The event loop of what is above: written by start().

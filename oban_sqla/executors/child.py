@@ -36,7 +36,7 @@ Heard = Callable[[int, dict[str, Any]], None]
 class Child:
     """A process that runs one call at a time.
 
-    :param setup: what the child is told first; see :class:`oban_sqla.executors.setup.Setup`.
+    :param setup: what the child is told first; see :func:`oban_sqla.executors.setup.setup`.
     :param heard: called on the event loop with what the child reports while it works.
     """
 
@@ -66,7 +66,7 @@ class Child:
         self._done: asyncio.Future[bytes] | None = None
         """The result of the call that it runs. Made by `run`, set by `_took` and `_ended`."""
         self._killing: asyncio.TimerHandle | None = None
-        """When SIGKILL follows. Set by `kill`."""
+        """When SIGKILL follows. Set by `kill`; cancelled by `_took` and `_ended`."""
         self._line: asyncio.Transport | None = None
         """The socket to the child. Made by `start`, closed by `_ended`."""
         self._life = -1

@@ -66,7 +66,7 @@ class Places:
         for name, executor in config.executors.items():
             self.remotes[name] = Outside(executor, **given, job_logs=config.job_logs)
         self._started: list[str] = []
-        """The executors of the user that were started. Written by `start`."""
+        """The executors of the user that were started. Written by `start` and `stop`."""
 
     @property
     def pids(self) -> list[int]:

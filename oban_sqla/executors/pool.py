@@ -45,13 +45,13 @@ class Pool:
         self._idle: list[Child] = []
         """Children that wait for a call. Written by `_offer`, `take` and `_watch`."""
         self._all: set[Child] = set()
-        """Every child that runs or starts. Written by `_grow` and `_watch`."""
+        """Every child that runs or starts. Filled by `_new`, emptied where one dies, is replaced, or can't start."""
         self._leaving: set[Child] = set()
         """Children that were replaced and have not ended yet. Written by `_replace`."""
         self._waiting: deque[asyncio.Future[Child]] = deque()
         """Calls that wait for a child, the oldest first. Written by `take`, emptied by `_offer`."""
         self._deaths = 0
-        """Children that died by themselves since a call last ended. Written by `give_back` and `_watch`."""
+        """Children that died since a call last ended. Written by `give_back`, `_start_one` and `_watch`."""
         self._tasks: set[asyncio.Task[None]] = set()
         """What goes on in the background: starts, watches, farewells."""
         self._stopping = False

@@ -61,7 +61,7 @@ class ChunkAttempt(Attempt):
         self.outcomes: Outcomes = ()
         # What is to become of those that were called for: written by _run_alone() and _run_in_session().
         self._verdicts: Sequence[tuple[Ack | None, BaseException | None]] = ()
-        # Set when nothing more can join: written by collect(), join() and ask_to_stop().
+        # Made by collect(), set by begin_now() when nothing more can join.
         self._full: asyncio.Event | None = None
 
     @property

@@ -29,7 +29,8 @@ class Chunks:
     def __init__(self) -> None:
         # By key: written by began() and begins().
         self._collecting: dict[tuple[str, str], ChunkAttempt] = {}
-        # Those for which more jobs may wait in the database: written by began(), notice() and looking().
+        # Those for which more jobs may wait in the database: written by began(), begins(), notice() and
+        # looking().
         self._to_look: set[tuple[str, str]] = set()
 
     def __iter__(self) -> Iterator[ChunkAttempt]:

@@ -45,7 +45,7 @@ class Loop(ABC):
         """Whether its task may end with the event loop without a word. Written by what leaves it running."""
         # Set by start(), taken away by stop().
         self._task: asyncio.Task[None] | None = None
-        # Set by whatever calls wake(), and by stop(); cleared before each step.
+        # Set by wake() and stop(), and when the pause between two steps is over; cleared before each step.
         self._awake = asyncio.Event()
         # Set by stop(), cleared by start().
         self._stopped = asyncio.Event()

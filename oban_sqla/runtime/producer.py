@@ -69,7 +69,7 @@ class Producer(Loop):
         self.uuid: UUID = uuid4()
         self.key = str(self.uuid)
         self.started_at = datetime.now(UTC)
-        # By the job's id: written by _start_claimed() and _see_through().
+        # By the job's id: written by _start_claimed(), run() and _see_through().
         self.running: dict[int, Attempt] = {}
         self.slots = Slots(running=self.running, limit=lambda: self.limit, freed=self.notice)
         """Which of them count in the limit."""
@@ -90,7 +90,7 @@ class Producer(Loop):
         self._claimed: deque[tuple[Row, float]] = deque()
         # How many acks of a job the database has not taken yet: written by _send() and settled().
         self._unsettled: dict[int, int] = {}
-        # How often the lane had connected when it was last looked at: written by step().
+        # How often the lane had connected when it was last looked at: written by step() and use().
         self._connections = 0
 
     def notice(self) -> None:

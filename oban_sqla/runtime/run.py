@@ -75,7 +75,7 @@ class Run:
         self.stop: Stop | None = None
         # When it times out, in monotonic seconds; None for never: written by _run_call().
         self.deadline: float | None = None
-        # Whether the job's own transaction has written the ack: written by _run_in_session().
+        # Whether the job's own transaction has written the ack: written by _run_in_session() and _graft().
         self.committed = False
         # Whether the job knows that it is to stop: written by cancelled(), in the job's thread.
         self.told = False

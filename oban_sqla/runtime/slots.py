@@ -29,9 +29,9 @@ class Slots:
         self._limit = limit
         self._freed = freed
         self._loop = asyncio.get_running_loop()
-        # Of these, those that have released it for good: written by release().
+        # Of these, those that have released it for good: written by release() and ended().
         self._released: set[int] = set()
-        # How many waits of a job are under way: written by leave() and _back().
+        # How many waits of a job are under way: written by leave(), _is_last() and ended().
         self._waiting: dict[int, int] = {}
         # Jobs that want their slot again, the first first: written by _back(), taken by hand_on().
         self._returning: deque[tuple[int, asyncio.Future[None]]] = deque()

@@ -68,9 +68,9 @@ class Wait:
     def __init__(self, job_id: int, with_retries: bool, told: Callable[[Wait], None]) -> None:
         self.id = job_id
         self.seen: Seen | None = None
-        """What was seen last. Written by see()."""
+        """What was seen last. Written by see() and miss()."""
         self.is_over = False
-        """Whether there is no more to be seen. Written by see()."""
+        """Whether there is no more to be seen. Written by see() and miss()."""
         self.trouble: str | None = None
         """What has kept the last look from an answer. Written by whatever looks without a waiter."""
         self._with_retries = with_retries
@@ -121,20 +121,23 @@ class Waiter(Loop):
         # The waits by the job's id: written by add() and remove().
         self._waits: dict[int, list[Wait]] = {}
         # Those that the other nodes have not been told of, and when they are all told again: written by add(),
-        # connected() and step().
+        # remove(), connected() and step().
         self._untold: set[int] = set()
         self._remind_at = 0.0
-        # Jobs that are said to have ended: written by settled() and heard(), taken by step().
+        # Jobs that are said to have ended: written by settled(), acted() and heard(), taken by
+        # step().
         self._hinted: set[int] = set()
-        # Looks at some jobs that are due, and the next one at all: written by step().
+        # Looks at some jobs, each with its time: written by step(). When all are looked at next: written by step() and
+        # connected(). For how long that is put off, more each time: written by step() and add().
         self._again: list[tuple[float, set[int]]] = []
         self._look_at = 0.0
         self._interval = FIRST_WAIT
-        # What other nodes wait for, each until when: written by asked() and _forget().
+        # What other nodes wait for, each until when: written by heard() and _forget().
         self._asked: dict[int, float] = {}
-        # Of these, the jobs that have ended here: written by settled(), taken by step().
+        # Of these, the jobs that have ended here: written by settled(), taken by _tell_of_ends().
         self._ended: set[int] = set()
-        # Whether workflows of others' waits may have finished here: written by acted(), taken by step().
+        # Whether workflows of others' waits may have finished here: written by acted(), taken by
+        # _tell_of_ends().
         self._released = False
 
     def add(self, waits: Iterable[Wait]) -> None:

@@ -94,11 +94,12 @@ class Place:
     def __init__(self, engine: AsyncEngine, name: str, heartbeat: Heartbeat, config: Config | None) -> None:
         self._line = Line(engine)
         self._room = asyncio.Semaphore(CONNECTIONS)
-        # By the pool's entries that are in use, what their user has, see _used: written by the listeners.
+        # By the pool's entries that are in use, what their user has, see _used: written by _took() and _gave_back().
         self._users: dict[Any, dict[Any, Any]] = {}
         pool = self._line.engine.sync_engine.pool
         event.listen(pool, "checkout", self._took)
         event.listen(pool, "checkin", self._gave_back)
+        # Answers, and what makes them, by what was asked: written by answer() and forget().
         self._answers: dict[Hashable, _Answer] = {}
         # What makes them, while it does: written by answer().
         self._under_way: set[asyncio.Task[Any]] = set()

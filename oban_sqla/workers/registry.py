@@ -26,7 +26,7 @@ class Registry:
         self._lock = threading.Lock()
         self.encrypted: set[str] = set()
         """The names of workers that encrypt what they store: written by add() and remove()."""
-        # By name, what the decorator returned: written by made(), compared by add().
+        # By name, what the decorator returned: written by made() and remove(), compared by add().
         self._made: dict[str, weakref.ref[Any]] = {}
         # By name, the spec of the module that has defined it, another one after each reload: written by add().
         self._modules: dict[str, object] = {}

@@ -10,7 +10,7 @@ takes: ``{"encrypted": "gAAAA…"}``; :func:`opened` takes it from either. :func
 where a value has to be found by SQL, refuse it for such a worker instead. The keys are those of the node that runs the
 code, in its tasks and threads and children alike, or else those of the process.
 
-An error of such a job is stored and logged without its message: ``runtime.bare`` makes the text.
+An error of such a job is stored and logged without its message: ``runtime.traceback_text`` makes the text.
 """
 
 from __future__ import annotations

@@ -62,11 +62,12 @@ class Ledger:
         self._sessions = sessions
         self.suspending: Way = Suspending(store, sessions.blocking)
         self._store = store
-        # What there was when it was first asked, and when that was, in monotonic seconds: written by _known().
+        # What there was when it was first asked, and when that was, in monotonic seconds: written by _keep().
         self._entries: dict[str, Entry] | None = None
         self._read_at = 0.0
         self._reading = asyncio.Lock()
-        # The names that this run has used, and how many sleeps and waits without one: written by _claim() and _key().
+        # The names that this run has used, and how many sleeps and waits without one: written by _claim(),
+        # _key() and wait_for().
         self._used: set[str] = set()
         self._count: Counter[str] = Counter()
         # How the run ends: written by _fall().

@@ -40,7 +40,8 @@ class Orphans(Duty):
         super().__init__(lane=lane, leadership=leadership)
         # Given, and never written again.
         self._statements = [orphans(table) for table in BELONGINGS]
-        # When, in monotonic seconds, the next walk begins, and where the present one is: written by lead().
+        # When, in monotonic seconds, the next walk begins, and where the present one is: written by lead() and
+        # follow().
         self._walk_at = 0.0
         self._table = 0
         self._after = 0

@@ -117,7 +117,8 @@ class Scheduler(Duty):
         self._started: datetime | None = None
         # Entries that this node can't read, each with the time of the next try: written by _leave_to_others().
         self._unreadable: dict[str, float] = {}
-        # Whether another node should lead, because of an entry that was met first: written by _leave_to_others().
+        # Whether another node should lead, because of an entry that was met first: set by _leave_to_others(),
+        # cleared by lead().
         self._gives_way = False
 
     async def prepare(self) -> datetime:

@@ -31,7 +31,7 @@ class Stall:
         self._context = copy_context()
         # What runs: written by enter() and leave().
         self._rows: dict[int, Row] = {}
-        # When the next look is due, and whether there is one: written by _arm() and _look().
+        # When the next look is due, and whether there is one: written by _arm(), _look() and leave().
         self._due = 0.0
         self._is_armed = False
 

@@ -44,14 +44,15 @@ class Journal:
         self._bounded = bounded
         self.most = most
         self._touched = touched
-        # Events that wait, each with its time, and how long they are: written by emit() and wrote_events(), under the
-        # lock, because a sum that two threads change loses what one of them adds.
+        # Events that wait, each with its time, and how long they are: written by emit(), wrote_events() and fence(),
+        # under the lock, because a sum that two threads change loses what one of them adds.
         self._adding = threading.Lock()
         self.events: list[tuple[float, str]] = []
         self.size = 0
         # Whether any event was ever emitted: written by emit().
         self.told = False
-        # Log lines that wait, and those that are being written: written by log(), take_lines() and wrote_lines().
+        # Log lines that wait, and those that are being written: written by log(), take_lines(), wrote_lines()
+        # and fence().
         self.lines: deque[Line] = deque(maxlen=max(most, 1))
         self.sending: list[Line] = []
         self.logged = 0

@@ -33,7 +33,7 @@ class Several:
         self._loads = dict.fromkeys(lanes, 0)
         # Those in use. The others are not made yet, or could not be made again: written by run() and _grow().
         self._made = [lanes[0]]
-        # The task that connects another one: written by _grow() and at its end.
+        # The task that connects another one: made by run(), forgotten at its own end.
         self._growing: asyncio.Task[None] | None = None
         # When, by the monotonic clock, another one may be tried: written by run() and _grow() when one has failed.
         self._grow_at = 0.0
