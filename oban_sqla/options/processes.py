@@ -23,8 +23,6 @@ class Processes:
     :param sessionmaker: ``"module:name"`` of the sessionmaker that children use for jobs with a session. Default: the
         attribute of a module that is the object given as ``Oban(sessionmaker=…)``.
     :raises InvalidOption: for values outside these.
-
-    After multiprocess queues such as Oban Pro's Smart engine on the BEAM, where each job has a process anyway.
     """
 
     size: int | None = None

@@ -106,9 +106,10 @@ def worker(decorated: type[Any] | None = None, /, **options: Unpack[WorkerOption
     :param cron: an expression, or a :class:`Cron` without a job for its options: a job without arguments is enqueued at
         these times, once in the cluster. Default: none.
     :param recorded: keep the value that it returns, as :class:`Record` does. Default False.
-    :param executor: ``"auto"`` (default): coroutines on the event loop, plain functions in threads; ``"async"`` or
-        ``"thread"``. With ``"async"`` a plain function runs on the event loop, where it must not block. A decorated
-        coroutine or generator function whose decorator runs it to its end needs ``"thread"``.
+    :param executor: where its jobs run. ``"auto"`` (default): coroutines on the event loop, plain functions in threads.
+        ``"async"``: on the event loop, where a plain function must not block. ``"thread"``: also needed by a decorated
+        coroutine or generator function whose decorator runs it to its end. ``"process"``: in a child process of the
+        node, see :class:`Processes`. Any other name: one of ``Oban(executors=…)``.
     :param hooks: objects with ``before(job)`` or ``after(job, state, error)``, called around every run; see
         :class:`Hook`. Default: none.
     :param upcast: for functions only: ``process`` reads ``job.args`` itself.
