@@ -20,7 +20,7 @@ from ..enqueueing.wakeup import unserve
 from ..errors import DatabaseUnavailable, ObanError, SchemaOutdated
 from ..executors.places import Places
 from ..migrations import CURRENT, described
-from ..models.notes import FORBIDDEN
+from ..models.notes import FORBIDDEN, note_of
 from ..models.relationship import related_paths
 from ..options.encryption import using
 from ..runtime.acks import Ack, parameters
@@ -208,6 +208,8 @@ class Lifecycle:
                 raise ObanError(_forbidden(error, self._engine.url.username)) from error
             if isinstance(error, StatementFailed) and error.sqlstate == _READ_ONLY:
                 raise DatabaseUnavailable(_read_only(error, self._engine.url)) from error
+            if isinstance(error, StatementFailed) and note_of(error.sqlstate, str(error)) is not None:
+                raise SchemaOutdated(_other_tables(error)) from error
             raise
         self.node, self.places = node, places
         runs = node.control.wanted()
@@ -292,6 +294,14 @@ def _forbidden(error: StatementFailed, role: str | None) -> str:
     return (
         f"the role of the node has no right to use the tables of the jobs: {said}; as the owner of the tables run "
         f"`oban-sqla grants {named} | psql …`"
+    )
+
+
+def _other_tables(error: StatementFailed) -> str:
+    said = str(error).split(": ", 2)[-1]
+    return (
+        f"the tables that are found first don't fit ({said}): another schema of the search path has one of the same "
+        "name, or they were changed; name the schema by oban_sqla.use_schema(…), or ask `oban-sqla doctor`"
     )
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import time
 from types import SimpleNamespace
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from oban_sqla import JobSpec, migrations
 from oban_sqla.runtime.connections import CONNECTIONS
 from tests.doctor.conftest import diagnose, one
-from tests.runtime.helpers import execute
+from tests.runtime.helpers import execute, insert, load
 
 
 @pytest.mark.parametrize(("oldest", "newest", "status"), [(99, 100, "problem"), (9, 10, "warning"), (9, 99, "ok")])
@@ -74,6 +76,27 @@ async def test_timeouts_that_are_long_enough(own_engine: AsyncEngine, empty_data
         assert (await one(engine, "timeouts")).status == "ok"
     finally:
         await engine.dispose()
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_database_that_can_not_store_every_letter(server_url: URL, driver: str) -> None:
+    name = f"oban_latin_{os.getpid()}"
+    server = create_async_engine(server_url, isolation_level="AUTOCOMMIT")
+    url = server_url.set(drivername=f"postgresql+{driver}", database=name)
+    engine = create_async_engine(url, **({"client_encoding": "utf8"} if driver == "psycopg" else {}))
+    async with server.connect() as connection:
+        created = f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C'"
+        await connection.execute(text(created))
+        try:
+            finding = await one(engine, "encoding")
+            assert (finding.status, finding.found) == ("warning", "the encoding of the database is LATIN1")
+            await migrations.migrate(engine)
+            [job_id] = await insert(engine, JobSpec("doctor.letters", {"name": "Käthe"}))
+            assert (await load(engine, job_id)).args == {"name": "Käthe"}, "with what it advises"
+        finally:
+            await engine.dispose()
+            await connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    await server.dispose()
 
 
 async def test_an_isolation_in_which_enqueueing_may_fail(own_engine: AsyncEngine, empty_database: str) -> None:

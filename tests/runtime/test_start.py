@@ -119,6 +119,19 @@ async def test_a_wrong_password_is_said_at_once_and_not_shown(server_with_passwo
         await welcome.dispose()
 
 
+async def test_a_table_of_another_program_before_ours_is_said(engine: AsyncEngine) -> None:
+    await execute(engine, "CREATE SCHEMA other")
+    await execute(engine, "CREATE TABLE other.oban_jobs (number int)")
+    path = {"server_settings": {"search_path": "other, public"}}
+    hidden = create_async_engine(engine.url, connect_args=path)
+    try:
+        with pytest.raises(SchemaOutdated, match=r"don't fit \(.*oban_jobs.*another schema.*use_schema"):
+            await Oban(hidden, queues={"default": 1}).start()
+    finally:
+        await execute(engine, "DROP SCHEMA other CASCADE")
+        await hidden.dispose()
+
+
 @pytest.mark.parametrize("sqlstate", ["28P01", "57P03"])
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_what_a_server_says_in_another_language_is_understood(driver: str, sqlstate: str) -> None:

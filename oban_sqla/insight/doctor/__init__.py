@@ -33,14 +33,15 @@ from .flows import workflows
 from .groups import groups
 from .limits import limits, suspensions
 from .relationships import relationships
-from .server import clock, connections, isolation, notifications, pooler, server_version, standby, timeouts
+from .server import clock, connections, encoding, isolation, notifications, pooler, server_version, standby, timeouts
 from .storage import bloat, oldest_transaction, vacuum
 from .tables import indexes, privileges, schema_version, states, table_settings, triggers
 
 Check = Callable[[Database], Iterator[Finding]]
 
 OF_THE_SERVER: tuple[Check, ...] = (
-    server_version, standby, pooler, clock, connections, timeouts, isolation, notifications, oldest_transaction,
+    server_version, encoding, standby, pooler, clock, connections, timeouts, isolation, notifications,
+    oldest_transaction,
 )  # fmt: skip
 OF_THE_TABLES: tuple[Check, ...] = (
     schema_version, indexes, relationships, triggers, states, table_settings, privileges, vacuum, bloat,

@@ -47,6 +47,21 @@ def server_version(database: Database) -> Iterator[Finding]:
         yield ok(f"PostgreSQL {version}")
 
 
+def encoding(database: Database) -> Iterator[Finding]:
+    """Whether the database can store every letter."""
+    [row] = database.rows(SETTINGS, names=["server_encoding"])
+    if row.value == "UTF8":
+        yield ok("the encoding of the database is UTF8")
+        return
+    yield warning(
+        f"the encoding of the database is {row.value}",
+        "jobs whose arguments have other letters can't be enqueued, and a job that returns or raises them is written "
+        "as a failure that can't be stored; psycopg reads no letters beyond ASCII there unless it is told to",
+        "move to a database that was created with ENCODING 'UTF8'; until then, with psycopg: "
+        "create_async_engine(url, client_encoding='utf8')",
+    )
+
+
 def standby(database: Database) -> Iterator[Finding]:
     """Whether this server can be written to."""
     if database.server.standby:
