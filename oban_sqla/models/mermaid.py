@@ -9,6 +9,8 @@ from .node import Node
 if TYPE_CHECKING:
     from .workflow import Workflow
 
+_ENTITIES = str.maketrans({"#": "#35;", '"': "#quot;", "<": "#lt;", ">": "#gt;", "`": "#96;"})
+"""What Mermaid would take for an entity, the end of the label, HTML, or Markdown."""
 _ARROWS = {"c": "-->", "i": "-.->", "w": "==>"}
 
 
@@ -24,7 +26,7 @@ def mermaid(flow: Workflow) -> str:
 def _nodes(flow: Workflow, lines: list[str], ids: dict[Node[Any], str], indent: str) -> None:
     for node in flow.nodes.values():
         name = ids[node] = f"n{len(ids)}"
-        label = node.name.replace('"', "#quot;")
+        label = " ".join(node.name.split()).translate(_ENTITIES)
         if node.sub is not None:
             lines.append(f'{indent}subgraph {name}["{label}"]')
             _nodes(node.sub, lines, ids, indent + "  ")

@@ -174,3 +174,9 @@ async def test_a_written_one_takes_no_more_and_an_empty_or_merged_or_deleted_one
 def test_a_map_over_a_list_that_is_empty_today_has_the_name_that_it_has_with_elements() -> None:
     names = {Workflow("x").map(parse.new, over=over).name for over in ([], ["a"])}
     assert names | {Workflow("x").map(of_page, over=cast(Any, [])).name} == {"parse", "fetch"}
+
+
+def test_a_name_is_drawn_as_text() -> None:
+    flow = Workflow("x")
+    flow.add(note.new(), name='a "b"\n#quot; <b>`c`')
+    assert flow.mermaid().splitlines()[1:] == ['  n0["a #quot;b#quot; #35;quot; #lt;b#gt;#96;c#96;"]']
