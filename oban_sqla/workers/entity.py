@@ -156,7 +156,8 @@ def _container(hint: Any, parts: list[Any], found: list[bool], what: str) -> Any
     if origin in (typing.Union, types.UnionType):
         if sum(part is not type(None) for part in parts) > 1:
             raise InvalidOption(
-                f"{what}: {_shown(hint)} does not tell of which class a stored key is; write a parameter for each"
+                f"{what}: {_shown(hint)} does not tell of which class a stored key is; write a parameter for "
+                "each, or declare one of them"
             )
         return typing.Optional[next(part for part in parts if part is not type(None))]  # noqa: UP045
     if origin in _LISTS:

@@ -19,6 +19,7 @@ from .arguments import Arguments
 from .chunked import ChunkArguments, ChunkFunction
 from .function import JobFunction
 from .registry import workers
+from .returned import Returned
 from .worker import WORKER_OPTIONS, ChunkOptions, WorkerOptions, refuse_options, register
 
 P = ParamSpec("P")
@@ -175,6 +176,9 @@ def _worker_of(fn: Callable[..., Any], options: ChunkOptions) -> JobFunction[...
     else:
         arguments = Arguments(fn, WORKER_OPTIONS)
         arguments.check_early()
+        if options.get("recorded"):
+            # One for this moment: a name that is not known yet would stay so in what is kept.
+            Returned(fn).check_early()
         made = JobFunction(fn, register(fn, arguments, options, fn))
     workers.made(made.worker, made)
     return made

@@ -43,6 +43,14 @@ class Returned:
         """Whether it says that it returns a workflow, which takes the place of its job."""
         return Workflow in _members(self._hint)
 
+    def check_early(self) -> None:
+        """Refuse a declared type of which a recorded key would not tell the row, as far as its names are known already.
+
+        :raises InvalidOption: for unions and sets of mapped classes.
+        """
+        if not self.declares_flow and self._hint is not _UNKNOWN:
+            _ = self._rewritten
+
     def read(self, text: str) -> Any:
         """A recorded value, from its JSON text; with a :class:`Key` in the place of each instance of a mapped class.
 

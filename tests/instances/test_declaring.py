@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ForeignKey
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, selectinload
 
-from oban_sqla import Cron, InvalidArgs, InvalidOption, Job, JobSpec, job, worker
+from oban_sqla import Cron, InvalidArgs, InvalidOption, Job, JobSpec, Snooze, Workflow, job, worker
 from oban_sqla.insight.workers import describe_all
 from oban_sqla.workers.registry import workers
 from tests.instances import models
@@ -68,6 +68,40 @@ def taking(hint: Any) -> Any:
 def test_a_key_that_would_not_tell_the_row_is_refused_at_decoration(hint: Any, match: str) -> None:
     with pytest.raises(InvalidOption, match=match):
         taking(hint)
+
+
+@pytest.mark.parametrize(
+    ("hint", "match"),
+    [
+        (Order | Invoice, "giving: what it returns: .* does not tell of which class a stored key is"),
+        (list[Order | int], "giving: what it returns: .* does not tell of which class a stored key is"),
+        (set[Order], "giving: what it returns: .* can't hold instances of mapped classes"),
+        (Blob, "Blob.digest is bytes"),
+    ],
+)
+def test_a_recorded_type_that_would_not_tell_the_row_is_refused_at_decoration(hint: Any, match: str) -> None:
+    def giving() -> Any: ...
+
+    giving.__annotations__["return"] = hint
+    job(name="declaring.unrecorded")(giving)
+    with pytest.raises(InvalidOption, match=match):
+        job(recorded=True)(giving)
+
+
+def test_a_recorded_type_may_be_an_instance_an_outcome_or_a_name_that_comes_later() -> None:
+    for hint in (
+        Order | None,
+        list[Order],
+        tuple[Order, int],
+        dict[str, Order] | Snooze,
+        "NotYetThere",
+        Workflow | Order,
+    ):
+
+        def giving() -> Any: ...
+
+        giving.__annotations__["return"] = hint
+        job(name="declaring.recorded", recorded=True)(giving)
 
 
 def test_concrete_inheritance_below_the_class_is_refused() -> None:
