@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from functools import cache
 
 from sqlalchemy import URL, make_url
@@ -14,6 +15,11 @@ DIALECTS = ("postgresql", "postgres")
 ASYNC_DRIVERS = ("asyncpg", "psycopg", "psycopg_async")
 SYNC_DRIVERS = ("psycopg2", "psycopg2cffi", "pg8000", "pygresql", "pypostgresql")
 
+_SEVERAL = re.compile(
+    r"(?P<begin>[^:/]+://(?:[^@/?]*@)?)(?P<hosts>[^/?@]*,[^/?@]*)(?P<name>/[^?]*)?(?:\?(?P<query>.*))?"
+)
+"""A URL of libpq with several hosts, which SQLAlchemy has among the parameters."""
+
 
 def async_url(url: str | URL) -> URL:
     """The URL of a PostgreSQL database for ``create_async_engine``, whatever its spelling.
@@ -24,7 +30,8 @@ def async_url(url: str | URL) -> URL:
 
     Hosting platforms give ``postgres://`` or ``postgresql://``, other programs ``postgresql+psycopg2://``. With
     ``postgresql+psycopg://`` the engine uses psycopg 3, with all others asyncpg. ``sslmode``, which asyncpg calls
-    ``ssl``, is given to each driver by its own name.
+    ``ssl``, is given to each driver by its own name. Several hosts may be named as for libpq:
+    ``postgresql://one:5432,two:5432/app?target_session_attrs=read-write``.
 
     :param url: a URL as text, or SQLAlchemy's ``URL``.
     :returns: the URL, with an asynchronous driver. Its text hides the password.
@@ -37,7 +44,7 @@ def async_url(url: str | URL) -> URL:
             "is the variable that should hold it set?"
         )
     try:
-        parsed = make_url(url)
+        parsed = make_url(_with_hosts_apart(url))
     except (ArgumentError, ValueError):
         # SQLAlchemy's message would show the URL, and the password in it.
         raise InvalidOption("the database URL can't be parsed; expected postgresql://user:password@host/name") from None
@@ -52,6 +59,15 @@ def async_url(url: str | URL) -> URL:
             "postgresql+psycopg:// for psycopg 3"
         )
     return _for_asyncpg(parsed.set(drivername="postgresql+asyncpg"))
+
+
+def _with_hosts_apart(url: str | URL) -> str | URL:
+    found = None if isinstance(url, URL) else _SEVERAL.fullmatch(url)
+    if found is None:
+        return url
+    hosts = [host if re.search(r":\d+$", host) else f"{host}:5432" for host in found["hosts"].split(",")]
+    query = [f"host={host}" for host in hosts] + ([found["query"]] if found["query"] else [])
+    return f"{found['begin']}{found['name'] or '/'}?{'&'.join(query)}"
 
 
 def _for_asyncpg(url: URL) -> URL:

@@ -32,6 +32,18 @@ def test_every_spelling_gets_an_asynchronous_driver(given: str, made: str) -> No
     assert async_url(make_url(given)) == async_url(given)
 
 
+@pytest.mark.parametrize(("driver", "join"), [("", list), ("+asyncpg", list), ("+psycopg", ",".join)])
+@pytest.mark.parametrize("user", ["", "u@", "u:p%2Fp@"])
+def test_several_hosts_are_named_as_for_libpq(driver: str, user: str, join: Any) -> None:
+    url = async_url(f"postgresql{driver}://{user}one:6432,two/app?target_session_attrs=read-write")
+    assert (url.database, url.username) == ("app", "u" if user else None)
+    assert url.password == ("p/p" if ":" in user else None)
+    _, options = create_async_engine(url).dialect.create_connect_args(url)
+    ports = ["6432", "5432"] if driver == "+psycopg" else [6432, 5432]
+    assert (options["host"], options["port"]) == (join(["one", "two"]), join(ports))
+    assert options["target_session_attrs"] == "read-write"
+
+
 @pytest.mark.parametrize("spelling", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg"])
 async def test_an_engine_on_it_reaches_the_database(database_url: str, spelling: str) -> None:
     given = make_url(database_url).set(drivername=spelling)
