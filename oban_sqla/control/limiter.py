@@ -199,4 +199,5 @@ def _values(partition: object) -> str | None:
         return None
     several = isinstance(partition, list | tuple)
     given: Sequence[object] = cast("Sequence[object]", partition) if several else (partition,)
-    return encode_value([*given], "limiter: partition")
+    # A queue is partitioned by the names of workers, and a worker stands for its name, as in queries.
+    return encode_value([getattr(one, "worker_name", one) for one in given], "limiter: partition")

@@ -116,8 +116,8 @@ class QueueVerbs(Verbs):
                 await limiter.suspend(30)
 
         :param queue: the name of the queue.
-        :param partition: the value by which the queue is partitioned, such as a tenant's id; a list of values where it
-            is partitioned by several. Default: the queue as a whole.
+        :param partition: the value by which the queue is partitioned, such as a tenant's id, or a worker; a list of
+            values where it is partitioned by several. Default: the queue as a whole.
         :returns: an object with ``available``, ``consume``, ``reset`` and ``suspend``.
         :raises InvalidOption: for a blank name.
         :raises InvalidArgs: for a value that JSON can't represent.

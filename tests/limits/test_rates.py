@@ -115,6 +115,9 @@ async def test_a_limiter_says_what_is_missing(engine: AsyncEngine, database_url:
         assert await oban.limiter("default", [7, None]).consume(2)
         assert not await oban.limiter("default", [7, None]).consume()
         assert await oban.limiter("default", [7, 8]).consume()
+        await oban.scale_queue("default", partition=Partition("worker", rate_limit=RateLimit(2, 60)))
+        assert await oban.limiter("default", brief).consume(2)
+        assert not await oban.limiter("default", brief.worker_name).consume()
 
 
 async def test_a_rate_is_lowered_and_lifted_while_jobs_wait(engine: AsyncEngine, database_url: str) -> None:
