@@ -122,7 +122,7 @@ class Fenced(ObanError):
 
 
 class KeyMissing(ObanError):
-    """No key of this process opens what is encrypted, or that belongs to another worker."""
+    """What is encrypted can't be read: no key of this process opens it, or it was encrypted for another worker."""
 
 
 class ChildDied(ObanError):

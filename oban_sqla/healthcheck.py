@@ -64,7 +64,7 @@ class HealthApp:
         """The state of the node. Concurrent calls share one query and one connection of the pool."""
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._oban.health())
-        return await asyncio.shield(self._looking)  # who goes away ends it for nobody else
+        return await asyncio.shield(self._looking)  # a caller that is cancelled must not end it for the others
 
     async def _answer(self, method: str, send: Send) -> None:
         headers = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
@@ -85,7 +85,7 @@ def as_json(value: dict[str, Any]) -> bytes:
 
 
 async def _live(receive: Receive, send: Send) -> None:
-    """What a server says to an application of its own; there is nothing to set up."""
+    """Answer the lifespan messages of a server: there is nothing to set up, nor to clean up."""
     while (message := await receive())["type"] != "lifespan.shutdown":
         await send({"type": f"{message['type']}.complete"})
     await send({"type": "lifespan.shutdown.complete"})

@@ -12,7 +12,7 @@ from .models import User
 
 @job(queue="mail")
 async def send_welcome(session: AsyncSession, user_id: int) -> None:
-    """Welcome a user. The session's commit also completes the job, so nobody is marked twice, or not at all."""
+    """Welcome a user. The session's commit also completes the job, so no user is marked twice, or not at all."""
     user = await session.get_one(User, user_id)
     user.welcomed_at = datetime.now(UTC)
 

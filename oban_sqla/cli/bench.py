@@ -76,7 +76,7 @@ class Figures:
     latencies: dict[str, Spread]
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON has it; times in milliseconds."""
+        """The figures as ``json.dumps`` accepts them; times in milliseconds."""
         one_by_one, commits = self.single
         return {
             "server": asdict(self.server),

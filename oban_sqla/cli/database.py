@@ -75,7 +75,7 @@ def engine_for(url: str | None, **options: Any) -> AsyncEngine:
 
 
 def brief_engine_for(url: str | None) -> AsyncEngine:
-    """The same for a command's few statements. None is prepared by name, so it works through a transaction pooler."""
+    """An engine on `url` for a command's few statements. None is prepared by name, so it works through a pooler."""
     engine = engine_for(url)
     return create_async_engine(engine.url, connect_args=_UNNAMED[engine.dialect.driver])
 

@@ -113,7 +113,7 @@ class Demo:
         _next()
 
     async def run_and_stay(self) -> None:
-        """The same; but keep the node running until the task is cancelled, as Ctrl-C does."""
+        """Run all steps, but keep the node running until the task is cancelled, as Ctrl-C does."""
         async with self._steps():
             self._invite()
             task = asyncio.current_task()

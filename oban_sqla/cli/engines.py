@@ -41,7 +41,7 @@ def on_objects(given: Sequence[Given]) -> tuple[AsyncEngine, list[SessionMaker]]
 
 
 def on_url(url: str | None, queues: Container[str], jobs: int) -> tuple[AsyncEngine, list[SessionMaker]]:
-    """The same on a URL. For workers of `queues` that ask for a plain ``Session`` there is a sessionmaker, too.
+    """The engine and the sessionmakers on a URL; one for a plain ``Session`` if workers of `queues` ask for it.
 
     :param jobs: how many may run at once.
     :raises click.UsageError: without a URL, or for one that can't be used.

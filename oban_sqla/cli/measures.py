@@ -67,7 +67,7 @@ class Spread:
 
     @classmethod
     def of(cls, seconds: list[float]) -> Spread:
-        """Of at least one length of time."""
+        """The spread of lengths of time, of which there is at least one."""
         ordered = sorted(seconds)
         nearest = (ordered[math.ceil(len(ordered) * share) - 1] * 1e3 for share in (0.5, 0.99))
         return cls(len(ordered), *nearest)
@@ -101,7 +101,7 @@ async def bulk(scratch: Scratch, jobs: int) -> Throughput:
 
 
 async def single(scratch: Scratch, jobs: int, report: Report) -> tuple[Throughput, Spread]:
-    """One job a transaction, one after the other, in an application that has started a runtime."""
+    """One job per transaction, one after the other, in an application that has started a runtime."""
     taken: list[float] = []
     async with Oban(scratch.engine):
         for number in range(jobs + WARM_UP):

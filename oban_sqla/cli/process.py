@@ -153,7 +153,7 @@ def _leave_anyway() -> None:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """That of uvloop if it is installed. Only a command may choose: a library has to use the loop of its caller."""
+    """What makes the event loop: uvloop if it is installed. Only a command may choose; a library uses its caller's."""
     try:
         import uvloop
     except ImportError:

@@ -85,7 +85,7 @@ def composed_parameters(specs: Sequence[JobSpec], kinds: Iterable[Kind]) -> dict
 
 
 def group_of(kind: Kind) -> dict[str, Any] | None:
-    """The same of jobs of one kind; None where they belong to no others."""
+    """The parameters beside those of other jobs, for jobs of one kind; None where they belong to no others."""
     if kind[0] not in workers.grouped:
         return None
     return {

@@ -68,7 +68,7 @@ def parameters_of(specs: Sequence[JobSpec], composed: bool = False) -> dict[str,
 
 
 def parameters_with_uniques(specs: Sequence[JobSpec]) -> tuple[dict[str, Any], list[Unique]]:
-    """The same for specs that are unique, and what is unique of each kind, in the order of the kinds."""
+    """The arrays of the insert statements for unique specs, and what is unique of each kind, in their order."""
     numbers: dict[Kind, int] = {}
     kind = [numbers.setdefault(spec.kind, len(numbers) + 1) for spec in specs]
     return {"kind": kind, **_arrays(specs, [*map(_masked, numbers)])}, [kind[_UNIQUE] for kind in numbers]

@@ -67,7 +67,7 @@ def signal_of(target: Target, name: str, payload: Any, *, origin: str | None = N
 
 
 def sealed_for(worker: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The same with its payload encrypted, for a job of `worker`; its row says so also of unknown workers.
+    """The parameters `given` with the payload encrypted for a job of `worker`, which this process need not know.
 
     :raises InvalidOption: when there are no keys.
     """

@@ -101,7 +101,7 @@ def encryption_for(connection: Connection) -> Encryption | None:
 
 
 def _in_order(specs: list[JobSpec], keys: Mapping[int, bytes]) -> list[JobSpec]:
-    """Those without a key, and then those with one, by their keys."""
+    """`specs` in order: those without a key, then the others by their keys."""
     plain: list[JobSpec] = []
     if len(keys) < len(specs):
         plain = [spec for spec in specs if id(spec) not in keys]

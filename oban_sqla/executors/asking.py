@@ -35,7 +35,7 @@ class Asking:
 
     @property
     def blocking(self) -> Blocked:
-        """For a plain function."""
+        """The store of plain functions."""
         return Blocked(self)
 
     async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:

@@ -32,7 +32,7 @@ class SlotsOfNode:
         self._say(RETURN)
 
     def return_now(self, job_id: int) -> None:
-        """The same, for a job whose wait was cancelled."""
+        """It counts again at once, for a job whose wait was cancelled."""
         self._say(RETURN)
 
     def _say(self, what: str) -> None:

@@ -45,7 +45,7 @@ class CronInfo:
     next_tick: datetime | None
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict."""
+        """The entry as a dict."""
         return asdict(self)
 
 

@@ -40,7 +40,7 @@ class Node:
     nodes: list[Node] = field(default_factory=list["Node"])
 
     def as_dict(self) -> dict[str, Any]:
-        """All of it for JSON."""
+        """The node, with what is inside it, as a dict that ``json.dumps`` accepts."""
         return {
             "name": self.name,
             "id": self.id,

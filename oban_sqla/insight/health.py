@@ -56,7 +56,7 @@ class Health:
     queues: tuple[QueueInfo, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict that ``json.dumps`` accepts."""
+        """The state as a dict that ``json.dumps`` accepts."""
         plain = asdict(self)
         plain["last_beat"] = None if self.last_beat is None else self.last_beat.isoformat()
         for queue in plain["queues"]:

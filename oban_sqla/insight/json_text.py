@@ -33,7 +33,7 @@ def as_object(value: object) -> dict[str, Any]:
 
 
 def check_depth(text: str) -> None:
-    """Nothing.
+    """Refuse JSON that is nested too deeply to be read.
 
     :raises ValueError: for JSON of more than :data:`DEEPEST` levels.
     """

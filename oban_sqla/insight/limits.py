@@ -39,7 +39,7 @@ class KeyUsage:
 
     @property
     def text(self) -> str:
-        """Its values as they are shown: as JSON, or the digest."""
+        """The values of the key as they are shown: as JSON, or the digest."""
         return self.values if isinstance(self.values, str) else json.dumps(self.values, ensure_ascii=False)
 
 
@@ -64,7 +64,7 @@ class Usage:
 
     @property
     def text(self) -> str:
-        """In one line: ``global 3 of 15, rate 100/60 (40 left), by args.tenant_id (limit 3)``."""
+        """The usage in one line: ``global 3 of 15, rate 100/60 (40 left), by args.tenant_id (limit 3)``."""
         limits = self.limits
         parts: list[str] = []
         if limits.global_limit is not None:
@@ -79,7 +79,7 @@ class Usage:
         return ", ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict that ``json.dumps`` accepts."""
+        """The limits as a dict that ``json.dumps`` accepts."""
         keys = [
             {"key": one.values, "running": one.running, "available": one.waiting, "left": one.left, "wait": one.wait}
             for one in self.keys

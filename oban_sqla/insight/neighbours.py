@@ -29,7 +29,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """To what a job belongs.
+    """What a job belongs to, and the other jobs of that.
 
     :ivar workflow: the id of its workflow; None outside of one.
     :ivar batch: the id of its batch; None outside of one.

@@ -34,7 +34,7 @@ class Misfit:
     ids: list[int] = field(default_factory=list[int])
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict that ``json.dumps`` accepts."""
+        """The misfit as a dict that ``json.dumps`` accepts."""
         return {"worker": self.worker, "reason": self.reason, "jobs": self.jobs, "ids": self.ids}
 
 

@@ -50,7 +50,7 @@ class Simulation:
     then: Waits
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict that ``json.dumps`` accepts."""
+        """The simulation as a dict that ``json.dumps`` accepts."""
         return asdict(self)
 
 

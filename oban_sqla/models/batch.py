@@ -145,7 +145,7 @@ class Batch(ObanBase, ByAnnotation):
 
     @property
     def unwritten(self) -> tuple[list[JobSpec], Mapping[str, JobSpec]]:
-        """For the flush: its jobs and its callbacks.
+        """The jobs and callbacks that the flush is to write.
 
         :raises InvalidOption: for what `merge` has made.
         """

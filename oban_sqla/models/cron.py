@@ -42,7 +42,7 @@ class CronEntry(ObanBase):
     declared_at: UTCMapped[datetime | None] = utc_column()
 
     def next(self, after: datetime) -> datetime | None:
-        """When it is due next.
+        """When the entry is due next.
 
         :param after: an aware datetime.
         :returns: the first time after it, in UTC; None for ``@reboot``.

@@ -74,7 +74,7 @@ MACHINERY = (
     Column("remaining", Integer),
     # With which others it runs in one call.
     Column("chunk_key", Text(collation="C")),
-    # When somebody asked an executing job to stop: the mark outlives a lost notification.
+    # When an executing job was asked to stop: the mark outlives a lost notification.
     Column("cancel_at", UTCDateTime),
 )
 
@@ -86,7 +86,7 @@ CONSTRAINTS = (
     CheckConstraint("priority >= 0", name="non_negative_priority"),
 )
 
-# Small and partial, one a concern: a fetch costs the same beside ten rows of history and beside ten million.
+# Small and partial, one per concern: a fetch costs the same beside ten rows of history and beside ten million.
 _FETCH = ("queue", "priority", "scheduled_at", "id")
 _WAITING = _where(JobState.SCHEDULED, JobState.RETRYABLE)
 _UNFINISHED = "state NOT IN ('completed', 'cancelled', 'discarded')"
@@ -99,7 +99,7 @@ INDEXES = (
     Index("oban_jobs_staging_index", "scheduled_at", "id", postgresql_include=["queue"], postgresql_where=_WAITING),
     # The id leads, so that an ack by id never mistakes this index for a shorter way (it does with the queue in front).
     Index("oban_jobs_executing_index", "id", postgresql_include=["queue"], postgresql_where=_where(JobState.EXECUTING)),
-    # Always empty, unless a stranger or an older program left jobs that no fetch takes; the lifeline asks.
+    # Always empty, unless another or an older program left jobs that no fetch takes; the lifeline asks.
     Index("oban_jobs_exhausted_index", "id", postgresql_where=text(_EXHAUSTED)),
     Index("oban_jobs_completed_at_index", "completed_at", postgresql_where=_where(JobState.COMPLETED)),
     Index("oban_jobs_cancelled_at_index", "cancelled_at", postgresql_where=_where(JobState.CANCELLED)),

@@ -53,7 +53,7 @@ class SpecOptions(CommonOptions, total=False):
 
 @dataclass(slots=True)
 class Place:
-    """Where a job belongs: for the insertion of flows and batches.
+    """The workflow or batch to which a job belongs, as its insertion needs it.
 
     :ivar workflow_id: its flow.
     :ivar batch_id: its batch.
@@ -301,7 +301,7 @@ class JobSpec(ObanBase, Generic[V_co]):
         self._being_flushed = without
 
     def written(self, id: int | None, state: str, conflict: bool) -> None:
-        """For the flush: fill in the results.
+        """Take the results of the flush.
 
         :param id: the id of the job; for a duplicate, that of the existing job.
         :param state: its state.

@@ -35,7 +35,7 @@ def jsonb_text(value: object) -> str:
 
 
 def object_text(members: dict[str, object]) -> str:
-    """The same for an object."""
+    """What ``value::jsonb::text`` is for an object of these members."""
     keys = members if len(members) < 2 else sorted(members, key=_place)
     return "{" + ", ".join(f"{encode_basestring(key)}: {jsonb_text(members[key])}" for key in keys) + "}"
 

@@ -52,7 +52,7 @@ class Chain:
 
     @property
     def prefix(self) -> str:
-        """With which the keys of these chains begin: what a failure does, and the names of the fields."""
+        """The beginning of the keys of these chains: what a failure does, and the names of the fields."""
         names = ",".join(self.fields)
         if len(names) > _LONGEST:  # an index can't hold any length
             names = md5(names.encode(), usedforsecurity=False).hexdigest()

@@ -42,7 +42,7 @@ class JobPath:
 
     @property
     def text(self) -> str:
-        """As it is written."""
+        """The path as it is written: ``args.order``."""
         return ".".join((self.column, *self.keys))
 
     @property

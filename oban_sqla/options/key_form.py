@@ -47,7 +47,7 @@ class KeyForm:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """Its JSON schema."""
+        """The JSON schema of a key."""
         parts = [part.schema for part in self._parts]
         if len(parts) == 1:
             return parts[0]

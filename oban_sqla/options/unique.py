@@ -40,7 +40,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "waiting": WAITING,
 }
 _FIRST = {"available", "scheduled", "suspended"}
-# One bit a state, in the order of the database's type.
+# One bit per state, in the order of the database's type.
 BITS = {state.value: 1 << index for index, state in enumerate(JobState)}
 
 

@@ -85,7 +85,7 @@ class Ack:
 
     @property
     def size(self) -> int:
-        """Of the text that it carries."""
+        """The length of the text that it carries, in characters."""
         return len(self.error or "") + len(self.meta or "")
 
 

@@ -1,4 +1,4 @@
-"""Tells the other nodes that jobs were committed: at once when idle, then at most every 10 ms a queue.
+"""Tells the other nodes that jobs were committed: at once when idle, then at most every 10 ms.
 
 A NOTIFY inside each inserting transaction would serialise their commits; one from a separate connection, now and
 then, costs them nothing.

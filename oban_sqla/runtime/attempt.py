@@ -78,12 +78,12 @@ class Attempt(Run):
 
     @property
     def places(self) -> int:
-        """Of a run that waits for a child: how many children there are. 0 of any other."""
+        """How many children there are, for a run that waits for one; else 0."""
         return 0 if self.begun else self._places
 
     @property
     def taken(self) -> Sequence[Row]:
-        """Its jobs, as they were fetched."""
+        """The jobs that it runs, as they were fetched."""
         return [self.row]
 
     def ask_to_stop(self, reason: Stop) -> None:

@@ -85,7 +85,7 @@ class ChunkAttempt(Attempt):
 
     @property
     def ids(self) -> list[int]:
-        """Of its jobs."""
+        """The ids of its jobs."""
         return [row.id for row in self.rows]
 
     def join(self, row: Row) -> None:

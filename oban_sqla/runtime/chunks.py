@@ -34,7 +34,7 @@ class Chunks:
         self._to_look: set[tuple[str, str]] = set()
 
     def __iter__(self) -> Iterator[ChunkAttempt]:
-        """Those that collect."""
+        """The chunks that collect."""
         return iter(list(self._collecting.values()))
 
     def joins(self, row: Row) -> bool:
@@ -46,13 +46,13 @@ class Chunks:
         return True
 
     def began(self, chunk: ChunkAttempt) -> None:
-        """A job has begun to collect others."""
+        """`chunk` collects jobs from now on."""
         if chunk.wanted:
             self._collecting[chunk.key] = chunk
             self._to_look.add(chunk.key)
 
     def begins(self, chunk: ChunkAttempt) -> None:
-        """It collects no more."""
+        """`chunk` collects no more jobs."""
         if self._collecting.get(chunk.key) is chunk:
             del self._collecting[chunk.key]
             self._to_look.discard(chunk.key)

@@ -122,7 +122,7 @@ class Connections:
         return [str(name) for (name,) in await self.upkeep.run(schemas_with_tables)]
 
     async def indexes(self, names: Sequence[str]) -> set[str]:
-        """Those of the indexes `names` that the jobs table has, and that can be used."""
+        """Which of the indexes `names` the jobs table has, ready for use."""
         return {str(name) for (name,) in await self.upkeep.run(built_indexes, names=[*names])}
 
     async def _prepare(self) -> None:
@@ -136,7 +136,7 @@ class Connections:
 
     @property
     def lanes(self) -> tuple[Lane, ...]:
-        """All of them."""
+        """All lanes of the node."""
         return (
             self.fetching, self.acking, self.leading, self.pruning, self.inserting, self.telling,
             self.upkeep, self.listening, self.releasing, *self.steps, *self.limited,

@@ -50,7 +50,7 @@ class Asked:
     """Whether what was asked of the limit before no longer counts."""
 
     def over(self, other: Asked) -> Asked:
-        """Both, where this one goes first."""
+        """Both together: what this one says overrides `other`."""
         return Asked(
             other.started if self.started is None else self.started,
             other.paused if self.paused is None else self.paused,
@@ -152,7 +152,7 @@ class Control(Loop):
         running = [str(job_id) for job_id in held]
         rows = await self._lane.run(orders, name=self._config.name, node=self._config.node, running=running)
         asked: dict[str, Asked] = {}
-        # What was asked of this node comes after what was asked of all, and goes over it.
+        # What was asked of this node comes after what was asked of all nodes, and overrides it.
         settings = [row for row in rows if row[0] is not None and row[7] is None]
         for queue, _, started, paused, limit, limits, *_ in sorted(settings, key=_is_own):
             now = Asked(started, paused, _valid(limit), _valid_limits(queue, limits))

@@ -44,7 +44,7 @@ class Cursor:
 
     @property
     def place(self) -> Place | None:
-        """None: from the front."""
+        """The job behind which the next fetch reads; None to read from the front."""
         if self._place is not None and self._clock() >= self._until:
             self._place = None
         return self._place

@@ -66,7 +66,7 @@ class Reconciliation:
             count = len(rows)
             if full:
                 self._at.insert(0, now)  # there may be more
-        # What has not asked for jobs since can't have been given any: a queue at rest sends nothing.
+        # What has not asked for jobs since can't have been given any: an idle queue sends nothing.
         doubts = [at for at in self._at if at > now]
         self._fetched = bool(doubts)
         self._at = doubts or [now + EVERY]

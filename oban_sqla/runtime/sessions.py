@@ -242,7 +242,7 @@ async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
 
 
 class FencedOut(Fenced):
-    """The same, with the ids of the jobs that another run has."""
+    """A :class:`Fenced` that knows the ids of the jobs that another run has."""
 
     def __init__(self, message: str, ids: frozenset[int]) -> None:
         super().__init__(message)

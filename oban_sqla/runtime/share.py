@@ -40,5 +40,5 @@ def take(share: Share) -> None:
 
 
 def share() -> Share:
-    """That of this process; everything where it was not started by a supervisor."""
+    """The share of this process: the whole of its node, unless a supervisor has started it."""
     return _Process.share

@@ -91,7 +91,7 @@ def cancel(targets: Targets) -> _Change:
 
 
 def retry(targets: Targets) -> _Change:
-    """To available now, with an attempt to spend and without a recorded value.
+    """Make jobs available now, with an attempt to spend and without a recorded value.
 
     A key of uniqueness that was given up stays given up.
     """

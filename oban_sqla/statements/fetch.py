@@ -157,7 +157,7 @@ def fetch() -> Executable:
 
 @statement
 def fetch_onward() -> Executable:
-    """The same, from the job at `priority`, `scheduled_at`, `id` on.
+    """Fetch from the job at `priority`, `scheduled_at`, `id` on.
 
     While a transaction stays open, the entries of all jobs fetched since lie dead at the front of the index, and every
     fetch from there reads them again.

@@ -65,7 +65,7 @@ def suspend() -> Executable:
 
 @statement
 def suspend_own() -> Executable:
-    """The same for the key of the job `id`, or with `whole` for its queue. Returns the key, too."""
+    """Suspend the key of the job `id`, or with `whole` for its queue. Returns the key, too."""
     own = select(jobs.c.partition_key).where(jobs.c.id == parameter("id", BigInteger)).scalar_subquery()
     marked = func.nullif(own, literal_column("'?'"))
     key = case((cast(parameter("whole", Boolean), Boolean), WHOLE_QUEUE), else_=func.coalesce(marked, WHOLE_QUEUE))

@@ -25,7 +25,7 @@ def notify() -> Executable:
 
 @statement
 def notify_at_once() -> Executable:
-    """The same, for a separate transaction, which is committed without waiting for the disk.
+    """Notify in a separate transaction, which is committed without waiting for the disk.
 
     A notification writes a commit record like any other change. One that a crash of the server loses was a hint about
     jobs that are found without it.

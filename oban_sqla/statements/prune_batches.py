@@ -30,7 +30,7 @@ def prune_batches() -> Executable:
 
 @statement
 def prune_batches_and_belongings() -> Executable:
-    """The same, with the rows in tables beside the jobs, for rounds in which there are some."""
+    """Prune batches with the rows in tables beside the jobs, for rounds in which there are some."""
     return _pruned(belongings=True)
 
 

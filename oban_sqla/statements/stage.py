@@ -109,7 +109,7 @@ def find_due() -> Executable:
 
 @statement
 def stage_own() -> Executable:
-    """The same for the jobs of `queues` alone, for a node without a leader."""
+    """Stage the jobs of `queues` alone, for a node without a leader."""
     return _stage(_due(_of_own()))
 
 

@@ -67,7 +67,7 @@ class Wanted:
 
     @property
     def conditions(self) -> dict[str, ColumnElement[bool]]:
-        """By the name of the filter, what it asks for."""
+        """The conditions of the filters, by their names."""
         return {name: self._condition(name, value) for name, value in self.values.items()}
 
     def _condition(self, name: str, value: Any) -> ColumnElement[bool]:
@@ -99,7 +99,7 @@ class Wanted:
         return str(value) if name == "scheduled_at" else value
 
     def difference(self, job: Job, name: str) -> str:
-        """In what `job` is not as the filter `name` wants it."""
+        """How `job` differs from what the filter `name` wants."""
         value, actual = self.values[name], _plain(job) if name == "args" else getattr(job, name)
         match name:
             case "args" | "meta":

@@ -17,7 +17,7 @@ def real_time() -> datetime:
 
 
 def end_of(until: object, with_scheduled: object) -> datetime:
-    """To when `until` moves the time of the jobs, in naive UTC.
+    """The moment to which `until` moves the time of the jobs, in naive UTC.
 
     :raises InvalidOption: for what is not a time, or together with `with_scheduled`.
     """
@@ -32,7 +32,7 @@ def end_of(until: object, with_scheduled: object) -> datetime:
 
 
 def due_by(with_scheduled: object) -> datetime | None:
-    """By when the jobs are due that run, in naive UTC; None for now.
+    """The moment up to which jobs that are due run, in naive UTC; None for now.
 
     :raises InvalidOption: for a time without a zone, and for what is neither a time nor True or False.
     """

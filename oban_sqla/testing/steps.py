@@ -34,7 +34,7 @@ class InTransaction:
 
     @property
     def blocking(self) -> Blocked:
-        """For plain functions, which run where the test's connection may be used at once."""
+        """The store of plain functions, which run where the test's connection may be used at once."""
         return Blocked(self)
 
     async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:

@@ -87,7 +87,7 @@ class Ask:
         return await self.share(key, lambda: self.place.read(work), seconds)
 
     async def share(self, key: Hashable, make: Callable[[], Awaitable[T]], seconds: float = SHARED) -> T:
-        """The same of a coroutine."""
+        """What the coroutine of `make` returns, shared by those who ask for the same within `seconds`."""
         return await self.place.answer(key, make, max(seconds, WATCHED * self.refresh) if self.is_refresh else seconds)
 
     async def panel(self, key: Hashable, work: Callable[[Connection], T], seconds: float = SHARED) -> Panel[T]:

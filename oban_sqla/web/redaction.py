@@ -69,7 +69,7 @@ def of_text(text: str, length: int) -> Shown:
 
 
 def cut(given: Shown, most: int) -> Shown:
-    """The same, as the beginning of a text where it is longer than `most` characters."""
+    """What is shown, as the beginning of a text where it is longer than `most` characters."""
     if given.kind != "plain":
         return given
     text = json.dumps(given.value, ensure_ascii=False)

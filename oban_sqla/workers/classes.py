@@ -202,7 +202,7 @@ _NEW: Callable[..., Any] = WorkerClass[Any].new
 
 
 def _signature() -> inspect.Signature:
-    """That of a class's ``new``, with its options by name."""
+    """The signature of a class's ``new``, with its options by name."""
     _, args, _ = inspect.signature(_NEW).parameters.values()
     hints = SpecOptions.__annotations__
     options = [

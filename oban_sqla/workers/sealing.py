@@ -64,7 +64,7 @@ def opened(worker: str, text: str) -> str:
 
 
 def opened_args(worker: str, args: str) -> str:
-    """The same for the args of a job that is about to run.
+    """The opened args of a job that is about to run.
 
     :raises ArgsUnopened: when no key opens them.
     """
@@ -75,7 +75,7 @@ def opened_args(worker: str, args: str) -> str:
 
 
 def sealed_args(worker: str, args: str, encryption: Encryption | None = None) -> str:
-    """The same as :func:`sealed` for the args of a job that is about to be written.
+    """The sealed args of a job that is about to be written.
 
     :raises InvalidArgs: when they are longer then than args may be.
     """
@@ -98,7 +98,7 @@ def refuse_long(worker: str, length: int) -> None:
 
 
 def check_length(worker: str, args: str) -> None:
-    """The same before there is a token, as soon as the args are known."""
+    """Refuse args whose token would be too long, as soon as the args are known."""
     refuse_long(worker, sealed_length(worker, args))
 
 

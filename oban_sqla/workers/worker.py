@@ -60,7 +60,7 @@ class WorkerOptions(CommonOptions, total=False):
 
 
 class ChunkOptions(WorkerOptions, total=False):
-    """The same of a function that takes many jobs at once."""
+    """The options of a function that takes many jobs at once."""
 
     chunk: Chunk | None
 

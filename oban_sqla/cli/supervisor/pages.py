@@ -25,7 +25,7 @@ class Answer:
     body: bytes
 
     def as_dict(self, index: int) -> dict[str, Any]:
-        """As an element of the JSON."""
+        """The answer as an element of the JSON of all processes."""
         try:
             said = json.loads(self.body)
         except ValueError:

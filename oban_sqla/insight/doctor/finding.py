@@ -27,7 +27,7 @@ class Finding:
     check: str = ""
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict that ``json.dumps`` accepts."""
+        """The finding as a dict that ``json.dumps`` accepts."""
         return asdict(self)
 
 

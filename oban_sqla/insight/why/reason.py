@@ -43,5 +43,5 @@ class Why:
         return self.reasons[0]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same as a dict that ``json.dumps`` accepts."""
+        """The explanation as a dict that ``json.dumps`` accepts."""
         return asdict(self)

@@ -77,7 +77,7 @@ class Ledger:
 
     @property
     def blocking(self) -> Way:
-        """For a plain function."""
+        """The way of plain functions."""
         return Blocking(self._store)
 
     def end(self, result: Result) -> Result:

@@ -42,7 +42,7 @@ class Steps:
 
     @property
     def blocking(self) -> Blocked:
-        """For a plain function, in a thread."""
+        """The store of plain functions, in threads."""
         return Blocked(self, self._loop)
 
     async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:

@@ -39,7 +39,7 @@ class Store(Protocol):
 
     @property
     def blocking(self) -> Store:
-        """The same for a plain function: its methods block instead of suspending."""
+        """The store of plain functions: its methods block instead of suspending."""
         ...
 
     async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:

@@ -24,7 +24,7 @@ Mark = Callable[[Connection], bool]
 
 
 class Way(Protocol):
-    """Of a coroutine or of a plain function."""
+    """How one kind of function, coroutines or plain functions, takes its steps."""
 
     @property
     def lives(self) -> bool: ...
@@ -57,7 +57,7 @@ class Way(Protocol):
 
 
 class Suspending:
-    """Of a coroutine.
+    """How a coroutine takes its steps: it awaits them.
 
     :param store: where steps are kept.
     :param do: calls a plain function where it may block.
@@ -102,7 +102,7 @@ class Suspending:
 
 
 class Blocking:
-    """Of a plain function: nothing here suspends, so that it needs no event loop.
+    """How a plain function takes its steps: nothing here suspends, so that it needs no event loop.
 
     :param store: where steps are kept.
     """

@@ -26,7 +26,7 @@ def background_duties(
     news: Callable[[], None],
     refusals: Refusals,
 ) -> list[Duty]:
-    """Those of a node.
+    """Make the background duties of a node.
 
     :param config: its options.
     :param at: its connections.

@@ -97,7 +97,7 @@ class Leadership(Loop):
             self._until = 0.0
             if led:
                 logger.warning("%s no longer leads %s: another node took the lease", self.holder, self.lease)
-            # Without an answer somebody took it this moment; that lease is there to be read at the next look.
+            # No row: another node has taken the lease this moment, and the next look can read it.
             return min(self._ttl / RENEWALS if left is None else float(left), self._ttl) + random.uniform(0.01, 0.1)
         # Counted from before the statement, so that the row outlives our own belief in it.
         self._until = asked + self._ttl * (1 - MARGIN)

@@ -2,7 +2,7 @@
 
 The pruner and :meth:`Oban.delete` delete what belongs to a job together with it. What another program's DELETE leaves
 behind, or a run that told something while its job was deleted, is found by the leader, which walks slowly through the
-tables beside the jobs: some jobs a statement, with a pause after each, so that the walk costs the database next to
+tables beside the jobs: some jobs per statement, with a pause after each, so that the walk costs the database next to
 nothing. A walk begins half an hour after the one before has ended, and at once on a new leader.
 """
 

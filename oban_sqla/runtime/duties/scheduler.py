@@ -88,7 +88,7 @@ class Entry:
             yield tick, tick
 
     def next(self, now: datetime) -> datetime | None:
-        """When it is due next."""
+        """When the entry is due next."""
         return schedule(self.expression, self.timezone).next(max(now, _instant(self.settled)))
 
 

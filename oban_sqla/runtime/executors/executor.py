@@ -15,7 +15,7 @@ class Timer(Protocol):
     """A call that will be made later."""
 
     def cancel(self) -> object:
-        """Let it not be made."""
+        """Don't make the call."""
         ...
 
 
@@ -44,7 +44,7 @@ class Stoppable(Protocol):
 
     @property
     def stop(self) -> Stop | None:
-        """Why it was; None when it was not."""
+        """Why it was asked to stop; None when it was not."""
         ...
 
 

@@ -59,7 +59,7 @@ class Form:
         return value or None
 
     def needed(self, name: str) -> str:
-        """The same of a field that must not be blank.
+        """The value of a field that must not be blank.
 
         :raises Wrong: where it is.
         """
