@@ -283,10 +283,13 @@ class Workflow(ObanBase, ByAnnotation):
         """The workflow as a Mermaid flowchart, while it is being built.
 
         :returns: text, to be put into a Markdown block of the language ``mermaid``.
-        :raises InvalidOption: for one that was loaded; the command line draws those.
+        :raises InvalidOption: for a workflow that was loaded; ``oban-sqla flows show`` prints it as a tree.
         """
         if "_nodes" not in self.__dict__:
-            raise InvalidOption("mermaid: it draws a workflow that was built in this process; this one was loaded")
+            raise InvalidOption(
+                f"mermaid: expected a workflow that was built in this process, and {self!r} was loaded; "
+                "`oban-sqla flows show ID` prints it as a tree"
+            )
         return mermaid(self)
 
     @property

@@ -24,7 +24,8 @@ event                        fields
                              ``"timeout"``
 ``oban.signal``              ``job_id signal``: a signal was written, and is sent when its transaction commits
 ``oban.progress``            ``job_id worker queue done total``: the progress of a job was written
-``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped; ids of the jobs that it gave up
+``oban.queue.shutdown``      ``queue elapsed orphaned``: a queue was stopped, which took ``elapsed`` seconds;
+                             ``orphaned`` are the ids of jobs that could not be stopped
 ``oban.workflow.stop``       ``workflow_id name state parent_id duration``: a workflow has ended, as ``"completed"``,
                              ``"failed"`` or ``"cancelled"``. Once for each end, from the node that has seen to it
 ``oban.batch.stop``          ``batch_id name states duration``: all jobs of a batch have finished; ``states`` is their
