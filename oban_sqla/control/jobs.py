@@ -31,6 +31,7 @@ from ..options.instance import is_instance, told
 from ..options.payload import encode
 from ..statements import change as statements
 from ..statements.change import Targets
+from ..statements.flows import jobs_of
 from ..statements.identify import schema_of
 from ..statements.statement import seconds_from
 from ..statements.wire import signal_channel
@@ -235,6 +236,8 @@ def _flushed(session: Session, target: Target) -> tuple[Targets, Connection]:
 
 
 def _targets(target: Target) -> Targets:
+    if isinstance(target, Workflow):
+        return jobs_of(flows.flow_id(target))
     if isinstance(target, Batch):
         return select(Job.id).where(Job.batch_id == batch_id(target))
     if isinstance(target, Select):
@@ -263,7 +266,10 @@ def _id(target: object) -> int:
 
 
 def _no_target(target: object) -> InvalidOption:
-    return InvalidOption(f"expected a job's id, a Job, a JobSpec, a list of these, or select(Job)…, got {told(target)}")
+    return InvalidOption(
+        "expected a job's id, a Job, a JobSpec, a Node, a list of these, select(Job)…, a Workflow or a Batch, got "
+        f"{told(target)}"
+    )
 
 
 def _selects_ids(chosen: Select[Any]) -> bool:

@@ -288,3 +288,19 @@ async def test_in_tests_too_a_job_that_is_in_none_fails_when_it_asks_for_its_wor
             "add it to one: flow.add(…)",
             "enqueue it with Batch([…]) or Batch(…, on_exhausted=…)",
         ]
+
+
+async def test_all_waiting_jobs_of_a_workflow_are_updated_also_inside_of_it(engine: AsyncEngine) -> None:
+    flow, inner = Workflow("updated"), Workflow("inner")
+    first = flow.add(note.new(), name="first")
+    inner.add(note.new(), name="inside")
+    flow.add(inner, after=[first])
+    await commit(engine, flow)
+    oban = Oban(engine)
+    assert await oban.update(flow, queue="elsewhere", schedule_in=60) == 2
+    jobs = await execute(engine, "SELECT node_name, queue, state::text FROM oban_jobs ORDER BY id")
+    assert jobs == [("first", "elsewhere", "scheduled"), ("inside", "elsewhere", "suspended")]
+    async with AsyncSession(engine) as session:
+        assert await drain(session, until=61) == {"completed": 2}
+    with pytest.raises(InvalidOption, match=r"a Node, a list of these, select\(Job\)…, a Workflow or a Batch, got 1.5"):
+        await oban.update(cast(Any, 1.5), priority=1)
