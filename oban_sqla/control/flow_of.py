@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, cast, overload
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -111,7 +111,7 @@ class RunningFlow:
         if name is None:
             name = what.name if isinstance(what, Workflow) else default_name(what)
         checked_name("name", name)
-        given: list[Node[Any] | str] = [after] if isinstance(after, Node | str) else list(after)
+        given = _nodes_or_names(after)
 
         def write(plain: Session) -> Node[Any]:
             return self._append(plain, what, name, given, policy)
@@ -183,6 +183,15 @@ class RunningFlow:
         )
         announce_news(session, connection)
         return added
+
+
+def _nodes_or_names(after: Any) -> list[Node[Any] | str]:
+    is_one = isinstance(after, Node | str) or not isinstance(after, Iterable)
+    found: list[object] = [after] if is_one else list(cast("Iterable[object]", after))
+    for one in found:
+        if not isinstance(one, Node | str):
+            raise InvalidOption(f"append: after: expected nodes or their names, got {one!r}")
+    return cast("list[Node[Any] | str]", found)
 
 
 def _was_appended(session: Session, spec: JobSpec[Any], job_id: int) -> bool:

@@ -216,6 +216,9 @@ async def test_a_job_appends_to_its_running_workflow(engine: AsyncEngine) -> Non
 async def appends_again(job: Job) -> None:
     flow = flow_of(job)
     first = await flow.append(fetch.new("u"), name="more")
+    for wrong in (5, [job], [first, None]):
+        with pytest.raises(InvalidOption, match="append: after: expected nodes or their names, got"):
+            await flow.append(fetch.new("u"), name="wrong", after=cast(Any, wrong))
     if job.attempt == 1:
         with pytest.raises(InvalidOption, match="has a node 'more' already"):
             await flow.append(fetch.new("u"), name="more")
