@@ -117,10 +117,11 @@ class Arguments:
                         f"{self._name}: {name}: bytes that are not UTF-8, which JSON can't carry; encode them as text, "
                         "for example with base64"
                     ) from None
-                except Exception:
-                    raise InvalidArgs(
-                        f"{self._name}: {name}: {type(value).__name__}, which JSON can't carry; pass what identifies it"
-                    ) from None
+                except Exception as error:
+                    where, kind = f"{self._name}: {name}", type(value).__name__
+                    if (raised := error.__cause__) is not None:  # pydantic's of a serializer of the program
+                        raise InvalidArgs(f"{where}: a serializer of {kind} raised {type(raised).__name__}") from raised
+                    raise InvalidArgs(f"{where}: {kind}, which JSON can't carry; pass what identifies it") from None
             raise
 
     def _dump(self, valid: dict[str, Any], mode: typing.Literal["json", "python"]) -> dict[str, Any]:

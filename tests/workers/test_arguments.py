@@ -11,7 +11,7 @@ from typing import Annotated, Any, cast
 from uuid import UUID
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainSerializer, field_serializer
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -121,6 +121,36 @@ def test_parameters_without_annotations_take_what_json_can_carry() -> None:
     assert plain.new({"a": [1]}).args == {"x": {"a": [1]}}
     with pytest.raises(InvalidArgs, match=r"bare: x: object, which JSON can't carry; pass what identifies it"):
         plain.new(object())
+
+
+class Money(BaseModel):
+    currency: str
+
+    @field_serializer("currency")
+    def number(self, currency: str) -> int:
+        return {"EUR": 978}[currency]
+
+
+@pytest.mark.parametrize(
+    ("hint", "given", "said"),
+    [
+        (Money, Money(currency="XXX"), "x: a serializer of Money raised KeyError"),
+        (list[Money], [Money(currency="XXX")], "x: a serializer of list raised KeyError"),
+        (
+            Annotated[int, PlainSerializer(lambda n: {7: 1}[n])],
+            8,
+            "x: a serializer of int raised KeyError",
+        ),
+    ],
+)
+def test_an_error_of_a_serializer_is_shown_with_its_own_exception(hint: Any, given: Any, said: str) -> None:
+    def serializing(x: Any) -> None: ...
+
+    serializing.__annotations__["x"] = hint
+    with pytest.raises(InvalidArgs) as refused:
+        job(name="tests.arguments.serializing")(cast("Callable[..., None]", serializing)).new(given)
+    assert str(refused.value).endswith(said)
+    assert type(refused.value.__cause__) is KeyError
 
 
 def test_names_are_checked_when_the_spec_is_made_even_beside_later() -> None:
