@@ -20,7 +20,7 @@ BENCH = ["-m", "oban_sqla", "bench"]
 SMALL = ["--jobs", "20"]
 
 
-def test_it_measures_a_server_of_its_own_whatever_the_environment_says() -> None:
+def test_it_measures_its_own_server_whatever_the_environment_says() -> None:
     try:
         find()
     except EmbeddedError as error:

@@ -137,7 +137,7 @@ async def test_a_unique_job_that_is_there_already_is_said(call: Call, engine: As
     assert again.stdout == f"job {only.id} of 'nightly' (w, queue default) is unique, and exists already\n"
 
 
-async def test_an_entry_rests_and_goes_on(call: Call, engine: AsyncEngine) -> None:
+async def test_an_entry_is_paused_and_resumed(call: Call, engine: AsyncEngine) -> None:
     await call("put", "nightly", "0 3 * * *", "w")
     assert (await call("pause", "nightly")).stdout == "'nightly' is paused\n"
     assert (await as_json(call))[0]["paused"] is True
@@ -168,7 +168,7 @@ async def test_the_documented_commands_are_understood(call: Call, engine: AsyncE
         assert result.exit_code == 0, result.output
 
 
-async def test_what_a_stranger_wrote_breaks_no_list(call: Call, engine: AsyncEngine) -> None:
+async def test_what_another_program_wrote_breaks_no_list(call: Call, engine: AsyncEngine) -> None:
     await execute(
         engine,
         "INSERT INTO oban_crons (name, expression, timezone, spec) "

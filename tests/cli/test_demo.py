@@ -69,7 +69,7 @@ def is_whole(text: str) -> None:
 
 
 @pytest.mark.usefixtures("_binaries")
-def test_it_tells_its_story_on_a_server_of_its_own_whatever_the_environment_says() -> None:
+def test_it_shows_its_steps_on_its_own_server_whatever_the_environment_says() -> None:
     done = finished(DEMO, environment=NOWHERE)
     assert (done.returncode, done.stderr) == (0, "starting a PostgreSQL in a temporary directory\n")
     is_whole(done.stdout)

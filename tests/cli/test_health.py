@@ -100,7 +100,7 @@ async def test_requests_at_the_same_time_share_one_look(engine: AsyncEngine, mon
         assert len(looks) == 2, "later ones look again"
 
 
-async def test_a_server_of_its_own_may_start_and_stop_it(engine: AsyncEngine) -> None:
+async def test_it_may_be_the_whole_application_of_a_server(engine: AsyncEngine) -> None:
     received = iter([{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}])
     sent: list[Any] = []
 
@@ -239,7 +239,7 @@ def test_an_address_is_a_port_with_or_without_a_host(given: str, address: str) -
 
 
 @pytest.mark.parametrize("given", ["", "http", ":80", "host:", "host:http", "65536", "-1", "::1:80", "[]:80", "[a]:80"])
-def test_what_is_no_address_is_a_usage_error(tmp_path: Path, given: str) -> None:
+def test_an_invalid_address_is_a_usage_error(tmp_path: Path, given: str) -> None:
     code, said = refused(tmp_path, "shop", "--health", given)
     assert code == 2
     assert "expected a port" in said or "a port is a number from 0 to 65,535" in said
@@ -291,7 +291,7 @@ async def say(address: tuple[str, int], request: bytes) -> bytes:
         (b"\x16\x03\x01\x00\xa5\x01\x00\x00\xa1\x03\x03\r\n\r\n", b"400 Bad Request"),
     ],
 )
-async def test_each_senthas_its_answer(address: tuple[str, int], sent: bytes, status: bytes) -> None:
+async def test_each_request_has_its_answer(address: tuple[str, int], sent: bytes, status: bytes) -> None:
     answer = await say(address, sent)
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 " + status + b"\r\n")
@@ -299,17 +299,17 @@ async def test_each_senthas_its_answer(address: tuple[str, int], sent: bytes, st
     json.loads(body)
 
 
-async def test_a_sentwithout_an_end_is_given_up(address: tuple[str, int]) -> None:
+async def test_a_request_without_an_end_is_given_up(address: tuple[str, int]) -> None:
     assert await say(address, b"GET / HTTP/1.1\r\n") == b""
     assert await _is_well(address)
 
 
-async def test_a_sentthat_is_too_long_is_refused(address: tuple[str, int]) -> None:
+async def test_a_request_that_is_too_long_is_refused(address: tuple[str, int]) -> None:
     answer = await say(address, b"GET / HTTP/1.1\r\nX: " + b"x" * (listener.LONGEST_REQUEST + 1))
     assert answer.startswith(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
 
 
-async def test_a_client_that_leaves_hurts_nobody(address: tuple[str, int]) -> None:
+async def test_a_client_that_leaves_harms_no_other_client(address: tuple[str, int]) -> None:
     for _ in range(20):
         _, writer = await asyncio.open_connection(*address)
         writer.write(b"GET / HTTP/1.1\r\n\r\n")

@@ -89,7 +89,7 @@ def test_a_long_error_is_cut_for_people(run: Run, add: Insert) -> None:
     assert json.loads(run("jobs", "list", "--json").stdout)[0]["error"] == "x" * 1_000
 
 
-def test_a_reader_that_has_had_enough_is_no_error(database_url: str, add: Insert) -> None:
+def test_a_reader_that_closes_the_pipe_causes_no_error(database_url: str, add: Insert) -> None:
     for _ in range(300):
         add(worker="w" * 250)
     command = f"{sys.executable} -m oban_sqla jobs list --limit 300 --database-url {database_url!r} | head -n 1"

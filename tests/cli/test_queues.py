@@ -97,7 +97,7 @@ async def test_finished_jobs_are_counted_on_request(call: Call, engine: AsyncEng
     assert "DISCARDED" in (await call("list", "--all")).stdout
 
 
-async def test_what_a_stranger_wrote_breaks_nothing(call: Call, engine: AsyncEngine) -> None:
+async def test_what_another_program_wrote_breaks_nothing(call: Call, engine: AsyncEngine) -> None:
     await filled(engine)
     await execute(engine, "UPDATE oban_jobs SET scheduled_at = '-infinity' WHERE queue = 'media'")
     await execute(
@@ -263,7 +263,7 @@ async def test_psycopg_will_do(database_url: str, engine: AsyncEngine) -> None:
         assert result.exit_code == 0, result.output
 
 
-async def test_a_schema_of_its_own(empty_database: str) -> None:
+async def test_queues_in_another_schema(empty_database: str) -> None:
     engine = create_async_engine(empty_database).execution_options(schema_translate_map={None: "jobs"})
     try:
         await migrations.migrate(engine, "jobs")
@@ -335,7 +335,7 @@ async def states(engine: AsyncEngine) -> list[str]:
         return [str(state) for state in await session.scalars(select(Job.state).order_by(Job.id))]
 
 
-async def test_a_queue_that_is_paused_from_the_command_line_rests_elsewhere(
+async def test_a_queue_that_is_paused_from_the_command_line_is_paused_on_other_nodes(
     call: Call, engine: AsyncEngine, node: Callable[[], AbstractContextManager[Process]]
 ) -> None:
     with node() as process:

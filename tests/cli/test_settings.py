@@ -98,7 +98,7 @@ def test_nothing_said_is_nothing_set() -> None:
     assert values({"OBAN_NODE": "", "OBAN_LEADER_TTL": ""}) == {"leader_ttl": 20}
 
 
-def test_each_source_goes_before_the_one_before_it() -> None:
+def test_each_source_overrides_the_one_before_it() -> None:
     Path("pyproject.toml").write_text("[tool.oban_sqla]\nnode = 'of the project'\nname = 'Other'")
     assert values() == {"node": "of the project", "name": "Other"}
     Path("oban.toml").write_text("node = 'of the file'\nshutdown_grace = 1\n[queues]\na = 1\nb = 2")
@@ -131,7 +131,7 @@ def test_each_source_goes_before_the_one_before_it() -> None:
         ("OBAN_HEARTBEAT", "{interval = 2}", Heartbeat(interval=2)),
     ],
 )
-def test_one_value_can_stand_in_the_environment(variable: str, text: str, value: object) -> None:
+def test_one_value_can_be_set_in_the_environment(variable: str, text: str, value: object) -> None:
     found = read(None, {variable: text}).get(variable.removeprefix("OBAN_").lower())
     assert found is not None
     assert (found.value, found.source) == (value, variable)
@@ -245,7 +245,7 @@ def test_a_section_of_pyproject_is_named_in_full() -> None:
         read(None, NOWHERE)
 
 
-def test_a_file_that_is_no_text_is_one_line() -> None:
+def test_a_binary_file_is_refused_in_one_line() -> None:
     Path("oban.toml").write_bytes(b"node = '\xff'")
     with pytest.raises(SettingsError, match="oban.toml is not valid TOML: 'utf-8' codec"):
         read(None, NOWHERE)

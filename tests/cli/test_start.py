@@ -227,7 +227,7 @@ async def test_several_modules_are_imported_into_one_process(start: Start, engin
         await completed(engine, "quick", "more.other")
 
 
-async def test_what_the_environment_says_goes_before_the_file_and_arguments_before_both(
+async def test_the_environment_overrides_the_file_and_arguments_override_both(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "oban.toml").write_text('module = "shop:engine"\nnode = "of the file"\n[queues]\nof_the_file = 1')

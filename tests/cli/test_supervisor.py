@@ -221,7 +221,7 @@ async def test_systemd_hears_when_all_processes_are_ready(start: Start, tmp_path
             assert await process.ended() == 0
 
 
-async def test_the_number_of_processes_may_stand_in_the_settings(start: Start, tmp_path: Path) -> None:
+async def test_the_number_of_processes_may_be_set_in_the_settings(start: Start, tmp_path: Path) -> None:
     (tmp_path / "oban.toml").write_text('module = "shop"\nprocesses = 2\n')
     with start() as process:
         await process.says("all 2 processes of")

@@ -79,7 +79,7 @@ def test_what_is_behind_the_colon_is_found(write: Write) -> None:
         ("", "expected a dotted name"),
     ],
 )
-def test_what_is_no_dotted_name_is_told_how_to_be_one(write: Write, target: str, said: str) -> None:
+def test_an_invalid_dotted_name_is_refused_with_the_valid_one(write: Write, target: str, said: str) -> None:
     assert said in refused(target)
 
 

@@ -84,7 +84,7 @@ async def test_it_shows_how_far_jobs_have_come_where_one_tells_it(call: Call, en
     assert [line.rstrip().endswith("25%") for line in lines if "app." in line] == [True, False]
 
 
-async def test_without_nodes_nobody_leads(call: Call, engine: AsyncEngine) -> None:
+async def test_without_nodes_none_leads(call: Call, engine: AsyncEngine) -> None:
     result = await call("--once")
     assert "Oban: 0 nodes; leader: none; 0.0 jobs/s" in result.stdout
     assert "other: 0 nodes" in (await call("--once", "--instance", "other")).stdout

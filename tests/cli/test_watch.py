@@ -101,7 +101,7 @@ async def test_a_process_that_a_file_configures_runs_a_job_that_is_watched(
     ]  # fmt: skip
 
 
-def test_nothing_to_watch_is_no_failure(run: Run, add: Insert) -> None:
+def test_nothing_to_watch_exits_with_0(run: Run, add: Insert) -> None:
     add(queue="media", state="completed")
     result = run("jobs", "watch", "--queue", "media")
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", "no matching job is unfinished\n")

@@ -66,7 +66,7 @@ async def test_two_instances_have_a_leader_each_and_share_the_jobs(engine: Async
         ]
 
 
-async def test_the_death_of_one_instances_leader_is_no_matter_of_the_other(engine: AsyncEngine) -> None:
+async def test_an_instance_leads_whether_or_not_another_does(engine: AsyncEngine) -> None:
     await lease_of_another(engine, "oban_sqla:one")
     async with Oban(engine, name="one") as one, Oban(engine, name="two") as two:
         assert not one.is_leader

@@ -62,7 +62,7 @@ async def test_a_lease_that_was_taken_is_noticed(engine: AsyncEngine) -> None:
 
 
 @pytest.mark.parametrize("until", ["'infinity'", "now() + interval '3 days'", "'-infinity'"])
-async def test_a_lease_that_nobody_can_have_taken_is_free(engine: AsyncEngine, until: str) -> None:
+async def test_a_lease_that_no_node_can_have_taken_is_free(engine: AsyncEngine, until: str) -> None:
     await execute(engine, f"INSERT INTO oban_leaders VALUES ('oban_sqla:Oban', 'nobody', now(), {until})")
     async with Oban(engine) as oban:
         assert oban.is_leader

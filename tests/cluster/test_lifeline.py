@@ -195,7 +195,7 @@ async def test_a_foreign_producer_is_given_a_minute(engine: AsyncEngine, meta: s
         assert (await load(engine, alive)).state == "executing"
 
 
-async def test_a_producer_with_slower_signs_is_judged_by_its_own(engine: AsyncEngine) -> None:
+async def test_a_producer_with_a_slower_heartbeat_is_judged_by_its_own(engine: AsyncEngine) -> None:
     slow = '{"locked": true, "stale_after": 120}'
     dead = await executing(engine, await producer(engine, slow, silent="121 seconds"))
     alive = await executing(engine, await producer(engine, slow, silent="100 seconds"))
@@ -216,7 +216,7 @@ async def test_a_producer_without_a_row_is_dead_when_it_does_not_come_back(engin
 
 
 @pytest.mark.parametrize("by", ["'{}'", "NULL", "ARRAY['only']", "ARRAY['a', NULL]", "ARRAY[['a'],['b']]"])
-async def test_a_job_of_nobody_is_taken_back(engine: AsyncEngine, hasty: None, by: str) -> None:
+async def test_a_job_without_a_producer_is_taken_back(engine: AsyncEngine, hasty: None, by: str) -> None:
     await execute(engine, "ALTER TABLE oban_jobs ALTER attempted_by DROP NOT NULL")
     try:
         old = await executing(engine, None, attempted_by=by)
@@ -229,7 +229,7 @@ async def test_a_job_of_nobody_is_taken_back(engine: AsyncEngine, hasty: None, b
         await execute(engine, "ALTER TABLE oban_jobs ALTER attempted_by SET NOT NULL")
 
 
-async def test_nothing_that_strangers_wrote_stops_the_rescue(engine: AsyncEngine, hasty: None) -> None:
+async def test_nothing_that_other_programs_wrote_stops_the_rescue(engine: AsyncEngine, hasty: None) -> None:
     uuid = await producer(engine)
     strange = [
         {"meta": "'[1]'", "errors": "'{}'"},

@@ -43,7 +43,7 @@ def of(oban: Oban, statements: Counter[tuple[int, str]]) -> Counter[str]:
 
 
 @pytest.mark.parametrize("queues", [{"a": 1}, MANY], ids=["one queue", "fifty queues"])
-async def test_a_node_at_rest_is_quiet(
+async def test_an_idle_node_is_quiet(
     engine: AsyncEngine, statements: Counter[tuple[int, str]], queues: dict[str, int]
 ) -> None:
     """Everything ten times as fast as by default, for a second: ten seconds of a node at rest."""
@@ -129,7 +129,7 @@ async def test_without_a_leader_each_node_stages_for_its_own_queues(
         assert (await load(engine, unserved)).state == "scheduled"
 
 
-async def test_a_poll_finds_what_nobody_told(engine: AsyncEngine) -> None:
+async def test_a_poll_finds_what_no_notification_told(engine: AsyncEngine) -> None:
     await lease_of_another(engine)
     async with Oban(engine, queues={"a": 1}, poll_interval=0.05):
         sql = "INSERT INTO oban_jobs (worker, queue) VALUES (:worker, 'a') RETURNING id"

@@ -56,7 +56,7 @@ async def test_an_exhausted_job_gets_one_more_attempt(engine: AsyncEngine) -> No
     assert (await load(engine, job_id)).max_attempts == 6
 
 
-async def test_a_job_that_has_had_all_attempts_there_are_stops_nobody(engine: AsyncEngine) -> None:
+async def test_a_job_without_a_further_attempt_keeps_no_other_from_a_retry(engine: AsyncEngine) -> None:
     most = await in_state(engine, "discarded", attempt=32_767, max_attempts=32_767)
     other = await in_state(engine, "discarded")
     assert await Oban(engine).retry([most, other]) == 1

@@ -144,7 +144,7 @@ async def test_what_was_asked_survives_a_restart(place: Place) -> None:
         assert oban.check_queue("media") is None, "a stopped queue stays so, although it is configured"
 
 
-async def test_what_is_asked_of_one_node_goes_before_what_was_asked_of_all(place: Place) -> None:
+async def test_what_is_asked_of_one_node_overrides_what_was_asked_of_all(place: Place) -> None:
     async with place.node("a") as a, place.node("b") as b:
         await place.operator.pause_queue("default")
         await place.operator.scale_queue("default", limit=4)
@@ -217,7 +217,7 @@ async def test_a_queue_is_paused_before_the_first_node_comes(engine: AsyncEngine
         await until(engine, job_id, "completed")
 
 
-async def test_a_row_that_a_stranger_wrote_badly_changes_nothing(engine: AsyncEngine) -> None:
+async def test_an_invalid_row_of_another_program_changes_nothing(engine: AsyncEngine) -> None:
     sql = "INSERT INTO oban_queues (name, queue, local_limit) VALUES ('Oban', 'default', -5), ('Oban', 'x', 0)"
     await execute(engine, sql)
     async with Oban(engine, {"default": 3}) as oban:

@@ -80,7 +80,7 @@ async def test_without_time_to_wait_it_looks_once(engine: AsyncEngine) -> None:
             await oban.result(flow, timeout=short)
 
 
-async def test_what_is_no_list_of_jobs_is_refused(engine: AsyncEngine) -> None:
+async def test_anything_but_a_list_of_jobs_is_refused(engine: AsyncEngine) -> None:
     oban = Oban(engine)
     wrong: Any
     for wrong in (adds.new(1), None, 7, "ab"):
@@ -179,7 +179,7 @@ async def test_a_list_names_the_call_for_several(engine: AsyncEngine) -> None:
 
 
 @pytest.mark.parametrize("target", [None, True, "1", 2**63, noop.new()])
-async def test_what_is_no_job_is_refused(engine: AsyncEngine, target: Any) -> None:
+async def test_anything_but_a_job_is_refused(engine: AsyncEngine, target: Any) -> None:
     with pytest.raises(InvalidOption, match="expected the id of a job"):
         await Oban(engine).result(target)
 

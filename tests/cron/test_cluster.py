@@ -138,7 +138,7 @@ async def test_an_entry_that_another_node_puts_counts_at_once(engine: AsyncEngin
 
 
 @pytest.mark.usefixtures("racing", "heard_only")
-async def test_what_is_paused_rests_and_what_is_resumed_goes_on(engine: AsyncEngine) -> None:
+async def test_a_paused_entry_makes_no_jobs_until_it_is_resumed(engine: AsyncEngine) -> None:
     async with cluster(engine) as (_, two):
         await two.crons.put("paused", "* * * * *", tick, paused=True)
         await two.crons.put("beat", "* * * * *", tick)
@@ -294,7 +294,7 @@ async def test_with_psycopg_too(any_engine: AsyncEngine) -> None:
 
 
 @pytest.mark.usefixtures("in_the_past")
-async def test_in_a_schema_of_its_own(engine: AsyncEngine) -> None:
+async def test_in_another_schema(engine: AsyncEngine) -> None:
     from oban_sqla import migrations
 
     await migrations.migrate(engine, schema="crons_apart")

@@ -183,7 +183,7 @@ async def test_an_entry_that_changed_since_it_was_read_is_left_to_the_next_look(
     assert await ticks(engine) == []
 
 
-async def test_rows_of_strangers_disturb_no_other_entry(engine: AsyncEngine, scheduler: Standing) -> None:
+async def test_rows_of_other_programs_disturb_no_other_entry(engine: AsyncEngine, scheduler: Standing) -> None:
     now = await put(engine)
     insert = "INSERT INTO oban_crons (name, expression, timezone, spec, since) VALUES "
     day_ago = "timezone('UTC', now()) - interval '1 day'"
@@ -205,7 +205,7 @@ async def test_rows_of_strangers_disturb_no_other_entry(engine: AsyncEngine, sch
     assert await ticks(engine) == [clock(now), clock(minute(now, 1))]
 
 
-async def test_an_entry_that_left_the_code_rests_and_comes_back_with_it(engine: AsyncEngine) -> None:
+async def test_an_entry_that_left_the_code_is_inactive_until_it_is_back(engine: AsyncEngine) -> None:
     await grant(engine)
     own = {"beat": Cron("* * * * *", beat, name="beat")}
     first = Standing(engine, own)

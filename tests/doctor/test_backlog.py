@@ -15,7 +15,7 @@ from tests.runtime.helpers import execute, insert, until
 from tests.runtime.test_why import ALIVE, NOW, PAUSED, row
 
 
-async def test_a_queue_that_nobody_runs(engine: AsyncEngine) -> None:
+async def test_a_queue_that_no_node_runs(engine: AsyncEngine) -> None:
     await row(engine, queue="'fresh'")
     assert (await one(engine, "backlog")).status == "ok"
     await row(engine, queue="'media'", scheduled_at=f"{NOW} - interval '5 m'", priority="3")
@@ -50,7 +50,7 @@ async def test_a_queue_that_was_paused_and_forgotten(engine: AsyncEngine) -> Non
     assert finding.advice == "oban-sqla queues resume a"
 
 
-async def test_jobs_due_that_nobody_stages(engine: AsyncEngine) -> None:
+async def test_jobs_due_that_no_node_stages(engine: AsyncEngine) -> None:
     await row(engine, state="'scheduled'", scheduled_at=f"{NOW} - interval '5 s'")
     assert (await one(engine, "overdue")).status == "ok"
     await row(engine, state="'retryable'", scheduled_at=f"{NOW} - interval '5 m'")
@@ -73,7 +73,7 @@ async def test_workers_that_no_node_knows(engine: AsyncEngine) -> None:
 
 
 @pytest.mark.parametrize("odd", ["5", "[1]", '"unknown_worker"', '["unknown_worker"]', "null"])
-async def test_meta_that_is_not_an_object_is_no_note_of_a_node(engine: AsyncEngine, odd: str) -> None:
+async def test_meta_that_is_not_an_object_is_not_taken_for_a_note_of_a_node(engine: AsyncEngine, odd: str) -> None:
     await row(engine, state="'scheduled'", meta=f"'{odd}'", scheduled_at=NOW)
     assert (await one(engine, "unknown_workers")).status == "ok"
 

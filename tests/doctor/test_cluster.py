@@ -53,7 +53,7 @@ async def test_a_heartbeat_from_the_future(engine: AsyncEngine, one: One) -> Non
     assert (finding.status, finding.found) == ("warning", "1 node (gone) sent a heartbeat from the future")
 
 
-async def test_nobody_leads(engine: AsyncEngine, one: One) -> None:
+async def test_no_node_leads(engine: AsyncEngine, one: One) -> None:
     assert (await one("leader")).status == "ok"  # there is nobody to lead
     await producer(engine, FOREIGN, "0 s", "a")
     assert (await one("leader")).status == "ok"  # nor somebody of ours
@@ -83,7 +83,7 @@ async def test_another_program_leads(engine: AsyncEngine, one: One) -> None:
     assert (await one("foreign_leader")).status == "ok"
 
 
-async def test_a_leader_of_ours_is_no_stranger(engine: AsyncEngine, one: One) -> None:
+async def test_a_leader_of_this_package_is_not_taken_for_another_program(engine: AsyncEngine, one: One) -> None:
     async with Oban(engine, queues={"a": 1}):
         leaders = await execute(engine, "SELECT name FROM oban_leaders ORDER BY name")
         assert sorted(name for (name,) in leaders) == ["Oban", "oban_sqla:Oban"]
@@ -100,7 +100,7 @@ async def test_the_dead(engine: AsyncEngine, one: One) -> None:
     assert (await one("dead_nodes")).found == "1 node (gone) died, and the leader another has not removed the rows"
 
 
-async def test_jobs_of_nobody(engine: AsyncEngine, one: One) -> None:
+async def test_jobs_without_a_producer(engine: AsyncEngine, one: One) -> None:
     alive = await producer(engine, ALIVE, "0 s")
     await executing(engine, alive)
     await executing(engine, "00000000-0000-0000-0000-000000000001", attempted_at="timezone('UTC', now())")

@@ -52,7 +52,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "MANY_TRANSACTIONS", 1)
 
 
-async def test_a_prepared_transaction_that_nobody_ends(engine: AsyncEngine, at_once: None) -> None:
+async def test_a_prepared_transaction_that_is_never_ended(engine: AsyncEngine, at_once: None) -> None:
     async with engine.connect() as connection:
         await connection.execute(text("INSERT INTO oban_queues (name, queue) VALUES ('x', 'y')"))
         await connection.execute(text("PREPARE TRANSACTION 'forgotten'"))

@@ -110,7 +110,7 @@ async def test_an_isolation_in_which_enqueueing_may_fail(own_engine: AsyncEngine
 
 
 @pytest.mark.parametrize(("status", "threshold"), [("warning", "FILLING"), ("problem", "FULL")])
-async def test_notifications_that_nobody_takes(
+async def test_notifications_that_no_session_takes(
     own_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, status: str, threshold: str
 ) -> None:
     async with own_engine.connect() as deaf:

@@ -60,7 +60,7 @@ async def test_a_transaction_that_is_open_for_very_long(
         assert (await one(own_engine, "oldest_transaction")).status == "problem"
 
 
-async def test_dead_rows_that_nobody_removes(own_engine: AsyncEngine) -> None:
+async def test_dead_rows_that_are_not_removed(own_engine: AsyncEngine) -> None:
     await execute(own_engine, "ALTER TABLE oban_jobs SET (autovacuum_enabled = off)")
     await execute(own_engine, FILL)
     await execute(own_engine, "DELETE FROM oban_jobs WHERE id % 10 < 9")

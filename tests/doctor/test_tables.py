@@ -116,7 +116,7 @@ async def test_an_index_of_ours_that_is_invalid(own_engine: AsyncEngine) -> None
     assert finding.advice == "REINDEX INDEX CONCURRENTLY oban_jobs_fetch_index"
 
 
-async def test_a_missing_primary_key_and_an_index_of_yours(own_engine: AsyncEngine) -> None:
+async def test_a_missing_primary_key_and_an_index_of_the_user(own_engine: AsyncEngine) -> None:
     await execute(own_engine, "CREATE INDEX mine ON oban_jobs USING gin (args)")
     finding = await one(own_engine, "indexes")
     assert finding.status == "ok"

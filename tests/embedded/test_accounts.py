@@ -35,7 +35,7 @@ def nobody() -> Account:
 
 
 @ROOT
-async def test_server_of_root_runs_as_somebody_else_in_a_private_directory(bindir: Path) -> None:
+async def test_server_of_root_runs_as_another_user_in_a_private_directory(bindir: Path) -> None:
     with embedded.start(bindir=bindir) as server:
         assert server.data.stat().st_uid != 0
         assert stat.S_IMODE(server.data.parent.stat().st_mode) == 0o700
@@ -109,7 +109,7 @@ def test_cluster_of_roots_own_is_refused(place: Path) -> None:
         embedded.start(place / "data")
 
 
-def test_data_of_somebody_else_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_of_another_user_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 12345)
     (place / "data").mkdir()
     with pytest.raises(embedded.EmbeddedError, match=r"belongs to uid \d+, not to this user"):

@@ -139,7 +139,7 @@ def test_guard_holds_nothing_but_its_pipes_and_the_lock(place: Path, owner: Owne
 
 
 @LINUX
-def test_server_ended_by_somebody_else_is_cleaned_up_after(place: Path, owner: OwnerFactory) -> None:
+def test_server_ended_by_another_program_is_cleaned_up_after(place: Path, owner: OwnerFactory) -> None:
     owned = owner().started()
     os.kill(owned.postmaster, signal.SIGQUIT)
     owned.tell("stop")

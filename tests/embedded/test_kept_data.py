@@ -97,7 +97,7 @@ def test_binaries_of_another_version_are_refused(place: Path, bindir: Path) -> N
         embedded.start(place, bindir=bindir)
 
 
-async def test_cluster_gets_the_binaries_of_its_own_version(place: Path, bindir: Path) -> None:
+async def test_cluster_gets_the_binaries_of_its_version(place: Path, bindir: Path) -> None:
     with embedded.start(place / "data", bindir=bindir) as first:
         pass
     with embedded.start(place / "data") as second:

@@ -60,7 +60,7 @@ async def test_settings_reach_the_server() -> None:
 
 
 @pytest.mark.parametrize("name", ["fsync=off -c port", "", "a b", "1a", "work_mem;", "a.b.c", "ä"])
-def test_name_that_is_no_setting_is_refused(name: str) -> None:
+def test_name_that_is_not_a_setting_is_refused(name: str) -> None:
     with pytest.raises(embedded.EmbeddedError, match="is not a valid name of a PostgreSQL setting"):
         embedded.start(settings={name: "off"})
 

@@ -74,7 +74,7 @@ def test_copy_of_a_spec_with_a_placeholder_fills_it_in_anew(run_once: Run) -> No
     run_once(scenario)
 
 
-def test_one_dict_changed_for_each_spec_gives_jobs_with_keys_of_their_own(run_once: Run) -> None:
+def test_one_dict_changed_for_each_spec_gives_each_job_its_key(run_once: Run) -> None:
     def scenario(session: Session) -> None:
         args: dict[str, Any] = {}
         specs: list[JobSpec] = []

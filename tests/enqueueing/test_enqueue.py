@@ -109,7 +109,7 @@ def test_enqueue_says_how_a_batch_or_a_workflow_is_enqueued(run_once: Run) -> No
 
 
 @pytest.mark.parametrize("given", ["welcome", [JobSpec("a"), "b"], iter(["b"]), 7, None, JobSpec])
-def test_enqueue_refuses_what_is_no_spec(run_once: Run, given: object) -> None:
+def test_enqueue_refuses_anything_but_specs(run_once: Run, given: object) -> None:
     def scenario(session: Session) -> None:
         with pytest.raises(
             InvalidOption, match=r"enqueue: expected JobSpec objects, got .*; make them with worker\.new"

@@ -167,7 +167,7 @@ async def test_a_rollback_undoes_the_change(engine: AsyncEngine) -> None:
     assert (await load(engine, first)).args["version"] == 0
 
 
-async def test_a_job_that_begins_meanwhile_is_no_duplicate_of_what_waits_for_its_row(engine: AsyncEngine) -> None:
+async def test_a_job_that_begins_meanwhile_has_no_duplicate_in_what_waits_for_its_row(engine: AsyncEngine) -> None:
     unique = Unique(keys=["id"], states="waiting", replace=("args",))
     [first] = await insert(engine, spec(unique=unique))
     async with engine.connect() as taking:

@@ -57,7 +57,7 @@ def test_duplicates_within_one_flush_become_one_job(run: Run) -> None:
     run(scenario)
 
 
-def test_rolled_back_job_is_no_duplicate(run: Run) -> None:
+def test_rolled_back_job_has_no_duplicates(run: Run) -> None:
     def scenario(session: Session) -> None:
         session.add(unique())
         session.flush()

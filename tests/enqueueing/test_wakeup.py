@@ -99,7 +99,7 @@ async def test_transaction_notifies_each_queue_once_at_its_commit(any_engine: As
         assert await heard() == [("public.oban_insert", "a"), ("public.oban_insert", "b")]
 
 
-async def test_rollback_notifies_nobody(engine: AsyncEngine) -> None:
+async def test_rollback_sends_no_notification(engine: AsyncEngine) -> None:
     async with listening(engine, "public.oban_insert") as heard, AsyncSession(engine) as session:
         session.add(JobSpec("w"))
         await session.flush()
@@ -126,7 +126,7 @@ async def test_scheduled_jobs_are_announced_only_when_due_soon(engine: AsyncEngi
         assert await heard() == [("public.oban_insert", "c"), ("public.oban_stage", "a"), ("public.oban_stage", "b")]
 
 
-async def test_duplicate_notifies_nobody(engine: AsyncEngine) -> None:
+async def test_duplicate_sends_no_notification(engine: AsyncEngine) -> None:
     async with AsyncSession(engine) as session:
         await enqueue(session, JobSpec("w", unique=Unique()))
         await session.commit()
@@ -168,7 +168,7 @@ async def test_commit_wakes_the_runtime_of_the_process_and_does_not_notify(engin
 
 
 @pytest.mark.parametrize("end", ["rollback", "close"])
-async def test_transaction_without_commit_wakes_nobody(engine: AsyncEngine, serve: Any, end: str) -> None:
+async def test_transaction_without_commit_wakes_no_node(engine: AsyncEngine, serve: Any, end: str) -> None:
     runtime = serve(FakeRuntime(engine))
     async with AsyncSession(engine) as session:
         session.add(JobSpec("w", queue="lost"))
@@ -179,7 +179,7 @@ async def test_transaction_without_commit_wakes_nobody(engine: AsyncEngine, serv
     assert runtime.told == [["kept"]]
 
 
-async def test_savepoint_wakes_nobody_before_the_outer_commit(engine: AsyncEngine, serve: Any) -> None:
+async def test_savepoint_wakes_no_node_before_the_outer_commit(engine: AsyncEngine, serve: Any) -> None:
     runtime = serve(FakeRuntime(engine))
     async with AsyncSession(engine) as session:
         async with session.begin_nested():

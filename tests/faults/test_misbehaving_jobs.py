@@ -143,7 +143,7 @@ async def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-async def test_an_interrupt_is_nobodys_failure_and_passes(engine: AsyncEngine) -> None:
+async def test_an_interrupt_is_not_a_failure_and_passes(engine: AsyncEngine) -> None:
     ended: list[BaseException] = []
     original = Attempt.run
 

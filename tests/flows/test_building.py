@@ -69,7 +69,7 @@ def build(change: Callable[[Workflow], Any]) -> Workflow:
         case(lambda flow: flow.add(note.new(), name="\0"), "a lone surrogate, which PostgreSQL can't store"),
     ],
 )
-def test_what_is_no_workflow_is_refused_with_the_reason(change: Callable[[Workflow], Any], said: str) -> None:
+def test_an_invalid_workflow_is_refused_with_the_reason(change: Callable[[Workflow], Any], said: str) -> None:
     with pytest.raises(InvalidOption, match=said):
         build(change)
 

@@ -79,7 +79,7 @@ async def test_a_failure_cancels_all_that_comes_after_it_and_they_say_which_one_
     assert await flow_state(engine) == ["cancelled"]
 
 
-async def test_a_dependant_that_somebody_has_locked_delays_no_ack_and_is_released_then(engine: AsyncEngine) -> None:
+async def test_a_locked_dependant_delays_no_ack_and_is_released_later(engine: AsyncEngine) -> None:
     _, second = await line(engine, 2)
     async with engine.begin() as holder:
         await holder.execute(text("SELECT FROM oban_jobs WHERE id = :id FOR UPDATE"), {"id": second})

@@ -124,7 +124,7 @@ async def test_results_takes_workflows_and_nodes_beside_jobs_and_gives_each_as_i
     assert isinstance(found[id(late)].error, ResultTimeout)
 
 
-async def test_a_job_can_not_wait_for_a_workflow_of_its_own_session(engine: AsyncEngine) -> None:
+async def test_a_job_can_not_wait_for_a_workflow_that_its_session_has_added(engine: AsyncEngine) -> None:
     said: list[str] = []
 
     @job(queue=QUEUE)

@@ -145,7 +145,7 @@ async def test_unique_jobs_of_a_chain_that_two_add_in_different_orders_do_not_de
         await execute(engine, "DELETE FROM oban_jobs")
 
 
-async def test_a_retried_job_waits_for_its_turn_again_whoever_retries_it(engine: AsyncEngine) -> None:
+async def test_a_retried_job_waits_for_its_turn_again_however_it_is_retried(engine: AsyncEngine) -> None:
     gate = asyncio.Event()
 
     @job(chain=Chain(by="worker"))
@@ -167,7 +167,7 @@ async def test_a_retried_job_waits_for_its_turn_again_whoever_retries_it(engine:
     assert most == {"all": 1}
 
 
-async def test_nobody_can_let_a_job_go_before_its_turn(engine: AsyncEngine) -> None:
+async def test_no_statement_makes_a_job_available_before_its_turn(engine: AsyncEngine) -> None:
     @job(chain=Chain(by="worker"))
     async def book(n: int) -> None: ...
 

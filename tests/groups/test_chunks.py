@@ -112,7 +112,7 @@ async def test_each_job_gets_its_own_outcome_and_the_others_are_completed(engine
 
 
 @pytest.mark.parametrize("wrong", ["key", "value"])
-async def test_what_is_no_mapping_of_its_jobs_fails_all_of_them(engine: AsyncEngine, wrong: str) -> None:
+async def test_a_result_that_does_not_map_its_jobs_fails_all_of_them(engine: AsyncEngine, wrong: str) -> None:
     @job(chunk=Chunk(size=2, timeout=30))
     async def deliver(jobs: list[Job]) -> Any:
         return {jobs[0].id: Snooze(5)} if wrong == "key" else [jobs[0]]

@@ -76,7 +76,7 @@ class TestDrain:
 
         run(scenario)
 
-    def test_a_list_keeps_its_order_and_what_stands_in_it_twice(self, run: Run) -> None:
+    def test_a_list_keeps_its_order_and_what_it_has_twice(self, run: Run) -> None:
         def scenario(session: Session) -> None:
             a, b = an_order(session), an_order(session)
             session.add(models.take_many.new([b, a, b], by_name={"a": a}))

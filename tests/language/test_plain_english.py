@@ -8,6 +8,7 @@ import pytest
 
 from oban_sqla.cli import main
 from tests.language.public_text import Text, of_commands, of_module, of_package, of_pages
+from tests.processes import ROOT
 
 WORDS = {
     "is not a valid …": r"(?<!there )\b(?:is|are) no (?!longer\b|more than\b|such\b)[a-z]+",
@@ -47,6 +48,15 @@ def test_the_help_of_every_command() -> None:
 
 def test_the_readme_and_every_page_of_the_documentation() -> None:
     assert not complaints(list(of_pages()))
+
+
+def test_the_names_of_the_tests() -> None:
+    names = [
+        Text(path.name, name.replace("_", " "))
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+    ]
+    assert not complaints(names)
 
 
 @pytest.mark.parametrize(

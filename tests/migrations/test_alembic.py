@@ -66,7 +66,7 @@ def test_environment_of_this_repository_runs(empty_database: str) -> None:
     assert described(empty_database)["tables"] == []
 
 
-def test_environment_of_this_repository_is_no_package() -> None:
+def test_environment_of_this_repository_is_not_a_package() -> None:
     assert not list((ROOT / "alembic").rglob("__init__.py"))
 
 

@@ -151,7 +151,7 @@ def test_state_is_compared_with_the_member_or_its_value(session: Session) -> Non
         assert session.scalars(select(Job.id).where(condition)).all() == [job.id]
 
 
-def test_machinery_columns_are_no_attributes(session: Session) -> None:
+def test_machinery_columns_are_not_attributes(session: Session) -> None:
     job = add(session)
     assert not hasattr(job, "uniq_key")
     assert not hasattr(Job, "partition_key")

@@ -184,7 +184,9 @@ async def test_a_job_that_is_retried_meanwhile_stays(engine: AsyncEngine) -> Non
     assert await left(engine) == {job_id}
 
 
-async def test_finished_rows_of_strangers_without_a_time_get_one_and_go_in_their_turn(engine: AsyncEngine) -> None:
+async def test_finished_rows_of_other_programs_without_a_time_get_one_and_are_pruned_in_turn(
+    engine: AsyncEngine,
+) -> None:
     for state in ("completed", "cancelled", "discarded"):
         await waiting(engine, state)
     for _ in range(2):

@@ -146,7 +146,7 @@ async def test_a_caller_that_is_cancelled_leaves_and_its_job_is_written(engine: 
         await finished(engine, [spec.id, other.id])  # type: ignore[list-item]
 
 
-async def test_an_error_of_the_runtime_is_its_callers_and_holds_up_nobody(
+async def test_an_error_of_the_runtime_is_its_callers_and_holds_up_no_other(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("oban_sqla.runtime.inserts.LARGEST_BATCH", 1)

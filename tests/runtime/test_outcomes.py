@@ -346,7 +346,7 @@ async def test_what_the_function_has_not_raised_is_not_judged(any_engine: AsyncE
 
 
 @pytest.mark.parametrize("given", [(), "ValueError", [1], (ValueError, "x"), None])
-def test_what_is_no_exception_is_refused(given: object) -> None:
+def test_anything_but_classes_of_exceptions_is_refused(given: object) -> None:
     for option in ("retry_for", "discard_for"):
         with pytest.raises(InvalidOption, match=f"{option}: expected one or more classes of exceptions"):
             options: Any = {option: given}

@@ -102,7 +102,7 @@ async def _equals(engine: AsyncEngine, expected: list[str]) -> bool:
     return await noted(engine) == expected
 
 
-async def test_a_row_that_somebody_locks_delays_its_completion_and_loses_nothing(notes: AsyncEngine) -> None:
+async def test_a_locked_row_delays_its_completion_and_loses_nothing(notes: AsyncEngine) -> None:
     gates["note"] = asyncio.Event()
     waiting.clear()
     async with runtime(notes):

@@ -66,7 +66,7 @@ async def test_a_plain_function_that_blocks_does_not_hold_up_a_coroutine(engine:
     assert order == ["loop", "thread"]
 
 
-async def test_a_thread_knows_its_job_and_is_a_daemon_of_our_own(any_engine: AsyncEngine) -> None:
+async def test_a_thread_knows_its_job_and_is_a_daemon_of_the_runtime(any_engine: AsyncEngine) -> None:
     async with Oban(any_engine, queues={"default": 3}):
         ids = await insert(any_engine, *(who_and_where.new() for _ in range(20)))
         jobs = await finished(any_engine, ids)

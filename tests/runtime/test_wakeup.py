@@ -38,7 +38,7 @@ def sent_on(engine: AsyncEngine) -> list[str]:
     return statements
 
 
-async def test_a_commit_wakes_the_runtime_of_its_own_process_without_notify(any_engine: AsyncEngine) -> None:
+async def test_a_commit_wakes_the_runtime_of_its_process_without_notify(any_engine: AsyncEngine) -> None:
     async with runtime(any_engine):
         [warm] = await insert(any_engine, noop.new())
         await until(any_engine, warm, "completed")

@@ -262,7 +262,7 @@ async def test_a_queue_that_is_paused_on_one_of_two_nodes_is_worked(engine: Asyn
     assert "is paused on all 2 nodes that run it: gone" in (await answer(await row(engine))).reason.text
 
 
-async def test_a_queue_that_nobody_runs(engine: AsyncEngine, answer: Answer) -> None:
+async def test_a_queue_that_no_node_runs(engine: AsyncEngine, answer: Answer) -> None:
     job_id = await row(engine, queue="'media'")
     why = await answer(job_id)
     assert codes(why) == ["no_node"]
@@ -464,7 +464,7 @@ async def test_a_queue_whose_only_node_is_silent(engine: AsyncEngine, answer: An
         await connection.invalidate()
 
 
-async def test_a_job_whose_producer_nobody_knows(engine: AsyncEngine, answer: Answer) -> None:
+async def test_a_job_whose_producer_is_unknown(engine: AsyncEngine, answer: Answer) -> None:
     await lease_of_another(engine)
     unknown = await executing(engine, "00000000-0000-0000-0000-000000000001")
     nobody = await executing(engine, None)
@@ -527,7 +527,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("strange", STRANGE)
-async def test_whatever_a_stranger_wrote_is_answered(any_engine: AsyncEngine, strange: str) -> None:
+async def test_whatever_another_program_wrote_is_answered(any_engine: AsyncEngine, strange: str) -> None:
     await producer(any_engine, ALIVE, "0 s", "a")
     await producer(any_engine, "[1]", "never", "a")
     why = await Oban(any_engine).why(await row(any_engine, **STRANGE[strange]))

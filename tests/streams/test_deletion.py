@@ -163,7 +163,7 @@ async def test_a_node_that_leads_no_more_deletes_nothing(engine: AsyncEngine) ->
         await lane.close()
 
 
-async def test_it_works_in_a_schema_of_its_own(empty_database: str) -> None:
+async def test_it_works_in_another_schema(empty_database: str) -> None:
     plain = create_async_engine(empty_database)
     engine = plain.execution_options(schema_translate_map={None: "jobs"})
     try:

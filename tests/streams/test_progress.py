@@ -178,7 +178,7 @@ async def test_the_row_of_the_job_is_not_touched(engine: AsyncEngine) -> None:
         ((1, 2, 3), "note must be text"),
     ],
 )
-async def test_what_is_no_progress_is_refused(engine: AsyncEngine, given: tuple[Any, ...], said: str) -> None:
+async def test_an_invalid_progress_is_refused(engine: AsyncEngine, given: tuple[Any, ...], said: str) -> None:
     raised: list[Exception] = []
 
     @job(name="progress.refused", max_attempts=1)

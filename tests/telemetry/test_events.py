@@ -65,7 +65,7 @@ async def test_a_run_is_told_by_its_start_and_its_stop(engine: AsyncEngine) -> N
     assert of("oban.job.exception") == []
 
 
-async def test_a_failure_has_an_event_of_its_own_and_a_snooze_has_not(engine: AsyncEngine) -> None:
+async def test_a_failure_has_its_own_event_and_a_snooze_has_not(engine: AsyncEngine) -> None:
     async with Oban(engine, {"q": 2}, sessionmaker=async_sessionmaker(engine)):
         specs = fails.options(max_attempts=1).new(), snoozes.new(), snoozes_in_session.new()
         failed, *snoozed = await insert(engine, *specs)

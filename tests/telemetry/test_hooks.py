@@ -140,7 +140,7 @@ async def test_a_hook_that_hangs_after_does_not_lose_the_ack(engine: AsyncEngine
     assert (await until(engine, job_id, "completed")).attempt == 1
 
 
-async def test_after_sees_a_job_that_somebody_cancelled(engine: AsyncEngine) -> None:
+async def test_after_sees_a_job_that_was_cancelled_from_outside(engine: AsyncEngine) -> None:
     async with Oban(engine, {"default": 1}, hooks=[Notes("hook")]) as oban:
         [job_id] = await insert(engine, hangs.new())
         await eventually(lambda: "run" in calls)
@@ -181,7 +181,7 @@ async def test_a_job_with_a_session_is_committed_when_after_runs(engine: AsyncEn
         (Notes("x"), "list of objects"),
     ],
 )
-def test_what_is_no_hook_is_refused(hooks: Any, message: str) -> None:
+def test_anything_but_a_hook_is_refused(hooks: Any, message: str) -> None:
     from sqlalchemy.ext.asyncio import create_async_engine
 
     with pytest.raises(InvalidOption, match=f"Oban.*{message}"):

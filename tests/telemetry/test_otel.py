@@ -147,7 +147,7 @@ async def test_a_failure_is_recorded(engine: AsyncEngine) -> None:
     assert "boom" in str((ran.events[0].attributes or {})["exception.message"])
 
 
-async def test_a_job_without_a_trace_begins_one_of_its_own(engine: AsyncEngine) -> None:
+async def test_a_job_without_a_trace_begins_a_new_one(engine: AsyncEngine) -> None:
     otel.uninstrument()
     ids = await insert(engine, inner.new(), inner.options(meta={"otel": "nonsense"}).new())
     otel.instrument(PROVIDER)

@@ -309,7 +309,7 @@ class TestWithoutSafety:
         with pytest.raises(JobTimeout, match="ran longer than its timeout"):
             any_session(drain, with_safety=False)
 
-    def test_an_outcome_is_no_error(self, any_session: AnySession) -> None:
+    def test_an_outcome_is_not_an_error(self, any_session: AnySession) -> None:
         any_session.add(app.ends_by_raising.new("cancel"))
 
         assert any_session(drain, with_safety=False) == {"cancelled": 1}
@@ -385,7 +385,7 @@ class TestSessionsOfJobs:
         assert the_job(any_session).state == "retryable"
         assert any_session.names == []
 
-    def test_its_commit_is_refused_after_a_savepoint_of_its_own(self, async_session: AnySession) -> None:
+    def test_its_commit_is_refused_after_its_own_savepoint(self, async_session: AnySession) -> None:
         async_session.add(app.add_and.new("lost", "commit after a savepoint"))
 
         assert async_session(drain) == {"retryable": 1}

@@ -66,7 +66,7 @@ def run_pytest(project: Path, **environment: str) -> str:
     return run.stdout + run.stderr
 
 
-def test_the_guide_holds_on_a_database_of_yours(project: Path, empty_database: str) -> None:
+def test_the_guide_holds_on_the_users_database(project: Path, empty_database: str) -> None:
     said = run_pytest(project, OBAN_TEST_DATABASE_URL=empty_database)
 
     assert "1 failed, 8 passed" in said, said

@@ -71,7 +71,7 @@ def test_arguments_become_json_by_their_types_and_come_back() -> None:
     }
 
 
-def test_what_the_runtime_fills_in_is_no_argument() -> None:
+def test_what_the_runtime_fills_in_is_not_an_argument() -> None:
     assert ship.worker.arguments is not None
     assert ship.worker.arguments.injected == {"session": AsyncSession, "current": Job}
     with pytest.raises(InvalidArgs, match="there is no parameter 'session'"):

@@ -62,7 +62,7 @@ async def test_they_run_in_drain_too(engine: AsyncEngine) -> None:
     assert greeted == [("Ada", "Lovelace")]
 
 
-def test_what_is_no_function_of_args_is_refused() -> None:
+def test_anything_but_a_function_of_args_is_refused() -> None:
     wrong: list[Any] = ["split", 1]
     for given in wrong:
         with pytest.raises(InvalidOption, match="upcast: expected a function that takes and returns a dict"):
