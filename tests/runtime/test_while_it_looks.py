@@ -303,6 +303,8 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         self.before = sys.gettrace()
+        # Python 3.12 tells of instructions only if that was asked for before it began to trace.
+        sys._getframe().f_trace_opcodes = True
         sys.settrace(self.trace)
         return self
 
