@@ -49,7 +49,7 @@ class Loop(ABC):
         self._awake = asyncio.Event()
         # Set by stop(), cleared by start().
         self._stopped = asyncio.Event()
-        # How often the step has failed since it last succeeded: written by _run() and _progress().
+        # How often the step has failed since it last succeeded: written by _repeat() and _progress().
         self._failures = 0
         # What the last failure said: written by _tell_of_failure().
         self._said = ""
@@ -95,7 +95,9 @@ class Loop(ABC):
         self._awake.set()
 
     def _progress(self) -> None:
-        """A part of a long step has succeeded: what fails next fails for the first time."""
+        """A step, or a part of a long one, has succeeded: what fails next fails for the first time."""
+        if self._failures > 1:
+            logger.info("%s: goes on after %d failures", self.name, self._failures)
         self._failures = 0
 
     async def _run(self) -> None:
@@ -126,9 +128,7 @@ class Loop(ABC):
             self._awake.clear()
             try:
                 delay = await self.step()
-                if self._failures > 1:
-                    logger.info("%s: goes on after %d failures", self.name, self._failures)
-                self._failures = 0
+                self._progress()
             except Exception as error:
                 self._failures += 1
                 longest = min(FIRST_RETRY * 2 ** min(self._failures - 1, 10), self.longest_retry)

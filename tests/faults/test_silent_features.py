@@ -297,8 +297,9 @@ async def test_a_map_whose_transaction_was_cut_is_made_soon_after(
     assert ran.total() == 3
 
 
+@pytest.mark.parametrize("in_parts", [False, True], ids=["a step as a whole", "a step that succeeds in parts"])
 async def test_an_outage_is_told_in_few_lines_and_its_end_too(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, in_parts: bool
 ) -> None:
     monkeypatch.setattr("oban_sqla.runtime.loop.FIRST_RETRY", 0.0001)
     caplog.set_level(logging.INFO, "oban_sqla")
@@ -315,6 +316,8 @@ async def test_an_outage_is_told_in_few_lines_and_its_end_too(
                 raise connecting_failed("upkeep", ConnectionRefusedError("no server"))
             if self.steps == 21:
                 raise connecting_failed("upkeep", ConnectionResetError("another failure"))
+            if in_parts:
+                self._progress()
             ended.set()
             return None
 
