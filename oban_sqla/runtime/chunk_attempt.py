@@ -200,10 +200,6 @@ class ChunkAttempt(Attempt):
                 raise
             return self._judge(rows, Raised(raised))
 
-    async def carry_out(self, call: Call) -> tuple[Ack | None, BaseException | None]:
-        """Run `call`, and keep what becomes of each job."""
-        return await self._run_with(call, asked) if (asked := call.asked) else await self._run_alone(call)
-
     async def _run_alone(self, call: Call) -> tuple[Ack | None, BaseException | None]:
         assert isinstance(call, ChunkCall)
         self._verdicts = self._judge(call.rows, await self._run_call(call))

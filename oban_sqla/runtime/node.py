@@ -99,7 +99,7 @@ class Node:
         self.threads = Threads(f"oban-{config.name}")
         self.executors: Executors = {"async": OnLoop(Stall()), "thread": self.threads}
         self.remotes: Remotes = {}
-        """Where jobs run outside this process. Written by `Oban` before the start."""
+        """Where jobs run outside this process. Written by what makes the node, before the start."""
         self.resources = Resources(config.resources, runtime, loaders(engine))
         self.sessions = Sessions(makers=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)

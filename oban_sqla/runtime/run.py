@@ -139,10 +139,7 @@ class Run:
 
     async def carry_out(self, call: Call) -> tuple[Ack | None, BaseException | None]:
         """Run `call` and say what becomes of the job: without an ack where another run has the job."""
-        if asked := call.asked:
-            return await self._run_with(call, asked)
-        ack, error = judge(self.row, call.worker, await self._run_call(call), self.stop, self.told)
-        return (ack, error) if ack.graft is None else await self._graft(ack, error)
+        return await self._run_with(call, asked) if (asked := call.asked) else await self._run_alone(call)
 
     async def _run_alone(self, call: Call) -> tuple[Ack | None, BaseException | None]:
         ack, error = judge(self.row, call.worker, await self._run_call(call), self.stop, self.told)
@@ -195,7 +192,7 @@ class Run:
     async def _run_call(self, call: Call) -> Result:
         worker = call.worker
         executor = self._executors[worker.executor]
-        limit = worker.timeout if worker.arguments is not None else self._limit(worker)
+        limit = self._limit(worker)
         if limit is not None:
             self.deadline = time.monotonic() + limit
         timer = None if limit is None else executor.after(limit, self.ask_to_stop, Stop.TIMEOUT)
