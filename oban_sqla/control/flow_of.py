@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar, cast, overload
 
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from ..enqueueing.binds import FOR_WRITING
 from ..enqueueing.instances import refer_in
-from ..enqueueing.sessions import SomeAsyncSession, current_session
+from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from ..enqueueing.wakeup import announce_news
 from ..enqueueing.writer import jobs_connection
 from ..enqueueing.writing import Edge, Written, write_nodes
@@ -57,7 +57,7 @@ class RunningFlow:
         """The nodes that were appended by this object."""
 
     @overload
-    async def append(
+    def append(
         self,
         what: Workflow,
         *,
@@ -65,9 +65,9 @@ class RunningFlow:
         after: Node[Any] | str | Iterable[Node[Any] | str] = (),
         on_failure: OnFailure = "cancel",
         session: SomeAsyncSession | None = None,
-    ) -> Node[Any]: ...
+    ) -> Coroutine[Any, Any, Node[Any]]: ...
     @overload
-    async def append(
+    def append(
         self,
         what: JobSpec[R],
         *,
@@ -75,16 +75,36 @@ class RunningFlow:
         after: Node[Any] | str | Iterable[Node[Any] | str] = (),
         on_failure: OnFailure = "cancel",
         session: SomeAsyncSession | None = None,
+    ) -> Coroutine[Any, Any, Node[R]]: ...
+    @overload
+    def append(
+        self,
+        what: Workflow,
+        *,
+        name: str | None = None,
+        after: Node[Any] | str | Iterable[Node[Any] | str] = (),
+        on_failure: OnFailure = "cancel",
+        session: SomeSession,
+    ) -> Node[Any]: ...
+    @overload
+    def append(
+        self,
+        what: JobSpec[R],
+        *,
+        name: str | None = None,
+        after: Node[Any] | str | Iterable[Node[Any] | str] = (),
+        on_failure: OnFailure = "cancel",
+        session: SomeSession,
     ) -> Node[R]: ...
-    async def append(
+    def append(
         self,
         what: JobSpec[Any] | Workflow,
         *,
         name: str | None = None,
         after: Node[Any] | str | Iterable[Node[Any] | str] = (),
         on_failure: OnFailure = "cancel",
-        session: SomeAsyncSession | None = None,
-    ) -> Node[Any]:
+        session: AnySession | None = None,
+    ) -> Coroutine[Any, Any, Node[Any]] | Node[Any]:
         """Add a node. What waits already waits for the same as before.
 
         Inside a job it is a short separate transaction: the node is there even if the job fails afterwards. The
@@ -98,10 +118,11 @@ class RunningFlow:
         :param after: names of nodes of the workflow, or nodes that were appended. One that has finished is
             not waited for. Default: none.
         :param on_failure: what to do when one of those fails: ``"cancel"`` (default), ``"ignore"`` or ``"wait"``.
-        :param session: an ``AsyncSession``: the node is added in its transaction. Default: a separate transaction, on
-            the database of the job that runs this.
+        :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't): the node is added in its
+            transaction. A plain function has to give one. Default: a separate transaction, on the database of the job
+            that runs this; await the call.
         :returns: the node, whose id is known.
-        :raises InvalidOption: for a name that is taken or unknown.
+        :raises InvalidOption: for a name that is taken or unknown, or in a plain function without a session.
         :raises InvalidArgs: for a result that can't be the argument.
         :raises ObanError: where there is no such workflow any more, or outside of a job without a session.
         """
@@ -114,21 +135,16 @@ class RunningFlow:
         given = _nodes_or_names(after)
 
         def write(plain: Session) -> Node[Any]:
-            return self._append(plain, what, name, given, policy)
+            node = self.nodes[name] = self._append(plain, what, name, given, policy)
+            return node
 
-        if session is not None:
-            found = current_session(session, "append")
-            if not isinstance(found, AsyncSession):
-                raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")
-            node = await found.run_sync(write)
-        else:
-            try:
-                attempt: Any = running.get()
-            except LookupError:
-                raise ObanError("append: outside of a job it needs a session: append(…, session=session)") from None
-            node = await attempt.separately(write)
-        self.nodes[node.name] = node
-        return node
+        if session is None:
+            return _separately(write)
+        found = current_session(session, "append")
+        if isinstance(found, Session):
+            return write(found)
+        coroutine: Coroutine[Any, Any, Node[Any]] = named("append", found.run_sync(write))
+        return coroutine
 
     def _append(
         self,
@@ -183,6 +199,20 @@ class RunningFlow:
         )
         announce_news(session, connection)
         return added
+
+
+def _separately(write: Callable[[Session], Node[Any]]) -> Coroutine[Any, Any, Node[Any]]:
+    try:
+        attempt: Any = running.get()
+    except LookupError:
+        raise ObanError("append: outside of a job it needs a session: append(…, session=session)") from None
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # nothing here could await it
+        raise InvalidOption(
+            "append: a plain function gives its session, append(…, session=session); else make it an async def"
+        ) from None
+    return cast("Coroutine[Any, Any, Node[Any]]", attempt.separately(write))
 
 
 def _nodes_or_names(after: Any) -> list[Node[Any] | str]:

@@ -10,9 +10,9 @@ import pytest
 from pydantic import BaseModel
 from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, sessionmaker
 
-from oban_sqla import Batch, InvalidOption, Job, JobDiscarded, Oban, Prune, Workflow, job
+from oban_sqla import Batch, InvalidOption, Job, JobDiscarded, Oban, Prune, Workflow, flow_of, job
 from oban_sqla.control import flow_results
 from oban_sqla.runtime import waiter
 from oban_sqla.statements.flows import first_failure
@@ -111,6 +111,37 @@ async def test_a_plain_function_returns_a_workflow_in_tests_as_in_a_thread(engin
     async with Oban(engine, queues={QUEUE: 5}, sessionmaker=async_sessionmaker(engine)) as oban:
         [run] = await oban.enqueue(plain_plan.new())
         assert [await oban.result(spec) for spec in (inline, drained, drained_here, run)] == [4] * 4
+
+
+@job(queue="plain_workflows")
+def grows(session: Session, current: Job) -> None:
+    flow = flow_of(current)
+    first = flow.append(fetch.new("u"), name="more", session=session)
+    flow.append(parse.new(first.result[0]), name="last", after=[first], session=session)
+
+
+@job(queue="plain_workflows", max_attempts=1)
+def grows_without_a_session(current: Job) -> None:
+    cast(Any, flow_of(current)).append(note.new("lost"))
+
+
+async def test_a_plain_function_appends_in_the_transaction_of_its_session(
+    engine: AsyncEngine, database_url: str, clean_tables: None
+) -> None:
+    flow, without = Workflow("grows"), Workflow("without")
+    flow.add(grows.new())
+    without.add(grows_without_a_session.new())
+    await commit(engine, flow, without)
+    plain = create_engine(make_url(database_url).set(drivername="postgresql+psycopg"))
+    makers: list[Any] = [async_sessionmaker(engine), sessionmaker(plain)]
+    async with Oban(engine, queues={QUEUE: 5, "plain_workflows": 5}, sessionmaker=makers):
+        assert (await ended(engine, flow)).state == "completed"
+        await ended(engine, without)
+    plain.dispose()
+    names = await execute(engine, f"SELECT node_name FROM oban_jobs WHERE workflow_id = {flow.id} ORDER BY id")
+    assert [name for (name,) in names] == ["grows", "more", "last"]
+    [(said,)] = await execute(engine, "SELECT errors::text FROM oban_jobs WHERE state = 'discarded'")
+    assert "append: a plain function gives its session, append(…, session=session)" in str(said)
 
 
 async def test_a_job_may_return_a_workflow_or_a_value(engine: AsyncEngine) -> None:

@@ -34,7 +34,7 @@ async def parse(page: str, lang: str = "en") -> int:
 def store(session: Session, counts: list[int]) -> None: ...
 
 
-async def workflows(oban: Oban, running: Job) -> None:
+async def workflows(oban: Oban, running: Job, session: Session) -> None:
     flow = Workflow("w", unique="key", meta={"a": 1})
     user = flow.add(load_user.new(7), name="user")
     assert_type(user, Node[User])
@@ -67,5 +67,7 @@ async def workflows(oban: Oban, running: Job) -> None:
     assert_type(await oban.retry(flow, from_node="store"), int)
     assert_type(await oban.delete(flow), int)
     assert_type(await flow_of(running).append(parse.new("a"), name="more", after=["user"]), Node[int])
+    assert_type(flow_of(running).append(parse.new("a"), session=session), Node[int])
+    assert_type(flow_of(running).append(Workflow("b"), session=session), Node[Any])
     specs: list[JobSpec] = [parse.new("a"), load_user.new(1)]
     del specs
