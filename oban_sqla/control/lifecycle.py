@@ -134,12 +134,13 @@ class Lifecycle:
 
     async def abandon(self, engines: Engines) -> int:
         """See :meth:`Oban.abandon`."""
-        left, self.left = self.left, []
+        left = self.left
         if not left:
             return 0
         async with engines.transaction() as session:
             connection = await session.connection()
             given = await connection.run_sync(lambda c: acknowledge.execute(c, **parameters(acknowledge, left)).all())
+        self.left = [ack for ack in self.left if ack not in left]  # not before: a call that fails can be repeated
         return len(given)
 
     def forget(self) -> None:

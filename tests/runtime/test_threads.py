@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import Oban, Record, cancelled, current_job, job
+import oban_sqla.control.answering
+from oban_sqla import DatabaseUnavailable, Oban, Record, cancelled, current_job, job
 from tests.runtime.helpers import finished, insert, load, until
 from tests.support import eventually
 
@@ -89,16 +91,27 @@ async def test_any_exception_of_a_thread_is_a_failure(engine: AsyncEngine) -> No
     assert "StopIteration" in failed.errors[0]["error"]
 
 
-async def test_a_job_in_a_thread_is_given_back_only_when_the_thread_has_ended(engine: AsyncEngine) -> None:
+async def _unanswered(_session: object, _options: object) -> None:
+    raise DatabaseUnavailable("the database does not answer")
+
+
+async def test_a_job_in_a_thread_is_given_back_only_when_the_thread_has_ended(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reset()
     oban = Oban(engine, queues={"default": 5}, shutdown_grace=0.05)
     await oban.start()
     [job_id] = await insert(engine, wait_for_release.new())
     assert await asyncio.to_thread(entered.wait, 10)
     assert await oban.stop() == [job_id]
-    assert (await load(engine, job_id)).state == "executing", "its thread still runs: nobody else may run it"
-    # What the command line does as its last act:
+    assert (await load(engine, job_id)).state == "executing", "its thread still runs: no other node may run it"
+    # What the command line does as its last act, again where the database was away:
+    with monkeypatch.context() as away:
+        away.setattr(oban_sqla.control.answering, "_answer", _unanswered)
+        with pytest.raises(DatabaseUnavailable):
+            await oban.abandon()
     assert await oban.abandon() == 1
+    assert await oban.abandon() == 0
     given_back = await load(engine, job_id)
     assert (given_back.state, given_back.attempt) == ("available", 0)
     release.set()
