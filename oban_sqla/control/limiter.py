@@ -119,7 +119,7 @@ class Limiter:
             row = await (await session.connection()).run_sync(run)
         if told is not None and (node := self._node()) is not None:
             if node.runs_here:
-                await node.control.look()
+                await node.control.obey()
             else:
                 node.asked()
             node.inserted([self.queue])

@@ -139,7 +139,7 @@ class QueueVerbs(Verbs):
         if (here := self._node) is None:
             return
         if here.runs_here:
-            await here.control.look()
+            await here.control.obey()
         else:
             here.asked()
 

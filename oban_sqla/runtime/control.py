@@ -23,6 +23,7 @@ from ..statements.roster import members
 from ..statements.wire import FOREIGN, ident
 from ..telemetry import queue_logger as logger
 from .config import Config
+from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
 from .loop import Loop
 from .producer import Producer
@@ -179,6 +180,13 @@ class Control(Loop):
             except BaseException:
                 self._hurry = True  # what was to be seen then is still to be seen
                 raise
+
+    async def obey(self) -> None:
+        """Look for a caller whose change is committed: what fails now is done by the loop, and is not its error."""
+        try:
+            await self.look()
+        except StatementFailed:
+            self.wake()
 
     async def _look(self) -> None:
         began = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import FrozenInstanceError
@@ -11,6 +12,8 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import InvalidOption, Oban, Queue, QueueInfo
+from oban_sqla.runtime.control import Control
+from oban_sqla.runtime.lanes.failure import connecting_failed
 from tests.control import jobs
 from tests.control.conftest import Place, with_psycopg
 from tests.control.jobs import noop, waits
@@ -42,6 +45,27 @@ async def test_a_paused_queue_fetches_nothing_and_a_resumed_one_goes_on(place: P
         assert (await until(place.engine, job_id, "available")).attempt == 0
         await place.operator.resume_queue("default")
         await finished(place.engine, [job_id])
+
+
+@pytest.mark.parametrize("ask", ["pause", "suspend"])
+async def test_a_committed_change_is_done_later_where_the_connection_of_the_node_is_lost(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, ask: str
+) -> None:
+    look, caller = Control.look, asyncio.current_task()
+    lost = asyncio.Event()
+
+    async def lost_for_the_caller(self: Control) -> None:
+        if asyncio.current_task() is caller:
+            lost.set()
+            raise connecting_failed("upkeep", ConnectionResetError("lost"))
+        await look(self)
+
+    async with Oban(engine, queues={"default": 1}, notify="off") as oban:
+        monkeypatch.setattr(Control, "look", lost_for_the_caller)
+        await (oban.pause_queue("default") if ask == "pause" else oban.limiter("default").suspend(60))
+        assert lost.is_set()
+        if ask == "pause":
+            await eventually(lambda: info(oban).paused, SOON)
 
 
 async def test_what_runs_goes_on_when_a_full_queue_is_paused(place: Place) -> None:
