@@ -22,6 +22,7 @@ from ..runtime.executors.executor import Attempted, Stoppable, Timer
 from ..runtime.group_of import Load
 from ..runtime.row import Row
 from ..runtime.verdict import Stop, judge
+from ..telemetry import job_logger
 from . import wire
 from .child import Child, supervise
 from .errand import judged, payload, told
@@ -156,13 +157,13 @@ class Outside(_Remote):
         except (Exception, asyncio.CancelledError) as error:
             return Raised(error)
         begin()
-        killing: set[asyncio.Task[bool]] = set()
+        killing: set[asyncio.Task[None]] = set()
         try:
             run = self._executor.submit(payload)
             running = asyncio.ensure_future(run)
 
             def kill() -> None:
-                killing.add(asyncio.ensure_future(self._executor.kill(run)))
+                killing.add(asyncio.ensure_future(self._kill(run, call.row)))
 
             await _until_done(running, kill)
             answer = running.result()
@@ -171,10 +172,19 @@ class Outside(_Remote):
         except ChildDied as error:
             return await self._lost(call, error, attempt)
         finally:
-            await asyncio.gather(*killing, return_exceptions=True)
+            await asyncio.gather(*killing)
         if (said := told(answer)) is not None:
             await heard(attempt, said)
         return judged(answer, call.row)
+
+    async def _kill(self, run: Any, row: Row) -> None:
+        try:
+            await self._executor.kill(run)
+        except Exception as error:
+            job_logger.warning(
+                "job %d: its executor could not kill it, so it runs to its end: %s: %s",
+                row.id, type(error).__name__, error, exc_info=error, extra=row.log_extra,
+            )  # fmt: skip
 
 
 def _keys() -> list[str] | None:

@@ -1,0 +1,50 @@
+"""Executors that a program has written: what becomes of a job when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from oban_sqla import Oban, job
+from oban_sqla.executors import perform
+from tests.runtime.helpers import insert, until
+from tests.support import eventually
+
+began, release = threading.Event(), threading.Event()
+
+
+@job(name="tests.outside.waits", executor="outside")
+def waits() -> None:
+    began.set()
+    assert release.wait(20)
+
+
+class Outside:
+    """Runs jobs in threads of this process, which it can't kill."""
+
+    async def start(self, workers: Any) -> None: ...
+
+    def submit(self, payload: bytes) -> Any:
+        return asyncio.ensure_future(asyncio.to_thread(perform, payload))
+
+    async def kill(self, run: Any) -> bool:
+        raise ConnectionResetError("the cluster is away")
+
+    async def stop(self) -> None: ...
+
+
+async def test_an_executor_that_fails_to_kill_a_job_is_named_and_its_end_is_waited_for(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Oban(engine, {"default": 2}, executors={"outside": Outside()}) as oban:
+        [job_id] = await insert(engine, waits.new())
+        assert await asyncio.to_thread(began.wait, 10)
+        await oban.cancel(job_id)
+        said = f"job {job_id}: its executor could not kill it, so it runs to its end: ConnectionResetError"
+        await eventually(lambda: said in caplog.text)
+        release.set()
+        await until(engine, job_id, "completed")
