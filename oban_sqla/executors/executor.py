@@ -40,5 +40,5 @@ class Executor(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Let everything go; called when the runtime stops, after its jobs have ended."""
+        """Let everything go; called when the runtime stops, after its jobs have ended. What it raises is logged."""
         ...

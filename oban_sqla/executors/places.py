@@ -11,6 +11,7 @@ from ..runtime.durable.steps import Steps
 from ..runtime.executors.executor import Remote
 from ..runtime.group_of import Load
 from ..statements.identify import Identity
+from ..telemetry import node_logger as logger
 from ..workers.registry import workers
 from . import wire
 from .asking import answer_to
@@ -96,10 +97,15 @@ class Places:
             await self._pool.start()
 
     async def stop(self) -> None:
-        """End the children, and stop the executors that were started."""
+        """End the children, and stop the executors that were started. What these raise is logged."""
         await self._pool.stop()
         while self._started:
-            await self._config.executors[self._started.pop()].stop()
+            name = self._started.pop()
+            try:
+                await self._config.executors[name].stop()
+            except Exception as error:
+                said = f"{type(error).__name__}: {error}"
+                logger.error("the executor %r could not be stopped: %s", name, said, exc_info=error)
 
     def _setup(self) -> dict[str, Any]:
         known = process_workers(self._config.queues)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import Oban, job
+from oban_sqla import Oban, injected, job
 from oban_sqla.executors import perform
 from tests.runtime.helpers import insert, until
 from tests.support import eventually
@@ -35,6 +35,43 @@ class Outside:
         raise ConnectionResetError("the cluster is away")
 
     async def stop(self) -> None: ...
+
+
+class Stuck(Outside):
+    """Can't be stopped."""
+
+    async def stop(self) -> None:
+        raise ConnectionResetError("the cluster is away")
+
+
+class Noted(Outside):
+    stopped = False
+
+    async def stop(self) -> None:
+        self.stopped = True
+
+
+async def test_an_executor_that_can_not_be_stopped_keeps_nothing_else_from_it(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    noted = Noted()
+    oban = Oban(engine, executors={"noted": noted, "stuck": Stuck()})
+    await oban.start()
+    assert await oban.stop() == []
+    assert noted.stopped
+    assert "the executor 'stuck' could not be stopped: ConnectionResetError: the cluster is away" in caplog.text
+
+
+async def test_a_start_fails_with_its_own_error_where_an_executor_can_not_be_stopped(engine: AsyncEngine) -> None:
+    def unmade() -> dict[str, int]:
+        raise LookupError("no cache")
+
+    @job(name="tests.outside.cached", queue="cached")
+    async def cached(numbers: dict[str, int] = injected()) -> None: ...
+
+    oban = Oban(engine, {"cached": 1}, executors={"stuck": Stuck()}, resources={dict[str, int]: unmade})
+    with pytest.raises(LookupError, match="no cache"):
+        await oban.start()
 
 
 async def test_an_executor_that_fails_to_kill_a_job_is_named_and_its_end_is_waited_for(
