@@ -40,6 +40,7 @@ except ImportError as error:
     raise ImportError("oban_sqla.prometheus needs prometheus-client: pip install 'oban-sqla[prometheus]'") from error
 
 _HANDLER = "oban_sqla.prometheus"
+_ELECTIONS = ("oban.leader.election.stop", "oban.leader.election.exception")
 _COUNTED = {
     "oban.stager.stage.stop": ("staged_count", "oban_staged", "Jobs that became available when they were due."),
     "oban.lifeline.rescue.stop": ("rescued_count", "oban_rescued", "Jobs of dead nodes that were rescued."),
@@ -91,9 +92,7 @@ class Metrics:
             "oban_queue_oldest_seconds", "For how long the oldest available job is due.", ("queue",), registry=registry
         )
         telemetry.attach(_HANDLER, telemetry.JOB_EVENTS, self._on_job)
-        telemetry.attach(
-            _HANDLER, ("oban.fenced", "oban.leader.election.stop", "oban.workflow.stop", *_COUNTED), self._on_other
-        )
+        telemetry.attach(_HANDLER, ("oban.fenced", *_ELECTIONS, "oban.workflow.stop", *_COUNTED), self._on_other)
 
     def detach(self) -> None:
         """Stop collecting."""
@@ -132,7 +131,7 @@ class Metrics:
             if fields["parent_id"] is None:
                 self._flows.labels(fields["state"]).inc()
                 self._flow_duration.observe(fields["duration"])
-        elif event == "oban.leader.election.stop":
+        elif event in _ELECTIONS:
             self._leader.set(bool(fields["leader"]))
         else:
             field, counter = self._counted[event]

@@ -12,7 +12,8 @@ event                        fields
 ``oban.stager.stage``        a span: ``staged_count``
 ``oban.engine.insert_jobs``  a span: ``specs``, those that are written at once
 ``oban.engine.insert_query`` a span: ``worker``, then ``count``: one call of `enqueue_from`
-``oban.leader.election``     a span: ``leader``, whether this node leads
+``oban.leader.election``     a span: ``leader``, whether this node leads; also when it resigns. In ``.start`` and
+                             ``.exception``: whether it led before
 ``oban.lifeline.rescue``     a span: ``rescued_count``
 ``oban.pruner.prune``        a span: ``pruned_count``
 ``oban.releaser.release``    a span: ``released_count``: jobs that waited for others, or for a signal

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -11,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, job
 from oban_sqla.prometheus import Metrics, instrument
+from oban_sqla.runtime.duties.leader import Leadership
+from oban_sqla.runtime.lanes.failure import StatementFailed, connecting_failed
 from oban_sqla.statements.census import census
 from tests.runtime.helpers import execute, insert, until
 
@@ -39,15 +42,16 @@ def metrics(registry: CollectorRegistry) -> Iterator[Metrics]:
 async def test_runs_are_counted_and_measured(
     engine: AsyncEngine, registry: CollectorRegistry, metrics: Metrics
 ) -> None:
+    def value(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(name, labels)
+
     async with Oban(engine, {"q": 2}, poll_interval=0.05):
         ids = await insert(engine, works.new(), works.options(schedule_in=0.1).new())
         [failed] = await insert(engine, fails.new())
         for job_id in ids:
             await until(engine, job_id, "completed")
         await until(engine, failed, "discarded")
-
-    def value(name: str, **labels: str) -> float | None:
-        return registry.get_sample_value(name, labels)
+        assert value("oban_leader") == 1
 
     assert value("oban_jobs_total", queue="q", worker="prometheus.works", state="completed") == 2
     assert value("oban_jobs_total", queue="q", worker="prometheus.fails", state="discarded") == 1
@@ -55,8 +59,31 @@ async def test_runs_are_counted_and_measured(
     assert value("oban_job_queue_time_seconds_count", queue="q") == 3
     assert value("oban_jobs_running", queue="q") == 0
     assert value("oban_staged_total") == 1
-    assert value("oban_leader") == 1
+    assert value("oban_leader") == 0, "the node has resigned, and the process lives on"
     assert b'oban_jobs_total{queue="q",state="completed",worker="prometheus.works"} 2.0' in generate_latest(registry)
+
+
+async def test_a_leader_whose_database_is_away_leads_until_its_lease_ends(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    answers: list[Any] = [[(True, True, None)]]
+
+    class Away:
+        async def run(self, _statement: Any, **_parameters: Any) -> Any:
+            if answers:
+                return answers.pop()
+            raise connecting_failed("upkeep", ConnectionRefusedError("no server"))
+
+    away: Any = Away()
+    leadership = Leadership(
+        lane=away, schema=None, name="Oban", node="here", origin="x", ttl=3600.0, elected=lambda: None
+    )
+    await leadership.step()
+    for leads in (1, 0):
+        leadership._until *= leads
+        with pytest.raises(StatementFailed):
+            await leadership.step()
+        assert registry.get_sample_value("oban_leader") == leads
 
 
 async def test_queues_are_counted_by_a_query(

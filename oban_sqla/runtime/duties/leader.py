@@ -5,7 +5,7 @@ clock. Its holder competes for Oban's own row too: while that one is ours, no no
 time alone. A leader steps down by its own clock, with a margin, when it can't renew (River's local deadline); and each
 of its writes carries the lease in its WHERE, because a clock can't help a process that was paused.
 
-Telemetry: the span ``oban.leader.election`` with ``leader``.
+Telemetry: the span ``oban.leader.election`` with ``leader``, of an election and of a resignation.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Leadership(Loop):
 
     async def step(self) -> float | None:
         asked, led = time.monotonic(), self.leads
-        with telemetry.span("oban.leader.election") as told:
+        with telemetry.span("oban.leader.election", leader=led) as told:
             [(leads, _, left)] = await self._lane.run(elect, **self.token, oban=self._oban, ttl=self._ttl)
             told["leader"] = leads
         # Now, not before the statement: while it was under way the lease may have ended by our own clock, and what
@@ -110,13 +110,15 @@ class Leadership(Loop):
     async def resign(self) -> None:
         """Give the lease up and tell the others, so that a successor need not wait for its end. The loop has ended."""
         self._until = 0.0
-        try:
-            await self._lane.run(
-                resign,
-                names=[self.lease, self._oban],
-                holder=self.holder,
-                channel=self._channel,
-                payload=self._resignation,
-            )
-        except StatementFailed as error:
-            logger.warning("could not release the lease of %s, which lasts until it expires: %s", self.holder, error)
+        with telemetry.span("oban.leader.election", leader=False):
+            try:
+                await self._lane.run(
+                    resign,
+                    names=[self.lease, self._oban],
+                    holder=self.holder,
+                    channel=self._channel,
+                    payload=self._resignation,
+                )
+            except StatementFailed as error:
+                said = "could not release the lease of %s, which lasts until it expires: %s"
+                logger.warning(said, self.holder, error)
