@@ -12,7 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from ..runtime.config import Config
 from ..runtime.lanes.bounded import bounded
 from ..runtime.lanes.failure import is_away
+from ..runtime.once_a_minute import OnceAMinute
 from ..statements.control import pulse
+from ..telemetry import node_logger
+from ..telemetry.database_error import described
 from .queues import QueueInfo, check_all
 from .roster import OURS
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 3.0
 """Seconds that the database may take to answer."""
+
+_said = OnceAMinute()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +86,10 @@ async def health(engine: AsyncEngine, config: Config, node: Node | None, places:
         leader = None if row.holder is None else str(row.holder).rpartition("/")[0]
         last_beat = row.beat
         spent = time.monotonic() - began
-    except Exception:  # the reason does not matter here: the database does not answer
-        spent = None
+    except Exception as error:
+        # It need not be an outage: the pool of the engine may be full, or the role may lack a privilege.
+        if _said.is_due((config.node, type(error).__name__)):
+            node_logger.warning("health check of %s: the database does not answer: %s", config.node, described(error))
     loops = {} if node is None else {loop.name: loop.is_alive for loop in node.loops}
     return Health(
         ok=node is not None and spent is not None and all(loops.values()) and (places is None or places.is_well),

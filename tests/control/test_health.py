@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import Oban
@@ -44,11 +45,25 @@ async def test_a_node_that_was_not_started_is_not_well_but_sees_who_leads(engine
     assert (health.loops, health.queues) == ({}, ())
 
 
-async def test_a_database_that_does_not_answer_is_seen_and_nothing_raises() -> None:
+async def test_a_database_that_does_not_answer_is_seen_and_nothing_raises(caplog: pytest.LogCaptureFixture) -> None:
     nowhere = create_async_engine("postgresql+asyncpg://localhost:1/nowhere")
-    health = await Oban(nowhere).health()
-    assert (health.ok, health.database, health.leader) == (False, None, None)
+    oban = Oban(nowhere, node="health.nowhere")
+    for _ in range(3):
+        health = await oban.health()
+        assert (health.ok, health.database, health.leader) == (False, None, None)
     await nowhere.dispose()
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.startswith("health check of health.nowhere: the database does not answer: ")
+
+
+async def test_the_log_says_that_a_full_pool_fails_a_health_check(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = create_async_engine(engine.url, pool_size=1, max_overflow=0, pool_timeout=0.05)
+    async with full.connect():
+        assert (await Oban(full, node="health.full").health()).database is None
+    await full.dispose()
+    assert "health check of health.full: the database does not answer: TimeoutError: QueuePool limit" in caplog.text
 
 
 async def test_the_last_beat_moves_on(engine: AsyncEngine) -> None:
