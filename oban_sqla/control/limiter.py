@@ -68,7 +68,7 @@ class Limiter:
     async def consume(self, n: int = 1) -> bool:
         """Count starts in the rate limit, if it allows them now; for work that shares a limit with the queue's jobs.
 
-        :param n: how many, 1 or more.
+        :param n: how many, 1 or more. Default 1.
         :returns: whether it allowed them. If not, nothing was counted. More than the rate allows in a whole period is
             never allowed.
         :raises InvalidOption: for a number out of range, or a queue or partition without a rate limit.

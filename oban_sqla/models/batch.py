@@ -51,7 +51,7 @@ class Batch(ObanBase, ByAnnotation):
 
     :param specs: a spec, or any iterable of specs; at least one.
     :param name: for people. Default: none.
-    :param on_attempted: enqueued when each job has been tried once.
+    :param on_attempted: enqueued when each job has been tried once. Default, as of each callback: none.
     :param on_completed: enqueued when all jobs are completed.
     :param on_exhausted: enqueued when all jobs are completed, cancelled or discarded.
     :param on_cancelled: enqueued when the first job is cancelled.

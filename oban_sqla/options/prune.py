@@ -32,8 +32,10 @@ class PrunePolicy:
     :param queue: applies to jobs of this queue, or of several. Default: all.
     :param worker: applies to jobs of this worker (or its name), or of several. Default: all.
     :param max_age: seconds or a timedelta: jobs that finished longer ago are deleted. ``math.inf``: never.
+        Default: the age does not count.
     :param max_count: the number of jobs to keep per state, the newest; others are deleted. The pruner finds them by
-        reading the finished jobs from the newest on, so use it only for jobs that are not rare.
+        reading the finished jobs from the newest on, so use it only for jobs that are not rare. Default: the number
+        does not count.
     :raises InvalidOption: for a value out of range, or if both `max_age` and `max_count` are missing.
     """
 
