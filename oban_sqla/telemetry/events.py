@@ -9,6 +9,7 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 from ..errors import InvalidOption, nearest
+from .log_error import log_error
 
 _logger = logging.getLogger("oban_sqla.telemetry")
 
@@ -103,8 +104,8 @@ def execute(event: str, **fields: Any) -> None:
     for id, handler in _handlers.get(event, ()):
         try:
             handler(event, fields)
-        except Exception:
-            _logger.exception("the telemetry handler %r raised on %s", id, event)
+        except Exception as error:
+            log_error(_logger, error, "the telemetry handler %r raised on %s", id, event)
 
 
 class Span:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from ..errors import InvalidOption
 from ..telemetry import node_logger as logger
+from ..telemetry.log_error import log_error
 
 VERBS = ("read", "retry", "cancel", "delete", "edit", "enqueue", "queues", "crons", "flows")
 """What an operator may be allowed to do. Each of them includes ``read``."""
@@ -110,8 +111,8 @@ async def operator_of(request: Request, authorize: Authorize | None) -> Operator
         else:
             verbs = verbs_of(answer)
             operator = Operator(_name(request), verbs) if verbs else None
-    except Exception:
-        logger.exception("dashboard: authorize failed, so the request is refused")
+    except Exception as error:
+        log_error(logger, error, "dashboard: authorize failed, so the request is refused")
         return None
     return operator if operator is not None and operator.may("read") else None
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 from ..errors import InvalidOption
 from ..models import Job
 from ..telemetry import job_logger as logger
+from ..telemetry.log_error import log_error
 from .closing import current, passes
 
 METHODS = {"before": ("job",), "after": ("job", "state", "error")}
@@ -82,7 +83,7 @@ class Around:
             except BaseException as raised:  # also the cancellation of a run that is over: its ack must not be lost
                 if passes(raised, task):
                     raise
-                logger.exception("the hook %r raised after job %d", hook, job.id, extra=_extra(job))
+                log_error(logger, raised, "the hook %r raised after job %d", hook, job.id, extra=_extra(job))
 
 
 def checked_hooks(given: object, what: str) -> tuple[object, ...]:
