@@ -26,7 +26,8 @@ Every message says what was given, what was expected, and what to do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
@@ -158,6 +159,17 @@ ELSEWHERE = {
     "time_limit": "timeout",
 }  # fmt: skip
 """What other queues call the options of this one."""
+
+
+def misfit(fn: Callable[..., object], *given: object) -> str | None:
+    """Why a call of `fn` with these arguments raises a TypeError; None if it fits, or is of C and does not say."""
+    try:
+        inspect.signature(fn).bind(*given)
+    except TypeError as error:
+        return str(error)
+    except ValueError:
+        return None
+    return None
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:

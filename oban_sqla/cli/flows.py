@@ -17,6 +17,7 @@ from ..oban import Oban
 from ..statements.flows import node_of
 from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
+from .ids import FlowId
 from .jobs.signalling import payload_options, send_audited
 from .output import ago, json_option, print_json, print_table, span
 from .ranges import Whole
@@ -55,7 +56,7 @@ def flows() -> None:
     "--state", type=click.Choice(["executing", "completed", "failed", "cancelled"]), help="Only in this state."
 )
 @click.option("--limit", type=Whole(1, 1_000), default=20, show_default=True, help="The largest number to print.")
-@click.option("--before", type=int, metavar="ID", help="Only workflows with a lower id, for the next page.")
+@click.option("--before", type=FlowId(), metavar="ID", help="Only workflows with a lower id, for the next page.")
 @database_option
 @schema_option
 @json_option
@@ -96,7 +97,7 @@ def list_(
 
 
 @flows.command(short_help="Show a workflow as a tree.")
-@click.argument("flow_id", metavar="ID", type=int)
+@click.argument("flow_id", metavar="ID", type=FlowId())
 @click.option("--watch", is_flag=True, help="Go on until the workflow has finished.")
 @database_option
 @schema_option
@@ -135,7 +136,7 @@ def show(flow_id: int, watch: bool, url: str | None, schema: str | None, as_json
 
 
 @flows.command(short_help="Cancel all that has not finished.")
-@click.argument("flow_id", metavar="ID", type=int)
+@click.argument("flow_id", metavar="ID", type=FlowId())
 @database_option
 @schema_option
 def cancel(flow_id: int, url: str | None, schema: str | None) -> None:
@@ -145,7 +146,7 @@ def cancel(flow_id: int, url: str | None, schema: str | None) -> None:
 
 
 @flows.command(short_help="Run again what failed, or all from a node on.")
-@click.argument("flow_id", metavar="ID", type=int)
+@click.argument("flow_id", metavar="ID", type=FlowId())
 @click.option("--from-node", metavar="NAME", help="This node, and all that comes after it, completed jobs too.")
 @database_option
 @schema_option
@@ -163,7 +164,7 @@ def retry(flow_id: int, from_node: str | None, url: str | None, schema: str | No
 
 
 @flows.command(short_help="Send a signal to a node.")
-@click.argument("flow_id", metavar="ID", type=int)
+@click.argument("flow_id", metavar="ID", type=FlowId())
 @click.argument("node")
 @click.argument("name")
 @payload_options

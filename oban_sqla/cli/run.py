@@ -16,7 +16,7 @@ from ..options.sessionmakers import SessionMaker
 from . import logs
 from .database import database_option, schema_option
 from .engines import on_objects, on_url
-from .ranges import Whole
+from .ids import JobId
 from .settings import settings
 from .start import load_all, named_targets
 
@@ -27,7 +27,7 @@ class _Every(Container[str]):
 
 
 @click.command(short_help="Run one job in the foreground.")
-@click.argument("job_id", metavar="ID", type=Whole(min=1))
+@click.argument("job_id", metavar="ID", type=JobId())
 @click.argument("targets", metavar="[MODULE[:ATTRIBUTE]]...", nargs=-1)
 @database_option
 @schema_option

@@ -10,13 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..insight.why import Why
 from ..oban import Oban
 from .database import database_option, on_database, schema_option
+from .ids import JobId
 from .output import json_option, print_json
 from .settings import heartbeat, settings
 from .text import echo_paragraph, printable
 
 
 @click.command(short_help="Explain why a job is not running.")
-@click.argument("job_id", metavar="ID", type=int)
+@click.argument("job_id", metavar="ID", type=JobId())
 @database_option
 @schema_option
 @json_option

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect as inspection
 from collections.abc import Awaitable, Mapping
+from datetime import datetime
 from typing import Any, cast, overload
 
 from sqlalchemy import (
+    BindParameter,
     Cast,
     Column,
     CompoundSelect,
@@ -262,7 +264,7 @@ class _Plan:
 def _label(column: Any, what: str) -> str:
     """The name by which a column is known; of an expression, the label that it was given."""
     name: object = column.key
-    if not isinstance(name, str):
+    if not isinstance(name, str) or (isinstance(column, BindParameter) and column.unique):
         raise InvalidOption(f'{what}: the column {column} has no name; give it one: .label("…")')
     return name
 
@@ -273,6 +275,9 @@ def _is_naive(type_: TypeEngine[Any]) -> bool:
 
 def _names_naive(element: Any) -> bool:
     """Whether it says itself that it has no zone. SQLAlchemy says so of ``func.now()``, too, which has one."""
+    if isinstance(element, BindParameter):
+        value = cast(object, cast(Any, element).value)
+        return isinstance(value, datetime) and value.tzinfo is None
     return isinstance(element, Column | Cast) and _is_naive(cast(Any, element).type)
 
 

@@ -267,6 +267,11 @@ def spread_now(
 
 
 def _made(make: Callable[[Any], JobSpec[Any]], element: Any) -> JobSpec[Any]:
+    if not callable(make):
+        raise InvalidOption(
+            f"map: expected a function that makes the job of an element, got {make!r}; "
+            "write map(lambda element: worker.new(element), over=…)"
+        )
     spec = make(element)
     if not isinstance(spec, JobSpec):
         raise InvalidOption(f"map: expected a function that returns a JobSpec, got one that returned {spec!r}")

@@ -14,7 +14,7 @@ from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from ..errors import InvalidOption
+from ..errors import InvalidOption, misfit
 from ..types import ByAnnotation
 from .spelling import spelled
 
@@ -181,12 +181,8 @@ def _check_factory(factory: object, what: str) -> None:
             f"{what}: expected a function without parameters that makes the object, got {type(factory).__name__}; "
             "for an object that exists already write a function that returns it: lambda: client"
         )
-    try:
-        inspect.signature(factory).bind()
-    except TypeError as error:
-        raise InvalidOption(f"{what}: the factory is called without arguments, and it needs some: {error}") from None
-    except ValueError:
-        pass  # a builtin that does not say
+    if (why := misfit(factory)) is not None:
+        raise InvalidOption(f"{what}: the factory is called without arguments, and it needs some: {why}")
 
 
 def _are_related(one: object, other: object) -> bool:

@@ -187,7 +187,8 @@ def _zone(name: str) -> tzinfo:
     known = available_timezones()
     if not known:
         raise InvalidOption(f"time zone {name!r}: this machine has no time zone database; pip install tzdata")
-    near = closest(name, known)
+    # An abbreviation is like those of other places: CEST is not near EST.
+    near = closest(name, (one for one in known if "/" in one)) if len(name) > 4 else None
     hint = f"did you mean {near!r}?" if near else "expected a name such as 'UTC' or 'Europe/Paris'"
     raise InvalidOption(f"time zone {name!r} is not known: {hint}")
 

@@ -6,6 +6,7 @@ import logging
 import sys
 from typing import Protocol
 
+from ..errors import InvalidOption
 from .job_filter import JobFilter
 from .printable import printable
 
@@ -32,7 +33,11 @@ def basic_logging(level: int | str = logging.INFO, *, stream: Stream | None = No
     :param level: the lowest level that is logged, as a number or a name. Default ``logging.INFO``.
     :param stream: where to write. Default: ``sys.stderr``.
     :returns: the handler.
+    :raises InvalidOption: for a level that :mod:`logging` does not know.
     """
+    given = level.upper() if isinstance(level, str) else level
+    if isinstance(given, bool) or (given not in logging.getLevelNamesMapping() and not isinstance(given, int)):
+        raise InvalidOption(f'basic_logging: level must be a level of logging such as "INFO", got {level!r}')
     root = logging.getLogger()
     for old in [handler for handler in root.handlers if isinstance(handler, _People)]:
         root.removeHandler(old)
@@ -40,7 +45,7 @@ def basic_logging(level: int | str = logging.INFO, *, stream: Stream | None = No
     handler.addFilter(JobFilter())
     handler.setFormatter(Lines())
     root.addHandler(handler)
-    root.setLevel(level.upper() if isinstance(level, str) else level)
+    root.setLevel(given)
     logging.getLogger("asyncio").setLevel(logging.WARNING)
     return handler
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from ..errors import InvalidArgs
+from ..errors import InvalidArgs, InvalidOption
 from .database_error import described
 from .events import EVENTS, attach, detach
 from .printable import shortened
@@ -33,7 +33,11 @@ def attach_default_logger(
     :param level: the level for events of jobs. Default ``logging.INFO``.
     :param logger: the logger to use. Default: the package's, ``oban_sqla``. No handlers are added to it.
     :param events: names of the events to log. Default: all.
+    :raises InvalidOption: for a level that is not a number of :mod:`logging`, and for an event that does not exist.
     """
+    given: object = level
+    if isinstance(given, bool) or not isinstance(given, int):
+        raise InvalidOption(f"attach_default_logger: level must be a number such as logging.INFO, got {given!r}")
 
     def log(event: str, fields: Mapping[str, Any]) -> None:
         if event.startswith("oban.job."):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from inspect import iscoroutinefunction
 from typing import Any
 
-from ..errors import InvalidOption, nearest
+from ..errors import InvalidOption, misfit, nearest
 from .log_error import log_error
 
 _logger = logging.getLogger("oban_sqla.telemetry")
@@ -56,11 +56,13 @@ def attach(id: str, events: Iterable[str], handler: Handler) -> None:
         that does not begin with ``oban.`` is that of an event of your program.
     :param handler: called as ``handler(event, fields)``, with the name of the event and a dict of its fields. A plain
         function.
-    :raises InvalidOption: for an event that does not exist, or a handler that can't be called.
+    :raises InvalidOption: for no event, one that does not exist, or a handler that can't be called as it will be.
     """
     names = _checked(events)
     if not callable(handler) or iscoroutinefunction(handler):
         raise InvalidOption(f"attach: handler must be a plain function of an event and its fields, got {handler!r}")
+    if (why := misfit(handler, "event", "fields")) is not None:
+        raise InvalidOption(f"attach: {handler!r} is called as handler(event, fields), and that does not fit: {why}")
     for event in names:
         others = (entry for entry in _handlers.get(event, ()) if entry[0] != id)
         _handlers[event] = (*others, (id, handler))
@@ -70,6 +72,8 @@ def _checked(events: Iterable[str]) -> list[str]:
     if isinstance(events, str):
         raise InvalidOption(f"attach: expected a list of names of events, got {events!r}; write [{events!r}]")
     names = list(events)
+    if not names:
+        raise InvalidOption("attach: expected at least one name of an event, got none, so nothing would be handled")
     for name in names:
         if name in SPANS:
             raise InvalidOption(f"attach: {name!r} is a span, whose events are {name}.start, .stop and .exception")

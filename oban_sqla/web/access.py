@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import enum
 import inspect
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 from starlette.requests import Request
 
-from ..errors import InvalidOption
+from ..errors import InvalidOption, misfit
 from ..telemetry import node_logger as logger
 from ..telemetry.log_error import log_error
 
@@ -73,7 +73,7 @@ def verbs_of(access: object) -> frozenset[str]:
     """
     if isinstance(access, Access):
         return access.value
-    if isinstance(access, str) or not isinstance(access, Iterable):
+    if isinstance(access, str | Mapping) or not isinstance(access, Iterable):  # a mapping may say False of a verb
         raise InvalidOption(f"access: expected an Access or a set of verbs, got {access!r}")
     given = frozenset(cast(Iterable[object], access))
     if unknown := sorted(repr(verb) for verb in given if verb not in VERBS):
@@ -85,8 +85,12 @@ def verbs_of(access: object) -> frozenset[str]:
 def checked(authorize: object) -> Authorize | None:
     """`authorize`, if the dashboard can ask it.
 
-    :raises InvalidOption: for what is neither an Access nor callable.
+    :raises InvalidOption: for what is neither an Access nor a function of one argument.
     """
+    if callable(authorize) and (why := misfit(authorize, "request")) is not None:
+        raise InvalidOption(
+            f"dashboard: authorize is called with the request, and {authorize!r} does not fit that: {why}"
+        )
     if authorize is None or isinstance(authorize, Access) or callable(authorize):
         return cast("Authorize | None", authorize)
     raise InvalidOption(

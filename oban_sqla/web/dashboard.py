@@ -14,7 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from ..errors import InvalidOption, ObanError
+from ..errors import InvalidOption, ObanError, misfit
 from ..oban import Oban
 from ..telemetry import node_logger as logger
 from . import access, headers, render
@@ -92,6 +92,8 @@ class Dashboard:
         self._authorize = access.checked(authorize)
         if redact is not None and not callable(cast(object, redact)):
             raise InvalidOption(f"dashboard: redact must be a function of a job, got {redact!r}")
+        if redact is not None and (why := misfit(redact, "job")) is not None:
+            raise InvalidOption(f"dashboard: redact is called with a job, and {redact!r} does not fit that: {why}")
         if title is not None and (not isinstance(cast(object, title), str) or not title.strip()):
             raise InvalidOption(f"dashboard: title must be text, got {title!r}")
         self._redact = redact

@@ -8,10 +8,11 @@ from typing import Any, Protocol, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
-from ..errors import InvalidOption, NotAWorker
+from ..errors import InvalidOption, NotAWorker, misfit
 from ..models import JobSpec
 from ..models.kind import NAMES, Kind
 from ..models.spec import SpecOptions
+from .injection import marked
 from .shape import check_plain, hidden, shape
 from .worker import WORKER_OPTIONS, ChunkOptions, Worker, WorkerOptions, refuse_options, register
 
@@ -144,9 +145,15 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
         is_bound = isinstance(inspect.getattr_static(cls, "process"), staticmethod | classmethod)
         given = ("job",) if is_bound else ("self", "job")
         _check_call(process, given, f"@worker {cls.__qualname__}: its method is called as process(self, job)")
+    if found := marked(process):
+        raise InvalidOption(
+            f"@worker {cls.__qualname__}: {found[0]} is marked injected(), and process(self, job) gets the job only; "
+            "write a function with @job for what the runtime fills in"
+        )
     for name in ("backoff", "timeout"):
         if callable(own := getattr(cls, name, None)):
             check_plain(own, f"@worker {cls.__qualname__}.{name}")
+            _check_call(own, ("self", "job"), f"@worker {cls.__qualname__}: its method is called as {name}(self, job)")
     made = register(cls, None, cast(ChunkOptions, options), process)
 
     def new(args: Mapping[str, Any] | None = None, /, *more: Any, **options: Unpack[SpecOptions]) -> JobSpec:
@@ -190,12 +197,8 @@ class _Own:
 
 
 def _check_call(called: Any, given: tuple[object, ...], what: str) -> None:
-    try:
-        inspect.signature(called).bind(*given)
-    except TypeError as error:
-        raise InvalidOption(f"{what}, and that does not fit: {error}") from None
-    except ValueError:
-        pass  # one of C that does not say
+    if (why := misfit(called, *given)) is not None:
+        raise InvalidOption(f"{what}, and that does not fit: {why}")
 
 
 _NEW: Callable[..., Any] = WorkerClass[Any].new

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, cast
 
-from ..errors import InvalidOption
+from ..errors import InvalidOption, misfit
 from ..models import Job
 from ..telemetry import job_logger as logger
 from ..telemetry.log_error import log_error
@@ -113,15 +113,9 @@ def checked_hooks(given: object, what: str) -> tuple[object, ...]:
 def _refuse_unfit(what: str, hook: object, method: str, given: tuple[str, ...]) -> None:
     if not callable(fn := getattr(hook, method, None)):
         return
-    try:
-        inspect.signature(fn).bind(*given)
-    except TypeError as error:
+    if (why := misfit(fn, *given)) is not None:
         called = f"{method}({', '.join(given)})"
-        raise InvalidOption(
-            f"{what}: the hook {hook!r} is called as {called}, and that does not fit: {error}"
-        ) from None
-    except ValueError:
-        return  # no signature: written in C
+        raise InvalidOption(f"{what}: the hook {hook!r} is called as {called}, and that does not fit: {why}")
 
 
 def _has(hook: object, method: str) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import re
+import typing
 from collections.abc import Callable
-from typing import Any, TypeGuard
+from typing import Annotated, Any, TypeGuard
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
+from ..errors import InvalidOption
 from ..models import Job
 from ..options.resources import is_by_annotation
 
@@ -47,5 +50,21 @@ def is_session(kind: object) -> TypeGuard[type[AsyncSession | Session]]:
 
 
 def marked(fn: Callable[..., Any]) -> list[str]:
-    """The parameters of `fn` whose default is :func:`injected`."""
-    return [name for name, one in inspect.signature(fn).parameters.items() if one.default is _MARK]
+    """The parameters of `fn` whose default is :func:`injected`.
+
+    :raises InvalidOption: for a mark that is written in another way, which would make it an argument of the job.
+    """
+    parameters = inspect.signature(fn).parameters
+    for name, one in parameters.items():
+        if one.default is injected or _is_in_annotation(one.annotation):
+            raise InvalidOption(
+                f"{fn.__qualname__.replace('<locals>.', '')}: {name}: the mark of what the runtime fills in is the "
+                f"default of the parameter, and is called: {name}: … = injected()"
+            )
+    return [name for name, one in parameters.items() if one.default is _MARK]
+
+
+def _is_in_annotation(hint: Any) -> bool:
+    if isinstance(hint, str):
+        return bool(re.search(r"\bAnnotated\[.*\binjected\b", hint))
+    return typing.get_origin(hint) is Annotated and any(one is _MARK or one is injected for one in hint.__metadata__)

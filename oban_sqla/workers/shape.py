@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, cast
 
-from ..errors import InvalidOption
+from ..errors import InvalidOption, misfit
 
 Shape = Literal["plain", "coroutine", "generator", "context manager"]
 
@@ -39,11 +39,15 @@ def hidden(fn: Callable[..., Any]) -> Shape:
     return "plain"
 
 
-def check_plain(fn: Callable[..., Any], what: str) -> None:
-    """Refuse a function of which a call gives no number.
+def check_plain(fn: Callable[..., Any], what: str, *given: str) -> None:
+    """Refuse a function of which a call gives no value at once, or that does not take what is `given` to it.
 
-    :raises InvalidOption: for a coroutine function, or a generator.
+    :raises InvalidOption: for a coroutine function, a generator, and for other parameters than it is called with.
     """
+    if given and (why := misfit(fn, *given)) is not None:
+        raise InvalidOption(
+            f"{what}: it is called with one argument, the {given[0]}, and {fn!r} does not fit that: {why}"
+        )
     if (found := shape(fn) if shape(fn) != "plain" else hidden(fn)) != "plain":
         raise InvalidOption(f"{what}: expected a plain function, got one that gives a {found}; nothing runs it")
 

@@ -341,8 +341,8 @@ def _limit(value: object, what: str) -> float | None:
 
 
 def _checked_backoff(backoff: BackoffOption, what: str) -> BackoffOption:
-    if callable(backoff):
-        check_plain(backoff, what)
+    if callable(backoff) and not isinstance(backoff, type):
+        check_plain(backoff, what, "job")
     elif not (backoff is None or isinstance(backoff, Backoff)):
         seconds(backoff, what)
     return backoff
@@ -355,7 +355,7 @@ def _checked_upcast(upcast: object, arguments: Arguments | None, what: str) -> A
         raise InvalidOption(f"{what}: it is for functions; process(self, job) reads job.args itself")
     if not callable(upcast):
         raise InvalidOption(f"{what}: expected a function that takes and returns a dict of args, got {upcast!r}")
-    check_plain(upcast, what)
+    check_plain(upcast, what, "dict of args")
     return upcast
 
 

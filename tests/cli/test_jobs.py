@@ -149,6 +149,24 @@ def test_what_can_t_be_chosen_is_a_usage_error(run: Run, options: list[str], sai
     assert said in result.output
 
 
+@pytest.mark.parametrize(
+    ("command", "noun"),
+    [
+        (["jobs", "show"], "job"),
+        (["why"], "job"),
+        (["run"], "job"),
+        (["flows", "show"], "workflow"),
+        (["flows", "cancel"], "workflow"),
+        (["flows", "list", "--before"], "workflow"),
+    ],
+)
+def test_what_can_t_be_an_id_is_a_usage_error(run: Run, command: list[str], noun: str) -> None:
+    for given in ("nightly", "0", "9" * 30):
+        result = run(*command, given)
+        assert result.exit_code == 2
+        assert f"{given!r}: expected the id of a {noun}, such as 1234" in result.output
+
+
 @pytest.mark.parametrize("states", [(), ("executing",), ("available",), ("scheduled", "retryable"), ("discarded",)])
 def test_a_list_costs_the_same_whatever_the_history(sync_engine: Engine, states: tuple[str, ...]) -> None:
     with sync_engine.begin() as connection:

@@ -146,6 +146,7 @@ def test_a_day_matches_by_its_number_or_its_weekday_as_in_crontab() -> None:
         (5, "UTC", "expected a string"),
         ("* * * * *", "Europe/Pariss", "did you mean 'Europe/Paris'"),
         ("* * * * *", "Europe", "time zone 'Europe'"),
+        ("* * * * *", "CEST", "is not known: expected a name such as 'UTC' or 'Europe/Paris'"),
         ("* * * * *", "../../etc/passwd", "is not known"),
         ("* * * * *", "", "is not known"),
         ("* * * * *", None, "expected a string"),

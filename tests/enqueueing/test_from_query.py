@@ -203,6 +203,8 @@ NAIVE = cast(literal("2026-01-01 00:00"), DateTime())
     [
         (numbers(1, "user"), "unknown label 'user'"),
         (select(func.least(1, 2)), "has no name; give it one: .label"),
+        (select(literal(1)), "has no name; give it one: .label"),
+        (numbers(1).add_columns(literal(datetime(2026, 1, 1)).label("scheduled_at")), "scheduled_at has no time zone"),
         (select(literal(1).label("greeting")), "no column has the label 'user_id', and the function needs it"),
         (select(literal(1).label("user_id"), literal(2).label("user_id")), "two columns are called 'user_id'"),
         (numbers(1).add_columns(NAIVE.label("scheduled_at")), "scheduled_at has no time zone"),

@@ -176,6 +176,11 @@ def test_a_map_over_a_list_that_is_empty_today_has_the_name_that_it_has_with_ele
     assert names | {Workflow("x").map(of_page, over=cast(Any, [])).name} == {"parse", "fetch"}
 
 
+def test_a_map_of_a_spec_in_place_of_a_function_is_refused() -> None:
+    with pytest.raises(InvalidOption, match=r"map: expected a function that makes the job of an element, got <JobSpec"):
+        Workflow("x").map(cast(Any, note.new()), over=[1])
+
+
 def test_a_name_is_drawn_as_text() -> None:
     flow = Workflow("x")
     flow.add(note.new(), name='a "b"\n#quot; <b>`c`')

@@ -155,6 +155,12 @@ async def test_a_handler_that_raises_is_logged_and_stays(engine: AsyncEngine, ca
         (["oban.pruner.prune"], print, "is a span, whose events are oban.pruner.prune.start, .stop and .exception"),
         (["oban.job.stop"], 3, "handler must be a plain function of an event and its fields, got 3"),
         (["oban.job.stop"], asyncio.sleep, "handler must be a plain function .* got <function sleep"),
+        (
+            ["oban.job.stop"],
+            str.upper,
+            r"is called as handler\(event, fields\), and that does not fit: too many",
+        ),
+        ([], print, "expected at least one name of an event, got none"),
     ],
 )
 def test_what_would_never_be_called_is_refused(events: Any, handler: Any, said: str) -> None:

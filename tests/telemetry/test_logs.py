@@ -111,6 +111,15 @@ async def test_exceptions_stay_out_of_the_log_when_asked(engine: AsyncEngine, ca
     assert "the reason" not in caplog.text
 
 
+def test_levels_that_logging_does_not_have_are_refused() -> None:
+    with pytest.raises(
+        InvalidOption, match=r"basic_logging: level must be a level of logging such as \"INFO\", got 'loud'"
+    ):
+        telemetry.basic_logging("loud")
+    with pytest.raises(InvalidOption, match=r"attach_default_logger: level must be a number such as logging.INFO, got"):
+        telemetry.attach_default_logger("INFO")  # type: ignore[arg-type]
+
+
 def test_log_exceptions_is_true_or_false(engine: AsyncEngine) -> None:
     with pytest.raises(InvalidOption, match="log_exceptions must be True or False, got 'no'"):
         Oban(engine, log_exceptions="no")  # type: ignore[arg-type]

@@ -184,11 +184,25 @@ async def test_encrypted_arguments_and_results_are_never_shown(engine: AsyncEngi
             assert "encrypted" in page or "not shown" in words(page)
 
 
+def no_request() -> Access:
+    return Access.ALL
+
+
+def two_arguments(job: Job, args: object) -> object:
+    return args
+
+
 def test_bad_options_fail_when_the_dashboard_is_made(engine: Any) -> None:
     with pytest.raises(InvalidOption, match="authorize must be"):
         dashboard(engine, authorize="read")  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="redact must be"):
         dashboard(engine, redact=3)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="authorize is called with the request, and .* does not fit that"):
+        dashboard(engine, authorize=no_request)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="redact is called with a job, and .* does not fit that"):
+        dashboard(engine, redact=two_arguments)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="expected an Access or a set of verbs, got {'delete': False}"):
+        Operator("anna", {"delete": False})
     with pytest.raises(InvalidOption, match="at least one"):
         dashboard([])
     with pytest.raises(InvalidOption, match="expected an Oban"):

@@ -8,7 +8,7 @@ import inspect
 import pydoc
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -26,6 +26,9 @@ def _forget_workers() -> Iterator[None]:
 
 
 PLAIN: Any = pydoc.plaintext  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class Label: ...
 
 
 async def coroutine(user_id: int) -> int:
@@ -120,6 +123,19 @@ def test_mark_on_what_no_runtime_provides_is_refused_at_once() -> None:
 
     with pytest.raises(InvalidOption, match=r"spec = injected\(\): JobSpec is a class of oban_sqla"):
         job(run_with_spec)
+
+
+def test_mark_that_would_make_an_argument_is_refused_at_once() -> None:
+    async def uncalled(user_id: int, current: Any = injected) -> None: ...
+    async def annotated(user_id: int, current: Annotated[str, Label(), injected()]) -> None: ...
+    async def annotated_uncalled(user_id: int, current: Annotated[Session, injected]) -> None: ...
+
+    for fn in (uncalled, annotated, annotated_uncalled):
+        with pytest.raises(InvalidOption, match=rf"{fn.__name__}: current: the mark .* current: … = injected\(\)"):
+            job(fn)
+        fn.__annotations__["current"] = Annotated[Session, injected()]
+        with pytest.raises(InvalidOption, match=r"current: … = injected\(\)"):
+            job(fn)
 
 
 def test_second_session_is_refused_at_once() -> None:

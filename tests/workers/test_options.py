@@ -22,6 +22,7 @@ from oban_sqla import (
     Record,
     Snooze,
     Unique,
+    injected,
     job,
     worker,
 )
@@ -56,6 +57,8 @@ JOB: dict[str, tuple[dict[str, Any], str]] = {
     "no timeout": ({"timeout": 0}, r"timeout: expected more than 0 seconds, or None for no limit, got 0"),
     "deadline": ({"deadline": "1h"}, r"deadline: expected seconds .*, got '1h'"),
     "backoff": ({"backoff": "exponential"}, r"backoff: expected seconds .*, got 'exponential'"),
+    "class as backoff": ({"backoff": Backoff}, r"backoff: expected seconds .*, got <class .*Backoff"),
+    "backoff of nothing": ({"backoff": lambda: 5}, r"backoff: it is called with one argument, the job, and <function"),
     "executor": ({"executor": " "}, r"executor: expected a name, got ' '"),
     "coroutine in a thread": ({"executor": "thread"}, r"a coroutine function runs on the event loop, not in a thread"),
     "recorded": ({"recorded": "yes"}, r"recorded must be True or False, got 'yes'"),
@@ -91,6 +94,16 @@ class Jobless:
     async def process(self) -> None: ...
 
 
+class Injected:
+    async def process(self, job: Job, client: object = injected()) -> None: ...
+
+
+class BackoffOfNothing(Report):
+    @staticmethod
+    def backoff(job: Job) -> int:
+        return job.attempt
+
+
 class Bound:
     @staticmethod
     async def process(job: Job) -> None: ...
@@ -112,6 +125,14 @@ WORKERS: dict[str, tuple[Callable[[], Any], str]] = {
     "process without the job": (
         lambda: worker()(Jobless),
         r"@worker Jobless: its method is called as process\(self, job\), and that does not fit",
+    ),
+    "backoff without the job": (
+        lambda: worker()(BackoffOfNothing),
+        r"@worker BackoffOfNothing: its method is called as backoff\(self, job\), and that does not fit: too many",
+    ),
+    "process with what is injected": (
+        lambda: worker()(Injected),
+        r"@worker Injected: client is marked injected\(\), and process\(self, job\) gets the job only",
     ),
     "no process": (lambda: worker()(object), r"@worker object: it has no method process\(self, job\); add one"),
 }

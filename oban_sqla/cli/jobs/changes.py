@@ -16,9 +16,10 @@ from ...insight.jobs import Filter, by_id, count_by_state
 from ...models import Job
 from ...oban import Oban
 from ..database import database_option, on_database, schema_option
+from ..ids import JobId
 from ..options import with_options
 from ..output import json_option, print_json
-from .filters import JobId, filter_options, ids_or_filter
+from .filters import filter_options, ids_or_filter
 
 F = TypeVar("F", bound=Callable[..., Any])
 

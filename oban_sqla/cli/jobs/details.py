@@ -18,9 +18,9 @@ from ...insight.progress import bar, words
 from ...models.progress import Progress
 from ...options.encryption import is_sealed
 from ..database import database_option, on_database, schema_option
+from ..ids import JobId
 from ..output import ago, json_option, print_json, span
 from ..text import printable
-from .filters import JobId
 from .log_line import text_of_line
 
 MOST_LINES = 20

@@ -15,18 +15,6 @@ from ..options import with_options
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class JobId(click.ParamType[int]):
-    """A number from 1 on that the column can hold."""
-
-    name = "ID"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value)
-        if not (text.isascii() and text.isdigit() and 1 <= int(text) < 2**63):
-            self.fail(f"{value!r}: expected the id of a job, such as 1234", param, ctx)
-        return int(text)
-
-
 class Pair(click.ParamType[tuple[str, Any]]):
     """``customer=7``; the value is JSON, or else text."""
 

@@ -11,9 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from ...insight.jobs import Filter, moment, page
 from ...insight.progress import progress_of, share
 from ..database import database_option, on_database, schema_option
+from ..ids import JobId
 from ..output import ago, json_option, print_json, print_table
 from ..ranges import Whole
-from .filters import JobId, filter_options
+from .filters import filter_options
 
 LONGEST_ERROR = 80
 """Characters of an error in a column; `--json` has all of them."""

@@ -13,10 +13,10 @@ from ...control.streams import LogLine, log_page
 from ...errors import KeyMissing
 from ...types import FINISHED
 from ..database import database_option, on_database, schema_option
+from ..ids import JobId
 from ..ranges import Whole
 from ..text import printable
 from .details import MISSING
-from .filters import JobId
 from .log_line import text_of_line
 
 INTERVAL = 0.5

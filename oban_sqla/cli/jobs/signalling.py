@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from ...control.audit import audited, operator
 from ...oban import Oban
 from ..database import database_option, on_database, schema_option
+from ..ids import JobId
 from ..output import json_option, print_json
-from .filters import JobId
 
 
 class Json(click.ParamType[Any]):

@@ -18,11 +18,12 @@ from ...insight.progress import bar, progress_of, words
 from ...insight.watch import Step, Watch, unfinished
 from ...models.progress import Progress
 from ..database import database_option, on_database, schema_option
+from ..ids import JobId
 from ..output import span
 from ..ranges import Number
 from ..text import printable
 from .details import MISSING
-from .filters import JobId, filter_options, ids_or_filter
+from .filters import filter_options, ids_or_filter
 
 INTERVAL = 0.5
 """Seconds between two looks."""

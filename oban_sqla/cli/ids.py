@@ -1,0 +1,26 @@
+"""The ids that commands take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+
+class JobId(click.ParamType[int]):
+    """A number from 1 on that the column can hold."""
+
+    name = "ID"
+    noun = "job"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) < 2**63):
+            self.fail(f"{value!r}: expected the id of a {self.noun}, such as 1234", param, ctx)
+        return int(text)
+
+
+class FlowId(JobId):
+    """The same of a workflow."""
+
+    noun = "workflow"
