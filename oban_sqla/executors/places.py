@@ -12,6 +12,7 @@ from ..runtime.executors.executor import Remote
 from ..runtime.group_of import Load
 from ..statements.identify import Identity
 from ..telemetry import node_logger as logger
+from ..telemetry.log_error import log_error
 from ..workers.registry import workers
 from . import wire
 from .asking import answer_to
@@ -104,8 +105,7 @@ class Places:
             try:
                 await self._config.executors[name].stop()
             except Exception as error:
-                said = f"{type(error).__name__}: {error}"
-                logger.error("the executor %r could not be stopped: %s", name, said, exc_info=error)
+                log_error(logger, error, "the executor %r could not be stopped", name)
 
     def _setup(self) -> dict[str, Any]:
         known = process_workers(self._config.queues)

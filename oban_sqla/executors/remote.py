@@ -23,6 +23,7 @@ from ..runtime.group_of import Load
 from ..runtime.row import Row
 from ..runtime.verdict import Stop, judge
 from ..telemetry import job_logger
+from ..telemetry.log_error import log_error
 from . import wire
 from .child import Child, supervise
 from .errand import judged, payload, told
@@ -181,10 +182,8 @@ class Outside(_Remote):
         try:
             await self._executor.kill(run)
         except Exception as error:
-            job_logger.warning(
-                "job %d: its executor could not kill it, so it runs to its end: %s: %s",
-                row.id, type(error).__name__, error, exc_info=error, extra=row.log_extra,
-            )  # fmt: skip
+            text = "job %d: its executor could not kill it, so it runs to its end"
+            log_error(job_logger, error, text, row.id, extra=row.log_extra)
 
 
 def _keys() -> list[str] | None:

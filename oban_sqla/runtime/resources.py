@@ -17,7 +17,7 @@ from typing import Any, Protocol, cast
 from ..errors import InvalidOption
 from ..options.resources import Resource, described, found, is_by_annotation, near
 from ..telemetry import job_logger, node_logger
-from ..telemetry.database_error import of_database
+from ..telemetry.log_error import log_error
 from .group_of import Load
 from .row import Row
 
@@ -200,11 +200,8 @@ async def _close(kept: Mapping[int, _Kept], error: BaseException | None, row: Ro
         await one.close(error)
         if (failure := one.failure) is not None:
             logger, of = (node_logger, "") if row is None else (job_logger, f"job {row.id}: ")
-            logger.error(
-                "%sclosing what %s has made failed: %s", of, one.name, type(failure).__name__,
-                exc_info=None if of_database(failure) else failure,
-                extra=None if row is None else row.log_extra,
-            )  # fmt: skip
+            extra = None if row is None else row.log_extra
+            log_error(logger, failure, "%sclosing what %s has made failed", of, one.name, extra=extra)
     if error is not None:
         error.__traceback__ = trace
 

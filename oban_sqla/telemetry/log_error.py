@@ -19,9 +19,9 @@ def log_error(
     :param message: with places for `args`, as logging takes them.
     :param extra: further attributes of the record. Default: none.
     """
-    if not of_database(error):
-        logger.error(message, *args, exc_info=error, extra=extra)
-        return
     said = described(error) if isinstance(error, DBAPIError) else type(error).__name__
+    if not of_database(error):
+        logger.error(message + ": %s", *args, said, exc_info=error, extra=extra)
+        return
     frames = "".join(traceback.format_tb(error.__traceback__)).rstrip()
     logger.error(message + ": %s\n%s", *args, said, frames, extra=extra)

@@ -12,6 +12,7 @@ from ..insight.search import contained, is_loaded
 from ..models import Job
 from ..options.encryption import is_sealed
 from ..telemetry import node_logger as logger
+from ..telemetry.log_error import log_error
 from .ask import Redact
 from .words import is_sealed_text
 
@@ -47,8 +48,8 @@ def shown(job: Job, redact: Redact | None) -> Shown:
         if value is None:
             return Shown("redacted")
         return Shown("plain", json.loads(json.dumps(value, default=str)))
-    except Exception:
-        logger.exception("dashboard: redact failed for job %d, so its arguments are not shown", job.id)
+    except Exception as error:
+        log_error(logger, error, "dashboard: redact failed for job %d, so its arguments are not shown", job.id)
         return Shown("redacted")
 
 

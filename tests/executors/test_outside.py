@@ -59,7 +59,7 @@ async def test_an_executor_that_can_not_be_stopped_keeps_nothing_else_from_it(
     await oban.start()
     assert await oban.stop() == []
     assert noted.stopped
-    assert "the executor 'stuck' could not be stopped: ConnectionResetError: the cluster is away" in caplog.text
+    assert "the executor 'stuck' could not be stopped: ConnectionResetError" in caplog.text
 
 
 async def test_a_start_fails_with_its_own_error_where_an_executor_can_not_be_stopped(engine: AsyncEngine) -> None:
