@@ -140,7 +140,13 @@ def show(flow_id: int, watch: bool, url: str | None, schema: str | None, as_json
 @database_option
 @schema_option
 def cancel(flow_id: int, url: str | None, schema: str | None) -> None:
-    """Cancel all jobs of the workflow ID that have not finished, also in workflows inside it."""
+    """Cancel all jobs of the workflow ID that have not finished, also in workflows inside it.
+
+    \b
+      oban-sqla flows cancel 12
+
+    A running job is asked to stop. Finished jobs stay as they are.
+    """
     target = {"workflow": flow_id}
     _change(url, schema, "cancel", target, lambda oban, flow: oban.cancel(flow), "cancelled, or asked to stop")
 
