@@ -65,6 +65,8 @@ class Metrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        # The runs that are counted as running, by job and attempt: written by _on_job().
+        self._begun: set[tuple[int, int]] = set()
         self._jobs = Counter("oban_jobs", "Runs of jobs.", ("queue", "worker", "state"), registry=registry)
         self._duration = Histogram(
             "oban_job_duration_seconds", "How long runs took.", ("queue", "worker"), registry=registry
@@ -115,11 +117,14 @@ class Metrics:
                 self._oldest.labels(row.queue).set(row.oldest)
 
     def _on_job(self, event: str, fields: Mapping[str, Any]) -> None:
-        queue, worker = fields["queue"], fields["worker"]
+        queue, worker, run = fields["queue"], fields["worker"], (fields["job_id"], fields["attempt"])
         if event == "oban.job.start":
+            self._begun.add(run)
             self._running.labels(queue).inc()
             return
-        self._running.labels(queue).dec()
+        if run in self._begun:  # else it had begun before it was instrumented
+            self._begun.discard(run)
+            self._running.labels(queue).dec()
         self._jobs.labels(queue, worker, fields["state"]).inc()
         self._duration.labels(queue, worker).observe(fields["duration"])
         self._queue_time.labels(queue).observe(max(fields["queue_time"], 0.0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,6 +62,27 @@ async def test_runs_are_counted_and_measured(
     assert value("oban_staged_total") == 1
     assert value("oban_leader") == 0, "the node has resigned, and the process lives on"
     assert b'oban_jobs_total{queue="q",state="completed",worker="prometheus.works"} 2.0' in generate_latest(registry)
+
+
+async def test_runs_that_began_before_it_was_instrumented_are_not_subtracted(
+    engine: AsyncEngine, registry: CollectorRegistry
+) -> None:
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    @job(name="prometheus.waits", queue="q")
+    async def waits() -> None:
+        began.set()
+        await go_on.wait()
+
+    async with Oban(engine, {"q": 2}):
+        [job_id] = await insert(engine, waits.new())
+        await asyncio.wait_for(began.wait(), 10)
+        metrics = instrument(registry)
+        go_on.set()
+        await until(engine, job_id, "completed")
+    metrics.detach()
+    assert registry.get_sample_value("oban_jobs_running", {"queue": "q"}) in (None, 0)
+    assert registry.get_sample_value("oban_job_queue_time_seconds_count", {"queue": "q"}) == 1
 
 
 async def test_a_leader_whose_database_is_away_leads_until_its_lease_ends(
