@@ -350,10 +350,12 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 def _asked_by_job_of(node: Node) -> bool:
-    """Whether this code runs in a job of `node`."""
-    running = context.running.get(None)
-    return running is not None and any(
-        attempt is running for producer in node.producers.values() for attempt in producer.running.values()
+    """Whether this code runs in a job of `node`, or in a hook around one, for which the stop would wait."""
+    running, task = context.running.get(None), asyncio.current_task()
+    return any(
+        attempt is running or attempt.task is task
+        for producer in node.producers.values()
+        for attempt in producer.running.values()
     )
 
 

@@ -107,8 +107,10 @@ def execute(event: str, **fields: Any) -> None:
     """
     for id, handler in _handlers.get(event, ()):
         try:
-            handler(event, fields)
-        except Exception as error:
+            handler(event, fields.copy())  # what one handler does to it is not the next one's concern
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # also SystemExit and CancelledError, which would end the loop that tells it
             log_error(_logger, error, "the telemetry handler %r raised on %s", id, event)
 
 

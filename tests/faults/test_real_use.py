@@ -14,7 +14,7 @@ from sqlalchemy import Delete, Update, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
 
-from oban_sqla import Oban, ObanError, Queue, enqueue, job, migrations
+from oban_sqla import Job, Oban, ObanError, Queue, enqueue, job, migrations
 from oban_sqla.runtime.acks import parameters
 from oban_sqla.runtime.verdict import given_back
 from oban_sqla.statements.ack import acknowledge
@@ -190,6 +190,22 @@ async def test_a_job_may_stop_its_node(engine: AsyncEngine) -> None:
     await oban.stop()
     assert (await load(engine, job_id)).state == "completed"
     assert oban.loops == {}
+
+
+class StopsAfterwards:
+    async def after(self, job: Job, state: str, error: BaseException | None) -> None:
+        for oban in running:
+            seen.append(await oban.stop())
+
+
+async def test_a_hook_may_stop_its_node_when_its_job_has_ended(engine: AsyncEngine) -> None:
+    oban = Oban(engine, queues={"default": 5}, shutdown_grace=60, hooks=[StopsAfterwards()])
+    await oban.start()
+    running.append(oban)
+    [job_id] = await insert(engine, tell_context.new())
+    await eventually(lambda: [] in seen)
+    await oban.stop()
+    assert (await load(engine, job_id)).state == "completed"
 
 
 async def test_a_stop_whose_caller_is_cancelled_goes_on_and_a_second_one_waits_for_it(engine: AsyncEngine) -> None:

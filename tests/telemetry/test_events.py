@@ -147,6 +147,39 @@ async def test_a_handler_that_raises_is_logged_and_stays(engine: AsyncEngine, ca
     assert "'broken' raised on oban.job.start" in caplog.text
 
 
+@pytest.mark.parametrize("kind", [SystemExit, asyncio.CancelledError, GeneratorExit])
+async def test_whatever_a_handler_raises_ends_no_loop_and_loses_no_outcome(
+    engine: AsyncEngine, kind: type[BaseException]
+) -> None:
+    def leaves(event: str, fields: Mapping[str, Any]) -> None:
+        raise kind("broken handler")
+
+    telemetry.attach("leaves", telemetry.EVENTS, leaves)
+    try:
+        async with Oban(engine, {"q": 1}) as oban:
+            for _ in range(2):
+                [job_id] = await insert(engine, works.new())
+                await until(engine, job_id, "completed")
+            assert oban.loops
+            assert all(oban.loops.values())
+    finally:
+        telemetry.detach("leaves")
+
+
+def test_what_a_handler_does_to_its_fields_is_not_seen_by_the_next_one() -> None:
+    def takes(event: str, fields: Any) -> None:
+        fields.clear()
+
+    telemetry.attach("test", ["mine.event"], takes)
+    telemetry.attach("second", ["mine.event"], lambda event, fields: heard.append((event, dict(fields))))
+    try:
+        telemetry.execute("mine.event", n=1)
+    finally:
+        telemetry.detach("second")
+        telemetry.detach("test")
+    assert heard == [("mine.event", {"n": 1})]
+
+
 @pytest.mark.parametrize(
     ("events", "handler", "said"),
     [
