@@ -149,7 +149,7 @@ def checked_engine(engine: object) -> AsyncEngine:
     if isinstance(engine, Engine):
         raise InvalidOption(
             "Oban: the engine is synchronous, and a node needs an asynchronous one; "
-            f"make it with create_async_engine({engine.url.set(drivername='postgresql+asyncpg')!s})"
+            f"make it with create_async_engine({str(engine.url.set(drivername='postgresql+asyncpg'))!r})"
         )
     if not isinstance(engine, AsyncEngine):
         if isinstance(engine, str | URL):  # which may have a password, and is left out for it

@@ -8,12 +8,15 @@ from __future__ import annotations
 import asyncio
 import enum
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from types import AsyncGeneratorType, GeneratorType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
+
+from sqlalchemy import inspect
 
 from ..errors import InvalidOption, JobTimeout
-from ..models import Workflow
+from ..models import Batch, JobSpec, Workflow
 from ..models.node import Node
 from ..options.backoff import jittered
 from ..options.payload import MAX_RECORDED, encode_value
@@ -82,6 +85,7 @@ def judge(row: Row, worker: Worker, result: Result, stop: Stop | None = None, to
 def _unrun(value: object) -> str | None:
     """What is wrong with a value of which it is certain that the job has not done what it was written for."""
     kind: type[Any] = type(value)
+    first = _first(value)
     if isinstance(value, type) and issubclass(value, Outcome):
         return f"the class {value.__name__}, which says nothing; return an object of it: {value.__name__}(…)"
     if issubclass(kind, GeneratorType | AsyncGeneratorType | map | filter):
@@ -90,7 +94,14 @@ def _unrun(value: object) -> str | None:
         return "a context manager, which was not entered; write a function that runs to its end and returns"
     if isinstance(value, Node) and isinstance(value.flow, Workflow) and value.flow.id is None:
         return f"{value!r}, a node of a workflow that is not enqueued; return the workflow, which says what it returns"
+    if isinstance(first, JobSpec | Batch | Workflow) and first.id is None and inspect(cast(Any, first)).transient:
+        alone = "; a workflow is enqueued when it is returned alone" if isinstance(first, Workflow) else ""
+        return f"{cast(object, first)!r}, which is not enqueued; add it to a session that the job asks for{alone}"
     return None
+
+
+def _first(value: object) -> object:
+    return next(iter(cast(Sequence[object], value)), None) if isinstance(value, list | tuple) else value
 
 
 def keeps_effects(ack: Ack) -> bool:

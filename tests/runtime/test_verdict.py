@@ -6,11 +6,26 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from sqlalchemy.orm import Session
 
-from oban_sqla import Backoff, Cancel, Discard, InvalidArgs, InvalidOption, Job, JobTimeout, Record, Snooze, job, worker
+from oban_sqla import (
+    Backoff,
+    Batch,
+    Cancel,
+    Discard,
+    InvalidArgs,
+    InvalidOption,
+    Job,
+    JobTimeout,
+    Record,
+    Snooze,
+    Workflow,
+    job,
+    worker,
+)
 from oban_sqla.runtime.acks import Ack
 from oban_sqla.runtime.executors.call import Raised, Result, Returned
 from oban_sqla.runtime.verdict import (
@@ -91,6 +106,25 @@ def test_what_returns_is_completed_by_the_plain_ack(value: object) -> None:
     ack, error = judged(plain, Returned(value), id=3, attempt=2, max_attempts=9)
     assert ack == Ack(3, 2, "producer", ack.attempted_at, queue="default", max_attempts=9)
     assert ack.is_plain
+    assert error is None
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: threaded.new(),
+        lambda: [threaded.new()],
+        lambda: Batch([threaded.new()]),
+        lambda: (Workflow("not alone"),),
+    ],
+)
+def test_jobs_that_are_returned_and_not_enqueued_fail_the_run(make: Callable[[], Any]) -> None:
+    value = make()
+    _, error = judged(plain, Returned(value))
+    assert "which is not enqueued; add it to a session that the job asks for" in str(error)
+    session = Session()
+    session.add_all(cast(Any, value) if isinstance(value, list | tuple) else [value])
+    _, error = judged(plain, Returned(value))
     assert error is None
 
 
