@@ -226,11 +226,13 @@ def before_in_chain() -> Executable:
     held = (func.left(first.c.chain_key, literal_column("2")) == literal_column("'h|'")) & (
         first.c.state == state("discarded")
     )
+    before = (first.c.state == state("suspended")) & (first.c.id < parameter("id", BigInteger))
     found: list[Any] = [
         select(first.c.id, cast(first.c.state, Text).label("state"), literal_column(str(rank), Integer).label("rank"))
         .where(first.c.chain_key == key, which)
+        .order_by(*order)
         .limit(1)
-        for rank, which in enumerate((active, held))
+        for rank, (which, order) in enumerate(((active, ()), (held, ()), (before, (first.c.chain_key, first.c.id))))
     ]
     which = union_all(*found).subquery()
     return select(which.c.id, which.c.state, count.label("waiting")).order_by(which.c.rank).limit(1)

@@ -94,6 +94,18 @@ async def test_a_job_says_that_it_waits_for_its_turn(engine: AsyncEngine) -> Non
         await all_done(engine)
 
 
+async def test_a_job_says_which_one_is_first_in_a_chain_that_no_node_runs(engine: AsyncEngine) -> None:
+    @job(chain=Chain(by="args.account"))
+    async def book(account: int) -> None: ...
+
+    async with AsyncSession(engine) as session, session.begin():
+        first, second, third = await enqueue(session, [book.new(7) for _ in range(3)])
+    oban = Oban(engine)
+    assert "[7], which is free" in (await oban.why(first)).reason.text
+    assert (await oban.why(second)).reason.text.endswith(f"[7]: job {first.id} is suspended")
+    assert (await oban.why(third)).reason.text.endswith(f"[7]: job {first.id} is suspended, behind 1 more")
+
+
 async def test_a_spec_says_that_it_is_suspended_and_a_unique_one_finds_it(engine: AsyncEngine) -> None:
     @job(chain=Chain(by="worker"), unique=Unique())
     async def book(n: int) -> None: ...

@@ -15,7 +15,8 @@ def in_chain(facts: Facts) -> Reason:
     row = before_in_chain.execute(facts.connection, key=key, id=facts.job.id).one_or_none()
     if row is None:
         return Reason("chain", f"{turn}, which is free: a node lets it go on at once", "start a node, if none runs")
-    behind = f", behind {row.waiting} more" if row.waiting else ""
+    others = row.waiting - (row.state == "suspended")  # the first that waits is one of those
+    behind = f", behind {others} more" if others else ""
     if row.state == "discarded":
         text = f"{turn}, which job {row.id} holds since it was discarded{behind}"
         return Reason(

@@ -9,5 +9,8 @@ WHERE first.chain_key = $1::VARCHAR AND first.state IN ('available', 'scheduled'
  LIMIT $4::INTEGER) UNION ALL (SELECT first.id AS id, CAST(first.state AS TEXT) AS state, 1 AS rank 
 FROM jobs.oban_jobs AS first 
 WHERE first.chain_key = $1::VARCHAR AND left(first.chain_key, 2) = 'h|' AND first.state = 'discarded' 
- LIMIT $5::INTEGER)) AS anon_1 ORDER BY anon_1.rank 
- LIMIT $6::INTEGER
+ LIMIT $5::INTEGER) UNION ALL (SELECT first.id AS id, CAST(first.state AS TEXT) AS state, 2 AS rank 
+FROM jobs.oban_jobs AS first 
+WHERE first.chain_key = $1::VARCHAR AND first.state = 'suspended' AND first.id < $2::BIGINT ORDER BY first.chain_key, first.id 
+ LIMIT $6::INTEGER)) AS anon_1 ORDER BY anon_1.rank 
+ LIMIT $7::INTEGER
