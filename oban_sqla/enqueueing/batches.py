@@ -70,8 +70,11 @@ def take_flushed(session: Session) -> list[Batch]:
 def belonging(session: Session, batch: Batch, specs: Iterable[JobSpec]) -> list[JobSpec]:
     """`specs` as further jobs of `batch`, whose row is locked until the transaction ends.
 
-    :raises InvalidOption: when it is not written, or has finished.
+    :raises InvalidOption: for anything else, and when it is not written, or has finished.
     """
+    given: object = batch
+    if not isinstance(given, Batch):
+        raise InvalidOption(f"enqueue: batch must be a Batch that is written, got {given!r}")
     if batch.id is None:
         raise InvalidOption(f"enqueue: {batch!r} is not written yet; add the jobs with batch.add(spec)")
     # Share, which a releaser has to wait for: it may be about to find that the last job has ended.

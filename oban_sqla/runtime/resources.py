@@ -190,6 +190,8 @@ class _Kept:
             if self._value.done():
                 self.failure = None if error is ended else error
                 return
+            if isinstance(error, Exception):  # "generator didn't yield" says nothing of whose it is
+                error.add_note(f"It was raised while {self.name}, a factory of Oban(resources=…), made its object.")
             self._value.set_exception(error)
             self._value.exception()  # read, also where no job waits for it any more
 

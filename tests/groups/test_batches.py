@@ -187,6 +187,8 @@ async def test_jobs_are_added_to_a_batch_until_it_has_finished(engine: AsyncEngi
             await enqueue(session, send.new(3), batch=batch)
         with pytest.raises(InvalidOption, match="is not written yet"):
             await enqueue(session, send.new(3), batch=Batch([send.new(4)]))
+        with pytest.raises(InvalidOption, match="batch must be a Batch that is written, got 'newsletter'"):
+            await enqueue(session, send.new(3), batch="newsletter")  # type: ignore[call-overload]
 
 
 async def test_a_transaction_that_adds_delays_the_callbacks_of_its_batch_and_of_no_other(

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import re
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 from contextvars import ContextVar
 from typing import Annotated, Any, Generic, NewType, Protocol, TypeVar
@@ -236,6 +237,16 @@ async def test_factory_of_a_job_that_fails_is_the_jobs_failure_and_one_of_the_ru
         assert "the other side is away" in (await until(engine, failing, "retryable")).errors[0]["error"]
     with pytest.raises(ConnectionError, match="the other side is away"):
         await Oban(engine, {"clients": 1}, resources={Client: broken}).start()
+
+    async def empty() -> AsyncGenerator[Client]:
+        clients: list[Client] = []
+        for client in clients:
+            yield client
+
+    with pytest.raises(RuntimeError) as raised:
+        await Oban(engine, {"clients": 1}, resources={Client: empty}).start()
+    [note] = raised.value.__notes__
+    assert re.search(r"while .*empty, a factory of Oban\(resources=…\), made its object", note)
 
 
 async def test_factory_that_hangs_ends_with_the_timeout_of_the_job(engine: AsyncEngine) -> None:
