@@ -214,6 +214,25 @@ def test_everything_of_a_job_is_shown(run: Run, add: Insert) -> None:
     assert found["discarded_at"] == "2026-01-01T12:02:03+00:00"
 
 
+def test_a_job_with_large_args_and_thousands_of_signals_fits_a_terminal(
+    run: Run, sync_engine: Engine, add: Insert
+) -> None:
+    id = add(args={"text": "x" * 900_000}, meta={"small": 1})
+    many = "INSERT INTO oban_signals (job_id, name, payload) SELECT :id, 'n' || n, '1' FROM generate_series(1, 250) n"
+    with sync_engine.begin() as connection:
+        connection.execute(text(many), {"id": id})
+    said = run("jobs", "show", str(id)).stdout
+    assert len(said) < 40_000
+    assert re.search(r"^  … 880,\d\d\d more characters; --json prints all$", said, re.MULTILINE)
+    assert '"small": 1' in said
+    assert re.search(r"^signals\n  … 150 before these; --json prints all\n  n151 ", said, re.MULTILINE)
+    assert "\n  n250 " in said
+
+    found = json.loads(run("jobs", "show", str(id), "--json").stdout)
+    assert len(found["args"]["text"]) == 900_000
+    assert len(found["signals"]) == 250
+
+
 def test_what_other_programs_stored_is_shown_too(run: Run, add: Insert) -> None:
     id = add(errors=["text", {"error": "half"}, {"at": "noon", "attempt": 2}], state="executing", cancel_at=func.now())
     said = run("jobs", "show", str(id)).stdout

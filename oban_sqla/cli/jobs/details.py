@@ -25,6 +25,10 @@ from .log_line import text_of_line
 
 MOST_LINES = 20
 """Of the log; `jobs logs` prints all."""
+LONGEST_TEXT = 20_000
+"""Characters of the args, and of the meta, that are printed for people."""
+MOST_ROWS = 100
+"""Steps, and signals, that are printed for people."""
 
 MISSING = "there is no job {id}; it was deleted or pruned, or never committed"
 
@@ -38,7 +42,8 @@ _TIMES = tuple(name for name in DETAILS if name.endswith("_at"))
 @json_option
 def show(id: int, url: str | None, schema: str | None, as_json: bool) -> None:
     """Show everything about the job ID: its arguments and meta, its times, its progress, steps and signals, the last 20
-    lines of its log, and all its errors.
+    lines of its log, and all its errors. Of long arguments and meta it prints the first 20,000 characters, and of many
+    steps or signals the last 100; --json prints all.
 
     \b
       oban-sqla jobs show 1234
@@ -93,11 +98,13 @@ def as_text(job: Mapping[str, Any]) -> str:
         lines += [
             "",
             f"{name} (encrypted)" if is_sealed(job[name]) else name,
-            _indented(json.dumps(job[name], indent=2, ensure_ascii=False)),
+            _indented(_bounded(json.dumps(job[name], indent=2, ensure_ascii=False))),
         ]
     for name, line in (("steps", _step), ("signals", _signal)):
         if rows := job[name]:
-            lines += ["", name, *(_indented(line(row)) for row in rows)]
+            before = len(rows) - MOST_ROWS
+            more = [f"  … {before:,} before these; --json prints all"] if before > 0 else []
+            lines += ["", name, *more, *(_indented(line(row)) for row in rows[-MOST_ROWS:])]
     if job["log"]:
         lines += ["", "log", _indented("\n".join(line["text"] for line in job["log"]))]
     for error in job["errors"]:
@@ -165,6 +172,11 @@ def _time_of_error(at: Any) -> str:
 
 def _moment(moment: datetime | None) -> str:
     return "" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}Z ({ago(moment)})"
+
+
+def _bounded(text: str) -> str:
+    more = len(text) - LONGEST_TEXT
+    return text if more <= 0 else f"{text[:LONGEST_TEXT]}\n… {more:,} more characters; --json prints all"
 
 
 def _indented(text: str) -> str:
