@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar, cast, overload
 
 from typing_extensions import Unpack
@@ -12,6 +13,8 @@ from ..errors import InvalidOption, NotAWorker, misfit
 from ..models import JobSpec
 from ..models.kind import NAMES, Kind
 from ..models.spec import SpecOptions
+from ..options.backoff import Backoff
+from ..options.unique import Unique
 from .injection import marked
 from .shape import check_plain, hidden, shape
 from .worker import WORKER_OPTIONS, ChunkOptions, Worker, WorkerOptions, refuse_options, register
@@ -150,6 +153,13 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
             f"@worker {cls.__qualname__}: {found[0]} is marked injected(), and process(self, job) gets the job only; "
             "write a function with @job for what the runtime fills in"
         )
+    for name, kinds in _NOT_ATTRIBUTES.items():
+        own: object = getattr(cls, name, None)
+        if name not in options and isinstance(own, kinds):
+            raise InvalidOption(
+                f"@worker {cls.__qualname__}: an attribute {name} = {own!r} changes nothing; give it to the decorator: "
+                f"@worker({name}={own!r})"
+            )
     for name in ("backoff", "timeout"):
         if callable(own := getattr(cls, name, None)):
             check_plain(own, f"@worker {cls.__qualname__}.{name}")
@@ -200,6 +210,16 @@ def _check_call(called: Any, given: tuple[object, ...], what: str) -> None:
     if (why := misfit(called, *given)) is not None:
         raise InvalidOption(f"{what}, and that does not fit: {why}")
 
+
+_NOT_ATTRIBUTES: dict[str, tuple[type, ...]] = {
+    "queue": (str,),
+    "max_attempts": (int,),
+    "priority": (int,),
+    "timeout": (int, float, timedelta),
+    "backoff": (int, float, timedelta, Backoff),
+    "unique": (Unique,),
+}
+"""What other queues read from a class. Only of these types: a class may have attributes with these names for itself."""
 
 _NEW: Callable[..., Any] = WorkerClass[Any].new
 

@@ -104,6 +104,14 @@ class BackoffOfNothing(Report):
         return job.attempt
 
 
+class WithQueue(Report):
+    queue = "mail"
+
+
+class WithTimeout(Report):
+    timeout = 5
+
+
 class Bound:
     @staticmethod
     async def process(job: Job) -> None: ...
@@ -111,6 +119,10 @@ class Bound:
 
 def test_a_process_that_is_static_gets_the_job_alone() -> None:
     worker(name="tests.options.Bound")(Bound)
+
+
+def test_an_attribute_beside_the_option_is_the_classs_own() -> None:
+    assert worker(name="tests.options.WithQueue", queue="other")(WithQueue).new({}).queue == "other"
 
 
 WORKERS: dict[str, tuple[Callable[[], Any], str]] = {
@@ -130,6 +142,11 @@ WORKERS: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: worker()(BackoffOfNothing),
         r"@worker BackoffOfNothing: its method is called as backoff\(self, job\), and that does not fit: too many",
     ),
+    "queue as an attribute": (
+        lambda: worker()(WithQueue),
+        r"@worker WithQueue: an attribute queue = 'mail' changes nothing; give it to the decorator: @worker",
+    ),
+    "timeout as an attribute": (lambda: worker(queue="mail")(WithTimeout), r"@worker\(timeout=5\)"),
     "process with what is injected": (
         lambda: worker()(Injected),
         r"@worker Injected: client is marked injected\(\), and process\(self, job\) gets the job only",
