@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from inspect import iscoroutinefunction
 from typing import Any, cast
 from urllib.parse import parse_qsl
 
@@ -90,8 +91,8 @@ class Dashboard:
     ) -> None:
         self._instances = _instances(oban)
         self._authorize = access.checked(authorize)
-        if redact is not None and not callable(cast(object, redact)):
-            raise InvalidOption(f"dashboard: redact must be a function of a job, got {redact!r}")
+        if redact is not None and (not callable(cast(object, redact)) or iscoroutinefunction(redact)):
+            raise InvalidOption(f"dashboard: redact must be a plain function of a job, got {redact!r}")
         if redact is not None and (why := misfit(redact, "job")) is not None:
             raise InvalidOption(f"dashboard: redact is called with a job, and {redact!r} does not fit that: {why}")
         if title is not None and (not isinstance(cast(object, title), str) or not title.strip()):

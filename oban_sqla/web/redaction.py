@@ -11,6 +11,7 @@ from ..insight.json_text import parsed
 from ..insight.search import contained, is_loaded
 from ..models import Job
 from ..options.encryption import is_sealed
+from ..runtime.once_a_minute import OnceAMinute
 from ..telemetry import node_logger as logger
 from ..telemetry.log_error import log_error
 from .ask import Redact
@@ -35,6 +36,10 @@ class Shown:
     length: int = 0
 
 
+failures = OnceAMinute()
+"""What was told of failures of redact, by the function and the class of the error."""
+
+
 def shown(job: Job, redact: Redact | None) -> Shown:
     """What is shown of the arguments of `job`. Where `redact` fails, nothing is."""
     if not is_loaded(job, "args"):
@@ -49,7 +54,10 @@ def shown(job: Job, redact: Redact | None) -> Shown:
             return Shown("redacted")
         return Shown("plain", json.loads(json.dumps(value, default=str)))
     except Exception as error:
-        log_error(logger, error, "dashboard: redact failed for job %d, so its arguments are not shown", job.id)
+        # A page has fifty jobs, and is refreshed every two seconds.
+        if failures.is_due((id(redact), type(error))):
+            said = "dashboard: redact failed for job %d, so its arguments are not shown; this is told once a minute"
+            log_error(logger, error, said, job.id)
         return Shown("redacted")
 
 

@@ -143,7 +143,7 @@ async def test_static_files_are_there_and_kept_for_ever(engine: AsyncEngine) -> 
         assert (await browser.get("/static/../dashboard.py")).status_code == 404
 
 
-async def test_redact_decides_what_is_shown_and_found(engine: AsyncEngine) -> None:
+async def test_redact_decides_what_is_shown_and_found(engine: AsyncEngine, caplog: pytest.LogCaptureFixture) -> None:
     [id] = await insert(engine, {"state": "available", "worker": "w", "args": {"user": 7, "secret": "hunter2"}})
 
     def redact(job: Job) -> dict[str, Any]:
@@ -171,6 +171,8 @@ async def test_redact_decides_what_is_shown_and_found(engine: AsyncEngine) -> No
                 page = await browser.page(path)
                 assert "hunter2" not in page
                 assert "redacted" in page
+    [line] = [record.getMessage() for record in caplog.records if "redact failed" in record.getMessage()]
+    assert line.endswith("so its arguments are not shown; this is told once a minute: RuntimeError")
 
 
 async def test_encrypted_arguments_and_results_are_never_shown(engine: AsyncEngine) -> None:
@@ -188,6 +190,10 @@ def no_request() -> Access:
     return Access.ALL
 
 
+async def later(job: Job) -> object:
+    return job.args
+
+
 def two_arguments(job: Job, args: object) -> object:
     return args
 
@@ -199,6 +205,8 @@ def test_bad_options_fail_when_the_dashboard_is_made(engine: Any) -> None:
         dashboard(engine, redact=3)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="authorize is called with the request, and .* does not fit that"):
         dashboard(engine, authorize=no_request)  # type: ignore[arg-type]
+    with pytest.raises(InvalidOption, match="redact must be a plain function of a job, got <function"):
+        dashboard(engine, redact=later)
     with pytest.raises(InvalidOption, match="redact is called with a job, and .* does not fit that"):
         dashboard(engine, redact=two_arguments)  # type: ignore[arg-type]
     with pytest.raises(InvalidOption, match="expected an Access or a set of verbs, got {'delete': False}"):
