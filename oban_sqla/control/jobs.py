@@ -156,6 +156,11 @@ class JobVerbs(Verbs):
         self, session: SomeAsyncSession | None, change: Callable[[Session, Target], int], target: Target
     ) -> int:
         if session is not None:
+            second: object = session
+            if is_id(second) or isinstance(second, Job | JobSpec | Workflow | Batch | Node):
+                raise InvalidOption(
+                    f"expected one target and then a session, got {second!r} too; give several as a list"
+                )
             found = current_session(session, "session")
             if not isinstance(found, AsyncSession):
                 raise InvalidOption(f"session: expected an AsyncSession, got {session!r}")

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import InvalidArgs, InvalidOption, Job, Oban, Unique
+from oban_sqla import Batch, InvalidArgs, InvalidOption, Job, Oban, Unique
 from tests.control import jobs
 from tests.control.jobs import adds, boom, noop, waits
 from tests.runtime.helpers import execute, insert, load, until
@@ -79,6 +79,15 @@ async def test_in_a_session_a_retry_wakes_the_queue_at_the_commit(engine: AsyncE
             assert jobs.events == []
             await session.commit()
         await until(engine, job_id, "completed")
+
+
+async def test_a_second_target_is_told_from_a_session(engine: AsyncEngine) -> None:
+    oban: Any = Oban(engine)
+    for second in (2, noop.new(), Batch([noop.new()])):
+        with pytest.raises(
+            InvalidOption, match="expected one target and then a session, got .* too; give several as a"
+        ):
+            await oban.retry(1, second)
 
 
 async def test_retrying_a_unique_job_never_collides(engine: AsyncEngine) -> None:
