@@ -192,6 +192,10 @@ class _Kept:
                 return
             if isinstance(error, Exception):  # "generator didn't yield" says nothing of whose it is
                 error.add_note(f"It was raised while {self.name}, a factory of Oban(resources=…), made its object.")
+            if isinstance(error, GeneratorExit):  # thrown into what waits, it would close that, and its job with it
+                failure = RuntimeError(f"{self.name} raised GeneratorExit")
+                failure.__cause__ = error
+                error = failure
             self._value.set_exception(error)
             self._value.exception()  # read, also where no job waits for it any more
 

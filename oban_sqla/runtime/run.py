@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from ..errors import Fenced, ObanError
 from ..models import Job
 from ..telemetry import job_logger as logger
+from ..workers.closing import current, passes
 from ..workers.context import SlotsLike
 from ..workers.injection import is_session
 from ..workers.worker import Worker
@@ -246,8 +247,11 @@ class Run:
                 await self._close(session)
 
     async def _close(self, session: AsyncSession | Session) -> None:
+        task = current()
         try:
             await self._sessions.close(session)
-        except Exception as error:  # the verdict stands, whatever becomes of the connection
+        except BaseException as error:  # the verdict stands, whatever becomes of the connection
+            if passes(error, task):
+                raise
             row = self.row
             logger.warning("job %d: closing its session failed: %s", row.id, type(error).__name__, extra=row.log_extra)

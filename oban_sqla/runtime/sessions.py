@@ -25,6 +25,7 @@ from ..options.sessionmakers import AUTOCOMMIT, SessionMaker, maker_for, named_k
 from ..statements.ack import acknowledge, complete, still_ours, wait_for
 from ..statements.statement import Statement
 from .acks import Ack, parameters
+from .exits import held, raised
 from .grafting import attach
 from .lanes.driver import cut
 
@@ -234,11 +235,11 @@ def _cut(drivers: dict[Connection, Any]) -> None:
 
 async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
     """Wait for `work` even while being cancelled: a statement that is cut off may leave its connection unusable."""
-    task = asyncio.ensure_future(work)
+    task = asyncio.ensure_future(held(work))
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.shield(task)
-    task.result()
+    raised(task.result())
 
 
 class FencedOut(Fenced):

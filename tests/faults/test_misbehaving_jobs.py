@@ -12,9 +12,12 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import event, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.orm import Session
 
 from oban_sqla import Cancel, Job, Oban, job
+from oban_sqla.durable import step
 from oban_sqla.runtime.attempt import Attempt
 from oban_sqla.runtime.executors.loop import OnLoop
 from oban_sqla.runtime.sessions import Sessions
@@ -239,6 +242,55 @@ async def test_a_job_that_raises_generator_exit_has_failed(engine: AsyncEngine) 
         jobs = (exits_generator, exits_generator_later, exits_generator_in_thread)
         for job_id in await insert(engine, *(job.new() for job in jobs)):
             assert "GeneratorExit" in (await until(engine, job_id, "retryable")).errors[0]["error"]
+
+
+class LeavingSession(AsyncSession):
+    """Raises what `leaves` names where its job says so."""
+
+    async def close(self) -> None:
+        await super().close()
+        if self.info.get("leave") == "close":
+            raise leaves[0]("at the close")
+
+
+leaves: list[type[BaseException]] = []
+
+
+def _leave_before_commit(session: Session) -> None:
+    if session.info.get("leave") == "commit":
+        raise leaves[0]("before the commit")
+
+
+@job(name="faults.leave_session")
+async def leave_session(session: AsyncSession, where: str) -> None:
+    session.info["leave"] = where
+    await session.execute(select(1))
+
+
+@job(name="faults.leave_step")
+async def leave_step() -> None:
+    async def leave(session: AsyncSession) -> None:
+        await session.execute(select(1))
+        raise leaves[0]("in the step")
+
+    await step("leave", leave)
+
+
+@pytest.mark.parametrize("kind", [SystemExit, GeneratorExit])
+async def test_what_ends_a_process_ends_no_node_from_a_session_or_a_step(
+    engine: AsyncEngine, kind: type[BaseException]
+) -> None:
+    leaves[:] = [kind]
+    event.listen(Session, "before_commit", _leave_before_commit)
+    try:
+        async with Oban(engine, queues={"default": 10}, sessionmaker=async_sessionmaker(engine, class_=LeavingSession)):
+            specs = [leave_session.new(where="close"), leave_session.new(where="commit"), leave_step.new()]
+            closes, commits, steps = await insert(engine, *specs)
+            await until(engine, closes, "completed")
+            for job_id, said in ((commits, "before the commit"), (steps, "in the step")):
+                assert f"{kind.__name__}: {said}" in (await until(engine, job_id, "retryable")).errors[0]["error"]
+    finally:
+        event.remove(Session, "before_commit", _leave_before_commit)
 
 
 async def test_a_run_that_python_closes_with_its_task_has_not_failed() -> None:

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from ...errors import InvalidOption
 from ...statements.statement import Statement
+from ..exits import held, raised
 from ..sessions import Sessions
 from .call import StepCall
 from .store import Store
@@ -159,7 +160,7 @@ async def uncut(work: Awaitable[T]) -> T:
 
     What is written of a step whose effect is there has to be written whatever becomes of the job.
     """
-    task = asyncio.ensure_future(work)
+    task = asyncio.ensure_future(held(work))
     cut: asyncio.CancelledError | None = None
     while not task.done():
         try:
@@ -168,4 +169,4 @@ async def uncut(work: Awaitable[T]) -> T:
             cut = error
     if cut is not None and (task.cancelled() or task.exception() is None):
         raise cut
-    return task.result()
+    return raised(task.result())
