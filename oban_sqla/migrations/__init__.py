@@ -44,6 +44,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, TextClause, text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..errors import InvalidOption, SchemaOutdated
 from ..models import metadata
@@ -65,7 +66,6 @@ from .statements import (
 
 if TYPE_CHECKING:
     from alembic.operations import Operations
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
     OperationsLike = Operations | Any  # the module `alembic.op` stands for the current Operations
 
@@ -87,9 +87,10 @@ def upgrade(
         built CONCURRENTLY outside of a transaction; Alembic commits what came before. None, the default: both in the
         transaction of the revision, where the jobs table has at most 1,000 pages (8 MB) or lacks no index.
     :raises InvalidOption: for a version or part that this package doesn't have, and for both parts at once on a larger
-        table; the message names the two calls.
+        table; the message names the two calls. Also for something else than ``alembic.op``.
     :raises SchemaOutdated: for ``"indexes"`` before ``"tables"``.
     """
+    _check_op(op, "upgrade")
     target, half, context = checked(CURRENT if version is None else version), checked_part(part), op.get_context()
     if context.as_sql:
         statements = up_statements(target, schema, part=half)
@@ -107,8 +108,9 @@ def downgrade(op: OperationsLike, version: int, schema: str | None = None) -> No
     :param version: the version to go back to.
     :param schema: the schema of the tables; the schema itself is not dropped. Default: the one given to
         :func:`oban_sqla.use_schema`, or else the connection's default.
-    :raises InvalidOption: for a version that this package doesn't have.
+    :raises InvalidOption: for a version that this package doesn't have, or something else than ``alembic.op``.
     """
+    _check_op(op, "downgrade")
     for statement in down_statements(version, schema):
         op.execute(_text(statement))
 
@@ -128,6 +130,7 @@ def index_jobs(op: OperationsLike, path: str, schema: str | None = None, *, conc
         commits what came before. Default False: in the transaction of the revision.
     :raises InvalidOption: for a path that is not one, and with ``concurrently`` for a connection in a transaction.
     """
+    _check_op(op, "index_jobs")
     statements = paths.create(prefix_of(schema), JobPath.parse(path, "index_jobs"), concurrently=concurrently)
     _run(op, statements, concurrently, "index_jobs(op, …, concurrently=True)")
 
@@ -142,6 +145,7 @@ def drop_index_jobs(op: OperationsLike, path: str, schema: str | None = None, *,
     :param concurrently: True: outside of a transaction, so that no job waits. Default False.
     :raises InvalidOption: for a path that is not one, and with ``concurrently`` for a connection in a transaction.
     """
+    _check_op(op, "drop_index_jobs")
     statements = paths.drop(prefix_of(schema), JobPath.parse(path, "drop_index_jobs"), concurrently=concurrently)
     _run(op, statements, concurrently, "drop_index_jobs(op, …, concurrently=True)")
 
@@ -159,8 +163,9 @@ async def migrate(engine: AsyncEngine, schema: str | None = None, *, version: in
         :func:`oban_sqla.use_schema`, or else the connection's default.
     :param version: the version to reach; it may be an older one. 0 drops everything, the jobs too. Default: the newest.
     :returns: the version before the call, 0 for none. Tables that are newer than this package are not changed.
-    :raises InvalidOption: for a version that this package doesn't have.
+    :raises InvalidOption: for a version that this package doesn't have, or something else than an ``AsyncEngine``.
     """
+    _check_engine(engine, "migrate")
     target = checked(CURRENT if version is None else version)
     async with engine.begin() as connection:
         before, indexes = await connection.run_sync(_migrated, target, schema)
@@ -182,6 +187,7 @@ async def version(engine: AsyncEngine, schema: str | None = None) -> int:
         connection's default.
     :returns: the version; 0 if there are no tables.
     """
+    _check_engine(engine, "version")
     async with engine.connect() as connection:
         return await connection.run_sync(_version, schema)
 
@@ -194,6 +200,7 @@ async def missing_indexes(engine: AsyncEngine, schema: str | None = None) -> lis
         connection's default.
     :returns: the names of those that are missing or invalid.
     """
+    _check_engine(engine, "missing_indexes")
     async with engine.connect() as connection:
         _, names = await connection.run_sync(_missing, indexes_of(CURRENT), schema)
     return list(names)
@@ -245,6 +252,22 @@ def include_enum(name: str) -> bool:
 
 
 _TABLES = frozenset(table.name for table in metadata.tables.values())
+
+
+def _check_op(op: object, what: str) -> None:
+    if not hasattr(op, "get_context"):
+        raise InvalidOption(
+            f"{what}: expected alembic.op, in a revision, got {type(op).__name__}; in a program write "
+            "await migrations.migrate(engine)"
+        )
+
+
+def _check_engine(engine: object, what: str) -> None:
+    if not isinstance(engine, AsyncEngine):
+        raise InvalidOption(
+            f"{what}: expected an AsyncEngine, got {type(engine).__name__}; make one with "
+            "create_async_engine(async_url(…))"
+        )
 
 
 def _run(op: OperationsLike, statements: list[str], outside: bool, what: str) -> None:

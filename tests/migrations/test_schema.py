@@ -8,9 +8,10 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import Engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from oban_sqla import InvalidOption, Job, JobSpec, Oban, Unique, migrations, use_schema
@@ -171,6 +172,22 @@ async def test_a_version_that_there_is_not_and_newer_tables_are_left_alone(empty
     await run(empty, "INSERT INTO oban_schema (version) VALUES (999)")
     assert await migrations.migrate(empty, version=0) == 999
     assert await migrations.version(empty) == 999
+
+
+async def test_what_is_neither_an_engine_nor_alembics_op_is_refused(sync_engine: Engine) -> None:
+    given: Any
+    for given in ("postgresql://u:secret@h/d", sync_engine):
+        for call in (migrations.migrate, migrations.version, migrations.missing_indexes):
+            with pytest.raises(
+                InvalidOption, match=rf"{call.__name__}: expected an AsyncEngine, got (str|Engine); make"
+            ):
+                await call(given)
+        with pytest.raises(InvalidOption, match=r"upgrade: expected alembic\.op, .* await migrations.migrate"):
+            migrations.upgrade(given)
+        with pytest.raises(InvalidOption, match="downgrade: expected alembic"):
+            migrations.downgrade(given, 0)
+        with pytest.raises(InvalidOption, match="index_jobs: expected alembic"):
+            migrations.index_jobs(given, "args.order")
 
 
 async def test_downgrade_leaves_nothing_even_twice(empty: AsyncEngine, empty_database: str) -> None:
