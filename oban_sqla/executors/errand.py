@@ -166,7 +166,8 @@ def judged(answer: bytes, row: Row) -> Raised | Judged:
         return Raised(ChildError(**body["unjudged"]))
     given = body["ack"]
     if given is None:
-        fenced = Fenced(f"job {row.id}, attempt {row.attempt}: it was given to another run; its effects were undone")
+        text = "it was given to another run, or deleted; its effects were undone"
+        fenced = Fenced(f"job {row.id}, attempt {row.attempt}: {text}")
         return Judged(None, fenced, False)
     error = None if (said := body["error"]) is None else _travelled(said)
     fence = (row.id, row.attempt, row.attempted_by[1], row.attempted_at)

@@ -238,7 +238,8 @@ class Acks(Loop):
                 self._locked.add(id(ack))
                 continue
             if id(ack) not in self._doubtful:  # else it was most likely written by the statement that went unheard
-                error = Fenced(f"job {ack.id}, attempt {ack.attempt}: it was given to another run; nothing was written")
+                text = "it was given to another run, or deleted; nothing was written"
+                error = Fenced(f"job {ack.id}, attempt {ack.attempt}: {text}")
                 logger.warning("%s", error, extra=_extra(ack))
                 telemetry.execute("oban.fenced", job_id=ack.id, attempt=ack.attempt, queue=ack.queue)
             self._settle(ack)

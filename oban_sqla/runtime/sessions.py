@@ -293,8 +293,9 @@ def _acknowledge(session: Session, connection: Connection, statement: Statement,
     if missing:
         session.rollback()
         named = "; ".join(f"job {ack.id}, attempt {ack.attempt}" for ack in missing)
-        said = "it was given to another run; its" if len(acks) == 1 else "given to another run; the chunk's"
-        raise FencedOut(f"{named}: {said} effects were rolled back", frozenset(ack.id for ack in missing))
+        whose = "its" if len(acks) == 1 else "the chunk's"
+        text = f"{named}: given to another run, or deleted; {whose} effects were rolled back"
+        raise FencedOut(text, frozenset(ack.id for ack in missing))
 
 
 def _unchanged(connection: Connection, statement: Statement, acks: Sequence[Ack]) -> list[Ack]:

@@ -291,7 +291,7 @@ class TestOutcomes:
         async_session.add(app.add_and.new("ann", "delete the job"))
 
         assert async_session(drain) == {"executing": 1}
-        assert "it was given to another run; its effects were rolled back" in caplog.text
+        assert "given to another run, or deleted; its effects were rolled back" in caplog.text
         assert async_session.names == []
 
 

@@ -186,7 +186,8 @@ class Journal:
     def _refuse(self, what: str) -> None:
         if self.fenced:
             raise Fenced(
-                f"job {self.row.id}, attempt {self.row.attempt}: it was given to another run; {what}() wrote nothing"
+                f"job {self.row.id}, attempt {self.row.attempt}: it was given to another run, or deleted; "
+                f"{what}() wrote nothing"
             )
         if self.is_closed:
             raise ObanError(f"job {self.row.id}: {what}() was called after the end of its run")
