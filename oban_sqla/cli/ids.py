@@ -8,7 +8,7 @@ import click
 
 
 class JobId(click.ParamType[int]):
-    """A number from 1 on that the column can hold."""
+    """The id of a job: a number from 1 on that a bigint can hold."""
 
     name = "ID"
     noun = "job"
@@ -21,6 +21,6 @@ class JobId(click.ParamType[int]):
 
 
 class FlowId(JobId):
-    """The same of a workflow."""
+    """The id of a workflow: a number from 1 on that a bigint can hold."""
 
     noun = "workflow"

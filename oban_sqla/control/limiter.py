@@ -25,6 +25,7 @@ from ..statements.limiter import available, consume, forget, suspend
 from ..statements.notify import notify
 from ..statements.statement import Statement
 from ..statements.wire import INSERTED, channel, ident, signal_channel
+from ..types import worker_name_of
 from .audit import note
 from .engines import Engines
 
@@ -200,4 +201,4 @@ def _values(partition: object) -> str | None:
     several = isinstance(partition, list | tuple)
     given: Sequence[object] = cast("Sequence[object]", partition) if several else (partition,)
     # A queue is partitioned by the names of workers, and a worker stands for its name, as in queries.
-    return encode_value([getattr(one, "worker_name", one) for one in given], "limiter: partition")
+    return encode_value([worker_name_of(one) or one for one in given], "limiter: partition")

@@ -17,18 +17,20 @@ async def merged(sources: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]
     :param sources: iterators that don't free the slot themselves.
     :raises Exception: the first one that a source raises; the others are then cancelled.
     """
-    found: asyncio.Queue[T | None] = asyncio.Queue()
+    found: asyncio.Queue[T | asyncio.Task[None]] = asyncio.Queue()
     tasks = [asyncio.create_task(_into(found, source)) for source in sources]
+    for task in tasks:
+        task.add_done_callback(found.put_nowait)
     slot = Slot()
-    open_sources = len(tasks)
+    running = len(tasks)
     try:
-        while open_sources:
+        while running:
             if found.empty():
                 slot.leave()
             item = await found.get()
-            if item is None:
-                open_sources -= 1
-                _raise_failure(tasks)
+            if isinstance(item, asyncio.Task):
+                item.result()
+                running -= 1
             else:
                 await slot.back()
                 yield item
@@ -40,15 +42,6 @@ async def merged(sources: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _into(found: asyncio.Queue[T | None], source: AsyncIterator[T]) -> None:
-    try:
-        async for item in source:
-            found.put_nowait(item)
-    finally:
-        found.put_nowait(None)
-
-
-def _raise_failure(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        if task.done() and not task.cancelled():
-            task.result()
+async def _into(found: asyncio.Queue[T | asyncio.Task[None]], source: AsyncIterator[T]) -> None:
+    async for item in source:
+        found.put_nowait(item)

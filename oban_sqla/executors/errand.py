@@ -176,7 +176,7 @@ def judged(answer: bytes, row: Row) -> Raised | Judged:
 
 
 def _travelled(said: dict[str, Any]) -> BaseException:
-    """What stands for the error here: an outcome is no failure, so it comes as what it was."""
+    """The exception of the child, made again in the node: a Cancel or Discard as itself, any other as a ChildError."""
     if (outcome := said.get("outcome")) is not None:
         return _OUTCOMES[outcome](said["message"])
     error = ChildError(said["kind"], said["message"], said["trace"])

@@ -70,7 +70,7 @@ class Wait:
         self.seen: Seen | None = None
         """What was seen last. Written by see() and miss()."""
         self.is_over = False
-        """Whether there is no more to be seen. Written by see() and miss()."""
+        """Whether the job has ended as the wait asks, and is not looked for any more. Written by see() and miss()."""
         self.trouble: str | None = None
         """What has kept the last look from an answer. Written by whatever looks without a waiter."""
         self._with_retries = with_retries

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 # Under another level a statement that has waited for a lock does not see what it has waited for, and fails, or counts
-# too little; with AUTOCOMMIT there is no transaction. An engine, or a role, may have either for other programs.
+# too little; with AUTOCOMMIT there is no transaction. The engine or the role of the user may be set to such a level.
 READ_COMMITTED: Mapping[str, Any] = {"isolation_level": "READ COMMITTED"}
 """The execution options of the transactions of this package."""
 

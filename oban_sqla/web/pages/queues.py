@@ -113,8 +113,8 @@ async def queue(ask: Ask, _rest: str) -> Content:
     found, roster = await ask.read(("queue", name), read)
     if found is None:
         raise NotFound(
-            f"There is no queue {name!r}: none of its jobs waits, runs, or is among the newest {glance.FAR:,}, no node "
-            "works it, and nothing was asked of it."
+            f"There is no queue {name!r}: no node works it, no operator has changed it, no job waits or runs in it, "
+            f"and the newest {glance.FAR:,} jobs have none of it."
         )
     nodes = sorted({member.node for member in roster.alive if member.instance == place.name})
     context = {"queue": found, "nodes": nodes, "plots": await plots(ask, name), "limits": _limits(found)}
