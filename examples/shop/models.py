@@ -22,7 +22,6 @@ class Order(Base):
     email: Mapped[str]
     placed_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), server_default=func.now())
     paid_at: Mapped[datetime | None] = mapped_column(DateTime(timezone=True))
-    in_warehouse: Mapped[bool] = mapped_column(default=False)
     lines: Mapped[list[Line]] = relationship(cascade="all, delete-orphan")
     # Made fast on a large table by a revision with migrations.index_jobs(op, "args.order").
     jobs: Mapped[list[Job]] = job_relationship("args.order", order_by=Job.id)

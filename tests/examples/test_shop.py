@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from oban_sqla import Oban
+from oban_sqla import Oban, migrations
 from oban_sqla.workers.registry import workers
-from tests.processes import ROOT
+from tests.processes import ROOT, running
 from tests.support import eventually
 
 
@@ -85,3 +87,30 @@ async def test_an_order_runs_through_a_node(engine: AsyncEngine, registered: Non
     finally:
         async with engine.begin() as connection:
             await connection.run_sync(Base.metadata.drop_all)
+
+
+async def test_the_pages_show_what_became_of_an_order(empty_database: str, tmp_path: Path) -> None:
+    migrating = create_async_engine(empty_database)
+    await migrations.migrate(migrating)
+    await migrating.dispose()
+    command = ["-m", "uvicorn", "examples.shop.pages:app", "--port", "0"]
+    # Port 9 discards, so neither the warehouse nor the mail server answers.
+    environment = {"DATABASE_URL": empty_database, "WAREHOUSE_URL": "http://127.0.0.1:9", "SMTP_SERVER": "127.0.0.1:9"}
+    with running(command, tmp_path / "log", environment=environment) as process:
+        (address,) = re.findall(r"running on (http://\S+)", await process.says("Uvicorn running on"))
+        async with httpx.AsyncClient(base_url=address, trust_env=False, timeout=20) as web:
+            assert (await web.post("/orders", json={"email": "ann@example.com", "articles": {}})).status_code == 422
+            basket = {"email": "ann@example.com", "articles": {"tea": "12.50"}}
+            order = (await web.post("/orders", json=basket)).raise_for_status().json()
+            path = f"/orders/{order['id']}"
+
+            async def has(**jobs: str) -> bool:
+                found: dict[str, Any] = (await web.get(path)).raise_for_status().json()
+                return bool(found["jobs"] == jobs)
+
+            await eventually(lambda: has(make_invoice="completed", tell_warehouse="retryable"), 20)
+            assert (await web.post(f"{path}/payment")).status_code == 204
+            assert (await web.get(path)).json()["paid_at"] is not None
+            assert (await web.get("/trouble")).json() == []
+            assert "tell_warehouse" in (await web.get("/jobs/jobs?state=retryable")).text
+            assert (await web.post("/jobs/jobs/change", data={"change": "retry"})).status_code == 403
