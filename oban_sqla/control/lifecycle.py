@@ -217,6 +217,7 @@ class Lifecycle:
         if self._introduces:
             introduce(config, runs)
             introduce_pools(runs, config.sessionmaker)
+        await _notice_copy(node)
         await self._miss_indexes(node)
 
     async def _miss_indexes(self, node: Node) -> None:
@@ -327,6 +328,19 @@ async def _check_schema(node: Node) -> None:
             f"{described(found, node.schema)}, and version {CURRENT} is needed; run `oban-sqla migrate`, "
             "or call oban_sqla.migrations.upgrade(op) from an Alembic revision"
         )
+
+
+async def _notice_copy(node: Node) -> None:
+    """Say that the jobs are those of another database, where that is so."""
+    try:
+        names = await node.connections.subscriptions()
+    except StatementFailed:
+        return
+    if names:
+        logger.warning(
+            "the jobs table is a copy that the subscription %s writes: this node runs jobs that the nodes of the "
+            "publisher run, too; connect it to the publisher, or disable the subscription", ", ".join(names),
+        )  # fmt: skip
 
 
 async def _joined(task: asyncio.Task[None]) -> None:

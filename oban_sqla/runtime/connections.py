@@ -17,6 +17,7 @@ from ..statements.control import orders
 from ..statements.fetch import fetch
 from ..statements.identify import Identity, identify
 from ..statements.indexes import built_indexes
+from ..statements.subscriptions import subscriptions
 from ..statements.version import schemas_with_tables, tables_version
 from ..workers.registry import workers
 from .lanes.failure import StatementFailed
@@ -124,6 +125,10 @@ class Connections:
     async def indexes(self, names: Sequence[str]) -> set[str]:
         """Which of the indexes `names` the jobs table has, ready for use."""
         return {str(name) for (name,) in await self.upkeep.run(built_indexes, names=[*names])}
+
+    async def subscriptions(self) -> list[str]:
+        """The subscriptions that write the jobs table, which is then a copy of another database's."""
+        return [str(name) for (name,) in await self.upkeep.run(subscriptions)]
 
     async def _prepare(self) -> None:
         """Do what takes milliseconds the first time in a process, while the connections are made."""

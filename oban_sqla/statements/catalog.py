@@ -4,7 +4,7 @@ Plain SQL, because nothing of it is about tables that we map. ``:jobs`` is the n
 its schema where that is known. Nothing here reads a table of ours.
 """
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 
 READ_ONLY = text("SET TRANSACTION READ ONLY")
 
@@ -137,3 +137,24 @@ PRIVILEGES = text("""
     WHERE c.relnamespace = (SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = to_regclass(:jobs))
       AND c.relname = w.name
 """)
+
+SEQUENCES = text("""
+    SELECT c.oid::regclass::text AS table, quote_ident(a.attname) AS column, s.oid::regclass::text AS sequence,
+           CASE WHEN has_sequence_privilege(s.oid, 'USAGE, SELECT') THEN coalesce(pg_sequence_last_value(s.oid), 0) END
+             AS last
+    FROM pg_catalog.pg_class c
+    JOIN pg_catalog.pg_depend d ON d.refobjid = c.oid AND d.refclassid = 'pg_catalog.pg_class'::regclass
+     AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype IN ('a', 'i')
+    JOIN pg_catalog.pg_class s ON s.oid = d.objid AND s.relkind = 'S'
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+    WHERE c.relnamespace = (SELECT relnamespace FROM pg_catalog.pg_class WHERE oid = to_regclass(:jobs))
+      AND c.relname = ANY(:tables) AND has_table_privilege(c.oid, 'SELECT')
+      AND NOT (pg_is_in_recovery() AND s.relpersistence = 'u')
+    ORDER BY c.relname
+""")
+"""The sequences of our tables with their last value; null where this role may not read it."""
+
+
+def next_taken(table: str, column: str) -> TextClause:
+    """The first id after `last`, up to `most`, that a row of a table has; both names are SQL."""
+    return text(f"SELECT min({column}) FROM {table} WHERE {column} > :last AND {column} <= :most")

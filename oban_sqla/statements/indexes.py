@@ -10,14 +10,14 @@ from ..models.job import jobs
 from .statement import array, statement
 
 
-class _Jobs(ColumnElement[Any]):
+class JobsTable(ColumnElement[Any]):
     """The jobs table as a value of the catalog's type."""
 
     inherit_cache = True
 
 
-@compiles(_Jobs)
-def _write(_element: _Jobs, compiler: SQLCompiler, **_options: Any) -> str:
+@compiles(JobsTable)
+def _write(_element: JobsTable, compiler: SQLCompiler, **_options: Any) -> str:
     return f"'{compiler.preparer.format_table(jobs)}'::regclass"
 
 
@@ -32,7 +32,7 @@ def built_indexes() -> Executable:
         select(cast(_CLASS.c.relname, Text))
         .join(_INDEX, _INDEX.c.indexrelid == _CLASS.c.oid)
         .where(
-            _INDEX.c.indrelid == _Jobs(),
+            _INDEX.c.indrelid == JobsTable(),
             cast(_CLASS.c.relname, Text) == func.any(array("names")),
             _INDEX.c.indisvalid.is_(True),
             _INDEX.c.indisready.is_(True),

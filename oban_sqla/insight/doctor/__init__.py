@@ -26,6 +26,7 @@ from ...statements.version import schemas_with_tables
 from ...statements.why import bounds
 from .backlog import backlog, large_jobs, overdue, unknown_workers
 from .cluster import dead_nodes, foreign_leader, leader, living_nodes, orphans
+from .copies import replication, sequences
 from .database import Database
 from .encryption import encryption
 from .finding import Finding, Status, problem, skipped
@@ -44,7 +45,8 @@ OF_THE_SERVER: tuple[Check, ...] = (
     oldest_transaction,
 )  # fmt: skip
 OF_THE_TABLES: tuple[Check, ...] = (
-    schema_version, indexes, relationships, triggers, states, table_settings, privileges, vacuum, bloat,
+    schema_version, indexes, relationships, triggers, states, table_settings, privileges, replication, sequences,
+    vacuum, bloat,
     living_nodes, leader, foreign_leader, dead_nodes, orphans, limits, suspensions,
     backlog, overdue, unknown_workers, encryption, workflows, groups, large_jobs,
 )  # fmt: skip
