@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from ..enqueueing.binds import FOR_WRITING
 from ..enqueueing.instances import refer_in
 from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
+from ..enqueueing.unit_of_work import tell
 from ..enqueueing.wakeup import announce_news
 from ..enqueueing.writer import jobs_connection
 from ..enqueueing.writing import Edge, Written, write_nodes
@@ -198,6 +199,8 @@ class RunningFlow:
             states=[state for _, state in told],
         )
         announce_news(session, connection)
+        if job_ids:
+            tell(session, job_ids)
         return added
 
 

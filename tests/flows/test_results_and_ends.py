@@ -120,6 +120,13 @@ def grows(session: Session, current: Job) -> None:
     flow.append(parse.new(first.result[0]), name="last", after=[first], session=session)
 
 
+@job
+async def grows_apart(current: Job) -> None:
+    flow = flow_of(current)
+    first = await flow.append(fetch.new("u"), name="more")
+    await flow.append(parse.new(first.result[0]), name="last", after=[first])
+
+
 @job(queue="plain_workflows", max_attempts=1)
 def grows_without_a_session(current: Job) -> None:
     cast(Any, flow_of(current)).append(note.new("lost"))
@@ -192,6 +199,21 @@ async def test_inline_mode_runs_a_workflow_when_it_is_flushed(engine: AsyncEngin
         await session.flush()
         await session.refresh(flow)
         assert flow.state == "completed"
+
+
+async def test_inline_mode_runs_what_a_job_appends_to_its_workflow(engine: AsyncEngine, clean_tables: None) -> None:
+    flow = Workflow("grows inline")
+    flow.add(grows_apart.new())
+    async with AsyncSession(engine, expire_on_commit=False) as session, mode("inline"):
+        session.add(flow)
+        await session.commit()
+        await session.refresh(flow)
+        assert flow.state == "completed"
+        grown = (await session.scalars(select(Job).where(Job.node_name.in_(["more", "last"])))).all()
+        assert [job.state for job in grown] == ["completed", "completed"]
+        # Outside of a job: the node has run when the call returns.
+        await flow_of(grown[0]).append(fetch.new("u"), name="later", session=session)
+        assert await session.scalar(select(Job.state).where(Job.node_name == "later")) == "completed"
 
 
 def test_a_plain_session_on_psycopg_writes_and_drains_the_same(database_url: str, clean_tables: None) -> None:
