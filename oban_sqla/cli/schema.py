@@ -48,9 +48,10 @@ def grants(role: str, enqueue_only: bool, schema: str | None) -> None:
       oban-sqla grants app_worker | psql app
       oban-sqla grants app_web --enqueue-only --schema jobs | psql app
 
-    A node reads and writes all tables. A program that only enqueues inserts and reads jobs, and reads
-    the partitions of queues; it can't change or delete jobs. Neither needs rights to create tables: run
-    `migrate` with the role that owns them. Run this again after an upgrade that adds tables.
+    A node reads and writes all tables. A program that only enqueues inserts and reads jobs, workflows and
+    batches, and reads the partitions of queues; it can't change or delete jobs, as replace= and debounce= of
+    unique jobs would. Neither needs rights to create tables: run `migrate` with the role that owns them. Run
+    this again after an upgrade that adds tables.
     """
     for statement in privileges(role, schema, enqueue_only=enqueue_only):
         click.echo(f"{statement};")

@@ -40,7 +40,12 @@ def _of_a_node(table: Table) -> tuple[str, ...]:
 def _to_enqueue(table: Table) -> tuple[str, ...]:
     if table is jobs:
         return ("SELECT", "INSERT")  # reads the id, and the unique job that was there before
-    if table.name in ("oban_signals", "oban_workflows", "oban_deps", "oban_news"):
+    # Jobs that are added to one later lock its row, for which PostgreSQL asks for UPDATE of any column.
+    if table.name == "oban_workflows":
+        return ("SELECT", "INSERT", "UPDATE (name)")
+    if table.name == "oban_batches":
+        return ("SELECT", "INSERT", "UPDATE (callbacks)")  # which are written when the batch has its id
+    if table.name in ("oban_signals", "oban_deps", "oban_news"):
         return ("SELECT", "INSERT")  # a signal is sent by the program that people use, and a workflow added
     # The program that people use shows them what a job tells.
     return _READ if table.name in ("oban_partitions", "oban_schema", "oban_progress", "oban_events") else ()

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, select, text, update
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
-from oban_sqla import Job, JobSpec, Oban, ObanError, Unique, enqueue, job
+from oban_sqla import Batch, Job, JobSpec, Oban, ObanError, Unique, Workflow, enqueue, flow_of, job
 from oban_sqla.cli import main
 from oban_sqla.cli.problems import line
 from tests.runtime.helpers import execute, insert, until
@@ -72,6 +72,16 @@ async def test_a_program_that_only_enqueues_can_do_that_and_no_more(
         await enqueue(session, [JobSpec("w", schedule_in=60)])
     assert unique[0].id == unique[1].id
     assert await Oban(limited).enqueue(JobSpec("w"))
+    flow, batch = Workflow("granted"), Batch([works.new()], on_completed=works.new())
+    flow.add(works.new(), after=[flow.add(works.new(), name="first")])
+    async with AsyncSession(limited, expire_on_commit=False) as session, session.begin():
+        session.add_all([flow, batch])
+    async with AsyncSession(limited, expire_on_commit=False) as session, session.begin():
+        await enqueue(session, works.new(), batch=await session.get_one(Batch, batch.id))
+        waiting = (await session.scalars(select(Job).where(Job.workflow_id == flow.id))).first()
+        assert waiting is not None
+        await flow_of(waiting).append(works.new(), name="appended", after=["first"], session=session)
+    assert (await Oban(limited).signal(waiting, "go")) is True
     for refused in (delete(Job), update(Job).values(priority=1)):
         async with AsyncSession(limited) as session:
             with pytest.raises(ProgrammingError, match="permission denied"):
