@@ -13,6 +13,7 @@ from .. import migrations
 from ..errors import DatabaseUnavailable, InvalidOption, SchemaOutdated
 from ..options.url import async_url
 from ..statements.version import schemas_with_tables
+from ..telemetry.printable import shell_word
 from .settings import FILE, config_option, settings
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -106,7 +107,7 @@ def on_database(url: str | None, schema: str | None, work: Callable[[AsyncEngine
                 run_first = f"run `oban-sqla migrate{_schema_argument(schema)}` first"
                 others = await _schemas(engine) if version == 0 else []
                 if named := [name for name in others if name != schema]:
-                    run_first = f"add --schema {named[0]}, or {run_first} for a second queue"
+                    run_first = f"add --schema {shell_word(named[0])}, or {run_first} for a second queue"
                 raise SchemaOutdated(f"{migrations.described(version, schema, others)}; {run_first}")
             return await work(engine)
         finally:
@@ -136,4 +137,4 @@ async def reached(engine: AsyncEngine, schema: str | None) -> int:
 
 
 def _schema_argument(schema: str | None) -> str:
-    return "" if schema is None else f" --schema {schema}"
+    return "" if schema is None else f" --schema {shell_word(schema)}"

@@ -9,6 +9,7 @@ from ..errors import closest
 from ..options.queue import Queue
 from ..runtime.config import Config
 from ..telemetry import node_logger, queue_logger
+from ..telemetry.printable import shell_word
 from ..workers.registry import workers
 
 MOST = 10
@@ -48,7 +49,7 @@ def _introduce_queue(queue: str, config: Config, runs: Queue | None, names: Coll
     given = config.queues.get(queue)
     part = 0 if given is None else config.share.limit(given.limit)
     if runs is None and part:
-        again = f"start_queue({queue!r}) or `oban-sqla queues start {queue}` starts it again"
+        again = f"start_queue({queue!r}) or `oban-sqla queues start {shell_word(queue)}` starts it again"
         queue_logger.warning("queue %r does not run: it was stopped by stop_queue; %s", queue, again)
         return
     limit = f"{runs.limit if runs else 0} at once"
@@ -60,7 +61,7 @@ def _introduce_queue(queue: str, config: Config, runs: Queue | None, names: Coll
     if runs is not None and runs.paused:
         level = logging.INFO if given is not None and given.paused else logging.WARNING
         by = "as it is configured" if level == logging.INFO else "by pause_queue"
-        again = f"resume_queue({queue!r}) or `oban-sqla queues resume {queue}` resumes it"
+        again = f"resume_queue({queue!r}) or `oban-sqla queues resume {shell_word(queue)}` resumes it"
         queue_logger.log(level, "queue %r is paused, %s, so it starts no jobs; %s", queue, by, again)
 
 

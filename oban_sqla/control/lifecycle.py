@@ -32,6 +32,7 @@ from ..runtime.node import Node
 from ..runtime.resources import Resources
 from ..statements.ack import acknowledge
 from ..telemetry import node_logger as logger
+from ..telemetry.printable import shell_word
 from ..workers import context
 from .engines import Engines
 from .introduction import introduce
@@ -292,7 +293,7 @@ def _asked_password(error: StatementFailed) -> bool:
 
 def _forbidden(error: StatementFailed, role: str | None) -> str:
     *_, said = str(error).split(": ")
-    named = "ROLE" if role is None else role
+    named = "ROLE" if role is None else shell_word(role)
     return (
         f"the role of the node has no right to use the tables of the jobs: {said}; as the owner of the tables run "
         f"`oban-sqla grants {named} | psql …`"

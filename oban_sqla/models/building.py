@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from ..errors import InvalidArgs, InvalidOption, closest
 from ..options.instance import told
 from ..options.reference import Reference, node_of, part_of, references, without_references
-from .checks import check_storable
+from .checks import check_name
 from .fit import UNKNOWN, fits, part
 from .kind import FIELDS, OPTIONS
 from .node import MapNode, Node, Nodes, described, worker_of
@@ -40,11 +40,11 @@ class _Element:
 def checked_name(what: str, name: object) -> str:
     """`name`, if it is one.
 
-    :raises InvalidOption: for what is not text, is blank, or can't be stored.
+    :raises InvalidOption: for what is not text, is blank or too long, or can't be stored.
     """
     if not isinstance(name, str) or not name.strip():
         raise InvalidOption(f"{what}: expected text that is not blank, got {name!r}")
-    return check_storable(what, name)
+    return check_name(what, name)
 
 
 def default_name(spec: object) -> str:

@@ -59,11 +59,11 @@ class Workflow(ObanBase, ByAnnotation):
     A job waits until everything before it is completed. If something before it fails, it is cancelled, unless its
     `on_failure` says otherwise.
 
-    :param name: what it is called; any number of workflows may have the same name.
-    :param unique: a key of which only one workflow lives at a time. One that is added while another lives is not
-        written: it has that one's :attr:`id`, and :attr:`conflict` is True. Default: none.
+    :param name: what it is called, up to 255 characters; any number of workflows may have the same name.
+    :param unique: a key, up to 255 characters, of which only one workflow lives at a time. One that is added while
+        another lives is not written: it has that one's :attr:`id`, and :attr:`conflict` is True. Default: none.
     :param meta: a dict that is stored with it. Default: empty.
-    :raises InvalidOption: for a blank name or key.
+    :raises InvalidOption: for a name or key that is blank or too long.
     :raises InvalidArgs: for a meta that JSON can't represent.
 
     :ivar name: its name.

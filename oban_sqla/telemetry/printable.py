@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
@@ -18,3 +20,18 @@ def shortened(text: str, limit: int) -> str:
         return text
     half = limit // 2
     return f"{text[:half]} … {len(text) - 2 * half:,} characters left out … {text[-half:]}"
+
+
+def shell_word(text: str) -> str:
+    """`text` as one word of a command that is printed to be copied into a shell, on one line."""
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join(map(_escaped, text)) + "'"
+
+
+def _escaped(char: str) -> str:
+    if char in "\\'":
+        return f"\\{char}"
+    return (
+        char if char.isprintable() else "".join(f"\\x{byte:02x}" for byte in char.encode("utf-8", "backslashreplace"))
+    )

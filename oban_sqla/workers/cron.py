@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from ..errors import InvalidArgs, InvalidOption, KeyMissing
 from ..models import JobSpec
-from ..models.checks import check_storable
+from ..models.checks import check_name
 from ..models.kind import OPTIONS
 from ..models.spec import WorkerLike
 from ..options.encryption import is_sealed
@@ -59,7 +59,7 @@ class Cron:
         if self.name is not None and (not isinstance(self.name, str) or not self.name.strip()):
             raise InvalidOption(f"Cron: name must be a string, got {self.name!r}")
         if self.name is not None:
-            check_storable("Cron: name", self.name)
+            check_name("Cron: name", self.name)
         for option in ("paused", "catch_up"):
             if not isinstance(getattr(self, option), bool):
                 raise InvalidOption(f"Cron: {option} must be True or False, got {getattr(self, option)!r}")

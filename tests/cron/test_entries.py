@@ -134,5 +134,7 @@ async def test_a_name_that_the_database_can_not_store_is_refused_by_name(name: s
     for call in (crons.put(name, "@daily", report), crons.delete(name)):
         with pytest.raises(InvalidOption, match="name of a cron entry: a NUL or a lone surrogate"):
             await call
+    with pytest.raises(InvalidOption, match="Cron: name: at most 255 characters, got 256"):
+        Cron("@daily", report, name="n" * 256)
     with pytest.raises(InvalidOption, match="name of a cron entry: at most 255 characters"):
         await crons.put("x" * 3_000, "@daily", report)

@@ -276,6 +276,18 @@ async def test_a_queue_that_no_node_runs(engine: AsyncEngine, answer: Answer) ->
     assert "its last node, gone, is dead" in (await answer(job_id)).reason.text
 
 
+@pytest.mark.parametrize("queue", ["it's; exit 3", "two\nlines\x1b[31m", "é `id` $(id) \\"])
+async def test_the_advice_for_a_queue_of_any_name_is_one_line_that_a_shell_takes(
+    engine: AsyncEngine, answer: Answer, queue: str
+) -> None:
+    [job_id] = await insert(engine, noop.options(queue=queue).new())
+    advice = (await answer(job_id)).reason.advice
+    assert advice.isprintable()
+    word = advice.partition("oban-sqla queues start ")[2].removesuffix(" --limit 10")
+    shell = await asyncio.create_subprocess_exec("bash", "-c", f"printf %s {word}", stdout=asyncio.subprocess.PIPE)
+    assert (await shell.communicate())[0].decode() == queue
+
+
 async def test_a_queue_that_was_stopped(engine: AsyncEngine, answer: Answer) -> None:
     async with Oban(engine, queues={"a": 1, "b": 1}) as oban:
         await oban.stop_queue("a")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from ...statements import catalog
 from ...statements.diagnosis import given_back, heads, sample
 from ...statements.diagnosis import overdue as overdue_of
+from ...telemetry.printable import shell_word
 from ..words import listed, meant, span
 from .database import Database
 from .finding import Finding, ok, problem, warning
@@ -41,22 +42,22 @@ def backlog(database: Database) -> Iterator[Finding]:
 
 
 def _waiting(database: Database, queue: str, age: float) -> Iterator[Finding]:
-    members = database.roster.of(queue)
+    members, word = database.roster.of(queue), shell_word(queue)
     found = f"available jobs of queue {queue!r} have been waiting for {span(age)}"
     if not members:
         if age >= UNSERVED:
             running = {member.queue for member in database.roster.alive}
-            advice = f"oban-sqla start ... --queues {queue}=10, or oban-sqla queues start {queue} --limit 10"
+            advice = f"oban-sqla start ... --queues {word}=10, or oban-sqla queues start {word} --limit 10"
             text = f"{found}, and no living node runs the queue{meant(queue, running)}"
             yield problem(text, f"nothing runs them; running queues: {listed(running)}", advice)
     elif all(member.paused for member in members):
         if age >= PAUSED:
-            yield warning(f"{found}, and it is paused", "no node fetches them", f"oban-sqla queues resume {queue}")
+            yield warning(f"{found}, and it is paused", "no node fetches them", f"oban-sqla queues resume {word}")
     elif age >= BEHIND:
         yield warning(
             found,
             "more jobs arrive than are finished, or something holds the oldest job back",
-            f"oban-sqla why ID, for the oldest job; then oban-sqla queues scale {queue} N, or more nodes",
+            f"oban-sqla why ID, for the oldest job; then oban-sqla queues scale {word} N, or more nodes",
         )
 
 

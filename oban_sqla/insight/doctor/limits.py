@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...statements.usage import suspended
+from ...telemetry.printable import shell_word
 from ..queues import Member
 from ..roster import nodes
 from ..words import listed, span
@@ -61,7 +62,7 @@ def suspensions(database: Database) -> Iterator[Finding]:
             f"in queue {row.queue!r}, {' and '.join(parts)} {'is' if row.keys + row.whole == 1 else 'are'} suspended, "
             f"the longest for {span(row.left)}",
             "no job of it starts before then: one has returned Snooze(…, suspend=…), or a program has asked for it",
-            f"oban-sqla queues show {row.queue}; await oban.limiter({row.queue!r}).reset() ends it",
+            f"oban-sqla queues show {shell_word(row.queue)}; await oban.limiter({row.queue!r}).reset() ends it",
         )
     if not rows:
         yield ok(f"nothing is suspended for more than {span(LONG)}")

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from ...options.limits import RateLimit
 from ...statements.usage import used
+from ...telemetry.printable import shell_word
 from ..limits import FAR, allowed, named, suspension
 from ..words import span
 from .facts import Facts, counted, whole
@@ -27,7 +28,7 @@ def held_back(facts: Facts) -> list[Reason]:
         running, of_key = int(row.all), int(row.own)
         if limits.global_limit is not None and running >= limits.global_limit:
             text = f"its queue has {counted(running)} of {limits.global_limit:,} jobs running in the cluster"
-            advice = f"wait, or raise it: oban-sqla queues scale {queue} --global-limit N"
+            advice = f"wait, or raise it: oban-sqla queues scale {shell_word(queue)} --global-limit N"
             reasons.append(Reason("global_limit", text, advice))
         if text := _rated(facts, "", limits.rate_limit, "its queue's rate"):
             reasons.append(Reason("rate_limit", text, FASTER))

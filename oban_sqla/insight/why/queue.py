@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from ...telemetry.printable import shell_word
 from ..limits import named
 from ..queues import Member
 from ..roster import nodes
@@ -59,7 +60,7 @@ def _unserved(facts: Facts) -> Reason | None:
     queue = facts.job.queue
     if any(row.started is False and not row.node for row in facts.settings):
         text = f"the queue {queue!r} was stopped on all nodes {facts.ago(_asked_at(facts, 'started', False))}"
-        return Reason("stopped", text, f"oban-sqla queues start {queue}")
+        return Reason("stopped", text, f"oban-sqla queues start {shell_word(queue)}")
     alive = facts.roster.alive
     running = {member.queue for member in alive}
     silent = [member for member in facts.roster.members if member.queue == queue]
@@ -70,8 +71,9 @@ def _unserved(facts: Facts) -> Reason | None:
         text = f"{text}; running queues: {listed(running, 10)}{meant(queue, running)}"
     else:
         text = f"{text}, or any other queue"
+    word = shell_word(queue)
     return Reason(
-        "no_node", text, f"oban-sqla start ... --queues {queue}=10, or oban-sqla queues start {queue} --limit 10"
+        "no_node", text, f"oban-sqla start ... --queues {word}=10, or oban-sqla queues start {word} --limit 10"
     )
 
 
@@ -84,14 +86,14 @@ def _paused(facts: Facts) -> Reason | None:
     own = {row.node for row in facts.settings if row.paused and row.node}
     if everywhere:
         text = f"the queue {queue!r} was paused on all nodes {facts.ago(_asked_at(facts, 'paused', True))}"
-        return Reason("paused", text, f"oban-sqla queues resume {queue}")
+        return Reason("paused", text, f"oban-sqla queues resume {shell_word(queue)}")
     where = "the one node that runs it" if len(members) == 1 else f"all {len(members)} nodes that run it"
     text = f"the queue {queue!r} is paused on {where}: {listed(nodes(members))}"
     if own & nodes(members):
         text = f"{text}; it was paused {facts.ago(_asked_at(facts, 'paused', True))}"
     elif all(member.is_ours for member in members):
         text = f"{text}; its nodes are configured with Queue(paused=True)"
-    return Reason("paused", text, f"oban-sqla queues resume {queue}")
+    return Reason("paused", text, f"oban-sqla queues resume {shell_word(queue)}")
 
 
 def _silent(facts: Facts) -> Reason | None:
@@ -137,7 +139,9 @@ def _busy(facts: Facts) -> list[Reason]:
         oldest = "" if facts.longest_run is None else f", the oldest for {span(max(facts.longest_run, 0))}"
         jobs = "jobs are" if facts.executing > 1 else "job is"
         text = f"every slot of its queue is taken ({each}): {counted(facts.executing)} {jobs} executing{oldest}"
-        advice = f"wait, raise the limit (oban-sqla queues scale {facts.job.queue} N), or start another node"
+        advice = (
+            f"wait, raise the limit (oban-sqla queues scale {shell_word(facts.job.queue)} N), or start another node"
+        )
         reasons.append(Reason("busy", text, advice))
     by, key = facts.partition
     ahead = facts.ahead if key is None else facts.ahead_in_key

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-
 from ...options.heartbeat import FOREIGN_STALE_AFTER, PATIENCE
+from ...telemetry.printable import shell_word
 from ...workers.registry import workers
 from ..queues import Member
 from ..words import span
@@ -86,7 +85,7 @@ def _waits_in_its_slot(facts: Facts) -> Reason | None:
         return None
     until = "" if end is None else f" until {facts.until(end).removeprefix('at ')}"
     text = f"it waits for the signal {signal!r}{until}; it keeps its slot for the first seconds (live=…), then sleeps"
-    advice = f"send it: oban-sqla jobs signal {facts.job.id} {shlex.quote(signal)}"
+    advice = f"send it: oban-sqla jobs signal {facts.job.id} {shell_word(signal)}"
     return Reason("waits_for_signal", text, advice)
 
 

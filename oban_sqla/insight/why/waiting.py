@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shlex
 from datetime import datetime
 
+from ...telemetry.printable import shell_word
 from ..words import span
 from .chain import in_chain
 from .facts import Facts, error_gist, whole
@@ -35,7 +35,7 @@ def _asleep(facts: Facts, signal: str | None, end: datetime | None) -> Reason:
     if signal is None:
         advice = "its code says for how long; if the job is started before that time, it goes to sleep again"
         return Reason("asleep", f"it sleeps{until}", advice)
-    advice = f"send it: oban-sqla jobs signal {facts.job.id} {shlex.quote(signal)}"
+    advice = f"send it: oban-sqla jobs signal {facts.job.id} {shell_word(signal)}"
     return Reason("waits_for_signal", f"it waits for the signal {signal!r}{until}", advice)
 
 

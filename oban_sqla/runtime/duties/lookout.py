@@ -10,6 +10,7 @@ from ...errors import closest
 from ...statements.diagnosis import heads
 from ...statements.roster import served
 from ...telemetry import queue_logger as logger
+from ...telemetry.printable import shell_word
 from ..lanes.lane import Lane
 from .duty import Duty
 from .leader import Leadership
@@ -66,5 +67,5 @@ class Lookout(Duty):
         logger.warning(
             "jobs wait in the queue %r, the oldest for %.0f s, and no node runs it%s; start a node with this queue, or "
             "run `oban-sqla queues start %s --limit 10`",
-            queue, age, f" (did you mean {near!r}?)" if near else "", queue,
+            queue, age, f" (did you mean {near!r}?)" if near else "", shell_word(queue),
         )  # fmt: skip
