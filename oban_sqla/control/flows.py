@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from sqlalchemy import inspect
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from ..enqueueing.wakeup import announce_news
 from ..enqueueing.writer import jobs_connection
 from ..errors import InvalidOption
 from ..models import Job, Workflow
-from ..statements.flows import delete_flow, jobs_of, lock_tree, retry_flow
+from ..models.job import jobs
+from ..options.instance import state_of
+from ..statements.flows import delete_flow, jobs_of, lock_tree, retry_flow, tree_of
 
 
 def flow_id(flow: Workflow) -> int:
@@ -44,7 +46,8 @@ def retry(session: Session, flow: Workflow, from_node: str | None) -> int:
     if changed < 0:
         raise InvalidOption(f"retry: {flow!r} has no node {from_node!r}")
     announce_news(session, connection)
-    _expire(session)
+    for one in _loaded(session):
+        session.expire(one)
     return int(changed)
 
 
@@ -52,22 +55,28 @@ def delete(session: Session, flow: Workflow) -> int:
     """Delete `flow` with all of its jobs."""
     session.flush()
     connection = jobs_connection(session)
+    gone = _loaded_of(session, connection, flow_id(flow))
     deleted = delete_flow.execute(connection, flow=flow_id(flow)).scalar_one()
     if deleted is None:
         raise InvalidOption(f"delete: a job of {flow!r} executes; cancel the workflow first")
     announce_news(session, connection)
-    gone = {flow_id(flow)}
-    for one in list(session.identity_map.values()):
-        if (isinstance(one, Workflow) and one.id in gone) or (isinstance(one, Job) and _is_of(one, gone)):
-            session.expunge(one)
+    for one in gone:
+        session.expunge(one)
     return int(deleted)
 
 
-def _is_of(job: Job, flows: set[int]) -> bool:
-    return inspect(job).dict.get("workflow_id") in flows
+def _loaded_of(session: Session, connection: Connection, flow: int) -> list[Workflow | Job]:
+    """What `session` has loaded of a workflow: itself, those inside it, and the jobs of all."""
+    loaded = [(one, _id_of(one)) for one in _loaded(session)]
+    of_flows: set[int] = {*tree_of.execute(connection, flow=flow).scalar_one()}
+    of_jobs = {*connection.scalars(jobs_of(flow).where(jobs.c.id.in_([id for _, id in loaded])))}
+    return [one for one, id in loaded if id in (of_flows if isinstance(one, Workflow) else of_jobs)]
 
 
-def _expire(session: Session) -> None:
-    for one in session.identity_map.values():
-        if isinstance(one, Workflow | Job):
-            session.expire(one)
+def _id_of(one: Workflow | Job) -> int:
+    """The id of what is loaded, also where its attributes are expired."""
+    return int((state_of(one).identity or (0,))[0])
+
+
+def _loaded(session: Session) -> list[Workflow | Job]:
+    return [one for one in session.identity_map.values() if isinstance(one, Workflow | Job)]

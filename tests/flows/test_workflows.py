@@ -295,6 +295,27 @@ async def test_a_cancelled_workflow_runs_nothing_more(engine: AsyncEngine) -> No
         assert (await session.scalars(select(Job))).all() == []
 
 
+async def test_what_is_loaded_of_a_deleted_workflow_leaves_the_session_with_it(engine: AsyncEngine) -> None:
+    flow, inner, other = Workflow("outer"), Workflow("inner"), Workflow("other")
+    inner.add(note.new())
+    flow.add(inner)
+    flow.add(note.new())
+    other.add(note.new())
+    await commit(engine, flow, other)
+    async with AsyncSession(engine) as session:
+        objects = [*await session.scalars(select(Workflow)), *await session.scalars(select(Job))]
+        session.expire(objects[-1])  # of one that is to be read again nothing is known but its id
+        mine = await session.get_one(Workflow, flow.id)
+        assert await Oban(engine).delete(mine, session) == 2
+        assert {one for one in objects if one in session} == {
+            await session.get(Workflow, other.id),
+            *await session.scalars(select(Job)),
+        }
+        await session.commit()
+        for one in session.identity_map.values():
+            await session.refresh(one)  # each has its row
+
+
 async def test_only_one_workflow_of_a_unique_key_lives(engine: AsyncEngine) -> None:
     first, second, third = (Workflow("one", unique="key") for _ in range(3))
     for flow in (first, second, third):
