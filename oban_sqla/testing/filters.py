@@ -20,6 +20,7 @@ from ..options.duration import seconds
 from ..options.encryption import MARK, is_sealed
 from ..options.instance import referred, state_of
 from ..options.key_form import KeyForm
+from ..options.payload import encode_value
 from ..types import JobState, worker_name_of
 from ..workers.registry import workers
 from ..workers.sealing import opened
@@ -173,9 +174,10 @@ def _json_object(value: Any, what: str) -> dict[str, Any]:
         raise InvalidOption(f"{what}: expected a dict, got {value!r}")
     given = referred(dict(cast(Mapping[str, Any], value)), _reference, what)
     try:
-        return cast(dict[str, Any], to_jsonable_python(given))
+        made = to_jsonable_python(given)
     except PydanticSerializationError as error:
         raise InvalidArgs(f"{what}: JSON can't carry it: {error}") from None
+    return cast(dict[str, Any], json.loads(encode_value(made, what)))
 
 
 def _reference(instance: Any, path: str) -> Any:
@@ -187,15 +189,27 @@ def _reference(instance: Any, path: str) -> Any:
 
 
 def _tags(value: Any, what: str) -> list[str]:
-    if isinstance(value, str) or not isinstance(value, Sequence):
+    tags = None if isinstance(value, str) else _strings(value)
+    if tags is None:
         raise InvalidOption(f"{what}: expected a sequence of strings, got {value!r}")
-    return list(cast(Sequence[str], value))
+    return tags
 
 
 def _states(value: Any, what: str) -> list[JobState]:
-    names: list[str] = [value] if isinstance(value, str) else list(value)
+    names = [value] if isinstance(value, str) else _strings(value)
+    if names is None:
+        raise InvalidOption(f"{what}: expected a state or several, got {value!r}")
     refuse_unknown(names, [state.value for state in JobState], what)
     return [JobState(name) for name in names]
+
+
+def _strings(value: Any) -> list[str] | None:
+    """The strings in `value`; None where it is not a collection of strings."""
+    try:
+        found: list[Any] = list(value)
+    except TypeError:
+        return None
+    return found if all(isinstance(one, str) for one in found) else None
 
 
 def _time(value: Any, what: str) -> datetime:

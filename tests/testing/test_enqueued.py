@@ -203,7 +203,10 @@ class TestMistakes:
             ({"state": "availible"}, "unknown option 'availible' for assert_enqueued: state: did you mean 'available'"),
             ({"worker": 7}, "worker: expected a worker or its name, got 7"),
             ({"args": [1]}, r"args: expected a dict, got \[1\]"),
+            ({"state": 5}, "state: expected a state or several, got 5"),
+            ({"state": ["available", None]}, "state: expected a state or several, got "),
             ({"tags": "a"}, "tags: expected a sequence of strings, got 'a'"),
+            ({"tags": [1]}, r"tags: expected a sequence of strings, got \[1\]"),
             ({"scheduled_at": datetime(2024, 1, 1)}, "scheduled_at: expected an aware datetime"),
             ({"delta": 3}, "delta needs scheduled_at"),
             ({"queue": 5}, "assert_enqueued: queue: expected a name, got 5"),
@@ -221,3 +224,5 @@ class TestMistakes:
     def test_args_that_json_can_not_carry_are_refused(self, any_session: AnySession) -> None:
         with pytest.raises(InvalidArgs, match="args: JSON can't carry it"):
             any_session(assert_enqueued, args={"x": object()})
+        with pytest.raises(InvalidArgs, match=r"args\.x: .*nan"):
+            any_session(assert_enqueued, args={"x": float("nan")})
