@@ -19,21 +19,20 @@ class OwnFunction(FunctionElement[Any]):
     ``schema_translate_map`` reaches tables alone, so the name is written beside that of the jobs table.
     """
 
-    inherit_cache = True
+    def __init_subclass__(cls) -> None:
+        cls.inherit_cache = True  # which SQLAlchemy looks for in each class itself
 
 
 class FetchLimited(OwnFunction):
     """Takes what a queue with limits may start now. Gives rows of a job, ``ring_at``, ``wait`` and ``more``."""
 
     name = "oban_fetch_limited"
-    inherit_cache = True
 
 
 class Declared(OwnFunction):
     """Partitions a queue by these fields; whether that is a change."""
 
     name = "oban_partition"
-    inherit_cache = True
     type = Boolean()
 
 
@@ -41,14 +40,12 @@ class Allowance(OwnFunction):
     """Gives a row of ``room`` and ``opens``: what a rate limit allows, and when it allows more."""
 
     name = "oban_allowance"
-    inherit_cache = True
 
 
 class Consumed(OwnFunction):
     """Counts starts in a rate limit, if it allows them; whether it does."""
 
     name = "oban_consume"
-    inherit_cache = True
     type = Boolean()
 
 
@@ -56,7 +53,6 @@ class Suspended(OwnFunction):
     """Lets nothing of a queue or key start before a time; in how many seconds that is."""
 
     name = "oban_suspend"
-    inherit_cache = True
     type = Double[float]()
 
 
@@ -64,7 +60,6 @@ class Forgotten(OwnFunction):
     """Forgets what has started in a queue or key, and until when it is suspended; whether there was anything."""
 
     name = "oban_forget"
-    inherit_cache = True
     type = Boolean()
 
 
@@ -72,7 +67,6 @@ class PartitionKey(OwnFunction):
     """The key of a job in its queue: of an epoch, the fields of a partition, and the job's worker, args and meta."""
 
     name = "oban_partition_key"
-    inherit_cache = True
     type = Text()
 
 
@@ -80,21 +74,18 @@ class ReleaseFlows(OwnFunction):
     """Acts on the news of flows. Gives rows of ``queue`` and ``jobs``."""
 
     name = "oban_release_flows"
-    inherit_cache = True
 
 
 class FlowTree(OwnFunction):
     """The ids of a workflow and of all workflows inside it, as an array."""
 
     name = "oban_flow_tree"
-    inherit_cache = True
 
 
 class FlowOutcome(OwnFunction):
     """What became of a node, a job or minus a workflow: ``o`` open, ``d`` done, ``f`` failed."""
 
     name = "oban_outcome"
-    inherit_cache = True
     type = Text()
 
 
@@ -102,7 +93,6 @@ class FlowValue(OwnFunction):
     """What a node gives: a job, or minus a workflow."""
 
     name = "oban_value"
-    inherit_cache = True
     type = JSONB()
 
 
@@ -110,7 +100,6 @@ class RetryFlow(OwnFunction):
     """Lets what failed in a workflow wait again, or all from a node on; how many jobs, -1 for an unknown node."""
 
     name = "oban_retry_flow"
-    inherit_cache = True
     type = Integer()
 
 
@@ -118,7 +107,6 @@ class DeleteFlow(OwnFunction):
     """Deletes a workflow whole; how many jobs, null where one executes."""
 
     name = "oban_delete_flow"
-    inherit_cache = True
     type = Integer()
 
 
@@ -126,7 +114,6 @@ class PruneFlows(OwnFunction):
     """Deletes old workflows whole; how many jobs."""
 
     name = "oban_prune_flows"
-    inherit_cache = True
     type = Integer()
 
 
@@ -134,14 +121,12 @@ class ReleaseSignals(OwnFunction):
     """Wakes jobs that wait for a signal which has come. Gives rows of ``queue`` and ``jobs``."""
 
     name = "oban_release_signals"
-    inherit_cache = True
 
 
 class SweepFlows(OwnFunction):
     """Makes news of what no trigger saw of flows; how many."""
 
     name = "oban_sweep_flows"
-    inherit_cache = True
     type = Integer()
 
 
@@ -149,21 +134,18 @@ class Waited(OwnFunction):
     """Takes the signal that a wait of a job asks for. Gives a row of ``kind``, ``value`` and ``rest``."""
 
     name = "oban_wait"
-    inherit_cache = True
 
 
 class ReleaseChains(OwnFunction):
     """Acts on the news of chains. Gives rows of ``queue`` and ``jobs``."""
 
     name = "oban_release_chains"
-    inherit_cache = True
 
 
 class SweepChains(OwnFunction):
     """Makes news of what no trigger saw of chains; how many."""
 
     name = "oban_sweep_chains"
-    inherit_cache = True
     type = Integer()
 
 
@@ -171,14 +153,12 @@ class ReleaseBatches(OwnFunction):
     """Acts on the news of batches. Gives rows of ``queue`` and ``jobs``."""
 
     name = "oban_release_batches"
-    inherit_cache = True
 
 
 class SweepBatches(OwnFunction):
     """Makes news of what no trigger saw of batches; how many."""
 
     name = "oban_sweep_batches"
-    inherit_cache = True
     type = Integer()
 
 

@@ -27,10 +27,37 @@ R = TypeVar("R")
 V = TypeVarWithDefault("V", default=Any)
 
 
-class _Addable(NotARow):
-    """Says what to add to a session instead of the worker."""
+class _Enqueueable(NotARow):
+    """A worker of which jobs are made, with or without options. Added to a session itself, it says what to add."""
 
     worker: Worker
+
+    @property
+    def worker_name(self) -> str:
+        """The name under which its jobs are stored."""
+        return self.worker.name
+
+    @property
+    def entities(self) -> tuple[str, ...]:
+        """The parameters that take instances of mapped classes."""
+        return self.worker.entities
+
+    def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Validate args.
+
+        :param args: the args of a job.
+        :returns: the args in the form in which they are stored.
+        :raises InvalidArgs: for args that don't fit the function's parameters.
+        """
+        return self.worker.checked_args(args)
+
+    def check_known(self, args: Mapping[str, Any]) -> None:
+        """Validate args of which some are filled in at the flush.
+
+        :param args: the args of a job, with placeholders of :func:`later`.
+        :raises InvalidArgs: for args that don't fit the function's parameters.
+        """
+        self.worker.check_known(args)
 
     if not TYPE_CHECKING:  # what a worker does not have stays an error for type checkers
 
@@ -49,7 +76,7 @@ class _Addable(NotARow):
         )
 
 
-class JobFunction(_Addable, Generic[P, C, R, V]):
+class JobFunction(_Enqueueable, Generic[P, C, R, V]):
     """A function that can be called, and enqueued: what ``@job`` makes of it."""
 
     __name__: str
@@ -79,36 +106,9 @@ class JobFunction(_Addable, Generic[P, C, R, V]):
         return self._fn(*args, **kwargs)
 
     @property
-    def worker_name(self) -> str:
-        """The name under which its jobs are stored."""
-        return self.worker.name
-
-    @property
     def spec_kind(self) -> Kind:
         """The options of its jobs, unless a job has its own."""
         return self.worker.spec_kind
-
-    @property
-    def entities(self) -> tuple[str, ...]:
-        """The parameters that take instances of mapped classes."""
-        return self.worker.entities
-
-    def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Validate args.
-
-        :param args: the args of a job.
-        :returns: the args in the form in which they are stored.
-        :raises InvalidArgs: for args that don't fit the function's parameters.
-        """
-        return self.worker.checked_args(args)
-
-    def check_known(self, args: Mapping[str, Any]) -> None:
-        """Validate args of which some are filled in at the flush.
-
-        :param args: the args of a job, with placeholders of :func:`later`.
-        :raises InvalidArgs: for args that don't fit the function's parameters.
-        """
-        self.worker.check_known(args)
 
     @signed
     def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec[V]:
@@ -154,7 +154,7 @@ class JobFunction(_Addable, Generic[P, C, R, V]):
         return f"<job {self.worker.name}>"
 
 
-class WithOptions(_Addable, Generic[P, V]):
+class WithOptions(_Enqueueable, Generic[P, V]):
     """A worker together with options for its next jobs."""
 
     def __init__(self, worker: Worker, options: SpecOptions) -> None:
@@ -163,33 +163,6 @@ class WithOptions(_Addable, Generic[P, V]):
         self.worker = worker
         self.spec_kind = with_options(worker.spec_kind, options, what)
         worker.refuse_unique(self.spec_kind)
-
-    @property
-    def worker_name(self) -> str:
-        """The name under which its jobs are stored."""
-        return self.worker.name
-
-    @property
-    def entities(self) -> tuple[str, ...]:
-        """The parameters that take instances of mapped classes."""
-        return self.worker.entities
-
-    def checked_args(self, args: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Validate args.
-
-        :param args: the args of a job.
-        :returns: the args in the form in which they are stored.
-        :raises InvalidArgs: for args that don't fit the function's parameters.
-        """
-        return self.worker.checked_args(args)
-
-    def check_known(self, args: Mapping[str, Any]) -> None:
-        """Validate args of which some are filled in at the flush.
-
-        :param args: the args of a job, with placeholders of :func:`later`.
-        :raises InvalidArgs: for args that don't fit the function's parameters.
-        """
-        self.worker.check_known(args)
 
     @signed
     def new(self, *args: P.args, **kwargs: P.kwargs) -> JobSpec[V]:
