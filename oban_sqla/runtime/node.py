@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 from uuid import uuid4
 
 from sqlalchemy import Pool
@@ -15,19 +14,7 @@ from ..enqueueing.composed import are_news
 from ..enqueueing.wakeup import SOON, Notify, note_wake_ups, serve, unserve
 from ..models import JobSpec
 from ..statements.identify import Identity, schema_of
-from ..statements.wire import (
-    AWAITED,
-    CRON,
-    EVENTS,
-    INSERTED,
-    LEADER,
-    NEWS,
-    SETTLED,
-    SIGNAL,
-    STAGED,
-    channel,
-    signal_channel,
-)
+from ..statements.wire import EVENTS, channel
 from ..telemetry import node_logger as logger
 from .acks import Ack, Acks
 from .announcer import Announcer
@@ -49,6 +36,7 @@ from .executors.loop import OnLoop
 from .executors.stall import Stall
 from .executors.thread import Threads
 from .group_of import loaders
+from .hearing import Hearing
 from .inserts import Inserts
 from .journal.job_log import JobLog
 from .journal.readers import Readers
@@ -89,11 +77,9 @@ class Node:
         """Whether its queues have begun, so that it has to be stopped. Written by `start`."""
         # Written by stop(), and kept: what it has left running goes on while this object lives.
         self._ending: Ending | None = None
-        # Where the node was made, and its name on the wire: never written again.
+        # Where the node was made: never written again.
         self._loop = asyncio.get_running_loop()
-        self._origin = origin = uuid4().hex[:12]
-        names = (INSERTED, STAGED, LEADER, CRON, NEWS, EVENTS, AWAITED, SETTLED)
-        self._channels = {channel(name, schema): name for name in names} | {signal_channel(schema): SIGNAL}
+        origin = uuid4().hex[:12]  # its name on the wire
 
         self.connections = at = Connections(engine)
         self.threads = Threads(f"oban-{config.name}")
@@ -105,7 +91,7 @@ class Node:
         self.inserts = Inserts(lane=at.inserting, written=self._written)
         self.steps = Steps(at.steps)
         self.signals = Signals(
-            lane=at.inserting, schema=schema, origin=origin, encryption=config.encryption, sent=self._signalled
+            lane=at.inserting, schema=schema, origin=origin, encryption=config.encryption, sent=self.signalled
         )
         refusals = Refusals()
         self.acks = Acks(lane=at.acking, settled=self._settled, refusals=refusals)
@@ -119,11 +105,12 @@ class Node:
             written=self.readers.written,
         )
         self._job_log = None if config.job_logs is None else JobLog(self.scribe, config.job_logs.number)
+        hearing = Hearing(self, schema=schema, origin=origin)
         self.notifier = Notifier(
             lane=at.listening,
             driver=engine.dialect.driver,
-            channels=list(self._channels),
-            heard=self._heard,
+            channels=hearing.channels,
+            heard=hearing.heard,
             connected=self._connected,
         )
         self.announcer = Announcer(lane=at.upkeep, schema=schema, origin=origin)
@@ -296,6 +283,11 @@ class Node:
         """There may be news of flows, batches, chains or signals. May be called from any thread."""
         self._call(self.releaser.wake)
 
+    def signalled(self, job_id: object) -> None:
+        """A signal was sent to this job, by this node or by another one."""
+        self.steps.woke(job_id)
+        self.releaser.signalled()
+
     def _call(self, fn: Callable[..., object], *args: object) -> None:
         """Call `fn` on the node's loop: at once when that runs this."""
         if self.runs_here:
@@ -324,36 +316,6 @@ class Node:
             self._due_soon()
         if are_news(specs):
             self.releaser.wake()
-
-    def _heard(self, name: str, payload: dict[str, Any]) -> None:
-        if payload.get("from") == self._origin:
-            return
-        match self._channels.get(name):
-            case "insert":
-                self.producers.notice(str(payload.get("queue")))
-            case "stage":
-                if self.leadership.leads:
-                    self.stager.wake()
-            case "leader":
-                self.leadership.wake()
-            case "cron":
-                self.scheduler.wake()
-            case "signal":
-                self.control.hear(payload)
-            case "news" if "job_id" in payload:
-                self._signalled(payload["job_id"])
-            case "news":
-                self.releaser.wake()
-            case "events":
-                self.readers.hear(payload)
-            case "await" | "settle" as said:
-                self.waiter.heard(said, payload)
-            case _:
-                pass
-
-    def _signalled(self, job_id: object) -> None:
-        self.steps.woke(job_id)
-        self.releaser.signalled()
 
     @property
     def listens(self) -> bool:
