@@ -9,25 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
-from typing import Any, TypeAlias, TypeVar, cast
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import Connection, event, func, select
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session, SessionTransaction
+from sqlalchemy.orm import Session
 
 from ..enqueueing.binds import FOR_WRITING
-from ..enqueueing.driver import is_autocommit
-from ..enqueueing.unit_of_work import OWN
-from ..errors import Fenced, InvalidOption, ObanError
-from ..options.sessionmakers import AUTOCOMMIT, SessionMaker, maker_for, named_kind, what_makes
+from ..errors import Fenced, InvalidOption
+from ..options.sessionmakers import SessionMaker, maker_for, named_kind, what_makes
 from ..statements.ack import acknowledge, complete, still_ours, wait_for
 from ..statements.statement import Statement
 from .acks import Ack, parameters
 from .exits import held, raised
 from .grafting import attach
-from .lanes.driver import cut
+from .job_session import allow_commit, refuse_commit, refuse_ended, refuse_work_elsewhere
+from .session_time import in_time, watch
 
 T = TypeVar("T")
 Blocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
@@ -35,13 +33,6 @@ Blocking: TypeAlias = Callable[[Callable[[], None]], Awaitable[None]]
 
 Load: TypeAlias = Callable[[Session], None]
 """Loads something in a session."""
-
-LONGEST_END = 60.0
-"""Seconds after which a server is given up that does not answer what ends a session: a job would never end."""
-
-_IN_JOB, _BEGUN = "oban_sqla.job", "oban_sqla.begun"
-_CLOSED, _UNDONE = "oban_sqla.closed", "oban_sqla.undone"
-_DRIVERS = "oban_sqla.drivers"
 
 
 class Sessions:
@@ -92,7 +83,7 @@ class Sessions:
 
         :raises FencedOut: when a job was given to another run; everything was rolled back.
         """
-        with _in_time(session):
+        with in_time(session):
             if isinstance(session, AsyncSession):
                 await _to_its_end(session.run_sync(_finish, acks))
             else:
@@ -112,7 +103,7 @@ class Sessions:
         :raises InvalidOption: when there is no sessionmaker.
         """
         session = self._for_loading(on_loop)
-        with _in_time(session):
+        with in_time(session):
             if isinstance(session, AsyncSession):
                 try:
                     await session.run_sync(load)
@@ -146,7 +137,7 @@ class Sessions:
     async def separately(self, work: Callable[[Session], T]) -> T:
         """Do `work` in a transaction apart from that of a job."""
         session = self._separate()
-        with _in_time(session):
+        with in_time(session):
             if isinstance(session, AsyncSession):
                 async with session, session.begin():
                     return await session.run_sync(work)
@@ -181,12 +172,12 @@ class Sessions:
 
     def complete_step_here(self, session: Session, mark: Callable[[Connection], bool]) -> bool:
         """The same, where it may block."""
-        with _in_time(session):
+        with in_time(session):
             return _finish_step(session, mark)
 
     async def close(self, session: AsyncSession | Session) -> None:
         """The end of :meth:`open`. What was not completed is rolled back."""
-        with _in_time(session):
+        with in_time(session):
             if isinstance(session, AsyncSession):
                 await _to_its_end(session.close())
             else:
@@ -194,7 +185,7 @@ class Sessions:
 
     def close_here(self, session: Session) -> None:
         """The same, where it may block."""
-        with _in_time(session):
+        with in_time(session):
             session.close()
 
 
@@ -207,30 +198,8 @@ def _load_and_close(session: Session, load: Load) -> None:
 def _made(maker: SessionMaker) -> AsyncSession | Session:
     session = maker()
     assert isinstance(session, AsyncSession | Session)
-    session.info[_DRIVERS] = {}
+    watch(session)
     return session
-
-
-@contextlib.contextmanager
-def _in_time(session: AsyncSession | Session) -> Generator[None]:
-    """Cut the connections of `session` if this takes too long. What it was doing fails then, as with any lost line."""
-    drivers = session.info.get(_DRIVERS, {})
-    timer: asyncio.TimerHandle | threading.Timer
-    try:
-        timer = asyncio.get_running_loop().call_later(LONGEST_END, _cut, drivers)
-    except RuntimeError:  # a plain function in its thread, or a drain without an event loop
-        timer = threading.Timer(LONGEST_END, _cut, (drivers,))
-        timer.daemon = True
-        timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-
-
-def _cut(drivers: dict[Connection, Any]) -> None:
-    for driver in list(drivers.values()):
-        cut(driver)
 
 
 async def _to_its_end(work: Coroutine[Any, Any, Any]) -> None:
@@ -255,7 +224,7 @@ def _flushed(session: Session) -> Connection:
     session.flush()
     refuse_ended(session)
     connection = session.connection(bind_arguments=FOR_WRITING)
-    _refuse_work_elsewhere(session, connection)
+    refuse_work_elsewhere(session, connection)
     return connection
 
 
@@ -302,95 +271,3 @@ def _unchanged(connection: Connection, statement: Statement, acks: Sequence[Ack]
     """Write `acks`. Returns those that changed nothing."""
     changed = {row[0] for row in statement.execute(connection, **parameters(statement, acks))}
     return [ack for ack in acks if ack.id not in changed]
-
-
-def refuse_ended(session: Session) -> None:
-    """Refuse to complete a job that has ended the transaction in which it wrote.
-
-    :raises ObanError: saying what the job did.
-    """
-    if session.info.get(_CLOSED):
-        raise ObanError(
-            "the job closed its session (close(), or `async with session:`), which rolled back what it had written; "
-            "the runtime closes the session of a job, so leave that to it"
-        )
-    for connection, begun in cast(dict[Connection, object], session.info.get(_BEGUN, {})).items():
-        if connection.closed or connection.get_transaction() is not begun:
-            raise ObanError(
-                "the job ended the transaction of its session by the connection (connection.commit() or rollback()); "
-                "the runtime commits it together with the job's completion. Use session.begin_nested() for a part "
-                "that may fail, or another session"
-            )
-
-
-def _refuse_work_elsewhere(session: Session, connection: Connection) -> None:
-    """Refuse to complete a job in another transaction than the one in which it wrote.
-
-    :raises ObanError: naming the other database.
-    """
-    for other in cast(dict[Connection, object], session.info.get(_BEGUN, {})):
-        if other is connection or other.engine is connection.engine:
-            continue
-        is_postgresql = other.dialect.name == "postgresql"
-        if is_postgresql and other.scalar(select(func.pg_current_xact_id_if_assigned())) is None:
-            continue  # it has only read there
-        raise ObanError(
-            f"the job wrote to another database ({other.engine.url.render_as_string()}) than the one that has the "
-            "jobs, so its effects and its completion can't be one transaction. Write there in a session that the job "
-            "opens, where a second run must do no harm"
-        )
-
-
-def refuse_commit(session: AsyncSession | Session) -> None:
-    """From now on a job has the session, and may commit only its own savepoints."""
-    plain = session.sync_session if isinstance(session, AsyncSession) else session
-    plain.info[_IN_JOB] = plain.get_nested_transaction()
-    plain.info[_BEGUN] = {}
-    plain.info[OWN] = set()
-    for key in (_CLOSED, _UNDONE):
-        plain.info.pop(key, None)
-
-
-def allow_commit(session: AsyncSession | Session) -> None:
-    """The end of :func:`refuse_commit`."""
-    for key in (_IN_JOB, _BEGUN, _CLOSED, _UNDONE, OWN):
-        session.info.pop(key, None)
-
-
-@event.listens_for(Session, "after_begin")
-def _note_begin(session: Session, transaction: SessionTransaction, connection: Connection) -> None:
-    if transaction.nested:
-        return
-    if _IN_JOB in session.info:
-        if is_autocommit(connection):
-            raise InvalidOption(AUTOCOMMIT)
-        session.info[_BEGUN][connection] = connection.get_transaction()
-    if _DRIVERS in session.info:
-        session.info[_DRIVERS][connection] = connection.connection.driver_connection
-
-
-@event.listens_for(Session, "after_rollback")
-def _note_rollback(session: Session) -> None:
-    # Of savepoints, too, after which what was written before them still counts.
-    if _IN_JOB in session.info and session.get_nested_transaction() in (None, session.info[_IN_JOB]):
-        session.info[_BEGUN] = {}  # by session.rollback(), as the job may: what it writes from now on counts
-        session.info[_UNDONE] = True
-
-
-@event.listens_for(Session, "after_transaction_end")
-def _note_end(session: Session, transaction: SessionTransaction) -> None:
-    # A session that is closed rolls back without telling those who listen to rollbacks. What it has begun may have
-    # no connection yet: objects were added, and lost before a flush.
-    if transaction.parent is None and _DRIVERS in session.info:
-        session.info[_DRIVERS].clear()  # they are the pool's again
-    if _IN_JOB in session.info and transaction.parent is None and not session.info.pop(_UNDONE, False):
-        session.info[_CLOSED] = True
-
-
-@event.listens_for(Session, "before_commit")
-def _refuse_commit(session: Session) -> None:
-    if _IN_JOB in session.info and session.get_nested_transaction() is session.info[_IN_JOB]:
-        raise ObanError(
-            "commit() inside a job: the runtime commits this session when the job ends, together with the job's "
-            "completion; use begin_nested() for a part that may fail, or another session"
-        )

@@ -16,7 +16,8 @@ from ..options.sessionmakers import named_kind
 from ..runtime.acks import Ack
 from ..runtime.executors.inline import Inline
 from ..runtime.grafting import attach
-from ..runtime.sessions import Load, Sessions, allow_commit, refuse_commit, refuse_ended
+from ..runtime.job_session import allow_commit, refuse_commit, refuse_ended
+from ..runtime.sessions import Load, Sessions
 from .savepoint import Savepoint
 
 P = ParamSpec("P")

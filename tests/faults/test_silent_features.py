@@ -250,7 +250,7 @@ async def test_a_tick_is_taken_after_a_connection_of_the_scheduler_has_gone_sile
 async def test_the_run_of_a_job_ends_although_its_commit_is_never_answered(
     engine: AsyncEngine, proxied: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch, worker: Any, words: str
 ) -> None:
-    monkeypatch.setattr("oban_sqla.runtime.sessions.LONGEST_END", 0.2)
+    monkeypatch.setattr("oban_sqla.runtime.session_time.LONGEST_END", 0.2)
     async with Oban(proxied, {"default": 5}, sessionmaker=async_sessionmaker(proxied), poll_interval=0.1) as oban:
         trap = between.swallow(words)
         [job_id] = await insert(engine, worker.new())
@@ -269,7 +269,7 @@ async def test_the_run_of_a_job_ends_although_its_commit_is_never_answered(
 async def test_the_run_of_a_plain_function_ends_although_its_commit_is_never_answered(
     engine: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch, worker: Any
 ) -> None:
-    monkeypatch.setattr("oban_sqla.runtime.sessions.LONGEST_END", 0.2)
+    monkeypatch.setattr("oban_sqla.runtime.session_time.LONGEST_END", 0.2)
     plain = create_engine(make_url(between.url).set(drivername="postgresql+psycopg"))
     async with Oban(engine, {"silent_here": 5}, sessionmaker=sessionmaker(plain), poll_interval=0.1) as oban:
         trap = between.swallow("COMMIT")
