@@ -13,7 +13,7 @@ from ..models.base import utc_now
 from ..models.events import EventKind, events
 from ..models.progress import progress_rows
 from ..runtime.journal.journal import Journal
-from ..runtime.journal.scribe import text_of
+from ..runtime.journal.writer import text_of
 
 
 def write_told(connection: Connection, journal: Journal) -> None:

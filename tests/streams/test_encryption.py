@@ -49,6 +49,38 @@ async def test_it_is_stored_encrypted_and_read_with_the_key(engine: AsyncEngine)
         await read(Oban(engine, encryption=Encryption([fernet.Fernet.generate_key().decode()])), spec.id)
 
 
+@job(name="streams.keyless", queue="streams_encrypted", encrypted=True)
+async def keyless() -> None:
+    missing.append(True)
+    logger.warning("the card is %s", "4111")
+
+
+missing: list[bool] = []
+
+
+async def test_lines_that_no_key_encrypts_hold_up_nothing_else(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
+    @job(name="streams.beside", queue="streams_encrypted")
+    async def beside() -> None:
+        await emit("beside")
+
+    key = fernet.Fernet.generate_key().decode()
+
+    def keys() -> list[str]:
+        if missing:
+            raise ConnectionError("the vault is closed")
+        return [key]
+
+    missing.clear()
+    async with Oban(engine, {"streams_encrypted": 1}, encryption=Encryption(keys), job_logs=JobLogs("WARNING")):
+        await finished(engine, await insert(engine, keyless.new(), beside.new()), 10)
+        missing.clear()
+    assert [tuple(row) for row in await execute(engine, "SELECT value::text FROM oban_events")] == [('"beside"',)]
+    [said] = [one for one in caplog.records if "of its log could not be kept" in one.message]
+    assert said.getMessage() == f"job {said.job_id}: 1 of the lines of its log could not be kept: ConnectionError"  # type: ignore[attr-defined]
+
+
 @job(name="streams.sealed", queue="streams_encrypted", encrypted=True, recorded=True)
 async def sealed(card: str) -> str:
     await emit(card)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Collection, Generator
 from contextlib import contextmanager
 from typing import Any, cast
+
+MOST_TOLD = 200
+"""Jobs that a notification names."""
 
 
 class Reader:
@@ -74,6 +78,18 @@ class Readers:
     def look(self) -> None:
         """Something may have been missed."""
         self.written([*self._of], ())
+
+
+def notice_of(origin: str, jobs: Collection[int], ended: Collection[int]) -> str:
+    """What other nodes are told, for :meth:`Readers.hear`.
+
+    :param origin: names the node that tells it.
+    :param jobs: those that have new events.
+    :param ended: those that have told their last.
+    """
+    many = len(jobs) + len(ended) > MOST_TOLD
+    named: dict[str, Any] = {"all": True} if many else {"jobs": sorted(jobs), "ended": sorted(ended)}
+    return json.dumps({"from": origin, **named}, separators=(",", ":"))
 
 
 def _ids(value: object) -> list[int]:
