@@ -85,13 +85,16 @@ class Inserts:
 
     async def _write(self, batch: list[_Waiting]) -> None:
         specs = [spec for given, _ in batch for spec in given]
-        statement, parameters = insertion(specs)
+        try:
+            statement, parameters = insertion(specs)
+        except Exception as error:  # of the program's function that gives the keys, for one of them
+            await self._write_apart(batch, error)
+            return
         try:
             rows = await self.lane.run_unshielded(statement, **parameters)
         except StatementFailed as error:
-            if len(batch) > 1 and (error.is_too_large or not error.is_of_server) and not error.unknown:
-                for waiting in batch:  # one of them is at fault, and only that one is to hear of it
-                    await self._write([waiting])
+            if (error.is_too_large or not error.is_of_server) and not error.unknown:
+                await self._write_apart(batch, _said(error))
             else:
                 _refuse(batch, _said(error))
             return
@@ -100,6 +103,14 @@ class Inserts:
         for _, future in batch:
             if not future.done():
                 future.set_result(None)
+
+    async def _write_apart(self, batch: list[_Waiting], error: Exception) -> None:
+        """Write again what is not written because of `error`: one is at fault, and only that one is to hear of it."""
+        if len(batch) == 1:
+            _refuse(batch, error)
+            return
+        for waiting in batch:
+            await self._write([waiting])
 
 
 def are_plain(specs: Sequence[object]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any, cast
 
@@ -107,6 +108,27 @@ async def test_an_oban_encrypts_with_its_own_keys_on_the_short_way(engine: Async
         session.add(again)  # the spec stays plain, so that it can be written anew
     assert again.args["card"] == CANARY
     assert is_sealed((await load(engine, again.id or 0)).args)
+
+
+async def test_jobs_that_no_key_encrypts_keep_no_others_from_being_enqueued_at_the_same_time(
+    engine: AsyncEngine, key: str
+) -> None:
+    missing = False
+
+    def keys() -> list[str]:
+        if missing:
+            raise ConnectionError("the vault is closed")
+        return [key]
+
+    async with Oban(engine, encryption=Encryption(keys)) as oban:
+        specs = [plain.new(), charge.new("x"), plain.new()]
+        missing = True
+        first, between, last = await asyncio.gather(*map(oban.enqueue, specs), return_exceptions=True)
+        missing = False
+    assert isinstance(between, ConnectionError)
+    assert first == [specs[0]]
+    assert last == [specs[2]]
+    assert {row.id for row in await execute(engine, "SELECT id FROM oban_jobs")} == {specs[0].id, specs[2].id}
 
 
 async def test_updated_arguments_are_encrypted(oban: Oban, engine: AsyncEngine, leaks: Leaks) -> None:
