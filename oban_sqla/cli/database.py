@@ -103,17 +103,26 @@ def on_database(url: str | None, schema: str | None, work: Callable[[AsyncEngine
 
     async def run() -> T:
         try:
-            if (version := await reached(engine, schema)) < migrations.CURRENT:
-                run_first = f"run `oban-sqla migrate{_schema_argument(schema)}` first"
-                others = await _schemas(engine) if version == 0 else []
-                if named := [name for name in others if name != schema]:
-                    run_first = f"add --schema {shell_word(named[0])}, or {run_first} for a second queue"
-                raise SchemaOutdated(f"{migrations.described(version, schema, others)}; {run_first}")
+            await checked(engine, schema)
             return await work(engine)
         finally:
             await engine.dispose()
 
     return asyncio.run(run())
+
+
+async def checked(engine: AsyncEngine, schema: str | None) -> None:
+    """Look whether the tables are there, and new enough; the first contact with the database.
+
+    :raises DatabaseUnavailable: when nothing answers.
+    :raises SchemaOutdated: when the tables are missing, or older than this package.
+    """
+    if (version := await reached(engine, schema)) < migrations.CURRENT:
+        run_first = f"run `oban-sqla migrate{_schema_argument(schema)}` first"
+        others = await _schemas(engine) if version == 0 else []
+        if named := [name for name in others if name != schema]:
+            run_first = f"add --schema {shell_word(named[0])}, or {run_first} for a second queue"
+        raise SchemaOutdated(f"{migrations.described(version, schema, others)}; {run_first}")
 
 
 async def _schemas(engine: AsyncEngine) -> list[str]:

@@ -14,7 +14,7 @@ from ..models import use_schema
 from ..oban import Oban
 from ..options.sessionmakers import SessionMaker
 from . import logs
-from .database import database_option, schema_option
+from .database import checked, database_option, schema_option
 from .engines import on_objects, on_url
 from .ids import JobId
 from .settings import settings
@@ -41,7 +41,8 @@ def run(job_id: int, targets: tuple[str, ...], url: str | None, schema: str | No
 
     breakpoint() in the job works. The job must wait: it runs whatever its time, its queue and the
     limits of that, and its outcome is written as by a node. No node takes it meanwhile. Its timeout
-    applies. After Ctrl-C it is available again. The exit code is 0 if it completed or snoozed, else 1.
+    applies, and so do the resources, hooks, keys and job_logs of your Oban. After Ctrl-C it is
+    available again. The exit code is 0 if it completed or snoozed, else 1.
     """
     file = settings()
     logs.configure(log_level or file.value("log_level") or "info")
@@ -56,13 +57,16 @@ def run(job_id: int, targets: tuple[str, ...], url: str | None, schema: str | No
     else:
         engine, makers = on_objects(loaded) if loaded else on_url(url, _Every(), 1)
     runtime = loaded if isinstance(loaded, Oban) else None
-    state = asyncio.run(_run(engine, tuple(makers), job_id, runtime))
+    state = asyncio.run(_run(engine, tuple(makers), job_id, runtime, schema))
     click.echo(f"job {job_id} is {state}")
     sys.exit(0 if state in ("completed", "scheduled", "deleted") else 1)
 
 
-async def _run(engine: AsyncEngine, makers: tuple[SessionMaker, ...], job_id: int, runtime: Oban | None) -> str:
+async def _run(
+    engine: AsyncEngine, makers: tuple[SessionMaker, ...], job_id: int, runtime: Oban | None, schema: str | None
+) -> str:
     try:
-        return await run_job(engine, makers, job_id, {} if runtime is None else runtime.config.resources, runtime)
+        await checked(engine, schema)
+        return await run_job(engine, makers, job_id, None if runtime is None else runtime.config, runtime)
     finally:
         await engine.dispose()

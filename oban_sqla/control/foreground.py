@@ -7,7 +7,6 @@ owner with a heartbeat and a lock, is not rescued meanwhile, and its outcome is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -18,10 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..errors import InvalidOption, UnknownWorker, closest
 from ..models.job import jobs
 from ..options.queue import Queue
-from ..options.resources import Resource
 from ..options.sessionmakers import SessionMaker, with_default
 from ..runtime.config import Config
-from ..runtime.executors.call import NOTHING
 from ..runtime.executors.inline import Inline
 from ..runtime.executors.loop import OnLoop
 from ..runtime.lanes.settings import READ_COMMITTED
@@ -32,6 +29,7 @@ from ..workers.registry import workers
 from .lifecycle import Lifecycle
 
 WAITING = ("available", "scheduled", "retryable")
+_OF_A_JOB = ("resources", "hooks", "encryption", "job_logs", "log_exceptions", "notify")
 _FAR = datetime(9999, 1, 1, tzinfo=UTC).replace(tzinfo=None)
 
 
@@ -39,7 +37,7 @@ async def run_job(
     engine: AsyncEngine,
     makers: tuple[SessionMaker, ...],
     job_id: int,
-    resources: Mapping[Any, Resource] = NOTHING,
+    given: Config | None = None,
     runtime: object = None,
 ) -> str:
     """Run a job that waits, at once: whatever its time, its queue, and the limits of that.
@@ -47,7 +45,7 @@ async def run_job(
     :param engine: of the database.
     :param makers: the sessionmakers of jobs that ask for a session.
     :param job_id: its id.
-    :param resources: what jobs may ask for, by type. Default: nothing.
+    :param given: the options of the user's Oban, of which those hold that reach into a job. Default: there are none.
     :param runtime: given to a job that asks for it. Default: there is none.
     :returns: its state afterwards; ``"deleted"`` if it has deleted itself.
     :raises InvalidOption: for a job that is not there, or does not wait.
@@ -62,7 +60,7 @@ async def run_job(
         name=name,
         prune=None,
         shutdown_grace=0.0,
-        resources=resources,
+        **({} if given is None else {option: getattr(given, option) for option in _OF_A_JOB}),
     )
     life = Lifecycle(engine, config, runtime, introduces=False)  # its queue is a name for this run alone
     await life.start()

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import JobSpec
+from oban_sqla import Encryption, JobSpec, Oban, job
 from tests.processes import finished, running
 from tests.runtime.helpers import execute, insert, load
 
@@ -50,6 +51,25 @@ async def long() -> None:
     await asyncio.sleep(600)
 """
 
+OWN = """
+import logging, os
+from oban_sqla import Encryption, JobLogs, Oban, async_url, injected, job
+from sqlalchemy.ext.asyncio import create_async_engine
+
+class Client: ...
+
+class Around:
+    async def before(self, job): print("before", flush=True)
+    async def after(self, job, *_): print("after", flush=True)
+
+@job(encrypted=True)
+async def send(word: str, client: Client = injected()) -> None:
+    logging.getLogger("own").warning("%s by %s", word, type(client).__name__)
+
+oban = Oban(create_async_engine(async_url(os.environ["OBAN_DATABASE_URL"])), hooks=[Around()], job_logs=JobLogs(),
+            resources={Client: Client}, encryption=Encryption(keys=["KEY"]))
+"""
+
 Call = Callable[..., tuple[int, str, str]]
 
 
@@ -78,6 +98,22 @@ async def test_a_job_runs_at_once_and_is_completed(call: Call, engine: AsyncEngi
     assert (ended.state, ended.attempt) == ("completed", 1)
     assert (await load(engine, other)).state == "scheduled", "no other job is taken"
     assert await execute(engine, "SELECT 1 FROM oban_producers") == [], "and nothing is left of the node"
+
+
+async def test_a_job_runs_with_what_the_oban_of_the_program_has_for_jobs(
+    call: Call, tmp_path: Path, engine: AsyncEngine
+) -> None:
+    keys = Encryption(keys=[key := Fernet.generate_key().decode()])
+    (tmp_path / "own.py").write_text(OWN.replace("KEY", key))
+
+    @job(name="own.send", encrypted=True)
+    async def send(word: str) -> None: ...
+
+    oban = Oban(engine, encryption=keys)
+    [spec] = await oban.enqueue(send.new("hi"))
+    code, out, said = call(spec.id, "own:oban")
+    assert (code, out) == (0, f"before\nafter\njob {spec.id} is completed\n"), said
+    assert [line.message for line in await oban.logs(spec)] == ["hi by Client"]
 
 
 async def test_a_failure_is_shown_with_its_traceback(call: Call, engine: AsyncEngine) -> None:
@@ -131,6 +167,10 @@ async def test_what_can_not_be_run_is_said(call: Call, engine: AsyncEngine) -> N
     code, _, said = call(done, "shop")
     assert code == 1
     assert f"job {done} is completed, and only a job that waits can be run; `oban-sqla jobs retry {done}`" in said
+    code, _, said = call(done, "shop", "--database-url", "postgresql://localhost:1/app")
+    assert (code, "no answer from postgresql+asyncpg://localhost:1/app" in said) == (1, True), said
+    code, _, said = call(done, "shop", "--schema", "elsewhere")
+    assert (code, "run `oban-sqla migrate --schema elsewhere`" in said) == (1, True), said
     code, _, said = call(done)
     assert code == 2
     assert "no module given; name the module with the @job function" in said
