@@ -249,7 +249,7 @@ class ChunkAttempt(Attempt):
             return cancelled(row), None
         if isinstance(result, Returned) and of_each:
             value: object = of_each.get(row.job)
-            result = Raised(value) if isinstance(value, BaseException) else Returned(value)
+            result = Raised(value, is_given=True) if isinstance(value, BaseException) else Returned(value)
             if isinstance(value, ENDS_PROCESS):
                 result = Raised(InvalidOption(f"{self.worker.name}: {value!r} is not a valid outcome of a job"))
         return judge(row, self.worker, result, self.stop, self.told)

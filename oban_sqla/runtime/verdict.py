@@ -58,7 +58,7 @@ def judge(row: Row, worker: Worker, result: Result, stop: Stop | None = None, to
     :param told: whether the job has asked, and been told so.
     """
     if isinstance(result, Raised):
-        return _judge_error(row, worker, result.error, stop)
+        return _judge_error(row, worker, result, stop)
     value = result.value
     if stop is Stop.TIMEOUT:
         return _failed(row, worker, _timeout(worker))  # it swallowed the cancellation, or its thread came back too late
@@ -166,7 +166,8 @@ def cancelled(row: Row) -> Ack:
     return _final(row, "cancelled", CANCELLED_BY_REQUEST)
 
 
-def _judge_error(row: Row, worker: Worker, error: BaseException, stop: Stop | None) -> Verdict:
+def _judge_error(row: Row, worker: Worker, raised: Raised, stop: Stop | None) -> Verdict:
+    error = raised.error
     if isinstance(error, ArgsUnopened):
         return unopened(row), error
     if stop is not Stop.TIMEOUT and (asleep := asleep_in(error)) is not None:
@@ -183,7 +184,7 @@ def _judge_error(row: Row, worker: Worker, error: BaseException, stop: Stop | No
         timeout = _timeout(worker)
         timeout.__cause__ = None if isinstance(error, asyncio.CancelledError) else error
         error = timeout
-    return _failed(row, worker, error)
+    return _failed(row, worker, error, raised.is_given and error is raised.error)
 
 
 def _decided(row: Row, worker: Worker, outcome: Outcome) -> Verdict:
@@ -214,7 +215,7 @@ def _asleep(row: Row, asleep: Asleep) -> Ack:
     return replace(ack, keeps=False, tells=ack.tells or asleep.signal is not None)
 
 
-def _failed(row: Row, worker: Worker, error: BaseException) -> Verdict:
+def _failed(row: Row, worker: Worker, error: BaseException, is_given: bool = False) -> Verdict:
     as_text = bare_text if worker.encrypted else traceback_text
     message = as_text(error)
     try:
@@ -225,7 +226,7 @@ def _failed(row: Row, worker: Worker, error: BaseException) -> Verdict:
         delay = None
         message += f"\n\nThe worker's backoff raised too, so the default one is used:\n{as_text(broken)}"
     ack = failure(_ack(row), message, delay)
-    return replace(ack, state="discarded", delay=None) if worker.is_final(error) else ack, error
+    return replace(ack, state="discarded", delay=None) if worker.is_final(error, is_given) else ack, error
 
 
 def _ack(

@@ -20,6 +20,8 @@ from ..options.later import has_later
 from ..options.resources import plain
 from .arguments import Arguments
 from .function import JobFunction, WithOptions
+from .outcomes import Outcome
+from .returned import UNKNOWN, Returned, members
 from .worker import refuse_options
 
 C = ParamSpec("C")
@@ -75,12 +77,32 @@ class ChunkArguments(Arguments):
             self.prepare()
 
     @cached_property
+    def returned(self) -> Returned:
+        return _OfOneJob(self._fn)
+
+    @cached_property
     def signature(self) -> inspect.Signature:
         return inspect.Signature([inspect.Parameter("args", inspect.Parameter.VAR_KEYWORD)], return_annotation=JobSpec)
 
     @property
     def json_schema(self) -> dict[str, Any] | None:
         return None
+
+
+class _OfOneJob(Returned):
+    """What a function that returns a mapping of its jobs declares for each of them."""
+
+    @cached_property
+    def _declared(self) -> Any:
+        values = [typing.get_args(kind)[1] for kind in members(super()._declared) if len(typing.get_args(kind)) == 2]
+        kept = [kind for value in values for kind in members(value) if not _is_error(kind)]
+        if not values:
+            return UNKNOWN
+        return typing.Union[tuple(kept)] if kept else None  # noqa: UP007 (of any number)
+
+
+def _is_error(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseException) and not issubclass(kind, Outcome)
 
 
 def is_jobs(kind: object) -> bool:

@@ -19,7 +19,7 @@ from ..options.resources import is_alias, meaning
 from .entity import refuse_hidden, rewritten
 from .outcomes import Outcome, Record
 
-_UNKNOWN = object()
+UNKNOWN = object()
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
@@ -36,19 +36,19 @@ class Returned:
     @property
     def declares_value(self) -> bool:
         """Whether it says that it returns more than None, and does not record values by itself."""
-        return not (self._records or self._hint in (_UNKNOWN, None, type(None), Any, object, typing.NoReturn))
+        return not (self._records or self._hint in (UNKNOWN, None, type(None), Any, object, typing.NoReturn))
 
     @property
     def declares_flow(self) -> bool:
         """Whether it says that it returns a workflow, which takes the place of its job."""
-        return Workflow in _members(self._hint)
+        return Workflow in members(self._hint)
 
     def check_early(self) -> None:
         """Refuse a declared type of which a recorded key would not tell the row, as far as its names are known already.
 
         :raises InvalidOption: for unions and sets of mapped classes.
         """
-        if not self.declares_flow and self._hint is not _UNKNOWN:
+        if not self.declares_flow and self._hint is not UNKNOWN:
             _ = self._rewritten
 
     def read(self, text: str) -> Any:
@@ -95,21 +95,21 @@ class Returned:
 
     @cached_property
     def _records(self) -> bool:
-        return any(isinstance(kind, type) and issubclass(kind, Record) for kind in _members(self._declared))
+        return any(isinstance(kind, type) and issubclass(kind, Record) for kind in members(self._declared))
 
     @cached_property
     def _declared(self) -> Any:
         try:
-            hint = typing.get_type_hints(self._fn, include_extras=True).get("return", _UNKNOWN)
+            hint = typing.get_type_hints(self._fn, include_extras=True).get("return", UNKNOWN)
             return meaning(hint) if is_alias(hint) else hint
         except Exception:  # whatever an annotation raises that nothing else needs
-            return _UNKNOWN
+            return UNKNOWN
 
     @cached_property
     def _hint(self) -> Any:
         """The declared type, without the outcomes."""
-        values = [kind for kind in _members(self._declared) if not _is_outcome(kind)]
-        if len(values) == len(_members(self._declared)):
+        values = [kind for kind in members(self._declared) if not _is_outcome(kind)]
+        if len(values) == len(members(self._declared)):
             return self._declared
         return typing.Union[tuple(values)] if values else None  # noqa: UP007 (of any number)
 
@@ -117,17 +117,17 @@ class Returned:
     def _rewritten(self) -> tuple[Any, bool]:
         hint = self._hint
         if self.declares_flow:  # which is never kept
-            values = tuple(kind for kind in _members(hint) if kind is not Workflow)
+            values = tuple(kind for kind in members(hint) if kind is not Workflow)
             hint = typing.Union[values] if values else Any  # noqa: UP007 (of any number)
         return rewritten(hint, f"{self._name}: what it returns")
 
     @property
     def _has_entity(self) -> bool:
-        return self._hint is not _UNKNOWN and self._rewritten[1]
+        return self._hint is not UNKNOWN and self._rewritten[1]
 
     @cached_property
     def _adapter(self) -> TypeAdapter[Any] | None:
-        if self._records or self._hint in (_UNKNOWN, None, type(None)):
+        if self._records or self._hint in (UNKNOWN, None, type(None)):
             return None
         try:
             made: TypeAdapter[Any] = TypeAdapter(self._rewritten[0])
@@ -146,7 +146,7 @@ def _with_key(instance: Any, path: str) -> Reference:
     return Reference(instance, state.identity)
 
 
-def _members(hint: Any) -> tuple[Any, ...]:
+def members(hint: Any) -> tuple[Any, ...]:
     is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     return typing.get_args(hint) if is_union else (hint,)
 

@@ -23,14 +23,15 @@ class Verdicts:
     retry_for: Errors | None = None
     discard_for: Errors = ()
 
-    def is_final(self, error: BaseException, run: Callable[..., Any]) -> bool:
+    def is_final(self, error: BaseException, run: Callable[..., Any] | None) -> bool:
         """Whether `error` discards the job.
 
         :param run: the function. What the runtime raises before it begins, or after it has ended, is not judged.
+            None for an error that is the function's whatever its traceback.
         """
         is_worth_another = self.retry_for is None or isinstance(error, self.retry_for)
         is_final = isinstance(error, self.discard_for) or not is_worth_another
-        return is_final and _was_raised_by(run, error)
+        return is_final and (run is None or _was_raised_by(run, error))
 
 
 def checked_errors(given: object, what: str) -> Errors:

@@ -168,7 +168,7 @@ class Worker:
     @property
     def result_type(self) -> Any:
         """What the function declares to return."""
-        return UNKNOWN if self.arguments is None else result_type(self.target)
+        return UNKNOWN if self.arguments is None or self.chunk is not None else result_type(self.target)
 
     def parameter_type(self, name: str) -> Any:
         """What the function declares the parameter to be."""
@@ -199,10 +199,10 @@ class Worker:
         except TypeError as error:
             raise InvalidArgs(f"{self.name}: upcast has to return what JSON can represent: {error}") from None
 
-    def is_final(self, error: BaseException) -> bool:
-        """Whether this error of a run discards the job at once."""
-        target: Any = self.target
-        return self.verdicts.is_final(error, target if self.arguments is not None else target.process)
+    def is_final(self, error: BaseException, is_given: bool = False) -> bool:
+        """Whether this error of a run, raised or given for one job of a chunk, discards the job at once."""
+        target: Any = self.target if self.arguments is not None else cast(Any, self.target).process
+        return self.verdicts.is_final(error, None if is_given else target)
 
     def timeout_for(self, job: Job | None) -> float | None:
         """Seconds that one run may take; None for no limit."""

@@ -102,9 +102,13 @@ class Returned:
 
 @dataclass(slots=True)
 class Raised:
-    """The call raised this error, or could not begin because of it."""
+    """The call raised this error, or could not begin because of it.
+
+    :param is_given: whether the function has returned it for this job, of several that ran in the call.
+    """
 
     error: BaseException
+    is_given: bool = False
 
 
 @dataclass(slots=True)
