@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ..insight.words import span as span
-from .text import printable
+from .text import one_line, printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -71,7 +71,7 @@ def _cell(value: object) -> str:
         return ""
     if isinstance(value, datetime):
         return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-    return printable(" ".join(str(value).split()))
+    return one_line(str(value))
 
 
 def _coloured(text: str) -> str:

@@ -14,8 +14,8 @@ from rich.text import Text
 from ..insight.overview import Overview
 from ..insight.progress import share
 from ..insight.roster import nodes
-from ..insight.words import span
-from .text import printable
+from ..insight.words import listed, span
+from .text import one_line
 
 MOST_KEYS = 5
 """Partitions of a queue that are shown."""
@@ -46,7 +46,7 @@ def drawn(look: Look, failure: str | None = None) -> RenderableType:
     """
     parts: list[RenderableType] = [_head(look)]
     if failure is not None:
-        parts.append(Text(f"out of date: {failure}", style="bold red"))
+        parts.append(Text(f"out of date: {one_line(failure)}", style="bold red"))
     parts += ["", _queues(look)]
     if (limits := _limits(look)).row_count:
         parts += ["", limits]
@@ -55,14 +55,15 @@ def drawn(look: Look, failure: str | None = None) -> RenderableType:
 
 def _head(look: Look) -> Text:
     roster = look.overview.roster
-    leaders = [lease.node for lease in roster.leaders if lease.instance == look.instance]
-    foreign = [f"{lease.node} ({lease.name})" for lease in roster.foreign_leaders]
+    leaders = [one_line(lease.node) for lease in roster.leaders if lease.instance == look.instance]
+    foreign = [one_line(f"{lease.node} ({lease.name})") for lease in roster.foreign_leaders]
     nodes = look.overview.nodes
+    named = f" ({one_line(listed(nodes))})" if nodes else ""
     text = Text.assemble(
         (f"{datetime.now(UTC):%H:%M:%S} UTC", "dim"),
         f"  {look.instance}: ",
         (f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}", "bold" if nodes else "bold red"),
-        f"{' (' if nodes else ''}{', '.join(nodes)}{')' if nodes else ''}; leader: ",
+        f"{named}; leader: ",
         (leaders[0], "bold green") if leaders else ("none", "bold red"),
         f"; {sum(look.rates.values()):.1f} jobs/s",
     )
@@ -120,4 +121,4 @@ def _table(*columns: str) -> Table:
 
 def _add(table: Table, cells: Iterable[str], style: str = "") -> None:
     # As Text, or brackets in a name would be read as markup.
-    table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
+    table.add_row(*(Text(one_line(cell)) for cell in cells), style=style)

@@ -19,6 +19,11 @@ def printable(text: str) -> str:
     return _COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def one_line(text: str) -> str:
+    """The same on one line, as the cell of a table, or a name in a sentence."""
+    return printable(" ".join(text.split()))
+
+
 def echo_paragraph(text: str, first: str, *, mark: str = "") -> None:
     """Print `text` after `first`, its further lines indented by the length of `first`.
 

@@ -71,6 +71,22 @@ async def test_one_picture_has_queues_jobs_leader_and_nodes(call: Call, engine: 
     assert running[5:] in (["1m", "30s"], ["1m", "31s"], ["1m", "32s"])
 
 
+async def test_the_names_of_a_hundred_nodes_take_one_line_and_command_no_terminal(
+    call: Call, engine: AsyncEngine
+) -> None:
+    await execute(
+        engine,
+        "INSERT INTO oban_producers (uuid, name, node, queue, updated_at) SELECT gen_random_uuid(), 'Oban', "
+        "'node' || i || E'\\n\\x1b[31m', E'a\\nqueue', now() AT TIME ZONE 'UTC' FROM generate_series(100, 199) i",
+    )
+    result = await call("--once", "--interval", "3600")
+    assert "\x1b" not in result.stdout
+    lines = result.stdout.splitlines()
+    named = ", ".join(f"node{i} \\u001b[31m" for i in range(100, 105))
+    assert f"Oban: 100 nodes ({named} and 95 more); leader: none" in lines[0]
+    assert any(line.startswith("a queue  ") for line in lines)
+
+
 async def test_it_shows_how_far_jobs_have_come_where_one_tells_it(call: Call, engine: AsyncEngine) -> None:
     await execute(
         engine,
