@@ -175,8 +175,8 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
     async def start(self) -> None:
         """Connect, check the version of the tables, and start to run jobs.
 
-        :raises DatabaseUnavailable: if the database does not answer within ``start_timeout``, or refuses the
-            connection.
+        :raises DatabaseUnavailable: if the database does not answer within ``start_timeout``, or refuses the connection
+            or a statement of the start.
         :raises SchemaOutdated: if the tables are missing or older than this package needs. Nothing is created.
         :raises InvalidOption: if a worker of its queues asks for a session, or a resource, that nothing provides. What
             a factory raises is raised, too.

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import time
 import weakref
 
-from sqlalchemy import URL
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..enqueueing.wakeup import unserve
 from ..errors import DatabaseUnavailable, ObanError, SchemaOutdated
 from ..executors.places import Places
 from ..migrations import CURRENT, described
-from ..models.notes import FORBIDDEN, note_of
 from ..models.relationship import related_paths
 from ..options.encryption import using
 from ..runtime.acks import Ack, parameters
@@ -32,20 +28,11 @@ from ..runtime.node import Node
 from ..runtime.resources import Resources
 from ..statements.ack import acknowledge
 from ..telemetry import node_logger as logger
-from ..telemetry.printable import shell_word
 from ..workers import context
 from .engines import Engines
 from .introduction import introduce
 from .pools import introduce_pools
-
-_FINAL = re.compile(
-    "authentication failed|does not exist|not permitted|pg_hba|denied|too many|remaining connection slots|"
-    "not currently accepting|invalid|unrecognized|unsupported|no such"
-)
-"""Found in the message of a refusal that waiting does not end, where a driver gives no SQLSTATE of it."""
-
-_READ_ONLY = "25006"
-"""The SQLSTATE of a write where only reads are possible."""
+from .refusals import READ_ONLY, answer, refusal_of_start
 
 SAID_AFTER = 2.0
 """Seconds after which a start says that it waits for the database."""
@@ -206,12 +193,8 @@ class Lifecycle:
                 self.left = await node.stop(0.0)  # its queues may have begun already
             else:
                 await node.close()
-            if isinstance(error, StatementFailed) and error.sqlstate == FORBIDDEN:
-                raise ObanError(_forbidden(error, self._engine.url.username)) from error
-            if isinstance(error, StatementFailed) and error.sqlstate == _READ_ONLY:
-                raise DatabaseUnavailable(_read_only(error, self._engine.url)) from error
-            if isinstance(error, StatementFailed) and note_of(error.sqlstate, str(error)) is not None:
-                raise SchemaOutdated(_other_tables(error)) from error
+            if isinstance(error, StatementFailed):
+                raise refusal_of_start(error, self._engine.url) from error
             raise
         self.node, self.places = node, places
         runs = node.control.wanted()
@@ -252,9 +235,9 @@ class Lifecycle:
             try:
                 return await node.reach()
             except StatementFailed as error:
-                if error.sqlstate == _READ_ONLY:
+                if error.sqlstate == READ_ONLY:
                     raise
-                said, starting = _answer(error)
+                said, starting = answer(error)
                 url = self._engine.url.render_as_string(hide_password=True)
                 if not starting:
                     raise DatabaseUnavailable(f"can't connect to {url}: the database says: {said}") from error
@@ -270,50 +253,6 @@ class Lifecycle:
                     text = "no answer yet from %s (%s); trying for up to %g s"
                     logger.warning(text, url, error, self._config.start_timeout)
                 await asyncio.sleep(0.2)
-
-
-def _answer(error: StatementFailed) -> tuple[str, bool]:
-    """What the server has answered to a connection, and whether another answer may come: it starts or stops, or has
-    not answered at all, and then it is blank."""
-    if error.sqlstate is not None:
-        return str(error).split(": ", 2)[-1], error.sqlstate.startswith("57P")
-    # psycopg gives a refused connection no SQLSTATE, and the server says it in its own language.
-    _, fatal, said = str(error).partition("FATAL:")
-    if fatal and _FINAL.search(said) is not None:
-        return said.strip(), False
-    if _asked_password(error):  # before that it says whether it starts or stops
-        return str(error).rpartition(" failed: ")[2].strip(), False
-    return said.strip(), True
-
-
-def _asked_password(error: StatementFailed) -> bool:
-    refused = error.__cause__.orig if isinstance(error.__cause__, DBAPIError) else error.__cause__
-    return bool(getattr(getattr(refused, "pgconn", None), "used_password", False))
-
-
-def _forbidden(error: StatementFailed, role: str | None) -> str:
-    *_, said = str(error).split(": ")
-    named = "ROLE" if role is None else shell_word(role)
-    return (
-        f"the role of the node has no right to use the tables of the jobs: {said}; as the owner of the tables run "
-        f"`oban-sqla grants {named} | psql …`"
-    )
-
-
-def _other_tables(error: StatementFailed) -> str:
-    said = str(error).split(": ", 2)[-1]
-    return (
-        f"the tables that are found first don't fit ({said}): another schema of the search path has one of the same "
-        "name, or they were changed; name the schema by oban_sqla.use_schema(…), or ask `oban-sqla doctor`"
-    )
-
-
-def _read_only(error: StatementFailed, url: URL) -> str:
-    said = str(error).split(": ", 2)[-1]
-    return (
-        f"{url.render_as_string(hide_password=True)} can't be written to ({said}): connect to the primary and not to a "
-        "standby; or default_transaction_read_only is on for this role or database, and the jobs need it off"
-    )
 
 
 async def _check_schema(node: Node) -> None:

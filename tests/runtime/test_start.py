@@ -119,6 +119,35 @@ async def test_a_wrong_password_is_said_at_once_and_not_shown(server_with_passwo
         await welcome.dispose()
 
 
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_a_role_with_too_few_connections_learns_how_many_a_node_has(engine: AsyncEngine, driver: str) -> None:
+    role = f"few_connections_{driver}"
+    await execute(engine, f"CREATE ROLE {role} LOGIN CONNECTION LIMIT 1")
+    few = create_async_engine(engine.url.set(drivername=f"postgresql+{driver}", username=role))
+    try:
+        with pytest.raises(DatabaseUnavailable, match=f'for role "{role}"; a node holds four connections'):
+            await Oban(few, start_timeout=600).start()
+    finally:
+        await few.dispose()
+        await execute(engine, f"DROP ROLE {role}")
+
+
+@pytest.mark.parametrize(("sqlstate", "said"), [("53100", "no room"), ("57014", "it takes too long")])
+async def test_what_the_server_refuses_at_a_start_is_an_error_of_the_package(
+    engine: AsyncEngine, sqlstate: str, said: str
+) -> None:
+    refuses = f"BEGIN RAISE EXCEPTION '{said}' USING ERRCODE = '{sqlstate}'; END"
+    await execute(engine, f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ {refuses} $$")
+    await execute(engine, "CREATE TRIGGER refuses BEFORE INSERT ON oban_producers EXECUTE FUNCTION refuse()")
+    try:
+        with pytest.raises(DatabaseUnavailable, match=f"can't start on postgresql.*: the database says: .*{said}"):
+            await Oban(engine, {"a": 1}).start()
+    finally:
+        await execute(engine, "DROP FUNCTION refuse CASCADE")
+    async with Oban(engine, {"a": 1}):
+        pass
+
+
 async def test_a_table_of_another_program_before_ours_is_said(engine: AsyncEngine) -> None:
     await execute(engine, "CREATE SCHEMA other")
     await execute(engine, "CREATE TABLE other.oban_jobs (number int)")
