@@ -191,20 +191,44 @@ async def add_flows(place: Setting) -> int:
         assert flow.id is not None
         flows.append(flow.id)
     for number, flow_id in enumerate(flows):
+        half = number == len(flows) - 1
+        ago = 252 + 400 * (len(flows) - 1 - number)
         names = "SELECT id, node_name FROM oban_jobs WHERE workflow_id = $1 ORDER BY id"
         for row in await place.raw.fetch(names, flow_id):
-            state = _state_in_flow(row["node_name"], number == len(flows) - 1)
+            state = _state_in_flow(row["node_name"], half)
+            after, took = STEPS[row["node_name"]]
+            began = timedelta(seconds=ago - after)
             await place.raw.execute(
-                "UPDATE oban_jobs SET state = $2::oban_job_state, attempt = 1, worker = 'shop.orders.' || $3,"
-                " attempted_at = timezone('UTC', now()) - interval '30 seconds', attempted_by = $4, completed_at ="
-                " CASE WHEN $2 = 'completed' THEN timezone('UTC', now()) - interval '20 seconds' END WHERE id = $1",
-                row["id"], state, row["node_name"].partition("_")[0], ["worker-2", "x"],
+                """
+                UPDATE oban_jobs SET state = $2::oban_job_state, worker = 'shop.orders.' || $3,
+                       inserted_at = timezone('UTC', now()) - $4::interval, attempt = $5::int,
+                       attempted_at = CASE WHEN $5 > 0 THEN timezone('UTC', now()) - $6::interval END,
+                       attempted_by = CASE WHEN $5 > 0 THEN ARRAY['worker-2', 'x'] ELSE '{}' END,
+                       completed_at = CASE WHEN $2 = 'completed' THEN timezone('UTC', now()) - $7::interval END,
+                       scheduled_at = CASE WHEN $2 = 'retryable' THEN timezone('UTC', now()) + interval '41 seconds'
+                                           ELSE scheduled_at END
+                 WHERE id = $1
+                """,
+                row["id"], state, row["node_name"].partition("_")[0], timedelta(seconds=ago),
+                {"suspended": 0, "retryable": 3}.get(state, 1), began, began - timedelta(seconds=took),
             )  # fmt: skip
-        if number < len(flows) - 1:
-            await place.raw.execute(
-                "UPDATE oban_workflows SET state = 'completed', finished_at = inserted_at WHERE id = $1", flow_id
-            )
+        await place.raw.execute(
+            """
+            UPDATE oban_workflows SET state = $2, inserted_at = timezone('UTC', now()) - $3::interval,
+                   finished_at = CASE WHEN $2 = 'completed' THEN timezone('UTC', now()) - $4::interval END
+             WHERE id = $1
+            """,
+            flow_id, "executing" if half else "completed", timedelta(seconds=ago), timedelta(seconds=ago - 255),
+        )  # fmt: skip
     return flows[-1]
+
+
+STEPS = {
+    "load_order": (0.0, 0.1), "charge": (0.2, 1.4), "reserve_stock": (0.2, 0.3), "render_1": (2.0, 2.1),
+    "render_2": (2.0, 1.8), "render_3": (248.0, 4.2), "render_4": (210.0, 1.0), "send_receipt": (249.0, 3.1),
+    "pack": (253.0, 0.9), "archive": (254.0, 0.2),
+}  # fmt: skip
+"""When each step begins, in seconds after the workflow was added, and how long it takes."""
 
 
 def _state_in_flow(name: str, half: bool) -> str:

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from ..models.dependency import deps
 from ..models.job import jobs
 from ..models.workflow import workflows
+from ..types import UTCDateTime
 from .functions import FlowTree
 
 COUNTED = 1_000
@@ -57,9 +58,12 @@ def count_in_tree(flow_id: int, most: int) -> Select[Any]:
 
 def nodes_of(flow_id: int, limit: int) -> Select[Any]:
     """The jobs of a workflow, the first one first, at most `limit`, of the first :data:`WINDOW` that an index gives."""
+    ended = (jobs.c.completed_at, jobs.c.discarded_at, jobs.c.cancelled_at)
     columns: list[Any] = [
         jobs.c.id, jobs.c.node_name.label("name"), cast(jobs.c.worker, Text).label("worker"),
         cast(jobs.c.state, Text).label("state"), jobs.c.attempt, jobs.c.max_attempts, jobs.c.attempted_at,
+        jobs.c.scheduled_at.label("due_at"),
+        func.coalesce(*ended, type_=UTCDateTime()).label("ended_at"),
     ]  # fmt: skip
     window = select(jobs.c.id).where(jobs.c.workflow_id == flow_id).limit(WINDOW).subquery("some")
     query = cast_to("Select[Any]", select(*columns)).join(window, window.c.id == jobs.c.id)
@@ -71,6 +75,8 @@ def parts_of(flow_id: int, limit: int) -> Select[Any]:
     columns: list[Any] = [
         workflows.c.id, func.coalesce(workflows.c.node_name, workflows.c.name).label("name"),
         cast(null(), Text).label("worker"), workflows.c.state, cast(null(), Integer).label("attempt"),
+        cast(null(), Integer).label("max_attempts"), workflows.c.inserted_at.label("attempted_at"),
+        cast(null(), UTCDateTime).label("due_at"), workflows.c.finished_at.label("ended_at"),
     ]  # fmt: skip
     query = cast_to("Select[Any]", select(*columns))
     return query.where(workflows.c.parent_id == flow_id).order_by(workflows.c.id).limit(limit)

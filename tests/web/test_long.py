@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Workflow, job
-from oban_sqla.insight.graphs import laid_out
+from oban_sqla.insight.drawing import laid_out
 from tests.web.conftest import Browser, audit, insert, states, words
 
 
@@ -57,6 +58,26 @@ async def test_a_workflow_is_a_graph_and_a_list(engine: AsyncEngine, browser: Br
     assert f'href="../flow/{id}"' in await browser.page(f"/job/{first}")
 
 
+async def test_a_workflow_says_of_each_node_what_it_does(engine: AsyncEngine, browser: Browser) -> None:
+    id = await built(engine)
+    async with engine.begin() as connection:
+        for name, changed in (
+            ("load_order", "state = 'completed', attempted_at = now() - interval '9 s', completed_at = now()"),
+            ("charge", "state = 'retryable', attempt = 3, scheduled_at = now() + interval '2 h 30 s'"),
+        ):
+            sql = f"UPDATE oban_jobs SET {changed} WHERE node_name = '{name}' AND workflow_id = :id"
+            await connection.execute(text("SET LOCAL timezone TO 'UTC'"))
+            await connection.execute(text(sql), {"id": id})
+    page = await browser.page(f"/flow/{id}")
+    assert "load_order: completed, 9 s</title>" in page
+    assert "charge: retryable, again in 2 h</title>" in page
+    assert "pack: suspended, waits for 1</title>" in page
+    assert 'aria-label="1 completed, 1 executing, 1 retryable, 1 suspended"' in page
+    said = words(page)
+    assert "Done 1 of 4" in said
+    assert "3 of 20 again in 2 h" in said
+
+
 async def test_a_workflow_is_cancelled_retried_and_deleted_as_a_whole(engine: AsyncEngine, browser: Browser) -> None:
     id = await built(engine)
     for verb in ("cancel", "retry", "cancel", "delete"):
@@ -73,11 +94,33 @@ async def test_a_workflow_is_cancelled_retried_and_deleted_as_a_whole(engine: As
     assert all(row.target["workflow"] == id for row in rows)
 
 
-def test_every_node_is_right_of_all_that_it_waits_for() -> None:
-    class Row:
-        def __init__(self, name: str) -> None:
-            self.name, self.worker, self.state, self.attempt = name, "w", "suspended", 0
+class Row:
+    """A node as the database gives it."""
 
+    def __init__(self, name: str) -> None:
+        self.name, self.worker, self.state, self.attempt, self.max_attempts = name, "w", "suspended", 0, 20
+        self.due_at = self.attempted_at = self.ended_at = None
+
+
+def test_a_line_passes_no_node_that_it_does_not_belong_to() -> None:
+    before: dict[int, list[int]] = {1: [], 2: [1], 3: [2], 4: [2], 5: [2], 6: [1, 3, 4, 5]}
+    graph = laid_out({id: Row(str(id)) for id in before}, before)
+    passing = [(int(x), int(y)) for edge in graph.edges for x, y in re.findall(r"(\d+) (\d+) h", edge.path)]
+    assert len(passing) == 2, "the line from 1 to 6 passes two columns"
+    for x, y in passing:
+        assert {box.x for box in graph.boxes} >= {x}
+        assert not [box.name for box in graph.boxes if box.x == x and box.y - 4 <= y <= box.y + 34 + 4]
+
+
+def test_a_graph_with_too_many_lines_to_bend_them_is_drawn_all_the_same() -> None:
+    before = {id: list(range(1, id)) for id in range(1, 61)}
+    graph = laid_out({id: Row(str(id)) for id in before}, before)
+    assert len(graph.edges) == 60 * 59 // 2
+    assert not [edge for edge in graph.edges if " h" in edge.path]
+    assert graph.height < 100
+
+
+def test_every_node_is_right_of_all_that_it_waits_for() -> None:
     before: dict[int, list[int]] = {1: [], 2: [1], 3: [1, 2], 4: [], 5: [3, 4], 6: [6]}
     graph = laid_out({id: Row(str(id)) for id in before}, before)
     place = {box.id: (box.x, box.y) for box in graph.boxes}

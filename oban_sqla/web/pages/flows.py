@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
-from ...insight.graphs import Graph, graph
+from ...insight.drawing import Box, Graph
 from ...insight.graphs import flows as newest
+from ...insight.graphs import graph
 from ...statements.graphs import COUNTED, one_flow
 from ..ask import Ask, Content, NotFound, whole
+from ..words import span
 
 PAGE = 50
 STATES = ("executing", "completed", "failed", "cancelled")
+_ORDER = (
+    "completed", "executing", "retryable", "discarded", "failed", "cancelled", "available", "scheduled", "suspended",
+)  # fmt: skip
+"""The states of nodes in the order in which a bar shows them."""
 
 
 async def flows(ask: Ask, _rest: str) -> Content:
@@ -49,11 +56,39 @@ async def flow(ask: Ask, rest: str) -> Content:
     states: dict[str, int] = {}
     for box in drawn.boxes:
         states[box.state] = states.get(box.state, 0) + 1
-    context = {"flow": row, "graph": drawn, "states": states, "done": _done(states)}
+    context = {
+        "flow": row,
+        "graph": drawn,
+        "states": states,
+        "done": _done(states),
+        "running": states.get("executing", 0),
+        "again": states.get("retryable", 0),
+        "waiting": sum(states.get(state, 0) for state in ("available", "scheduled", "suspended")),
+        "dead": [(name, states[name]) for name in ("discarded", "failed", "cancelled") if name in states],
+        "took": ((row.finished_at or datetime.now(UTC)) - row.inserted_at).total_seconds(),
+        "parts": [(name, states[name]) for name in _ORDER if name in states],
+        "said": said,
+    }
     trail = [("flows", "Workflows")]
     if row.parent_id is not None:
         trail.append((f"flow/{row.parent_id}", str(row.parent_id)))
     return Content("flow.html", row.name, context, "flows", trail=tuple(trail))
+
+
+def said(box: Box) -> str:
+    """What a node does, or did, in a few words."""
+    now = datetime.now(UTC)
+    if box.id < 0:
+        return f"{box.state}, workflow"
+    if box.state == "completed" and box.attempted_at is not None and box.ended_at is not None:
+        return span((box.ended_at - box.attempted_at).total_seconds())
+    if box.state == "executing" and box.attempted_at is not None:
+        return f"{span((now - box.attempted_at).total_seconds())} so far"
+    if box.state in ("retryable", "scheduled") and box.due_at is not None and box.due_at > now:
+        return f"{'again ' if box.state == 'retryable' else ''}in {span((box.due_at - now).total_seconds())}"
+    if box.state == "suspended" and box.waits_for:
+        return f"waits for {box.waits_for}"
+    return box.state
 
 
 def _done(counts: dict[str, int]) -> int:
