@@ -128,8 +128,26 @@ async def test_a_job_whose_times_python_does_not_have_is_shown_with_all_others(a
 
 async def test_failures_are_grouped_by_worker_and_error(browser: Browser, ids: list[int]) -> None:
     page = words(await browser.page("/failures"))
-    assert "3 failed jobs in 1 group" in page
+    assert "Kinds 1 of 3 failed jobs" in page
     assert "app.hook" in page
+
+
+async def test_another_group_of_failures_is_chosen_by_its_link_and_found_by_its_state(engine: AsyncEngine) -> None:
+    failed = {"attempt": 1, "error": "Traceback (most recent call last):\nValueError: part 7 of 9"}
+    await insert(engine, *[failed | {"state": "retryable", "worker": "app.many"}] * 3)
+    await insert(engine, failed | {"state": "discarded", "worker": "app.one", "error": "KeyError: <b>"})
+    async with opened(engine) as browser:
+        page = await browser.page("/failures")
+        assert "The newest of the 3" in page
+        link = re.search(r'href="\.?/?([^"]*of=app\.one[^"]*)"', page)
+        assert link is not None
+        page = await browser.page("/" + html.unescape(link[1]))
+        assert "The newest of the 3" not in page
+        assert "KeyError: &lt;b&gt;" in page
+        assert "Delete all: app.one" in page
+        assert "app.many" in page, "the others are still listed"
+        assert "app.many" not in await browser.page("/failures?state=discarded")
+        assert "app.one" not in await browser.page("/failures?worker=app.many")
 
 
 async def test_failures_say_what_their_jobs_have_in_common_and_what_the_newest_has_raised(engine: AsyncEngine) -> None:
@@ -146,11 +164,12 @@ async def test_failures_say_what_their_jobs_have_in_common_and_what_the_newest_h
     async with opened(engine, redact=redact) as browser:
         page = await browser.page("/failures")
         said = words(page)
-        assert "In common, of the newest 20: args.tenant = &#34;a&amp;b&#34; node = web-1" in said
+        assert "What they have in common args.tenant &#34;a&amp;b&#34; node web-1 of the newest 20" in said
         assert "token" not in said
         assert "args.n" not in said
         assert "no &lt;b&gt;route&lt;/b&gt; to 7" in page
-        assert said.count("In common") == 1, "one job has everything in common"
+        alone = words(await browser.page("/failures?worker=app.hook&of=app.hook&like=KeyError: %23"))
+        assert "Too few jobs to tell" in alone, "one job has everything in common"
         found = re.search(r'href="([^"]*args\.tenant=[^"]*)"', page)
         assert found is not None
         listed = await browser.page(html.unescape(found[1]).removeprefix("."))

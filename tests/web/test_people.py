@@ -93,7 +93,7 @@ async def change_a_group_of_failures(person: Person, engine: AsyncEngine) -> Non
         ("app.c", "Delete all", "Delete 2 jobs", None),
     ):
         ids = jobs[worker]
-        await person.open("/failures")
+        await person.open(f"/failures?worker={worker}")
         await person.send(label, label=f"{label}: {worker}, E 1")
         await person.send(says)
         assert {(await states(engine)).get(id) for id in ids} == {becomes}
