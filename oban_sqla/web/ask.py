@@ -113,6 +113,20 @@ class Panel(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class Periods:
+    """The choice of the time that the charts of a page are about.
+
+    :ivar chosen: ``"hour"`` or ``"day"``.
+    :ivar path: of the page.
+    :ivar params: of its address besides.
+    """
+
+    chosen: str
+    path: str = ""
+    params: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
     """What a page shows.
 
@@ -121,6 +135,9 @@ class Content:
     :ivar context: for the template.
     :ivar path: of the page it belongs to in the menu.
     :ivar live: whether it is refreshed while it is watched, see :attr:`Ask.refresh`.
+    :ivar trail: the pages above it, each with its path and its name.
+    :ivar status: of the answer.
+    :ivar periods: the choice in its heading; None on a page without charts.
     """
 
     template: str
@@ -130,6 +147,7 @@ class Content:
     live: bool = True
     trail: tuple[tuple[str, str], ...] = ()
     status: int = 200
+    periods: Periods | None = None
 
 
 def whole(text: str | None) -> int | None:

@@ -207,6 +207,7 @@ class Dashboard:
         context |= {
             "title": content.title,
             "trail": content.trail,
+            "periods": content.periods,
             "current": content.path,
             "application": self._title or ask.place.name,
             "instances": list(self._instances),

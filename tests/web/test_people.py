@@ -172,12 +172,15 @@ async def control_a_queue(person: Person, engine: AsyncEngine) -> None:
         await eventually(lambda: says("stopped"))
         await person.send("Start with it", limit="2")
         await eventually(lambda: limit() == (2, False))
+        await person.open("/queues")
+        await person.send("Start the queue", queue="never seen", limit="4", node="web-1")
+        await eventually(lambda: (info := oban.check_queue("never seen")) is not None and info.limit == 4)
     async with engine.connect() as connection:
         [limits] = (await connection.execute(text("SELECT limits FROM oban_queues WHERE limits IS NOT NULL"))).scalars()
     assert (limits["global_limit"], limits["partition"]["limit"]) == (20, 2)
     verbs = [row.verb for row in await audit(engine) if row.verb.startswith("queue.")]
     assert verbs == [f"queue.{verb}" for verb in
-                     ("pause", "resume", "scale", "limit", "suspend", "reset", "stop", "start")]  # fmt: skip
+                     ("pause", "resume", "scale", "limit", "suspend", "reset", "stop", "start", "start")]  # fmt: skip
 
 
 async def change_the_crontab(person: Person, engine: AsyncEngine) -> None:

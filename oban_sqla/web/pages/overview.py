@@ -10,7 +10,7 @@ from ...insight import glance
 from ...insight.failures import Failures
 from ...insight.failures import read as read_failures
 from ...insight.series import Histogram, Series
-from ..ask import Ask, Content
+from ..ask import Ask, Content, Periods
 from ..plots import ended, plots
 from ..words import number, plural, span
 from .queues import All, all_queues, sparks
@@ -71,6 +71,7 @@ async def overview(ask: Ask, _rest: str) -> Content:
             if one.status in ("problem", "warning") and one.check not in SAID_HERE
         ),
     ]  # fmt: skip
+    drawn = await plots(ask)
     context = {
         "notices": notices[:12],
         "beyond": max(len(notices) - 12, 0),
@@ -80,10 +81,10 @@ async def overview(ask: Ask, _rest: str) -> Content:
         "rate": sum(queue.rate for queue in found.queues),
         "wait": _wait(of_hour),
         "failing": _failing(of_hour),
-        "plots": await plots(ask),
+        "plots": drawn,
         "sparks": {queue.queue: sparks(of_hour, queue.queue) for queue in found.queues},
     }
-    return Content("overview.html", "Overview", context)
+    return Content("overview.html", "Overview", context, periods=Periods(drawn.period) if drawn.all else None)
 
 
 def _nodes(found: All) -> list[Notice]:

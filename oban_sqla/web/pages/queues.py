@@ -13,7 +13,7 @@ from ...insight.glance import Count, QueueGlance
 from ...insight.roster import Roster
 from ...insight.series import Series
 from ...statements.audit import last_pauses
-from ..ask import Ask, Content, NotFound
+from ..ask import Ask, Content, NotFound, Periods
 from ..plots import ended, plots
 
 KEYS = 20
@@ -95,7 +95,11 @@ async def queues(ask: Ask, _rest: str) -> Content:
     """The list of queues."""
     found = await all_queues(ask)
     done = await ended(ask)
-    context = {"all": found, "sparks": {queue.queue: sparks(done, queue.queue) for queue in found.queues}}
+    context = {
+        "all": found,
+        "nodes": _nodes(found.roster, ask.place.name),
+        "sparks": {queue.queue: sparks(done, queue.queue) for queue in found.queues},
+    }
     return Content("queues.html", "Queues", context, "queues")
 
 
@@ -116,9 +120,15 @@ async def queue(ask: Ask, _rest: str) -> Content:
             f"There is no queue {name!r}: no node works it, no operator has changed it, no job waits or runs in it, "
             f"and the newest {glance.FAR:,} jobs have none of it."
         )
-    nodes = sorted({member.node for member in roster.alive if member.instance == place.name})
-    context = {"queue": found, "nodes": nodes, "plots": await plots(ask, name), "limits": _limits(found)}
-    return Content("queue.html", name, context, "queues", trail=(("queues", "Queues"),))
+    nodes = _nodes(roster, place.name)
+    drawn = await plots(ask, name)
+    context = {"queue": found, "nodes": nodes, "plots": drawn, "limits": _limits(found)}
+    periods = Periods(drawn.period, "queue", {"name": name}) if drawn.all else None
+    return Content("queue.html", name, context, "queues", trail=(("queues", "Queues"),), periods=periods)
+
+
+def _nodes(roster: Roster, instance: str) -> list[str]:
+    return sorted({member.node for member in roster.alive if member.instance == instance})
 
 
 def _limits(found: QueueGlance) -> dict[str, str]:
