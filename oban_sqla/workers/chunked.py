@@ -22,7 +22,7 @@ from .arguments import Arguments
 from .function import JobFunction, WithOptions
 from .outcomes import Outcome
 from .returned import UNKNOWN, Returned, members
-from .worker import refuse_options
+from .worker_options import refuse_options
 
 C = ParamSpec("C")
 R = TypeVar("R")

@@ -16,8 +16,10 @@ from ..models.spec import SpecOptions
 from ..options.backoff import Backoff
 from ..options.unique import Unique
 from .injection import marked
+from .register import register
 from .shape import check_plain, hidden, shape
-from .worker import WORKER_OPTIONS, ChunkOptions, Worker, WorkerOptions, refuse_options, register
+from .worker import Worker
+from .worker_options import WORKER_OPTIONS, ChunkOptions, WorkerOptions, refuse_options
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

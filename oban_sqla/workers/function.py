@@ -19,7 +19,8 @@ from .arguments import Arguments
 from .injection import marked
 from .shape import mark_coroutine, shape
 from .signature import signed
-from .worker import Worker, refuse_options
+from .worker import Worker
+from .worker_options import refuse_options
 
 P = ParamSpec("P")
 C = ParamSpec("C")

@@ -18,9 +18,10 @@ from ..types import ByAnnotation
 from .arguments import Arguments
 from .chunked import ChunkArguments, ChunkFunction
 from .function import JobFunction
+from .register import register
 from .registry import workers
 from .returned import Returned
-from .worker import WORKER_OPTIONS, ChunkOptions, WorkerOptions, refuse_options, register
+from .worker_options import WORKER_OPTIONS, ChunkOptions, WorkerOptions, refuse_options
 
 P = ParamSpec("P")
 R = TypeVar("R")

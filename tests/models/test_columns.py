@@ -17,7 +17,7 @@ from oban_sqla.models.job import mapped
 from oban_sqla.models.kind import FIELDS, IN_META, NAMES, OPTIONS
 from oban_sqla.models.spec import CommonOptions, SpecOptions
 from oban_sqla.statements.fetch import FETCHED
-from oban_sqla.workers.worker import WORKER_OPTIONS, ChunkOptions
+from oban_sqla.workers.worker_options import WORKER_OPTIONS, ChunkOptions
 from tests.processes import finished
 
 COLUMN = """\
