@@ -12,8 +12,9 @@ from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from oban_sqla import Batch, InvalidOption, Job, JobDiscarded, Oban, Prune, Workflow, flow_of, job
+from oban_sqla import Batch, InvalidOption, Job, JobDiscarded, Oban, Prune, Queue, Workflow, flow_of, job
 from oban_sqla.control import flow_results
+from oban_sqla.control.flow_results import edge
 from oban_sqla.runtime import waiter
 from oban_sqla.statements.flows import first_failure
 from oban_sqla.testing import drain, mode
@@ -165,19 +166,24 @@ async def test_a_job_may_return_a_workflow_or_a_value(engine: AsyncEngine) -> No
     assert "it declares to return a Workflow, and returned [1]" in str(said.errors[1])
 
 
+@pytest.mark.parametrize("of_the_workflow", [True, False])
 async def test_a_node_that_waits_for_a_workflow_is_notified_of_its_end(
-    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch, of_the_workflow: bool
 ) -> None:
     monkeypatch.setattr(waiter, "LOOK_EVERY", 60.0)
+    flow, parts = pages()
+    await commit(engine, flow)
+    target = flow if of_the_workflow else parts
     elsewhere = create_async_engine(database_url)
-    async with Oban(elsewhere, node="asks") as asking:
-        for of_the_workflow in (True, False):
-            flow, parts = pages()
-            await commit(engine, flow)
-            waiting = asyncio.create_task(asking.result(flow if of_the_workflow else parts, timeout=20))
-            await eventually(lambda: asking._node and asking._node.waiter._waits)
-            async with Oban(engine, queues={QUEUE: 5}, node="works"):
-                assert await waiting == (14 if of_the_workflow else [12, 12, 12])
+    async with (
+        Oban(elsewhere, node="asks") as asking,
+        Oban(engine, queues={QUEUE: Queue(limit=5, paused=True)}, node="works") as working,
+    ):
+        waiting = asyncio.create_task(asking.result(target, timeout=60))
+        await eventually(lambda: working._node and working._node.waiter._asked.keys() >= {edge(target)})
+        await working.resume_queue(QUEUE)
+        async with asyncio.timeout(20):
+            assert await waiting == (14 if of_the_workflow else [12, 12, 12])
     await elsewhere.dispose()
 
 
