@@ -9,7 +9,7 @@ from pathlib import Path
 from oban_sqla import job
 
 
-@job(executor="dask", queue="dask", recorded=True)
+@job(executor="dask", queue="dask", recorded=True, backoff=0.1)  # those that wait on a lost worker fail, too
 def triple(number: int) -> list[int]:
     return [3 * number, os.getpid()]
 
