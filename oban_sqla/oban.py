@@ -205,6 +205,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         While their threads still run, another node may run the same jobs a second time.
 
         :returns: the number of jobs that are available again.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         return await self._life.abandon(self._engines)
 

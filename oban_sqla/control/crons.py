@@ -63,6 +63,7 @@ class Crons:
         :param catch_up: run the last tick that was missed while no node was running. Default False: a tick that is
             more than a minute late is missed.
         :raises InvalidOption: for an expression or time zone that is not valid, or a job that can't be copied.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         cron = Cron(expression, spec, timezone, check_name(_NAME, name), paused, catch_up)
         await self._transaction(lambda session: statements.put.execute(_told(session), **cron.row()))

@@ -81,7 +81,11 @@ class Limiter:
         return bool(row[0])
 
     async def reset(self) -> None:
-        """Forget what has started, and end a suspension. The queue is fetched from at once."""
+        """Forget what has started, and end a suspension. The queue is fetched from at once.
+
+        :raises InvalidOption: for a partition of a queue that has none, or is partitioned by other fields.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
+        """
         await self._check_partition()
         await self._run(forget, told={"action": "suspend"})
 
@@ -92,7 +96,8 @@ class Limiter:
         already is not shortened; :meth:`reset` ends it.
 
         :param until: seconds, a timedelta, or an aware datetime.
-        :raises InvalidOption: for a negative time or a naive datetime.
+        :raises InvalidOption: for a negative time or a naive datetime, and for a partition of a queue that has none, or
+            is partitioned by other fields.
         :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         await self._check_partition()

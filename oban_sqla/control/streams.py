@@ -87,6 +87,7 @@ class StreamVerbs(Verbs):
         :param after: the number of the last line that is known already. Default 0: all lines.
         :returns: the lines, the oldest first; an empty list for a job without a log.
         :raises InvalidOption: for a target of another type, or a number that is not 0 or more.
+        :raises KeyMissing: when no key opens a line of an encrypted job.
         :raises DatabaseUnavailable: when the database has not answered for 15 seconds.
         """
         job_id, last = id_of("logs", target), _number("logs", after)

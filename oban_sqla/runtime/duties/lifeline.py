@@ -50,7 +50,7 @@ class Watch:
 class Lifeline(Duty):
     """Rescues the jobs of dead producers. Holds its connection only while its node leads.
 
-    :param lane: a connection for this alone.
+    :param lane: the connection for duties that only a leader has; closed here when the node no longer leads.
     :param leadership: says whether, and since when, this node leads.
     :param heartbeat: after what time a silent producer is dead.
     :param interval: seconds between two looks.

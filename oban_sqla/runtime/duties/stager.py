@@ -129,6 +129,6 @@ class Stager(Duty):
 
     @property
     def _rest(self) -> float:
-        """The longest sleep: not beyond what is told in advance, or a job that nobody tells of would be late."""
+        """The longest sleep: not beyond what is told in advance, or a job of which no node tells would be late."""
         longest = min(LISTENING * self._poll_interval, SOON) if self._listens() else 0.0
         return max(longest, self._poll_interval)
