@@ -316,9 +316,10 @@ def refused(tmp_path: Path, *arguments: str, url: str = "postgresql://127.0.0.1:
 
 
 def test_a_database_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "oban.toml").write_text("start_timeout = 0.5\n")
     code, said = refused(tmp_path, "shop")
     assert code == 1
-    assert said.startswith("no answer from postgresql+asyncpg://127.0.0.1:1/nothing within 10 s")
+    assert said.startswith("no answer from postgresql+asyncpg://127.0.0.1:1/nothing within 0.5 s")
     assert said.count("\n") == 1
 
 

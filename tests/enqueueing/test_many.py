@@ -60,9 +60,9 @@ def check_many(session: Session, count: int, most: int) -> None:
     assert [spec for spec in specs if spec.conflict] == []
 
 
-def test_twenty_thousand_different_specs_are_four_inserts(sync_engine: Engine) -> None:
+def test_ten_thousand_different_specs_are_two_inserts(sync_engine: Engine) -> None:
     with Session(sync_engine) as session:
-        check_many(session, 20_000, 4)
+        check_many(session, 10_000, 2)
 
 
 async def test_ten_thousand_different_specs_are_two_inserts_on_asyncpg(engine: AsyncEngine) -> None:
