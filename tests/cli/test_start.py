@@ -284,8 +284,10 @@ async def test_a_second_signal_ends_at_once(start: Start, engine: AsyncEngine, w
     await add(engine, [JobSpec(f"shop.{worker}", {"seconds": 300})])
     with start("shop", "--shutdown-grace", "300") as process:
         await process.says(worker)
-        if worker != "blocking":  # which keeps the process from saying it
+        if worker != "blocking":  # which keeps the process from it
             await process.says("started on")
+            await add(engine, [JobSpec("shop.quick")])  # said inside of the start, which has ended when this one has
+            await completed(engine, "quick")
         process.signal(signal.SIGTERM)
         if worker == "blocking":
             await asyncio.sleep(0.2)  # nothing can be said while the loop is blocked
