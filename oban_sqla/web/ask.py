@@ -11,6 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from starlette.requests import Request
 
 from ..models import Job
+from ..models.notes import note_of
 from ..telemetry.database_error import described, sqlstate_of
 from .access import Operator
 from .instance import SHARED, Place
@@ -162,4 +163,6 @@ def trouble(error: DBAPIError) -> str:
     """What to say of an error of the database."""
     if sqlstate_of(error) == QUERY_CANCELED:
         return "The database took longer than this page waits. It is tried again at the next refresh."
-    return f"The database says: {described(error)}"
+    said = described(error)
+    note = note_of(sqlstate_of(error), said)
+    return f"The database says: {said}" + ("" if note is None else f"; {note.removeprefix('oban_sqla: ')}.")

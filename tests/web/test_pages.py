@@ -126,6 +126,19 @@ async def test_a_job_whose_times_python_does_not_have_is_shown_with_all_others(a
         )
 
 
+async def test_a_database_without_the_tables_is_told_what_makes_them_and_not_that_there_is_nothing(
+    any_engine: AsyncEngine,
+) -> None:
+    nowhere = any_engine.execution_options(schema_translate_map={None: "nowhere"})
+    async with opened(nowhere) as browser:
+        for path in ("", "jobs", "flows", "failures", "crons", "nodes", "audit", "queues"):
+            said = words((await browser.get(f"/{path}")).text)
+            assert "does not exist; its tables are missing here" in said, said
+            assert "run `oban-sqla migrate`" in said, said
+            for nothing in ("There are no", "No job has", "is empty", "No node works", "No change has"):
+                assert nothing not in said, said
+
+
 async def test_failures_are_grouped_by_worker_and_error(browser: Browser, ids: list[int]) -> None:
     page = words(await browser.page("/failures"))
     assert "Kinds 1 of 3 failed jobs" in page
