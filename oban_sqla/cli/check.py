@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from ..insight.queued import Misfit, Queued
 from ..insight.queued import check as check_queued
 from .database import database_option, on_database, schema_option
 from .output import json_option, print_json
-from .target import load, require_workers
+from .settings import settings
+from .target import load, named_targets, require_workers
 from .text import echo_paragraph
 
 
 @click.command(short_help="Find waiting jobs that the code can't run.")
-@click.argument("targets", metavar="MODULE...", nargs=-1, required=True)
+@click.argument("targets", metavar="[MODULE]...", nargs=-1)
 @database_option
 @schema_option
 @json_option
-def check(targets: tuple[str, ...], url: str | None, schema: str | None, as_json: bool) -> None:
+def check(targets: Sequence[str], url: str | None, schema: str | None, as_json: bool) -> None:
     """Import MODULE, and find waiting jobs that its workers can't run.
 
     \b
       oban-sqla check app.jobs             # before a deployment, with the new code
       oban-sqla check app.jobs app.mail --json
+      oban-sqla check                      # the module in oban.toml
 
     It names workers that are unknown, because they were renamed or removed, and arguments that no
     longer fit the parameters, each with how many jobs that are and the first ids. It reads every
@@ -30,6 +34,7 @@ def check(targets: tuple[str, ...], url: str | None, schema: str | None, as_json
 
     The exit code is 0, or 1 when there are such jobs.
     """
+    targets = named_targets(targets, settings(), "the @job functions, as in `oban-sqla check app.jobs`")
     for target in targets:
         load(target)
     require_workers(", ".join(targets))

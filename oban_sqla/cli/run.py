@@ -18,7 +18,8 @@ from .database import checked, database_option, schema_option
 from .engines import on_objects, on_url
 from .ids import JobId
 from .settings import settings
-from .start import load_all, named_targets
+from .start import load_all
+from .target import named_targets
 
 
 class _Every(Container[str]):

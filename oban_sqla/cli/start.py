@@ -22,10 +22,10 @@ from .health import Address, AddressType
 from .process import run
 from .ranges import Number, Whole
 from .reload import reloading
-from .settings import FILE, Place, Settings, SettingsError, queues_from, settings
+from .settings import Place, Settings, SettingsError, queues_from, settings
 from .settings import queues as queues_of
 from .supervisor import supervise, supervised
-from .target import load, require_workers
+from .target import load, named_targets, require_workers
 
 
 class Queues(click.ParamType[dict[str, Queue]]):
@@ -135,17 +135,6 @@ def start(
     if oban.config.queues and not loaded:
         require_workers(title)
     sys.exit(run(oban, health or file.value("health")))
-
-
-def named_targets(given: Sequence[str], file: Settings, what: str) -> Sequence[str]:
-    """The targets of the command line, or else those of the file.
-
-    :param what: the module that is wanted, for the message.
-    :raises click.UsageError: when neither names one.
-    """
-    if found := given or file.value("module"):
-        return tuple(found)
-    raise click.UsageError(f'no module given; name the module with {what}, or write module = "app.jobs" in {FILE}')
 
 
 def load_all(targets: Sequence[str]) -> tuple[Oban | list[Given], str]:

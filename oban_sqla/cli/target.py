@@ -9,6 +9,7 @@ import pkgutil
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import IO, Any
@@ -22,6 +23,7 @@ from ..errors import closest
 from ..oban import Oban
 from ..options.sessionmakers import SessionMaker
 from ..workers.registry import workers
+from .settings import FILE, Settings
 
 Loaded = Oban | AsyncEngine | Engine | SessionMaker
 KINDS = (Oban, AsyncEngine, Engine, async_sessionmaker, sessionmaker)
@@ -48,6 +50,17 @@ class ImportFailed(TargetError):
             text = "".join(traceback.format_exception(type(self._error), self._error, trace))
             click.echo(text, file=file, err=file is None)
         super().show(file)
+
+
+def named_targets(given: Sequence[str], file: Settings, what: str) -> Sequence[str]:
+    """The targets of the command line, or else those of the file.
+
+    :param what: the module that is wanted, for the message.
+    :raises click.UsageError: when neither names one.
+    """
+    if found := given or file.value("module"):
+        return tuple(found)
+    raise click.UsageError(f'no module given; name the module with {what}, or write module = "app.jobs" in {FILE}')
 
 
 def load(target: str) -> Loaded | None:

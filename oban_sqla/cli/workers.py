@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import click
 
 from ..insight.workers import describe_all
 from .output import json_option, print_json, print_table
-from .target import load, require_workers
+from .settings import settings
+from .target import load, named_targets, require_workers
 
 
 @click.command(short_help="List the workers of a module.")
-@click.argument("targets", metavar="MODULE...", nargs=-1, required=True)
+@click.argument("targets", metavar="[MODULE]...", nargs=-1)
 @json_option
-def workers(targets: tuple[str, ...], as_json: bool) -> None:
+def workers(targets: Sequence[str], as_json: bool) -> None:
     """Import MODULE and list its workers: options, parameters, and with --json the JSON schema of the args.
 
     \b
       oban-sqla workers app.jobs
       oban-sqla workers app.jobs app.mail --json
+      oban-sqla workers                    # the module in oban.toml
 
     No database is needed.
     """
+    targets = named_targets(targets, settings(), "the @job functions, as in `oban-sqla workers app.jobs`")
     for target in targets:
         load(target)
     require_workers(", ".join(targets))

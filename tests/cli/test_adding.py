@@ -81,6 +81,20 @@ def test_with_a_module_the_worker_checks_and_its_options_count(call: Any, sync_e
     assert out == f"job {job_id} is the same: it is unique, and was enqueued before\n"
 
 
+def test_the_module_in_the_settings_counts_where_none_is_given(call: Any, tmp_path: Path, sync_engine: Engine) -> None:
+    (tmp_path / "oban.toml").write_text('module = "shop"\n')
+    code, out, said = call("jobs", "add", "shop.send", "--args", '{"user_id": 8}', "--json")
+    assert (code, json.loads(out)["queue"]) == (0, "mail"), said
+    code, out, said = call("jobs", "add", "shop.sned")
+    assert (code, out.endswith("is available in queue default\n")) == (0, True), said
+    assert said == (
+        "shop registers no worker named 'shop.sned'; did you mean 'shop.send'? The arguments are not checked.\n"
+    )
+    assert call("workers")[1].startswith("WORKER")
+    code, out, said = call("check")
+    assert (code, "shop.sned" in out) == (1, True), said
+
+
 def test_a_worker_that_the_module_does_not_have_is_told_the_nearest(call: Any) -> None:
     code, _, said = call("jobs", "add", "shop.sned", "--module", "shop")
     assert (code, said) == (

@@ -16,14 +16,19 @@ from ..cron import Args
 from ..database import database_option, on_database, schema_option
 from ..output import json_option, print_json
 from ..ranges import Number, Whole
+from ..settings import settings
 from ..target import load
 
 
 @click.command(short_help="Enqueue a job.")
 @click.argument("worker")
 @click.option("--args", type=Args(), default="{}", help="The arguments. Default: {}.")
-@click.option("--module", metavar="MODULE", help="Import this module, and check the arguments by its worker.")
-@click.option("--queue", metavar="NAME", help="Default: the worker's, with --module; else default.")
+@click.option(
+    "--module",
+    metavar="MODULE",
+    help="Import this module, and check the arguments by its worker. Default: the one in oban.toml, if any.",
+)
+@click.option("--queue", metavar="NAME", help="Default: the worker's, with a module; else default.")
 @click.option("--priority", type=Whole(0, 9), help="0 is first, 9 is last.")
 @click.option("--max-attempts", type=Whole(1, 32_767), help="Attempts before the job is discarded.")
 @click.option("--schedule-in", type=Number(min=0), metavar="SECONDS", help="Run it later.")
@@ -41,11 +46,11 @@ def add(
       oban-sqla jobs add app.jobs.send_welcome --args '{"user_id": 7}'
       oban-sqla jobs add app.jobs.report --module app.jobs --schedule-in 60
 
-    Without --module nothing is imported: the arguments are checked only when the job runs, and the
-    options that the worker has in its code do not apply.
+    Without a module, here or in oban.toml, nothing is imported: the arguments are checked only when
+    the job runs, and the options that the worker has in its code do not apply.
     """
     options: dict[str, Any] = {name: value for name, value in given.items() if value not in (None, ())}
-    spec = JobSpec(worker if module is None else _registered(worker, module), args, **options)
+    spec = JobSpec(_registered(worker, module), args, **options)
 
     async def work(engine: AsyncEngine) -> None:
         async with AsyncSession(engine) as session, session.begin():
@@ -63,10 +68,20 @@ def add(
         click.echo(f"job {spec.id} is {spec.state} in queue {spec.queue}")
 
 
-def _registered(worker: str, module: str) -> Any:
-    load(module)
+def _registered(worker: str, module: str | None) -> Any:
+    """The worker of that name, of the module that is given or else of the settings; the name itself without one."""
+    named: tuple[str, ...] = settings().value("module") or () if module is None else (module,)
+    if not named:
+        return worker
+    for one in named:
+        load(one)
     if (found := workers.get(worker)) is not None:
         return found
     near = closest(worker, workers)
     hint = f"did you mean {near!r}?" if near else f"it registers {', '.join(workers) or 'no workers'}"
-    raise UnknownWorker(f"{module} registers no worker named {worker!r}; {hint}")
+    said = f"{', '.join(named)} registers no worker named {worker!r}; {hint}"
+    if module is not None:
+        raise UnknownWorker(said)
+    # It may be one of another program, which has another file.
+    click.echo(f"{said} The arguments are not checked.", err=True)
+    return worker
