@@ -22,7 +22,7 @@ from ..options.job_logs import JobLogs, checked_job_logs
 from ..runtime.acks import Ack, parameters
 from ..runtime.journal.job_log import kept_apart
 from ..runtime.row import Row, row_of
-from ..runtime.verdict import given_back
+from ..runtime.verdict import given_back, is_unopened
 from ..statements.ack import acknowledge, complete
 from ..statements.drain import begun_at, next_due, runnable, state_of, take, take_with
 from ..types import naive_utc
@@ -168,6 +168,8 @@ class Drainer:
         self.time: datetime | None = None if time is None else naive_utc(time.now)
         """What time it is for the jobs, in naive UTC; None for the real one. Written by `move`."""
         self._ran: list[int] = []
+        self._left: list[int] = []
+        """Jobs that this process can't run, now or later. Written by `run_next`."""
         self._states: dict[int, str] = {}
         """How the jobs are that have run. Written by `_count`."""
         self._savepoint: Savepoint | None = None
@@ -193,6 +195,8 @@ class Drainer:
         with kept_apart(self._job_logs) as journals:
             trial = Trial(row, joined, store, others, groups_of(self._session, row), journals)
             self._see_through(trial, store, moment)
+        if trial.attempt.unknown or any(is_unopened(ack) for ack in trial.acks):
+            self._left.append(row.id)
         state: str | None = None
         for job_id in (*(other.id for other in others), row.id):
             state = state_of.execute(connection_of(self._session), id=job_id).scalar()
@@ -216,6 +220,7 @@ class Drainer:
         given = {
             "queues": chosen.queues,
             "among": chosen.among,
+            "left": self._left,
             "since": time.replace(tzinfo=UTC),
             "until": end.replace(tzinfo=UTC),
         }
@@ -244,7 +249,7 @@ class Drainer:
             queues=chosen.queues,
             until=self.time if chosen.until is None else chosen.until,
             among=chosen.among,
-            ran=self._ran,
+            ran=self._ran + self._left,
             attempted_by=self._attempted_by,
         ).one_or_none()
         return None if found is None else row_of(*found, self._attempted_by)
@@ -258,7 +263,7 @@ class Drainer:
             queues=chosen.queues,
             until=self.time if chosen.until is None else chosen.until,
             among=chosen.among,
-            ran=self._ran,
+            ran=self._ran + self._left,
             leader=row.id,
             limit=limit,
             attempted_by=self._attempted_by,

@@ -7,12 +7,23 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
+from cryptography.fernet import Fernet
 from sqlalchemy import select, text
 from sqlalchemy.exc import InvalidRequestError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import InvalidOption, Job, JobSpec, JobTimeout, ObanError, Unique, UnknownWorker, job
+from oban_sqla import (
+    InvalidOption,
+    Job,
+    JobSpec,
+    JobTimeout,
+    ObanError,
+    Unique,
+    UnknownWorker,
+    configure_encryption,
+    job,
+)
 from oban_sqla.testing import all_enqueued, drain
 from tests.testing import app
 from tests.testing.any_session import AnySession
@@ -284,6 +295,22 @@ class TestOutcomes:
         assert any_session(drain) == {"scheduled": 1}
         assert (the_job(any_session).attempt, the_job(any_session).meta) == (0, {"unknown_worker": 1})
         assert "no worker named 'testing.nobody' is registered in this process; import its module" in caplog.text
+
+    def test_what_this_process_can_not_run_is_given_back_once_however_far_the_time_moves(
+        self, async_session: AnySession, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        @job(name="testing.secret", encrypted=True)
+        async def secret(word: str) -> None: ...
+
+        configure_encryption([Fernet.generate_key()])
+        async_session.add(secret.new("x"))
+        async_session.add(JobSpec("testing.nobody"))
+        configure_encryption(None)
+
+        assert async_session(drain, until=timedelta(days=2)) == {"scheduled": 2}
+        known = {one.worker: one.meta for one in async_session.scalars(select(Job))}
+        assert known == {"testing.nobody": {"unknown_worker": 1}, "testing.secret": {"missing_key": 1}}
+        assert caplog.text.count("no worker named 'testing.nobody'") == 1
 
     def test_a_job_that_took_its_own_row_away_is_fenced_out(
         self, async_session: AnySession, caplog: pytest.LogCaptureFixture
