@@ -14,6 +14,9 @@ release = version = version_of("oban-sqla")
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_theme_options = {"light_css_variables": {"code-font-size": "80%"}}
+html_static_path = ["static"]
+html_css_files = ["wide.css"]
 html_extra_path = ["llms.txt"]
 html_title = f"oban-sqla {release}"
 
