@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import cast
+from .parts import parts_of
 
 
 class Asleep(BaseException):
@@ -24,15 +23,6 @@ class Asleep(BaseException):
 
 def asleep_in(error: BaseException) -> Asleep | None:
     """The :class:`Asleep` that `error` is, or that a group of tasks has raised; None if anything else was raised."""
-    if isinstance(error, Asleep):
-        return error
-    if not isinstance(error, BaseExceptionGroup):
-        return None
-    asleep: list[Asleep] = []
-    raised = cast(tuple[BaseException, ...], error.exceptions)  # pyright: ignore[reportUnknownMemberType]
-    for one in raised:
-        if (found := asleep_in(one)) is not None:
-            asleep.append(found)
-        elif not isinstance(one, asyncio.CancelledError):
-            return None
-    return min(asleep, key=lambda one: one.seconds, default=None)
+    parts = parts_of(error)
+    asleep = [one for one in parts if isinstance(one, Asleep)]
+    return min(asleep, key=lambda one: one.seconds, default=None) if len(asleep) == len(parts) else None

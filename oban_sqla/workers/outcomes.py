@@ -11,6 +11,7 @@ from typing import Any, Literal
 from ..errors import InvalidOption, remade
 from ..options.duration import seconds
 from ..options.spelling import spelled
+from .parts import parts_of
 
 
 class Outcome(Exception):
@@ -18,6 +19,14 @@ class Outcome(Exception):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return remade, (type(self), self.args), self.__dict__
+
+
+def outcome_in(error: BaseException) -> Outcome | None:
+    """The :class:`Outcome` that `error` is, or the first of those that a group of tasks has raised; None if anything
+    else was raised."""
+    parts = parts_of(error)
+    outcomes = [one for one in parts if isinstance(one, Outcome)]
+    return outcomes[0] if outcomes and len(outcomes) == len(parts) else None
 
 
 @spelled

@@ -8,6 +8,7 @@ from inspect import unwrap
 from typing import Any, cast
 
 from ..errors import InvalidOption
+from .parts import parts_of
 
 Errors = tuple[type[BaseException], ...]
 
@@ -24,14 +25,21 @@ class Verdicts:
     discard_for: Errors = ()
 
     def is_final(self, error: BaseException, run: Callable[..., Any] | None) -> bool:
-        """Whether `error` discards the job.
+        """Whether `error` discards the job. A group of errors does as soon as one of them would.
 
         :param run: the function. What the runtime raises before it begins, or after it has ended, is not judged.
             None for an error that is the function's whatever its traceback.
         """
-        is_worth_another = self.retry_for is None or isinstance(error, self.retry_for)
-        is_final = isinstance(error, self.discard_for) or not is_worth_another
-        return is_final and (run is None or _was_raised_by(run, error))
+        return self._is_listed(error) and (run is None or _was_raised_by(run, error))
+
+    def _is_listed(self, error: BaseException) -> bool:
+        parts = parts_of(error)
+        if isinstance(error, self.discard_for) or any(isinstance(part, self.discard_for) for part in parts):
+            return True
+        retry_for = self.retry_for
+        return not (
+            retry_for is None or isinstance(error, retry_for) or all(isinstance(part, retry_for) for part in parts)
+        )
 
 
 def checked_errors(given: object, what: str) -> Errors:

@@ -338,6 +338,41 @@ async def test_exceptions_decide_whether_a_job_is_tried_again(any_engine: AsyncE
             assert (failed.discarded_at is not None) is (state == "discarded")
 
 
+@job
+async def in_tasks(how: str) -> None:
+    async def first() -> None:
+        raise {"snooze": Snooze(60), "cancel": Cancel("no"), "both": Cancel("no")}[how]
+
+    async def second() -> None:
+        await asyncio.sleep(0)
+        if how == "both":
+            raise ValueError("and a failure")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(second())
+        tasks.create_task(first())
+
+
+@job(retry_for=(Flaky,), discard_for=(KeyError,))
+async def several(*, kinds: list[str]) -> None:
+    raise ExceptionGroup("all", [{"flaky": Flaky, "key": KeyError, "other": ValueError}[kind](kind) for kind in kinds])
+
+
+async def test_what_the_tasks_of_a_job_raise_together_is_judged_one_by_one(any_engine: AsyncEngine) -> None:
+    expected = {
+        in_tasks.new("cancel"): "cancelled",
+        in_tasks.new("snooze"): "scheduled",
+        in_tasks.new("both"): "retryable",
+        several.new(kinds=["flaky", "flaky"]): "retryable",
+        several.new(kinds=["flaky", "key"]): "discarded",
+        several.new(kinds=["flaky", "other"]): "discarded",
+    }
+    async with Oban(any_engine, queues={"default": 5}):
+        for spec, state in expected.items():
+            [job_id] = await insert(any_engine, spec)
+            assert (await until(any_engine, job_id, state)).attempt == (0 if state == "scheduled" else 1), spec
+
+
 async def test_what_the_function_has_not_raised_is_not_judged(any_engine: AsyncEngine) -> None:
     wrong = JobSpec("tests.runtime.test_outcomes.discarded_for", {"kind": "value", "number": "not one"})
     async with Oban(any_engine, queues={"default": 5}):

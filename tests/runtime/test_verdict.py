@@ -128,7 +128,12 @@ def test_jobs_that_are_returned_and_not_enqueued_fail_the_run(make: Callable[[],
     assert error is None
 
 
-@pytest.mark.parametrize("how", [Returned, raised])
+def in_group(outcome: Outcome) -> Raised:
+    """As a task of a group raises it, while another one is cancelled."""
+    return raised(BaseExceptionGroup("tasks", [ExceptionGroup("inner", [outcome]), asyncio.CancelledError()]))
+
+
+@pytest.mark.parametrize("how", [Returned, raised, in_group])
 @pytest.mark.parametrize(
     ("outcome", "state", "delay", "burned"),
     [

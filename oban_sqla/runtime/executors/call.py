@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from ...models import Job
 from ...workers.entity import Key, keys_in, with_instances
+from ...workers.outcomes import outcome_in
 from ...workers.registry import workers
 from ...workers.worker import Worker
 from ..acks import Ack
@@ -104,11 +105,15 @@ class Returned:
 class Raised:
     """The call raised this error, or could not begin because of it.
 
+    :param error: a group that holds only outcomes becomes the first of them.
     :param is_given: whether the function has returned it for this job, of several that ran in the call.
     """
 
     error: BaseException
     is_given: bool = False
+
+    def __post_init__(self) -> None:
+        self.error = outcome_in(self.error) or self.error
 
 
 @dataclass(slots=True)
