@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from typing import Any, cast
 
 from sqlalchemy.exc import DBAPIError
@@ -17,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from . import telemetry
 from .models import JobSpec
 from .telemetry.database_error import described, of_database
-from .workers.context import current_job
+from .workers.context import current_job, running
 
 try:
     from opentelemetry import context, propagate, trace
@@ -33,7 +34,24 @@ _STEP = "oban.step"
 _RUN_EVENTS = ("oban.job.start", "oban.job.stop", "oban.job.exception")
 
 _Open = tuple[trace.Span, Token[context.Context]]
-_run: ContextVar[_Open] = ContextVar("oban_sqla_otel_run")
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A call of a job's function, or of one that takes a chunk of jobs.
+
+    :ivar by: the run that makes it.
+    :ivar spans: those that are open, by the ids of the jobs.
+    :ivar token: takes the first one's back from being the current one.
+    """
+
+    by: object
+    spans: dict[int, trace.Span]
+    token: Token[context.Context]
+
+
+_calls: ContextVar[tuple[_Call, ...]] = ContextVar("oban_sqla_otel_calls")
+"""The calls that are under way here, the innermost last: a job may run others in place."""
 _steps: ContextVar[tuple[_Open, ...]] = ContextVar("oban_sqla_otel_steps")
 
 
@@ -90,20 +108,28 @@ class _Inserts:
 
 
 class _Runs:
-    """A consumer span for a run; it is the current one while the job runs."""
+    """A consumer span for a run, the current one while the job runs. Of the jobs of a chunk the first one's is that."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
     def __call__(self, event: str, fields: Mapping[str, Any]) -> None:
+        job_id, calls = fields["job_id"], _calls.get(())
         if event.endswith(".start"):
-            span = self._start(fields)
-            _run.set((span, context.attach(trace.set_span_in_context(span))))
+            span, by = self._start(fields), running.get()
+            if calls and calls[-1].by is by:
+                calls[-1].spans[job_id] = span
+                return
+            token = context.attach(trace.set_span_in_context(span))
+            _calls.set((*calls, _Call(by, {job_id: span}, token)))
             return
-        if (run := _run.get(None)) is None:
+        call = next((call for call in reversed(calls) if job_id in call.spans), None)
+        if call is None:
             return  # it had begun before it was instrumented
-        span, token = run
-        context.detach(token)
+        span = call.spans.pop(job_id)
+        if not call.spans:
+            _calls.set(tuple(one for one in calls if one is not call))
+            context.detach(call.token)
         span.set_attribute("oban.state", fields["state"])
         if (error := fields.get("error")) is not None:
             _fail(span, error)

@@ -48,7 +48,7 @@ class ChunkAttempt(Attempt):
     chunk's timeout, or when :meth:`begin_now` says so.
     """
 
-    __slots__ = ("_full", "_verdicts", "outcomes", "revoked", "rows", "worker")
+    __slots__ = ("_at", "_full", "_verdicts", "outcomes", "revoked", "rows", "worker")
 
     def __init__(self, worker: Worker, row: Row, **given: Any) -> None:
         super().__init__(row=row, **given)
@@ -61,8 +61,15 @@ class ChunkAttempt(Attempt):
         self.outcomes: Outcomes = ()
         # What is to become of those that were called for: written by _run_alone() and _run_in_session().
         self._verdicts: Sequence[tuple[Ack | None, BaseException | None]] = ()
+        # The one of the jobs that telemetry or a hook is told of now: written by _run_all().
+        self._at: Row | None = None
         # Made by collect(), set by begin_now() when nothing more can join.
         self._full: asyncio.Event | None = None
+
+    @property
+    def job(self) -> Job:
+        """The one that a hook or a handler of telemetry is called for; in the function, the first."""
+        return (self._at or self.row).job
 
     @property
     def key(self) -> tuple[str, str]:
@@ -152,6 +159,7 @@ class ChunkAttempt(Attempt):
         entered: dict[int, Around] = {}
         runs: list[Row] = []
         for row in sorted(self.rows, key=lambda row: row.order):
+            self._at = row
             report_start(row)
             if row.id in self.revoked:
                 verdicts[row.id] = cancelled(row), None
@@ -161,11 +169,13 @@ class ChunkAttempt(Attempt):
                 verdicts[row.id] = judge(row, self.worker, Raised(refused), self.stop)
             else:
                 runs.append(row)
+        self._at = None
         if runs:
             found = await self._call(runs)
             verdicts |= {row.id: verdict for row, verdict in zip(runs, found, strict=True)}
         ended: list[tuple[Row, Ack | None, BaseException | None]] = []
         for row in self.rows:
+            self._at = row
             ack, error = verdicts[row.id]
             if isinstance(error, Fenced):
                 report_fenced(row, error)

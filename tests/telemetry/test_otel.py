@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from typing import cast
 
 import pytest
 from opentelemetry import trace
@@ -15,8 +16,9 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Job, Oban, Unique, enqueue, job, otel
+from oban_sqla import Chunk, Job, Oban, Unique, enqueue, job, otel
 from oban_sqla.durable import step
+from oban_sqla.testing import mode
 from tests.runtime.helpers import insert, load, until
 
 PROVIDER = TracerProvider()
@@ -123,6 +125,51 @@ async def test_a_job_and_what_it_enqueues_belong_to_the_trace_of_who_enqueued_it
     assert ran.attributes is not None
     assert ran.attributes["oban.state"] == "completed"
     assert ran.attributes["messaging.message.id"] == str(job_id)
+
+
+@job(name="otel.chunk", chunk=Chunk(size=3, timeout=60), max_attempts=1)
+async def chunk(jobs: list[Job]) -> dict[Job, Exception]:
+    with tracer.start_as_current_span("work in a chunk"):
+        return {one: ValueError("boom") for one in jobs if one.args["n"] == 1}
+
+
+async def test_each_job_of_a_chunk_has_a_span_in_the_trace_of_who_enqueued_it(engine: AsyncEngine) -> None:
+    traces: dict[int, int] = {}
+    for n in range(3):
+        with tracer.start_as_current_span(f"request {n}") as request:
+            [job_id] = await insert(engine, chunk.new({"n": n}))
+            traces[job_id] = trace_id(cast(ReadableSpan, request))
+    async with Oban(engine, {"default": 1}):
+        for job_id, state in zip(traces, ("completed", "discarded", "completed"), strict=True):
+            await until(engine, job_id, state)
+    ran = spans("process otel.chunk")
+    said = {int(str((span.attributes or {})["messaging.message.id"])): span for span in ran}
+    assert {job_id: trace_id(span) for job_id, span in said.items()} == traces
+    assert [(said[one].attributes or {})["oban.state"] for one in traces] == ["completed", "discarded", "completed"]
+    failed = [said[one].status.status_code is trace.StatusCode.ERROR for one in traces]
+    assert failed == [False, True, False]
+    [inside] = spans("work in a chunk")
+    assert trace_id(inside) == next(iter(traces.values()))
+
+
+@job(name="otel.runs_another")
+async def runs_another() -> None:
+    with mode("inline"):
+        async with AsyncSession(ENGINES[0]) as session:
+            session.add(inner.new())
+            await session.commit()
+
+
+async def test_the_span_of_a_job_outlives_that_of_one_that_it_runs_in_place(engine: AsyncEngine) -> None:
+    ENGINES[:] = [engine]
+    async with Oban(engine, {"default": 1}):
+        [job_id] = await insert(engine, runs_another.new())
+        await until(engine, job_id, "completed")
+    [outer_run], [inner_run] = spans("process otel.runs_another"), spans("process otel.inner")
+    assert outer_run.end_time is not None
+    assert inner_run.end_time is not None
+    assert outer_run.end_time >= inner_run.end_time
+    assert (outer_run.attributes or {})["messaging.message.id"] == str(job_id)
 
 
 async def test_a_thread_works_in_the_span_of_its_run(engine: AsyncEngine) -> None:
