@@ -185,16 +185,25 @@ def signal(flow_id: int, node: str, name: str, payload: Any, url: str | None, sc
     The exit code is 1 when that job has finished, or there is none.
     """
 
-    async def send(engine: AsyncEngine) -> bool:
-        async with engine.connect() as connection:
-            found: Any = await connection.run_sync(
+    async def send(engine: AsyncEngine) -> str | None:
+        async with AsyncSession(engine) as session:
+            if await session.get(Workflow, flow_id) is None:
+                return f"there is no workflow {flow_id}"
+            found: Any = (await session.connection()).run_sync(
                 lambda plain: node_of.execute(plain, flow=flow_id, names=[node]).all()
             )
-        ids = [int(row[1]) for row in found if row[1] > 0]
-        return bool(ids) and await send_audited(engine, ids[0], name, payload)
+            ids = [int(row[1]) for row in await found]
+        if not ids:
+            return f"workflow {flow_id} has no node {node!r}; `oban-sqla flows show {flow_id}` lists them"
+        if ids[0] < 0:
+            return (
+                f"node {node!r} is a workflow; send it to one of its nodes: `oban-sqla flows show {-ids[0]}` lists them"
+            )
+        sent = await send_audited(engine, ids[0], name, payload)
+        return None if sent else f"node {node!r} (job {ids[0]}) has finished; nothing was sent"
 
-    if not on_database(url, schema, send):
-        raise click.ClickException(f"workflow {flow_id} has no node {node!r} that could hear a signal")
+    if (refused := on_database(url, schema, send)) is not None:
+        raise click.ClickException(refused)
     click.echo(f"sent {name!r} to {node!r}")
 
 

@@ -157,7 +157,8 @@ class QueueVerbs(Verbs):
             raise InvalidOption(f"scale_queue: expected limit=… or one of {', '.join(LIMITS)}, got none of them")
         if given and node is not None:
             raise InvalidOption(
-                f"scale_queue: {', '.join(given)} hold for the whole cluster, not for one node; leave out node={node!r}"
+                f"scale_queue: {', '.join(given)}: a limit of the whole cluster, which can't be one node's; leave out "
+                f"node={node!r}"
             )
         partition = given.get("partition")
         checked: dict[str, Any] = {"global_limit": 1} if isinstance(partition, Partition) and partition.burst else {}

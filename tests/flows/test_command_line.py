@@ -54,6 +54,25 @@ async def test_a_workflow_is_listed_shown_cancelled_and_retried(engine: AsyncEng
     assert (code, said) == (1, "Error: there is no workflow 999999999\n")
 
 
+async def test_a_signal_that_reaches_no_job_says_which_part_is_wrong(engine: AsyncEngine) -> None:
+    flow, inner = Workflow("signalled"), Workflow("inner")
+    node = flow.add(note.new(), name="done")
+    inner.add(note.new(), name="one")
+    flow.add(inner, name="sub")
+    await commit(engine, flow)
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE oban_jobs SET state = 'completed' WHERE id = :id"), {"id": node.id})
+    said = [(await run(engine, "signal", str(of), name, "go"))[1] for of, name in (
+        (999_999_999, "done"), (flow.id, "dnoe"), (flow.id, "sub"), (flow.id, "done"),
+    )]  # fmt: skip
+    assert said == [
+        "Error: there is no workflow 999999999\n",
+        f"Error: workflow {flow.id} has no node 'dnoe'; `oban-sqla flows show {flow.id}` lists them\n",
+        f"Error: node 'sub' is a workflow; send it to one of its nodes: `oban-sqla flows show {inner.id}` lists them\n",
+        f"Error: node 'done' (job {node.id}) has finished; nothing was sent\n",
+    ]
+
+
 async def test_what_is_changed_or_sent_from_the_command_line_is_in_the_audit(engine: AsyncEngine) -> None:
     flow = Workflow("approved")
     node = flow.add(note.new(), name="one")

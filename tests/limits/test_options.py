@@ -71,7 +71,10 @@ async def test_a_scale_refuses_what_a_queue_can_not_have(engine: AsyncEngine) ->
         ({"global_limit": 0}, "global_limit must be"),
         ({"limit": "3"}, "limit must be a number of jobs from 1 to 10,000, got '3'"),
         ({"rate_limit": "3/4"}, "rate_limit must be"),
-        ({"global_limit": 3, "node": "a"}, "global_limit hold for the whole cluster, not for one node"),
+        (
+            {"global_limit": 3, "node": "a"},
+            "global_limit: a limit of the whole cluster, which can't be one node's; leave out node='a'",
+        ),
     ]
     for given, said in refused:
         with pytest.raises(InvalidOption, match=said):
