@@ -111,7 +111,8 @@ def laid_out(rows: Mapping[int, Any], before: Mapping[int, Sequence[int]], *, cu
                 row.attempted_at, row.ended_at, named, open_ones, x, y)
         )  # fmt: skip
         for one in before[id]:
-            way = [places[one, rank] for rank in range(ranks[one] + 1, ranks[id]) if (one, rank) in bends]
+            passed = range(ranks[one] + 1, ranks[id]) if bends else ()
+            way = [places[one, rank] for rank in passed]
             path = _path(places[one, ranks[one]], way, (x, y))
             edges.append(Edge(path, _KINDS.get(rows[one].state, "")))
     width = (max(ranks.values(), default=0) + 1) * (WIDTH + GAP_X) - GAP_X + 16
@@ -133,8 +134,13 @@ def _ranks(before: Mapping[int, Sequence[int]]) -> dict[int, int]:
 
 def _bends(before: Mapping[int, Sequence[int]], ranks: Mapping[int, int]) -> set[Cell]:
     """Where lines pass columns. All lines of a node share one place in each, up to the last node that waits for it."""
-    found = {(one, rank) for id, ids in before.items() for one in ids for rank in range(ranks[one] + 1, ranks[id])}
-    return found if len(found) <= MOST_BENDS else set()
+    found: set[Cell] = set()
+    for id, ids in before.items():
+        for one in ids:
+            found.update((one, rank) for rank in range(ranks[one] + 1, ranks[id]))
+            if len(found) > MOST_BENDS:
+                return set()
+    return found
 
 
 def _places(cells: Mapping[Cell, Sequence[Cell]], ranks: Mapping[int, int]) -> tuple[dict[Cell, tuple[int, int]], int]:
