@@ -51,10 +51,10 @@ async def put(engine: AsyncEngine, expression: str = "* * * * *", **options: Any
     return minute(await database_time(engine))
 
 
-async def test_five_minutes_under_two_leaders_that_are_killed_make_each_tick_once(
+async def test_three_minutes_under_two_leaders_that_are_killed_make_each_tick_once(
     engine: AsyncEngine, database_url: str, tmp_path: Path
 ) -> None:
-    await each_tick_is_made_once(engine, database_url, tmp_path, minutes=5)
+    await each_tick_is_made_once(engine, database_url, tmp_path, minutes=3)
 
 
 async def test_the_job_of_a_tick_says_where_it_comes_from(engine: AsyncEngine, scheduler: Standing) -> None:

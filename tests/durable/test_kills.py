@@ -36,7 +36,7 @@ async def test_each_effect_is_there_once_though_nodes_are_killed(
             arguments = ["-m", "tests.durable.node", database_url, f"n{number}"]
             return stack.enter_context(running(arguments, tmp_path / f"n{number}"))
 
-        for number in range(3):
+        for number in range(2):
             process = start(number)
             before = await left()
             aim = before - rng.randint(3, 12)
