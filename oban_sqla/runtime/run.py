@@ -118,13 +118,15 @@ class Run:
 
         :raises ObanError: where none can be kept.
         """
+        if self._store is None:
+            raise ObanError(
+                "steps, sleeps and waits need the node that runs the job, and here is none: jobs of an executor "
+                "outside of the node can't use them; run this job in a coroutine, a thread or a child process"
+            )
         if self._ledger is None:
-            if self._store is None:
-                raise ObanError(
-                    "steps, sleeps and waits need the node that runs the job, and here is none: jobs of an executor "
-                    "outside of the node can't use them; run this job in a coroutine, a thread or a child process"
-                )
-            self._ledger = Ledger(self, self._store, self._sessions)
+            with _OPENING:  # threads of a job may ask at once, and have to find the same one
+                if self._ledger is None:
+                    self._ledger = Ledger(self, self._store, self._sessions)
         return self._ledger
 
     def cancelled(self) -> bool:

@@ -7,7 +7,6 @@ is committed counts, and the other run takes its value.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections import Counter
@@ -61,11 +60,12 @@ class Ledger:
         self._run = run
         self._sessions = sessions
         self.suspending: Way = Suspending(store, sessions.blocking)
-        self._store = store
+        """The way of coroutines."""
+        self.blocking: Way = Blocking(store)
+        """The way of plain functions, of which several threads may be at once."""
         # What there was when it was first asked, and when that was, in monotonic seconds: written by _keep().
         self._entries: dict[str, Entry] | None = None
         self._read_at = 0.0
-        self._reading = asyncio.Lock()
         # The names that this run has used, and how many sleeps and waits without one: written by _claim(),
         # _key() and wait_for().
         self._used: set[str] = set()
@@ -74,11 +74,6 @@ class Ledger:
         self._asleep: Asleep | None = None
         # Whether the job's function has ended: written by end().
         self._has_ended = False
-
-    @property
-    def blocking(self) -> Way:
-        """The way of plain functions."""
-        return Blocking(self._store)
 
     def end(self, result: Result) -> Result:
         """The job's function has ended with `result`.
@@ -232,7 +227,7 @@ class Ledger:
     async def _known(self, way: Way) -> Mapping[str, Entry]:
         """What there was when the run first asked."""
         if self._entries is None:
-            async with self._reading:  # of several tasks of the job
+            async with way.alone():
                 if self._entries is None:
                     return await self._read_again(way)
         return self._entries
@@ -244,7 +239,7 @@ class Ledger:
         """
         if self._entries is not None:
             return None
-        async with self._reading:
+        async with way.alone():
             if self._entries is not None:
                 return None
             *rows, row = sorted(await way.run(steps_and_signal, **given), key=lambda row: row[0] is None)

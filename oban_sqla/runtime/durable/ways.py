@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import Connection
@@ -29,6 +31,10 @@ class Way(Protocol):
 
     @property
     def lives(self) -> bool: ...
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        """A block that one task, or thread, of the job enters after the other."""
+        ...
 
     async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
         """Execute a statement of a store, to its end even while being cancelled."""
@@ -65,12 +71,17 @@ class Suspending:
     """
 
     def __init__(self, store: Store, do: Callable[[Callable[[], None]], Awaitable[None]]) -> None:
+        # Given, and never written again.
         self._store = store
         self._do = do
+        self._alone = asyncio.Lock()
 
     @property
     def lives(self) -> bool:
         return self._store.lives
+
+    def alone(self) -> AbstractAsyncContextManager[None]:
+        return self._alone
 
     async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
         return await uncut(self._store.run(statement, **parameters))
@@ -109,11 +120,18 @@ class Blocking:
     """
 
     def __init__(self, store: Store) -> None:
+        # Given, and never written again.
         self._store = store.blocking
+        self._alone = threading.Lock()
 
     @property
     def lives(self) -> bool:
         return self._store.lives
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        with self._alone:
+            yield
 
     async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:
         return await self._store.run(statement, **parameters)
