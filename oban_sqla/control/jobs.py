@@ -41,6 +41,7 @@ from ..workers.sealing import encrypts, sealed_args
 from . import flows
 from .audit import note
 from .batches import batch_id, delete_batch, lock_batch
+from .chained import refuse_other_chain
 from .verbs import Verbs
 
 One = int | Job | JobSpec[Any] | Node[Any]
@@ -125,7 +126,7 @@ class JobVerbs(Verbs):
     async def update(self, target: Target, session: SomeAsyncSession | None = None, **changes: Unpack[Changes]) -> int:
         """Change options of jobs that neither run nor have finished: ``await oban.update(job, priority=0)``.
 
-        A unique job keeps the key with which it was inserted.
+        A unique job keeps the key with which it was inserted. The key of a chain can't be changed.
 
         :param target: an id, a :class:`Job`, a flushed spec, a :class:`Node`, an iterable of these, a
             ``select(Job)…``, a :class:`Workflow` or a :class:`Batch`.
@@ -140,7 +141,8 @@ class JobVerbs(Verbs):
         :param scheduled_at: an aware datetime before which the job does not run.
         :param schedule_in: the same as seconds or a timedelta from now.
         :returns: the number of jobs changed. Executing and finished jobs are not changed.
-        :raises InvalidOption: for a misspelt option, a value out of range, or a target or session of another type.
+        :raises InvalidOption: for a misspelt option, a value out of range, args or meta of another chain than the job
+            waits in, or a target or session of another type.
         :raises InvalidArgs: for args that don't fit the jobs' worker, or args or meta that JSON can't represent.
         :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
@@ -220,7 +222,12 @@ def _delete(session: Session, target: Target) -> int:
 
 def _update(session: Session, target: Target, changes: Mapping[str, Any]) -> int:
     targets, connection = _flushed(session, target)
-    rows = _changed(session, connection.execute(statements.change(targets, _values(connection, targets, changes))))
+    values = _values(connection, targets, changes)
+    keyed: dict[str, Any] = {"args": values["args"]} if "args" in changes else {}
+    if "meta" in changes:
+        keyed["meta"] = json.loads(changes["meta"])
+    refuse_other_chain(connection, targets, keyed)
+    rows = _changed(session, connection.execute(statements.change(targets, values)))
     queues = {row.queue for row in rows if row.state == "available"}
     soon_at = datetime.now(UTC) + timedelta(seconds=SOON)
     soon = {row.queue for row in rows if row.state == "scheduled" and row.scheduled_at <= soon_at}

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
+    Executable,
     Select,
     SmallInteger,
     Text,
@@ -88,6 +89,12 @@ def cancel(targets: Targets) -> _Change:
     }
     which = _is(*WAITING) | unmarked | (_is("discarded") & holds_chain())
     return _returned(update(jobs).where(_locked(targets, which)).values(values))
+
+
+def chained(targets: Targets) -> Executable:
+    """Those of `targets` that wait for their turn in a chain."""
+    which = _is(*WAITING) & jobs.c.chain_key.is_not(None)
+    return select(jobs.c.id, jobs.c.worker, jobs.c.args, jobs.c.meta).where(_among(targets), which).order_by(jobs.c.id)
 
 
 def retry(targets: Targets) -> _Change:

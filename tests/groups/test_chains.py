@@ -359,6 +359,25 @@ def test_a_chain_by_what_is_not_a_parameter_is_refused() -> None:
     job(name="chains.nested", chain=Chain(by=["args.account.id", "meta.region"]))(book)
 
 
+async def test_a_change_that_would_take_a_job_out_of_its_chain_is_refused(any_engine: AsyncEngine) -> None:
+    @job(chain=Chain(by=["args.account.id", "meta.region"]))
+    async def charge(account: dict[str, int], n: int = 0) -> None: ...
+
+    @job
+    async def free(account: dict[str, int]) -> None: ...
+
+    [spec, alone] = await add(any_engine, [charge.new({"id": 1}), free.new({"id": 1})])
+    oban = Oban(any_engine)
+    others: list[Any] = [{"args": {"account": {"id": 2}}}, {"args": {"account": {}}}, {"meta": {"region": "eu"}}]
+    for other in others:
+        with pytest.raises(InvalidOption, match=f"update: job {spec} waits for its turn in the chain by .*, which"):
+            await oban.update([alone, spec], **other)
+    assert await oban.update(spec, args={"account": {"id": 1, "more": 2}, "n": 5}, meta={"other": 1}) == 1
+    assert await oban.update(alone, args={"account": {"id": 2}}, meta={"region": "eu"}) == 1
+    assert await oban.cancel(spec) == 1
+    assert await oban.update(spec, args={"account": {"id": 2}}) == 0
+
+
 async def test_workers_with_another_policy_have_chains_beside_those_of_the_same_key(engine: AsyncEngine) -> None:
     ran: list[str] = []
 
