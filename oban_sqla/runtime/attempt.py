@@ -149,7 +149,7 @@ class Attempt(Run):
         if self._journal is not None:
             await self.end_journal()  # of a run whose hook or session has failed
         state = FENCED if ack is None else ack.state
-        if around is not None:
+        if around is not None and around.is_entered:
             await around.after(row.job, state, error)
         if self.begun:
             report_end(row, ack, error, self.started, self._log_exceptions, self.unknown or is_left)

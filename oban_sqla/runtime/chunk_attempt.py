@@ -179,7 +179,7 @@ class ChunkAttempt(Attempt):
             ack, error = verdicts[row.id]
             if isinstance(error, Fenced):
                 report_fenced(row, error)
-            if (around := entered.get(row.id)) is not None:
+            if (around := entered.get(row.id)) is not None and around.is_entered:
                 await around.after(row.job, FENCED if ack is None else ack.state, error)
             report_end(row, ack, error, self.started, self._log_exceptions, False)
             if self._measure is not None and ack is not None:
@@ -305,7 +305,11 @@ def key_of(worker: Worker, row: Row) -> tuple[str, str]:
     fields = () if chunk is None else chunk.fields[1:]
     if not fields:
         return worker.name, ""
-    sources: dict[str, Any] = {"args": json.loads(row.args), "meta": row.meta_object}
+    try:
+        args: Any = json.loads(row.args)
+    except (ValueError, RecursionError):  # what another program wrote has more digits, or levels, than Python reads
+        return worker.name, f"job {row.id}"
+    sources: dict[str, Any] = {"args": args, "meta": row.meta_object}
     return worker.name, json.dumps([_value(sources, field) for field in fields], sort_keys=True)
 
 

@@ -54,7 +54,7 @@ class Row(Fetched):
     def job(self) -> Job:
         """The job, detached, as ``select(Job)`` would have loaded it right after the fetch."""
         if self._job is None:
-            self._job = job = Job()
+            job = Job()
             loaded: dict[str, Any] = vars(job)
             loaded.update(zip(FETCHED, _values(self), strict=True))
             for name, read in _READ:
@@ -63,6 +63,7 @@ class Row(Fetched):
                 state=JobState.EXECUTING, queue=self.queue, attempted_by=list(self.attempted_by), progress=None
             )
             make_transient_to_detached(job)
+            self._job = job  # not before: what can't be read is to be refused again
         return self._job
 
     @property

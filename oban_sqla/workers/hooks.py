@@ -61,8 +61,10 @@ class Around:
         self._hooks = hooks
         self._entered: list[object] = []
 
-    def __bool__(self) -> bool:
-        return bool(self._hooks)
+    @property
+    def is_entered(self) -> bool:
+        """Whether there is a hook whose `before` was called, and whose `after` was not."""
+        return bool(self._entered)
 
     async def before(self, job: Job) -> None:
         """Call `before` of each. Raises what they raise."""
