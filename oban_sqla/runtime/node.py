@@ -229,14 +229,12 @@ class Node:
         """
         unserve(self)
         self._ending = Ending(self)
-        try:
-            return await self._ending.run(grace)
-        finally:
-            if self._job_log is not None:
-                self._job_log.detach()
+        return await self._ending.run(grace)
 
     async def close(self) -> None:
         """Close what was made for the jobs, and disconnect."""
+        if self._job_log is not None:
+            self._job_log.detach()
         await self.resources.close()
         self.threads.close()
         log_errors(await self.connections.close())

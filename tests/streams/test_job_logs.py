@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from oban_sqla import InvalidOption, JobLogs, LogLine, Oban, current_job, job
 from oban_sqla.runtime.journal.job_log import line_of
 from oban_sqla.runtime.journal.line import stored
 from tests.runtime.helpers import execute, finished, insert, until
+from tests.support import eventually
 
 logger = logging.getLogger("tests.streams.jobs")
 
@@ -33,6 +36,18 @@ async def lines(count: int) -> None:
 @job(name="logs.thread")
 def in_a_thread() -> None:
     logger.warning("from a thread")
+
+
+entered = threading.Event()
+release = threading.Event()
+
+
+@job(name="logs.outlasts")
+def outlasts() -> None:
+    logger.info("while the node stops")
+    entered.set()
+    assert release.wait(20)
+    logger.info("when it has stopped")
 
 
 @job(name="job_logs.fails", max_attempts=2, backoff=0)
@@ -74,6 +89,19 @@ async def test_the_handler_is_there_only_while_the_node_runs(engine: AsyncEngine
         assert len(root.handlers) == len(before[0]) + 1
         assert root.level == before[1]
     assert (list(root.handlers), root.level) == before
+
+
+async def test_a_thread_that_outlasts_the_stop_keeps_its_log_to_its_end(engine: AsyncEngine) -> None:
+    before = list(logging.getLogger().handlers)
+    oban = Oban(engine, {"default": 2}, job_logs=JobLogs(), shutdown_grace=0.05)
+    await oban.start()
+    [job_id] = await insert(engine, outlasts.new())
+    assert await asyncio.to_thread(entered.wait, 10)
+    assert await oban.stop() == [job_id]
+    release.set()
+    await until(engine, job_id, "completed")
+    await eventually(lambda: logging.getLogger().handlers == before)
+    assert [line.message for line in await oban.logs(job_id)] == ["while the node stops", "when it has stopped"]
 
 
 async def test_a_root_logger_that_lets_less_through_is_named_at_the_start(
