@@ -18,9 +18,9 @@ SERVER = text("""
 CLOCK = text("SELECT extract(epoch FROM clock_timestamp())::float8")
 
 SETTINGS = text("""
-    SELECT name, reset_val AS value, unit FROM pg_catalog.pg_settings WHERE name = ANY(:names)
+    SELECT name, reset_val AS value, unit, source FROM pg_catalog.pg_settings WHERE name = ANY(:names)
 """)
-"""What a new session of this role in this database has."""
+"""What a new session of this role in this database has; `source` is ``client`` where this connection asks for it."""
 
 CONNECTIONS = text("""
     SELECT current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int AS slots,

@@ -37,6 +37,15 @@ async def test_a_clock_that_is_wrong(
     assert finding.found == f"this machine's clock is {said} the server's"
 
 
+async def test_a_role_that_may_only_read(own_engine: AsyncEngine) -> None:
+    [[name]] = await execute(own_engine, "SELECT current_database()")
+    await execute(own_engine, f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
+    await own_engine.dispose()
+    finding = await one(own_engine, "standby")
+    assert finding.status == "problem"
+    assert finding.found.startswith("default_transaction_read_only is on for the role ")
+
+
 async def test_few_connections(own_engine: AsyncEngine) -> None:
     [[name]] = await execute(own_engine, "SELECT current_database()")
     await execute(own_engine, f'ALTER DATABASE "{name}" CONNECTION LIMIT 1')

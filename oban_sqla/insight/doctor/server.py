@@ -71,8 +71,17 @@ def standby(database: Database) -> Iterator[Finding]:
             "connect the nodes and this command to the primary; after a failover these tables start empty, and fill "
             "again",
         )
-    else:
-        yield ok("this server is a primary")
+        return
+    [row] = database.rows(SETTINGS, names=["default_transaction_read_only"])
+    if row.value == "on" and row.source != "client":  # which a careful operator may have asked for
+        role = database.server.role
+        yield problem(
+            f"default_transaction_read_only is on for the role {role}, or for this server or database",
+            "nodes don't start, and nothing can be enqueued or changed",
+            f"connect as another role, or ALTER ROLE {role} SET default_transaction_read_only = off",
+        )
+        return
+    yield ok("this server is a primary")
 
 
 def pooler(database: Database) -> Iterator[Finding]:
