@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
-from oban_sqla import InvalidOption, Job, JobSpec, UnsupportedDatabase, later
+from oban_sqla import Batch, InvalidOption, Job, JobSpec, UnsupportedDatabase, Workflow, later
 from oban_sqla.models import ObanBase
 from tests.enqueueing.application import Base, User
 from tests.enqueueing.conftest import Run
@@ -51,6 +51,22 @@ def test_session_with_binds_writes_to_the_engine_of_job(sync_engine: Engine, tar
             session.add(JobSpec("alone"))
             session.commit()
             assert session.scalars(select(Job.worker).order_by(Job.id)).all() == ["beside", "later", "alone"]
+    finally:
+        elsewhere.dispose()
+
+
+def test_session_with_binds_writes_workflows_and_batches_to_the_engine_of_the_queue(sync_engine: Engine) -> None:
+    elsewhere = create_engine("sqlite://")
+    Base.metadata.create_all(elsewhere)
+    flow = Workflow("bound")
+    flow.add(JobSpec("second"), after=[flow.add(JobSpec("first"), name="first")], name="second")
+    try:
+        there = sync_engine
+        with Session(binds={Base: elsewhere, Job: there, Workflow: there, Batch: there}) as session:
+            session.add_all([User(name="ada"), flow, batch := Batch([JobSpec("in a batch")])])
+            session.commit()
+            assert [job.worker for job in flow.jobs] == ["first", "second"]
+            assert [job.worker for job in batch.jobs] == ["in a batch"]
     finally:
         elsewhere.dispose()
 
