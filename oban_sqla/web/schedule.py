@@ -25,15 +25,18 @@ def in_words(expression: str) -> str:
     text = expression.strip()
     if text.lower() in _NAMED:
         return _NAMED[text.lower()]
-    fields = text.split()
+    fields = ["*" if field == "*/1" else field for field in text.split()]
     if len(fields) != 5:
         return text
     minute, hour, day, month, weekday = fields
     parts = [_time(minute, hour)]
+    days: list[str] = []
     if day != "*":
-        parts.append(f"on day {_numbers(day)} of the month" if _is_list(day) else f"on days {day}")
+        days.append(f"on day {_numbers(day)} of the month" if _is_list(day) else f"on days {day}")
     if weekday != "*":
-        parts.append(_days(weekday))
+        days.append(_days(weekday))
+    if days:
+        parts.append(" or ".join(days))  # a day that matches one of both is due, see `Cron`
     if month != "*":
         parts.append("in " + _listed([_month(part) for part in month.split(",")]))
     return ", ".join(parts)
@@ -43,17 +46,23 @@ def _time(minute: str, hour: str) -> str:
     if minute == hour == "*":
         return "each minute"
     if hour == "*":
-        if minute.startswith("*/"):
+        if _is_even(minute, 60):
             return f"every {minute[2:]} minutes"
         return f"at minute {_numbers(minute)} of each hour"
     if minute.isdigit() and _is_list(hour):
         return "at " + _listed([f"{int(part):02}:{int(minute):02}" for part in hour.split(",")])
-    if hour.startswith("*/") and minute.isdigit():
+    if _is_even(hour, 24) and minute.isdigit():
         return f"every {hour[2:]} hours at minute {int(minute)}"
-    if minute.startswith("*/") and "-" in hour and hour.replace("-", "").isdigit():
+    if _is_even(minute, 60) and "-" in hour and hour.replace("-", "").isdigit():
         first, last = hour.split("-")
         return f"every {minute[2:]} minutes from {int(first):02}:00 to {int(last):02}:59"
     return f"at minute {minute} of hour {hour}"
+
+
+def _is_even(field: str, whole: int) -> bool:
+    """Whether ``*/n`` is a step that is as long where the hour, or the day, begins anew: ``*/40`` is 0, 40, 0, 40."""
+    step = field.removeprefix("*/")
+    return step != field and step.isdigit() and int(step) > 0 and whole % int(step) == 0
 
 
 def _days(field: str) -> str:
