@@ -152,7 +152,7 @@ def pause(name: str, **where: Unpack[Where]) -> None:
     \b
       oban-sqla cron pause nightly
     """
-    _changed(where, name, "pause", lambda crons: crons.pause(name), "is paused")
+    _changed(where, name, "pause", lambda crons: crons.pause(name))
 
 
 @cron.command(short_help="Resume an entry.")
@@ -164,7 +164,7 @@ def resume(name: str, **where: Unpack[Where]) -> None:
     \b
       oban-sqla cron resume nightly
     """
-    _changed(where, name, "resume", lambda crons: crons.resume(name), "is active")
+    _changed(where, name, "resume", lambda crons: crons.resume(name))
 
 
 @cron.command(short_help="Delete an entry.")
@@ -232,10 +232,10 @@ def put(
     async def write(crons: Crons) -> None:
         await crons.put(name, expression, spec, timezone=timezone, paused=paused, catch_up=catch_up)
 
-    _changed(where, name, "put", write, "is paused" if paused else "is active")
+    _changed(where, name, "put", write)
 
 
-def _changed(where: Where, name: str, verb: str, change: Callable[[Crons], Awaitable[None]], now_it: str) -> None:
+def _changed(where: Where, name: str, verb: str, change: Callable[[Crons], Awaitable[None]]) -> None:
     """Change an entry, and say how it is now."""
 
     async def work(crons: Crons) -> CronEntry:
@@ -246,8 +246,9 @@ def _changed(where: Where, name: str, verb: str, change: Callable[[Crons], Await
     if where["as_json"]:
         print_json(entry.as_dict())
         return
-    due = entry.next_tick
-    click.echo(f"{name!r} {now_it}" + ("" if due is None else f"; next at {due:%Y-%m-%d %H:%M:%S} UTC"))
+    due = "" if entry.next_tick is None else f"; next at {entry.next_tick:%Y-%m-%d %H:%M:%S} UTC"
+    why = ": no running node has it in its code" if entry.state == "resting" else ""
+    click.echo(f"{name!r} is {entry.state}{why}{due}")
 
 
 def _on_crons(where: Where, work: Callable[[Crons], Awaitable[T]], verb: str = "", name: str = "") -> T:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypedDict, TypeVar
 
 import click
@@ -161,7 +161,7 @@ def pause(queue: str, node: str | None, **where: Unpack[Where]) -> None:
       oban-sqla queues pause media
       oban-sqla queues pause media --node worker.1
     """
-    _ask("pause", queue, node, None, lambda oban: oban.pause_queue(queue, node=node), **where)
+    _ask("pause", queue, node, {}, lambda oban: oban.pause_queue(queue, node=node), **where)
 
 
 @queues.command(short_help="Resume a queue.")
@@ -174,7 +174,7 @@ def resume(queue: str, node: str | None, **where: Unpack[Where]) -> None:
     \b
       oban-sqla queues resume media
     """
-    _ask("resume", queue, node, None, lambda oban: oban.resume_queue(queue, node=node), **where)
+    _ask("resume", queue, node, {}, lambda oban: oban.resume_queue(queue, node=node), **where)
 
 
 @queues.command(short_help="Change the limits of a queue.")
@@ -214,7 +214,8 @@ def scale(
         given["rate_limit"] = None if rate_limit == LIFTED else rate_limit_of(rate_limit, "--rate-limit")
     if partition is not None:
         given["partition"] = None if partition == LIFTED else _partition(partition)
-    _ask("scale", queue, node, limit, lambda oban: oban.scale_queue(queue, node=node, **given), **where)
+    asked = {"limit": limit, "global_limit": global_limit, "rate_limit": rate_limit, "partition": partition}
+    _ask("scale", queue, node, asked, lambda oban: oban.scale_queue(queue, node=node, **given), **where)
 
 
 def _number(text: str) -> int:
@@ -242,7 +243,7 @@ def start(queue: str, limit: int | None, node: str | None, **where: Unpack[Where
     \b
       oban-sqla queues start late --limit 5
     """
-    _ask("start", queue, node, limit, lambda oban: oban.start_queue(queue, limit, node=node), **where)
+    _ask("start", queue, node, {"limit": limit}, lambda oban: oban.start_queue(queue, limit, node=node), **where)
 
 
 @queues.command(short_help="Stop a queue.")
@@ -255,33 +256,39 @@ def stop(queue: str, node: str | None, **where: Unpack[Where]) -> None:
     \b
       oban-sqla queues stop late
     """
-    _ask("stop", queue, node, None, lambda oban: oban.stop_queue(queue, node=node), **where)
+    _ask("stop", queue, node, {}, lambda oban: oban.stop_queue(queue, node=node), **where)
 
 
 def _ask(
     action: str,
     queue: str,
     node: str | None,
-    limit: int | None,
+    limits: Mapping[str, int | str | None],
     ask: Callable[[Oban], Awaitable[None]],
     **where: Unpack[Where],
 ) -> None:
-    """Ask for a change, and print which live nodes it reaches now."""
+    """Ask for a change, and print which live nodes it reaches now.
+
+    :param limits: as they were typed; those that were not are None.
+    """
+    typed = {name: value for name, value in limits.items() if value is not None}
     instance, beat = where["instance"], heartbeat()
 
     async def work(engine: AsyncEngine) -> list[str]:
         async with engine.connect() as connection:
             roster = await connection.run_sync(read_roster, beat)
-        with audited(operator(), f"queue.{action}", {"queue": queue, "node": node, "limit": limit}):
+        with audited(operator(), f"queue.{action}", {"queue": queue, "node": node, **typed}):
             await ask(Oban(engine, name=instance))
         members = roster.alive if action == "start" else roster.of(queue)
         return sorted(nodes(one for one in members if one.instance == instance and node in (None, one.node)))
 
     live = on_database(where["url"], where["schema"], work)
     if where["as_json"]:
-        print_json({"asked": action, "queue": queue, "limit": limit, "node": node, "live_nodes": live})
+        asked = {"asked": action, "queue": queue, "limit": None, **typed, "node": node}
+        print_json({**asked, "live_nodes": live})
         return
-    what = f"{action} queue {queue!r}{'' if limit is None else f' with limit {limit}'}"
+    with_limits = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in typed.items())
+    what = f"{action} queue {queue!r}{with_limits and f' with {with_limits}'}"
     target = "all nodes" if node is None else f"node {node!r}"
     reached = f"{len(live)} live node{'s' if len(live) > 1 else ''}: {', '.join(live)}"
     click.echo(f"asked: {what} on {target}; {reached if live else 'no live node works it, so it takes effect later'}")

@@ -95,6 +95,8 @@ async def test_entries_of_the_code_are_listed_with_their_last_tick(call: Call, e
     [entry] = await as_json(call)
     assert (entry["state"], entry["last_tick"]) == ("resting", "2026-01-02T03:04:05+00:00")
     assert "2026-01-02 03:04:05Z" in (await call()).stdout
+    resumed = await call("resume", "boot")
+    assert resumed.stdout == "'boot' is resting: no running node has it in its code\n"
 
 
 async def _listed(call: Call, count: int) -> Any:

@@ -202,6 +202,16 @@ async def test_a_queue_can_be_paused_before_any_node_is_there(call: Call, engine
         assert [(info.queue, info.limit, info.paused) for info in a.check_queues()] == [("media", 2, True)]
 
 
+async def test_limits_of_the_cluster_are_told_and_audited_as_they_were_typed(call: Call, engine: AsyncEngine) -> None:
+    await call("start", "media", "--limit", "2")
+    result = await call("scale", "media", "--global-limit", "20", "--rate-limit", "none")
+    assert result.stdout.startswith("asked: scale queue 'media' with global limit 20, rate limit none on all nodes; ")
+    [[target]] = await execute(engine, "SELECT target FROM oban_audit WHERE verb = 'queue.scale'")
+    assert target == {"queue": "media", "node": None, "global_limit": "20", "rate_limit": "none"}
+    asked = await as_json(call, "scale", "media", "5", "--partition", "args.tenant_id")
+    assert (asked["limit"], asked["partition"]) == (5, "args.tenant_id")
+
+
 async def test_another_instance_is_not_reached(call: Call, engine: AsyncEngine) -> None:
     async with Oban(engine, {"media": 3}, node="a") as a, Oban(engine, {"media": 3}, name="other", node="b") as b:
         assert (await as_json(call, "pause", "media", "--instance", "other"))["live_nodes"] == ["b"]
