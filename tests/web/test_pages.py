@@ -209,6 +209,27 @@ async def test_the_queue_of_a_job_that_does_not_wait_has_a_page_without_nodes(
         assert "No node works this queue" in page
 
 
+async def test_many_queues_and_nodes_are_listed_in_pages(engine: AsyncEngine, browser: Browser) -> None:
+    await insert(engine, *({"state": "available", "worker": "app.w", "queue": f"q{n:03}"} for n in range(120)))
+    await insert(engine, *[{"state": "available", "worker": "app.w", "queue": "q119"}] * 3)
+    producers = "INSERT INTO oban_producers (uuid, name, node, queue, meta) SELECT gen_random_uuid(), 'Oban',"
+    await execute(engine, f"{producers} 'node-' || n, 'q000', '{{}}' FROM generate_series(100, 170) n")
+    listed = re.compile(r'href="[^"]*queue\?name=(q\d+)"')
+    first = await browser.page("/queues")
+    assert len({*listed.findall(first)}) == 100
+    link = re.search(r'href="\.?/?(queues\?after=q099)"', first)
+    assert link is not None
+    second = await browser.page(f"/{link[1]}")
+    assert {*listed.findall(second)} == {f"q{n}" for n in range(100, 120)}
+    assert ">More</a></span></footer>" not in second
+    overview = await browser.page("/")
+    assert "the 50 with most waiting" in overview
+    assert "q119" in {*listed.findall(overview)}
+    first = await browser.page("/nodes")
+    assert first.count('aria-label="Node node-') == 50
+    assert (await browser.page("/nodes?after=node-149")).count('aria-label="Node node-') == 21
+
+
 async def test_crons_are_shown_in_words(engine: AsyncEngine, browser: Browser) -> None:
     await Oban(engine).crons.put("nightly", "30 3 * * MON-FRI", JobSpec("app.report"))
     page = words(await browser.page("/crons"))

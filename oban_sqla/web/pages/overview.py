@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from heapq import nlargest
 
 from ...insight import glance
 from ...insight.failures import Failures
@@ -17,6 +18,8 @@ from .queues import All, all_queues, sparks
 from .system import findings
 
 FAILURES_FOR = 30.0
+QUEUES = 50
+"""That are listed; of more, those in which most jobs wait."""
 PATIENCE = 0.1
 """Seconds that this page waits for the doctor."""
 LONG_WAIT = 60.0
@@ -72,6 +75,9 @@ async def overview(ask: Ask, _rest: str) -> Content:
         ),
     ]  # fmt: skip
     drawn = await plots(ask)
+    busiest = found.queues
+    if len(busiest) > QUEUES:
+        busiest = tuple(nlargest(QUEUES, busiest, key=lambda queue: (queue.waiting.number, queue.busy, queue.rate)))
     context = {
         "notices": notices[:12],
         "beyond": max(len(notices) - 12, 0),
@@ -82,7 +88,8 @@ async def overview(ask: Ask, _rest: str) -> Content:
         "wait": _wait(of_hour),
         "failing": _failing(of_hour),
         "plots": drawn,
-        "sparks": {queue.queue: sparks(of_hour, queue.queue) for queue in found.queues},
+        "busiest": busiest,
+        "sparks": {queue.queue: sparks(of_hour, queue.queue) for queue in busiest},
     }
     return Content("overview.html", "Overview", context, periods=Periods(drawn.period) if drawn.all else None)
 

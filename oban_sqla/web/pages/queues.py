@@ -17,6 +17,8 @@ from ..ask import Ask, Content, NotFound, Periods
 from ..plots import ended, plots
 
 KEYS = 20
+PAGE = 100
+"""Queues on a page, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +97,14 @@ async def queues(ask: Ask, _rest: str) -> Content:
     """The list of queues."""
     found = await all_queues(ask)
     done = await ended(ask)
+    after = ask.one("after")
+    listed = [queue for queue in found.queues if after is None or queue.queue > after]
     context = {
         "all": found,
+        "listed": listed[:PAGE],
+        "more": listed[PAGE - 1].queue if len(listed) > PAGE else None,
         "nodes": _nodes(found.roster, ask.place.name),
-        "sparks": {queue.queue: sparks(done, queue.queue) for queue in found.queues},
+        "sparks": {queue.queue: sparks(done, queue.queue) for queue in listed[:PAGE]},
     }
     return Content("queues.html", "Queues", context, "queues")
 
