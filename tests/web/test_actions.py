@@ -100,6 +100,21 @@ async def test_a_group_of_failures_is_retried(engine: AsyncEngine, browser: Brow
     assert (row.verb, row.jobs, row.target["worker"]) == ("retry", 3, "app.hook")
 
 
+async def test_a_signal_that_no_job_takes_is_refused(engine: AsyncEngine, browser: Browser) -> None:
+    [done, waits] = await insert(
+        engine, {"state": "completed", "worker": "app.w"}, {"state": "scheduled", "worker": "app.w"}
+    )
+    for fields, says in (
+        ({"id": done, "name": "approved"}, f"Nothing was sent: job {done} has finished"),
+        ({"id": waits, "name": "approved", "payload": "{by: ann}"}, "payload: expected JSON"),
+        ({"id": waits, "name": ""}, "The field name is missing"),
+    ):
+        answer = await browser.send("/do/signal", fields)
+        assert answer.status_code == 400
+        assert says in words(answer.text)
+    assert "Send a signal" not in await browser.page(f"/job/{done}")
+
+
 async def test_options_of_a_waiting_job_are_edited_but_never_its_worker(
     engine: AsyncEngine, browser: Browser, ids: list[int]
 ) -> None:
@@ -201,6 +216,7 @@ FORMS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("/do/jobs", {"verb": "retry", "id": 1, "step": "do"}),
     ("/do/jobs", {"verb": "delete", "all": "yes", "q": "", "step": "do"}),
     ("/do/edit", {"id": 1, "priority": 1}),
+    ("/do/signal", {"id": 1, "name": "approved"}),
     ("/do/enqueue", {"worker": "w"}),
     ("/do/queue", {"queue": "mail", "verb": "pause"}),
     ("/do/cron", {"name": "x", "verb": "run"}),

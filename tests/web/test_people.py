@@ -118,6 +118,20 @@ async def edit_a_job(person: Person, engine: AsyncEngine) -> None:
     assert (row.args, row.tags, row.queue) == ({"user_id": 8}, [], "slow"), "what was touched is changed"
 
 
+async def send_a_signal(person: Person, engine: AsyncEngine) -> None:
+    [id] = await insert(engine, {"state": "scheduled", "worker": "app.w"})
+    async with engine.begin() as connection:
+        sql = "INSERT INTO oban_steps (job_id, name, kind, value) VALUES (:id, 'charge', 'step', '1')"
+        await connection.execute(text(sql), {"id": id})
+    await person.open(f"/job/{id}")
+    await person.send("Send it", name="approved", payload='{"by": "ann"}', reason="as agreed")
+    assert "The signal was sent" in await person.reads()
+    assert await last(engine) == ("anna", "web", "signal", 1, "as agreed")
+    async with engine.connect() as connection:
+        sent = (await connection.execute(text("SELECT job_id, name, payload FROM oban_signals"))).one()
+    assert tuple(sent) == (id, "approved", {"by": "ann"})
+
+
 async def enqueue_a_job(person: Person, engine: AsyncEngine) -> None:
     await person.open("/new")
     await person.send("Enqueue", worker="app.new", args='{"n": 1.5}', queue="q", tags="a, b c", schedule_in="60")
@@ -236,7 +250,7 @@ async def change_a_workflow(person: Person, engine: AsyncEngine) -> None:
 
 SCENARIOS: tuple[Scenario, ...] = (
     retry_one, cancel_one, delete_one, retry_chosen, cancel_all_that_match, change_a_group_of_failures, edit_a_job,
-    enqueue_a_job, clone_a_job, control_a_queue, change_the_crontab, change_a_workflow,
+    send_a_signal, enqueue_a_job, clone_a_job, control_a_queue, change_the_crontab, change_a_workflow,
 )  # fmt: skip
 
 

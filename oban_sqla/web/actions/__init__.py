@@ -15,11 +15,12 @@ from .crons import change_cron
 from .flows import change_flow
 from .jobs import change_jobs
 from .queues import change_queue
-from .single import change_options, enqueue_job
+from .single import change_options, enqueue_job, send_signal
 
 ACTIONS: Mapping[str, Callable[[Ask, Mapping[str, list[str]]], Awaitable[Content | Response]]] = {
     "do/jobs": change_jobs,
     "do/edit": change_options,
+    "do/signal": send_signal,
     "do/enqueue": enqueue_job,
     "do/queue": change_queue,
     "do/cron": change_cron,

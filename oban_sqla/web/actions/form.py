@@ -91,10 +91,10 @@ class Form:
             raise Wrong(f"{name}: expected a whole number, got {value!r}")
         return made
 
-    def json_object(self, name: str) -> dict[str, Any] | None:
-        """The value of a field that is a JSON object; None where it is blank.
+    def json_value(self, name: str) -> object:
+        """The value of a field that is JSON of any kind; None where it is blank.
 
-        :raises Wrong: for anything else.
+        :raises Wrong: for what is not JSON.
         """
         if (value := self.text(name)) is None:
             return None
@@ -102,9 +102,19 @@ class Form:
             check_depth(value)
             made: object = json.loads(value, parse_float=_as_written)
         except ValueError as error:
-            raise Wrong(f"{name}: expected a JSON object; {error}") from error
+            raise Wrong(f'{name}: expected JSON, such as {{}} or "yes" in quotes; {error}') from error
+        return made
+
+    def json_object(self, name: str) -> dict[str, Any] | None:
+        """The value of a field that is a JSON object; None where it is blank.
+
+        :raises Wrong: for anything else.
+        """
+        if self.text(name) is None:
+            return None
+        made = self.json_value(name)
         if not isinstance(made, dict):
-            raise Wrong(f"{name}: expected a JSON object, such as {{}}; got {value[:100]!r}")
+            raise Wrong(f"{name}: expected a JSON object, such as {{}}; got {self.needed(name)[:100]!r}")
         return cast("dict[str, Any]", made)
 
     def names(self, name: str) -> list[str]:

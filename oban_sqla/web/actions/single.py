@@ -1,4 +1,4 @@
-"""Changing the options of a waiting job, and enqueueing one."""
+"""Changing the options of a waiting job, sending a signal to one, and enqueueing one."""
 
 from __future__ import annotations
 
@@ -47,6 +47,22 @@ async def change_options(ask: Ask, fields: Mapping[str, list[str]]) -> Content |
     if not changed:
         raise Wrong(f"Job {id} was not changed: it runs, has finished, or is gone.")
     return form.done("edit", changed, f"job/{id}")
+
+
+async def send_signal(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Response:
+    """Send a signal to a job that has not finished."""
+    form = Form(ask, fields)
+    form.allow("edit", "edit jobs")
+    id, name = form.number("id"), form.needed("name")
+    if id is None:
+        raise Wrong("Which job?")
+    payload = form.json_value("payload")
+    with form.audited("signal", {"ids": [id], "signal": name}):
+        async with ask.place.connection(), AsyncSession(ask.place.engine) as session, session.begin():
+            sent = await ask.place.oban.signal(id, name, payload, session)
+    if not sent:
+        raise Wrong(f"Nothing was sent: job {id} has finished, or is gone.")
+    return form.done("signal", 1, f"job/{id}")
 
 
 async def enqueue_job(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Response:
