@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 
 WIDTH, HEIGHT, GAP_X, GAP_Y = 160, 34, 50, 14
+TALL = 700
+"""A graph that is higher does not fit on a screen: its columns begin at the top, where one sees them first."""
 BEND = 2
 """The height of what a line needs in a column that it passes."""
 
@@ -153,7 +155,7 @@ def _places(cells: Mapping[Cell, Sequence[Cell]], ranks: Mapping[int, int]) -> t
     height = max(heights.values(), default=0) + 2 * GAP_Y
     places: dict[Cell, tuple[int, int]] = {}
     for rank in sorted(columns):
-        y = (height - heights[rank]) // 2
+        y = GAP_Y if height > TALL else (height - heights[rank]) // 2
         for cell in sorted(columns[rank], key=lambda cell: _middle(places, tall, cells[cell])):
             places[cell] = (8 + rank * (WIDTH + GAP_X), y)
             y += tall[cell] + GAP_Y

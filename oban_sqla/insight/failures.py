@@ -84,6 +84,10 @@ class Failures:
         """The group of that worker and signature."""
         return next((one for one in self.groups if (one.worker, one.signature) == (worker, signature)), None)
 
+    def of(self, id: int) -> Failure | None:
+        """The group of a job; None for a job that was not looked at."""
+        return next((one for one in self.groups if id in one.ages), None)
+
 
 def read(connection: Connection, most: int = MOST) -> Failures:
     """The newest discarded jobs, and those that will be retried soonest, in groups.

@@ -68,11 +68,13 @@ class Series:
 
     :ivar steps: all of its steps, the first one first.
     :ivar queues: how many jobs of each queue ended in each step.
+    :ivar ran: how long the jobs of each queue ran.
     :ivar nodes: the nodes that wrote it.
     """
 
     steps: tuple[Step, ...]
     queues: Mapping[str, list[int]]
+    ran: Mapping[str, Histogram]
     nodes: tuple[str, ...]
 
     @property
@@ -130,6 +132,7 @@ def read(connection: Connection, period: str, queue: str | None = None) -> Serie
     count = len(times)
     steps = [Step(at) for at in times]
     queues: dict[str, list[int]] = {}
+    ran: dict[str, Histogram] = {}
     nodes: set[str] = set()
     for found in connection.execute(statement(step, seconds, queue)):
         row: Any = found
@@ -139,10 +142,12 @@ def read(connection: Connection, period: str, queue: str | None = None) -> Serie
         if 0 <= place < count:
             _add(steps[place], row)
             queues.setdefault(row.queue, [0] * count)[place] += sum(getattr(row, name) for name in OUTCOMES)
+            ran.setdefault(row.queue, Histogram()).add(row.run_at, row.run_n)
     # What has just begun, or ended, is not written yet: it must not look as if nothing had ended in it.
     late = next((number for number in range(LATE) if any(steps[-1 - number].ended.values())), LATE) if nodes else 0
     kept = count - late
-    return Series(tuple(steps[:kept]), {name: numbers[:kept] for name, numbers in queues.items()}, tuple(sorted(nodes)))
+    ended = {name: numbers[:kept] for name, numbers in queues.items()}
+    return Series(tuple(steps[:kept]), ended, ran, tuple(sorted(nodes)))
 
 
 def read_depths(connection: Connection, period: str, queue: str | None = None) -> Depths | None:

@@ -126,5 +126,7 @@ def _end_of_run(
 
 def _ticks(length: float) -> tuple[str, ...]:
     """Lengths of time, from the beginning to the end."""
+    if length < 0.001 * (TICKS - 1):  # in between nothing can be told apart
+        return ("0", span(length))
     step = length / (TICKS - 1)
     return ("0", *(span(step * number) for number in range(1, TICKS)))

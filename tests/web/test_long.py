@@ -112,6 +112,13 @@ def test_a_line_passes_no_node_that_it_does_not_belong_to() -> None:
         assert not [box.name for box in graph.boxes if box.x == x and box.y - 4 <= y <= box.y + 34 + 4]
 
 
+def test_a_graph_that_is_higher_than_a_screen_begins_at_its_top() -> None:
+    before: dict[int, list[int]] = {1: []} | {id: [1] for id in range(2, 42)}
+    graph = laid_out({id: Row(str(id)) for id in before}, before)
+    assert graph.height > 1_000
+    assert graph.boxes[0].y == graph.boxes[1].y < 20
+
+
 def test_a_graph_with_too_many_lines_to_bend_them_is_drawn_all_the_same() -> None:
     before = {id: list(range(1, id)) for id in range(1, 61)}
     graph = laid_out({id: Row(str(id)) for id in before}, before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -18,7 +19,7 @@ from oban_sqla.errors import InvalidOption
 from oban_sqla.insight.series import Histogram, middle, read
 from oban_sqla.runtime.measures import bucket
 from tests.support import eventually
-from tests.web.conftest import opened, words
+from tests.web.conftest import insert, opened, words
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +61,13 @@ async def test_a_node_with_metrics_writes_a_row_for_each_queue_and_step(any_engi
         series = await connection.run_sync(read, "hour")
     assert sum(series.of("completed")) == 7
     assert series.nodes == ("web-1",)
+    await insert(any_engine, {"state": "available", "worker": "w", "queue": "measured"})
     async with opened(any_engine) as browser:
         page = words(await browser.page("/"))
         assert "Recorded by 1 node" in page
         assert "As a table" in page
         assert "<rect" in await browser.page("/?period=day")
+        assert re.search(r"p95 [\d.]+ m?s", words(await browser.page("/queues")))
 
 
 async def _all_ended(engine: AsyncEngine, number: int) -> bool:

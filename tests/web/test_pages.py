@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from importlib import import_module
 
 import pytest
 from sqlalchemy import text
@@ -137,6 +138,23 @@ async def test_a_database_without_the_tables_is_told_what_makes_them_and_not_tha
             assert "run `oban-sqla migrate`" in said, said
             for nothing in ("There are no", "No job has", "is empty", "No node works", "No change has"):
                 assert nothing not in said, said
+
+
+async def test_a_job_that_failed_leads_to_the_others_that_failed_like_it(
+    browser: Browser, ids: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(import_module("oban_sqla.web.pages.job"), "PATIENCE", None)
+    page = await browser.page(f"/job/{ids[5]}")
+    assert "2 others failed like this" in words(page)
+    link = re.findall(r'href="\.\./(failures\?of=[^"]*)"', page)[0]
+    assert "The newest of the 3" in words(await browser.page("/" + link.replace("&amp;", "&")))
+
+
+async def test_a_list_without_jobs_says_how_the_first_one_is_made(browser: Browser) -> None:
+    page = await browser.page("/jobs")
+    assert "There are no jobs yet. An application enqueues one by session.add(worker.new(…))" in words(page)
+    assert "all that match" not in page
+    assert "No job was found." in words(await browser.page("/jobs?queue=none"))
 
 
 async def test_failures_are_grouped_by_worker_and_error(browser: Browser, ids: list[int]) -> None:

@@ -48,7 +48,8 @@ def limits(database: Database) -> Iterator[Finding]:
                     "give that node other queues",
                 )
             )
-    yield from findings or [ok(f"the nodes agree on the limits of {limited} queues" if limited else "no limits")]
+    of = "1 queue" if limited == 1 else f"{limited} queues"
+    yield from findings or [ok(f"the nodes agree on the limits of {of}" if limited else "no limits")]
 
 
 def suspensions(database: Database) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
+from ...insight import failures
 from ...insight.json_text import as_object, written
 from ...insight.kept import kept
 from ...insight.neighbours import neighbours
@@ -41,6 +43,9 @@ ATTEMPTS = 100
 """The last so many failed attempts are shown."""
 RECENT_RUNS = 100
 WINDOW = 20_000
+FAILURES_FOR = 30.0
+PATIENCE = 0.2
+"""Seconds that this page waits for the jobs that failed like its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ async def job(ask: Ask, rest: str) -> Content:
         "around": around,
         "kept": await ask.read(("kept", id), lambda connection: kept(connection, id)),
         "recent": await _recent(ask, found.job.worker),
+        "like": await _like(ask, found),
         "whole": whole_text,
     }
     return Content("job.html", f"Job {id}", context, "jobs", trail=(("jobs", "Jobs"),))
@@ -207,6 +213,18 @@ async def _why(ask: Ask, id: int) -> Why:
     place = ask.place
     async with place.connection():
         return await why(place.engine, place.config, id)
+
+
+async def _like(ask: Ask, found: Detail) -> failures.Failure | None:
+    """The jobs that failed like this one, as the page of the failures groups them; None where none is known in time."""
+    if not found.attempts or found.job.state not in ("retryable", "discarded"):
+        return None
+    try:
+        # What it finds is kept for the next refresh, whether or not this one waits.
+        every = await asyncio.wait_for(ask.panel("failures", failures.read, FAILURES_FOR), PATIENCE)
+    except TimeoutError:
+        return None
+    return None if every.found is None else every.found.of(found.job.id)
 
 
 async def _recent(ask: Ask, worker: str) -> Mapping[str, Any]:

@@ -105,6 +105,7 @@ async def queues(ask: Ask, _rest: str) -> Content:
         "more": listed[PAGE - 1].queue if len(listed) > PAGE else None,
         "nodes": _nodes(found.roster, ask.place.name),
         "sparks": {queue.queue: sparks(done, queue.queue) for queue in listed[:PAGE]},
+        "ran": {} if done is None else {name: runs.quantile(0.95) for name, runs in done.ran.items()},
     }
     return Content("queues.html", "Queues", context, "queues")
 

@@ -40,13 +40,28 @@ if (theme) {
   });
 }
 
+// Only where the page may write to the clipboard: https, or this machine.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  const word = button.querySelector("span");
+  try {
+    await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+    word.textContent = "Copied";
+  } catch { word.textContent = "Not allowed"; }
+  setTimeout(() => { word.textContent = "Copy"; }, 1500);
+});
+// The menu of a phone is wider than the phone.
+document.querySelector(".menu [aria-current]")?.scrollIntoView({inline: "center", block: "nearest"});
+
 function count() {
+  for (const one of document.querySelectorAll("[data-copy]")) one.hidden = !navigator.clipboard;
   const boxes = [...document.querySelectorAll('input[name="id"][type="checkbox"]')];
   const chosen = boxes.filter((box) => box.checked).length;
   const word = document.querySelector("[data-chosen]");
   if (word) word.textContent = chosen ? `${chosen} chosen, or` : "Tick jobs, or";
   const every = document.querySelector("[data-every]");
-  if (every) { every.hidden = false; every.checked = chosen > 0 && chosen === boxes.length; }
+  if (every) { every.hidden = !boxes.length; every.checked = chosen > 0 && chosen === boxes.length; }
   for (const box of boxes) box.closest("tr")?.classList.toggle("chosen", box.checked);
 }
 document.addEventListener("change", (event) => {
