@@ -12,15 +12,15 @@ import math
 import time
 from collections.abc import Callable
 
-from ...statements.journal import note, tell
-from ...telemetry import execute
+from ...statements.journal import tell
 from ...telemetry import job_logger as logger
 from ..lanes.lane import Lane
 from ..loop import Loop
 from ..row import Row
 from .journal import Journal
+from .notes import write_notes
 from .readers import notice_of
-from .writer import Writer, fences
+from .writer import Writer
 
 EVENTS_EVERY = 0.02
 LINES_EVERY = 0.5
@@ -154,23 +154,8 @@ class Scribe(Loop):
         self._progress()
 
     async def _write_notes(self, journals: list[Journal]) -> None:
-        taken = {journal: said for journal in journals if (said := journal.take_note()) is not None}
-        rows = await self._lane.run_unshielded(
-            note,
-            **fences([*taken]),
-            done=[done for done, _, _ in taken.values()],
-            total=[total for _, total, _ in taken.values()],
-            note=[text for _, _, text in taken.values()],
-        )
-        held = {job_id for (job_id,) in rows}
-        for journal, (done, total, _) in taken.items():
-            journal.wrote_note()
-            row = journal.row
-            if row.id not in held:
-                journal.fence()
-            else:
-                given = {"job_id": row.id, "worker": row.worker, "queue": row.queue, "done": done, "total": total}
-                execute("oban.progress", **given)
+        await write_notes(self._lane, journals, self._failures)
+        self._progress()
 
     async def _settle(self) -> None:
         """Let the runs end of which everything is written, and tell who reads their events."""

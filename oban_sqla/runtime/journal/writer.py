@@ -27,6 +27,9 @@ LARGEST_BYTES = 4_194_304
 LONGEST = 16_384
 """Characters of a log line; of a longer one the beginning and the end are kept."""
 
+MOST_REFUSED = 100
+"""Values that are sought one by one in a batch; where more can't be stored, what is sent with them is dropped, too."""
+
 _TAKEN = "23505"
 
 
@@ -45,6 +48,8 @@ class Writer:
         self._channel = channel
         self._origin = origin
         self._written = written
+        # How many values, alone, the database has refused in this call: written by write() and _send_halves().
+        self._refused = 0
 
     async def write(self, journals: Collection[Journal], failures: int) -> None:
         """Write as much of what waits in `journals` as one statement takes.
@@ -59,6 +64,7 @@ class Writer:
         except StatementFailed as error:
             if error.sqlstate != _TAKEN and not error.blames_value(failures):
                 raise
+            self._refused = 0
             for part in batch:
                 await self._send_alone(part, failures)
 
@@ -132,16 +138,30 @@ class Writer:
                 await self._send([part])
                 return
             except StatementFailed as error:
-                if error.blames_value(failures) and error.sqlstate != _TAKEN:
-                    logger.error("job %d: an event can't be stored: %s", journal.row.id, error)
-                    _wrote(part, len(part.events), len(part.lines))
-                    return
                 if error.sqlstate != _TAKEN:
-                    raise
+                    if not error.blames_value(failures):
+                        raise
+                    await self._send_halves(part, error, failures)
+                    return
             await self._find_written(part)
             if not part.values:
                 return
             journal.last_event = journal.last_line = None
+
+    async def _send_halves(self, part: Part, error: StatementFailed, failures: int) -> None:
+        """Drop the value that can't be stored, once it is alone; what is beside it is written."""
+        journal = part.journal
+        if len(part.values) > 1 and self._refused < MOST_REFUSED:
+            for half in _halves(part):
+                if not journal.fenced:
+                    await self._send_alone(half, failures)
+            return
+        self._refused += 1
+        text = "job %d: %d of its events or log lines can't be stored: %s"
+        logger.error(text, journal.row.id, len(part.values), error, extra=journal.row.log_extra)
+        # Readers count on numbers without gaps, so the next one gets its number.
+        journal.wrote_events(len(part.events))
+        journal.wrote_lines(len(part.lines))
 
     async def _find_written(self, part: Part) -> None:
         """Take out of `part` what was written unheard: of each kind the first ones, because a statement writes all
@@ -219,6 +239,16 @@ def _lines(journal: Journal, most: int) -> tuple[list[Line], list[str]]:
         log_error(logger, error, text, journal.row.id, len(lines), extra=journal.row.log_extra)
         journal.wrote_lines(len(lines))
         return [], []
+
+
+def _halves(part: Part) -> tuple[Part, Part]:
+    """The first and the second half of what a journal has: of its events, and of the lines behind them."""
+    events, at = len(part.events), len(part.values) // 2
+    values, of_lines = part.values, max(at - events, 0)
+    return (
+        Part(part.journal, part.events[:at], part.lines[:of_lines], values[:at]),
+        Part(part.journal, part.events[at:], part.lines[of_lines:], values[at:]),
+    )
 
 
 def _mark_left(journal: Journal) -> None:
