@@ -1,8 +1,8 @@
 """Who changed what: each change that a person makes by the dashboard or the command line leaves a row.
 
 Around a change, :func:`audited` says who makes it. What makes changes (of jobs, queues, limits and the crontab) writes
-the row in its own transaction, so that there is no change without a row, and no row without a change. Changes that a
-program makes leave none.
+the row in its own transaction, so that there is no change without a row, and no row of a change that was rolled back.
+One that found nothing to change says so: it has 0 jobs. Changes that a program makes leave no row.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def audited(author: Author, verb: str, target: Mapping[str, Any]) -> Generator[N
 def note(connection: Connection, jobs: int | None = None) -> None:
     """Write the row of the change that this transaction makes, if a person makes it.
 
-    :param jobs: how many jobs were changed. Default: the change is not one of jobs.
+    :param jobs: how many jobs were changed or enqueued. Default: the change is not one of jobs.
     """
     if (made := _note.get()) is None:
         return

@@ -116,8 +116,8 @@ class Crons:
 
         def run(session: Session) -> JobSpec:
             entry = _entry(session, name)
-            note(session.connection(), 1)
             [written] = write(session, [copied(entry.spec, notes(name, entry.expression, entry.timezone))])
+            note(session.connection(), int(not written.conflict))
             return written
 
         return await self._transaction(run)

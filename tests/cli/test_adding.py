@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from click.testing import Result
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, select, text
 
 from oban_sqla.models.job import jobs
 from tests.processes import finished
@@ -79,6 +79,8 @@ def test_with_a_module_the_worker_checks_and_its_options_count(call: Any, sync_e
     assert (row.queue, row.max_attempts, row.args) == ("mail", 3, {"user_id": 8})
     _, out, _ = call("jobs", "add", "shop.send", "--module", "shop", "--args", '{"user_id": 8}')
     assert out == f"job {job_id} is the same: it is unique, and was enqueued before\n"
+    with sync_engine.begin() as connection:
+        assert [*connection.scalars(text("SELECT jobs FROM oban_audit ORDER BY id"))] == [1, 0]
 
 
 def test_the_module_in_the_settings_counts_where_none_is_given(call: Any, tmp_path: Path, sync_engine: Engine) -> None:

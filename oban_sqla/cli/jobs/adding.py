@@ -56,7 +56,7 @@ def add(
         async with AsyncSession(engine) as session, session.begin():
             await enqueue(session, spec)
             with audited(operator(), "enqueue", {"worker": spec.worker, "queue": spec.queue}):
-                await session.run_sync(lambda sync: note(sync.connection(), 1))
+                await session.run_sync(lambda sync: note(sync.connection(), int(not spec.conflict)))
 
     on_database(url, schema, work)
     if as_json:

@@ -24,11 +24,12 @@ async def change_cron(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Re
         notes = ["Its runs stay. An entry that is in the code of a node comes back when a node starts."]
         hidden = [("name", name), ("verb", verb)]
         return form.sure(f"Delete the entry {name} of the crontab?", "Delete the entry", notes, hidden)
+    number = 1
     with form.audited(f"cron.{verb}", {"cron": name}):
         async with ask.place.connection():
             match verb:
                 case "run":
-                    await crons.run_now(name)
+                    number = int(not (await crons.run_now(name)).conflict)
                 case "pause":
                     await crons.pause(name)
                 case "resume":
@@ -36,4 +37,4 @@ async def change_cron(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Re
                 case _:
                     if not await crons.delete(name):
                         raise NotFound(f"There is no entry {name!r}.")
-    return form.done(f"cron.{verb}", 1)
+    return form.done(f"cron.{verb}", number)

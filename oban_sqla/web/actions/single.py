@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Session
 from starlette.responses import Response
 
 from ...control.audit import note
@@ -82,14 +81,10 @@ async def enqueue_job(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Re
     with form.audited("enqueue", {"worker": name, "queue": form.text("queue")}):
         async with ask.place.connection(), AsyncSession(ask.place.engine) as session, session.begin():
             await enqueue(session, spec)
-            await session.run_sync(_noted)
+            await session.run_sync(lambda sync: note(sync.connection(), int(not spec.conflict)))
     if spec.id is None:
         raise ObanError("the job was not enqueued")
-    return form.done("enqueue", 1, f"job/{spec.id}")
-
-
-def _noted(session: Session) -> None:
-    note(session.connection(), 1)
+    return form.done("enqueue", int(not spec.conflict), f"job/{spec.id}")
 
 
 def _time(text: str) -> datetime:
