@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+
 from sqlalchemy import Connection
 
 from ..statements.glance import COMMON, args_keys
 from .sizes import jobs_name
 
 _NAMES = {"queue": "queue", "worker": "worker", "tags": "tag"}
+_TO_QUOTE = re.compile(r"[\s'\"\\]")
 
 
 def suggestions(connection: Connection) -> list[str]:
     """Parts of a search that will find jobs, such as ``worker:app.jobs.send``."""
     found = [
-        f"{_NAMES[row.column]}:{_quoted(value)}"
+        part(_NAMES[row.column], value)
         for row in connection.execute(COMMON, {"jobs": jobs_name(connection)})
         for value in row.found or ()
     ]
@@ -21,5 +25,6 @@ def suggestions(connection: Connection) -> list[str]:
     return [*found, *keys]
 
 
-def _quoted(value: str) -> str:
-    return f'"{value}"' if " " in value else value
+def part(name: str, value: str) -> str:
+    """A part of a search as it may be typed: quoted where the value has blanks, quotes or backslashes."""
+    return f"{name}:{value if not _TO_QUOTE.search(value) else shlex.quote(value)}"

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from ..insight import glance
 from ..insight.roster import nodes
 from ..insight.roster import read as read_roster
-from ..insight.suggestions import suggestions
+from ..insight.suggestions import part, suggestions
 from ..statements.glance import running_by_node
 from ..workers.registry import workers
 from .ask import Ask
@@ -53,6 +53,6 @@ async def facets(ask: Ask) -> Facets:
         typed = await ask.read("suggestions", suggestions, SUGGESTED_FOR)
     except DBAPIError:
         return Facets((), (), ())
-    known = [f"worker:{name}" for name in workers]
-    named = [f"queue:{name}" for name, _ in found.queues]
+    known = [part("worker", name) for name in workers]
+    named = [part("queue", name) for name, _ in found.queues]
     return Facets(found.queues, found.nodes, tuple(dict.fromkeys([*named, *known, *typed])))

@@ -16,6 +16,10 @@ from ..insight.search import Search
 from .ask import Wrong, whole
 
 NAMES = ("state", "queue", "worker", "tag", "node", "error", "since", "workflow")
+_EXAMPLES = {
+    "state": "executing", "queue": "mail", "worker": "app.jobs.send", "tag": "urgent", "node": "web-1",
+    "error": "timeout", "since": "1h",
+}  # fmt: skip
 _UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _QUALIFIER = re.compile(r"(state|queue|worker|tag|node|error|since|workflow|id|(?:args|meta)\.[^:\s]+):(.*)", re.DOTALL)
 LONGEST = 100 * 366 * 86_400.0
@@ -40,9 +44,10 @@ class Chip:
 def searching(params: Iterable[tuple[str, str]]) -> tuple[Search, tuple[tuple[str, str], ...]]:
     """What the parameters of a URL search for, and those of them that say it.
 
-    :raises Wrong: for a state, number or length of time that is not valid.
+    :raises Wrong: for a state, number or length of time that is not valid, and for two values where a job has one.
     """
-    kept = tuple((name, value) for name, value in params if _is_part(name) and value.strip())
+    kept = tuple((name, value) for name, value in params if is_part(name) and value.strip())
+    _check_single(kept)
     if deep := next((name for name, _ in kept if name.count(".") > DEEPEST), None):
         raise Wrong(f"{deep[:40]}…: expected at most {DEEPEST} keys inside each other")
     given = dict(kept)
@@ -68,6 +73,8 @@ def typed(text: str) -> tuple[list[tuple[str, str]], int | None]:
     """The parameters of what a person has typed, and the id of a job, if it is one.
 
     ``queue:mail args.user_id:7 error:timeout``; a word without a name is a part of a worker's name.
+
+    :raises Wrong: for a name without a value, and an id that is not a number. Without it the list would have all jobs.
     """
     try:
         words = shlex.split(text)
@@ -77,13 +84,21 @@ def typed(text: str) -> tuple[list[tuple[str, str]], int | None]:
     for word in words:
         found = _QUALIFIER.fullmatch(word)
         name, value = (found[1], found[2]) if found else ("id" if whole(word) is not None else "", word)
+        if name and not value.strip():
+            raise Wrong(f"{name}: expected a value right behind the colon, such as {name}:{_EXAMPLES.get(name, '7')}")
         if name == "id":
-            return params, whole(value)
+            if (id := whole(value)) is None:
+                raise Wrong(f"id: expected the id of a job, a whole number, got {value[:100]!r}")
+            return params, id
         if not name:
             name, value = ("state", word) if word in STATES else ("worker", f"*{word}*")
-        if value:
-            params.append((name, value))
+        params.append((name, value))
     return params, None
+
+
+def is_part(name: str) -> bool:
+    """Whether a parameter says a part of a search."""
+    return name in NAMES or (name.startswith(("args.", "meta.")) and len(name) > 5)
 
 
 def chips(kept: Sequence[tuple[str, str]]) -> list[Chip]:
@@ -139,8 +154,12 @@ def _key(name: str, text: str) -> datetime | int:
     return number
 
 
-def _is_part(name: str) -> bool:
-    return name in NAMES or (name.startswith(("args.", "meta.")) and len(name) > 5)
+def _check_single(kept: Iterable[tuple[str, str]]) -> None:
+    """Refuse two values of one name where only one of them would count, though both are shown."""
+    seen: dict[str, str] = {}
+    for name, value in kept:
+        if name in NAMES and name != "state" and seen.setdefault(name, value) != value:
+            raise Wrong(f"{name}: expected one value, got {seen[name][:100]!r} and {value[:100]!r}")
 
 
 def _number(text: str | None) -> int | None:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 
-from oban_sqla import Heartbeat, JobSpec, Oban
+from oban_sqla import Heartbeat, JobSpec, Oban, Unique, job
 from oban_sqla.web import Access
 from tests.support import eventually
 from tests.web.conftest import Browser, audit, insert, opened, states, words
@@ -67,6 +67,16 @@ async def test_all_that_match_are_changed_up_to_the_number_that_was_said(
     rows = await audit(engine)
     assert [row.jobs for row in rows] == [1_000, 500]
     assert rows[0].target["search"] == "state:discarded queue:many"
+
+
+@pytest.mark.parametrize("search", ["queue:many", "stat=discarded", "queue=many&id=abc"])
+async def test_a_search_that_is_not_understood_changes_no_job(
+    engine: AsyncEngine, browser: Browser, ids: list[int], search: str
+) -> None:
+    before = await states(engine)
+    answer = await browser.send("/do/jobs", {"all": "yes", "q": search, "verb": "delete", "step": "do"})
+    assert (answer.status_code, "q: expected" in words(answer.text)) == (400, True)
+    assert await states(engine) == before
 
 
 async def test_no_form_changes_more_than_ten_thousand_jobs(
@@ -144,6 +154,20 @@ async def test_a_new_job_is_enqueued(engine: AsyncEngine, browser: Browser) -> N
     wrong = await browser.send("/do/enqueue", {"worker": "app.new", "args": "[1]"})
     assert wrong.status_code == 400
     assert "expected a JSON object" in words(wrong.text)
+
+
+async def test_a_unique_job_that_is_there_counts_as_none_in_the_audit(engine: AsyncEngine, browser: Browser) -> None:
+    @job(name="actions.once", unique=Unique())
+    def once() -> None: ...
+
+    await Oban(engine).crons.put("nightly", "0 3 * * *", once.new())
+    cron, form = {"name": "nightly", "verb": "run"}, {"worker": "actions.once"}
+    for path, fields in (("cron", cron), ("cron", cron), ("enqueue", form)):
+        response = await browser.send(f"/do/{path}", fields)
+        assert response.status_code == 303
+    assert [(row.verb, row.jobs) for row in await audit(engine)] == [("cron.run", 1), ("cron.run", 0), ("enqueue", 0)]
+    page = response.headers["location"].removeprefix("..")
+    assert "the same job was enqueued before" in words(await browser.page(page))
 
 
 async def test_queues_are_controlled(engine: AsyncEngine, browser: Browser) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from importlib import import_module
+from urllib.parse import urlencode
 
 import pytest
 from sqlalchemy import text
@@ -12,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Job, JobSpec, Oban
 from oban_sqla.insight import glance
+from oban_sqla.insight.suggestions import part
+from oban_sqla.web.query import typed as read_typed
 from tests.runtime.helpers import execute
 from tests.web.conftest import Browser, insert, opened, words
 
@@ -63,6 +66,31 @@ async def test_what_is_typed_becomes_a_url_that_holds_all_of_it(browser: Browser
     assert typed.status_code == 303
     assert typed.headers["location"] == "./jobs?state=available&worker=app.mail.send&args.user_id=7"
     assert (await browser.get(f"/jobs?q={ids[0]}")).headers["location"] == f"./job/{ids[0]}"
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("id:abc", "id: expected the id of a job, a whole number, got 'abc'"),
+        ("queue: mail", "queue: expected a value right behind the colon, such as queue:mail"),
+        ("args.user_id:", "args.user_id: expected a value right behind the colon, such as args.user_id:7"),
+        ("tag:tenant-1 tag:tenant-2", "tag: expected one value, got 'tenant-1' and 'tenant-2'"),
+        ("mail send", "worker: expected one value, got '*mail*' and '*send*'"),
+    ],
+)
+async def test_a_part_of_a_search_that_would_not_count_is_refused(
+    browser: Browser, ids: list[int], typed: str, said: str
+) -> None:
+    answer = await browser.get("/jobs?" + urlencode({"q": typed}))
+    if answer.status_code == 303:
+        answer = await browser.get(answer.headers["location"].removeprefix("."))
+    assert answer.status_code == 400
+    assert said in html.unescape(words(answer.text))
+
+
+def test_what_is_suggested_is_read_as_it_is_meant() -> None:
+    for name in ("mail", "very slow", "it's", 'say "hi"', "back\\slash", "a:b"):
+        assert read_typed(part("queue", name)) == ([("queue", name)], None)
 
 
 async def test_pages_of_the_list_follow_each_other_without_gap_or_repetition(

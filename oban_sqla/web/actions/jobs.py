@@ -20,7 +20,7 @@ from ...insight.failures import read as read_failures
 from ...insight.search import load, search
 from ...models.job import jobs as table
 from ..ask import Ask, Content, Wrong, whole
-from ..query import searching
+from ..query import is_part, searching
 from ..redaction import matches, shown
 from ..words import plural
 from .form import Form
@@ -106,7 +106,7 @@ async def _chosen(form: Form) -> Chosen:
 
 async def _of_search(form: Form) -> Chosen:
     ask = form.ask
-    wanted, kept = searching(parse_qsl(form.text("q") or ""))
+    wanted, kept = searching(_parts(form.text("q") or ""))
     redact = ask.redact
 
     def read(connection: Connection) -> tuple[list[int], bool]:
@@ -119,6 +119,17 @@ async def _of_search(form: Form) -> Chosen:
     ids, cut = await ask.place.read(read)
     what = " ".join(f"{name}:{value}" for name, value in kept)
     return Chosen(ids, f"that match {what}" if what else "in all", {"search": what or "all"}, cut)
+
+
+def _parts(query: str) -> list[tuple[str, str]]:
+    """The parts of a search. One that is not understood is refused: without it all jobs would be changed."""
+    try:
+        parts = parse_qsl(query, strict_parsing=True) if query else []
+    except ValueError:
+        raise Wrong(f"q: expected the query of a list of jobs, such as state=discarded, got {query[:100]!r}") from None
+    if (unknown := next((name for name, _ in parts if not is_part(name)), None)) is not None:
+        raise Wrong(f"q: expected names such as state, queue or args.user_id, got {unknown[:100]!r}")
+    return parts
 
 
 async def _of_failure(form: Form, worker: str, signature: str) -> Chosen:
