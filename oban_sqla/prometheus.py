@@ -65,8 +65,9 @@ class Metrics:
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        # The runs that are counted as running, by job and attempt: written by _on_job().
-        self._begun: set[tuple[int, int]] = set()
+        # How many runs are counted as running, by job and attempt, which are the same in two databases: written by
+        # _on_job().
+        self._begun: dict[tuple[int, int], int] = {}
         self._jobs = Counter("oban_jobs", "Runs of jobs.", ("queue", "worker", "state"), registry=registry)
         self._duration = Histogram(
             "oban_job_duration_seconds", "How long runs took.", ("queue", "worker"), registry=registry
@@ -119,11 +120,12 @@ class Metrics:
     def _on_job(self, event: str, fields: Mapping[str, Any]) -> None:
         queue, worker, run = fields["queue"], fields["worker"], (fields["job_id"], fields["attempt"])
         if event == "oban.job.start":
-            self._begun.add(run)
+            self._begun[run] = self._begun.get(run, 0) + 1
             self._running.labels(queue).inc()
             return
-        if run in self._begun:  # else it had begun before it was instrumented
-            self._begun.discard(run)
+        if others := self._begun.pop(run, 0):  # else it had begun before it was instrumented
+            if others > 1:
+                self._begun[run] = others - 1
             self._running.labels(queue).dec()
         self._jobs.labels(queue, worker, fields["state"]).inc()
         self._duration.labels(queue, worker).observe(fields["duration"])

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import Oban, job
+from oban_sqla import Oban, job, telemetry
 from oban_sqla.prometheus import Metrics, instrument
 from oban_sqla.runtime.duties.leader import Leadership
 from oban_sqla.runtime.lanes.failure import StatementFailed, connecting_failed
@@ -83,6 +83,16 @@ async def test_runs_that_began_before_it_was_instrumented_are_not_subtracted(
     metrics.detach()
     assert registry.get_sample_value("oban_jobs_running", {"queue": "q"}) in (None, 0)
     assert registry.get_sample_value("oban_job_queue_time_seconds_count", {"queue": "q"}) == 1
+
+
+def test_jobs_of_two_databases_with_the_same_id_run_and_end(registry: CollectorRegistry, metrics: Metrics) -> None:
+    of_run = {"job_id": 7, "attempt": 1, "queue": "q", "worker": "w"}
+    ended = {"state": "completed", "duration": 0.1, "queue_time": 0.1}
+    running: list[float | None] = []
+    for event in ("start", "start", "stop", "stop", "stop"):
+        telemetry.execute(f"oban.job.{event}", **of_run, **(ended if event == "stop" else {}))
+        running.append(registry.get_sample_value("oban_jobs_running", {"queue": "q"}))
+    assert running == [1, 2, 1, 0, 0]
 
 
 async def test_a_leader_whose_database_is_away_leads_until_its_lease_ends(
