@@ -10,10 +10,13 @@ from http import HTTPStatus
 from typing import Any
 
 from ...healthcheck import METHODS, as_json
+from ...insight.health import PATIENCE as OF_DATABASE
 from ..health import JSON, failed, response
 
 PATIENCE = 1.0
 """Seconds that a process may take to answer."""
+METRICS_PATIENCE = OF_DATABASE + 1.0
+"""The same of the metrics, of which a process has all but the database's when that does not answer."""
 PAGES = ("/", "/ready", "/live", "/metrics")
 
 
@@ -50,7 +53,8 @@ class Pages:
             return failed(HTTPStatus.NOT_FOUND, method, f"not found; the pages are {', '.join(PAGES)}")
         if method not in METHODS:
             return failed(HTTPStatus.METHOD_NOT_ALLOWED, method, "only GET and HEAD are answered")
-        answers = await asyncio.gather(*(_ask(socket, path) for socket in self._sockets))
+        patience = METRICS_PATIENCE if path == "/metrics" else PATIENCE
+        answers = await asyncio.gather(*(_ask(socket, path, patience) for socket in self._sockets))
         if path == "/metrics":
             return self._metrics(answers, method)
         ok = all(answer.status == HTTPStatus.OK for answer in answers)
@@ -66,9 +70,9 @@ class Pages:
         return response(HTTPStatus.OK, KIND, summed(texts), method)
 
 
-async def _ask(socket: str, path: str) -> Answer:
+async def _ask(socket: str, path: str, patience: float) -> Answer:
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(patience):
             reader, writer = await asyncio.open_unix_connection(socket)
             try:
                 writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode("latin-1"))
@@ -76,7 +80,7 @@ async def _ask(socket: str, path: str) -> Answer:
             finally:
                 writer.close()
     except TimeoutError:
-        return Answer(0, f"no answer within {PATIENCE:g} s".encode())
+        return Answer(0, f"no answer within {patience:g} s".encode())
     except OSError as error:
         return Answer(0, f"not there: {error.strerror or type(error).__name__}".encode())
     words = head.partition(b"\r\n")[0].split(b" ")

@@ -104,7 +104,11 @@ class Supervisor:
                 self._ready,
             )
             self._running[index] = process
-            code = await process.run()
+            try:
+                code = await process.run()
+            except OSError as error:  # the machine has no room for another process now
+                logger.error("process %d of %s could not be started: %s", index + 1, self._node, error)
+                code = 1
             del self._running[index]
             if self._signalled.is_set() or not await self._may_start_again():
                 return code
@@ -160,4 +164,4 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             return await event.wait()
     except TimeoutError:
-        return False
+        return event.is_set()  # it may have been set in the same moment
