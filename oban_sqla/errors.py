@@ -189,7 +189,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """What a message says after a `name` that is not `known`: the closest one, or all that there are."""
     known = sorted(known)
     near = closest(name, known)
-    return f"did you mean {near!r}?" if near else f"there are: {', '.join(known) or '(none)'}"
+    every = f"there are: {', '.join(known)}" if known else "there are none"
+    return f"did you mean {near!r}?" if near else every
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> InvalidOption:

@@ -178,6 +178,8 @@ class QueueVerbs(Verbs):
         # Anything can be started, and anywhere: a node without queues has no row by which it would be known.
         if action != "start":
             if queue not in queues and not has_waiting.execute(connection, queue=queue).scalar_one():
+                if not queues:
+                    raise InvalidOption(f"unknown queue {queue!r}: no node runs one, and no job waits in it")
                 raise unknown("queue", queue, queues)
             if node is not None and node not in nodes:
                 raise unknown("node", node, nodes)

@@ -97,6 +97,12 @@ def test_the_module_in_the_settings_counts_where_none_is_given(call: Any, tmp_pa
     assert (code, "shop.sned" in out) == (1, True), said
 
 
+def test_without_a_module_it_says_that_nothing_is_checked(call: Any, sync_engine: Engine) -> None:
+    code, out, said = call("jobs", "add", "shop.sned", "--json")
+    assert (code, json.loads(out)["worker"]) == (0, "shop.sned")
+    assert said == "Nothing is checked, because no module is given that defines shop.sned: --module\n"
+
+
 def test_a_worker_that_the_module_does_not_have_is_told_the_nearest(call: Any) -> None:
     code, _, said = call("jobs", "add", "shop.sned", "--module", "shop")
     assert (code, said) == (

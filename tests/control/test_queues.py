@@ -220,6 +220,11 @@ BAD: list[tuple[Callable[[Oban], Awaitable[object]], str]] = [
 ]
 
 
+async def test_where_there_are_no_queues_it_says_so(engine: AsyncEngine) -> None:
+    with pytest.raises(InvalidOption, match="unknown queue 'nope': no node runs one, and no job waits in it"):
+        await Oban(engine).pause_queue("nope")
+
+
 @pytest.mark.parametrize(("call", "message"), BAD)
 async def test_bad_input_is_said(engine: AsyncEngine, call: Callable[[Oban], Awaitable[object]], message: str) -> None:
     async with Oban(engine, {"default": 1}, node="here") as oban:

@@ -72,6 +72,7 @@ def _registered(worker: str, module: str | None) -> Any:
     """The worker of that name, of the module that is given or else of the settings; the name itself without one."""
     named: tuple[str, ...] = settings().value("module") or () if module is None else (module,)
     if not named:
+        click.echo(f"Nothing is checked, because no module is given that defines {worker}: --module", err=True)
         return worker
     for one in named:
         load(one)
