@@ -41,6 +41,7 @@ async def test_many_jobs_are_counted_before_they_are_changed(
     asked = await browser.send("/do/jobs", chosen)
     assert asked.status_code == 200
     assert "Run again now 2 jobs?" in words(asked.text)
+    assert re.search(r'href="../jobs" aria-current="page"', asked.text)
     assert (await states(engine))[ids[5]] == "discarded"
     assert await audit(engine) == []
     done = await browser.send("/do/jobs", _hidden(asked.text))

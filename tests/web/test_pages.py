@@ -114,6 +114,7 @@ async def test_a_job_says_why_it_does_not_run_and_what_happened(browser: Browser
     page = words(await browser.page(f"/job/{ids[0]}"))
     assert "app.mail.send" in page
     assert "o living node runs the queue 'mail'" in html.unescape(page)
+    assert "Run oban-sqla start ... --queues mail=10" in html.unescape(page), "a command is as one types it"
     failed = words(await browser.page(f"/job/{ids[5]}"))
     assert "boom 17" in failed
     done = words(await browser.page(f"/job/{ids[4]}"))

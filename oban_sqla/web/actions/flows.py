@@ -54,7 +54,7 @@ async def _confirm(form: Form, id: int | None, verb: str) -> Content:
     name, number = found
     what = f"{verb.capitalize()} {plural(number, 'job') if number <= FAR else f'more than {FAR:,} jobs'}"
     notes = [
-        f"They are all jobs of the workflow {name}, with those of the workflows inside it.",
+        f"All jobs of the workflow {name}, with those of the workflows inside it.",
         "Those that wait are cancelled at once, running ones are asked to stop."
         if verb == "cancel"
         else "The workflow and its jobs can't be brought back.",

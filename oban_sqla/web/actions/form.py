@@ -21,6 +21,8 @@ from ..ask import Ask, Content, Refused, Wrong, whole
 from ..render import digest
 
 _BACK = re.compile(r"[a-z]*(/\d+)?(\?[!-~]*)?")
+_SECTIONS = {"job": "jobs", "flow": "flows", "queue": "queues"}
+"""What is current in the menu for the pages of one thing."""
 LONGEST_REASON = 500
 
 
@@ -166,7 +168,8 @@ class Form:
             "back": self.back,
             "action": self.ask.path,
         }
-        return Content("confirm.html", heading.rstrip("?"), context, live=False)
+        section = re.split("[/?]", self.back, maxsplit=1)[0]
+        return Content("confirm.html", heading.rstrip("?"), context, _SECTIONS.get(section, section), live=False)
 
     @property
     def is_sure(self) -> bool:

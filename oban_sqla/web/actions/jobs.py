@@ -32,9 +32,9 @@ CHANGES: Mapping[str, Change] = {"retry": RETRY, "cancel": CANCEL, "delete": DEL
 SEARCH_PATIENCE = 5.0
 _SAYS = {"retry": "Run again now", "cancel": "Cancel", "delete": "Delete"}
 _NOTES = {
-    "retry": "They become available, finished ones too. Available, executing and suspended jobs stay as they are.",
+    "retry": "Finished jobs become available, and those that wait for later. Others stay as they are.",
     "cancel": "Waiting jobs are cancelled at once, running ones are asked to stop. Finished jobs stay as they are.",
-    "delete": "They can't be brought back. Executing jobs stay.",
+    "delete": "Deleted jobs can't be brought back. Executing ones stay.",
 }
 
 
