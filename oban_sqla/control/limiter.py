@@ -15,7 +15,7 @@ from ..errors import InvalidOption
 from ..models.checks import check_name, check_time
 from ..options.duration import seconds
 from ..options.limits import RateLimit
-from ..options.payload import encode_value
+from ..options.payload import encode_value, object_of
 from ..options.queue import Queue, reported
 from ..runtime.config import Config
 from ..runtime.suspensions import report
@@ -182,9 +182,12 @@ class Limiter:
             options = Queue()
             for row in rows:
                 if not row.is_asked:
-                    options = _larger(options, reported(json.loads(row.known)))
-        asked = [json.loads(row.known) for row in rows if row.is_asked]
-        return options.with_limits(asked[0] if asked else {})
+                    options = _larger(options, reported(object_of(row.known)))
+        asked = [object_of(row.known) for row in rows if row.is_asked]
+        try:
+            return options.with_limits(asked[0] if asked else {})
+        except (InvalidOption, TypeError):  # of another program; nodes ignore it, too
+            return options
 
 
 def _larger(one: Queue, other: Queue) -> Queue:

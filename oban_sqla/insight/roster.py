@@ -5,7 +5,6 @@ It judges by the same rules as the lifeline, but at a glance: the lifeline belie
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,6 +12,7 @@ from typing import Any, cast
 from sqlalchemy import Connection
 
 from ..options.heartbeat import Heartbeat, stale_after
+from ..options.payload import object_of
 from ..options.queue import reported
 from ..statements.roster import leases, members
 from .queues import Member
@@ -119,8 +119,7 @@ def _ids(value: object) -> list[int]:
 
 
 def _member(row: Any, heartbeat: Heartbeat) -> Member:
-    parsed: object = json.loads(row.meta or "null")
-    meta = cast(dict[str, object], parsed) if isinstance(parsed, dict) else {}
+    meta = object_of(row.meta)
     limit = meta.get("local_limit")
     late = row.silent is None or row.silent >= stale_after(row.meta, heartbeat.stale_after)
     return Member(

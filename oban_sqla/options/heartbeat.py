@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from typing import cast
 
 from ..errors import InvalidOption
 from .duration import seconds
+from .payload import object_of
 from .spelling import spelled
 
 
@@ -59,9 +58,8 @@ def patience(ours: float) -> float:
 
 def stale_after(meta: str | None, ours: float) -> float:
     """After how many seconds a producer with this meta is stale; the nodes of a cluster may have different options."""
-    read: object = json.loads(meta or "null")
-    said = cast(dict[str, object], read) if isinstance(read, dict) else {}
-    theirs = said.get("stale_after")
+    said = object_of(meta)
+    theirs: object = said.get("stale_after")
     if not isinstance(theirs, int | float) or isinstance(theirs, bool):
         return patience(ours)
     longest = max(ours, theirs)

@@ -6,6 +6,7 @@ that are not strings). Here the first such value is named with its path, before 
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -84,6 +85,15 @@ def _encoded(value: object, what: str, limit: int, advice: str, way_out: str = "
             f"store large data elsewhere and pass a key to it{way_out}"
         )
     return text.decode()
+
+
+def object_of(text: str | None) -> dict[str, Any]:
+    """The JSON object in `text`; an empty one where another program wrote something else, or more than Python reads."""
+    try:
+        found: object = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return cast(dict[str, Any], found) if isinstance(found, dict) else {}
 
 
 def storable(text: str, limit: int) -> str:

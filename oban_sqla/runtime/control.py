@@ -311,13 +311,16 @@ def _valid_limits(queue: str, text: str | None) -> Mapping[str, Any]:
     if text is None:
         return {}
     try:
-        limits: Any = json.loads(text)
+        read: object = json.loads(text)
+        if not isinstance(read, dict):
+            raise TypeError("expected an object of JSON")
+        limits = cast(dict[str, Any], read)
         refuse_unknown(limits, LIMITS, f"queue {queue!r}")
         Queue().with_limits(limits)
-    except (InvalidOption, TypeError) as error:
+    except (InvalidOption, TypeError, ValueError, RecursionError) as error:
         logger.warning("ignored the limits that were set for queue %r, which are not valid: %s", queue, error)
         return {}
-    return cast(Mapping[str, Any], limits)
+    return limits
 
 
 def _is_own(row: Sequence[Any]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, cast
+from typing import Any
 
 from sqlalchemy import Column
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -15,6 +15,7 @@ from sqlalchemy.orm import make_transient_to_detached
 
 from ..models import Job
 from ..models.job import jobs
+from ..options.payload import object_of
 from ..statements.fetch import FETCHED, Fetched
 from ..types import JobState, UTCDateTime
 
@@ -79,11 +80,7 @@ class Row(Fetched):
     @property
     def meta_object(self) -> dict[str, Any]:
         """The meta, or an empty dict where another program wrote something else, or more than Python reads."""
-        try:
-            meta: Any = json.loads(self.meta)
-        except (ValueError, RecursionError):
-            return {}
-        return cast(dict[str, Any], meta) if isinstance(meta, dict) else {}
+        return object_of(self.meta)
 
 
 row_of: Callable[..., Row] = Row

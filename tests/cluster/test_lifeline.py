@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Heartbeat, Oban, telemetry
+from oban_sqla.insight.roster import read
 from oban_sqla.options import heartbeat
 from oban_sqla.runtime.duties import lifeline
 from tests.cluster.helpers import QUICK, executing, producer
@@ -184,7 +185,14 @@ async def test_a_lock_does_not_help_beyond_dead_after(engine: AsyncEngine) -> No
         await until(engine, job_id, "available")
 
 
-@pytest.mark.parametrize("meta", ['{"local_limit": 10, "paused": false}', "[]", '"?"', '{"stale_after": "soon"}'])
+@pytest.mark.parametrize(
+    "meta",
+    [
+        '{"local_limit": 10, "paused": false}', "[]", '"?"', '{"stale_after": "soon"}',
+        pytest.param('{"n": ' + "9" * 5_000 + "}", id="more digits than Python reads"),
+        pytest.param('{"n": ' + "[" * 3_000 + "]" * 3_000 + "}", id="more levels than Python reads"),
+    ],
+)  # fmt: skip
 async def test_a_foreign_producer_is_given_a_minute(engine: AsyncEngine, meta: str) -> None:
     """oban-py sends a heartbeat every 15 s, and knows no locks."""
     dead = await executing(engine, await producer(engine, meta, silent="61 seconds"))
@@ -193,6 +201,9 @@ async def test_a_foreign_producer_is_given_a_minute(engine: AsyncEngine, meta: s
         await until(engine, dead, "available")
         await looks(oban)
         assert (await load(engine, alive)).state == "executing"
+    async with engine.connect() as connection:
+        seen = await connection.run_sync(read, Heartbeat())
+    assert any(alive in member.running for member in seen.members)
 
 
 async def test_a_producer_with_a_slower_heartbeat_is_judged_by_its_own(engine: AsyncEngine) -> None:

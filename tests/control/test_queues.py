@@ -254,6 +254,25 @@ async def test_an_invalid_row_of_another_program_changes_nothing(engine: AsyncEn
         assert oban.check_queue("x") is None
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        "[]",
+        '{"global_limit": -1}',
+        pytest.param('{"global_limit": ' + "9" * 5_000 + "}", id="more digits than Python reads"),
+        pytest.param('{"partition": ' + "[" * 3_000 + "]" * 3_000 + "}", id="more levels than Python reads"),
+    ],
+)
+async def test_limits_of_another_program_that_are_not_valid_change_nothing(engine: AsyncEngine, limits: str) -> None:
+    await execute(engine, f"INSERT INTO oban_queues (name, queue, limits) VALUES ('Oban', 'default', '{limits}')")
+    async with Oban(engine, {"default": 3}) as oban:
+        assert info(oban).limit == 3
+        [job_id] = await insert(engine, noop.new())
+        await until(engine, job_id, "completed")
+    with pytest.raises(InvalidOption, match="has no rate_limit"):
+        await Oban(engine).limiter("default").available()
+
+
 async def test_an_idle_node_that_does_not_listen_looks_every_five_seconds(engine: AsyncEngine) -> None:
     operator = Oban(engine, node="operator", notify="off")
     async with Oban(engine, {"default": 3}, notify="off", poll_interval=0.1) as oban:
