@@ -7,7 +7,7 @@ import os
 from logging.config import fileConfig
 
 from alembic import context
-from sqlalchemy import Connection, MetaData, NullPool
+from sqlalchemy import URL, Connection, MetaData, NullPool
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import oban_sqla
@@ -20,8 +20,8 @@ if config.config_file_name is not None:
     fileConfig(config.config_file_name, disable_existing_loggers=False)
 
 
-def url() -> str:
-    return os.environ.get("DATABASE_URL", "postgresql+asyncpg://localhost/postgres")
+def url() -> URL:
+    return oban_sqla.async_url(os.environ.get("DATABASE_URL", "postgresql://localhost/postgres"))
 
 
 def run(connection: Connection | None = None) -> None:
