@@ -49,7 +49,7 @@ class Args(click.ParamType[dict[str, Any]]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
         try:
             parsed: Any = json.loads(value) if isinstance(value, str) else value
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.fail(f"{value!r} is not valid JSON: {error}", param, ctx)
         if not isinstance(parsed, dict):
             self.fail(f"expected a JSON object such as '{{\"days\": 7}}', got {value}", param, ctx)

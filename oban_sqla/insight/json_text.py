@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, cast
 
@@ -30,6 +31,15 @@ def parsed(text: str) -> Any:
 def as_object(value: object) -> dict[str, Any]:
     """`value`, if it is an object of JSON, else an empty one: other programs write what they like."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def json_or_text(text: str) -> Any:
+    """The value of JSON as the database can store it, or else `text` itself: what a person types for a value."""
+    try:
+        check_depth(text)
+        return json.loads(text, parse_constant=_refused, parse_float=_finite)
+    except ValueError:
+        return text
 
 
 def check_depth(text: str) -> None:
@@ -63,6 +73,16 @@ def written(value: object, depth: int = 0) -> str:
             return str(value)
         case _:
             return _text(value)
+
+
+def _refused(constant: str) -> Any:
+    raise ValueError(constant)
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(made := float(text)):
+        raise ValueError(text)
+    return made
 
 
 def _text(value: object) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from ..statements.statement import in_states, seconds_from
 from ..statements.times import TIMES
 from ..telemetry.gist import gist
 from .jobs import STATES
-from .json_text import check_depth
+from .json_text import check_depth, json_or_text
 
 FIRST_WINDOW = 20_000
 LARGEST_WINDOW = 200_000
@@ -207,11 +206,7 @@ def gists(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
 
 def contained(key: str, text: str) -> dict[str, Any]:
     """``{"a": {"b": 7}}`` of ``"a.b"`` and ``"7"``: the text is JSON, or else itself."""
-    try:
-        check_depth(text)
-        made: Any = json.loads(text, parse_constant=_refused, parse_float=_finite)
-    except ValueError:
-        made = text
+    made = json_or_text(text)
     for part in reversed(key.split(".")):
         made = {part: made}
     return made  # type: ignore[no-any-return]  # a key has one part at least, so it is a dict
@@ -233,13 +228,3 @@ def _like(column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
         return column == pattern
     escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").replace("*", "%")
     return cast(column, Text).like(escaped)
-
-
-def _refused(constant: str) -> Any:
-    raise ValueError(constant)
-
-
-def _finite(text: str) -> float:
-    if not math.isfinite(made := float(text)):
-        raise ValueError(text)
-    return made

@@ -126,6 +126,8 @@ def test_filters_choose(run: Run, add: Insert) -> None:
         ("--args", "name=Ada"): [a],
         ("--args", "name=Ada", "--args", "customer=8"): [],
         ("--args", 'deep={"a": [1]}'): [a],
+        ("--args", "customer=1e999"): [],
+        ("--args", f"customer={'[' * 5_000}{']' * 5_000}"): [],
         ("--worker", "app"): [],
     }
     for options, chosen in choices.items():
@@ -147,6 +149,14 @@ def test_what_can_t_be_chosen_is_a_usage_error(run: Run, options: list[str], sai
     result = run("jobs", "list", *options)
     assert result.exit_code == 2
     assert said in result.output
+
+
+@pytest.mark.parametrize(
+    "command", ["jobs add w --args", "cron put name @daily w --args", "jobs signal 1 go --payload"]
+)
+def test_json_that_python_can_not_read_is_a_usage_error(run: Run, command: str) -> None:
+    result = run(*command.split(), f'{{"a": {"[" * 5_000}{"]" * 5_000}}}')
+    assert (result.exit_code, "maximum recursion depth" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import click
 
 from ...insight.jobs import STATES, Filter
+from ...insight.json_text import json_or_text
 from ..options import with_options
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,10 +24,7 @@ class Pair(click.ParamType[tuple[str, Any]]):
         key, equals, text = str(value).partition("=")
         if not key or not equals:
             self.fail(f"{value!r}: expected a key and a value, such as customer=7", param, ctx)
-        try:
-            return key, json.loads(text, parse_constant=_refuse)
-        except ValueError:
-            return key, text
+        return key, json_or_text(text)
 
 
 def filter_options(command: F) -> F:
@@ -81,7 +78,3 @@ _OPTIONS = (
         help="Jobs with this key and value in their arguments. The value is JSON, or else text. May be repeated.",
     ),
 )
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(constant)  # NaN and its like, which JSON does not have

@@ -25,7 +25,7 @@ class Json(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         try:
             return json.loads(value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             self.fail(f'expected JSON, such as \'{{"by": "ann"}}\', "yes" in quotes, or 7; got {value!r} ({error})')
 
 
