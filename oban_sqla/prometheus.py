@@ -110,12 +110,8 @@ class Metrics:
         rows = await bounded(
             engine, STATEMENT_TIMEOUT, lambda connection: connection.run_sync(lambda sync: census.execute(sync).all())
         )
-        self._queue_jobs.clear()
-        self._oldest.clear()
-        for row in rows:
-            self._queue_jobs.labels(row.queue, row.state).set(row.jobs)
-            if row.oldest is not None:
-                self._oldest.labels(row.queue).set(row.oldest)
+        _set(self._queue_jobs, {(row.queue, row.state): row.jobs for row in rows})
+        _set(self._oldest, {(row.queue,): row.oldest for row in rows if row.oldest is not None})
 
     def _on_job(self, event: str, fields: Mapping[str, Any]) -> None:
         queue, worker, run = fields["queue"], fields["worker"], (fields["job_id"], fields["attempt"])
@@ -143,6 +139,17 @@ class Metrics:
         else:
             field, counter = self._counted[event]
             counter.inc(fields[field])
+
+
+def _set(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
+    """Let `gauge` have these values, by labels, and no others. A thread that answers meanwhile finds none missing."""
+    for labels, value in values.items():
+        gauge.labels(*labels).set(value)
+    for family in gauge.collect():
+        for sample in family.samples:
+            labels = tuple(sample.labels.values())
+            if labels not in values:
+                gauge.remove(*labels)
 
 
 __all__ = ["Metrics", "instrument"]

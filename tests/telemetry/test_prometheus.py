@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -137,6 +137,25 @@ async def test_queues_are_counted_by_a_query(
     await execute(any_engine, "DELETE FROM oban_jobs")
     await metrics.count(any_engine)
     assert jobs("available") is None, "what is gone is not reported for ever"
+
+
+async def test_a_thread_that_scrapes_during_a_count_finds_all_queues(
+    engine: AsyncEngine, registry: CollectorRegistry, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await insert(engine, works.new(), works.options(queue="other").new())
+    await metrics.count(engine)
+    seen: list[float | None] = []
+    labels = Gauge.labels
+
+    def scraped(self: Gauge, *values: str) -> Gauge:
+        asked = ({"queue": queue, "state": "available"} for queue in ("q", "other"))
+        seen.extend(registry.get_sample_value("oban_queue_jobs", one) for one in asked)
+        return labels(self, *values)
+
+    monkeypatch.setattr(Gauge, "labels", scraped)
+    await metrics.count(engine)
+    assert seen
+    assert set(seen) == {1}
 
 
 async def test_counting_reads_no_history(engine: AsyncEngine) -> None:
