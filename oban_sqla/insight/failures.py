@@ -19,6 +19,8 @@ from ..telemetry.gist import gist
 MOST = 5_000
 """Jobs of each kind that are looked at."""
 WINDOW = 20_000
+TAIL = 300
+"""Characters of the end of each error that are read."""
 HOUR = 3_600.0
 STEPS = 30
 
@@ -109,6 +111,8 @@ def _grouped(rows: Iterable[Any]) -> list[Failure]:
     for row in rows:
         error = gist(row.tail) or "(no message)"
         key = (row.worker, signature(error))
+        if len(row.tail or "") >= TAIL and row.tail.startswith(error):
+            error = "…" + error  # its beginning is not among what was read
         age = max(row.age, 0.0) if row.age is not None else float("inf")
         if (group := groups.get(key)) is None:
             group = groups[key] = Failure(*key, error, row.id, age)

@@ -15,6 +15,7 @@ from ..insight.json_text import as_object
 from ..insight.search import is_loaded, load
 from ..models import Job
 from ..statements.search import last_texts
+from ..telemetry.gist import gist
 from .ask import Redact
 from .redaction import shown
 
@@ -52,12 +53,14 @@ class Fact:
 class Alike:
     """What is known of a group besides its error.
 
+    :ivar gist: what the newest job has raised, in one line; None where that is gone.
     :ivar trace: the end of what the newest job has raised; None where it is gone.
     :ivar is_cut: whether the trace is longer.
     :ivar sample: how many jobs were looked at.
     :ivar facts: what nearly all of these have in common.
     """
 
+    gist: str | None
     trace: str | None
     is_cut: bool
     sample: int
@@ -77,7 +80,7 @@ def alike(connection: Connection, groups: Sequence[Failure], redact: Redact | No
         sample = [jobs[id] for id in samples[key] if id in jobs]
         trace, length = texts.get(one.newest, (None, 0))
         facts = tuple(fact for fact in _facts(sample, redact) if fact.name != "queue" or len(one.queues) > 1)
-        made[key] = Alike(trace, length > LONGEST_TRACE, len(sample), facts)
+        made[key] = Alike(gist(trace), trace, length > LONGEST_TRACE, len(sample), facts)
     return made
 
 

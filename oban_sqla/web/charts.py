@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from markupsafe import Markup
 
-from .words import span
-
 WIDTH, HEIGHT = 600.0, 150.0
 MARKS = 7
 """Words below a chart."""
+STEPS = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 864_000.0, 8_640_000.0)
+"""Lengths of time in seconds, each four to ten times the one before; and what people call them."""
+NAMES = ("1 ms", "10 ms", "0.1 s", "1 s", "10 s", "1 min", "10 min", "1 h", "6 h", "1 day", "10 days", "100 days")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +70,13 @@ def bars(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float |
 
 
 def lines(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float | None]]]) -> Chart:
-    """Lines of lengths of time in seconds, on a logarithmic scale.
+    """Lines of lengths of time in seconds, on a scale whose levels are :data:`STEPS`; logarithmic between these.
 
     :param series: the classes of the lines, each with its values; None where there is none.
     """
     values = [value for _, numbers in series for value in numbers if value]
-    low = math.floor(math.log10(max(min(values, default=0.01), 0.001)))
-    high = max(math.ceil(math.log10(max(values, default=1.0))), low + 1)
+    low = min(math.floor(_step(min(values, default=0.01))), len(STEPS) - 2)
+    high = max(math.ceil(_step(max(values, default=1.0))), low + 1)
     step = WIDTH / max(len(times) - 1, 1)
     made: list[tuple[str, str]] = []
     for kind, numbers in series:
@@ -84,12 +86,12 @@ def lines(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float 
             if not value:
                 pen = "M"
                 continue
-            height = (math.log10(max(value, 10.0**low)) - low) / (high - low) * HEIGHT
+            height = (_step(value) - low) / (high - low) * HEIGHT
             points.append(f"{pen}{at * step:.1f} {HEIGHT - height:.1f}")
             pen = "L"
         made.append((kind, " ".join(points)))
-    levels = [_seconds(10.0**power) for power in range(high, low - 1, -1)]
-    return Chart((), tuple(made), tuple(levels), _marks(times), tuple(_grid(len(levels))))
+    levels = NAMES[low : high + 1][::-1]
+    return Chart((), tuple(made), levels, _marks(times), tuple(_grid(len(levels))))
 
 
 def spark(numbers: Sequence[float], label: str, kind: str = "", wide: bool = False) -> Markup:
@@ -135,8 +137,8 @@ def _round_up(value: float) -> float:
     return part * size * 3
 
 
-def _seconds(value: float) -> str:
-    """A power of ten as people say it."""
-    if value >= 1_000:
-        return span(value)
-    return f"{value:g} s" if value >= 0.1 else f"{value * 1_000:g} ms"
+def _step(seconds: float) -> float:
+    """Where a length of time is among :data:`STEPS`: 1.5 is in the middle between the second and the third."""
+    at = min(max(bisect_right(STEPS, seconds) - 1, 0), len(STEPS) - 2)
+    within = math.log(max(seconds, STEPS[0]) / STEPS[at]) / math.log(STEPS[at + 1] / STEPS[at])
+    return at + min(within, 1.0)

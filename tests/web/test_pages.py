@@ -210,6 +210,15 @@ async def test_another_group_of_failures_is_chosen_by_its_link_and_found_by_its_
         assert "app.one" not in await browser.page("/failures?worker=app.many")
 
 
+async def test_an_error_of_which_the_list_reads_only_the_end_is_said_to_be_cut(engine: AsyncEngine) -> None:
+    error = "Traceback (most recent call last):\nValueError: " + "long " * 100
+    await insert(engine, {"state": "discarded", "worker": "app.w", "error": error})
+    async with opened(engine) as browser:
+        page = await browser.page("/failures")
+    assert re.search(r'sub clip mono">…[long ]+<', page)
+    assert '<p class="strong wrap">ValueError: long' in page
+
+
 async def test_failures_say_what_their_jobs_have_in_common_and_what_the_newest_has_raised(engine: AsyncEngine) -> None:
     trace = "Traceback (most recent call last):\n  File app.py\nValueError: no <b>route</b> to 7"
     common = {"state": "discarded", "worker": "app.hook", "attempt": 3, "error": trace, "attempted_by": ["web-1", "u"]}
@@ -336,6 +345,7 @@ async def test_a_chart_shows_how_much_waited_and_has_its_table(engine: AsyncEngi
             assert f'<td class="num">{deepest}</td>' in chart[0]
             assert "Longest wait" in page
             assert "75 s" in words(page)
+            assert "<span>10 min</span><span>1 min</span>" in page, "times on the scale are those that people say"
 
 
 async def test_the_life_of_a_job_is_drawn_to_scale(engine: AsyncEngine, browser: Browser) -> None:
