@@ -57,7 +57,7 @@ class AddressType(click.ParamType[Address]):
             self.fail(
                 f"{value!r}: expected a port, or a host and a port such as 127.0.0.1:8080 or [::]:8080", param, ctx
             )
-        if not (port.isascii() and port.isdigit() and int(port) <= 65_535):
+        if not (port.isascii() and port.isdigit() and len(port) < 10 and int(port) <= 65_535):
             self.fail(f"{value!r}: expected a port from 0 to 65,535, got {port!r}", param, ctx)
         return Address(bare or EVERYWHERE, int(port))
 

@@ -15,7 +15,7 @@ class JobId(click.ParamType[int]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         text = str(value)
-        if not (text.isascii() and text.isdigit() and 1 <= int(text) < 2**63):
+        if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) < 2**63):
             self.fail(f"{value!r}: expected the id of a {self.noun}, such as 1234", param, ctx)
         return int(text)
 

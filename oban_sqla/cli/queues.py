@@ -219,7 +219,7 @@ def scale(
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 20):
         raise InvalidOption(f"--global-limit: expected a number of jobs, or none, got {text!r}")
     return int(text)
 

@@ -57,7 +57,7 @@ _FIELDS = (
     _Field("month", 1, 12, _MONTHS),
     _Field("day of the week", 0, 7, _WEEKDAYS),
 )
-_PART = re.compile(r"(?:\*|(?P<low>\w+)(?:-(?P<high>\w+))?)(?:/(?P<step>\d+))?")
+_PART = re.compile(r"(?:\*|(?P<low>\w+)(?:-(?P<high>\w+))?)(?:/(?P<step>[0-9]{1,9}))?")
 
 
 class Schedule:
@@ -240,7 +240,7 @@ def _numbers(text: str, field: _Field, expression: str) -> str:
 def _number(text: str, field: _Field, expression: str) -> int:
     if text.upper() in field.names:
         return field.names.index(text.upper())
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
         names = f" or one of {', '.join(name for name in field.names if name)}" if field.names else ""
         raise _bad(expression, field, text, f"expected a number{names}")
     if not field.least <= int(text) <= field.most:

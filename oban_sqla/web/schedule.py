@@ -23,8 +23,13 @@ _MONTHS = (
 def in_words(expression: str) -> str:
     """``"0 9 * * MON-FRI"`` as ``at 09:00, Monday to Friday``; fields that are hard to say stay as they are."""
     text = expression.strip()
-    if text.lower() in _NAMED:
-        return _NAMED[text.lower()]
+    try:
+        return _NAMED.get(text.lower()) or _said(text)
+    except ValueError:  # another program wrote what is not an expression
+        return text
+
+
+def _said(text: str) -> str:
     fields = ["*" if field == "*/1" else field for field in text.split()]
     if len(fields) != 5:
         return text

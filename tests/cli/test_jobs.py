@@ -142,6 +142,7 @@ def test_filters_choose(run: Run, add: Insert) -> None:
         (["--args", "=7"], "expected a key and a value"),
         (["--limit", "0"], "expected a whole number from 1 to 10,000, got '0'"),
         (["--before", "1" * 30], "expected the id of a job, such as 1234"),
+        (["--before", "1" * 5_000], "expected the id of a job, such as 1234"),
         (["--before", "0"], "'0': expected the id of a job"),
     ],
 )

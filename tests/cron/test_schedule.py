@@ -139,6 +139,8 @@ def test_a_day_matches_by_its_number_or_its_weekday_as_in_crontab() -> None:
         ("0 22-2 * * *", "UTC", "runs backwards"),
         ("1,,2 * * * *", "UTC", "minute"),
         ("٣ * * * *", "UTC", "expected a number"),
+        pytest.param("9" * 5_000 + " * * * *", "UTC", "expected a number", id="more digits than Python reads"),
+        pytest.param("*/" + "9" * 5_000 + " * * * *", "UTC", "a step", id="a step of more digits"),
         ("0 0 30 2 *", "UTC", "never be due"),
         ("@dayly", "UTC", "did you mean '@daily'"),
         ("@sometimes else", "UTC", "no such nickname"),

@@ -35,5 +35,10 @@ def test_a_step_that_does_not_fill_the_hour_or_the_day_is_not_called_a_distance(
     assert in_words(expression) == words
 
 
+@pytest.mark.parametrize("text", ["*/5 1-2-3 * * *", "*/5 -5 * * *", "² 3 * * *", "9" * 5_000 + " 3 * * *"])
+def test_what_is_not_an_expression_is_shown_as_it_is(text: str) -> None:
+    assert in_words(text) == text
+
+
 def test_a_day_is_due_by_its_number_or_its_weekday() -> None:
     assert in_words("0 0 13 * FRI") == "at 00:00, on day 13 of the month or on Friday"

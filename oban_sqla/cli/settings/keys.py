@@ -63,7 +63,8 @@ def queues_from(text: str) -> dict[str, Any]:
             raise InvalidOption(f"{name!r}: expected a name and a limit, such as {named[1]}={named[2]}")
         if name in queues:
             raise InvalidOption(f"queue {name!r} is given twice")
-        if equals and not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= 10_000):
+        is_number = limit.isascii() and limit.isdigit() and len(limit) < 10
+        if equals and not (is_number and 1 <= int(limit) <= 10_000):
             raise InvalidOption(f"queue {name!r}: expected a limit from 1 to 10,000 jobs, got {limit!r}")
         queues[name] = int(limit) if equals else {}
     return queues
