@@ -65,7 +65,9 @@ class Returned:
             said = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'it'}: {one['msg']}" for one in error.errors())
             raise InvalidArgs(
                 f"{self._name}: the recorded value is not what the function declares to return: {said}; an older "
-                "version of it may have recorded it. Its id, in place of the spec, gives the value as JSON"
+                "version of it has recorded it, or the type does not read what it writes, as with an alias for one of "
+                "both, or a field that is excluded or computed. The job's id, in place of the spec, gives the value as "
+                "JSON"
             ) from None
 
     def kept(self, value: object) -> object:

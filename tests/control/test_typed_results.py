@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, Field
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -49,6 +50,15 @@ class Report:
 @job(name="typed.makes_report", recorded=True)
 async def makes_report() -> Report | Snooze:
     return Report(datetime(2026, 1, 2, tzinfo=UTC), {3, 1})
+
+
+class OneWay(BaseModel):
+    home_page: str = Field(serialization_alias="homePage")
+
+
+@job(name="typed.one_way", recorded=True)
+async def one_way() -> OneWay:
+    return OneWay(home_page="/")
 
 
 class Base(DeclarativeBase): ...
@@ -139,6 +149,14 @@ async def test_value_has_the_type_that_the_function_declares(any_engine: AsyncEn
         await execute(any_engine, """UPDATE oban_jobs SET meta = '{"recorded": true, "return": 5}'""")
         with pytest.raises(InvalidArgs, match=r"makes_report: the recorded value is not what the function declares"):
             await oban.result(report)
+
+
+async def test_a_model_that_does_not_read_what_it_writes_comes_back_as_json(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 2}) as oban:
+        [spec] = await oban.enqueue(one_way.new())
+        with pytest.raises(InvalidArgs, match=r"home_page: Field required; .* does not read what it writes"):
+            await oban.result(spec)
+        assert await oban.result(spec.id or 0) == {"homePage": "/"}
 
 
 async def test_of_an_instance_only_the_key_is_kept_and_the_row_is_loaded_again(engine: AsyncEngine) -> None:
