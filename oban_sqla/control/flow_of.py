@@ -23,6 +23,7 @@ from ..models import Job, JobSpec, Workflow
 from ..models.building import checked_name, default_name, prepared
 from ..models.job import jobs
 from ..models.node import Node, OnFailure, checked_on_failure
+from ..options.instance import told
 from ..statements.flows import lock_tree, node_of, tell_flow
 from ..workers.context import running
 from ..workers.sealing import opened
@@ -129,7 +130,7 @@ class RunningFlow:
         """
         policy = checked_on_failure(on_failure)
         if not isinstance(what, JobSpec | Workflow):
-            raise InvalidOption(f"append: expected a JobSpec or a Workflow, got {what!r}")
+            raise InvalidOption(f"append: expected a JobSpec or a Workflow, got {told(what)}")
         if name is None:
             name = what.name if isinstance(what, Workflow) else default_name(what)
         checked_name("name", name)
@@ -191,12 +192,12 @@ class RunningFlow:
             )
             job_ids = [] if what.id is None else [what.id]
         # They are judged by their present state, like any other news: they may have finished long ago.
-        told = [*((dep, "appended") for dep in dependencies), *((one, "check") for one in job_ids), (None, "check")]
+        changes = [*((dep, "appended") for dep in dependencies), *((one, "check") for one in job_ids), (None, "check")]
         tell_flow.execute(
             connection,
             flow=self.id,
-            jobs=[None if one is None else str(one) for one, _ in told],
-            states=[state for _, state in told],
+            jobs=[None if one is None else str(one) for one, _ in changes],
+            states=[state for _, state in changes],
         )
         announce_news(session, connection)
         if job_ids:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -10,6 +11,8 @@ from sqlalchemy import inspect
 from sqlalchemy.exc import NoInspectionAvailable
 from sqlalchemy.orm import InstanceState, Mapper, class_mapper
 from sqlalchemy.orm.exc import UnmappedClassError
+
+_URL = re.compile(r"\s*[\w+.-]+://")
 
 Identity = tuple[Any, ...]
 """The values of a primary key, in the order of the mapper's."""
@@ -51,7 +54,10 @@ def is_instance(value: object) -> bool:
 
 
 def told(value: object) -> str:
-    """`value` for a message. Messages reach logs, so of an instance they have the class and no column."""
+    """`value` for a message. Messages reach logs, so of an instance they have the class and no column, and nothing of a
+    URL, which may have a password."""
+    if isinstance(value, str) and _URL.match(value):
+        return "a URL"
     is_ours = type(value).__module__.startswith("oban_sqla.")
     return f"an instance of {type(value).__name__}" if is_instance(value) and not is_ours else repr(value)
 

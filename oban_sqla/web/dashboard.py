@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..errors import InvalidOption, ObanError, misfit
 from ..oban import Oban
+from ..options.instance import told
 from ..telemetry import node_logger as logger
 from . import access, headers, render
 from .actions import ACTIONS
@@ -294,7 +295,7 @@ async def _form(request: Request) -> dict[str, list[str]] | None:
 def _instances(given: object) -> dict[str, Instance]:
     every = [given] if isinstance(given, Oban | AsyncEngine) else given
     if isinstance(every, str) or not isinstance(every, Iterable):
-        raise InvalidOption(f"dashboard: expected an Oban, an AsyncEngine, or a list of these, got {given!r}")
+        raise InvalidOption(f"dashboard: expected an Oban, an AsyncEngine, or a list of these, got {told(given)}")
     made: dict[str, Instance] = {}
     for one in cast("Iterable[Oban | AsyncEngine]", every):
         instance = Instance(one)

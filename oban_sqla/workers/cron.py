@@ -193,5 +193,6 @@ def _spec_of(worker: object) -> JobSpec:
     except InvalidArgs as error:
         raise InvalidOption(
             f"cron: {name!r} needs arguments, and a cron entry has none: {error}; "
-            "give the parameters defaults, or use Oban(crontab=[Cron(expression, worker.new(…))])"
+            "give the parameters defaults, or the entry a job: Oban(crontab=[Cron(expression, worker.new(…))]), or "
+            "oban.crons.put(name, expression, worker.new(…))"
         ) from error

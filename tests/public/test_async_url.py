@@ -8,7 +8,9 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from oban_sqla import InvalidOption, Oban, async_url
+from oban_sqla import InvalidOption, JobSpec, Oban, Workflow, async_url, enqueue
+from oban_sqla.testing import assert_enqueued, drain
+from oban_sqla.web import dashboard
 
 
 @pytest.mark.parametrize(
@@ -85,4 +87,19 @@ def test_an_oban_on_a_url_names_what_makes_an_engine_of_it_and_not_the_password(
     for url in urls:
         with pytest.raises(InvalidOption, match=r"got a URL; make it with create_async_engine\(async_url") as refused:
             Oban(url)
+        assert "secret" not in str(refused.value)
+
+
+async def test_no_message_has_the_url_that_was_given_in_place_of_something_else() -> None:
+    url: Any = "postgresql://u:secret@h/d"
+    calls: list[tuple[Any, tuple[Any, ...]]] = [
+        (dashboard, (url,)),
+        (enqueue, (url, JobSpec("w"))),
+        (Workflow("w").add, (url,)),
+        (drain, (url,)),
+        (assert_enqueued, (url,)),
+    ]
+    for call, given in calls:
+        with pytest.raises(InvalidOption, match="got a URL") as refused:
+            await call(*given)
         assert "secret" not in str(refused.value)
