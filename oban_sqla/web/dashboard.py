@@ -21,6 +21,7 @@ from ..options.instance import told
 from ..telemetry import node_logger as logger
 from . import access, headers, render
 from .actions import ACTIONS
+from .actions.form import Form
 from .ask import Ask, Content, NotFound, Redact, Refused, Wrong, trouble
 from .instance import Instance
 from .pages import PAGES
@@ -178,7 +179,7 @@ class Dashboard:
             else:
                 return PlainTextResponse("GET or POST\n", status_code=405, headers={"allow": "GET, HEAD, POST"})
         except Exception as error:
-            made = _problem(error)
+            made = _problem(error, Form(ask, form))
         return await self._rendered(ask, path, made)
 
     async def _rendered(self, ask: Ask, path: str, content: Content) -> Response:
@@ -232,9 +233,10 @@ async def _send(ask: Ask, path: str, form: Mapping[str, list[str]]) -> Content |
     return await action(ask, form)
 
 
-def _problem(error: Exception) -> Content:
+def _problem(error: Exception, form: Form) -> Content:
     def content(status: int, title: str, text: str) -> Content:
-        return Content("problem.html", title, {"text": text}, "problem", live=False, status=status)
+        context = {"text": text, "back": form.way_back, "form": form.back}
+        return Content("problem.html", title, context, "problem", live=False, status=status)
 
     match error:
         case NotFound():

@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import Any, cast
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.responses import Response
 
@@ -165,7 +165,7 @@ class Form:
             "notes": list(notes),
             "hidden": [*hidden, ("step", "do"), ("back", self.back)],
             "kind": kind,
-            "back": self.back,
+            "back": self.way_back,
             "action": self.ask.path,
         }
         section = re.split("[/?]", self.back, maxsplit=1)[0]
@@ -181,6 +181,12 @@ class Form:
         """The page to go back to, inside the dashboard."""
         value = self.text("back") or ""
         return value if _BACK.fullmatch(value) else ""
+
+    @property
+    def way_back(self) -> str:
+        """The link to that page."""
+        path, _, query = self.back.partition("?")
+        return self.ask.link(path, pairs=parse_qsl(query, keep_blank_values=True))
 
     def done(self, verb: str, number: int, path: str | None = None) -> Response:
         """Go back to the page that the form came from, which says what was done."""
