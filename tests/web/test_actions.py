@@ -70,7 +70,7 @@ async def test_all_that_match_are_changed_up_to_the_number_that_was_said(
     assert rows[0].target["search"] == "state:discarded queue:many"
 
 
-@pytest.mark.parametrize("search", ["queue:many", "stat=discarded", "queue=many&id=abc"])
+@pytest.mark.parametrize("search", ["queue:many", "stat=discarded", "queue=many&id=abc", "state=", "queue=%20"])
 async def test_a_search_that_is_not_understood_changes_no_job(
     engine: AsyncEngine, browser: Browser, ids: list[int], search: str
 ) -> None:

@@ -124,11 +124,13 @@ async def _of_search(form: Form) -> Chosen:
 def _parts(query: str) -> list[tuple[str, str]]:
     """The parts of a search. One that is not understood is refused: without it all jobs would be changed."""
     try:
-        parts = parse_qsl(query, strict_parsing=True) if query else []
+        parts = parse_qsl(query, strict_parsing=True, keep_blank_values=True) if query else []
     except ValueError:
         raise Wrong(f"q: expected the query of a list of jobs, such as state=discarded, got {query[:100]!r}") from None
     if (unknown := next((name for name, _ in parts if not is_part(name)), None)) is not None:
         raise Wrong(f"q: expected names such as state, queue or args.user_id, got {unknown[:100]!r}")
+    if (blank := next((name for name, value in parts if not value.strip()), None)) is not None:
+        raise Wrong(f"q: expected a value of {blank}, such as {blank}=…, got none")
     return parts
 
 
