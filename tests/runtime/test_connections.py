@@ -111,7 +111,7 @@ async def test_a_leader_that_has_done_its_rounds_holds_five(any_engine: AsyncEng
 
 
 async def test_a_leader_that_is_one_no_more_holds_four(any_engine: AsyncEngine, opened: Count) -> None:
-    async with Oban(any_engine, {"a": 1}, prune=None, leader_ttl=0.3, lifeline_interval=0.1) as oban:
+    async with Oban(any_engine, {"a": 1}, prune=None, leader_ttl=1.5, lifeline_interval=0.1) as oban:
         await stays_at(5, opened)
         taken = "UPDATE oban_leaders SET node = 'another', expires_at = timezone('UTC', now()) + interval '1 hour'"
         await execute(any_engine, taken)
