@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from sqlalchemy import Connection
 
@@ -19,18 +18,13 @@ from ..telemetry.gist import gist
 from .ask import Redact
 from .redaction import shown
 
-GROUPS = 25
-"""Of so many groups at most."""
 SAMPLE = 20
-"""Of so many jobs of each, those that failed last."""
+"""Of so many jobs, those that failed last."""
 LEAST = 3
 """Fewer jobs have everything in common, which says nothing."""
 SHARE = 0.9
 LONGEST_TRACE = 2_000
 LONGEST_VALUE = 100
-
-Key: TypeAlias = tuple[str, str]
-"""The worker and the signature of a group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,21 +61,13 @@ class Alike:
     facts: tuple[Fact, ...]
 
 
-def alike(connection: Connection, groups: Sequence[Failure], redact: Redact | None) -> Mapping[Key, Alike]:
-    """Of each of the first groups what its jobs have in common."""
-    asked = groups[:GROUPS]
-    samples = {(one.worker, one.signature): one.newest_ids(SAMPLE) for one in asked}
-    jobs = {job.id: job for job in load(connection, [id for ids in samples.values() for id in ids])}
-    found = connection.execute(last_texts([one.newest for one in asked], LONGEST_TRACE)).all()
-    texts: dict[int, tuple[str, int]] = {row.id: (row.text, row.length) for row in found}
-    made: dict[Key, Alike] = {}
-    for one in asked:
-        key = (one.worker, one.signature)
-        sample = [jobs[id] for id in samples[key] if id in jobs]
-        trace, length = texts.get(one.newest, (None, 0))
-        facts = tuple(fact for fact in _facts(sample, redact) if fact.name != "queue" or len(one.queues) > 1)
-        made[key] = Alike(gist(trace), trace, length > LONGEST_TRACE, len(sample), facts)
-    return made
+def alike(connection: Connection, group: Failure, redact: Redact | None) -> Alike:
+    """What the jobs of a group have in common, and what the newest has raised."""
+    sample = load(connection, group.newest_ids(SAMPLE))
+    last = connection.execute(last_texts([group.newest], LONGEST_TRACE)).one_or_none()
+    trace, length = (None, 0) if last is None else (last.text, last.length)
+    facts = tuple(fact for fact in _facts(sample, redact) if fact.name != "queue" or len(group.queues) > 1)
+    return Alike(gist(trace), trace, length > LONGEST_TRACE, len(sample), facts)
 
 
 def _facts(sample: Sequence[Job], redact: Redact | None) -> Iterable[Fact]:

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from ...insight.failures import HOUR, Failure, read
+import asyncio
+
+from ...insight.failures import HOUR, Failure, Failures, read
 from ..alike import alike
-from ..ask import Ask, Content
+from ..ask import Ask, Content, Panel
 
 SECONDS = 10.0
+KEPT_FOR = 30.0
+"""Seconds for which pages about something else use what was found."""
 SHOWN = 100
 STATES = ("retryable", "discarded")
 
 
+async def failed(ask: Ask, seconds: float = KEPT_FOR, patience: float | None = None) -> Panel[Failures]:
+    """The failed jobs in groups, as the pages share them.
+
+    :param seconds: how old they may be. Default 30.
+    :param patience: seconds after which the page goes without, and has them at its next refresh. Default: it waits.
+    """
+    try:
+        # What it finds is kept for the next refresh, whether or not this one waits.
+        return await asyncio.wait_for(ask.panel("failures", read, seconds), patience)
+    except TimeoutError:
+        return Panel(None)
+
+
 async def failures(ask: Ask, _rest: str) -> Content:
     """The groups of failed jobs, and the chosen one of them: the first, unless the address says another."""
-    panel = await ask.panel("failures", read, SECONDS)
+    panel = await failed(ask, SECONDS)
     groups = () if panel.found is None else panel.found.groups
     state = ask.one("state") if ask.one("state") in STATES else None
     if (worker := ask.one("worker")) is not None:
@@ -23,11 +40,8 @@ async def failures(ask: Ask, _rest: str) -> Content:
     chosen = _chosen(groups, ask.one("of"), ask.one("like"))
     known = None
     if chosen is not None:
-        key = (chosen.worker, chosen.signature)
-        about = await ask.panel(
-            ("alike", *key), lambda connection: alike(connection, [chosen], ask.redact).get(key), SECONDS
-        )
-        known = about.found
+        key = ("alike", chosen.worker, chosen.signature)
+        known = (await ask.panel(key, lambda connection: alike(connection, chosen, ask.redact), SECONDS)).found
     context = {
         "panel": panel,
         "groups": groups[:SHOWN],

@@ -16,9 +16,8 @@ from ..words import span
 
 PAGE = 50
 STATES = ("executing", "completed", "failed", "cancelled")
-_ORDER = (
-    "completed", "executing", "retryable", "discarded", "failed", "cancelled", "available", "scheduled", "suspended",
-)  # fmt: skip
+_WAITING = ("available", "scheduled", "suspended")
+_ORDER = ("completed", "executing", "retryable", "discarded", "failed", "cancelled", *_WAITING)
 """The states of nodes in the order in which a bar shows them."""
 
 
@@ -63,10 +62,11 @@ async def flow(ask: Ask, rest: str) -> Content:
         "done": _done(states),
         "running": states.get("executing", 0),
         "again": states.get("retryable", 0),
-        "waiting": sum(states.get(state, 0) for state in ("available", "scheduled", "suspended")),
+        "waiting": sum(states.get(state, 0) for state in _WAITING),
         "dead": [(name, states[name]) for name in ("discarded", "failed", "cancelled") if name in states],
         "took": ((row.finished_at or datetime.now(UTC)) - row.inserted_at).total_seconds(),
         "parts": [(name, states[name]) for name in _ORDER if name in states],
+        "rail": _WAITING,
         "said": said,
     }
     trail = [("flows", "Workflows")]

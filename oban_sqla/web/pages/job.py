@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 from sqlalchemy.orm import Session
 
-from ...insight import failures
+from ...insight.failures import Failure
 from ...insight.json_text import as_object, written
 from ...insight.kept import kept
 from ...insight.neighbours import neighbours
@@ -32,6 +31,7 @@ from ..redaction import Shown, cut, of_text, shown
 from ..render import digest
 from ..story import Story, story_of
 from ..words import LONGEST_ERROR, shortened
+from .failures import failed
 from .jobs import moment_of
 
 LONGEST_TEXT, LONGEST_WHOLE = 20_000, 1_000_000
@@ -43,7 +43,6 @@ ATTEMPTS = 100
 """The last so many failed attempts are shown."""
 RECENT_RUNS = 100
 WINDOW = 20_000
-FAILURES_FOR = 30.0
 PATIENCE = 0.2
 """Seconds that this page waits for the jobs that failed like its own."""
 
@@ -215,16 +214,12 @@ async def _why(ask: Ask, id: int) -> Why:
         return await why(place.engine, place.config, id)
 
 
-async def _like(ask: Ask, found: Detail) -> failures.Failure | None:
+async def _like(ask: Ask, found: Detail) -> Failure | None:
     """The jobs that failed like this one, as the page of the failures groups them; None where none is known in time."""
     if not found.attempts or found.job.state not in ("retryable", "discarded"):
         return None
-    try:
-        # What it finds is kept for the next refresh, whether or not this one waits.
-        every = await asyncio.wait_for(ask.panel("failures", failures.read, FAILURES_FOR), PATIENCE)
-    except TimeoutError:
-        return None
-    return None if every.found is None else every.found.of(found.job.id)
+    every = (await failed(ask, patience=PATIENCE)).found
+    return None if every is None else every.of(found.job.id)
 
 
 async def _recent(ask: Ask, worker: str) -> Mapping[str, Any]:

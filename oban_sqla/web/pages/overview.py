@@ -9,15 +9,14 @@ from heapq import nlargest
 
 from ...insight import glance
 from ...insight.failures import Failures
-from ...insight.failures import read as read_failures
 from ...insight.series import Histogram, Series
 from ..ask import Ask, Content, Periods
 from ..plots import ended, plots
 from ..words import number, plural, span
+from .failures import failed
 from .queues import All, all_queues, sparks
 from .system import findings
 
-FAILURES_FOR = 30.0
 QUEUES = 50
 """That are listed; of more, those in which most jobs wait."""
 PATIENCE = 0.1
@@ -60,12 +59,12 @@ async def overview(ask: Ask, _rest: str) -> Content:
     """The first page."""
     found = await all_queues(ask)
     of_hour = await ended(ask)
-    failed = await ask.panel("failures", read_failures, FAILURES_FOR)
+    recent = await failed(ask)
     due = await ask.panel("due", glance.due, 5.0)
     examined = await findings(ask, PATIENCE)
     notices = [
         *_nodes(found),
-        *_failures(failed.found),
+        *_failures(recent.found),
         *_queues(found),
         *(
             Notice("bad" if one.status == "problem" else "warn", one.check.replace("_", " "), one.found, one.advice,
