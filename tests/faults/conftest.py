@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url
@@ -32,3 +34,12 @@ async def proxied(request: pytest.FixtureRequest, between: Proxy) -> AsyncIterat
     engine = create_async_engine(between.url)
     yield engine
     await engine.dispose()
+
+
+@pytest.fixture
+def reachable() -> Iterator[Path]:
+    """A directory that the server's account may enter; pytest's own are private, and tests may run as root."""
+    with tempfile.TemporaryDirectory(prefix="oban-faults-") as name:
+        path = Path(name)
+        path.chmod(0o755)
+        yield path

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -120,15 +119,6 @@ async def test_after_a_restart_of_the_server_it_works_again_within_five_seconds_
         assert ran == {(job_id, 1): 1 for job_id in ids}
         await direct.dispose()
         await through.dispose()
-
-
-@pytest.fixture
-def reachable() -> Iterator[Path]:
-    """A directory that the server's account may enter; pytest's own are private, and tests may run as root."""
-    with tempfile.TemporaryDirectory(prefix="oban-faults-") as name:
-        path = Path(name)
-        path.chmod(0o755)
-        yield path
 
 
 def _have_run(count: int) -> bool:
