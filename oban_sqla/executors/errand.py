@@ -33,14 +33,14 @@ class ChildError(ObanError):
     """What a job has raised in another process, as far as it can travel.
 
     :ivar kind: the name of its type.
-    :ivar message: its message.
+    :ivar said: its message. Not called `message`: of an error that has one, Sentry shows that instead of its text.
     :ivar trace: its traceback, as text.
     """
 
     def __init__(self, kind: str, message: str, trace: str) -> None:
         super().__init__(f"{kind}: {message}" if message else kind)
         self.kind = kind
-        self.message = message
+        self.said = message
         self.trace = trace
         self.places: str | None = None
         """Its traceback without messages, where the worker's arguments are encrypted. Written by `judged`."""
@@ -149,7 +149,7 @@ def answer(
 
 def unjudged(error: ChildError) -> bytes:
     """The answer where the other process could not even begin."""
-    body = {"unjudged": {"kind": error.kind, "message": error.message, "trace": error.trace}}
+    body = {"unjudged": {"kind": error.kind, "message": error.said, "trace": error.trace}}
     return json.dumps(body, separators=(",", ":")).encode()
 
 

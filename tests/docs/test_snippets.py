@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import re
 import sys
 from collections.abc import AsyncGenerator, Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
 from types import CodeType, ModuleType, SimpleNamespace
@@ -48,6 +50,23 @@ class Payment(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     account_id: Mapped[int]
     amount: Mapped[int]
+
+
+class FakeScope:
+    """What the page uses of a scope of Sentry."""
+
+    fingerprint: list[str]
+
+    def __init__(self, tags: dict[str, str]) -> None:
+        self.tags = tags
+
+    def fork(self) -> FakeScope:
+        return FakeScope(dict(self.tags))
+
+    def clear_breadcrumbs(self) -> None: ...
+
+    def set_tag(self, name: str, value: str) -> None:
+        self.tags[name] = value
 
 
 @job(name="docs.send_receipt")
@@ -236,8 +255,20 @@ async def test_the_start_page(engine: AsyncEngine, tables: None, module: dict[st
 
 async def test_errors_and_alerts(engine: AsyncEngine, module: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
+    tags: list[dict[str, str]] = []
     options: dict[str, Any] = {}
-    monkeypatch.setitem(sys.modules, "sentry_sdk", cast(Any, SimpleNamespace(init=options.update)))
+    current: ContextVar[FakeScope] = ContextVar("current")
+    current.set(FakeScope({}))
+    sentry = SimpleNamespace(
+        init=options.update,
+        get_isolation_scope=current.get,
+        Scope=SimpleNamespace(set_isolation_scope=current.set),
+    )
+    monkeypatch.setitem(sys.modules, "sentry_sdk", cast(Any, sentry))
+
+    class Logged(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tags.append(current.get().tags)
 
     class Chat:
         async def send(self, text: str) -> None:
@@ -245,17 +276,32 @@ async def test_errors_and_alerts(engine: AsyncEngine, module: dict[str, Any], mo
 
     @job(name="docs.fails", max_attempts=1)
     async def fails() -> None:
+        current.get().set_tag("user", "7")
+        raise ValueError("no")
+
+    @job(name="docs.fails_in_a_thread", max_attempts=1)
+    def fails_in_a_thread() -> None:
         raise ValueError("no")
 
     module |= {"engine": engine, "Oban": Oban, "chat": Chat(), "fails": fails}
     await run("errors-and-alerts.md", module)
-    async with module["oban"] as oban:
-        [spec] = await oban.enqueue(fails.new())
-        with pytest.raises(oban_sqla.JobDiscarded):
-            await oban.result(spec)
-    workers.remove(["docs.fails"])
+    logger = logging.getLogger("oban_sqla.job")
+    logger.addHandler(handler := Logged())
+    try:
+        hooks = [module["SentryScope"](), module["TellTheChat"]()]
+        async with Oban(engine, queues={"default": 1}, hooks=hooks) as oban:
+            specs = [fails.new(), fails_in_a_thread.new()]
+            for spec in specs:
+                await oban.enqueue(spec)
+                with pytest.raises(oban_sqla.JobDiscarded):
+                    await oban.result(spec)
+    finally:
+        logger.removeHandler(handler)
+        workers.remove(["docs.fails", "docs.fails_in_a_thread"])
+    assert tags == [{"worker": "docs.fails", "user": "7"}, {"worker": "docs.fails_in_a_thread"}]
+    assert current.get().tags == {}
     assert options["include_local_variables"] is False
-    assert said == [f"job {spec.id} (docs.fails) was discarded: ValueError"]
+    assert said == [f"job {spec.id} ({spec.worker}) was discarded: ValueError" for spec in specs]
 
 
 async def test_migrations(engine: AsyncEngine, module: dict[str, Any], tmp_path: Path, empty_database: str) -> None:

@@ -272,6 +272,8 @@ async def test_a_failure_in_a_child_is_logged_with_the_traceback_of_the_child(
     assert "failed in attempt 1 of 1 and is discarded" in record.getMessage()
     assert record.exc_text is not None
     assert "ChildError: ValueError: no way" in record.exc_text
+    assert record.exc_info is not None
+    assert not hasattr(record.exc_info[1], "message"), "Sentry would take it for the text, which names the type"
     assert 'raise ValueError("no way")' in record.exc_text, "the line of the job, which only the child knows"
 
 
