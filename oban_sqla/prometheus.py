@@ -19,7 +19,7 @@ metric                              kind        labels                meaning
 =================================== =========== ===================== =================================================
 
 All but the last two come from telemetry, and are about this process. The last two are about the database, the same
-from every node.
+from every node. Counters with labels are 0 from the first run of the worker on, and those of workflows from the start.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ except ImportError as error:
 
 _HANDLER = "oban_sqla.prometheus"
 _ELECTIONS = ("oban.leader.election.stop", "oban.leader.election.exception")
+_FIRST_STATES = ("completed", "retryable", "discarded", "cancelled")
+"""The states of which a worker's runs are 0 from its first run on: to Prometheus, what begins at 1 has not grown."""
 _COUNTED = {
     "oban.stager.stage.stop": ("staged_count", "oban_staged", "Jobs that became available when they were due."),
     "oban.lifeline.rescue.stop": ("rescued_count", "oban_rescued", "Jobs of dead nodes that were rescued."),
@@ -68,6 +70,8 @@ class Metrics:
         # How many runs are counted as running, by job and attempt, which are the same in two databases: written by
         # _on_job().
         self._begun: dict[tuple[int, int], int] = {}
+        # Queues and workers that have run: written by _on_job().
+        self._known: set[tuple[str, str]] = set()
         self._jobs = Counter("oban_jobs", "Runs of jobs.", ("queue", "worker", "state"), registry=registry)
         self._duration = Histogram(
             "oban_job_duration_seconds", "How long runs took.", ("queue", "worker"), registry=registry
@@ -88,6 +92,8 @@ class Metrics:
             event: (field, Counter(name, text, registry=registry)) for event, (field, name, text) in _COUNTED.items()
         }
         self._flows = Counter("oban_workflows", "Workflows that have ended.", ("state",), registry=registry)
+        for state in ("completed", "failed", "cancelled"):
+            self._flows.labels(state)
         self._flow_duration = Histogram("oban_workflow_duration_seconds", "How long workflows took.", registry=registry)
         self._leader = Gauge("oban_leader", "1 while this process leads.", registry=registry)
         self._queue_jobs = Gauge("oban_queue_jobs", "Unfinished jobs.", ("queue", "state"), registry=registry)
@@ -115,6 +121,8 @@ class Metrics:
 
     def _on_job(self, event: str, fields: Mapping[str, Any]) -> None:
         queue, worker, run = fields["queue"], fields["worker"], (fields["job_id"], fields["attempt"])
+        if (queue, worker) not in self._known:
+            self._begin(queue, worker)
         if event == "oban.job.start":
             self._begun[run] = self._begun.get(run, 0) + 1
             self._running.labels(queue).inc()
@@ -126,6 +134,13 @@ class Metrics:
         self._jobs.labels(queue, worker, fields["state"]).inc()
         self._duration.labels(queue, worker).observe(fields["duration"])
         self._queue_time.labels(queue).observe(max(fields["queue_time"], 0.0))
+
+    def _begin(self, queue: str, worker: str) -> None:
+        """Let what is counted of these begin at 0."""
+        self._known.add((queue, worker))
+        for state in _FIRST_STATES:
+            self._jobs.labels(queue, worker, state)
+        self._fenced.labels(queue)
 
     def _on_other(self, event: str, fields: Mapping[str, Any]) -> None:
         if event == "oban.fenced":

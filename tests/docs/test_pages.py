@@ -58,6 +58,14 @@ def test_alerts_and_board_use_metrics_that_exist() -> None:
     assert {re.sub(r"_bucket$", "", name) for name in used} <= known
 
 
+def test_an_alert_sees_the_first_of_a_count_and_that_no_node_is_there() -> None:
+    """As `promtool test rules` shows: a counter that begins at 1 has not increased, and a sum of nothing is none."""
+    rules = re.split(r"- alert: ", (DOCS / "files/alerts.yaml").read_text())
+    counted = [rule for rule in rules if re.search(r"increase\(oban_(jobs|fenced)_total", rule)]
+    assert [" offset 15m" in rule for rule in counted] == [True, True]
+    assert [rule.split()[0] for rule in rules if "or vector(0)" in rule] == ["NoLeader"]
+
+
 def test_the_life_of_a_job_has_every_state() -> None:
     text = (DOCS / "life-of-a-job.md").read_text()
     described = re.findall(r"^\| `(\w+)` \| ", text, re.MULTILINE)

@@ -56,6 +56,8 @@ async def test_runs_are_counted_and_measured(
 
     assert value("oban_jobs_total", queue="q", worker="prometheus.works", state="completed") == 2
     assert value("oban_jobs_total", queue="q", worker="prometheus.fails", state="discarded") == 1
+    assert value("oban_jobs_total", queue="q", worker="prometheus.works", state="discarded") == 0, "not missing"
+    assert value("oban_fenced_total", queue="q") == value("oban_workflows_total", state="failed") == 0
     assert value("oban_job_duration_seconds_count", queue="q", worker="prometheus.works") == 2
     assert value("oban_job_queue_time_seconds_count", queue="q") == 3
     assert value("oban_jobs_running", queue="q") == 0
