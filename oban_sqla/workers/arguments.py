@@ -373,14 +373,16 @@ class Arguments:
         """What was meant by the `name` of a parameter that there is not."""
         if name in self.injected:
             return ", it is filled in when the job runs"
-        ours = ELSEWHERE.get(name)
+        ours = ELSEWHERE.get(name, "")
         if name in SPEC_OPTIONS:
             return f", it is an option: .options({name}=…).new(…)"
         if name in self._options:
             return f", it is an option of the worker: @job({name}=…)"
         if near := closest(name, [one for one in self._parameters if one not in self.injected]):
             return f", did you mean {near!r}?"
-        return f", did you mean the option {ours}: .options({ours}=…).new(…)?" if ours in SPEC_OPTIONS else ""
+        if ours in SPEC_OPTIONS:
+            return f", did you mean the option {ours}: .options({ours}=…).new(…)?"
+        return f", did you mean the option {ours} of the worker: @job({ours}=…)?" if ours in self._options else ""
 
 
 class Unresolved(InvalidOption):

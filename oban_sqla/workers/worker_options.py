@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
-from ..errors import InvalidOption, unknown_option
+from ..errors import ELSEWHERE, InvalidOption, unknown_option
 from ..models.kind import IN_META, NAMES, OPTIONS
 from ..models.spec import CommonOptions
 from ..options.backoff import BackoffOption
@@ -58,8 +58,12 @@ def refuse_options(given: Iterable[str], known: Collection[str], what: str) -> N
     for name in given:
         if name in known:
             continue
-        if name in WORKER_OPTIONS:
-            raise InvalidOption(f"{what}: {name!r} is an option of the worker: @job({name}=…), or @worker({name}=…)")
-        if name in NAMES:
-            raise InvalidOption(f"{what}: {name!r} is an option of one job: .options({name}=…).new(…)")
+        ours = name if name in WORKER_OPTIONS or name in NAMES else ELSEWHERE.get(name, name)
+        said = repr(ours) if ours == name else f"{name!r} is called {ours!r} here, and"
+        if ours in known:
+            raise unknown_option(name, known, what)
+        if ours in WORKER_OPTIONS:
+            raise InvalidOption(f"{what}: {said} is an option of the worker: @job({ours}=…), or @worker({ours}=…)")
+        if ours in NAMES:
+            raise InvalidOption(f"{what}: {said} is an option of one job: .options({ours}=…).new(…)")
         raise unknown_option(name, known, what)

@@ -287,6 +287,26 @@ def test_what_other_queues_call_it_is_answered_in_the_words_of_this_one() -> Non
         cast(Any, job)(retries=3)
     with pytest.raises(InvalidArgs, match=r"no parameter 'countdown', did you mean the option schedule_in: \.options"):
         made.new(7, countdown=5)
+    with pytest.raises(InvalidArgs, match=r"no parameter 'expires', did you mean the option deadline of the worker"):
+        made.new(7, expires=5)
+    for theirs, ours in (
+        ("expires", "deadline"),
+        ("on_success", "hooks"),
+        ("lock", "chain"),
+        ("job_timeout", "timeout"),
+    ):
+        with pytest.raises(InvalidOption, match=rf"{theirs}' is called '{ours}' here, and is an option of the worker"):
+            made.options(**{theirs: 5})
+    for theirs, ours in (
+        ("max_age", "deadline"),
+        ("periodic", "cron"),
+        ("queueing_lock", "unique"),
+        ("throws", "discard_"),
+    ):
+        with pytest.raises(InvalidOption, match=rf"'{theirs}' for @job: did you mean '{ours}"):
+            cast(Any, job)(**{theirs: 5})
+    with pytest.raises(InvalidOption, match=r"'countdown' is called 'schedule_in' here, and is an option of one job"):
+        cast(Any, job)(countdown=5)
     for way in ("delay", "apply_async", "enqueue"):
         with pytest.raises(
             AttributeError, match=rf"attribute '{way}'; to enqueue a job: session\.add\(send_welcome\.new"
