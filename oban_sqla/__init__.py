@@ -53,6 +53,7 @@ from .options.heartbeat import Heartbeat
 from .options.job_logs import JobLogs
 from .options.later import later
 from .options.limits import Partition, RateLimit
+from .options.prioritize import Prioritize, PrioritizePolicy
 from .options.processes import Processes
 from .options.prune import Prune, PrunePolicy
 from .options.queue import Queue
@@ -112,6 +113,8 @@ __all__ = [
     "Oban",
     "ObanError",
     "Partition",
+    "Prioritize",
+    "PrioritizePolicy",
     "Processes",
     "Producer",
     "Progress",

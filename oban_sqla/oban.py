@@ -28,6 +28,7 @@ from .models.node import Node
 from .options.encryption import Encryption, remember, using
 from .options.heartbeat import Heartbeat
 from .options.job_logs import JobLogs
+from .options.prioritize import Prioritize
 from .options.processes import Processes
 from .options.prune import Prune
 from .options.queue import Queue
@@ -73,6 +74,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         while notifications reach the node. Default 1.
     :param prune: when finished jobs are deleted, a :class:`Prune`. Default: after one day. None: this node deletes
         none.
+    :param prioritize: which jobs become more urgent while they wait, a :class:`Prioritize`. Default None: none does.
     :param crontab: a sequence of :class:`Cron` entries, in addition to those of ``@job(cron=…)``. Default: none.
     :param hooks: objects with ``before(job)`` or ``after(job, state, error)``, called around every run on this node;
         see :class:`Hook`. Default: none.
@@ -112,6 +114,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         lifeline_interval: float = 5.0,
         poll_interval: float = 1.0,
         prune: Prune | None = DEFAULT_PRUNE,
+        prioritize: Prioritize | None = None,
         crontab: Sequence[Cron] = (),
         hooks: Sequence[object] = (),
         start_timeout: float = 10.0,
@@ -138,6 +141,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
             lifeline_interval=lifeline_interval,
             poll_interval=poll_interval,
             prune=prune,
+            prioritize=prioritize,
             crontab=crontab,
             hooks=hooks,
             start_timeout=start_timeout,

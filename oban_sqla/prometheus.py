@@ -11,6 +11,7 @@ metric                              kind        labels                meaning
 ``oban_staged_total``               counter                           jobs that became available when they were due
 ``oban_rescued_total``              counter                           jobs of dead nodes
 ``oban_pruned_total``               counter                           finished jobs that were deleted
+``oban_prioritized_total``          counter                           times that a job became more urgent
 ``oban_workflows_total``            counter     state                 ended workflows, without those inside them
 ``oban_workflow_duration_seconds``  histogram                         how long they took
 ``oban_leader``                     gauge                             1 while this process leads
@@ -47,6 +48,11 @@ _COUNTED = {
     "oban.stager.stage.stop": ("staged_count", "oban_staged", "Jobs that became available when they were due."),
     "oban.lifeline.rescue.stop": ("rescued_count", "oban_rescued", "Jobs of dead nodes that were rescued."),
     "oban.pruner.prune.stop": ("pruned_count", "oban_pruned", "Finished jobs that were deleted."),
+    "oban.prioritizer.raise.stop": (
+        "raised_count",
+        "oban_prioritized",
+        "Times that a job became more urgent because it had waited long.",
+    ),
 }
 
 

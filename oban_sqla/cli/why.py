@@ -43,10 +43,12 @@ def why(job_id: int, url: str | None, schema: str | None, as_json: bool) -> None
 
 
 async def _ask(engine: AsyncEngine, job_id: int) -> Why:
-    # How long a finished job stays, and when a node is dead, depends on the options of the nodes.
+    # How long a finished job stays, when a waiting one becomes more urgent, and when a node is dead, depends on the
+    # options of the nodes.
     options: dict[str, Any] = {"heartbeat": heartbeat()}
-    if (prune := settings().get("prune")) is not None:
-        options["prune"] = prune.value
+    for name in ("prune", "prioritize"):
+        if (found := settings().get(name)) is not None:
+            options[name] = found.value
     return await Oban(engine, **options).why(job_id)
 
 

@@ -9,8 +9,9 @@ from datetime import timedelta
 from typing import Any, ClassVar, cast
 
 from ..errors import InvalidOption
-from ..types import FINISHED, JobState, worker_name_of
+from ..types import FINISHED, JobState
 from .duration import seconds
+from .names import Names, check_names, names
 from .spelling import spelled
 
 DAY = 86_400.0
@@ -18,8 +19,6 @@ LARGEST_BATCH = 10_000
 
 STATES = tuple(state.value for state in JobState if state in FINISHED)
 """The states of finished jobs; in no other one is a job ever pruned."""
-
-Names = str | Sequence[str]
 
 
 @spelled
@@ -47,14 +46,7 @@ class PrunePolicy:
 
     def __post_init__(self) -> None:
         for option in ("state", "queue", "worker"):
-            names = self._names(option)
-            if not names and getattr(self, option) is not None:
-                raise InvalidOption(
-                    f"Prune.Policy({option}): expected a name or several, got none (for all: leave it out)"
-                )
-            for name in names:
-                if not isinstance(name, str) or not name.strip():
-                    raise InvalidOption(f"Prune.Policy({option}): expected a name or several, got {name!r}")
+            check_names(getattr(self, option), f"Prune.Policy({option})")
         if bad := [state for state in self.states if state not in STATES]:
             raise InvalidOption(f"Prune.Policy(state): expected one of {', '.join(STATES)}, got {bad[0]!r}")
         if self.max_age is None and self.max_count is None:
@@ -70,29 +62,22 @@ class PrunePolicy:
     @property
     def states(self) -> tuple[str, ...]:
         """The states to which the policy applies."""
-        return self._names("state") or STATES
+        return names(self.state) or STATES
 
     @property
     def queues(self) -> tuple[str, ...]:
         """The queues to which the policy applies; empty for all."""
-        return self._names("queue")
+        return names(self.queue)
 
     @property
     def workers(self) -> tuple[str, ...]:
         """The names of the workers to which the policy applies; empty for all."""
-        return self._names("worker")
+        return names(self.worker)
 
     @property
     def age(self) -> float | None:
         """Seconds; None when age does not count."""
         return _age(self.max_age, "Prune.Policy(max_age)")
-
-    def _names(self, option: str) -> tuple[Any, ...]:
-        given: Any = getattr(self, option)
-        if given is None:
-            return ()
-        several = cast(Sequence[Any], given) if isinstance(given, list | tuple | set | frozenset) else (given,)
-        return tuple(worker_name_of(one) or (str(one) if isinstance(one, JobState) else one) for one in several)
 
 
 @spelled

@@ -17,6 +17,7 @@ from ..options.duration import seconds
 from ..options.encryption import Encryption, checked_encryption
 from ..options.heartbeat import Heartbeat
 from ..options.job_logs import JobLogs, checked_job_logs
+from ..options.prioritize import Prioritize
 from ..options.processes import Processes
 from ..options.prune import Prune
 from ..options.queue import Queue, checked_queues
@@ -52,6 +53,7 @@ class Config:
     lifeline_interval: float = 5.0
     poll_interval: float = 1.0
     prune: Prune | None = field(default_factory=Prune)
+    prioritize: Prioritize | None = None
     crontab: tuple[Cron, ...] = ()
     hooks: tuple[object, ...] = ()
     start_timeout: float = 10.0
@@ -108,6 +110,9 @@ class Config:
         prune: object = self.prune
         if not (prune is None or isinstance(prune, Prune)):
             raise InvalidOption(f"Oban: prune must be Prune(…), or None to turn it off, got {prune!r}")
+        prioritize: object = self.prioritize
+        if not (prioritize is None or isinstance(prioritize, Prioritize)):
+            raise InvalidOption(f"Oban: prioritize must be Prioritize(…), or None to turn it off, got {prioritize!r}")
         for cron in cast(tuple[object, ...], self.crontab):
             if not isinstance(cron, Cron):
                 raise InvalidOption(f"Oban: crontab must be a list of Cron(…), got {cron!r} in it")

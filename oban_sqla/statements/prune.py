@@ -34,6 +34,7 @@ from ..models.base import utc_now
 from ..models.belongings import BELONGINGS
 from ..models.job import jobs
 from ..models.workflow import workflows
+from ..options.prioritize import PrioritizePolicy
 from ..options.prune import STATES, PrunePolicy
 from .belongings import going_in_ranges
 from .bulk import Bulk
@@ -57,8 +58,8 @@ def statements(policies: Sequence[PrunePolicy], belongings: Sequence[Table] = BE
         for policy in policies:
             if name not in policy.states:
                 continue
-            theirs = and_(_applies(policy), *(not_(other) for other in earlier))
-            earlier.append(_applies(policy))
+            theirs = and_(applies(policy), *(not_(other) for other in earlier))
+            earlier.append(applies(policy))
             if policy.age is not None:
                 made.append(_pruning(_older(name, theirs, policy.age), belongings))
             if policy.max_count is not None:
@@ -146,7 +147,8 @@ def _beyond(name: str, theirs: ColumnElement[bool], count: int) -> Select[tuple[
     return select(jobs.c.id).where(jobs.c.id == func.any(beyond), jobs.c.state == state(name))
 
 
-def _applies(policy: PrunePolicy) -> ColumnElement[bool]:
+def applies(policy: PrunePolicy | PrioritizePolicy) -> ColumnElement[bool]:
+    """Whether a policy is for a job, by its queue and worker."""
     among = [
         column == func.any(literal(list(names), ARRAY(Text)))
         for column, names in ((jobs.c.queue, policy.queues), (jobs.c.worker, policy.workers))

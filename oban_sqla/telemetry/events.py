@@ -23,6 +23,7 @@ SPANS = (
     "oban.engine.insert_query",
     "oban.leader.election",
     "oban.lifeline.rescue",
+    "oban.prioritizer.raise",
     "oban.pruner.prune",
     "oban.releaser.release",
     "oban.scheduler.evaluate",

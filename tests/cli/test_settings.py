@@ -12,7 +12,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from oban_sqla import Cron, Heartbeat, Partition, Processes, Prune, Queue, RateLimit, job
+from oban_sqla import Cron, Heartbeat, Partition, Prioritize, Processes, Prune, Queue, RateLimit, job
 from oban_sqla.cli import main
 from oban_sqla.cli.settings import SettingsError, config_option, read, settings
 from oban_sqla.cli.settings.keys import KEYS
@@ -72,6 +72,7 @@ def test_the_documented_file_is_what_it_says() -> None:
             Prune.Policy(queue=["beat", "media"], max_age=3600, max_count=1000),
         ]
     )
+    assert config.prioritize == Prioritize(policies=[Prioritize.Policy(queue="media", after=60)])
     assert found.value("processes") == 4
     assert config.processes == Processes(size=4, max_jobs=1000, max_memory=500_000_000)
     (entry,) = config.crontab
@@ -128,6 +129,8 @@ def test_each_source_overrides_the_one_before_it() -> None:
         ("OBAN_MODULE", "app.jobs, app.mail", ("app.jobs", "app.mail")),
         ("OBAN_PRUNE", "false", None),
         ("OBAN_PRUNE", "{max_age = 60}", Prune(max_age=60)),
+        ("OBAN_PRIORITIZE", "true", Prioritize()),
+        ("OBAN_PRIORITIZE", "{after = 60}", Prioritize(after=60)),
         ("OBAN_HEARTBEAT", "{interval = 2}", Heartbeat(interval=2)),
     ],
 )
@@ -185,6 +188,8 @@ def test_a_pyproject_of_others_says_nothing() -> None:
             "prune.policies = [{max_age = 1}, {max_agee = 1}]",
             "oban.toml: [[prune.policies]] 2: max_agee: unknown; did you mean 'max_age'?",
         ),
+        ("prioritize = 5", "oban.toml: prioritize: expected a table, with entries such as after = 300; got 5"),
+        ("prioritize.policies = [{queue = 'a'}]", "oban.toml: [[prioritize.policies]] 1: PrioritizePolicy: after is"),
         ("crontab = 5", "oban.toml: crontab: expected tables [[crontab]], each with an expression and a worker"),
         ("crontab = [5]", "oban.toml: [[crontab]] 1: expected a table with an expression and a worker, got 5"),
         ("[[crontab]]\nworker = 'a'", "oban.toml: [[crontab]] 1: expression is missing"),

@@ -341,6 +341,18 @@ async def test_limits(engine: AsyncEngine, module: dict[str, Any]) -> None:
         assert (await oban.limiter("calls").available()) == 50
 
 
+async def test_priorities(engine: AsyncEngine, module: dict[str, Any]) -> None:
+    @job(name="docs.send_invoice")
+    async def send_invoice(order_id: int) -> None: ...
+
+    async with AsyncSession(engine) as session:
+        module |= {"engine": engine, "session": session, "send_invoice": send_invoice}
+        oban = (await run("priorities.md", module))["oban"]
+        added = (await session.execute(select(Job.priority).order_by(Job.id))).scalars().all()
+    assert added == [0, 5]
+    assert [policy.wait for policy in oban.config.prioritize.all_policies] == [60, None, 300]
+
+
 async def test_poolers(module: dict[str, Any]) -> None:
     def checked(url: str, **options: Any) -> AsyncEngine:
         return create_async_engine(url.replace("…", "localhost/app"), **options)

@@ -22,7 +22,7 @@ FACE = {
         Encryption Fenced
         Finding Health Heartbeat Hook InvalidArgs InvalidOption Job JobCancelled JobDiscarded JobFailed JobLogs JobSpec
         JobState JobTimeout KeyMissing Leader Limiter LogLine Node Nodes NotAWorker NotInJob
-        Oban ObanError Partition Processes
+        Oban ObanError Partition Prioritize PrioritizePolicy Processes
         Producer Progress Prune PrunePolicy Queue QueueInfo RateLimit Reason Record Resource Result ResultTimeout
         RunningFlow SchemaOutdated SignalTimeout Snooze Unique UnknownWorker UnsupportedDatabase Why WorkerConflict
         Workflow async_url cancelled configure_encryption current_job emit enqueue enqueue_from flow_of injected job

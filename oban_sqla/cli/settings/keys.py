@@ -16,6 +16,7 @@ from ...errors import InvalidOption
 from ...models.checks import check_name
 from ...options.heartbeat import Heartbeat
 from ...options.limits import partition_of, rate_limit_of
+from ...options.prioritize import Prioritize, PrioritizePolicy
 from ...options.processes import Processes
 from ...options.prune import Prune, PrunePolicy
 from ...options.queue import Queue, as_queue
@@ -107,18 +108,30 @@ def _children(value: Any, place: Place) -> Processes:
 def _prune(value: Any, place: Place) -> Prune | None:
     if isinstance(value, bool):
         return Prune() if value else None
-    given = dict(_table(value, "max_age = 604800"))
+    return _made(Prune, _with_policies(PrunePolicy, value, place, "max_age = 604800"), place)
+
+
+def _prioritize(value: Any, place: Place) -> Prioritize | None:
+    if isinstance(value, bool):
+        return Prioritize() if value else None
+    return _made(Prioritize, _with_policies(PrioritizePolicy, value, place, "after = 300"), place)
+
+
+def _with_policies(policy: type[Any], value: Any, place: Place, example: str) -> dict[str, Any]:
+    """A table, with its policies as objects."""
+    given = dict(_table(value, example))
     if "policies" in given:
         if (policies := array(given["policies"])) is None:
             raise SettingsError(f"{place.key('policies')}: expected tables [[{place.name}.policies]]")
-        given["policies"] = [_policy(policy, place.table("policies", at)) for at, policy in enumerate(policies, 1)]
-    return _made(Prune, given, place)
+        places = [place.table("policies", at) for at, _ in enumerate(policies, 1)]
+        given["policies"] = [_policy(policy, one, at, example) for one, at in zip(policies, places, strict=True)]
+    return given
 
 
-def _policy(value: Any, place: Place) -> PrunePolicy:
+def _policy(policy: type[T], value: Any, place: Place, example: str) -> T:
     if (given := table(value)) is None:
-        raise SettingsError(f"{place} expected a table, with entries such as max_age = 60; got {value!r}")
-    return _made(PrunePolicy, given, place)
+        raise SettingsError(f"{place} expected a table, with entries such as {example}; got {value!r}")
+    return _made(policy, given, place)
 
 
 def _modules(value: Any, _: Place) -> tuple[str, ...]:
@@ -184,6 +197,10 @@ def _truth(text: str) -> bool:
         raise InvalidOption(f"expected true or false, got {text!r}") from None
 
 
+def _table_or_truth(text: str) -> Any:
+    return inline(text) if text.lstrip().startswith("{") else _truth(text)
+
+
 KEYS: Mapping[str, Key] = {
     "module": Key(_modules, lambda text: [name.strip() for name in text.split(",")]),
     "database_url": Key(_database_url, str),
@@ -203,7 +220,8 @@ KEYS: Mapping[str, Key] = {
     "log_exceptions": _option("log_exceptions", _truth),
     "metrics": _option("metrics", _truth),
     "heartbeat": Key(_heartbeat, inline, of_runtime=True),
-    "prune": Key(_prune, lambda text: inline(text) if text.lstrip().startswith("{") else _truth(text), of_runtime=True),
+    "prune": Key(_prune, _table_or_truth, of_runtime=True),
+    "prioritize": Key(_prioritize, _table_or_truth, of_runtime=True),
     "children": Key(_children, inline, of_runtime=True, option="processes"),
     "crontab": Key(entries, of_runtime=True),
 }

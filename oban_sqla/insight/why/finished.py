@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from ...options.names import applies
 from ...options.prune import PrunePolicy
 from ..words import span
 from .facts import Facts, error_gist
@@ -74,7 +75,5 @@ def _policy(policies: Iterable[PrunePolicy], state: str, queue: str, worker: str
     return next(
         policy
         for policy in policies
-        if state in policy.states
-        and (not policy.queues or queue in policy.queues)
-        and (not policy.workers or worker in policy.workers)
+        if state in policy.states and applies(policy.queues, policy.workers, queue, worker)
     )

@@ -149,9 +149,22 @@ def _busy(facts: Facts) -> list[Reason]:
         of = "its queue" if key is None else named(by, key)
         jobs = f"jobs of {of} come" if ahead > 1 else f"job of {of} comes"
         text = f"{counted(ahead)} available {jobs} before it" + ("" if key is None else "; keys take turns")
+        text += _more_urgent(facts)
         advice = "more slots shorten the wait; jobs with priority 0 run first" if ahead > MOST or reasons else ""
         reasons.append(Reason("behind", text, advice))
     return reasons
+
+
+def _more_urgent(facts: Facts) -> str:
+    """When a prioritizer with this node's options raises its priority."""
+    prioritize, job = facts.config.prioritize, facts.job
+    if prioritize is None or job.priority <= prioritize.highest or job.scheduled_at is None:
+        return ""
+    if (wait := prioritize.wait(job.queue, job.worker)) is None:
+        return ""
+    left = wait - facts.seconds(job.scheduled_at)
+    when = f"in {span(left)}" if left > 0 else f"each {span(prioritize.seconds_between)}"
+    return f"; a leader with these options makes it more urgent {when}"
 
 
 def _working(facts: Facts) -> list[Member]:

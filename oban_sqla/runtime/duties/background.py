@@ -12,6 +12,7 @@ from .keeper import Keeper
 from .leader import Leadership
 from .lookout import Lookout
 from .orphans import Orphans
+from .prioritizer import Prioritizer
 from .pruner import Pruner
 from .recorder import Recorder
 from .sweeper import Sweeper
@@ -42,6 +43,16 @@ def background_duties(
         Orphans(lane=at.leading, leadership=leadership),
         Recorder(lane=at.leading, leadership=leadership, depths=config.metrics),
     ]
+    if config.prioritize is not None:
+        duties.append(
+            Prioritizer(
+                lane=at.leading,
+                leadership=leadership,
+                prioritize=config.prioritize,
+                available=available,
+                refusals=refusals,
+            )
+        )
     if config.prune is not None:
         duties.append(Pruner(lane=at.pruning, leadership=leadership, prune=config.prune, refusals=refusals))
     return duties
