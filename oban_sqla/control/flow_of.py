@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar, cast, overload
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from ..enqueueing.binds import FOR_WRITING
 from ..enqueueing.instances import refer_in
 from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from ..enqueueing.unit_of_work import tell
@@ -20,13 +17,12 @@ from ..enqueueing.writer import jobs_connection
 from ..enqueueing.writing import Edge, Written, write_nodes
 from ..errors import InvalidOption, ObanError
 from ..models import Job, JobSpec, Workflow
-from ..models.building import checked_name, default_name, prepared
-from ..models.job import jobs
+from ..models.building import checked_name, default_name, prepared, refuse_part
 from ..models.node import Node, OnFailure, checked_on_failure
 from ..options.instance import told
 from ..statements.flows import lock_tree, node_of, tell_flow
 from ..workers.context import running
-from ..workers.sealing import opened
+from .appended import was_appended
 
 R = TypeVar("R")
 
@@ -111,8 +107,8 @@ class RunningFlow:
 
         Inside a job it is a short separate transaction: the node is there even if the job fails afterwards. The
         releases of this workflow, and of no other, wait for the end of that transaction. A later run of the job, after
-        a failure or a sleep, gets the job that an earlier run has appended, where name, worker and args are the same:
-        ``spec.conflict`` is True then.
+        a failure or a sleep, gets the job that an earlier run has appended, where name, worker and args are the same,
+        or the workflow of which that is so for every node: its ``conflict`` is True then.
 
         :param what: a spec, or a workflow. Results of nodes that this object has appended may stand among the
             arguments.
@@ -124,7 +120,8 @@ class RunningFlow:
             transaction. A plain function has to give one. Default: a separate transaction, on the database of the job
             that runs this; await the call.
         :returns: the node, whose id is known.
-        :raises InvalidOption: for a name that is taken or unknown, or in a plain function without a session.
+        :raises InvalidOption: for a name that is taken or unknown, for a workflow that was added before, is a part of
+            another or has a unique key, or in a plain function without a session.
         :raises InvalidArgs: for a result that can't be the argument.
         :raises ObanError: where there is no such workflow any more, or outside of a job without a session.
         """
@@ -159,6 +156,8 @@ class RunningFlow:
         before = [one for one in after if isinstance(one, Node)]
         if isinstance(what, JobSpec):
             prepared(self, what, before, name)
+        else:
+            _refuse_added(what)
         for one in before:
             if one.flow is not self:
                 raise InvalidOption(f"append: {one!r} was not appended by this object; give its name")
@@ -170,8 +169,9 @@ class RunningFlow:
         found: Any = node_of.execute(connection, flow=self.id, names=[*wanted, name])
         known: dict[str, int] = dict(tuple(row) for row in found)
         if name in known:
-            if isinstance(what, JobSpec) and _was_appended(session, what, known[name]):
-                return Node(self, name, spec=what, sub=None, after=before, on_failure=policy)
+            if was_appended(session, what, known[name]):
+                spec, sub = (what, None) if isinstance(what, JobSpec) else (None, what)
+                return Node(self, name, spec=spec, sub=sub, after=before, on_failure=policy)
             raise InvalidOption(f"append: the workflow {self.id} has a node {name!r} already; give it another name")
         for missing in (one for one in wanted if one not in known):
             raise InvalidOption(f"append: the workflow {self.id} has no node {missing!r}")
@@ -205,6 +205,12 @@ class RunningFlow:
         return added
 
 
+def _refuse_added(flow: Workflow) -> None:
+    if flow.id is not None:
+        raise InvalidOption(f"append: {flow!r} was added before; build another one")
+    refuse_part(flow)
+
+
 def _separately(write: Callable[[Session], Node[Any]]) -> Coroutine[Any, Any, Node[Any]]:
     try:
         attempt: Any = running.get()
@@ -226,25 +232,3 @@ def _nodes_or_names(after: Any) -> list[Node[Any] | str]:
         if not isinstance(one, Node | str):
             raise InvalidOption(f"append: after: expected nodes or their names, got {one!r}")
     return cast("list[Node[Any] | str]", found)
-
-
-def _was_appended(session: Session, spec: JobSpec[Any], job_id: int) -> bool:
-    """Whether the job is what `spec` makes, and was there before the present run began. Then the spec is given its id:
-    else no job that appends could be run again."""
-    row: Any = getattr(running.get(None), "row", None)
-    if row is None or job_id < 0:
-        return False
-    wanted = select(jobs.c.worker, jobs.c.args, jobs.c.state, jobs.c.inserted_at).where(jobs.c.id == job_id)
-    found = session.connection(bind_arguments=FOR_WRITING).execute(wanted).one_or_none()
-    if found is None or found.worker != spec.worker:
-        return False
-    if found.inserted_at.replace(tzinfo=None) >= row.attempted_at.replace(tzinfo=None):
-        return False
-    # A result among the arguments is known only when the node that it comes from has finished.
-    later = {path[0] for path, _ in spec.fill_in_flow(partial(refer_in, session, None))}
-    given: dict[str, Any] = json.loads(spec.args_json or "{}")
-    there: dict[str, Any] = json.loads(opened(found.worker, json.dumps(found.args)))
-    if any(given.get(key) != there.get(key) for key in (given.keys() | there.keys()) - later):
-        return False
-    spec.written(job_id, found.state, True)
-    return True

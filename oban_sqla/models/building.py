@@ -62,6 +62,17 @@ def refuse_other(spec: object) -> None:
         raise InvalidOption(f"expected a JobSpec or a Workflow, got {told(spec)}; make a spec with worker.new(…)")
 
 
+def refuse_part(flow: Workflow) -> None:
+    """Refuse a workflow that can't become a part of another.
+
+    :raises InvalidOption: for one that is a part already, or has a unique key.
+    """
+    if flow.parent is not None:
+        raise InvalidOption(f"{flow!r} is a part of {flow.parent!r} already; build another one")
+    if flow.unique is not None:
+        raise InvalidOption(f"{flow!r}: a workflow that is a part of another can't be unique; make that one so")
+
+
 def named_nodes(
     flow: HasNodes, given: Node[Any] | str | Iterable[Node[Any] | str], what: str = "after"
 ) -> list[Node[Any]]:

@@ -35,7 +35,7 @@ from ..options.payload import encode
 from ..options.reference import Reference
 from ..types import ByAnnotation, UTCDateTime, UTCMapped
 from .base import ObanBase, utc_column, utc_now
-from .building import checked_name, default_name, mapped_over, named_nodes, prepared, spread_now
+from .building import checked_name, default_name, mapped_over, named_nodes, prepared, refuse_part, spread_now
 from .fit import UNKNOWN
 from .job import NOW, Job, jobs
 from .mermaid import mermaid
@@ -341,10 +341,7 @@ class Workflow(ObanBase, ByAnnotation):
 
     def _take_in(self, sub: Workflow, name: str) -> None:
         sub._refuse_written("add")
-        if sub.parent is not None:
-            raise InvalidOption(f"{sub!r} is a part of {sub.parent!r} already; build another one")
-        if sub.unique is not None:
-            raise InvalidOption(f"{sub!r}: a workflow that is a part of another can't be unique; make that one so")
+        refuse_part(sub)
         above: Workflow | None = self
         while above is not None:
             if above is sub:

@@ -212,6 +212,21 @@ async def test_a_job_appends_to_its_running_workflow(engine: AsyncEngine) -> Non
     assert ran == ["first", "appended", "after that"]
 
 
+def growth(url: str, name: str = "growth") -> Workflow:
+    flow, inner = Workflow(name), Workflow("inner")
+    inner.returns(inner.add(fetch.new(url)))
+    pages = flow.add(inner)
+    flow.map(parse.new, over=pages.result, name="parts")
+    flow.returns(flow.add(parse.new(pages.result[0])))
+    return flow
+
+
+def inner_of(flow: Workflow) -> Workflow:
+    found = flow.nodes["inner"].sub
+    assert found is not None
+    return found
+
+
 @job(queue=QUEUE, backoff=0)
 async def appends_again(job: Job) -> None:
     flow = flow_of(job)
@@ -225,7 +240,19 @@ async def appends_again(job: Job) -> None:
     with pytest.raises(InvalidOption, match="has a node 'more' already"):
         await flow.append(fetch.new("another"), name="more")
     last = await flow.append(parse.new(first.result[0]), name="last", after=[first])
-    ran.append((first.id, last.id))
+    part = growth("u")
+    sub = await flow.append(part, name="part", after=[last])
+    assert part.conflict == (job.attempt == 2)
+    if job.attempt == 2:
+        for other in (growth("another"), growth("u", name="another")):
+            with pytest.raises(InvalidOption, match="has a node 'part' already"):
+                await flow.append(other, name="part")
+    unique, whole = Workflow("unique", unique="one"), growth("u")
+    for no_part, why in ((part, "was added before"), (unique, "can't be unique"), (inner_of(whole), "is a part of")):
+        with pytest.raises(InvalidOption, match=why):
+            await flow.append(no_part, name="no part")
+    sums = await flow.append(store.new([sub.result]))
+    ran.append((first.id, last.id, sub.edge_id, part.nodes["parse"].id, sums.id))
     if job.attempt == 1:
         raise RuntimeError("after it has appended")
 
@@ -237,9 +264,11 @@ async def test_a_job_that_has_appended_and_is_retried_appends_nothing_twice(engi
     await commit(engine, flow)
     async with Oban(engine, queues={QUEUE: 5}):
         assert (await ended(engine, flow)).state == "completed"
-    assert len(await states(engine)) == 3
-    assert len(ran) == 2
-    assert ran[0] == ran[1]
+    names = [str(name) for (name,) in await execute(engine, "SELECT node_name FROM oban_jobs ORDER BY node_name")]
+    assert names == sorted(["appends_again", "more", "last", "fetch", "parts", "0", "1", "2", "parse", "store"])
+    runs: list[Any] = [one for one in ran if isinstance(one, tuple)]
+    assert len(runs) == 2
+    assert runs[0] == runs[1]
 
 
 async def test_a_job_that_was_cancelled_while_it_waited_waits_again_when_it_is_retried(engine: AsyncEngine) -> None:
