@@ -213,7 +213,7 @@ class ChunkAttempt(Attempt):
     async def _run_alone(self, call: Call) -> tuple[Ack | None, BaseException | None]:
         assert isinstance(call, ChunkCall)
         self._verdicts = self._judge(call.rows, await self._run_call(call))
-        return self._verdicts[0]
+        return self._end()
 
     async def _run_in_session(self, call: Call, name: str, kind: type) -> tuple[Ack | None, BaseException | None]:
         assert isinstance(call, ChunkCall)
@@ -233,10 +233,17 @@ class ChunkAttempt(Attempt):
                     self._verdicts = [
                         (None, fenced) if row.id in fenced.ids else (given_back(row), None) for row in rows
                     ]
-            return self._verdicts[0]
+            return self._end()
         finally:
             if self._interruptible:  # else the call still uses it
                 await self._close(session)
+
+    def _end(self) -> tuple[Ack | None, BaseException | None]:
+        """How the call has ended, for what was opened for all of its jobs: as a failure where none of them keeps its
+        effects."""
+        if any(ack is not None and keeps_effects(ack) for ack, _ in self._verdicts):
+            return self._verdicts[0][0], None
+        return next((verdict for verdict in self._verdicts if verdict[1] is not None), self._verdicts[0])
 
     def _judge(self, rows: Sequence[Row], result: Result) -> Sequence[Verdict]:
         """What becomes of each job after the call."""
@@ -259,7 +266,10 @@ class ChunkAttempt(Attempt):
             return cancelled(row), None
         if isinstance(result, Returned) and of_each:
             value: object = of_each.get(row.job)
-            result = Raised(value, is_given=True) if isinstance(value, BaseException) else Returned(value)
+            if isinstance(value, BaseException) and not isinstance(value, Outcome):
+                result = Raised(value, is_given=True)
+            else:
+                result = Returned(value)
             if isinstance(value, ENDS_PROCESS):
                 result = Raised(InvalidOption(f"{self.worker.name}: {value!r} is not a valid outcome of a job"))
         return judge(row, self.worker, result, self.stop, self.told)

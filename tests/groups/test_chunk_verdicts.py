@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Cancel, Chunk, InvalidOption, Job, JobState, Record, Snooze, Workflow, job
+from oban_sqla import (
+    Cancel,
+    Chunk,
+    Hook,
+    InvalidOption,
+    Job,
+    JobState,
+    Record,
+    Resource,
+    Snooze,
+    Workflow,
+    injected,
+    job,
+)
 from oban_sqla.testing import perform
 from tests.groups.test_chunks import node
 from tests.limits.helpers import add
@@ -59,6 +73,46 @@ async def test_the_result_of_a_job_of_a_chunk_is_an_argument_in_a_workflow(
         session.add(flow)
     async with node(engine) as oban:
         assert await oban.result(flow) == 8
+
+
+async def test_what_is_opened_for_a_call_fails_where_no_job_keeps_its_effects(
+    engine: AsyncEngine, clean_tables: None
+) -> None:
+    class Notes(Hook):
+        async def after(self, job: Job, state: str, error: BaseException | None) -> None:
+            told.append((state, type(error)))
+
+    told: list[Any] = []
+
+    def opens() -> Iterator[Ledger]:
+        try:
+            yield Ledger()
+        except BaseException as error:
+            told.append(type(error))
+            raise
+        told.append("closed")
+
+    @job(chunk=Chunk(timeout=0.05), hooks=[Notes()])
+    async def verdicts(jobs: list[Job], ledger: Ledger = injected()) -> Mapping[Job, object]:
+        return {one: OUTCOMES[one.args["n"]] for one in jobs}
+
+    async def calls(*names: str) -> list[Any]:
+        told.clear()
+        await add(engine, [verdicts.new({"n": name}) for name in names])
+        return await eventually(lambda: told if len(told) > len(names) else None)
+
+    async with node(engine, resources={Ledger: Resource(opens, scope="job")}):
+        assert await calls("error", "none") == ["closed", ("retryable", ValueError), ("completed", type(None))]
+        assert await calls("snooze") == ["closed", ("scheduled", type(None))]
+        assert await calls("cancel") == ["closed", ("cancelled", type(None))]
+        assert await calls("error") == [ValueError, ("retryable", ValueError)]
+
+
+class Ledger:
+    """What is opened for a call."""
+
+
+OUTCOMES = {"error": ValueError("no address"), "none": None, "snooze": Snooze(600), "cancel": Cancel("no")}
 
 
 async def test_an_error_that_is_returned_for_a_job_is_judged_as_one_that_is_raised(
