@@ -247,6 +247,7 @@ async def test_the_pruner_leaves_the_job_that_holds_a_chain(engine: AsyncEngine)
         await eventually(lambda: _is_gone(engine, gone))
         await eventually(lambda: _state(engine, gone - 2, "discarded"))
     assert await states(engine) == ["discarded", "suspended"]
+        assert "it holds its chain, and is kept until it is retried" in (await oban.why(gone - 2)).reason.text
 
 
 async def test_a_chain_that_is_cancelled_after_a_failure_says_so(engine: AsyncEngine) -> None:

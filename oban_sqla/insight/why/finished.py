@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from ...options.chain import LETTERS
 from ...options.names import applies
 from ...options.prune import PrunePolicy
 from ..words import span
@@ -57,6 +58,8 @@ def _kept(facts: Facts, finished_at: datetime | None) -> str:
     prune, job = facts.config.prune, facts.job
     if prune is None:
         return "a node with these options prunes no jobs"
+    if job.state == "discarded" and (job.chain_key or "").startswith(f"{LETTERS['hold']}|"):
+        return "it holds its chain, and is kept until it is retried, deleted or cancelled"
     if job.workflow_id is not None or job.batch_id is not None:
         whole = "workflow" if job.workflow_id is not None else "batch"
         return f"it is kept until its whole {whole} is pruned, some time after that has finished"
