@@ -19,6 +19,7 @@ from ..models import Batch, JobSpec
 from ..models.batch import batches, place, specs_of
 from ..models.spec import Place
 from ..statements.sent import KIND
+from ..workers.compared import refuse_changes
 from .composed import group_of
 from .instances import refer_in
 from .keys import fill, keys_of
@@ -100,6 +101,8 @@ _callbacks = (
 
 
 def _write_callbacks(connection: Connection, batch: Batch, callbacks: Mapping[str, JobSpec]) -> None:
+    for spec in callbacks.values():
+        refuse_changes(spec.worker, spec.unique)
     keys = keys_of(list(callbacks.values()), partial(transaction_time, connection))
     made = {kind: _as_json(spec, keys.get(id(spec))) for kind, spec in callbacks.items()}
     connection.execute(_callbacks, {"batch": inspect(batch).dict["_id"], "callback_specs": made})

@@ -11,10 +11,11 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from .. import telemetry
-from ..errors import InvalidOption, UnsupportedDatabase
+from ..errors import UnsupportedDatabase
 from ..models import JobSpec
 from ..options.encryption import Encryption, in_use, using
 from ..statements.insert import clock
+from ..workers.compared import refuse_changes
 from ..workers.registry import workers
 from .binds import FOR_WRITING
 from .composed import are_composed, are_news, take_turns, tell_of_duplicates
@@ -55,7 +56,8 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
                 others: list[JobSpec] = []
                 for spec in batch:
                     (composed if are_composed([spec]) else others).append(spec)
-                _refuse_replacing(composed)
+                for spec in composed:
+                    refuse_changes(spec.worker, spec.unique)
                 _write(connection, composed, {id(spec): keys[id(spec)] for spec in composed if id(spec) in keys})
                 write_replacing(connection, others, keys, Moved(queues, soon))
             else:
@@ -69,19 +71,6 @@ def write(session: Session, specs: Iterable[JobSpec], flush: UOWTransaction | No
             announce_news(session, connection)
         written += batch
     return written
-
-
-def _refuse_replacing(composed: list[JobSpec]) -> None:
-    """Refuse jobs that belong to others, and would change a job that may belong to none, or to different ones.
-
-    :raises InvalidOption: naming the worker.
-    """
-    for spec in composed:
-        if spec.unique is not None and spec.unique.changes:
-            raise InvalidOption(
-                f"{spec.worker}: Unique(replace=…) and Unique(debounce=…) can't be used for a job in a chain, a chunk "
-                "or a batch, because the job that is there may be in another one; leave out one of the two"
-            )
 
 
 def _write(connection: Connection, batch: list[JobSpec], keys: Mapping[int, bytes]) -> None:

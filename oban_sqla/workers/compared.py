@@ -45,6 +45,19 @@ def refuse_keys(worker: str, unique: Unique | None, arguments: Arguments | None,
             _refuse_unknown(key, arguments, f"worker {worker!r}: Unique(keys)")
 
 
+def refuse_changes(worker: str, unique: Unique | None) -> None:
+    """Refuse a job that belongs to others, and would change a job that may belong to none, or to different ones.
+
+    :raises InvalidOption: naming the worker.
+    """
+    if unique is not None and unique.changes:
+        raise InvalidOption(
+            f"{worker}: Unique(replace=…) and Unique(debounce=…) can't be used for a job in a chain, a chunk or a "
+            "batch, or for a callback of one, because the job that is there may be in another one; leave out one of "
+            "the two"
+        )
+
+
 def _refuse_unknown(key: str, arguments: Arguments | None, what: str) -> None:
     if arguments is not None and (reason := arguments.no_parameter(key)) is not None:
         raise InvalidOption(f"{what}: {reason}")

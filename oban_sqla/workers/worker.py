@@ -19,7 +19,7 @@ from ..options.duration import seconds
 from ..options.encryption import SEALED
 from ..options.payload import encode
 from .arguments import Arguments
-from .compared import refuse_keys
+from .compared import refuse_changes, refuse_keys
 from .cron import Cron
 from .injection import is_session
 from .loosened import loosened, result_type
@@ -109,12 +109,14 @@ class Worker:
         return checked
 
     def refuse_unique(self, kind: Kind) -> None:
-        """Refuse a key of args that are encrypted, or that no parameter takes.
+        """Refuse a key of args that are encrypted, or that no parameter takes, and changes of jobs of a chain or chunk.
 
         :param kind: of specs of this worker.
-        :raises InvalidOption: as :func:`~oban_sqla.workers.compared.refuse_keys` does.
+        :raises InvalidOption: as :func:`~oban_sqla.workers.compared.refuse_keys` and ``refuse_changes`` do.
         """
         refuse_keys(self.name, kind[_UNIQUE], self.arguments, self.encrypted)
+        if self.chain is not None or self.chunk is not None:
+            refuse_changes(self.name, kind[_UNIQUE])
 
     def checked_known(self, args: Mapping[str, Any], waiting: frozenset[str]) -> Mapping[str, Any]:
         """As :meth:`checked_args`, with null in the place of a result of another job.

@@ -16,6 +16,7 @@ from oban_sqla import (
     Batch,
     Cancel,
     Chain,
+    Chunk,
     Discard,
     InvalidOption,
     Job,
@@ -246,8 +247,8 @@ async def test_the_pruner_leaves_the_job_that_holds_a_chain(engine: AsyncEngine)
         [_, _, gone] = await add(engine, [book.new(0), book.new(1), other.new()], oban)
         await eventually(lambda: _is_gone(engine, gone))
         await eventually(lambda: _state(engine, gone - 2, "discarded"))
-    assert await states(engine) == ["discarded", "suspended"]
         assert "it holds its chain, and is kept until it is retried" in (await oban.why(gone - 2)).reason.text
+    assert await states(engine) == ["discarded", "suspended"]
 
 
 async def test_a_chain_that_is_cancelled_after_a_failure_says_so(engine: AsyncEngine) -> None:
@@ -412,8 +413,16 @@ def _is_polled(oban: Oban) -> bool:
 
 
 async def test_a_chained_job_neither_replaces_another_nor_is_a_node(engine: AsyncEngine) -> None:
-    @job(chain=Chain(by="worker"), unique=Unique(replace=("priority",)))
-    async def book(n: int) -> None: ...
+    unique = Unique(fields=["worker"], replace=("priority",))
+    with pytest.raises(InvalidOption, match=r"one: Unique\(replace=…\) .* can't be used for a job in a chain"):
+
+        @job(chain=Chain(by="worker"), unique=unique)
+        async def one(n: int) -> None: ...
+
+    with pytest.raises(InvalidOption, match=r"several: Unique\(replace=…\) .* can't be used for a job in a chain"):
+
+        @job(chunk=Chunk(), unique=unique)
+        async def several(jobs: list[Job]) -> None: ...
 
     @job(unique=Unique(replace=("priority",)))
     async def plain(n: int) -> None: ...
@@ -424,12 +433,13 @@ async def test_a_chained_job_neither_replaces_another_nor_is_a_node(engine: Asyn
     @job(chain=Chain(by="worker"))
     async def chained(n: int) -> None: ...
 
-    async with AsyncSession(engine) as session, session.begin():
-        with pytest.raises(InvalidOption, match=r"can't be used for a job in a chain"):
-            await enqueue(session, book.new(1))
-        with pytest.raises(InvalidOption, match=r"can't be used for a job in a chain, a chunk or a batch"):
-            session.add(Batch([plain.new(1)]))
-            await session.flush()
+    with pytest.raises(InvalidOption, match=r"can't be used for a job in a chain"):
+        chained.options(unique=Unique(debounce=5)).new(1)
+    for batch in (Batch([plain.new(1)]), Batch([chained.new(1)], on_exhausted=plain.new(1))):
+        async with AsyncSession(engine) as session:
+            session.add(batch)
+            with pytest.raises(InvalidOption, match=r"a job in a chain, a chunk or a batch, or for a callback of one"):
+                await session.flush()
     async with AsyncSession(engine) as session, session.begin():
         specs = await enqueue(session, [plain.new(1), once.new(1), once.new(2)])
     assert [spec.state for spec in specs] == ["available", "suspended", "suspended"]
