@@ -12,7 +12,20 @@ from sqlalchemy import create_engine, make_url, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from oban_sqla import Batch, InvalidOption, Job, JobDiscarded, Oban, Prune, Queue, Workflow, flow_of, job
+from oban_sqla import (
+    Batch,
+    Cancel,
+    InvalidOption,
+    Job,
+    JobCancelled,
+    JobDiscarded,
+    Oban,
+    Prune,
+    Queue,
+    Workflow,
+    flow_of,
+    job,
+)
 from oban_sqla.control import flow_results
 from oban_sqla.control.flow_results import edge
 from oban_sqla.runtime import waiter
@@ -174,6 +187,41 @@ async def test_a_node_that_waits_for_a_workflow_is_notified_of_its_end(
     flow, parts = pages()
     await commit(engine, flow)
     target = flow if of_the_workflow else parts
+@job(queue=QUEUE, recorded=True)
+async def stops(number: int) -> int:
+    if number == 1:
+        raise Cancel("not this one")
+    return number
+
+
+async def test_of_cancelled_jobs_the_first_one_is_named_and_not_what_it_has_cancelled(engine: AsyncEngine) -> None:
+    flow = Workflow("stopped")
+    last = flow.add(store.new(flow.map(stops.new, over=flow.add(numbers.new()).result, name="stops").results))
+    flow.returns(last)
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}) as oban:
+        with pytest.raises(JobCancelled, match=r"'1' \(job \d+\) was cancelled: not this one"):
+            await oban.result(flow, timeout=20)
+
+
+@job(queue=QUEUE)
+async def numbers() -> list[int]:
+    return [0, 1]
+
+
+async def test_a_job_is_waited_for_until_its_workflow_has_ended_also_where_only_its_row_tells_of_it(
+    engine: AsyncEngine,
+) -> None:
+    [job_id] = await insert(engine, spec := plans_without_saying_so.new())
+    targets: list[Any] = [spec, job_id]
+    async with Oban(engine, queues={QUEUE: 5, "flows_later": Queue(limit=1, paused=True)}) as oban:
+        await eventually(lambda: execute(engine, "SELECT 1 FROM oban_jobs WHERE state = 'completed'"))
+        late = [result.error async for _, result in oban.results(targets, timeout=0.2)]
+        assert [str(error).startswith(f"job {job_id} had not finished within 0.2 s") for error in late] == [True, True]
+        await oban.resume_queue("flows_later")
+        assert [result.value async for _, result in oban.results(targets, timeout=20)] == [4, 4]
+
+
     elsewhere = create_async_engine(database_url)
     async with (
         Oban(elsewhere, node="asks") as asking,
