@@ -24,7 +24,8 @@ from ..workers.sealing import opened
 from .reading import read_again
 from .slot import Slot
 
-Target: TypeAlias = "Workflow | Node[Any] | JobSpec[Any]"
+Target: TypeAlias = "Workflow | Node[Any] | JobSpec[Any] | int"
+"""A number is the id of a job that has returned a workflow."""
 
 
 def returns_flow(target: object) -> bool:
@@ -44,12 +45,19 @@ def specs_in(target: Workflow | Node[Any]) -> Iterator[JobSpec[Any]]:
 
 
 async def flow_result(
-    engine: AsyncEngine, target: Target, limit: float, waiter: Waiter | None = None, *, frees_slot: bool = True
+    engine: AsyncEngine,
+    target: Target,
+    limit: float,
+    waiter: Waiter | None = None,
+    *,
+    until: float | None = None,
+    frees_slot: bool = True,
 ) -> Any:
     """Wait until a workflow, a node, or the workflow that a job returns has finished, and return its result.
 
     :param limit: seconds to wait.
     :param waiter: of the node of this process. Default: there is none.
+    :param until: when they are over, in monotonic seconds. Default: they begin now.
     :param frees_slot: whether the wait frees the slot of the job that waits. Default True.
     :returns: the value; with a key in the place of each instance of a mapped class.
     :raises ResultTimeout: if it has not finished in time.
@@ -58,7 +66,7 @@ async def flow_result(
     :raises InvalidOption: for one that is not written.
     """
     node = edge(target)
-    until = time.monotonic() + limit
+    until = time.monotonic() + limit if until is None else until
     while True:
         slot = Slot(is_mine=frees_slot)
         try:
@@ -88,13 +96,13 @@ async def _finished(
             )
         except DatabaseUnavailable as error:
             await slot.back()
-            raise ResultTimeout(f"{target!r} had not finished within {limit:g} s: {error}") from error
+            raise ResultTimeout(f"{_named(target)} had not finished within {limit:g} s: {error}") from error
         if found.outcome in ("d", "f"):
             return found
         left = until - time.monotonic()
         if left <= 0:
             await slot.back()
-            raise ResultTimeout(f"{target!r} had not finished within {limit:g} s")
+            raise ResultTimeout(f"{_named(target)} had not finished within {limit:g} s")
         slot.leave()
         if waiter is not None and waiter.is_alive:
             await _told(waiter, node, left)
@@ -120,7 +128,7 @@ async def _told(waiter: Waiter, node: int, longest: float) -> None:
 
 def _read(target: Target, text: str) -> Any:
     """A value from its JSON, as the function declares it that has returned it, where that is known."""
-    if isinstance(target, JobSpec):
+    if isinstance(target, JobSpec | int):
         return json.loads(text)
     if isinstance(target, Workflow):
         node = target.returned
@@ -148,6 +156,8 @@ def edge(target: Target) -> int:
 
     :raises InvalidOption: for one that is not written.
     """
+    if isinstance(target, int):
+        return target
     sub = target if isinstance(target, Workflow) else None if isinstance(target, JobSpec) else target.sub
     found = target.id if sub is None else sub.id
     if found is None:
@@ -156,11 +166,16 @@ def edge(target: Target) -> int:
 
 
 def _failure(target: Target, failed: Any) -> Exception:
+    what = _named(target)
     if failed is None:
-        return JobCancelled(f"{target!r} was deleted", 0)
+        return JobCancelled(f"{what} was deleted", 0)
     said = gist(failed.error)
     last = f": {said[:500]}" if said else ""
     name = f"{failed.node_name!r} " if failed.node_name else ""
     if failed.state == "discarded":
-        return JobDiscarded(f"{target!r}: {name}(job {failed.id}) failed for good{last}", failed.id, failed.error or "")
-    return JobCancelled(f"{target!r}: {name}(job {failed.id}) was cancelled{last}", failed.id)
+        return JobDiscarded(f"{what}: {name}(job {failed.id}) failed for good{last}", failed.id, failed.error or "")
+    return JobCancelled(f"{what}: {name}(job {failed.id}) was cancelled{last}", failed.id)
+
+
+def _named(target: Target) -> str:
+    return f"job {target}" if isinstance(target, int) else repr(target)

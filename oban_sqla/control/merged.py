@@ -11,17 +11,18 @@ from .slot import Slot
 T = TypeVar("T")
 
 
-async def merged(sources: Sequence[AsyncIterator[T]]) -> AsyncGenerator[T, None]:
+async def merged(sources: Sequence[AsyncIterator[T]], *, frees_slot: bool = True) -> AsyncGenerator[T, None]:
     """What the sources give, in the order in which it comes. In a job, its slot is free while there is nothing.
 
     :param sources: iterators that don't free the slot themselves.
+    :param frees_slot: False for a wait that is a part of another one, which frees the slot. Default True.
     :raises Exception: the first one that a source raises; the others are then cancelled.
     """
     found: asyncio.Queue[T | asyncio.Task[None]] = asyncio.Queue()
     tasks = [asyncio.create_task(_into(found, source)) for source in sources]
     for task in tasks:
         task.add_done_callback(found.put_nowait)
-    slot = Slot()
+    slot = Slot(is_mine=frees_slot)
     running = len(tasks)
     try:
         while running:

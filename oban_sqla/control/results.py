@@ -154,17 +154,20 @@ class ResultVerbs(Verbs):
             edge(flow)
         jobs = [target for target in several if not _is_flow(target)]
         ended = self._ended(jobs, limit, with_retries, "results", frees_slot=False)
-        return merged([ended, *(self._flow_ended(flow, limit) for flow in flows)])
+        return merged([ended, *(self._flow_ended(flow, limit, flow) for flow in flows)])
 
-    async def _flow_ended(self, target: Any, limit: float) -> AsyncGenerator[tuple[Any, Result[Any]], None]:
+    async def _flow_ended(
+        self, flow: Any, limit: float, target: Any, until: float | None = None
+    ) -> AsyncGenerator[tuple[Any, Result[Any]], None]:
         try:
-            yield target, Result(await self._of_flow(target, limit, frees_slot=False))
+            yield target, Result(await self._of_flow(flow, limit, until, frees_slot=False))
         except ObanError as error:
             yield target, Result(None, error)
 
-    async def _of_flow(self, target: Any, limit: float, *, frees_slot: bool = True) -> Any:
-        async with self._engines.here() as engine:
-            value = await flow_result(engine, target, limit, self._waiter, frees_slot=frees_slot)
+    async def _of_flow(self, target: Any, limit: float, until: float | None = None, *, frees_slot: bool = True) -> Any:
+        with using(self.config.encryption):
+            async with self._engines.here() as engine:
+                value = await flow_result(engine, target, limit, self._waiter, until=until, frees_slot=frees_slot)
         return await self._with_instances(value)
 
     def _ended(
@@ -183,13 +186,21 @@ class ResultVerbs(Verbs):
     ) -> AsyncGenerator[tuple[Any, Result[Any]], None]:
         until = time.monotonic() + limit
         left = {id(one.wait): one for one in awaited}
+        replaced: list[_Awaited] = []
+        """Jobs whose place a workflow has taken, which their targets did not tell."""
         try:
             async with aclosing(self._over([one.wait for one in awaited], ready, until, slot)) as over:
                 async for wait in over:
                     one = left.pop(id(wait))
                     await slot.back()
-                    yield one.target, await self._outcome(one)
+                    if wait.seen is not None and wait.seen.has_flow:
+                        replaced.append(one)
+                    else:
+                        yield one.target, await self._outcome(one)
             await slot.back()
+            flows = [self._flow_ended(one.wait.id, limit, one.target, until) for one in replaced]
+            async for ended in merged(flows, frees_slot=slot.is_held):
+                yield ended
             for one in left.values():
                 yield one.target, Result(None, _late(one.wait, limit))
         finally:

@@ -53,6 +53,7 @@ class Seen(NamedTuple):
     value: str | None
     is_large: bool
     worker: str
+    has_flow: bool
 
 
 class Wait:
@@ -292,7 +293,7 @@ class Waiter(Loop):
         show(rows, [wait for job_id in jobs for wait in waits[job_id]])
         for flow in finished:
             for wait in waits[flow]:
-                wait.see(Seen(flow, "completed", 0, None, None, False, ""))
+                wait.see(Seen(flow, "completed", 0, None, None, False, "", False))
 
     async def _finished(self, flows: set[int]) -> set[int]:
         """Which of the workflows have finished, given and returned by minus their ids."""

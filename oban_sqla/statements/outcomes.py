@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Executable, Text, and_, case, cast, func, literal_column, select
+from sqlalchemy import BigInteger, Executable, Text, and_, case, cast, exists, func, literal_column, select
 
 from ..models.job import jobs
 from ..models.workflow import workflows
@@ -24,12 +24,14 @@ def _recorded() -> Any:
 @statement
 def outcomes() -> Executable:
     """How far the jobs `ids` are: the id; the state; how many errors there are; the last one; the recorded value as
-    JSON text; whether that has to be asked for by :data:`recorded_value`, because it is large; the worker's name. Those
-    that are missing have no row."""
+    JSON text; whether that has to be asked for by :data:`recorded_value`, because it is large; the worker's name; and
+    whether a workflow has taken its place. Those that are missing have no row."""
     errors = jobs.c.errors
     # What other programs wrote may be of any type.
     count = case((func.jsonb_typeof(errors) == literal_column("'array'"), func.jsonb_array_length(errors)), else_=0)
     last = errors.op("->")(literal_column("-1")).op("->>", return_type=Text())(literal_column("'error'"))
+    recorded = jobs.c.meta.op("->>", return_type=Text())(literal_column("'recorded'"))
+    is_replaced = and_(jobs.c.state == state("completed"), exists().where(workflows.c.graft_of == jobs.c.id))
     is_large = func.pg_column_size(jobs.c.meta) > literal_column(str(LARGEST_INLINE))
     return select(
         jobs.c.id,
@@ -39,6 +41,7 @@ def outcomes() -> Executable:
         case((is_large, None), else_=_recorded()).label("value"),
         is_large.label("is_large"),
         cast(jobs.c.worker, Text).label("worker"),
+        case((is_replaced, recorded.is_distinct_from(literal_column("'true'"))), else_=False).label("has_flow"),
     ).where(jobs.c.id == func.any(whole_numbers("ids")))
 
 

@@ -32,7 +32,7 @@ from oban_sqla.runtime import waiter
 from oban_sqla.statements.flows import first_failure
 from oban_sqla.testing import drain, mode
 from tests.flows.test_workflows import QUEUE, commit, ended, fails, fetch, load_user, note, parse, plan, ran, store
-from tests.runtime.helpers import execute
+from tests.runtime.helpers import execute, insert
 from tests.support import eventually
 
 
@@ -92,6 +92,13 @@ def plain_plan() -> Workflow:
 @job(queue=QUEUE, recorded=True)
 async def plan_or_pages(pages: int) -> Workflow | list[SimplePage]:
     return [SimplePage(number=number) for number in range(pages)] or returned()
+
+
+@job(queue=QUEUE)
+async def plans_without_saying_so():  # type: ignore[no-untyped-def]
+    flow = Workflow("later")
+    flow.returns(flow.add(parse.options(queue="flows_later").new("page")))
+    return flow
 
 
 @job(queue=QUEUE, max_attempts=1)
@@ -173,20 +180,13 @@ async def test_a_job_may_return_a_workflow_or_a_value(engine: AsyncEngine) -> No
         await session.commit()
     oban = Oban(engine)
     assert await oban.result(specs[0].id or 0) == [{"number": 0}]
-    of_the_workflow: Any = await oban.result(specs[1])
-    assert of_the_workflow == 4
+    for target in (specs[1], specs[1].id or 0):
+        of_the_workflow: Any = await oban.result(target)
+        assert of_the_workflow == 4
     assert "returned <Node 'note' id=None>, a node of a workflow that is not enqueued" in str(said.errors[0])
     assert "it declares to return a Workflow, and returned [1]" in str(said.errors[1])
 
 
-@pytest.mark.parametrize("of_the_workflow", [True, False])
-async def test_a_node_that_waits_for_a_workflow_is_notified_of_its_end(
-    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch, of_the_workflow: bool
-) -> None:
-    monkeypatch.setattr(waiter, "LOOK_EVERY", 60.0)
-    flow, parts = pages()
-    await commit(engine, flow)
-    target = flow if of_the_workflow else parts
 @job(queue=QUEUE, recorded=True)
 async def stops(number: int) -> int:
     if number == 1:
@@ -222,6 +222,14 @@ async def test_a_job_is_waited_for_until_its_workflow_has_ended_also_where_only_
         assert [result.value async for _, result in oban.results(targets, timeout=20)] == [4, 4]
 
 
+@pytest.mark.parametrize("of_the_workflow", [True, False])
+async def test_a_node_that_waits_for_a_workflow_is_notified_of_its_end(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch, of_the_workflow: bool
+) -> None:
+    monkeypatch.setattr(waiter, "LOOK_EVERY", 60.0)
+    flow, parts = pages()
+    await commit(engine, flow)
+    target = flow if of_the_workflow else parts
     elsewhere = create_async_engine(database_url)
     async with (
         Oban(elsewhere, node="asks") as asking,
