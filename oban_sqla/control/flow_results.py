@@ -9,14 +9,18 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, TypeAlias
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..errors import DatabaseUnavailable, InvalidOption, JobCancelled, JobDiscarded, ResultTimeout
 from ..models import JobSpec, Workflow
 from ..models.node import Node, Nodes, worker_of
+from ..options.encryption import SEALED
 from ..runtime.waiter import FIRST_WAIT, LONGEST_WAIT, Wait, Waiter
+from ..statements.flow_values import parts_of, recorder_of
 from ..statements.flows import first_failure, outcome_of
 from ..telemetry.gist import gist
 from ..workers.registry import workers
@@ -75,7 +79,12 @@ async def flow_result(
         finally:
             slot.close()
         if found.outcome == "d":
-            return None if found.value is None else _read(target, found.value)
+            text: str | None = found.value
+            if text is None:
+                return None
+            if SEALED in text:
+                text = await read_again(engine, partial(_opened_text, node=node, text=text), "result")
+            return _read(target, text)
         failed: Any = await read_again(engine, lambda plain: first_failure.execute(plain, node=node).first(), "result")
         again: Any = None
         if failed is None:  # it is gone, or was retried between the two looks
@@ -126,6 +135,22 @@ async def _told(waiter: Waiter, node: int, longest: float) -> None:
         waiter.remove([wait])
 
 
+def _opened_text(plain: Connection, *, node: int, text: str) -> str:
+    """The value of a node, in which what encrypted workers have recorded is decrypted, by the name of each."""
+    return json.dumps(_opened(plain, node, json.loads(text)))
+
+
+def _opened(plain: Connection, node: int, value: Any) -> Any:
+    if value is None:
+        return None
+    if (worker := recorder_of.execute(plain, node=node).scalar()) is not None:
+        return json.loads(opened(worker, json.dumps(value)))
+    parts = parts_of.execute(plain, node=node).all()
+    if parts and parts[0].is_map:
+        return [_opened(plain, part.node, one) for part, one in zip(parts, value, strict=False)]
+    return _opened(plain, parts[0].node, value) if parts else value
+
+
 def _read(target: Target, text: str) -> Any:
     """A value from its JSON, as the function declares it that has returned it, where that is known."""
     if isinstance(target, JobSpec | int):
@@ -147,7 +172,6 @@ def _read_of(spec: JobSpec[Any] | None, text: str) -> Any:
     worker = worker_of(spec)
     if spec is None or worker is None or worker.arguments is None or worker.arguments.returned.declares_flow:
         return json.loads(text)
-    text = opened(spec.worker, text)
     return None if text == "null" else worker.arguments.returned.read(text)
 
 

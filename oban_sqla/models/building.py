@@ -11,7 +11,7 @@ from ..options.reference import Reference, node_of, part_of, references, without
 from .checks import check_name
 from .fit import UNKNOWN, fits, part
 from .kind import FIELDS, OPTIONS
-from .node import MapNode, Node, Nodes, described, worker_of
+from .node import MapNode, Node, Nodes, described, sources_of, worker_of
 from .spec import JobSpec
 
 if TYPE_CHECKING:
@@ -146,10 +146,10 @@ def refuse_encrypted(spec: JobSpec, source: Node[Any] | None, name: str) -> None
 
     :raises InvalidOption: naming the worker.
     """
-    for one in (spec, None if source is None else source.spec):
+    for one in (spec, *(() if source is None else sources_of(source))):
         if getattr(worker_of(one), "encrypted", False):
             raise InvalidOption(
-                f"{name!r}: {one and one.worker} encrypts what it stores, so a result can't go from one job to the "
+                f"{name!r}: {one.worker} encrypts what it stores, so a result can't go from one job to the "
                 "other; store it yourself, and pass what identifies it"
             )
 
@@ -214,6 +214,7 @@ def mapped_over(
     element, _ = part(listed, [0]) if listed is not UNKNOWN else (UNKNOWN, None)
     spec = _made(make, Reference(_Element(element)))
     name = flow._free(default_name(spec) if name is None else name)  # pyright: ignore[reportPrivateUsage]
+    refuse_encrypted(spec, source, name)  # also where no argument is an element: the args of all are kept in one job
     if spec.unique is not None:
         raise InvalidOption(f"{name!r}: a job of a workflow can't be unique; make the workflow unique")
     _refuse_chain(spec, name)
@@ -222,9 +223,9 @@ def mapped_over(
     elements: list[list[list[str]]] = []
     for path, reference in references(spec.unfilled):
         node = _source(reference)
-        refuse_encrypted(spec, node, name)
         check_fit(spec, path, reference, name)
         if node is not None:
+            refuse_encrypted(spec, node, name)
             _own(flow, node)
             outer.append(reference)
             places.append(path)

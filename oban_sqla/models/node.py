@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Generic, Literal, cast
 
 from typing_extensions import TypeVar
@@ -141,6 +141,22 @@ def worker_of(spec: JobSpec | None) -> Any:
     worker = None if spec is None else spec.worker_object
     worker = getattr(worker, "worker", worker)
     return worker if hasattr(worker, "result_type") else None
+
+
+def sources_of(node: Node[Any]) -> Iterator[JobSpec]:
+    """The jobs whose values make the result of `node`, as far as this process has built them."""
+    spec = node.template_spec if node.is_fan_out else node.spec
+    if spec is not None:
+        yield spec
+    if node.sub is not None:
+        yield from sources_in(node.sub)
+
+
+def sources_in(flow: Workflow) -> Iterator[JobSpec]:
+    """The jobs whose values make the result of `flow`, as far as this process has built them."""
+    nodes = flow.nodes.values() if flow.is_map else () if flow.returned is None else (flow.returned,)
+    for node in nodes:
+        yield from sources_of(node)
 
 
 def described(reference: Reference) -> str:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from ..enqueueing.writer import jobs_connection
 from ..errors import InvalidOption, ObanError
+from ..models import Workflow
+from ..models.node import sources_in
+from ..statements.flow_values import use_of
 from ..statements.flows import is_cancelling, lock_tree, replace_graft
+from ..workers.sealing import encrypts
 from .acks import Ack
 
 
@@ -15,7 +22,8 @@ def attach(session: Session, ack: Ack) -> None:
 
     The tree of the job's workflow is locked first: no release of it, and no cancellation, comes between.
 
-    :raises InvalidOption: for one that was written before, or is a part of another.
+    :raises InvalidOption: for one that was written before, or is a part of another, and for one that returns what is
+        encrypted where that would be an argument of another job.
     :raises ObanError: when the job was asked to stop.
     """
     assert ack.graft is not None
@@ -31,8 +39,23 @@ def attach(session: Session, ack: Ack) -> None:
             raise ObanError(f"job {ack.id} was cancelled before its workflow was written")
         if root is not None:
             flow.parent_id, flow.root_id = workflow_id, root
+        _refuse_encrypted(connection, flow, ack)
     replace_graft.execute(connection, job=ack.id)
     flow.graft_of = ack.id
     flow.node_name = node_name
     session.add(flow)
     session.flush()
+
+
+def _refuse_encrypted(connection: Connection, flow: Workflow, ack: Ack) -> None:
+    """Refuse a workflow that returns what an encrypted worker records, where another job takes it as an argument."""
+    source = next((spec.worker for spec in sources_in(flow) if encrypts(spec.worker)), None)
+    node = None if source is None else ack.id
+    while node is not None:  # from the job to the workflows around it that return the same value
+        found: Any = use_of.execute(connection, node=node).one()
+        if found.is_used:
+            raise InvalidOption(
+                f"job {ack.id} returned {flow!r}, which returns what {source} encrypts, and another job takes the "
+                "result as an argument; store it yourself, and pass what identifies it"
+            )
+        node = found.around
