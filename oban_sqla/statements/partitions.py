@@ -51,24 +51,39 @@ def _is_stale() -> ColumnElement[bool]:
 def stale_waiting() -> Executable:
     """Of the next `limit` available jobs of `queue` behind `priority`, `scheduled_at`, `id`, the ids of those without a
     key of `epoch`; how many were looked at; and the place of the last one."""
-    place = tuple_(jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
-    after = (parameter("priority", SmallInteger), parameter("scheduled_at", TIMESTAMP), parameter("id", BigInteger))
-    order = (jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
+    return _stale(jobs.c.state == state("available"), jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
+
+
+@statement
+def stale_scheduled() -> Executable:
+    """As :data:`stale_waiting`, of the jobs that wait for their time, behind `scheduled_at`, `id`."""
+    return _stale(in_states(jobs.c.state, "scheduled", "retryable"), jobs.c.scheduled_at, jobs.c.id)
+
+
+@statement
+def stale_suspended() -> Executable:
+    """As :data:`stale_waiting`, of the jobs that wait for others, behind `id`."""
+    return _stale(jobs.c.state == state("suspended"), jobs.c.id)
+
+
+_PLACE = {"priority": SmallInteger, "scheduled_at": TIMESTAMP, "id": BigInteger}
+
+
+def _stale(which: ColumnElement[bool], *order: Any) -> Executable:
+    after = tuple_(*(parameter(one.name, _PLACE[one.name]) for one in order))
     looked = (
         select(*order, _is_stale().label("stale"))
-        .where(jobs.c.state == state("available"), jobs.c.queue == parameter("queue"), place > tuple_(*after))
+        .where(which, jobs.c.queue == parameter("queue"), tuple_(*order) > after)
         .order_by(*order)
         .limit(parameter("limit", Integer))
         .cte("looked")
     )
     found = func.array_agg(looked.c.id).filter(looked.c.stale)
-    last = select(looked.c.priority, looked.c.scheduled_at, looked.c.id)
-    last = last.order_by(looked.c.priority.desc(), looked.c.scheduled_at.desc(), looked.c.id.desc()).limit(1)
-    end = last.subquery("last")
+    place: list[Any] = [looked.c[one.name] for one in order]
+    end: Any = select(*place).order_by(*(one.desc() for one in place)).limit(1).subquery("last")
     totals = select(found.label("ids"), func.count().label("seen")).select_from(looked).subquery("totals")
-    return select(totals.c.ids, totals.c.seen, end.c.priority, end.c.scheduled_at, end.c.id).select_from(
-        totals.outerjoin(end, literal_column("true"))
-    )
+    columns: list[Any] = [totals.c.ids, totals.c.seen, *(end.c[one.name] for one in order)]
+    return select(*columns).select_from(totals.outerjoin(end, literal_column("true")))
 
 
 @statement
@@ -88,7 +103,7 @@ def rekey() -> Executable:
         select(jobs.c.id)
         .where(
             jobs.c.id == func.any(array("given", BigInteger)),
-            in_states(cast(jobs.c.state, Text), "available", "executing"),
+            in_states(cast(jobs.c.state, Text), "available", "executing", "scheduled", "retryable", "suspended"),
         )
         .order_by(jobs.c.id)
         .with_for_update(skip_locked=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Oban, Partition, Queue, RateLimit, SchemaOutdated
+from oban_sqla import Oban, Partition, Queue, RateLimit, SchemaOutdated, Workflow
 from oban_sqla.statements.limits import VISITS, as_array, fetch_limited, partition_by
 from tests.limits import jobs
 from tests.limits.helpers import add, all_done, count, nodes
@@ -199,6 +199,30 @@ async def test_waiting_jobs_of_a_queue_without_partitions_follow_when_it_gets_so
     async with nodes(database_url, Queue(limit=20, partition=Partition("args.key", limit=4))):
         await all_done(engine)
     assert max(most for key, most in jobs.most.items() if key != jobs.ALL) <= 4
+
+
+async def test_jobs_that_wait_for_their_time_or_for_others_follow_at_once_too(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    flow = Workflow("waits")
+    first = flow.add(brief.options(schedule_in=3600).new(1))
+    flow.add(brief.new(2), name="second", after=[first])
+    async with AsyncSession(engine) as session, session.begin():
+        session.add(flow)
+    await insert(engine, brief.new(3))
+    later = "UPDATE oban_jobs SET state = 'retryable', scheduled_at = now() + interval '1 hour'"
+    await execute(engine, later + " WHERE (args ->> 'key')::int = 3")
+    async with nodes(database_url, Queue(limit=20, partition=Partition("args.key", limit=4))) as [oban]:
+        await eventually(lambda: _all_have_keys(engine))
+        await oban.scale_queue("default", partition=Partition("worker"))
+        await eventually(lambda: _all_have_keys(engine, '%["limits.brief"]'))
+
+
+async def _all_have_keys(engine: AsyncEngine, like: str = "%") -> bool:
+    rows: list[Any] = await execute(
+        engine, "SELECT DISTINCT state::text, partition_key LIKE :like FROM oban_jobs", like=like
+    )
+    return sorted((row[0], row[1]) for row in rows) == [("retryable", True), ("scheduled", True), ("suspended", True)]
 
 
 async def test_a_job_that_changes_its_arguments_counts_for_its_new_key(engine: AsyncEngine, database_url: str) -> None:

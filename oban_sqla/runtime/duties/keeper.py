@@ -1,9 +1,10 @@
 """The keeper: sees to it that every waiting job of a partitioned queue can be fetched.
 
 A job that was enqueued before its queue had a partition has no key, and no fetch from the ring of partitions finds it.
-When a queue is partitioned in another way, the leader walks through its waiting jobs at once, until two walks in a row
-have found none without a key of the present way; then once a minute, because a transaction may commit jobs long after
-it has looked how their queue is partitioned. The fetch itself gives keys to those that it meets.
+When a queue is partitioned in another way, the leader walks through its waiting jobs at once, also those that wait for
+their time or for others, until two walks in a row have found none without a key of the present way; then once a minute
+through what is available, because a transaction may commit jobs long after it has looked how their queue is
+partitioned. The fetch itself gives keys to those that it meets.
 
 It also deletes what is known of starts that no rate limit counts any more.
 """
@@ -11,10 +12,20 @@ It also deletes what is known of starts that no rate limit counts any more.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
-from ...statements.partitions import drop_idle_rates, partitioned, rekey, stale_running, stale_waiting
+from ...statements.partitions import (
+    drop_idle_rates,
+    partitioned,
+    rekey,
+    stale_running,
+    stale_scheduled,
+    stale_suspended,
+    stale_waiting,
+)
+from ...statements.statement import Statement
 from ...telemetry import queue_logger as logger
 from ..lanes.failure import StatementFailed
 from ..lanes.lane import Lane
@@ -30,6 +41,13 @@ WALK_EVERY = 60.0
 
 PAGE = 2_000
 """Jobs that one statement looks at."""
+
+WALKS: Sequence[tuple[Statement, dict[str, Any]]] = (
+    (stale_waiting, {"priority": -1, "scheduled_at": datetime.min, "id": 0}),
+    (stale_scheduled, {"scheduled_at": datetime.min, "id": 0}),
+    (stale_suspended, {"id": 0}),
+)
+"""Through which jobs of a queue, and where each walk begins."""
 
 
 class Keeper(Duty):
@@ -64,26 +82,26 @@ class Keeper(Duty):
         busy = False
         for (queue, epoch), quiet in queues.items():
             if quiet < 2 or is_due:
-                found = await self._walk(queue, epoch)
+                found = await self._walk(queue, epoch, is_new=quiet < 2)
                 queues[queue, epoch] = 0 if found else quiet + 1
                 busy |= queues[queue, epoch] < 2
         self._quiet = queues
         return 0.1 if busy else LOOK_EVERY
 
-    async def _walk(self, queue: str, epoch: int) -> int:
+    async def _walk(self, queue: str, epoch: int, is_new: bool) -> int:
         """Give keys to the jobs of `queue` that lack one of `epoch`. Returns how many did."""
         rows = await self._lane.run(stale_running, queue=queue, epoch=epoch, limit=PAGE)
         found = await self._rekey([job_id for (job_id,) in rows])
-        place = (-1, datetime.min, 0)
-        while self._leadership.leads and not self._stopping:
-            given = dict(zip(("priority", "scheduled_at", "id"), place, strict=True))
-            [(ids, seen, *last)] = await self._lane.run(stale_waiting, queue=queue, epoch=epoch, limit=PAGE, **given)
-            if ids and (rekeyed := await self._rekey(ids)):
-                found += rekeyed
-                self._available({queue})
-            if seen < PAGE:
-                break
-            place = (last[0], last[1], last[2])
+        for stale, begin in WALKS if is_new else WALKS[:1]:
+            place = begin
+            while self._leadership.leads and not self._stopping:
+                [(ids, seen, *last)] = await self._lane.run(stale, queue=queue, epoch=epoch, limit=PAGE, **place)
+                if ids and (rekeyed := await self._rekey(ids)):
+                    found += rekeyed
+                    self._available({queue})
+                if seen < PAGE:
+                    break
+                place = dict(zip(begin, last, strict=True))
         if found:
             logger.info("%d jobs of queue %r are in its partitions now", found, queue)
         return found
