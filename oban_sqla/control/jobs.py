@@ -136,7 +136,7 @@ class JobVerbs(Verbs):
         :param priority: 0 (first) to 9 (last).
         :param max_attempts: 1 to 32,767, but not less than the attempts already made.
         :param tags: strings; they replace the present tags.
-        :param meta: a dict; it replaces the present meta.
+        :param meta: a dict; it replaces the present meta, apart from what the package has noted there.
         :param args: a dict; it replaces the present args.
         :param scheduled_at: an aware datetime before which the job does not run.
         :param schedule_in: the same as seconds or a timedelta from now.

@@ -31,8 +31,10 @@ from sqlalchemy.sql.dml import ReturningUpdate
 
 from ..models.base import utc_now
 from ..models.job import jobs
+from ..models.kind import IN_META
 from ..types import JobStateType
 from .belongings import going_with
+from .marks import with_marks
 from .prune import holds_chain
 from .statement import ids, in_states, state
 
@@ -127,6 +129,8 @@ def remove(targets: Targets) -> Select[Any]:
 def change(targets: Targets, values: dict[str, Any]) -> _Change:
     """Set columns of jobs that wait. A new time moves a job between available and scheduled."""
     set_: dict[Any, Any] = {jobs.c[name]: value for name, value in values.items()}
+    if "meta" in values:
+        set_[jobs.c.meta] = with_marks(literal(values["meta"], jobs.c.meta.type), jobs.c.meta, *IN_META)
     if "max_attempts" in values:
         # The table refuses less than was attempted already.
         set_[jobs.c.max_attempts] = func.greatest(values["max_attempts"], jobs.c.attempt, type_=SmallInteger)

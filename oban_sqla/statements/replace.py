@@ -17,6 +17,7 @@ from ..models.job import jobs
 from ..options.replacing import REPLACEABLE, WAITING
 from ..options.unique import BITS
 from .insert import unnested, value_of
+from .marks import with_marks
 from .sent import KEY, KIND, ROW, Sent
 from .statement import array, ids, in_states, seconds_from, state, statement
 
@@ -134,6 +135,8 @@ def _field(field: str, old: Any, r: Any, k: Any) -> ColumnElement[Any]:
         case _:
             [option] = options_of(jobs.c[field])
             after = value_of(getattr(k, option.parameter), jobs.c[field])
+            if field == "meta":
+                after = with_marks(after, before)
     return case((_within(k[f"of_{field}"], old), after), else_=before)
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Batch, InvalidArgs, InvalidOption, Job, Oban, Unique
+from oban_sqla import Batch, InvalidArgs, InvalidOption, Job, Oban, Unique, Workflow
 from tests.control import jobs
 from tests.control.jobs import adds, boom, noop, waits
 from tests.runtime.helpers import execute, insert, load, until
@@ -135,6 +135,24 @@ async def test_the_columns_of_a_waiting_job_are_replaced(engine: AsyncEngine) ->
     job = await load(engine, job_id)
     assert (job.queue, job.priority, job.max_attempts, job.tags) == ("other", 9, 3, ["a", "b"])
     assert (job.meta, job.args) == ({"new": 2}, {"a": 5})
+
+
+async def test_another_meta_leaves_what_the_package_has_noted_in_it(engine: AsyncEngine) -> None:
+    oban = Oban(engine)
+    flow = Workflow("noted")
+    first = flow.add(adds.options(schedule_in=60, weight=3, meta={"old": 1}).new(1))
+    flow.add(adds.new(first.result), name="last")
+    async with AsyncSession(engine, expire_on_commit=False) as session, session.begin():
+        session.add(flow)
+    assert first.id is not None
+    await execute(
+        engine, 'UPDATE oban_jobs SET meta = meta || \'{"slept": 2, "waiting": "go"}\' WHERE id = :id', id=first.id
+    )
+    await oban.update(first.id, meta={"new": 2, "slept": 0})
+    kept = {"keep_result": True, "weight": 3, "waiting": "go"}
+    assert (await load(engine, first.id)).meta == {"new": 2, "slept": 0, **kept}
+    await oban.update(first.id, meta={})
+    assert (await load(engine, first.id)).meta == {"slept": 0, **kept}
 
 
 async def test_a_new_time_moves_a_job_between_available_and_scheduled(engine: AsyncEngine) -> None:

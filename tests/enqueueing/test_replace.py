@@ -87,10 +87,11 @@ async def test_every_field_can_be_replaced(any_engine: AsyncEngine) -> None:
     )
     at = datetime(2030, 1, 1, tzinfo=UTC)
     await insert(any_engine, spec(unique=unique, priority=5, meta={"a": 1}))
+    await execute(any_engine, "UPDATE oban_jobs SET meta = meta || jsonb_build_object('snoozed', 1)")
     options: dict[str, Any] = {"priority": 2, "meta": {"b": 2}, "tags": ["x"], "max_attempts": 3, "queue": "other"}
     await insert(any_engine, spec(2, 7, unique, scheduled_at=at, **options))
     found = await only(any_engine)
-    assert (found.args, found.meta, found.tags) == ({"id": 2, "version": 7}, {"b": 2}, ["x"])
+    assert (found.args, found.meta, found.tags) == ({"id": 2, "version": 7}, {"b": 2, "snoozed": 1}, ["x"])
     assert (found.priority, found.max_attempts, found.queue, found.scheduled_at) == (2, 3, "other", at)
     assert found.state == "scheduled"
 
