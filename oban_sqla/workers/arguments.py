@@ -29,7 +29,7 @@ from ..options.later import has_later
 from ..options.resources import not_provided, plain, without_none
 from .entity import GIVEN, refuse_hidden, rewritten
 from .hints import hint_of
-from .injection import is_injectable, is_session, marked
+from .injection import is_injectable, is_session, marked, meant, refuse_dependency
 from .ordering import in_order
 from .returned import Returned
 from .roundtrip import Parameter, Travel, difference, refuse_foreign
@@ -212,6 +212,8 @@ class Arguments:
                 if (reason := not_provided(kind)) is not None:
                     raise InvalidOption(f"{self._name}: {name} = injected(): {reason}")
                 wanted[name] = without_none(hint)
+            else:
+                refuse_dependency(self._parameters.get(name), self._name)
         sessions = [name for name, kind in wanted.items() if is_session(kind)]
         if len(sessions) > 1:
             raise InvalidOption(
@@ -358,7 +360,7 @@ class Arguments:
         where = ".".join(str(part) for part in detail["loc"]) or "args"
         match detail["type"]:
             case "missing":
-                return f"the argument {where!r} is missing"
+                return f"the argument {where!r} is missing{meant(self._parameters)}"
             case "extra_forbidden" if len(detail["loc"]) == 1:
                 return f"there is no parameter {where!r}{self._instead(where)}"
             case "extra_forbidden":

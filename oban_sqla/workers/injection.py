@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeGuard
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -24,6 +24,8 @@ class _Mark:
 
 
 _MARK = _Mark()
+_OF_OTHERS = ("self", "ctx", "context", "job", "task")
+"""What other queues call the first parameter, for the job or task that runs."""
 
 
 def injected() -> Any:
@@ -62,6 +64,28 @@ def marked(fn: Callable[..., Any]) -> list[str]:
                 f"default of the parameter, and is called: {name}: … = injected()"
             )
     return [name for name, one in parameters.items() if one.default is _MARK]
+
+
+def refuse_dependency(parameter: inspect.Parameter | None, of: str) -> None:
+    """Refuse a default that another framework fills in, such as FastAPI's ``Depends(…)``.
+
+    :param parameter: one that is an argument of the job; None for what a function returns.
+    :param of: the function's name, for the message.
+    :raises InvalidOption: for such a parameter: the job would get the ``Depends`` itself.
+    """
+    if parameter is not None and type(parameter.default).__name__ in ("Depends", "Security"):
+        raise InvalidOption(
+            f"{of}: {parameter.name}: nothing fills in {type(parameter.default).__name__}(…) in a job; write "
+            f"{parameter.name}: … = injected(), and give the function to Oban(resources={{the type: function}})"
+        )
+
+
+def meant(parameters: Mapping[str, inspect.Parameter]) -> str:
+    """What to do where the first parameter was meant for the job that runs; empty where it was not."""
+    first = next(iter(parameters.values()))
+    if first.name not in _OF_OTHERS or first.annotation is not first.empty:
+        return ""
+    return f"; {first.name!r} is an argument, too: for the job that runs write {first.name}: Job"
 
 
 def _is_in_annotation(hint: Any) -> bool:

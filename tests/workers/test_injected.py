@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pytest
+from fastapi import Depends
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
@@ -123,6 +124,30 @@ def test_mark_on_what_no_runtime_provides_is_refused_at_once() -> None:
 
     with pytest.raises(InvalidOption, match=r"spec = injected\(\): JobSpec is a class of oban_sqla"):
         job(run_with_spec)
+
+
+def test_dependency_of_fastapi_is_refused_where_a_job_would_get_it_as_it_is() -> None:
+    made: Any = Depends(Label)
+
+    async def run(label: Label = made) -> None: ...
+    async def with_session(session: AsyncSession = made) -> None: ...
+
+    with pytest.raises(InvalidOption, match=r"run: label: nothing fills in Depends\(…\) in a job; write label: … ="):
+        job(run)
+    assert list(job(name="tests.injected.depends")(with_session).worker.arguments.injected) == ["session"]  # type: ignore[union-attr]
+
+
+def test_first_parameter_that_another_queue_fills_in_is_named_where_an_argument_is_missing() -> None:
+    @job(name="tests.injected.ctx")
+    async def download(ctx, url: str) -> None: ...  # type: ignore[no-untyped-def]  # pyright: ignore[reportUnknownParameterType, reportMissingParameterType]
+
+    @job(name="tests.injected.typed")
+    async def typed(ctx: str, url: str) -> None: ...
+
+    with pytest.raises(InvalidArgs, match=r"'url' is missing; 'ctx' is an argument, too: for .* runs write ctx: Job$"):
+        download.new("https://example.org")  # pyright: ignore[reportCallIssue, reportUnknownMemberType]
+    with pytest.raises(InvalidArgs, match=r"'url' is missing$"):
+        typed.new("https://example.org")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 
 def test_mark_that_would_make_an_argument_is_refused_at_once() -> None:
