@@ -25,6 +25,7 @@ from every node. Counters with labels are 0 from the first run of the worker on,
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -41,6 +42,7 @@ except ImportError as error:
     raise ImportError("oban_sqla.prometheus needs prometheus-client: pip install 'oban-sqla[prometheus]'") from error
 
 _HANDLER = "oban_sqla.prometheus"
+_SHARED = "PROMETHEUS_MULTIPROC_DIR"
 _ELECTIONS = ("oban.leader.election.stop", "oban.leader.election.exception")
 _FIRST_STATES = ("completed", "retryable", "discarded", "cancelled")
 """The states of which a worker's runs are 0 from its first run on: to Prometheus, what begins at 1 has not grown."""
@@ -85,8 +87,13 @@ class Metrics:
         self._queue_time = Histogram(
             "oban_job_queue_time_seconds", "How long jobs were due before they started.", ("queue",), registry=registry
         )
+        # The modes say what several processes of a server that share PROMETHEUS_MULTIPROC_DIR answer.
         self._running = Gauge(
-            "oban_jobs_running", "Jobs that are running in this process.", ("queue",), registry=registry
+            "oban_jobs_running",
+            "Jobs that are running in this process.",
+            ("queue",),
+            registry=registry,
+            multiprocess_mode="livesum",
         )
         self._fenced = Counter(
             "oban_fenced",
@@ -101,10 +108,22 @@ class Metrics:
         for state in ("completed", "failed", "cancelled"):
             self._flows.labels(state)
         self._flow_duration = Histogram("oban_workflow_duration_seconds", "How long workflows took.", registry=registry)
-        self._leader = Gauge("oban_leader", "1 while this process leads.", registry=registry)
-        self._queue_jobs = Gauge("oban_queue_jobs", "Unfinished jobs.", ("queue", "state"), registry=registry)
+        self._leader = Gauge(
+            "oban_leader", "1 while this process leads.", registry=registry, multiprocess_mode="livesum"
+        )
+        self._queue_jobs = Gauge(
+            "oban_queue_jobs",
+            "Unfinished jobs.",
+            ("queue", "state"),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
+        )
         self._oldest = Gauge(
-            "oban_queue_oldest_seconds", "For how long the oldest available job is due.", ("queue",), registry=registry
+            "oban_queue_oldest_seconds",
+            "For how long the oldest available job is due.",
+            ("queue",),
+            registry=registry,
+            multiprocess_mode="livemostrecent",
         )
         telemetry.attach(_HANDLER, telemetry.JOB_EVENTS, self._on_job)
         telemetry.attach(_HANDLER, ("oban.fenced", *_ELECTIONS, "oban.workflow.stop", *_COUNTED), self._on_other)
@@ -169,7 +188,11 @@ def _set(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
     for family in gauge.collect():
         for sample in family.samples:
             labels = tuple(sample.labels.values())
-            if labels not in values:
+            if labels in values:
+                continue
+            if _SHARED in os.environ:  # from the files that processes share nothing is removed
+                gauge.labels(*labels).set(0)
+            else:
                 gauge.remove(*labels)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from oban_sqla.prometheus import Metrics, instrument
 from oban_sqla.runtime.duties.leader import Leadership
 from oban_sqla.runtime.lanes.failure import StatementFailed, connecting_failed
 from oban_sqla.statements.census import census
+from tests.processes import finished
 from tests.runtime.helpers import execute, insert, until
 
 
@@ -171,3 +173,21 @@ async def test_counting_reads_no_history(engine: AsyncEngine) -> None:
         sql = census.compiled(engine.dialect).sql
         plan = "\n".join((await connection.execute(text(f"EXPLAIN {sql}"))).scalars())
     assert "Seq Scan" not in plan, plan
+
+
+SHARED = """
+from prometheus_client import CollectorRegistry, generate_latest, multiprocess
+from oban_sqla.prometheus import _set, instrument
+metrics = instrument()
+_set(metrics._oldest, {("busy",): 60.0, ("done",): 600.0})
+_set(metrics._oldest, {("busy",): 61.0})
+multiprocess.MultiProcessCollector(registry := CollectorRegistry())
+print(generate_latest(registry).decode())
+"""
+
+
+def test_a_queue_without_jobs_is_0_where_several_processes_of_a_server_share_their_metrics(tmp_path: Path) -> None:
+    done = finished(["-W", "error", "-c", SHARED], environment={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)})
+    assert 'oban_queue_oldest_seconds{queue="done"} 0.0' in done.stdout, done.stderr
+    assert 'oban_queue_oldest_seconds{queue="busy"} 61.0' in done.stdout, "of all processes one, and without their ids"
+    assert "oban_leader 0.0" in done.stdout
