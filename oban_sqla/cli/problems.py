@@ -17,6 +17,14 @@ from .colours import are_unwanted
 
 # SQLAlchemy 2.0 leaves what asyncpg raises while connecting as it is.
 OF_THE_DATABASE = (DBAPIError, asyncpg.PostgresError)
+ELSEWHERE = {
+    "add": "jobs add", "beat": "cron", "cancel": "jobs cancel", "dashboard": "web", "delete": "jobs delete",
+    "enqueue": "jobs add", "flower": "web", "info": "queues", "init": "migrate", "inspect": "top", "list": "jobs list",
+    "logs": "jobs logs", "pause": "queues pause", "purge": "jobs delete", "requeue": "jobs retry",
+    "resume": "queues resume", "retry": "jobs retry", "revoke": "jobs cancel", "scale": "queues scale",
+    "show": "jobs show", "status": "top", "upgrade": "migrate", "work": "start", "worker": "start",
+}  # fmt: skip
+"""What other queues call the commands of this one, or where one of a group is."""
 EXPECTED = (ObanError, SQLAlchemyError, asyncpg.PostgresError, OSError)
 
 
@@ -32,6 +40,13 @@ class Commands(click.Group):
             if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
                 stream.reconfigure(errors="backslashreplace")
         return super().main(*args, **extra)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if (ours := ELSEWHERE.get(args[0])) is not None and self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"No such command {args[0]!r}: it may be `oban-sqla {ours}`.")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         if are_unwanted():

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, insert
 
 from oban_sqla.cli import main
+from oban_sqla.cli.problems import ELSEWHERE
 from oban_sqla.models.job import jobs
 from tests.processes import finished
 
@@ -41,6 +42,14 @@ SUBCOMMANDS = {"jobs": ["list", "show", "add", "cancel", "retry", "delete", "wat
 def test_it_runs_as_a_module(module: str) -> None:
     done = finished(["-m", module, "--version"], fresh=True)
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, f"oban-sqla {version('oban-sqla')}", "")
+
+
+def test_what_other_queues_call_a_command_leads_to_that_of_this_one() -> None:
+    for theirs, ours in ELSEWHERE.items():
+        done = CliRunner().invoke(main, [theirs, "app.jobs"])
+        assert (done.exit_code, theirs in main.commands) == (2, False)
+        assert f"No such command '{theirs}': it may be `oban-sqla {ours}`." in done.output
+        assert CliRunner().invoke(main, [*ours.split(), "--help"]).exit_code == 0
 
 
 def test_the_module_of_the_doctor_names_the_command() -> None:
