@@ -20,7 +20,8 @@ metric                              kind        labels                meaning
 =================================== =========== ===================== =================================================
 
 All but the last two come from telemetry, and are about this process. The last two are about the database, the same
-from every node. Counters with labels are 0 from the first run of the worker on, and those of workflows from the start.
+from every node. The buckets of runs and waits end at four hours, those of workflows at a week. Counters
+with labels are 0 from the first run of the worker on, and those of workflows from the start.
 """
 
 from __future__ import annotations
@@ -44,6 +45,10 @@ except ImportError as error:
 _HANDLER = "oban_sqla.prometheus"
 _SHARED = "PROMETHEUS_MULTIPROC_DIR"
 _ELECTIONS = ("oban.leader.election.stop", "oban.leader.election.exception")
+_SECONDS = (*Histogram.DEFAULT_BUCKETS[:-1], 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 14400.0)
+"""The buckets of runs and waits. The client's own end at 10 s, so a quantile of longer runs would be 10 s."""
+_LONG = (1.0, 10.0, 60.0, 300.0, 900.0, 3600.0, 14400.0, 86400.0, 604800.0)
+"""Those of workflows, which may wait for days."""
 _FIRST_STATES = ("completed", "retryable", "discarded", "cancelled")
 """The states of which a worker's runs are 0 from its first run on: to Prometheus, what begins at 1 has not grown."""
 _COUNTED = {
@@ -82,10 +87,18 @@ class Metrics:
         self._known: set[tuple[str, str]] = set()
         self._jobs = Counter("oban_jobs", "Runs of jobs.", ("queue", "worker", "state"), registry=registry)
         self._duration = Histogram(
-            "oban_job_duration_seconds", "How long runs took.", ("queue", "worker"), registry=registry
+            "oban_job_duration_seconds",
+            "How long runs took.",
+            ("queue", "worker"),
+            registry=registry,
+            buckets=_SECONDS,
         )
         self._queue_time = Histogram(
-            "oban_job_queue_time_seconds", "How long jobs were due before they started.", ("queue",), registry=registry
+            "oban_job_queue_time_seconds",
+            "How long jobs were due before they started.",
+            ("queue",),
+            registry=registry,
+            buckets=_SECONDS,
         )
         # The modes say what several processes of a server that share PROMETHEUS_MULTIPROC_DIR answer.
         self._running = Gauge(
@@ -107,7 +120,9 @@ class Metrics:
         self._flows = Counter("oban_workflows", "Workflows that have ended.", ("state",), registry=registry)
         for state in ("completed", "failed", "cancelled"):
             self._flows.labels(state)
-        self._flow_duration = Histogram("oban_workflow_duration_seconds", "How long workflows took.", registry=registry)
+        self._flow_duration = Histogram(
+            "oban_workflow_duration_seconds", "How long workflows took.", registry=registry, buckets=_LONG
+        )
         self._leader = Gauge(
             "oban_leader", "1 while this process leads.", registry=registry, multiprocess_mode="livesum"
         )

@@ -99,6 +99,21 @@ def test_jobs_of_two_databases_with_the_same_id_run_and_end(registry: CollectorR
     assert running == [1, 2, 1, 0, 0]
 
 
+def test_runs_and_workflows_of_hours_are_told_from_those_of_seconds(
+    registry: CollectorRegistry, metrics: Metrics
+) -> None:
+    run = {"job_id": 7, "attempt": 1, "queue": "q", "worker": "w", "state": "completed"}
+    telemetry.execute("oban.job.stop", **run, duration=500.0, queue_time=3000.0)
+    telemetry.execute("oban.workflow.stop", state="completed", parent_id=None, duration=200_000.0)
+    for name, labels, below, above in (
+        ("oban_job_duration_seconds", {"queue": "q", "worker": "w"}, "300.0", "600.0"),
+        ("oban_job_queue_time_seconds", {"queue": "q"}, "1800.0", "3600.0"),
+        ("oban_workflow_duration_seconds", {}, "86400.0", "604800.0"),
+    ):
+        got = [registry.get_sample_value(f"{name}_bucket", {**labels, "le": le}) for le in (below, above)]
+        assert got == [0, 1]
+
+
 async def test_a_leader_whose_database_is_away_leads_until_its_lease_ends(
     registry: CollectorRegistry, metrics: Metrics
 ) -> None:
