@@ -102,8 +102,8 @@ def rescue() -> Executable:
 
     ``cancelled`` when that was asked for, ``discarded`` when no attempt is left, else ``available``; a job that was
     rescued before is ``retryable`` with the usual backoff, because it may be what kills the nodes. Jobs without a
-    producer (a blank in `dead`) must have begun `patience` seconds ago. One row each: its id, queue and state. Nothing
-    that another program may have written into a row makes this raise.
+    producer (a blank in `dead`) must have begun `patience` seconds ago. One row each: its id, queue, state,
+    worker and attempt. Nothing that another program may have written into a row makes this raise.
     """
     cancelled = jobs.c.cancel_at.is_not(None)
     exhausted = jobs.c.attempt >= jobs.c.max_attempts
@@ -122,7 +122,7 @@ def rescue() -> Executable:
     # The state as text, as in an ack: the rows are found by their key. What ended before it was locked stays as it is.
     still = (jobs.c.id == func.any(ids(_orphaned()))) & (cast(jobs.c.state, Text) == literal_column("'executing'"))
     changed = update(jobs).where(still, _of_dead()).values(values)
-    return changed.returning(jobs.c.id, jobs.c.queue, cast(jobs.c.state, Text))
+    return changed.returning(jobs.c.id, jobs.c.queue, cast(jobs.c.state, Text), jobs.c.worker, jobs.c.attempt)
 
 
 @statement
@@ -149,14 +149,18 @@ def _passed_over() -> Select[tuple[int]]:
 
 @statement
 def discard_exhausted() -> Executable:
-    """Up to `limit` available jobs without an attempt left, which no fetch takes, are discarded. Returns their ids."""
+    """Up to `limit` available jobs without an attempt left, which no fetch takes, are discarded.
+
+    One row each: its id, queue, worker and attempt.
+    """
     values = {
         jobs.c.state: state("discarded"),
         jobs.c.discarded_at: utc_now(),
         jobs.c.errors: _with_error("it was available with no attempt left; last run by "),
     }
     still = (jobs.c.id == func.any(ids(_passed_over()))) & (jobs.c.state == state("available"))
-    return update(jobs).where(still, _exhausted()).values(values).returning(jobs.c.id)
+    changed = update(jobs).where(still, _exhausted()).values(values)
+    return changed.returning(jobs.c.id, jobs.c.queue, jobs.c.worker, jobs.c.attempt)
 
 
 @statement

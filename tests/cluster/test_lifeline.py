@@ -77,10 +77,19 @@ async def test_a_job_that_was_rescued_before_waits_for_its_backoff(engine: Async
     assert 15 + 2**10 - 5 < wait < (15 + 2**10) * 1.1 + 1, "scaled to twenty attempts"
 
 
-async def test_a_job_without_attempts_left_is_discarded(engine: AsyncEngine) -> None:
+async def logged_as_discarded(caplog: pytest.LogCaptureFixture, job_id: int) -> dict[str, object]:
+    """The attributes of the record that says so, for programs that tell people of errors."""
+    record = await eventually(lambda: next((r for r in caplog.records if getattr(r, "job_id", 0) == job_id), None))
+    assert (record.name, record.levelname) == ("oban_sqla.job", "ERROR")
+    return {name: vars(record)[name] for name in ("worker", "queue", "attempt")}
+
+
+async def test_a_job_without_attempts_left_is_discarded(engine: AsyncEngine, caplog: pytest.LogCaptureFixture) -> None:
     job_id = await executing(engine, await producer(engine), attempt="5", max_attempts="5")
     async with leader(engine):
         job = await until(engine, job_id, "discarded")
+        logged = await logged_as_discarded(caplog, job_id)
+    assert logged == {"worker": job.worker, "queue": job.queue, "attempt": 5}
     assert job.discarded_at is not None
     assert len(job.errors) == 1
 
@@ -264,11 +273,14 @@ async def test_nothing_that_other_programs_wrote_stops_the_rescue(engine: AsyncE
         await until(engine, infinite, "available")
 
 
-async def test_an_available_job_without_attempts_left_is_discarded(engine: AsyncEngine) -> None:
+async def test_an_available_job_without_attempts_left_is_discarded(
+    engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+) -> None:
     stuck = await executing(engine, None, state="'available'", attempt="20")
     fine = await executing(engine, None, state="'available'", attempt="19")
     async with leader(engine):
         assert len((await until(engine, stuck, "discarded")).errors) == 1
+        assert (await logged_as_discarded(caplog, stuck))["attempt"] == 20
     assert (await load(engine, fine)).state == "available"
 
 

@@ -144,8 +144,11 @@ class Lifeline(Duty):
         while self._leadership.leads:
             given = {"dead": dead, "patience": self._patience, **self._leadership.token}
             rows, full = await self._batches.run(RESCUE, BATCH, **given)
-            states.update(state for _, _, state in rows)
-            if queues := {queue for _, queue, state in rows if state == "available"}:
+            states.update(state for _, _, state, *_ in rows)
+            for id, queue, state, worker, attempt in rows:
+                if state == "discarded":
+                    _log_discarded(id, queue, worker, attempt, "its node died, and it has no attempt left")
+            if queues := {queue for _, queue, state, *_ in rows if state == "available"}:
                 self._available(queues)
             if not full:
                 break
@@ -161,7 +164,13 @@ class Lifeline(Duty):
         self._repair_at = now + REPAIR_EVERY
         while self._leadership.leads:
             rows, full = await self._batches.run(DISCARD_EXHAUSTED, BATCH, **self._leadership.token)
-            if rows:
-                telemetry.leader_logger.warning("%d available jobs had no attempt left and were discarded", len(rows))
+            for id, queue, worker, attempt in rows:
+                _log_discarded(id, queue, worker, attempt, "it was available with no attempt left")
             if not full:
                 return
+
+
+def _log_discarded(id: int, queue: str, worker: str, attempt: int, why: str) -> None:
+    """What runs is told of by its node; of these jobs there is none."""
+    extra = {"job_id": id, "worker": worker, "queue": queue, "attempt": attempt}
+    telemetry.job_logger.error("job %d (%s) is discarded after attempt %d: %s", id, worker, attempt, why, extra=extra)

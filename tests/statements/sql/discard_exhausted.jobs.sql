@@ -8,4 +8,4 @@ FROM jobs.oban_leaders
 WHERE jobs.oban_leaders.name = $9::VARCHAR AND jobs.oban_leaders.node = $10::VARCHAR AND jobs.oban_leaders.expires_at > timezone('UTC', now()))) AND jobs.oban_jobs.id != all(CAST($11::TEXT[] AS BIGINT[])) 
  LIMIT $12::INTEGER FOR UPDATE SKIP LOCKED))) AND jobs.oban_jobs.state = 'available' AND jobs.oban_jobs.attempt >= jobs.oban_jobs.max_attempts AND (EXISTS (SELECT * 
 FROM jobs.oban_leaders 
-WHERE jobs.oban_leaders.name = $9::VARCHAR AND jobs.oban_leaders.node = $10::VARCHAR AND jobs.oban_leaders.expires_at > timezone('UTC', now()))) RETURNING jobs.oban_jobs.id
+WHERE jobs.oban_leaders.name = $9::VARCHAR AND jobs.oban_leaders.node = $10::VARCHAR AND jobs.oban_leaders.expires_at > timezone('UTC', now()))) RETURNING jobs.oban_jobs.id, jobs.oban_jobs.queue, jobs.oban_jobs.worker, jobs.oban_jobs.attempt

@@ -8,4 +8,4 @@ FROM oban_leaders
 WHERE oban_leaders.name = $9::VARCHAR AND oban_leaders.node = $10::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) AND oban_jobs.id != all(CAST($11::TEXT[] AS BIGINT[])) 
  LIMIT $12::INTEGER FOR UPDATE SKIP LOCKED))) AND oban_jobs.state = 'available' AND oban_jobs.attempt >= oban_jobs.max_attempts AND (EXISTS (SELECT * 
 FROM oban_leaders 
-WHERE oban_leaders.name = $9::VARCHAR AND oban_leaders.node = $10::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) RETURNING oban_jobs.id
+WHERE oban_leaders.name = $9::VARCHAR AND oban_leaders.node = $10::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) RETURNING oban_jobs.id, oban_jobs.queue, oban_jobs.worker, oban_jobs.attempt

@@ -8,4 +8,4 @@ FROM oban_leaders
 WHERE oban_leaders.name = $31::VARCHAR AND oban_leaders.node = $32::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) AND oban_jobs.id != all(CAST($33::TEXT[] AS BIGINT[])) ORDER BY oban_jobs.id 
  LIMIT $34::INTEGER FOR UPDATE SKIP LOCKED))) AND CAST(oban_jobs.state AS TEXT) = 'executing' AND coalesce(lower(oban_jobs.attempted_by[2]), '') = any($29::TEXT[]) AND (coalesce(lower(oban_jobs.attempted_by[2]), '') != '' OR coalesce(oban_jobs.attempted_at, oban_jobs.inserted_at) <= timezone('UTC', now()) - $30::FLOAT * interval '1 second') AND (EXISTS (SELECT * 
 FROM oban_leaders 
-WHERE oban_leaders.name = $31::VARCHAR AND oban_leaders.node = $32::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) RETURNING oban_jobs.id, oban_jobs.queue, CAST(oban_jobs.state AS TEXT) AS state
+WHERE oban_leaders.name = $31::VARCHAR AND oban_leaders.node = $32::VARCHAR AND oban_leaders.expires_at > timezone('UTC', now()))) RETURNING oban_jobs.id, oban_jobs.queue, CAST(oban_jobs.state AS TEXT) AS state, oban_jobs.worker, oban_jobs.attempt
