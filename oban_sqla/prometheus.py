@@ -21,7 +21,7 @@ metric                              kind        labels                meaning
 
 All but the last two come from telemetry, and are about this process. The last two are about the database, the same
 from every node. The buckets of runs and waits end at four hours, those of workflows at a week. Counters
-with labels are 0 from the first run of the worker on, and those of workflows from the start.
+with labels are 0 from the first :meth:`Metrics.count`, or the first run of the worker, on.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from . import telemetry
 from .runtime.lanes.bounded import bounded
 from .runtime.lanes.lane import STATEMENT_TIMEOUT
 from .statements.census import census
+from .workers.registry import workers
 
 try:
     from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram
@@ -83,7 +84,7 @@ class Metrics:
         # How many runs are counted as running, by job and attempt, which are the same in two databases: written by
         # _on_job().
         self._begun: dict[tuple[int, int], int] = {}
-        # Queues and workers that have run: written by _on_job().
+        # Queues and workers that are counted: written by _begin().
         self._known: set[tuple[str, str]] = set()
         self._jobs = Counter("oban_jobs", "Runs of jobs.", ("queue", "worker", "state"), registry=registry)
         self._duration = Histogram(
@@ -150,9 +151,14 @@ class Metrics:
     async def count(self, engine: AsyncEngine) -> None:
         """Update the two metrics about the database. Await it before each answer to ``/metrics``, or periodically.
 
+        Counters of the workers of this process begin at 0 with it, so that their first failure is an increase.
+
         :param engine: an engine on the database. The unfinished jobs are counted with the help of partial indexes.
         :raises TimeoutError: when the database has not answered for 10 seconds.
         """
+        for name in list(workers):
+            if (pair := (workers[name].queue, name)) not in self._known:
+                self._begin(*pair)
         rows = await bounded(
             engine, STATEMENT_TIMEOUT, lambda connection: connection.run_sync(lambda sync: census.execute(sync).all())
         )

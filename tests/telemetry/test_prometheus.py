@@ -156,6 +156,8 @@ async def test_queues_are_counted_by_a_query(
     await execute(any_engine, "DELETE FROM oban_jobs")
     await metrics.count(any_engine)
     assert jobs("available") is None, "what is gone is not reported for ever"
+    never_run = {"queue": "q", "worker": "prometheus.fails", "state": "discarded"}
+    assert registry.get_sample_value("oban_jobs_total", never_run) == 0, "so that the first failure is an increase"
 
 
 async def test_a_thread_that_scrapes_during_a_count_finds_all_queues(
