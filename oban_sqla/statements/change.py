@@ -34,8 +34,8 @@ from ..models.job import jobs
 from ..models.kind import IN_META
 from ..types import JobStateType
 from .belongings import going_with
+from .holding import holds_chain
 from .marks import with_marks
-from .prune import holds_chain
 from .statement import ids, in_states, state
 
 Targets = list[int] | Select[Any]

@@ -21,7 +21,6 @@ from sqlalchemy import (
     exists,
     func,
     literal,
-    literal_column,
     not_,
     or_,
     select,
@@ -38,6 +37,7 @@ from ..options.prioritize import PrioritizePolicy
 from ..options.prune import STATES, PrunePolicy
 from .belongings import going_in_ranges
 from .bulk import Bulk
+from .holding import holds_chain
 from .lead import holds_lease
 from .prune_batches import in_no_batch
 from .statement import ids, not_refused, parameter, seconds_from, state, statement
@@ -157,14 +157,9 @@ def applies(policy: PrunePolicy | PrioritizePolicy) -> ColumnElement[bool]:
     return and_(true(), *among)
 
 
-def holds_chain() -> ColumnElement[bool]:
-    """Whether a chain waits until this job is retried, deleted or cancelled."""
-    held = func.left(jobs.c.chain_key, literal_column("2")) == literal_column("'h|'")
-    return func.coalesce(and_(jobs.c.state == state("discarded"), held), literal_column("false"))
-
-
 def _in_nothing_unfinished() -> ColumnElement[bool]:
-    """Whether the job is in no flow and no batch of which another job has yet to finish."""
+    """Whether the job is in no flow and no batch of which another job has yet to finish, and no flow that has yet to
+    finish has taken its place."""
     other = jobs.alias("other")
 
     def over(name: str) -> ColumnElement[bool]:
@@ -177,4 +172,6 @@ def _in_nothing_unfinished() -> ColumnElement[bool]:
 
     # A workflow is pruned whole, and only what another program has put into one that is not there job by job.
     flow = exists().where(workflows.c.id == jobs.c.workflow_id)
-    return and_(over("workflow_id"), or_(jobs.c.workflow_id.is_(None), not_(flow)), over("batch_id"))
+    replaced = exists().where(workflows.c.graft_of == jobs.c.id, workflows.c.finished_at.is_(None))
+    alone = or_(jobs.c.workflow_id.is_(None), not_(flow))
+    return and_(over("workflow_id"), alone, over("batch_id"), not_(replaced))

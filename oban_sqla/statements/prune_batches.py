@@ -9,6 +9,7 @@ from ..models.batch import batches
 from ..models.job import jobs
 from ..options.prune import STATES
 from .belongings import going_with
+from .holding import holds_chain
 from .lead import holds_lease
 from .statement import ids, parameter, seconds_from, state, statement
 
@@ -41,9 +42,21 @@ def _pruned(belongings: bool) -> Executable:
         other.c.batch_id.is_not(None),
         other.c.state.not_in([state(name) for name in STATES]),
     )
+    # By itself: neither has its index otherwise.
+    holding = exists().where(
+        other.c.batch_id == batches.c.id,
+        other.c.batch_id.is_not(None),
+        other.c.chain_key.is_not(None),
+        holds_chain(other),
+    )
     chosen = (
         select(batches.c.id)
-        .where(batches.c.finished_at < utc_now() - seconds_from(parameter("age", Float)), ~unfinished, holds_lease())
+        .where(
+            batches.c.finished_at < utc_now() - seconds_from(parameter("age", Float)),
+            ~unfinished,
+            ~holding,
+            holds_lease(),
+        )
         .order_by(batches.c.finished_at)
         .limit(parameter("limit", Integer))
         .with_for_update(skip_locked=True)

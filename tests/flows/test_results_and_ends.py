@@ -222,6 +222,20 @@ async def test_a_job_is_waited_for_until_its_workflow_has_ended_also_where_only_
         assert [result.value async for _, result in oban.results(targets, timeout=20)] == [4, 4]
 
 
+async def test_a_job_is_not_pruned_while_the_workflow_that_it_has_returned_goes_on(engine: AsyncEngine) -> None:
+    [job_id, other] = await insert(engine, plans_without_saying_so.new(), note.new())
+    queues: dict[str, int | Queue] = {QUEUE: 1, "flows_later": Queue(limit=1, paused=True)}
+    async with Oban(engine, queues=queues, prune=Prune(max_age=0, interval=0.05)) as oban:
+        await eventually(lambda: _is_gone(engine, other))
+        assert not await _is_gone(engine, job_id)
+        await oban.resume_queue("flows_later")
+        await eventually(lambda: _is_gone(engine, job_id))
+
+
+async def _is_gone(engine: AsyncEngine, job_id: int) -> bool:
+    return not await execute(engine, "SELECT 1 FROM oban_jobs WHERE id = :id", id=job_id)
+
+
 @pytest.mark.parametrize("of_the_workflow", [True, False])
 async def test_a_node_that_waits_for_a_workflow_is_notified_of_its_end(
     engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch, of_the_workflow: bool

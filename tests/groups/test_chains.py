@@ -243,12 +243,22 @@ async def test_the_pruner_leaves_the_job_that_holds_a_chain(engine: AsyncEngine)
     async def other() -> Discard:
         return Discard("no")
 
+    held, finished = Batch([book.options(meta={"batch": True}).new(0)]), Batch([other.new()])
+    async with AsyncSession(engine) as session, session.begin():
+        session.add_all([held, finished])
     async with node(engine, prune=Prune(max_age=0, interval=0.05)) as oban:
+        await eventually(lambda: _is_batch_gone(engine, finished))
+        assert not await _is_batch_gone(engine, held)
+        assert await oban.delete(held) == 1
         [_, _, gone] = await add(engine, [book.new(0), book.new(1), other.new()], oban)
         await eventually(lambda: _is_gone(engine, gone))
         await eventually(lambda: _state(engine, gone - 2, "discarded"))
         assert "it holds its chain, and is kept until it is retried" in (await oban.why(gone - 2)).reason.text
     assert await states(engine) == ["discarded", "suspended"]
+
+
+async def _is_batch_gone(engine: AsyncEngine, batch: Batch) -> bool:
+    return not await execute(engine, "SELECT 1 FROM oban_batches WHERE id = :id", id=batch.id)
 
 
 async def test_a_chain_that_is_cancelled_after_a_failure_says_so(engine: AsyncEngine) -> None:

@@ -3,7 +3,9 @@ WITH chosen AS
 FROM jobs.oban_batches 
 WHERE jobs.oban_batches.finished_at < timezone('UTC', now()) - $1::FLOAT * interval '1 second' AND NOT (EXISTS (SELECT * 
 FROM jobs.oban_jobs AS other 
-WHERE other.batch_id = jobs.oban_batches.id AND other.batch_id IS NOT NULL AND (other.state NOT IN ('completed', 'discarded', 'cancelled')))) AND (EXISTS (SELECT * 
+WHERE other.batch_id = jobs.oban_batches.id AND other.batch_id IS NOT NULL AND (other.state NOT IN ('completed', 'discarded', 'cancelled')))) AND NOT (EXISTS (SELECT * 
+FROM jobs.oban_jobs AS other 
+WHERE other.batch_id = jobs.oban_batches.id AND other.batch_id IS NOT NULL AND other.chain_key IS NOT NULL AND coalesce(other.state = 'discarded' AND left(other.chain_key, 2) = 'h|', false))) AND (EXISTS (SELECT * 
 FROM jobs.oban_leaders 
 WHERE jobs.oban_leaders.name = $2::VARCHAR AND jobs.oban_leaders.node = $3::VARCHAR AND jobs.oban_leaders.expires_at > timezone('UTC', now()))) ORDER BY jobs.oban_batches.finished_at 
  LIMIT $4::INTEGER FOR UPDATE SKIP LOCKED), 
