@@ -59,6 +59,11 @@ def _node_option(command: F) -> F:
 _queue_argument = click.argument("queue", metavar="NAME")
 
 
+def _queue_or_all(command: F) -> F:
+    every = click.option("--all", "everything", is_flag=True, help="Every queue of the cluster, instead of NAME.")
+    return click.argument("queue", metavar="[NAME]", required=False)(every(command))
+
+
 @click.group(cls=ListByDefault, short_help="Show, pause, scale, start or stop queues.")
 def queues() -> None:
     """Show, pause, scale, start or stop queues, on all nodes or on one.
@@ -70,6 +75,7 @@ def queues() -> None:
     Change queues; a change takes effect at once, and outlasts restarts:
       oban-sqla queues pause media
       oban-sqla queues resume media
+      oban-sqla queues pause --all
       oban-sqla queues scale media 50 --node worker.1
       oban-sqla queues start late --limit 5
       oban-sqla queues stop late
@@ -150,31 +156,46 @@ def show(queue: str, **where: Unpack[Where]) -> None:
         )
 
 
-@queues.command(short_help="Pause a queue.")
-@_queue_argument
+@queues.command(short_help="Pause a queue, or all.")
+@_queue_or_all
 @_node_option
 @_where
-def pause(queue: str, node: str | None, **where: Unpack[Where]) -> None:
+def pause(queue: str | None, everything: bool, node: str | None, **where: Unpack[Where]) -> None:
     """Pause a queue: fetch no more of its jobs until it is resumed. Running jobs go on.
 
     \b
       oban-sqla queues pause media
       oban-sqla queues pause media --node worker.1
+      oban-sqla queues pause --all
     """
-    _ask("pause", queue, node, {}, lambda oban: oban.pause_queue(queue, node=node), **where)
+    if (one := _one(queue, everything)) is None:
+        _ask("pause", None, node, {}, lambda oban: oban.pause_all_queues(node=node), **where)
+    else:
+        _ask("pause", one, node, {}, lambda oban: oban.pause_queue(one, node=node), **where)
 
 
-@queues.command(short_help="Resume a queue.")
-@_queue_argument
+@queues.command(short_help="Resume a queue, or all.")
+@_queue_or_all
 @_node_option
 @_where
-def resume(queue: str, node: str | None, **where: Unpack[Where]) -> None:
+def resume(queue: str | None, everything: bool, node: str | None, **where: Unpack[Where]) -> None:
     """Resume a paused queue: fetch its jobs again.
 
     \b
       oban-sqla queues resume media
+      oban-sqla queues resume --all
     """
-    _ask("resume", queue, node, {}, lambda oban: oban.resume_queue(queue, node=node), **where)
+    if (one := _one(queue, everything)) is None:
+        _ask("resume", None, node, {}, lambda oban: oban.resume_all_queues(node=node), **where)
+    else:
+        _ask("resume", one, node, {}, lambda oban: oban.resume_queue(one, node=node), **where)
+
+
+def _one(queue: str | None, everything: bool) -> str | None:
+    """The queue that was named; None for all of them."""
+    if (queue is None) is not everything:
+        raise click.UsageError("Give the NAME of a queue, or --all, and not both.")
+    return queue
 
 
 @queues.command(short_help="Change the limits of a queue.")
@@ -261,14 +282,15 @@ def stop(queue: str, node: str | None, **where: Unpack[Where]) -> None:
 
 def _ask(
     action: str,
-    queue: str,
+    queue: str | None,
     node: str | None,
     limits: Mapping[str, int | str | None],
-    ask: Callable[[Oban], Awaitable[None]],
+    ask: Callable[[Oban], Awaitable[object]],
     **where: Unpack[Where],
 ) -> None:
     """Ask for a change, and print which live nodes it reaches now.
 
+    :param queue: None: every queue.
     :param limits: as they were typed; those that were not are None.
     """
     typed = {name: value for name, value in limits.items() if value is not None}
@@ -279,7 +301,7 @@ def _ask(
             roster = await connection.run_sync(read_roster, beat)
         with audited(operator(), f"queue.{action}", {"queue": queue, "node": node, **typed}):
             await ask(Oban(engine, name=instance))
-        members = roster.alive if action == "start" else roster.of(queue)
+        members = roster.alive if action == "start" or queue is None else roster.of(queue)
         return sorted(nodes(one for one in members if one.instance == instance and node in (None, one.node)))
 
     live = on_database(where["url"], where["schema"], work)
@@ -288,10 +310,12 @@ def _ask(
         print_json({**asked, "live_nodes": live})
         return
     with_limits = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in typed.items())
-    what = f"{action} queue {queue!r}{with_limits and f' with {with_limits}'}"
+    of = "every queue" if queue is None else f"queue {queue!r}"
+    what = f"{action} {of}{with_limits and f' with {with_limits}'}"
     target = "all nodes" if node is None else f"node {node!r}"
     reached = f"{len(live)} live node{'s' if len(live) > 1 else ''}: {', '.join(live)}"
-    click.echo(f"asked: {what} on {target}; {reached if live else 'no live node works it, so it takes effect later'}")
+    none = f"no live node works {'it' if queue else 'any'}, so it takes effect later"
+    click.echo(f"asked: {what} on {target}; {reached if live else none}")
 
 
 def _read(where: Where, count: Statement) -> Overview:

@@ -62,10 +62,11 @@ def audited(author: Author, verb: str, target: Mapping[str, Any]) -> Generator[N
         _note.reset(token)
 
 
-def note(connection: Connection, jobs: int | None = None) -> None:
+def note(connection: Connection, jobs: int | None = None, **target: str) -> None:
     """Write the row of the change that this transaction makes, if a person makes it.
 
     :param jobs: how many jobs were changed or enqueued. Default: the change is not one of jobs.
+    :param target: what was changed, where the author did not name it.
     """
     if (made := _note.get()) is None:
         return
@@ -74,7 +75,7 @@ def note(connection: Connection, jobs: int | None = None) -> None:
         who=made.author.who,
         via=made.author.via,
         verb=made.verb,
-        target=json.dumps(made.target, ensure_ascii=False, default=str),
+        target=json.dumps({**made.target, **target}, ensure_ascii=False, default=str),
         jobs=jobs,
         reason=made.author.reason,
     )

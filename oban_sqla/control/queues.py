@@ -50,6 +50,29 @@ class QueueVerbs(Verbs):
         """
         await self._ask("resume", queue, node, Asked(paused=False))
 
+    async def pause_all_queues(self, *, node: str | None = None) -> list[str]:
+        """Stop fetching jobs of every queue, in one transaction. Running jobs continue.
+
+        These are the queues that this node is configured with, those that a node runs now, and those that were changed
+        at run time before. Each is paused until it is resumed; a queue that comes later is not paused.
+
+        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
+        :returns: the names of the queues, in order.
+        :raises InvalidOption: for an unknown node; the message names the nearest known one.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
+        """
+        return await self._ask("pause", None, node, Asked(paused=True))
+
+    async def resume_all_queues(self, *, node: str | None = None) -> list[str]:
+        """Fetch jobs of every queue again, in one transaction; also of queues that were paused one by one.
+
+        :param node: the name of one node. Default: all nodes; this replaces what was set for single nodes before.
+        :returns: the names of the queues, in order.
+        :raises InvalidOption: for an unknown node; the message names the nearest known one.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
+        """
+        return await self._ask("resume", None, node, Asked(paused=False))
+
     async def scale_queue(
         self,
         queue: str,
@@ -124,24 +147,27 @@ class QueueVerbs(Verbs):
         """
         return Limiter(self._engines, self.config, lambda: self._node, queue, partition)
 
-    async def _ask(self, action: str, queue: str, node: str | None, asked: Asked) -> None:
+    async def _ask(self, action: str, queue: str | None, node: str | None, asked: Asked) -> list[str]:
         """Write down what is asked of `queue`, tell the nodes, and do it here.
 
+        :param queue: None: all that are known.
+        :returns: the queues of which it was asked.
         :raises InvalidOption: for a limit out of range, and for an unknown queue or node.
         """
         if asked.limit is not None:
             Queue(limit=asked.limit)
-        check_name("queue", queue)
+        if queue is not None:
+            check_name("queue", queue)
         if node is not None:
             check_name("node", node)
         async with self._engines.transaction() as session:
-            await (await session.connection()).run_sync(self._write, action, queue, node, asked)
-        if (here := self._node) is None:
-            return
-        if here.runs_here:
-            await here.control.obey()
-        else:
-            here.asked()
+            queues = await (await session.connection()).run_sync(self._write, action, queue, node, asked)
+        if (here := self._node) is not None:
+            if here.runs_here:
+                await here.control.obey()
+            else:
+                here.asked()
+        return queues
 
     async def _scale(
         self, queue: str, node: str | None, limit: int | Unset | None, limits: Mapping[str, object]
@@ -170,14 +196,20 @@ class QueueVerbs(Verbs):
         asked = Asked(limit=None if limit is UNSET else limit, limits=as_json, forget_limit=limit is None)
         await self._ask("scale", queue, node, asked)
 
-    def _write(self, connection: Connection, action: str, queue: str, node: str | None, asked: Asked) -> None:
+    def _write(
+        self, connection: Connection, action: str, queue: str | None, node: str | None, asked: Asked
+    ) -> list[str]:
         config = self.config
         rows = known.execute(connection, name=config.name).all()
         queues = {*config.queues, *(row.queue for row in rows)}
         nodes = {config.node, *(row.node for row in rows)} - {EVERY_NODE}
         # Anything can be started, and anywhere: a node without queues has no row by which it would be known.
         if action != "start":
-            if queue not in queues and not has_waiting.execute(connection, queue=queue).scalar_one():
+            if (
+                queue is not None
+                and queue not in queues
+                and not has_waiting.execute(connection, queue=queue).scalar_one()
+            ):
                 if not queues:
                     raise InvalidOption(f"unknown queue {queue!r}: no node runs one, and no job waits in it")
                 raise unknown("queue", queue, queues)
@@ -187,6 +219,13 @@ class QueueVerbs(Verbs):
             raise InvalidOption(
                 f"queue {queue!r}: no node is configured with it, so it needs a limit, such as limit=10"
             )
+        wanted = sorted(queues) if queue is None else [queue]
+        for one in wanted:
+            self._write_one(connection, action, one, node, asked)
+        return wanted
+
+    def _write_one(self, connection: Connection, action: str, queue: str, node: str | None, asked: Asked) -> None:
+        config = self.config
         ask.execute(
             connection,
             name=config.name,
@@ -198,7 +237,7 @@ class QueueVerbs(Verbs):
             limits=json.dumps(asked.limits) if asked.limits else None,
             forget=asked.forget_limit,
         )
-        note(connection)
+        note(connection, queue=queue)
         if "partition" in asked.limits:
             self._partition(connection, queue, asked.limits["partition"])
         if config.notify != "off":

@@ -186,6 +186,23 @@ async def test_what_is_asked_of_all_replaces_what_was_asked_of_one_before(place:
         await eventually(lambda: (info(a).limit, info(a).paused) == (8, True), SOON)
 
 
+async def test_all_queues_are_paused_and_resumed_at_once(place: Place) -> None:
+    async with (
+        place.node("a", queues={"media": 5, "late": 2}) as a,
+        place.node("b") as b,
+        place.node(name="other") as c,
+    ):
+        await place.operator.resume_queue("late", node="a")
+        assert await place.operator.pause_all_queues() == ["default", "late", "media"]
+        await eventually(lambda: [info(a, queue).paused for queue in ("media", "late")] == [True, True], SOON)
+        await eventually(lambda: info(b).paused, SOON)
+        assert await a.resume_all_queues(node="a") == ["default", "late", "media"]
+        assert [info(a, queue).paused for queue in ("media", "late")] == [False, False]
+        assert (info(b).paused, info(c).paused) == (True, False), "another node's, and another instance's"
+        with pytest.raises(InvalidOption, match="unknown node 'aa': did you mean 'a'\\?"):
+            await place.operator.pause_all_queues(node="aa")
+
+
 async def test_instances_do_not_share_their_queues_states(place: Place) -> None:
     async with place.node() as one, place.node("there", name="other") as other:
         await one.pause_queue("default")
