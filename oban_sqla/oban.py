@@ -67,6 +67,8 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
     :param shutdown_grace: seconds that running jobs have to finish when the node stops. Default 15.
     :param leader_ttl: seconds that a leader's lease is valid, 0.1 to 3600; it is renewed after a third of that. When a
         leader crashes, another node leads after at most this time. Default 15.
+    :param leadership: whether the node may lead. False: the duties of a leader are left to the other nodes, of which at
+        least one has to run. Default True.
     :param heartbeat: how often the node writes its heartbeat and when a node counts as dead, a :class:`Heartbeat`.
         Default: ``Heartbeat()``.
     :param lifeline_interval: seconds between two searches of the leader for jobs of dead nodes, 0.1 to 3600. Default 5.
@@ -110,6 +112,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         notify: Notify = "auto",
         shutdown_grace: float = 15.0,
         leader_ttl: float = 15.0,
+        leadership: bool = True,
         heartbeat: Heartbeat | None = None,
         lifeline_interval: float = 5.0,
         poll_interval: float = 1.0,
@@ -137,6 +140,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
             notify=notify,
             shutdown_grace=shutdown_grace,
             leader_ttl=leader_ttl,
+            leadership=leadership,
             heartbeat=Heartbeat() if heartbeat is None else heartbeat,
             lifeline_interval=lifeline_interval,
             poll_interval=poll_interval,

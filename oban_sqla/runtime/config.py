@@ -49,6 +49,7 @@ class Config:
     notify: Notify = "auto"
     shutdown_grace: float = 15.0
     leader_ttl: float = 15.0
+    leadership: bool = True
     heartbeat: Heartbeat = field(default_factory=Heartbeat)
     lifeline_interval: float = 5.0
     poll_interval: float = 1.0
@@ -117,7 +118,7 @@ class Config:
             if not isinstance(cron, Cron):
                 raise InvalidOption(f"Oban: crontab must be a list of Cron(…), got {cron!r} in it")
         by_name((), self.crontab)
-        for option in ("log_exceptions", "metrics"):
+        for option in ("leadership", "log_exceptions", "metrics"):
             if not isinstance(getattr(self, option), bool):
                 raise InvalidOption(f"Oban: {option} must be True or False, got {getattr(self, option)!r}")
         processes: object = self.processes

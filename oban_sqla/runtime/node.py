@@ -154,6 +154,7 @@ class Node:
             origin=origin,
             ttl=config.leader_ttl,
             elected=self._elected,
+            competes=config.leadership,
         )
         self.stager = Stager(
             lane=at.upkeep,

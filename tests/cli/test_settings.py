@@ -120,6 +120,7 @@ def test_each_source_overrides_the_one_before_it() -> None:
         ("OBAN_NOTIFY", "off", "off"),
         ("OBAN_SHUTDOWN_GRACE", "30", 30.0),
         ("OBAN_LEADER_TTL", "1.5", 1.5),
+        ("OBAN_LEADERSHIP", "false", False),
         ("OBAN_LIFELINE_INTERVAL", "2", 2.0),
         ("OBAN_POLL_INTERVAL", "0.5", 0.5),
         ("OBAN_START_TIMEOUT", "60", 60.0),

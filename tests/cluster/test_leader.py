@@ -11,7 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from oban_sqla import InvalidOption, Oban, telemetry
 from oban_sqla.runtime.lanes.failure import StatementFailed
 from tests.cluster.helpers import lease_of_another
-from tests.runtime.helpers import execute
+from tests.faults.jobs import note
+from tests.runtime.helpers import execute, finished, insert
 from tests.support import eventually
 
 HOLDERS = "SELECT name, node FROM oban_leaders WHERE expires_at > timezone('UTC', now()) ORDER BY name DESC"
@@ -40,6 +41,26 @@ async def test_one_of_many_leads_and_a_resignation_wakes_a_successor(any_engine:
         await leader.stop()
         if nodes:
             await eventually(lambda: any(oban.is_leader for oban in nodes))
+
+
+async def test_a_node_without_leadership_never_leads_and_leaves_the_lease_to_others(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 1}, node="web", leadership=False, leader_ttl=0.3) as web:
+        [due] = await insert(engine, note.new())
+        await finished(engine, [due])
+        assert not web.is_leader
+        assert await execute(engine, HOLDERS) == []
+        async with Oban(engine, node="worker") as worker:
+            assert worker.is_leader
+            await eventually(lambda: _leads(web, "worker"))
+        assert not web.is_leader, "a leader that resigns wakes the others"
+        assert await execute(engine, HOLDERS) == []
+    with pytest.raises(InvalidOption, match="Oban: leadership must be True or False, got None"):
+        Oban(engine, leadership=None)  # type: ignore[arg-type]  # what is refused
+
+
+async def _leads(oban: Oban, node: str) -> bool:
+    """Whether `oban` says that `node` leads."""
+    return (await oban.health()).leader == node
 
 
 async def test_only_the_leader_competes_for_the_row_of_oban(engine: AsyncEngine) -> None:

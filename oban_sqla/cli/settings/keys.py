@@ -214,6 +214,7 @@ KEYS: Mapping[str, Key] = {
     "notify": _option("notify"),
     "shutdown_grace": _option("shutdown_grace", _seconds),
     "leader_ttl": _option("leader_ttl", _seconds),
+    "leadership": _option("leadership", _truth),
     "lifeline_interval": _option("lifeline_interval", _seconds),
     "poll_interval": _option("poll_interval", _seconds),
     "start_timeout": _option("start_timeout", _seconds),

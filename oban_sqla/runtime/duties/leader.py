@@ -40,6 +40,7 @@ class Leadership(Loop):
     :param origin: drawn for this start; makes the holder of the lease unique.
     :param ttl: seconds that a lease lasts.
     :param elected: called when this node begins to lead.
+    :param competes: False: this node never leads. Default: True.
     """
 
     name = "leader"
@@ -54,6 +55,7 @@ class Leadership(Loop):
         origin: str,
         ttl: float,
         elected: Callable[[], None],
+        competes: bool = True,
     ) -> None:
         super().__init__()
         self.lease = f"oban_sqla:{name}"
@@ -64,6 +66,7 @@ class Leadership(Loop):
         self._resignation = json.dumps({"action": "resign", "name": name, "node": node, "from": origin})
         self._lane = lane
         self._ttl = ttl
+        self._competes = competes
         self._elected = elected
         # Until when this node leads, by its own clock: written by step() and resign().
         self._until = 0.0
@@ -86,6 +89,8 @@ class Leadership(Loop):
         return {"lease": self.lease, "holder": self.holder}
 
     async def step(self) -> float | None:
+        if not self._competes:
+            return None
         asked, led = time.monotonic(), self.leads
         with telemetry.span("oban.leader.election", leader=led) as told:
             [(leads, _, left)] = await self._lane.run(elect, **self.token, oban=self._oban, ttl=self._ttl)
@@ -109,6 +114,8 @@ class Leadership(Loop):
 
     async def resign(self) -> None:
         """Give the lease up and tell the others, so that a successor need not wait for its end. The loop has ended."""
+        if not self._competes:
+            return
         self._until = 0.0
         with telemetry.span("oban.leader.election", leader=False):
             try:
