@@ -34,9 +34,15 @@ def comes_from_here(request: Request) -> bool:
     if (site := request.headers.get("sec-fetch-site")) is not None:
         return site == "same-origin"
     origin = request.headers.get("origin", "")
-    return bool(origin) and urlsplit(origin).netloc == request.headers.get("host")
+    try:
+        return bool(origin) and urlsplit(origin).netloc == request.headers.get("host")
+    except ValueError:  # it is no URL
+        return False
 
 
 def names_loopback(request: Request) -> bool:
     """Whether the Host header names this machine: another name may have been made to lead here by its DNS."""
-    return urlsplit(f"//{request.headers.get('host', '')}").hostname in LOOPBACK
+    try:
+        return urlsplit(f"//{request.headers.get('host', '')}").hostname in LOOPBACK
+    except ValueError:  # it is no name
+        return False

@@ -48,7 +48,7 @@ def test_it_answers_to_this_machine_alone(database_url: str, clean_tables: None)
         assert client.get(url).status_code == 200
         assert client.get(url, headers={"host": "localhost:4000"}).status_code == 200
         assert client.get(url, headers={"host": "[::1]:4000"}).status_code == 200
-        for host in ("evil.test", "evil.test:4000", "127.0.0.1.evil.test", "10.0.0.1"):
+        for host in ("evil.test", "evil.test:4000", "127.0.0.1.evil.test", "10.0.0.1", "[localhost"):
             assert client.get(url, headers={"host": host}).status_code == 403
         body = {"worker": "app.w"}
         sent = client.post(f"{url}do/enqueue", data=body, headers={"sec-fetch-site": "same-origin"})

@@ -84,7 +84,7 @@ async def test_a_form_of_another_site_changes_nothing(engine: AsyncEngine, ids: 
         ]
         for headers in forged:
             assert (await browser.send("/do/jobs", fields, **headers)).status_code == 403
-        for headers in ({}, {"origin": "http://evil.test"}, {"origin": "null"}):
+        for headers in ({}, {"origin": "http://evil.test"}, {"origin": "null"}, {"origin": "http://[test"}):
             response = await browser.client.post("/do/jobs", data=fields, headers=headers)
             assert response.status_code == 403
         assert (await browser.get("/do/jobs")).status_code == 404
@@ -290,6 +290,7 @@ async def test_a_wrong_url_is_answered_with_what_is_wrong(engine: AsyncEngine, b
         ("enqueue", {"worker": "w\0"}),
         ("queue", {"queue": "q", "verb": "scale", "limit": "0"}),
         ("queue", {"queue": "q", "verb": "limit", "rate_limit": "often"}),
+        ("queue", {"queue": "q", "verb": "limit", "with_partition": "yes", "partition": "args.a\rargs.b"}),
         ("queue", {"queue": "q", "verb": "suspend"}),
         ("queue", {"queue": "q", "verb": "fly"}),
         ("cron", {"name": "nothing", "verb": "delete", "step": "do"}),
@@ -309,6 +310,12 @@ async def test_a_wrong_form_says_what_is_wrong_and_changes_nothing(
     assert "The log of the server" not in response.text
     assert await states(engine) == {id: "available"}
     assert await audit(engine) == []
+
+
+@pytest.mark.parametrize("back", ["https://evil.test", "//evil.test", "jobs?a=1\r\nset-cookie: a=b", "../evil", "JOBS"])
+async def test_a_form_leads_back_to_a_page_of_the_dashboard_alone(browser: Browser, ids: list[int], back: str) -> None:
+    sent = await browser.send("/do/jobs", {"id": ids[0], "verb": "cancel", "step": "do", "back": back})
+    assert sent.headers["location"] == "../?did=cancel&n=1"
 
 
 async def test_what_redact_hides_can_not_be_overwritten_with_what_it_shows(engine: AsyncEngine) -> None:

@@ -121,7 +121,7 @@ class Form:
 
     def names(self, name: str) -> list[str]:
         """The value of a field as words, divided by commas; one with a comma in it is quoted, see :func:`as_line`."""
-        lines = csv.reader([self.text(name) or ""], skipinitialspace=True)
+        lines = csv.reader([" ".join((self.text(name) or "").splitlines())], skipinitialspace=True)
         words: list[str] = next(lines, list[str]())
         return [word.strip() for word in words if word.strip()]
 
