@@ -25,12 +25,14 @@ async def test_a_change_of_one_job_is_made_and_audited(
     engine: AsyncEngine, browser: Browser, ids: list[int], verb: str, number: int, becomes: str | None
 ) -> None:
     id = ids[number]
-    fields = {"verb": verb, "id": id, "step": "do", "back": f"job/{id}", "reason": "as asked"}
+    reason = "as asked" + " and again" * 60
+    fields = {"verb": verb, "id": id, "step": "do", "back": f"job/{id}?did=edit&n=1", "reason": reason}
     response = await browser.send("/do/jobs", fields)
     assert response.status_code == 303
-    assert response.headers["location"].startswith("../jobs?" if verb == "delete" else f"../job/{id}?")
+    page = "jobs" if verb == "delete" else f"job/{id}"
+    assert response.headers["location"] == f"../{page}?did={verb}&n=1"
     assert (await states(engine)).get(id) == becomes
-    assert await audit(engine) == [("anna", "web", verb, {"ids": [id]}, 1, "as asked")]
+    assert await audit(engine) == [("anna", "web", verb, {"ids": [id]}, 1, reason[:500])]
     assert "anna" in words(await browser.page("/audit"))
 
 
