@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from ..errors import InvalidOption, ObanError, misfit
+from ..errors import DatabaseUnavailable, InvalidOption, ObanError, misfit
 from ..oban import Oban
 from ..options.instance import told
 from ..telemetry import node_logger as logger
@@ -243,6 +243,8 @@ def _problem(error: Exception, form: Form) -> Content:
             return content(404, "Not found", str(error))
         case Refused():
             return content(403, "Not allowed", str(error))
+        case DatabaseUnavailable():
+            return content(503, "The database did not answer", str(error))
         case Wrong() | ObanError():
             return content(400, "That did not work", str(error))
         case DBAPIError():

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+import asyncpg
 from sqlalchemy import Connection, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..oban import Oban
@@ -123,6 +125,7 @@ class Place:
 
         :param longest: seconds. Default: :data:`LONGEST_CHANGE`.
         :raises OSError: when nothing answers for so long.
+        :raises DBAPIError: when the server refuses the connection, whatever version of SQLAlchemy says so.
         """
         longest = LONGEST_CHANGE if longest is None else longest
         async with self._room:
@@ -133,6 +136,8 @@ class Place:
             try:
                 async with asyncio.timeout(longest + LAST_MOMENT):
                     yield
+            except asyncpg.PostgresError as error:  # SQLAlchemy 2.0 leaves what is raised while connecting as it is
+                raise DBAPIError(None, None, error) from error
             finally:
                 timer.cancel()
                 _used.reset(token)

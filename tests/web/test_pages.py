@@ -7,9 +7,10 @@ import re
 from importlib import import_module
 from urllib.parse import urlencode
 
+import asyncpg
 import pytest
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import event, text
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import Job, JobSpec, Oban
 from oban_sqla.insight import glance
@@ -167,6 +168,23 @@ async def test_a_database_without_the_tables_is_told_what_makes_them_and_not_tha
             assert "run `oban-sqla migrate`" in said, said
             for nothing in ("There are no", "No job has", "is empty", "No node works", "No change has"):
                 assert nothing not in said, said
+
+
+async def test_a_server_that_refuses_connections_is_said_on_each_page(any_engine: AsyncEngine) -> None:
+    refusing = create_async_engine(any_engine.url)
+
+    @event.listens_for(refusing.sync_engine, "do_connect")
+    def _refuse(*_: object) -> None:  # as asyncpg raises it, which SQLAlchemy 2.0 does not translate
+        raise asyncpg.CannotConnectNowError("the database system is starting up")
+
+    async with opened(refusing) as browser:
+        for path in ("", "jobs", "job/1", "queues", "flows", "failures", "crons", "nodes", "audit", "system"):
+            response = await browser.get(f"/{path}")
+            assert response.status_code in (200, 503), path
+            assert "The database says: CannotConnectNowError: the database system is starting up" in response.text, path
+        sent = await browser.send("/do/queue", {"queue": "mail", "verb": "pause"})
+        assert sent.status_code == 503
+        assert "the database system is starting up" in sent.text
 
 
 async def test_a_job_that_failed_leads_to_the_others_that_failed_like_it(
