@@ -113,7 +113,7 @@ def spark(numbers: Sequence[float], label: str, kind: str = "", wide: bool = Fal
 
 
 def _levels(top: float) -> tuple[str, ...]:
-    return tuple(f"{top * part / 3:,.0f}" if top >= 3 else f"{top * part / 3:.1f}" for part in (3, 2, 1, 0))
+    return tuple(f"{top * part / 3:,.0f}" for part in (3, 2, 1, 0))
 
 
 def _grid(count: int) -> list[float]:
@@ -129,12 +129,12 @@ def _marks(times: Sequence[datetime]) -> tuple[str, ...]:
 
 
 def _round_up(value: float) -> float:
-    """The next number that three levels divide into round ones."""
+    """The next number that three levels divide into round ones, which count jobs: there is no half of one."""
     if value <= 3:
         return 3.0
     size = 10.0 ** math.floor(math.log10(value / 3))
-    part = next(part for part in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10) if part * size * 3 >= value)
-    return part * size * 3
+    levels = (part * size for part in (1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10))
+    return 3 * next(level for level in levels if level * 3 >= value and level.is_integer())
 
 
 def _step(seconds: float) -> float:
