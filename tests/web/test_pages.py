@@ -283,7 +283,7 @@ async def test_the_queue_of_a_job_that_does_not_wait_has_a_page_without_nodes(
         assert "No node works this queue" in page
 
 
-async def test_many_queues_and_nodes_are_listed_in_pages(engine: AsyncEngine, browser: Browser) -> None:
+async def test_many_queues_nodes_and_crons_are_listed_in_pages(engine: AsyncEngine, browser: Browser) -> None:
     await insert(engine, *({"state": "available", "worker": "app.w", "queue": f"q{n:03}"} for n in range(120)))
     await insert(engine, *[{"state": "available", "worker": "app.w", "queue": "q119"}] * 3)
     producers = "INSERT INTO oban_producers (uuid, name, node, queue, meta) SELECT gen_random_uuid(), 'Oban',"
@@ -302,6 +302,16 @@ async def test_many_queues_and_nodes_are_listed_in_pages(engine: AsyncEngine, br
     first = await browser.page("/nodes")
     assert first.count('aria-label="Node node-') == 50
     assert (await browser.page("/nodes?after=node-149")).count('aria-label="Node node-') == 21
+    entries = "INSERT INTO oban_crons (name, expression, spec) SELECT 'entry-' || n, '@daily', '{\"worker\": \"w\"}'"
+    await execute(engine, f"{entries} FROM generate_series(100, 212) n")
+    names = re.compile(r'class="strong">(entry-\d+)<')
+    first = await browser.page("/crons")
+    assert names.findall(first) == [f"entry-{n}" for n in range(100, 200)]
+    link = re.search(r'href="\.?/?(crons\?after=entry-199)"', first)
+    assert link is not None
+    second = await browser.page(f"/{link[1]}")
+    assert names.findall(second) == [f"entry-{n}" for n in range(200, 213)]
+    assert ">More</a></span></footer>" not in second
 
 
 async def test_crons_are_shown_in_words(engine: AsyncEngine, browser: Browser) -> None:
