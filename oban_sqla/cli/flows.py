@@ -52,9 +52,7 @@ def flows() -> None:
 
 
 @flows.command("list", short_help="List workflows, newest first.")
-@click.option(
-    "--state", type=click.Choice(["executing", "completed", "failed", "cancelled"]), help="Only in this state."
-)
+@click.option("--state", type=click.Choice(STATES), help="Only in this state.")
 @click.option("--limit", type=Whole(1, 1_000), default=20, show_default=True, help="The largest number to print.")
 @click.option("--before", type=FlowId(), metavar="ID", help="Only workflows with a lower id, for the next page.")
 @database_option
@@ -98,7 +96,7 @@ def list_(
 
 @flows.command(short_help="Show a workflow as a tree.")
 @click.argument("flow_id", metavar="ID", type=FlowId())
-@click.option("--watch", is_flag=True, help="Go on until the workflow has finished.")
+@click.option("--watch", is_flag=True, help="Go on until the workflow has finished; JSON is printed then.")
 @database_option
 @schema_option
 @json_option
@@ -121,18 +119,17 @@ def show(flow_id: int, watch: bool, url: str | None, schema: str | None, as_json
         found = on_database(url, schema, load)
         if found is None:
             raise click.ClickException(f"there is no workflow {flow_id}")
-        if as_json:
-            print_json(found.as_dict())
-            return
-        drawn = "\n".join(_drawn(found))
+        drawn = "" if as_json else "\n".join(_drawn(found))
         if drawn != shown:
             if watch and shown:
                 click.clear()
             click.echo(drawn)
             shown = drawn
         if not watch or found.state != "executing":
-            return
+            break
         time.sleep(EVERY)  # a command has nothing else to do between two looks
+    if as_json:
+        print_json(found.as_dict())
 
 
 @flows.command(short_help="Cancel all that has not finished.")

@@ -59,7 +59,7 @@ def grants(role: str, enqueue_only: bool, schema: str | None) -> None:
 
 @click.command(short_help="Print the SQL of the tables.")
 @schema_option
-@click.option("--down", is_flag=True, help="Print the SQL that drops the tables.")
+@click.option("--down", is_flag=True, help="Print the SQL that drops all tables.")
 @click.option(
     "--from",
     "since",
@@ -79,6 +79,8 @@ def sql(schema: str | None, down: bool, since: int, part: Which | None) -> None:
     Run each statement outside of a transaction, as psql does: the indexes are built CONCURRENTLY, which
     no transaction can do. `--part tables` prints only what a transaction can run.
     """
+    if down and (since or part):
+        raise click.UsageError("--down prints what drops all tables; it can't be used with --from or --part")
     if down:
         statements = down_statements(0, schema)
     else:

@@ -120,6 +120,9 @@ def test_the_printed_sql_is_what_migrate_runs(empty_database: str, schema: list[
     assert f"have version {NEWEST} already" in result.output
     execute(empty_database, oban_sqla("sql", "--down", *schema).output)
     assert not tables(empty_database)
+    for option in (["--from", "1"], ["--part", "tables"]):
+        refused = oban_sqla("sql", "--down", *option)
+        assert (refused.exit_code, "DROP" in refused.output, "--down" in refused.output) == (2, False, True)
 
 
 def test_an_index_that_is_missing_is_built_again(empty_database: str) -> None:

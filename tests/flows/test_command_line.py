@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from importlib import import_module
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import Workflow
+from oban_sqla import Oban, Workflow
 from oban_sqla.cli import main
 from oban_sqla.control.audit import operator
-from tests.flows.test_workflows import commit, fetch, note, parse
+from tests.flows.test_workflows import QUEUE, commit, fetch, note, parse
+from tests.support import eventually
 
 
 async def run(engine: AsyncEngine, *arguments: str, group: str | None = "flows") -> tuple[int, str]:
@@ -52,6 +57,31 @@ async def test_a_workflow_is_listed_shown_cancelled_and_retried(engine: AsyncEng
     assert await run(engine, "retry", str(flow.id)) == (0, "3 jobs are waiting for their turn\n")
     code, said = await run(engine, "show", "999999999")
     assert (code, said) == (1, "Error: there is no workflow 999999999\n")
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+async def test_a_workflow_is_watched_until_it_has_finished(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    looks: list[float] = []
+
+    def pause(seconds: float) -> None:
+        looks.append(seconds)
+        time.sleep(0.01)
+
+    monkeypatch.setattr(import_module("oban_sqla.cli.flows"), "time", SimpleNamespace(sleep=pause))
+    flow = Workflow("watched")
+    flow.add(note.new(), name="one")
+    await commit(engine, flow)
+    watching = asyncio.create_task(run(engine, "show", str(flow.id), "--watch", *options))
+    await eventually(lambda: looks)
+    async with Oban(engine, queues={QUEUE: 1}):
+        code, said = await watching
+    assert code == 0
+    if options:
+        assert json.loads(said)["state"] == "completed"
+    else:
+        assert said.index("'watched': executing") < said.index("'watched': completed")
 
 
 async def test_a_signal_that_reaches_no_job_says_which_part_is_wrong(engine: AsyncEngine) -> None:
