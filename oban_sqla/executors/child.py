@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import ChildDied, InvalidOption
 from . import wire
+from .death import signal_name
 
 FAREWELL = 2.0
 """Seconds that a killed process may take to end."""
@@ -269,18 +270,11 @@ def _status(pid: int) -> str:
         return "the child process ended, and the program hides how (it ignores SIGCHLD)"
     if info is None or info.si_code == os.CLD_EXITED:
         return f"the child process exited with status {0 if info is None else info.si_status}"
-    name = _signal_name(info.si_status)
+    name = signal_name(info.si_status)
     if info.si_status != signal.SIGKILL:
         return f"the child process was killed by {name}"
     grown = _out_of_memory() > before
     return f"the child process was killed by {name}{', out of memory' if grown else ', perhaps out of memory'}"
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _out_of_memory() -> int:

@@ -59,6 +59,14 @@ def offer_to_kernel() -> None:
         file.write("500")
 
 
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9; Python names few of the real-time signals."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 def _ask_kernel(pipe: int) -> None:
     import fcntl
 

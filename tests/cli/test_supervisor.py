@@ -129,7 +129,10 @@ async def test_a_process_that_is_killed_is_started_again_and_the_others_go_on(
         await eventually(lambda: len(re.findall(r"started on", process.text)) == 3)
         await add(engine, [JobSpec("shop.whose", {"seconds": 0.5}) for _ in range(4)])
         await eventually(lambda: len(set(pids_of(process.text))) == 3)
-        assert process.text.count("started again") == 1
+        os.kill(max(pids), signal.SIGRTMIN + 1)  # which Python does not name
+        await process.says(f"was killed by signal {signal.SIGRTMIN + 1}; it is started again in 1 s")
+        await eventually(lambda: len(re.findall(r"started on", process.text)) == 4)
+        assert process.text.count("started again") == 2
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from ...executors.death import signal_name
 from ...runtime.share import Share, default_node
 from ...telemetry import node_logger as logger
 from ..health import Address, answering
@@ -114,7 +115,7 @@ class Supervisor:
                 return code
             lived = time.monotonic() - process.started_at
             pause = FIRST_PAUSE if lived > LONGEST_PAUSE else pause
-            how = f"exited with {code}" if code >= 0 else f"was killed by {signal.Signals(-code).name}"
+            how = f"exited with {code}" if code >= 0 else f"was killed by {signal_name(-code)}"
             logger.warning("process %d of %s %s; it is started again in %g s", index + 1, self._node, how, pause)
             if await _set_within(self._signalled, pause):
                 return 0
