@@ -357,7 +357,7 @@ def _member_as_dict(member: Member) -> dict[str, Any]:
 
 def _row(member: Member) -> tuple[object, ...]:
     paused = "yes" if member.paused else "no"
-    beat = "" if member.silent is None else f"{span(max(member.silent, 0.0))} ago"
+    beat = "" if member.silent is None else f"{span(member.silent)} ago"
     return (member.node, member.uuid, member.limit or None, paused, len(member.running), member.started_at, beat)
 
 
@@ -366,4 +366,4 @@ def _key(key: KeyUsage) -> tuple[object, ...]:
 
 
 def _length(seconds: float | None) -> str:
-    return "" if seconds is None else span(max(seconds, 0.0))
+    return "" if seconds is None else span(seconds)

@@ -77,7 +77,7 @@ def _queues(look: Look) -> Table:
     for queue in look.overview.queues:
         counts = (str(queue.jobs.get(state, 0)) for state in STATES)
         rate = f"{look.rates.get(queue.queue, 0.0):.1f}"
-        oldest = "" if queue.oldest is None else span(max(queue.oldest, 0.0))
+        oldest = "" if queue.oldest is None else span(queue.oldest)
         cells = (queue.queue, *counts, rate, str(queue.limit), str(len(nodes(queue.members))), queue.state, oldest)
         _add(table, cells, "yellow" if queue.paused != "no" else "" if queue.members else "dim")
     return table
@@ -103,7 +103,7 @@ def _running(look: Look) -> Table:
     table = _table("job", "queue", "worker", "node", "attempt", "age", *(["done"] if tells else []))
     for job in look.running:
         attempt = f"{job.attempt}/{job.max_attempts}"
-        age = "" if job.age is None else span(max(job.age, 0.0))
+        age = "" if job.age is None else span(job.age)
         done = [share(job.progress)] if tells else []
         _add(table, (str(job.id), job.queue, job.worker, job.node or "", attempt, age, *done))
     return table

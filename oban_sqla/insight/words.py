@@ -10,9 +10,12 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
 def span(seconds: float) -> str:
-    """A length of time in its two largest units, such as ``1d 3h`` or ``0.25s``."""
+    """A length of time in its two largest units, such as ``1d 3h`` or ``0.25s``.
+
+    It is 0 when below 0, as between the clocks of two machines; of a short one, a tenth of a millisecond is the least.
+    """
     if seconds < 10:
-        return f"{seconds:.2g}s"
+        return f"{round(max(seconds, 0.0), 4):.2g}s"
     rest = round(seconds)
     parts: list[str] = []
     for unit, size in _UNITS:

@@ -119,7 +119,7 @@ def _line(step: Step) -> str:
         parts.append(f"attempt {job['attempt']} of {job['max_attempts']}")
     end = moment(job)
     if job["state"] == "completed" and end is not None and job["attempted_at"] is not None:
-        parts.append(span(max((end - job["attempted_at"]).total_seconds(), 0)))
+        parts.append(span((end - job["attempted_at"]).total_seconds()))
     if job["state"] in ("retryable", "discarded", "cancelled") and job["error"]:
         parts.append(job["error"])
     return "  ".join(parts)

@@ -145,7 +145,7 @@ class Facts:
 
     def ago(self, moment: datetime | None) -> str:
         """How long ago by the database's clock, or ``at an unknown time``."""
-        return "at an unknown time" if moment is None else f"{span(max(self.seconds(moment), 0))} ago"
+        return "at an unknown time" if moment is None else f"{span(self.seconds(moment))} ago"
 
     def seconds(self, moment: datetime) -> float:
         """Seconds from `moment` to now."""
@@ -153,7 +153,7 @@ class Facts:
 
     def until(self, moment: datetime) -> str:
         """``at 2026-01-01 12:00:00Z, in 5m``."""
-        return f"at {moment:%Y-%m-%d %H:%M:%S}Z, in {span(max(-self.seconds(moment), 0))}"
+        return f"at {moment:%Y-%m-%d %H:%M:%S}Z, in {span(-self.seconds(moment))}"
 
 
 _FIND = "commit or roll it back; `SELECT pid, state, xact_start FROM pg_stat_activity` shows what is open"
@@ -181,6 +181,6 @@ def _holder(row: Any) -> Holder:
         return Holder(f"the prepared transaction{name}, which outlives its connection", end)
     application = f" ({row.application_name})" if row.application_name else ""
     state = f", {row.state}" if row.state else ""
-    open_ = "" if row.open is None else f", open for {span(max(row.open, 0))}"
+    open_ = "" if row.open is None else f", open for {span(row.open)}"
     process = f"process {row.pid} of the server{application}{state}{open_}"
     return Holder(process, f"let that transaction end, or end it: SELECT pg_terminate_backend({row.pid})")

@@ -50,7 +50,7 @@ def _by(job: Any) -> str:
 
 
 def _took(began: datetime | None, ended: datetime | None) -> str:
-    return "" if began is None or ended is None else f", in {span(max((ended - began).total_seconds(), 0))}"
+    return "" if began is None or ended is None else f", in {span((ended - began).total_seconds())}"
 
 
 def _kept(facts: Facts, finished_at: datetime | None) -> str:

@@ -136,7 +136,7 @@ def _busy(facts: Facts) -> list[Reason]:
     counting = facts.executing - sum(len(member.without_slot) for member in working)
     if len(limits) == len(working) and counting >= (slots := sum(limits)):
         each = f"{limits[0]} on one node" if len(limits) == 1 else f"{slots} on {len(limits)} nodes"
-        oldest = "" if facts.longest_run is None else f", the oldest for {span(max(facts.longest_run, 0))}"
+        oldest = "" if facts.longest_run is None else f", the oldest for {span(facts.longest_run)}"
         jobs = "jobs are" if facts.executing > 1 else "job is"
         text = f"every slot of its queue is taken ({each}): {counted(facts.executing)} {jobs} executing{oldest}"
         advice = (

@@ -18,7 +18,7 @@ def executing(facts: Facts) -> list[Reason]:
     job = facts.job
     member = facts.roster.find(job.producer)
     where = f" on {job.node}" if job.node else ""
-    ran = "" if job.attempted_at is None else f" for {span(max(facts.seconds(job.attempted_at), 0))}"
+    ran = "" if job.attempted_at is None else f" for {span(facts.seconds(job.attempted_at))}"
     runs = f"it has been running{where}{ran}, attempt {job.attempt} of {job.max_attempts}"
     reasons = _of_its_node(facts, member)
     if job.cancel_at is not None:
