@@ -158,6 +158,14 @@ async def test_unique_jobs_of_a_chain_that_two_add_in_different_orders_do_not_de
         await execute(engine, "DELETE FROM oban_jobs")
 
 
+def test_keys_of_many_fields_begin_with_a_short_prefix() -> None:
+    many = [f"args.{letter * 40}" for letter in "abc"]
+    one, other, same = Chain(by=many).prefix, Chain(by=many[::-1]).prefix, Chain(by=many).prefix
+    assert len(one) < 40
+    assert one == same != other
+    assert Chain(by=many, on_failure="hold").prefix == f"h{one[1:]}"
+
+
 async def test_a_retried_job_waits_for_its_turn_again_however_it_is_retried(engine: AsyncEngine) -> None:
     gate = asyncio.Event()
 

@@ -55,6 +55,7 @@ JOB: dict[str, tuple[dict[str, Any], str]] = {
     "unique": ({"unique": True}, r"unique: expected Unique\(…\), got True"),
     "timeout": ({"timeout": -1}, r"worker .*: timeout: expected seconds \(0 or more\) or a timedelta, got -1"),
     "no timeout": ({"timeout": 0}, r"timeout: expected more than 0 seconds, or None for no limit, got 0"),
+    "timeout in ms": ({"timeout": 1e10}, r"timeout: expected seconds \(0 or more, less than 10,000,000,000\)"),
     "deadline": ({"deadline": "1h"}, r"deadline: expected seconds .*, got '1h'"),
     "backoff": ({"backoff": "exponential"}, r"backoff: expected seconds .*, got 'exponential'"),
     "class as backoff": ({"backoff": Backoff}, r"backoff: expected seconds .*, got <class .*Backoff"),
