@@ -314,6 +314,16 @@ def test_a_job_past_its_deadline_is_cancelled_with_the_reason() -> None:
     assert overdue(fetched("x", attempted_at=at, scheduled_at=datetime.min), plain.worker) is None
 
 
+BEGUN = [{"attempt": 2}, *({"meta": f'{{"{key}": 1}}'} for key in ("begun", "rescued", "slept", "snoozed"))]
+
+
+@pytest.mark.parametrize("began", BEGUN)
+def test_a_job_that_had_begun_in_time_is_not_cancelled_by_its_deadline(began: dict[str, Any]) -> None:
+    at = datetime(2025, 1, 1)
+    late = fetched("x", attempted_at=at, scheduled_at=at - timedelta(seconds=61), **began)
+    assert overdue(late, perishable.worker) is None
+
+
 def test_a_job_that_was_stopped_before_it_began_is_given_back_or_cancelled() -> None:
     row = fetched("verdict.plain")
     back = given_back(row)

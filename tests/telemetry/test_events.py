@@ -260,6 +260,7 @@ async def test_the_default_logger_writes_json_without_arguments(
     assert failed["telemetry.fails"]["error_type"] == "ValueError"
     assert failed["telemetry.fails"]["error_message"] == "what the job says itself"
     assert failed["telemetry.works"]["error_type"] == "InvalidArgs"
+    assert "error_message" not in failed["telemetry.works"], "validation may quote a value"
     assert lines("oban.engine.insert_jobs.stop")[-1]["workers"] == ["telemetry.fails", "telemetry.works"]
     ours = [record.getMessage() for record in caplog.records if record.name == "oban_sqla"]
     assert not [line for line in ours if SECRET in line]

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Oban, enqueue, job
 from oban_sqla.errors import InvalidOption
-from oban_sqla.insight.series import Histogram, middle, read
+from oban_sqla.insight.series import Histogram, middle, read, read_depths
 from oban_sqla.runtime.measures import bucket
 from tests.support import eventually
 from tests.web.conftest import insert, opened, words
@@ -131,6 +131,26 @@ async def _pruned(engine: AsyncEngine) -> bool:
     async with engine.connect() as connection:
         left = await connection.execute(text("SELECT who FROM oban_audit"))
         return left.scalars().all() == ["b"] and await _rows(engine) == []
+
+
+async def test_a_chart_ends_with_what_was_written_last_and_not_with_nothing(engine: AsyncEngine) -> None:
+    async with engine.begin() as connection:
+        minute = "date_trunc('minute', timezone('UTC', now())) - n * interval '1 minute'"
+        for sql in (
+            "INSERT INTO oban_metrics (step, at, queue, origin, node, completed)"
+            f" SELECT 60, {minute}, 'q', gen_random_uuid(), 'web-1', n FROM generate_series(2, 9) n",
+            "INSERT INTO oban_depths (step, at, queue, available, scheduled, retryable, executing)"
+            f" SELECT 60, {minute}, 'q', n, 0, 0, 0 FROM generate_series(1, 9) n",
+        ):
+            await connection.execute(text(sql))
+        done = await connection.run_sync(read, "hour")
+        deep = await connection.run_sync(read_depths, "hour")
+    assert done.of("completed")[-3:] == [4, 3, 2]
+    assert len(done.times) == len(done.queues["q"]) == 58
+    assert deep is not None
+    assert deep.steps[-1] is not None
+    assert deep.steps[-1].available == 1
+    assert len(deep.times) == len(deep.steps) == 59
 
 
 def test_metrics_is_true_or_false(engine: AsyncEngine) -> None:
