@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from benchmarks.setting import Setting
 from oban_sqla import JobSpec, Oban, Workflow, job
+from oban_sqla.options.schedule import schedule
 from oban_sqla.runtime.measures import bucket
 
 QUEUES = {"billing": 4, "bulk": 8, "default": 20, "mail": 20, "media": 6, "reports": 2, "search": 10, "webhooks": 12}
@@ -122,8 +123,9 @@ async def insert_nodes(raw: asyncpg.Connection[asyncpg.Record], random: Random) 
             busy = 0 if paused else limit if queue in ("bulk", "webhooks") else random.randint(0, limit // 2)
             for _ in range(busy):
                 await raw.execute(
-                    "INSERT INTO oban_jobs (state, queue, worker, attempt, args, attempted_by, attempted_at)"
-                    " VALUES ('executing', $1, $2, 1, $3, $4, timezone('UTC', now()) - $5 * interval '1 second')",
+                    "INSERT INTO oban_jobs (state, queue, worker, attempt, args, attempted_by, inserted_at,"
+                    " scheduled_at, attempted_at) SELECT 'executing', $1, $2, 1, $3, $4, due, due, due + interval"
+                    " '30 ms' FROM (SELECT timezone('UTC', now()) - $5 * interval '1 second' AS due) began",
                     queue, WORKERS[queue], json.dumps(args_of(queue, random)), [node, str(uuid)],
                     random.uniform(0.1, 20),
                 )  # fmt: skip
@@ -206,7 +208,8 @@ async def add_flows(place: Setting) -> int:
                        attempted_by = CASE WHEN $5 > 0 THEN ARRAY['worker-2', 'x'] ELSE '{}' END,
                        completed_at = CASE WHEN $2 = 'completed' THEN timezone('UTC', now()) - $7::interval END,
                        scheduled_at = CASE WHEN $2 = 'retryable' THEN timezone('UTC', now()) + interval '41 seconds'
-                                           ELSE scheduled_at END
+                                           WHEN $5 > 0 THEN timezone('UTC', now()) - $6::interval
+                                           ELSE timezone('UTC', now()) - $4::interval END
                  WHERE id = $1
                 """,
                 row["id"], state, row["node_name"].partition("_")[0], timedelta(seconds=ago),
@@ -237,22 +240,45 @@ def _state_in_flow(name: str, half: bool) -> str:
     return {"render_3": "executing", "send_receipt": "executing", "render_4": "retryable"}.get(name, "suspended")
 
 
-async def add_crons(place: Setting) -> None:
+ZONE = "Europe/Berlin"
+RUNS = 8
+"""Of each entry of the crontab."""
+
+
+def last_ticks(expression: str, now: datetime) -> list[datetime]:
+    """The last :data:`RUNS` times at which an entry was due, without a time zone."""
+    times = schedule(expression, ZONE)
+    ticks: list[datetime] = []
+    for days in (1, 14, 70, 300):
+        ticks.clear()
+        tick = times.next(now - timedelta(days=days))
+        while tick is not None and tick <= now:
+            ticks.append(tick.replace(tzinfo=None))
+            tick = times.next(tick)
+        if len(ticks) >= RUNS:
+            break
+    return ticks[-RUNS:]
+
+
+async def add_crons(place: Setting, now: datetime) -> None:
     """Entries of the crontab, and their last runs."""
     crons = Oban(place.engine, name="shop").crons
     entries = {"digest": "30 7 * * MON-FRI", "invoices": "0 3 1 * *", "prices": "*/15 * * * *", "vacuum": "0 4 * * SUN"}
     for name, expression in entries.items():
-        await crons.put(name, expression, JobSpec(f"shop.cron.{name}"), timezone="Europe/Berlin")
-        for run in range(8):
+        await crons.put(name, expression, JobSpec(f"shop.cron.{name}"), timezone=ZONE)
+        ticks = last_ticks(expression, now)
+        for run, tick in enumerate(ticks):
             state = "discarded" if name == "digest" and run == 5 else "completed"
             await place.raw.execute(
-                "INSERT INTO oban_jobs (state, worker, attempt, max_attempts, meta, inserted_at, attempted_at,"
-                " completed_at, discarded_at) SELECT $1::oban_job_state, $2, 1, 1,"
-                " jsonb_build_object('cron', true, 'cron_name', $3::text), at, at, CASE WHEN $1 = 'completed' THEN at"
-                " END, CASE WHEN $1 = 'discarded' THEN at END"
-                " FROM (SELECT timezone('UTC', now()) - $4 * interval '15 minutes' AS at) a",
-                state, f"shop.cron.{name}", name, 8 - run,
+                "INSERT INTO oban_jobs (state, worker, attempt, max_attempts, meta, inserted_at, scheduled_at,"
+                " attempted_at, completed_at, discarded_at) SELECT $1::oban_job_state, $2, 1, 1,"
+                " jsonb_build_object('cron', true, 'cron_name', $3::text), due, due, due,"
+                " CASE WHEN $1 = 'completed' THEN ended END, CASE WHEN $1 = 'discarded' THEN ended END"
+                " FROM (SELECT $4::timestamp AS due, $4::timestamp + interval '1.2 seconds' AS ended) ran",
+                state, f"shop.cron.{name}", name, tick,
             )  # fmt: skip
+        told = "UPDATE oban_crons SET since = $2, last_tick = $3 WHERE name = $1"
+        await place.raw.execute(told, name, ticks[0], ticks[-1])
     await crons.pause("vacuum")
 
 
@@ -266,7 +292,7 @@ async def fill(place: Setting) -> int:
     await insert_nodes(place.raw, random)
     await insert_jobs(place.raw, now, random)
     await insert_series(place.raw, now, random)
-    await add_crons(place)
+    await add_crons(place, now)
     flow = await add_flows(place)
     await place.raw.execute(
         "INSERT INTO oban_queues (name, queue, paused) VALUES ('shop', 'reports', true);"
