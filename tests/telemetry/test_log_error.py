@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.requests import Request
 
@@ -13,24 +13,27 @@ from oban_sqla import Job, telemetry
 from oban_sqla.web.access import operator_of
 from oban_sqla.workers.hooks import Around
 
-QUERY = text("SELECT CAST(:token AS integer)")
 SECRET = "hunter2"
+QUERY = text("SELECT CAST(:token AS integer)").bindparams(token=SECRET)
+TRIGGER = text(f"DO $$ BEGIN RAISE EXCEPTION 'not {SECRET}' USING ERRCODE = 'QX001'; END $$")
+"""As a trigger of the user's does, with a code that PostgreSQL does not have."""
 
 
-async def fails(engine: AsyncEngine) -> None:
+async def fails(engine: AsyncEngine, query: TextClause) -> None:
     async with engine.connect() as connection:
-        await connection.execute(QUERY, {"token": SECRET})
+        await connection.execute(query)
 
 
+@pytest.mark.parametrize("query", [QUERY, TRIGGER], ids=["a value", "a trigger"])
 async def test_a_hook_and_authorize_show_where_a_query_failed_and_no_parameter(
-    any_engine: AsyncEngine, caplog: pytest.LogCaptureFixture
+    any_engine: AsyncEngine, caplog: pytest.LogCaptureFixture, query: TextClause
 ) -> None:
     class Audits:
         async def after(self, job: Job, state: str, error: BaseException | None) -> None:
-            await fails(any_engine)
+            await fails(any_engine, query)
 
     async def authorize(request: Request) -> Any:
-        await fails(any_engine)
+        await fails(any_engine, query)
 
     around, job = Around([Audits()]), Job(id=7, worker="w", queue="q", attempt=1)
     await around.before(job)
