@@ -8,10 +8,13 @@ import textwrap
 
 import click
 
+from ..telemetry.printable import REVERSING
+
 WIDEST = 100
 
-# Control characters but the end of a line and the tab, and those that reverse the direction of writing.
-_COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+# Control characters but the end of a line and the tab, and those that reverse the direction of writing. In the form
+# that JSON has, too, because what is printed for programs goes this way.
+_COMMANDS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{REVERSING}]")
 
 
 def printable(text: str) -> str:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import shlex
 
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
+REVERSING = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+"""Characters that change the direction of writing, so that a line says something else than it seems to."""
+
+_CONTROLS = (code for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n")
+_ESCAPES = {code: f"\\x{code:02x}" for code in _CONTROLS} | {ord(char): f"\\u{ord(char):04x}" for char in REVERSING}
 
 
 def printable(text: str) -> str:
-    """`text` without what a log can't take: no lone surrogates, which no file can hold, no control characters."""
+    """`text` with escapes for lone surrogates, which no file can hold, and for what a terminal obeys."""
     if text.isprintable():
         return text
     return text.encode("utf-8", "backslashreplace").decode().translate(_ESCAPES)

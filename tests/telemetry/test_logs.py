@@ -233,9 +233,11 @@ def test_basic_logging_twice_writes_each_line_once(people: io.StringIO) -> None:
 
 
 def test_what_a_terminal_would_obey_is_escaped(people: io.StringIO) -> None:
-    record = logging.makeLogRecord({"msg": "a \x1b[31mred\x1b[0m \udc80 name\r", "levelname": "INFO", "name": "app"})
+    record = logging.makeLogRecord(
+        {"msg": "a \x1b[31mred\x1b[0m \u202e\udc80 name\r", "levelname": "INFO", "name": "app"}
+    )
     ours().handle(record)
-    assert people.getvalue().endswith("INFO    app: a \\x1b[31mred\\x1b[0m \\udc80 name\\x0d\n")
+    assert people.getvalue().endswith("INFO    app: a \\x1b[31mred\\x1b[0m \\u202e\\udc80 name\\x0d\n")
 
 
 @pytest.mark.parametrize("exceptions", [True, False])
