@@ -251,6 +251,7 @@ async def test_it_waits_for_a_database_that_comes_up_late(engine: AsyncEngine) -
     oban = Oban(engine, start_timeout=10)
     await oban.start()
     await oban.stop()
+    assert True not in failures, "it was refused twice before"
 
 
 def test_a_synchronous_engine_is_refused() -> None:

@@ -27,6 +27,7 @@ from oban_sqla import (
     worker,
 )
 from oban_sqla.options.backoff import default_backoff
+from oban_sqla.testing import perform
 from oban_sqla.workers.registry import workers
 
 
@@ -113,13 +114,15 @@ class WithTimeout(Report):
     timeout = 5
 
 
-class Bound:
+class Static:
     @staticmethod
-    async def process(job: Job) -> None: ...
+    async def process(job: Job) -> dict[str, Any]:
+        return job.args
 
 
-def test_a_process_that_is_static_gets_the_job_alone() -> None:
-    worker(name="tests.options.Bound")(Bound)
+async def test_a_process_that_is_static_gets_the_job_alone() -> None:
+    made = worker(name="tests.options.Static")(Static)
+    assert await perform(made.new({"days": 7})) == {"days": 7}
 
 
 def test_an_attribute_beside_the_option_is_the_classs_own() -> None:
