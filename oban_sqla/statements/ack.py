@@ -35,7 +35,7 @@ from ..models.base import utc_now
 from ..models.job import jobs
 from ..types import JobStateType
 from .json import EMPTY_ARRAY, EMPTY_OBJECT, kept_errors
-from .statement import array, ids, parameter, seconds_from, statement
+from .statement import array, ids, in_states, parameter, seconds_from, statement
 
 PRODUCER: ColumnElement[Any] = literal_column("2")
 """Where in ``attempted_by`` the producer's uuid stands, after the node's name."""
@@ -105,7 +105,7 @@ def acknowledge() -> Executable:
     """
     outcome = _given(*FENCE, *_OUTCOME)
     o = outcome.c
-    stopped = jobs.c.cancel_at.is_not(None) & o.state.in_([literal_column(f"'{name}'") for name in _RUNS_AGAIN])
+    stopped = jobs.c.cancel_at.is_not(None) & in_states(o.state, *_RUNS_AGAIN)
     new_state = case((stopped, literal_column("'cancelled'", Text)), else_=o.state)
 
     def stamp(name: str, when: str) -> ColumnElement[Any]:

@@ -37,6 +37,7 @@ from ..models.job import jobs, names
 from ..types import UTCDateTime, WorkerName
 from .bulk import Bulk
 from .statement import array, ids, not_refused, parameter, state, statement
+from .times import FIRST, LAST
 
 _KNOWN = ("state", "queue", "attempted_by")
 """Columns of a job whose values follow from the fetch itself."""
@@ -113,10 +114,6 @@ def _returned(column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[A
             return value if value is column else value.label(column.name)
 
 
-_FIRST: ColumnElement[Any] = literal_column("timestamp '0001-01-01'")
-_LAST: ColumnElement[Any] = literal_column("timestamp '9999-12-31'")
-
-
 def _time(column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[Any]:
     """The value of the column where Python has such a time.
 
@@ -127,8 +124,8 @@ def _time(column: Column[Any], value: ColumnElement[Any]) -> ColumnElement[Any]:
     if column is jobs.c.attempted_at:  # set by this very statement
         return value
     if column.nullable:
-        return case((value.between(_FIRST, _LAST), value))
-    return func.greatest(func.least(value, _LAST), _FIRST, type_=DateTime())
+        return case((value.between(FIRST, LAST), value))
+    return func.greatest(func.least(value, LAST), FIRST, type_=DateTime())
 
 
 def _free() -> Select[Any]:

@@ -8,7 +8,7 @@ from ..models.batch import batches
 from ..models.job import jobs
 from ..models.news import news
 from ..options.prune import STATES
-from .statement import parameter, state, statement
+from .statement import in_states, parameter, state, statement
 
 _ACTIVE = ("available", "scheduled", "retryable", "executing")
 
@@ -33,9 +33,7 @@ def group_troubles() -> Executable:
         .limit(most)
         .subquery("waiting")
     )
-    active = exists().where(
-        other.c.chain_key == waiting.c.chain_key, other.c.state.in_([state(name) for name in _ACTIVE])
-    )
+    active = exists().where(other.c.chain_key == waiting.c.chain_key, in_states(other.c.state, *_ACTIVE))
     holding = exists().where(
         other.c.chain_key == waiting.c.chain_key,
         func.left(other.c.chain_key, literal_column("2")) == literal_column("'h|'"),
@@ -46,7 +44,7 @@ def group_troubles() -> Executable:
     unfinished = exists().where(
         other.c.batch_id == batches.c.id,
         other.c.batch_id.is_not(None),
-        other.c.state.not_in([state(name) for name in STATES]),
+        ~in_states(other.c.state, *STATES),
     )
     recent = select(func.max(batches.c.id) - literal_column("10000")).scalar_subquery()
     told_of = exists().where(news.c.batch_id == batches.c.id)

@@ -11,7 +11,7 @@ from ..options.prune import STATES
 from .belongings import going_with
 from .holding import holds_chain
 from .lead import holds_lease
-from .statement import ids, parameter, seconds_from, state, statement
+from .statement import ids, in_states, parameter, seconds_from, statement
 
 AT_ONCE = 100
 """Batches that one statement deletes."""
@@ -40,7 +40,7 @@ def _pruned(belongings: bool) -> Executable:
     unfinished = exists().where(
         other.c.batch_id == batches.c.id,
         other.c.batch_id.is_not(None),
-        other.c.state.not_in([state(name) for name in STATES]),
+        ~in_states(other.c.state, *STATES),
     )
     # By itself: neither has its index otherwise.
     holding = exists().where(
@@ -64,7 +64,7 @@ def _pruned(belongings: bool) -> Executable:
     )
     # A job that is being retried at this moment must not go: its row is locked, or is not finished any more once it is
     # looked at again to be locked. Then its batch stays whole, until a later round.
-    finished = jobs.c.state.in_([state(name) for name in STATES])
+    finished = in_states(jobs.c.state, *STATES)
     held = (
         select(jobs.c.id, jobs.c.batch_id)
         .where(jobs.c.batch_id.in_(select(chosen.c.id)), finished)

@@ -1,10 +1,7 @@
 """The nodes and leaders of the cluster, as rows."""
 
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
-    ColumnElement,
     Executable,
     Float,
     Integer,
@@ -24,17 +21,13 @@ from ..models import Leader, Producer
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..models.queue import QueueSettings
-from ..types import UTCDateTime
 from .cluster import is_locked, silence
 from .rescue import ran_by
 from .statement import parameter, seconds_from, state, statement
+from .times import FIRST, LAST
 
 MOST = 10_000
 """Rows that are read of the producers, of which a large cluster has hundreds."""
-
-
-_FIRST: ColumnElement[Any] = literal_column("timestamp '0001-01-01'", UTCDateTime())
-_LAST: ColumnElement[Any] = literal_column("timestamp '9999-12-31'", UTCDateTime())
 
 
 @statement
@@ -60,8 +53,8 @@ def members() -> Executable:
             Producer.node,
             Producer.queue,
             cast(Producer.meta, Text).label("meta"),
-            func.least(func.greatest(started, _FIRST), _LAST, type_=started.type).label("started_at"),
-            case((beat.between(_FIRST, _LAST), beat)).label("last_beat"),
+            func.least(func.greatest(started, FIRST), LAST, type_=started.type).label("started_at"),
+            case((beat.between(FIRST, LAST), beat)).label("last_beat"),
             silence().label("silent"),
             is_locked(key).label("locked"),
             func.coalesce(running.c.ids, cast(literal_column("'{}'"), ARRAY(BigInteger))).label("running"),

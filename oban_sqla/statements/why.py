@@ -34,19 +34,17 @@ from ..options.prune import STATES
 from ..types import UTCDateTime
 from .functions import FlowOutcome
 from .rescue import ran_by
-from .statement import parameter, state, statement
+from .statement import in_states, parameter, state, statement
+from .times import FIRST, LAST
 
 LONGEST_ERROR = 2_000
 """Characters that are read of an error; its last line is at the end."""
-
-_FIRST: ColumnElement[Any] = literal_column("timestamp '0001-01-01'")
-_LAST: ColumnElement[Any] = literal_column("timestamp '9999-12-31'")
 
 
 def _time(name: str) -> ColumnElement[Any]:
     """The column where Python has such a time, else null."""
     value = type_coerce(jobs.c[name], UTCDateTime())
-    return case((jobs.c[name].between(_FIRST, _LAST), value)).label(name)
+    return case((jobs.c[name].between(FIRST, LAST), value)).label(name)
 
 
 def _meta(key: str) -> ColumnElement[Any]:
@@ -71,7 +69,7 @@ def row_of() -> Executable:
         type_coerce(jobs.c.worker, Text).label("worker"),
         cast(jobs.c.state, Text).label("state"),
         *(_time(name) for name in times),
-        (jobs.c.scheduled_at > _LAST).label("never"),
+        (jobs.c.scheduled_at > LAST).label("never"),
         jobs.c.attempted_by[1].label("node"),
         ran_by().label("producer"),
         func.right(errors.op("->")(literal_column("-1")).op("->>")(literal_column("'error'")), LONGEST_ERROR).label(
@@ -119,7 +117,7 @@ def batch_of() -> Executable:
     """The batch `id`: its name, whether it has finished, and how many of its jobs have not, up to `most`."""
     unfinished = (
         select(jobs.c.id)
-        .where(jobs.c.batch_id == batches.c.id, jobs.c.state.not_in([state(name) for name in STATES]))
+        .where(jobs.c.batch_id == batches.c.id, ~in_states(jobs.c.state, *STATES))
         .limit(parameter("most", Integer))
         .correlate(batches)
         .subquery()
@@ -222,7 +220,7 @@ def before_in_chain() -> Executable:
         .subquery()
     )
     count = select(func.count()).select_from(waiting).scalar_subquery()
-    active = first.c.state.in_([state(name) for name in ("available", "scheduled", "retryable", "executing")])
+    active = in_states(first.c.state, "available", "scheduled", "retryable", "executing")
     held = (func.left(first.c.chain_key, literal_column("2")) == literal_column("'h|'")) & (
         first.c.state == state("discarded")
     )
