@@ -27,12 +27,17 @@ def main(options: dict[str, Any]) -> None:
         answer = None
         match line.strip():
             case "fork":
+                stopped, stops = os.pipe()
                 answer = os.fork()
                 if answer == 0:
-                    os.close(0)
-                    os.close(1)
+                    server.stop()  # which is the parent's
+                    for end in (stopped, stops, 0, 1):
+                        os.close(end)
                     time.sleep(60)
                     os._exit(0)
+                os.close(stops)
+                os.read(stopped, 1)
+                os.close(stopped)
             case "stop":
                 server.stop()
             case _:

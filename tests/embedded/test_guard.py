@@ -96,13 +96,16 @@ async def test_forked_child_of_the_owner_keeps_nothing_alive(place: Path, owner:
         os.kill(child, signal.SIGKILL)
 
 
-def test_server_stops_while_a_forked_child_lives(place: Path, owner: OwnerFactory) -> None:
+async def test_only_its_owner_stops_a_server_and_does_while_a_forked_child_lives(
+    place: Path, owner: OwnerFactory
+) -> None:
     owned = owner().started()
     child = owned.tell("fork")
     assert isinstance(child, int)
     try:
+        assert await one(owned.url) == 1, "the child has called stop()"
         owned.tell("stop")
-        assert list(place.iterdir()) == []
+        assert not os.listdir(place)
     finally:
         os.kill(child, signal.SIGKILL)
 

@@ -241,7 +241,8 @@ async def test_failures_say_what_their_jobs_have_in_common_and_what_the_newest_h
     trace = "Traceback (most recent call last):\n  File app.py\nValueError: no <b>route</b> to 7"
     common = {"state": "discarded", "worker": "app.hook", "attempt": 3, "error": trace, "attempted_by": ["web-1", "u"]}
     await insert(engine, *(
-        common | {"queue": "hooks", "args": {"tenant": "a&b", "n": n, "token": "secret"}} for n in range(30)
+        common | {"queue": "hooks", "args": {"tenant": "a&b" if n != 25 else "d", "n": n, "token": "secret"}}
+        for n in range(30)
     ))  # fmt: skip
     await insert(engine, common | {"queue": "other", "args": {"tenant": "c"}, "error": "KeyError: 1"})
 
@@ -251,7 +252,7 @@ async def test_failures_say_what_their_jobs_have_in_common_and_what_the_newest_h
     async with opened(engine, redact=redact) as browser:
         page = await browser.page("/failures")
         said = words(page)
-        assert "What they have in common args.tenant &#34;a&amp;b&#34; node web-1 of the newest 20" in said
+        assert "What they have in common args.tenant &#34;a&amp;b&#34; in 19 of 20 node web-1 of the newest 20" in said
         assert "token" not in said
         assert "args.n" not in said
         assert "no &lt;b&gt;route&lt;/b&gt; to 7" in page
@@ -260,7 +261,7 @@ async def test_failures_say_what_their_jobs_have_in_common_and_what_the_newest_h
         found = re.search(r'href="([^"]*args\.tenant=[^"]*)"', page)
         assert found is not None
         listed = await browser.page(html.unescape(found[1]).removeprefix("."))
-        assert listed.count("ValueError: no") == 30
+        assert listed.count("ValueError: no") == 29
         assert "KeyError" not in listed
 
 
