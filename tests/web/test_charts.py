@@ -6,7 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from oban_sqla.insight.series import Series
 from oban_sqla.web.charts import HEIGHT, bars, lines
+from oban_sqla.web.pages.queues import sparks
 
 
 @pytest.mark.parametrize(
@@ -37,3 +39,8 @@ def test_parts_of_a_bar_lie_on_each_other() -> None:
     low, high = chart.bars
     assert low.y + low.height == HEIGHT
     assert high.y + high.height == low.y
+
+
+def test_a_small_line_ends_with_a_whole_part() -> None:
+    steady = Series((), {"mail": [1] * 58}, {}, ())
+    assert {*sparks(steady, "mail")} == {4.0}, "half a part would look like a fall"

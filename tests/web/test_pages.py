@@ -394,6 +394,9 @@ async def test_the_life_of_a_job_is_drawn_to_scale(engine: AsyncEngine, browser:
     said = words(page)
     assert "attempt 1 failed after 5 min" in said
     assert "attempt 2 started on web-1 after 8 min" in said
+    await execute(engine, "UPDATE oban_jobs SET state = 'retryable', discarded_at = NULL, scheduled_at = '2099-01-01'")
+    async with opened(engine) as other:
+        assert "<title>attempt 2, 2 min</title>" in await other.page(f"/job/{id}"), "until it failed"
 
 
 async def test_several_instances_are_chosen_by_the_url(engine: AsyncEngine) -> None:
