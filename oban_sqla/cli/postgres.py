@@ -11,8 +11,7 @@ import click
 from sqlalchemy import make_url
 
 from .. import embedded
-
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+from .signals import to_stop
 
 
 @click.command(short_help="Run a PostgreSQL until stopped, and print its URL.")
@@ -38,7 +37,7 @@ def postgres(directory: str | None) -> None:
     def stop(_number: int, _frame: FrameType | None) -> None:
         stopped.set()
 
-    for number in SIGNALS:
+    for number in to_stop():
         signal.signal(number, stop)
     with embedded.start(directory) as server:
         url = make_url(server.url).set(drivername="postgresql").render_as_string(hide_password=False)

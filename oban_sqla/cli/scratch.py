@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from .. import embedded, migrations
 from .database import engine_for, reached
 from .problems import line
 from .process import loop_factory
+from .signals import to_stop
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 POOL = 10
 """Connections; together with those of a node, few enough for a server's default of 100."""
 
@@ -61,7 +60,7 @@ def scratch_option(command: F) -> F:
 
 
 def on_scratch(url: str | None, schema: str, work: Callable[[Scratch], Awaitable[T]]) -> T:
-    """What `work` returns for a temporary database, which is removed afterwards, also after SIGINT or SIGTERM.
+    """What `work` returns for a temporary database, which is removed afterwards, also after a signal to stop.
 
     :param url: where `schema` is created and dropped; None for an embedded server in a temporary directory.
     :raises click.ClickException: when the schema exists already, or no server can be started.
@@ -86,7 +85,7 @@ def _run(url: str, schema: str | None, work: Callable[[Scratch], Awaitable[T]]) 
     async def run() -> T:
         running = asyncio.current_task()
         assert running is not None
-        for number in SIGNALS:
+        for number in to_stop():
             asyncio.get_running_loop().add_signal_handler(number, running.cancel)
         async with _scratch(url, schema) as scratch:
             return await work(scratch)

@@ -8,7 +8,6 @@ import binascii
 import contextlib
 import ipaddress
 import secrets
-import signal
 import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from .database import database_option, on_database, schema_option
 from .instance import instance_option
 from .ranges import Whole
 from .settings import heartbeat
+from .signals import to_stop
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -105,7 +105,7 @@ async def _serve(
     # Uvicorn raises the signal again when it has ended, which would break off the closing of the connections.
     setattr(server, "capture_signals", contextlib.nullcontext)  # noqa: B010
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in to_stop():
         loop.add_signal_handler(number, server.handle_exit, number, None)
     await server.serve(sockets=[listening])
 
