@@ -183,8 +183,8 @@ async def test_one_port_answers_for_all_processes(start: Start, engine: AsyncEng
         await add(engine, [JobSpec("shop.whose", {"seconds": 0.2}) for _ in range(4)])
         await eventually(lambda: _completed(engine, 4))
         _, metrics = await asyncio.to_thread(asked, port, "/metrics")
-        done = [line for line in metrics.splitlines() if line.startswith("oban_jobs_total") and "completed" in line]
-        assert [float(line.rpartition(" ")[2]) for line in done] == [4.0], metrics
+        done = 'oban_jobs_total{queue="default",state="completed",worker="shop.whose"} '
+        assert [line.removeprefix(done) for line in metrics.splitlines() if line.startswith(done)] == ["4.0"], metrics
         os.kill(pids_of(process.text)[0], signal.SIGSTOP)
         try:
             status, body = await asyncio.to_thread(asked, port, "/ready")
