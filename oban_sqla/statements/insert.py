@@ -18,7 +18,6 @@ from sqlalchemy import (
     ColumnElement,
     Executable,
     Integer,
-    LargeBinary,
     TableValuedAlias,
     Text,
     case,
@@ -40,7 +39,7 @@ from ..models.limits import partitions
 from ..types import JobStateType
 from .functions import PartitionKey
 from .notify import notify, notify_at_once
-from .sent import GROUPED, KEY, KIND, KIND_WITHOUT_KEYS, PLACED, ROW, Sent
+from .sent import GROUPED, KEY, KIND, KIND_WITHOUT_KEYS, PLACED, ROW, Sent, UniqueKey
 from .statement import array, parameter, seconds_from, state, statement
 
 CHUNK = 5_000
@@ -224,7 +223,7 @@ def clock() -> Executable:
 def winners() -> Executable:
     """The jobs that hold these keys now."""
     return select(jobs.c.uniq_key, jobs.c.id, cast(jobs.c.state, Text).label("state")).where(
-        jobs.c.uniq_key == func.any(array("keys", LargeBinary))
+        jobs.c.uniq_key == func.any(array("keys", UniqueKey))
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, Executable, Float, Integer, SmallInteger, Text, case, cast, func, select, update
 from sqlalchemy import literal_column as literal_sql
 from sqlalchemy.dialects.postgresql import JSONB
-from sqlalchemy.types import LargeBinary
 
 from ..models.base import utc_now
 from ..models.columns import options_of
@@ -18,7 +17,7 @@ from ..options.replacing import REPLACEABLE, WAITING
 from ..options.unique import BITS
 from .insert import unnested, value_of
 from .marks import with_marks
-from .sent import KEY, KIND, ROW, Sent
+from .sent import KEY, KIND, ROW, Sent, UniqueKey
 from .statement import array, ids, in_states, seconds_from, state, statement
 
 OF_ROW = (*ROW, KEY, Sent("best", Integer()))
@@ -43,7 +42,7 @@ def lock_keyed() -> Executable:
     waits = in_states(cast(jobs.c.state, Text), *WAITING)
     return (
         select(jobs.c.uniq_key, cast(jobs.c.state, Text).label("state"))
-        .where(jobs.c.uniq_key == func.any(array("keys", LargeBinary)), waits)
+        .where(jobs.c.uniq_key == func.any(array("keys", UniqueKey)), waits)
         .order_by(jobs.c.id)
         .with_for_update()
     )
@@ -61,7 +60,7 @@ def replace_keyed() -> Executable:
     waits = in_states(cast(jobs.c.state, Text), *WAITING)  # as text: by the key, and by no partial index
     held = (
         select(*_KEPT, jobs.c.state, _bit().label("bit"))
-        .where(jobs.c.uniq_key == func.any(array("uniq_key", LargeBinary)), waits)
+        .where(jobs.c.uniq_key == func.any(array("uniq_key", UniqueKey)), waits)
         .order_by(jobs.c.id)
         .with_for_update()
         .cte("held")

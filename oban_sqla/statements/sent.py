@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Integer, LargeBinary, Text
+from sqlalchemy import BigInteger, Boolean, Column, Dialect, Integer, LargeBinary, Text, TypeDecorator
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 from sqlalchemy.types import TypeEngine
 
@@ -28,6 +28,24 @@ class Sent:
     name: str
     type: TypeEngine[Any]
     prepare: Callable[[Any], Any] | None = None
+
+
+class UniqueKey(TypeDecorator[bytes]):
+    """One of an array of keys of unique jobs.
+
+    psycopg escapes the backslash of bytes in an array where a role or database has ``standard_conforming_strings`` off,
+    and the server would find other bytes; so psycopg gets the text of them.
+    """
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        return _as_bytea if dialect.driver == "psycopg" else super().bind_processor(dialect)
+
+
+def _as_bytea(value: bytes | None) -> str | None:
+    return None if value is None else f"\\x{value.hex()}"
 
 
 def _for_column(name: str, column: Column[Any]) -> Sent:
@@ -69,7 +87,7 @@ def _as_mask(mask: int | None) -> int:
 # What tells jobs apart is sent a row; what many have in common, once a kind. A thousand jobs of one worker differ in
 # nothing but their args, and encoding nine arrays for them costs the client more than the server's insert.
 ROW = (Sent("kind", Integer()), _for_column("args", jobs.c.args))
-KEY = Sent("uniq_key", LargeBinary())
+KEY = Sent("uniq_key", UniqueKey())
 """Sent once per row, where some of the jobs have one."""
 
 KIND = (

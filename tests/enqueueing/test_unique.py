@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
+from sqlalchemy import Engine, NullPool, create_engine, func, select, text, update
 from sqlalchemy.orm import Session
 
 from oban_sqla import Job, JobSpec, JobState, Unique
@@ -55,6 +55,18 @@ def test_duplicates_within_one_flush_become_one_job(run: Run) -> None:
         assert count(session) == 4
 
     run(scenario)
+
+
+def test_keys_are_the_same_in_a_session_that_escapes_bytes(sync_engine: Engine) -> None:
+    options = {"options": "-c standard_conforming_strings=off -c bytea_output=escape"}
+    escaping = create_engine(sync_engine.url, poolclass=NullPool, connect_args=options)
+    with Session(sync_engine) as session, Session(escaping) as other:
+        assert add(session, first := unique()) == [False]
+        assert add(other, again := unique(), second := unique({"id": 2})) == [True, False]
+        assert add(other, third := unique({"id": 2}, Unique(replace=("priority",)))) == [True]
+        assert (again.id, third.id) == (first.id, second.id)
+        assert add(session, unique({"id": 2})) == [True]
+        assert count(session) == 2
 
 
 def test_rolled_back_job_has_no_duplicates(run: Run) -> None:
