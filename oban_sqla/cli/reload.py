@@ -13,6 +13,8 @@ from types import FrameType
 
 import click
 
+from ..executors.interpreter import interpreter
+
 INTERVAL = 0.5
 """Seconds between two looks at the files."""
 
@@ -40,7 +42,7 @@ def reloading(arguments: Sequence[str], folder: Path) -> int:
         signal.signal(number, stop)
     while True:
         seen = _times(folder)
-        child = subprocess.Popen([sys.executable, "-m", "oban_sqla", *arguments])
+        child = subprocess.Popen([*interpreter(), "-m", "oban_sqla", *arguments])
         if asked.is_set() and child not in told:  # the signal came while it looked, or while the child was started
             child.terminate()
         changed = None

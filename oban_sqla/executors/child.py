@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from contextvars import Context
@@ -18,6 +17,7 @@ from typing import Any
 from ..errors import ChildDied, InvalidOption
 from . import wire
 from .death import signal_name
+from .interpreter import interpreter
 
 FAREWELL = 2.0
 """Seconds that a killed process may take to end."""
@@ -98,7 +98,7 @@ class Child:
     async def _start(self, timeout: float) -> None:
         ours, theirs = socket.socketpair()
         life, self._life = os.pipe()
-        arguments = [sys.executable, *_interpreter_flags(), "-c", _BOOT]
+        arguments = [*interpreter(), "-c", _BOOT]
         try:
             # From the loop's thread: the kernel ends a child when the *thread* that has started it ends.
             self._process = subprocess.Popen(  # noqa: ASYNC220 (half a millisecond)
@@ -284,9 +284,3 @@ def _out_of_memory() -> int:
             if line.startswith("oom_kill "):
                 return int(line.split()[1])
     return 0
-
-
-def _interpreter_flags() -> list[str]:
-    """The flags with which this interpreter was started (``-X``, ``-W``, ``-O`` …)."""
-    flags: Callable[[], list[str]] | None = getattr(subprocess, "_args_from_interpreter_flags", None)
-    return [] if flags is None else flags()

@@ -10,7 +10,7 @@ import signal
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -44,9 +44,9 @@ def start(tmp_path: Path, database_url: str, clean_tables: None) -> Start:
     """Starts the command on this test's database, in a directory with ``shop.py``."""
     (tmp_path / "shop.py").write_text(SHOP)
 
-    def start(*arguments: str, **environment: str) -> AbstractContextManager[Process]:
+    def start(*arguments: str, flags: Sequence[str] = (), **environment: str) -> AbstractContextManager[Process]:
         variables = {"OBAN_DATABASE_URL": database_url, **environment}
-        return running(["-m", "oban_sqla", "start", *arguments], tmp_path / "log", tmp_path, variables)
+        return running([*flags, "-m", "oban_sqla", "start", *arguments], tmp_path / "log", tmp_path, variables)
 
     return start
 
@@ -170,6 +170,15 @@ async def test_a_program_that_can_not_start_ends_with_its_error(start: Start, tm
         assert "no key for the mail server" in process.text
         assert "none of the 3 processes could start" in process.text
         assert "Traceback" not in process.text.partition("none of the 3")[2]
+
+
+@pytest.mark.parametrize("how", ["--processes=2", "--reload"])
+async def test_processes_have_the_flags_of_the_interpreter_that_starts_them(
+    start: Start, tmp_path: Path, how: str
+) -> None:
+    (tmp_path / "shop.py").write_text("import sys\nraise ValueError(f'safe path: {sys.flags.safe_path}')")
+    with start("shop", how, flags=["-P"]) as process:
+        await process.says("ValueError: safe path: True", 60)
 
 
 async def test_one_port_answers_for_all_processes(start: Start, engine: AsyncEngine) -> None:

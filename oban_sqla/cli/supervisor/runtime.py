@@ -7,10 +7,10 @@ import contextlib
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Sequence
 
+from ...executors.interpreter import interpreter
 from ...runtime.share import Share
 from .supervised import LEAVE, READY, STOP, environment
 
@@ -54,7 +54,7 @@ class RuntimeProcess:
             with theirs:
                 variables = environment(self._share, theirs.fileno(), self._log_lock, self._health)
                 self._process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-m", "oban_sqla", *self._arguments),
+                    *(*interpreter(), "-m", "oban_sqla", *self._arguments),
                     env={**os.environ, **variables},
                     stdin=asyncio.subprocess.DEVNULL,
                     start_new_session=True,  # a terminal's Ctrl-C is for the supervisor, which tells the others
