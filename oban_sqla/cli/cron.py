@@ -18,6 +18,7 @@ from ..models import CronEntry, JobSpec
 from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
 from .output import json_option, print_json, print_table
+from .param_type import ParamType
 from .ranges import Whole
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,7 +42,7 @@ def _where(command: F) -> F:
 _name_argument = click.argument("name")
 
 
-class Args(click.ParamType[dict[str, Any]]):
+class Args(ParamType[dict[str, Any]]):
     """A JSON object."""
 
     name = "JSON"

@@ -17,6 +17,7 @@ from ..healthcheck import METHODS, HealthApp, as_json, health_app
 from ..insight.health import PATIENCE
 from ..oban import Oban
 from ..telemetry import node_logger as logger
+from .param_type import ParamType
 
 EVERYWHERE = "0.0.0.0"
 LINE_TIMEOUT = 1.0
@@ -42,7 +43,7 @@ class Address:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class AddressType(click.ParamType[Address]):
+class AddressType(ParamType[Address]):
     """``8080``, on all addresses, because probes come from outside; or ``127.0.0.1:8080``, or ``[::]:8080``."""
 
     name = "[HOST:]PORT"

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
+from .param_type import ParamType
 
-class JobId(click.ParamType[int]):
+
+class JobId(ParamType[int]):
     """The id of a job: a number from 1 on that a bigint can hold."""
 
     name = "ID"

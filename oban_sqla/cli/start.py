@@ -19,6 +19,7 @@ from . import logs
 from .database import database_option, schema_option
 from .engines import Given, on_objects, on_url
 from .health import Address, AddressType
+from .param_type import ParamType
 from .process import run
 from .ranges import Number, Whole
 from .reload import reloading
@@ -28,7 +29,7 @@ from .supervisor import supervise, supervised
 from .target import load, named_targets, require_workers
 
 
-class Queues(click.ParamType[dict[str, Queue]]):
+class Queues(ParamType[dict[str, Queue]]):
     """``default=10,media=5``; a name without a limit has the default limit."""
 
     name = "NAME=LIMIT[,…]"

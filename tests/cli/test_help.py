@@ -125,3 +125,10 @@ def test_characters_that_a_terminal_lacks_are_escaped() -> None:
     result = CliRunner(charset="latin-1").invoke(main, ["top", "--help"])
     assert result.exit_code == 0, result.output
     assert "Oban(name=\\u2026)" in result.output
+
+
+def test_the_types_of_options_need_no_brackets_of_click() -> None:
+    """Its own type takes them from 8.4 on."""
+    before = "import click; click.ParamType.__class_getitem__ = None; import oban_sqla.cli"
+    ran = finished(["-c", before])
+    assert ran.returncode == 0, ran.stderr

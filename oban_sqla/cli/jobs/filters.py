@@ -11,11 +11,12 @@ import click
 from ...insight.jobs import STATES, Filter
 from ...insight.json_text import json_or_text
 from ..options import with_options
+from ..param_type import ParamType
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Pair(click.ParamType[tuple[str, Any]]):
+class Pair(ParamType[tuple[str, Any]]):
     """``customer=7``; the value is JSON, or else text."""
 
     name = "KEY=VALUE"

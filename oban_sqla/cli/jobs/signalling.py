@@ -15,9 +15,10 @@ from ...oban import Oban
 from ..database import database_option, on_database, schema_option
 from ..ids import JobId
 from ..output import json_option, print_json
+from ..param_type import ParamType
 
 
-class Json(click.ParamType[Any]):
+class Json(ParamType[Any]):
     """Any JSON value."""
 
     name = "JSON"

@@ -1,0 +1,20 @@
+"""The base of the types of options that click does not have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from click import ParamType
+else:
+
+    class ParamType(click.ParamType):
+        """click's, which takes the type of its values in brackets only from 8.4 on."""
+
+        def __class_getitem__(cls, _values: object) -> type:
+            return cls
+
+
+__all__ = ["ParamType"]
