@@ -5,8 +5,10 @@ from __future__ import annotations
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+# Its numbers are those of objects, which have more digits the more a server has had of them.
 CONDITIONS = """
-SELECT sum(length(tgqual::text)) FROM pg_trigger JOIN pg_attribute a ON a.attrelid = tgrelid AND attnum = ANY (tgattr)
+SELECT sum(length(regexp_replace(tgqual::text, '[0-9]+', '0', 'g')))
+  FROM pg_trigger JOIN pg_attribute a ON a.attrelid = tgrelid AND attnum = ANY (tgattr)
  WHERE tgrelid = 'oban_jobs'::regclass AND attname = 'state'"""
 CALLS = "SELECT funcname FROM pg_stat_xact_user_functions WHERE calls > 0"
 CHANGES = (
