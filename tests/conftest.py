@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -92,14 +93,20 @@ def same_logging() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def forget_workers() -> Iterator[None]:
-    """Takes the workers that the test has defined inside a function out of the registry: a node looks at all of them
-    when it starts, and may find that one asks for what another test's node has not."""
+    """Takes the workers that the test has defined itself, in a function or by `exec`, out of the registry: a node looks
+    at all of them when it starts, and may find that one asks for what another test's node has not."""
     from oban_sqla.workers.registry import workers
 
     before = {id(workers[name]) for name in workers}
     yield
     made = [name for name in workers if id(workers[name]) not in before]
-    workers.remove(name for name in made if "<locals>" in getattr(workers[name].target, "__qualname__", ""))
+    workers.remove(name for name in made if not _is_of_module(workers[name].target))
+
+
+def _is_of_module(target: Any) -> bool:
+    name: str = getattr(target, "__qualname__", "")
+    module = sys.modules.get(getattr(target, "__module__", ""))
+    return not name or ("<locals>" not in name and hasattr(module, name.partition(".")[0]))
 
 
 @pytest.fixture
