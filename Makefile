@@ -22,7 +22,7 @@ test: $(INSTALLED) ## the whole test suite (PYTEST_ARGS="-k retry" for some of i
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # What SQLAlchemy's version could make a difference to; the processes, kills and crashes of the rest it does not see.
-MATRIX = tests/enqueueing tests/migrations tests/models tests/runtime tests/testing tests/workers tests/control
+MATRIX = tests/enqueueing tests/migrations tests/models tests/runtime tests/statements tests/testing tests/workers tests/control
 
 test-matrix: ## the tests that SQLAlchemy's version could matter to, on 2.0
 	$(MAKE) test VENV=.venv-sa20 CONSTRAINT='sqlalchemy<2.1' PYTEST_ARGS='$(PYTEST_ARGS) $(MATRIX)'

@@ -97,8 +97,8 @@ def state_of() -> Executable:
 def next_due() -> Executable:
     """When the next of the chosen jobs that are not `left` is due: after `since`, up to `until`; null for none."""
     since, until = parameter("since", DateTime), parameter("until", DateTime)
-    is_left = jobs.c.id == func.any(array("left", BigInteger))
-    is_next = and_(jobs.c.scheduled_at > since, jobs.c.scheduled_at <= until, ~is_left)
+    is_not_left = jobs.c.id != func.all(array("left", BigInteger))
+    is_next = and_(jobs.c.scheduled_at > since, jobs.c.scheduled_at <= until, is_not_left)
     return select(func.min(jobs.c.scheduled_at)).where(_waits(), is_next, _chosen())
 
 
