@@ -25,6 +25,7 @@ from .acks import Ack, parameters
 from .exits import held, raised
 from .grafting import attach
 from .job_session import allow_commit, refuse_commit, refuse_ended, refuse_work_elsewhere
+from .lanes.settings import READ_COMMITTED
 from .session_time import in_time, watch
 
 T = TypeVar("T")
@@ -129,6 +130,7 @@ class Sessions:
         """
         session = self._separate()
         try:
+            await self.within(session, _read_committed)
             await self.complete(session, ack)
         finally:
             await self.close(session)
@@ -140,11 +142,13 @@ class Sessions:
         with in_time(session):
             if isinstance(session, AsyncSession):
                 async with session, session.begin():
+                    await session.run_sync(_read_committed)
                     return await session.run_sync(work)
             done: list[T] = []
 
             def run() -> None:
                 with session, session.begin():
+                    _read_committed(session)
                     done.append(work(session))
 
             await self._blocking(run)
@@ -187,6 +191,11 @@ class Sessions:
         """The same, where it may block."""
         with in_time(session):
             session.close()
+
+
+def _read_committed(session: Session) -> None:
+    """Let the transaction that begins see what it has waited for, whatever the level of the engine or role is."""
+    session.connection(bind_arguments=FOR_WRITING, execution_options=READ_COMMITTED)
 
 
 def _load_and_close(session: Session, load: Load) -> None:

@@ -103,3 +103,10 @@ async def test_a_session_that_turns_out_to_commit_each_statement_begins_nothing(
     with pytest.raises(InvalidOption, match="AUTOCOMMIT"):
         await session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
     await session.close()
+
+
+async def test_what_a_job_writes_in_a_transaction_apart_sees_what_it_has_waited_for(other: AsyncEngine) -> None:
+    """A node that a job appends to its workflow."""
+    sessions = Sessions(makers=[async_sessionmaker(other)], blocking=None)  # type: ignore[arg-type]
+    shown = await sessions.separately(lambda session: session.scalar(text("SHOW transaction_isolation")))
+    assert shown == "read committed"
