@@ -93,8 +93,8 @@ async def test_a_look_that_fails_is_made_again_for_the_workflows_that_others_wai
 @pytest.mark.parametrize("flow", [False, True])
 async def test_a_wait_sees_nothing_from_before_it_began(flow: bool) -> None:
     """The job ends, is retried, and waited for again, while the answer of a look at its end is under way."""
-    ended = [(7, "completed", 0, None, None, False, "w")]
-    again = [(7, "available", 0, None, None, False, "w")]
+    ended = [(7, "completed", 0, None, None, False, "w", False)]
+    again = [(7, "available", 0, None, None, False, "w", False)]
     first, second = (Wait(-7 if flow else 7, True, lambda wait: None) for _ in range(2))
 
     def meanwhile() -> Sequence[Any]:
