@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, cast
+from typing import ClassVar
 
 from ..errors import InvalidOption
 from .duration import seconds
-from .names import Names, applies, check_names, names
+from .policy import JobPolicy, check_names, checked_policies
 from .spelling import spelled
 
 LEAST_URGENT = 9
@@ -18,7 +18,7 @@ LEAST_URGENT = 9
 
 @spelled
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrioritizePolicy:
+class PrioritizePolicy(JobPolicy):
     """How long some jobs wait before they become more urgent; also available as ``Prioritize.Policy(…)``.
 
     :param queue: applies to jobs of this queue, or of several. Default: all.
@@ -28,24 +28,11 @@ class PrioritizePolicy:
     :raises InvalidOption: for a value out of range.
     """
 
-    queue: Names | None = None
-    worker: Any = None
     after: float | timedelta
 
     def __post_init__(self) -> None:
-        for option in ("queue", "worker"):
-            check_names(getattr(self, option), f"Prioritize.Policy({option})")
+        check_names(self, "Prioritize.Policy", "queue", "worker")
         _after(self.after, "Prioritize.Policy(after)")
-
-    @property
-    def queues(self) -> tuple[str, ...]:
-        """The queues to which the policy applies; empty for all."""
-        return names(self.queue)
-
-    @property
-    def workers(self) -> tuple[str, ...]:
-        """The names of the workers to which the policy applies; empty for all."""
-        return names(self.worker)
 
     @property
     def wait(self) -> float | None:
@@ -84,12 +71,7 @@ class Prioritize:
 
     def __post_init__(self) -> None:
         _after(self.after, "Prioritize(after)")
-        given: object = self.policies
-        policies = tuple(cast(Sequence[object], given)) if isinstance(given, list | tuple) else (given,)
-        for policy in policies:
-            if not isinstance(policy, PrioritizePolicy):
-                raise InvalidOption(f"Prioritize: policies must be Prioritize.Policy(…), in a list, got {policy!r}")
-        object.__setattr__(self, "policies", policies)
+        object.__setattr__(self, "policies", checked_policies(self.policies, PrioritizePolicy, "Prioritize"))
         if not self.seconds_between > 0:
             raise InvalidOption(f"Prioritize: interval must be seconds above 0, got {self.interval!r}")
         _check_whole(self.highest, "highest", "a priority from 0 to 8", 0, LEAST_URGENT - 1)
@@ -111,7 +93,7 @@ class Prioritize:
         :param queue: the queue of the job.
         :param worker: the name of its worker.
         """
-        return next(one.wait for one in self.all_policies if applies(one.queues, one.workers, queue, worker))
+        return next(one.wait for one in self.all_policies if one.is_for(queue, worker))
 
 
 def _after(given: float | timedelta, what: str) -> float | None:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 from ..errors import InvalidOption
 from ..types import FINISHED, JobState
 from .duration import seconds
-from .names import Names, check_names, names
+from .policy import JobPolicy, Names, check_names, checked_policies, names
 from .spelling import spelled
 
 DAY = 86_400.0
@@ -23,7 +23,7 @@ STATES = tuple(state.value for state in JobState if state in FINISHED)
 
 @spelled
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PrunePolicy:
+class PrunePolicy(JobPolicy):
     """How long some of the finished jobs are kept; also available as ``Prune.Policy(…)``.
 
     :param state: applies to jobs in these states: ``"completed"``, ``"cancelled"``, ``"discarded"``, or several.
@@ -39,14 +39,11 @@ class PrunePolicy:
     """
 
     state: Names | None = None
-    queue: Names | None = None
-    worker: Any = None
     max_age: float | timedelta | None = None
     max_count: int | None = None
 
     def __post_init__(self) -> None:
-        for option in ("state", "queue", "worker"):
-            check_names(getattr(self, option), f"Prune.Policy({option})")
+        check_names(self, "Prune.Policy", "state", "queue", "worker")
         if bad := [state for state in self.states if state not in STATES]:
             raise InvalidOption(f"Prune.Policy(state): expected one of {', '.join(STATES)}, got {bad[0]!r}")
         if self.max_age is None and self.max_count is None:
@@ -63,16 +60,6 @@ class PrunePolicy:
     def states(self) -> tuple[str, ...]:
         """The states to which the policy applies."""
         return names(self.state) or STATES
-
-    @property
-    def queues(self) -> tuple[str, ...]:
-        """The queues to which the policy applies; empty for all."""
-        return names(self.queue)
-
-    @property
-    def workers(self) -> tuple[str, ...]:
-        """The names of the workers to which the policy applies; empty for all."""
-        return names(self.worker)
 
     @property
     def age(self) -> float | None:
@@ -108,12 +95,7 @@ class Prune:
         if cast(object, self.max_age) is None:
             raise InvalidOption("Prune: max_age must be seconds or a timedelta; Oban(prune=None) turns pruning off")
         _age(self.max_age, "Prune(max_age)")
-        given: object = self.policies
-        policies = tuple(cast(Sequence[object], given)) if isinstance(given, list | tuple) else (given,)
-        for policy in policies:
-            if not isinstance(policy, PrunePolicy):
-                raise InvalidOption(f"Prune: policies must be Prune.Policy(…), in a list, got {policy!r}")
-        object.__setattr__(self, "policies", policies)
+        object.__setattr__(self, "policies", checked_policies(self.policies, PrunePolicy, "Prune"))
         if not (interval := seconds(self.interval, "Prune(interval)")) > 0:
             raise InvalidOption(f"Prune: interval must be seconds above 0, got {self.interval!r}")
         object.__setattr__(self, "interval", interval)

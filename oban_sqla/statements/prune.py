@@ -33,7 +33,7 @@ from ..models.base import utc_now
 from ..models.belongings import BELONGINGS
 from ..models.job import jobs
 from ..models.workflow import workflows
-from ..options.prioritize import PrioritizePolicy
+from ..options.policy import JobPolicy
 from ..options.prune import STATES, PrunePolicy
 from .belongings import going_in_ranges
 from .bulk import Bulk
@@ -147,7 +147,7 @@ def _beyond(name: str, theirs: ColumnElement[bool], count: int) -> Select[tuple[
     return select(jobs.c.id).where(jobs.c.id == func.any(beyond), jobs.c.state == state(name))
 
 
-def applies(policy: PrunePolicy | PrioritizePolicy) -> ColumnElement[bool]:
+def applies(policy: JobPolicy) -> ColumnElement[bool]:
     """Whether a policy is for a job, by its queue and worker."""
     among = [
         column == func.any(literal(list(names), ARRAY(Text)))

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from ...options.chain import LETTERS
-from ...options.names import applies
 from ...options.prune import PrunePolicy
 from ..words import span
 from .facts import Facts, error_gist
@@ -75,8 +74,4 @@ def _kept(facts: Facts, finished_at: datetime | None) -> str:
 
 def _policy(policies: Iterable[PrunePolicy], state: str, queue: str, worker: str) -> PrunePolicy:
     """The first that applies; the last one always does."""
-    return next(
-        policy
-        for policy in policies
-        if state in policy.states and applies(policy.queues, policy.workers, queue, worker)
-    )
+    return next(policy for policy in policies if state in policy.states and policy.is_for(queue, worker))
