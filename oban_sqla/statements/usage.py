@@ -184,6 +184,7 @@ def ahead_in_key() -> Executable:
             jobs.c.queue == parameter("queue"),
             jobs.c.partition_key == parameter("key"),
             place < tuple_(*own),
+            jobs.c.id != parameter("id", BigInteger),  # it may have become more urgent since it was read
         )
         .limit(parameter("most", Integer))
         .subquery("found")

@@ -153,7 +153,12 @@ def crowd() -> Executable:
     most = parameter("most", Integer)
     ahead = (
         select(jobs.c.id)
-        .where(jobs.c.state == state("available"), jobs.c.queue == parameter("queue"), place < tuple_(*own))
+        .where(
+            jobs.c.state == state("available"),
+            jobs.c.queue == parameter("queue"),
+            place < tuple_(*own),
+            jobs.c.id != parameter("id", BigInteger),  # it may have become more urgent since it was read
+        )
         .limit(most)
         .subquery("ahead")
     )

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -20,6 +21,8 @@ from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
 from oban_sqla.runtime.refusals import Refusals
 from oban_sqla.statements.prioritize import statements, waiting_priorities
+from oban_sqla.statements.usage import ahead_in_key
+from oban_sqla.statements.why import crowd
 from tests.cron.clock import LEASE, Leader, grant
 from tests.runtime.helpers import execute, insert
 from tests.support import eventually
@@ -232,13 +235,25 @@ async def test_why_says_when_a_job_behind_others_becomes_more_urgent(engine: Asy
         engine, holds.new(), *(patient.new() for _ in range(2)), patient.options(priority=5).new()
     )
     prioritize = Prioritize(after=3_600, highest=2, interval=90)
-    async with Oban(engine, queues={"busy": 1}, prioritize=prioritize, shutdown_grace=0) as oban:
-        await eventually(lambda: oban.check_queues()[0].running)
-        assert await behind(oban, equal) == "1 available job of its queue comes before it", "none is raised above 2"
-        words = "2 available jobs of its queue come before it; a leader with these options makes it more urgent"
-        assert re.fullmatch(rf"{words} in (1h|59m 5\ds)", await behind(oban, last))
-        await execute(engine, "UPDATE oban_jobs SET scheduled_at = scheduled_at - interval '2 h'")
-        assert await behind(oban, last) == f"{words} each 1m 30s"
+    words = "2 available jobs of its queue come before it; a leader with these options makes it more urgent"
+    node = Oban(engine, queues={"busy": 1}, prioritize=prioritize, shutdown_grace=0)
+    with counted() as rounds:
+        async with node as oban:
+            await eventually(lambda: rounds and oban.check_queues()[0].running)  # the next round comes after 90 s
+            assert await behind(oban, equal) == "1 available job of its queue comes before it", "none goes above 2"
+            assert re.fullmatch(rf"{words} in (1h|59m \d+s)", await behind(oban, last))
+            await execute(engine, "UPDATE oban_jobs SET scheduled_at = scheduled_at - interval '2 h'")
+            assert await behind(oban, last) == f"{words} each 1m 30s"
+
+
+async def test_a_job_that_becomes_more_urgent_meanwhile_does_not_come_before_itself(engine: AsyncEngine) -> None:
+    job_id = await waiting(engine, 6, 4)
+    await execute(engine, "UPDATE oban_jobs SET partition_key = '7'")
+    as_it_was = {"queue": "default", "priority": 5, "scheduled_at": datetime(2100, 1, 1), "id": job_id, "most": 10}
+    async with engine.connect() as connection:
+        rows = await connection.run_sync(lambda plain: crowd.execute(plain, **as_it_was).all())
+        in_key = await connection.run_sync(lambda plain: ahead_in_key.execute(plain, key="7", **as_it_was).scalar())
+    assert ({row.what: row.jobs for row in rows}, in_key) == ({"ahead": 0, "executing": 0}, 0)
 
 
 async def behind(oban: Oban, job_id: int) -> str:
