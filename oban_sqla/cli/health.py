@@ -16,6 +16,7 @@ import click
 from ..healthcheck import METHODS, HealthApp, as_json, health_app
 from ..insight.health import PATIENCE
 from ..oban import Oban
+from ..options.whole import whole_from
 from ..telemetry import node_logger as logger
 from .param_type import ParamType
 
@@ -58,9 +59,9 @@ class AddressType(ParamType[Address]):
             self.fail(
                 f"{value!r}: expected a port, or a host and a port such as 127.0.0.1:8080 or [::]:8080", param, ctx
             )
-        if not (port.isascii() and port.isdigit() and len(port) < 10 and int(port) <= 65_535):
+        if (number := whole_from(port)) is None or number > 65_535:
             self.fail(f"{value!r}: expected a port from 0 to 65,535, got {port!r}", param, ctx)
-        return Address(bare or EVERYWHERE, int(port))
+        return Address(bare or EVERYWHERE, number)
 
 
 @asynccontextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ..options.whole import whole_from
 from .param_type import ParamType
 
 
@@ -16,10 +17,10 @@ class JobId(ParamType[int]):
     noun = "job"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        text = str(value)
-        if not (text.isascii() and text.isdigit() and len(text) < 20 and 1 <= int(text) < 2**63):
+        number = whole_from(str(value), digits=19)
+        if number is None or not 1 <= number < 2**63:
             self.fail(f"{value!r}: expected the id of a {self.noun}, such as 1234", param, ctx)
-        return int(text)
+        return number
 
 
 class FlowId(JobId):

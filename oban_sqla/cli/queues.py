@@ -19,6 +19,7 @@ from ..insight.roster import nodes
 from ..insight.roster import read as read_roster
 from ..oban import Oban
 from ..options.limits import Partition, partition_of, rate_limit_of
+from ..options.whole import whole_from
 from ..statements.census import census, census_of_all
 from ..statements.statement import Statement
 from .database import database_option, on_database, schema_option
@@ -240,9 +241,9 @@ def scale(
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20):
+    if (number := whole_from(text, digits=19)) is None:
         raise InvalidOption(f"--global-limit: expected a number of jobs, or none, got {text!r}")
-    return int(text)
+    return number
 
 
 def _partition(text: str) -> Partition:

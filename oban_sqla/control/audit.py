@@ -1,8 +1,8 @@
 """Who changed what: each change that a person makes by the dashboard or the command line leaves a row.
 
 Around a change, :func:`audited` says who makes it. What makes changes (of jobs, queues, limits and the crontab) writes
-the row in its own transaction, so that there is no change without a row, and no row of a change that was rolled back.
-One that found nothing to change says so: it has 0 jobs. Changes that a program makes leave no row.
+the row in the transaction of the change: both are committed, or neither. One that found nothing to change says so: it
+has 0 jobs. Changes that a program makes leave no row.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ..options.limits import RateLimit
+from ..options.whole import whole_from
 from ..statements.history import started
 
 MOST = 100_000
@@ -131,5 +132,5 @@ def _share(ordered: Sequence[float], share: float) -> float:
 
 
 def _cost(weight: str | None, allowed: int) -> int:
-    is_number = weight is not None and weight.isascii() and weight.isdigit() and len(weight) < 10
-    return min(max(int(weight), 1), allowed) if weight is not None and is_number else 1
+    number = whole_from(weight)
+    return 1 if number is None else min(max(number, 1), allowed)

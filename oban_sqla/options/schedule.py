@@ -23,6 +23,7 @@ from typing import Any, cast
 from zoneinfo import ZoneInfo, available_timezones
 
 from ..errors import InvalidOption, closest, nearest
+from .whole import whole_from
 
 NICKNAMES = {
     "@hourly": "0 * * * *",
@@ -240,12 +241,12 @@ def _numbers(text: str, field: _Field, expression: str) -> str:
 def _number(text: str, field: _Field, expression: str) -> int:
     if text.upper() in field.names:
         return field.names.index(text.upper())
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
+    if (number := whole_from(text)) is None:
         names = f" or one of {', '.join(name for name in field.names if name)}" if field.names else ""
         raise _bad(expression, field, text, f"expected a number{names}")
-    if not field.least <= int(text) <= field.most:
+    if not field.least <= number <= field.most:
         raise _bad(expression, field, text, f"expected {field.least} to {field.most}")
-    return int(text)
+    return number
 
 
 def _bad(expression: str, field: _Field, given: str, expected: str) -> InvalidOption:

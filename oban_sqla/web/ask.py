@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from ..models import Job
 from ..models.notes import note_of
+from ..options.whole import whole_from
 from ..telemetry.database_error import described, sqlstate_of
 from .access import Operator
 from .instance import SHARED, Place
@@ -153,10 +154,8 @@ class Content:
 
 def whole(text: str | None) -> int | None:
     """A whole number from text, if the database has room for it."""
-    if text is None or not (text.isascii() and text.isdigit() and len(text) < 20):
-        return None
-    made = int(text)
-    return made if made < 2**63 else None
+    made = whole_from(text, digits=19)
+    return None if made is None or made >= 2**63 else made
 
 
 def trouble(error: DBAPIError) -> str:

@@ -129,7 +129,7 @@ def _marks(times: Sequence[datetime]) -> tuple[str, ...]:
 
 
 def _round_up(value: float) -> float:
-    """The next number that three levels divide into round ones, which count jobs: there is no half of one."""
+    """The next number of jobs that can be divided into three levels, each a round, whole number."""
     if value <= 3:
         return 3.0
     size = 10.0 ** math.floor(math.log10(value / 3))

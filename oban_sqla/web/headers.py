@@ -44,5 +44,5 @@ def names_loopback(request: Request) -> bool:
     """Whether the Host header names this machine: another name may have been made to lead here by its DNS."""
     try:
         return urlsplit(f"//{request.headers.get('host', '')}").hostname in LOOPBACK
-    except ValueError:  # it is no name
+    except ValueError:  # the header is not a valid name
         return False

@@ -20,6 +20,7 @@ from ...options.prioritize import Prioritize, PrioritizePolicy
 from ...options.processes import Processes
 from ...options.prune import Prune, PrunePolicy
 from ...options.queue import Queue, as_queue
+from ...options.whole import whole_from
 from ...runtime.config import Config
 from ..health import Address, AddressType
 from ..logs import LEVELS
@@ -64,10 +65,10 @@ def queues_from(text: str) -> dict[str, Any]:
             raise InvalidOption(f"{name!r}: expected a name and a limit, such as {named[1]}={named[2]}")
         if name in queues:
             raise InvalidOption(f"queue {name!r} is given twice")
-        is_number = limit.isascii() and limit.isdigit() and len(limit) < 10
-        if equals and not (is_number and 1 <= int(limit) <= 10_000):
+        number = whole_from(limit)
+        if equals and (number is None or not 1 <= number <= 10_000):
             raise InvalidOption(f"queue {name!r}: expected a limit from 1 to 10,000 jobs, got {limit!r}")
-        queues[name] = int(limit) if equals else {}
+        queues[name] = number if equals else {}
     return queues
 
 
@@ -123,8 +124,9 @@ def _with_policies(policy: type[Any], value: Any, place: Place, example: str) ->
     if "policies" in given:
         if (policies := array(given["policies"])) is None:
             raise SettingsError(f"{place.key('policies')}: expected tables [[{place.name}.policies]]")
-        places = [place.table("policies", at) for at, _ in enumerate(policies, 1)]
-        given["policies"] = [_policy(policy, one, at, example) for one, at in zip(policies, places, strict=True)]
+        given["policies"] = [
+            _policy(policy, one, place.table("policies", number), example) for number, one in enumerate(policies, 1)
+        ]
     return given
 
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from ...options.queue import Queue
+from ...options.whole import whole_from
 from ...runtime.config import Config
 from ...statements.steps import rest_of
 from ...statements.usage import ahead_in_key
@@ -166,7 +167,7 @@ def counted(number: int) -> str:
 
 def whole(text: str | None) -> int:
     """A count in the meta of a job; 0 for what is not a count."""
-    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) < 10 else 0
+    return whole_from(text) or 0
 
 
 def error_gist(error: str | None) -> str:
