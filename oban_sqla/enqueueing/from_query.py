@@ -99,6 +99,8 @@ def enqueue_from(session: AnySession, worker: Target, query: SelectBase, /, **op
     :param meta: a dict that is stored with each job, beside its args. Default: the worker's.
     :param scheduled_at: an aware datetime before which none runs.
     :param schedule_in: the same as seconds or a timedelta from now on, by the database's clock.
+    :param deadline: seconds or a timedelta after its scheduled time: one that has not started by then is cancelled.
+        Default: the worker's.
     :param unique: which jobs are duplicates, a :class:`Unique`. Default: the worker's.
     :returns: how many jobs were written; duplicates of unique jobs are not.
     :raises InvalidOption: before any SQL, for a label that is neither a parameter nor an option, or both; for a missing

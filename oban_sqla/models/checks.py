@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeGuard, cast
 
 from ..errors import InvalidOption
-from ..options.duration import seconds
+from ..options.duration import limit, seconds
 from ..options.instance import told
 from ..options.payload import encode
 from ..options.unique import Unique
@@ -108,6 +108,14 @@ def check_delay(name: str, value: object) -> float:
     :raises InvalidOption: when it is negative or not finite, and for anything else.
     """
     return seconds(value, name)
+
+
+def check_limit(name: str, value: object) -> float:
+    """A number of seconds or a timedelta as seconds.
+
+    :raises InvalidOption: when it is not more than 0 or not finite, and for anything else.
+    """
+    return limit(value, name)
 
 
 def check_unique(name: str, value: object) -> Unique:

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import InvalidOption, unknown_option
 from ..options.payload import encode
 from ..options.unique import Unique
-from .checks import check_name, integer
+from .checks import check_limit, check_name, integer
 from .columns import Option, options_of
 from .job import jobs, mapped
 
@@ -25,6 +25,7 @@ OPTIONS: Mapping[str, Option] = {option.name: option for column in jobs.c for op
 
 IN_META: Mapping[str, Option] = {
     "weight": Option("weight", integer(1, 1_000_000, "what one start costs of a rate limit"), 1),
+    "deadline": Option("deadline", check_limit, of_worker=False),  # its own is the worker's, for jobs that wait, too
 }
 """Options of a spec that are kept under their names in the job's meta, which says nothing of a default."""
 

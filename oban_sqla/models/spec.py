@@ -49,6 +49,7 @@ class SpecOptions(CommonOptions, total=False):
 
     scheduled_at: datetime | None
     schedule_in: float | timedelta | None
+    deadline: float | timedelta | None
 
 
 @dataclass(slots=True)
@@ -110,6 +111,8 @@ class JobSpec(ObanBase, Generic[V_co]):
         Default 1.
     :param scheduled_at: an aware datetime before which it does not run. Default: none.
     :param schedule_in: the same as seconds or a timedelta from the flush on, by the database's clock. Default: none.
+    :param deadline: seconds or a timedelta after its scheduled time: if it has not started by then it is cancelled;
+        kept in its meta, as seconds. Default: the worker's.
     :param unique: which jobs are duplicates, a :class:`Unique`. Default: none are.
     :raises InvalidOption: for a value out of range, or a misspelt option.
     :raises InvalidArgs: for args or meta that JSON can't represent; the message names the path.

@@ -22,3 +22,13 @@ def seconds(value: object, what: str) -> float:
         most = f", less than {LARGEST:,}" if too_long else ""
         raise InvalidOption(f"{what}: expected seconds (0 or more{most}) or a timedelta, got {value!r}")
     return float(value)
+
+
+def limit(value: object, what: str) -> float:
+    """`value`, a number of seconds or a timedelta within which something has to happen, as seconds.
+
+    :raises InvalidOption: when it is neither, not more than 0, or not finite.
+    """
+    if (found := seconds(value, what)) == 0:
+        raise InvalidOption(f"{what}: expected more than 0 seconds, or None for no limit, got {value!r}")
+    return found

@@ -121,7 +121,7 @@ class Attempt(Run):
                 executor = None if worker is None else worker.executor
                 report_unknown(row, executor)
                 ack = unknown_worker(row, executor)
-            elif worker.deadline is None or (ack := overdue(row, worker)) is None:
+            elif (ack := overdue(row, worker)) is None:
                 try:
                     # Before the hooks, as for an unknown worker. Elsewhere there may be keys that are not here.
                     if worker.encrypted and (remote is None or in_use() is not None):

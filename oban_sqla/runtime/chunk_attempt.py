@@ -30,7 +30,7 @@ from .verdict import (
     Verdict,
     as_returned,
     cancelled,
-    given_back,
+    interrupted,
     judge,
     keeps_effects,
     overdue,
@@ -231,7 +231,8 @@ class ChunkAttempt(Attempt):
                 except FencedOut as fenced:
                     # The others have lost their effects with it, and run again.
                     self._verdicts = [
-                        (None, fenced) if row.id in fenced.ids else (given_back(row), None) for row in rows
+                        (None, fenced) if row.id in fenced.ids else (interrupted(row, self.worker), None)
+                        for row in rows
                     ]
             return self._end()
         finally:

@@ -144,11 +144,21 @@ def _left_to_others(row: Row, mark: str, more: dict[str, str] | None = None) -> 
 
 def overdue(row: Row, worker: Worker) -> Ack | None:
     """What becomes of a job that is past its deadline; None when it may run."""
-    if worker.deadline is None or (row.attempted_at - row.scheduled_at).total_seconds() <= worker.deadline:
+    limit = _deadline(row, worker)
+    if limit is None or (row.attempted_at - row.scheduled_at).total_seconds() <= limit:
         return None
     if row.attempt > 1 or any(key in row.meta_object for key in ("begun", "rescued", "slept", "snoozed")):
         return None  # it had started in time; what came between is not its fault
-    return _final(row, "cancelled", f"not started by its deadline, {worker.deadline:g} s after it was due")
+    return _final(row, "cancelled", f"not started by its deadline, {limit:g} s after it was due")
+
+
+def _deadline(row: Row, worker: Worker) -> float | None:
+    """Seconds after its time within which the job has to start: its own, or those of its worker."""
+    if row.meta != "{}" and '"deadline": ' in row.meta:
+        own = row.meta_object.get("deadline")
+        if isinstance(own, int | float) and not isinstance(own, bool):
+            return own
+    return worker.deadline
 
 
 def unstarted(row: Row, stop: Stop) -> Ack:
@@ -159,6 +169,13 @@ def unstarted(row: Row, stop: Stop) -> Ack:
 def given_back(row: Row) -> Ack:
     """The job is available again at once, and the attempt is not counted."""
     return _ack(row, "available", burned=False)
+
+
+def interrupted(row: Row, worker: Worker) -> Ack:
+    """What becomes of a job that had begun, and is not to blame for its end: as :func:`given_back`."""
+    back = given_back(row)
+    # Noted only where a deadline would else take it for one that never started.
+    return back if _deadline(row, worker) is None else replace(back, meta='{"begun":true}')
 
 
 def cancelled(row: Row) -> Ack:
@@ -175,8 +192,7 @@ def _judge_error(row: Row, worker: Worker, raised: Raised, stop: Stop | None) ->
     if isinstance(error, asyncio.CancelledError) and stop is Stop.CANCEL:
         return cancelled(row), error
     if isinstance(error, asyncio.CancelledError) and stop is Stop.SHUTDOWN:
-        # Noted only where a deadline would else take it for one that never started.
-        return given_back(row) if worker.deadline is None else replace(given_back(row), meta='{"begun":true}'), error
+        return interrupted(row, worker), error
     if isinstance(error, Outcome):
         ack, invalid = _decided(row, worker, error)
         return ack, error if invalid is None else invalid

@@ -63,6 +63,8 @@ class WorkerClass(Protocol[T_co]):
             worker's.
         :param scheduled_at: an aware datetime before which it does not run.
         :param schedule_in: the same as seconds or a timedelta from the flush on, by the database's clock.
+        :param deadline: seconds or a timedelta after its scheduled time: if it has not started by then it is cancelled.
+            Default: the worker's.
         :param unique: which jobs are duplicates, a :class:`Unique`. Default: the worker's.
         :returns: the spec of the job.
         :raises InvalidOption: for a misspelt option, or a value that is not valid.

@@ -134,6 +134,8 @@ class JobFunction(_Enqueueable, Generic[P, C, R, V]):
             worker's.
         :param scheduled_at: an aware datetime before which it does not run.
         :param schedule_in: the same as seconds or a timedelta from the flush on, by the database's clock.
+        :param deadline: seconds or a timedelta after its scheduled time: if it has not started by then it is cancelled.
+            Default: the worker's.
         :param unique: which jobs are duplicates, a :class:`Unique`. Default: the worker's.
         :returns: an object whose ``new`` makes jobs with these options.
         :raises InvalidOption: for a misspelt option, or a value that is not valid.

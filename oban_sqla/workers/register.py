@@ -13,7 +13,7 @@ from ..models.checks import check_name, check_names
 from ..models.kind import kind_of, with_options
 from ..options.backoff import Backoff, BackoffOption
 from ..options.chunk import Chunk
-from ..options.duration import seconds
+from ..options.duration import limit, seconds
 from .arguments import Arguments, Unresolved
 from .compared import checked_chain
 from .hooks import checked_hooks
@@ -50,8 +50,8 @@ def register(target: Any, arguments: Arguments | None, options: ChunkOptions, ru
         target=target,
         arguments=arguments,
         spec_kind=with_options(kind_of(name), of_specs, what),
-        timeout=_limit(options.get("timeout"), f"{what}: timeout"),
-        deadline=_limit(options.get("deadline"), f"{what}: deadline"),
+        timeout=_limited(options, "timeout", what),
+        deadline=_limited(options, "deadline", what),
         backoff=_checked_backoff(options.get("backoff"), f"{what}: backoff"),
         recorded=recorded,
         hooks=checked_hooks(options.get("hooks"), what),
@@ -129,11 +129,9 @@ def _in_process(coroutine: bool) -> str:
     return "async" if coroutine else "thread"
 
 
-def _limit(value: object, what: str) -> float | None:
-    limit = None if value is None else seconds(value, what)
-    if limit == 0:
-        raise InvalidOption(f"{what}: expected more than 0 seconds, or None for no limit, got {value!r}")
-    return limit
+def _limited(options: ChunkOptions, name: str, what: str) -> float | None:
+    value = options.get(name)
+    return None if value is None else limit(value, f"{what}: {name}")
 
 
 def _checked_backoff(backoff: BackoffOption, what: str) -> BackoffOption:

@@ -81,7 +81,10 @@ OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "text as delay": ({"schedule_in": "5m"}, r"schedule_in: expected seconds .*, got '5m'"),
     "dict as unique": ({"unique": {"period": 60}}, r"unique: expected Unique\(…\), got \{'period': 60\}"),
     "misspelt option": ({"prioriy": 1}, r"unknown option 'prioriy' for JobSpec: did you mean 'priority'\?"),
-    "unknown option": ({"zzz": 1}, r"unknown option 'zzz' for JobSpec: there are: max_attempts, meta, priority"),
+    "unknown option": (
+        {"zzz": 1},
+        r"unknown option 'zzz' for JobSpec: there are: deadline, max_attempts, meta, priority",
+    ),
 }
 
 

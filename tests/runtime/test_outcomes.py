@@ -213,12 +213,15 @@ async def test_a_coroutine_that_takes_too_long_is_a_failure(engine: AsyncEngine,
 
 
 async def test_a_job_past_its_deadline_is_cancelled_unrun(engine: AsyncEngine) -> None:
-    late = perishable.options(scheduled_at=datetime.now(UTC) - timedelta(minutes=2)).new()
+    ago = perishable.options(scheduled_at=datetime.now(UTC) - timedelta(minutes=2))
+    patient = perishable.options(scheduled_at=datetime.now(UTC) - timedelta(minutes=2), deadline=timedelta(hours=1))
     async with Oban(engine, queues={"default": 5}):
-        late_id, fresh_id = await insert(engine, late, perishable.new())
+        late_id, fresh_id, patient_id = await insert(engine, ago.new(), perishable.new(), patient.new())
         cancelled = await until(engine, late_id, "cancelled")
         await until(engine, fresh_id, "completed")
+        waited = await until(engine, patient_id, "completed")
     assert "deadline" in cancelled.errors[0]["error"]
+    assert waited.meta == {"deadline": 3600.0}
 
 
 @pytest.mark.parametrize("how", ["SystemExit", "CancelledError", "RecursionError", "str() raises", "unstorable text"])

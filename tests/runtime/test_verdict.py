@@ -314,6 +314,35 @@ def test_a_job_past_its_deadline_is_cancelled_with_the_reason() -> None:
     assert overdue(fetched("x", attempted_at=at, scheduled_at=datetime.min), plain.worker) is None
 
 
+@pytest.mark.parametrize(
+    ("meta", "seconds"),
+    [
+        ('{"deadline": 30.0}', 30),
+        ('{"a": 1, "deadline": 90}', 90),
+        ('{"deadline": "noon"}', 60),
+        ('{"deadline": true}', 60),
+        ('{"under": {"deadline": 1}}', 60),
+        ("[]", 60),
+    ],
+)
+def test_a_deadline_in_the_meta_of_a_job_overrides_that_of_its_worker(meta: str, seconds: int) -> None:
+    at = datetime(2025, 1, 1)
+    due = [at - timedelta(seconds=seconds + more) for more in (0, 1)]
+    in_time, late = (
+        overdue(fetched("x", attempted_at=at, scheduled_at=one, meta=meta), perishable.worker) for one in due
+    )
+    assert in_time is None
+    assert late is not None
+    assert f"deadline, {seconds} s after" in message(late)
+
+
+@pytest.mark.parametrize("meta", ['{"deadline": 60}', "{}"])
+def test_a_run_that_is_interrupted_is_noted_where_the_job_has_a_deadline(meta: str) -> None:
+    ack, _ = judge(fetched("x", meta=meta), plain.worker, Raised(asyncio.CancelledError()), Stop.SHUTDOWN)
+    assert ack.state == "available"
+    assert ack.meta == ('{"begun":true}' if "deadline" in meta else None)
+
+
 BEGUN = [{"attempt": 2}, *({"meta": f'{{"{key}": 1}}'} for key in ("begun", "rescued", "slept", "snoozed"))]
 
 

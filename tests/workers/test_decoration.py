@@ -287,10 +287,11 @@ def test_what_other_queues_call_it_is_answered_in_the_words_of_this_one() -> Non
         cast(Any, job)(retries=3)
     with pytest.raises(InvalidArgs, match=r"no parameter 'countdown', did you mean the option schedule_in: \.options"):
         made.new(7, countdown=5)
-    with pytest.raises(InvalidArgs, match=r"no parameter 'expires', did you mean the option deadline of the worker"):
+    with pytest.raises(InvalidArgs, match=r"no parameter 'expires', did you mean the option deadline: \.options"):
         made.new(7, expires=5)
+    with pytest.raises(InvalidArgs, match=r"no parameter 'time_limit', did you mean the option timeout of the worker"):
+        made.new(7, time_limit=5)
     for theirs, ours in (
-        ("expires", "deadline"),
         ("on_success", "hooks"),
         ("lock", "chain"),
         ("job_timeout", "timeout"),
