@@ -17,6 +17,7 @@ from ..insight.overview import read as read_overview
 from ..insight.queues import Member
 from ..insight.roster import nodes
 from ..insight.roster import read as read_roster
+from ..insight.words import listed
 from ..oban import Oban
 from ..options.limits import Partition, partition_of, rate_limit_of
 from ..options.whole import whole_from
@@ -169,10 +170,7 @@ def pause(queue: str | None, everything: bool, node: str | None, **where: Unpack
       oban-sqla queues pause media --node worker.1
       oban-sqla queues pause --all
     """
-    if (one := _one(queue, everything)) is None:
-        _ask("pause", None, node, {}, lambda oban: oban.pause_all_queues(node=node), **where)
-    else:
-        _ask("pause", one, node, {}, lambda oban: oban.pause_queue(one, node=node), **where)
+    _switch("pause", Oban.pause_queue, Oban.pause_all_queues, queue, everything, node, **where)
 
 
 @queues.command(short_help="Resume a queue, or all.")
@@ -186,17 +184,26 @@ def resume(queue: str | None, everything: bool, node: str | None, **where: Unpac
       oban-sqla queues resume media
       oban-sqla queues resume --all
     """
-    if (one := _one(queue, everything)) is None:
-        _ask("resume", None, node, {}, lambda oban: oban.resume_all_queues(node=node), **where)
-    else:
-        _ask("resume", one, node, {}, lambda oban: oban.resume_queue(one, node=node), **where)
+    _switch("resume", Oban.resume_queue, Oban.resume_all_queues, queue, everything, node, **where)
 
 
-def _one(queue: str | None, everything: bool) -> str | None:
-    """The queue that was named; None for all of them."""
+def _switch(
+    action: str,
+    one: Callable[..., Awaitable[None]],
+    every: Callable[..., Awaitable[list[str]]],
+    queue: str | None,
+    everything: bool,
+    node: str | None,
+    **where: Unpack[Where],
+) -> None:
+    """Pause or resume the queue that was named, or all of them."""
     if (queue is None) is not everything:
         raise click.UsageError("Give the NAME of a queue, or --all, and not both.")
-    return queue
+
+    async def ask(oban: Oban) -> list[str] | None:
+        return await (every(oban, node=node) if queue is None else one(oban, queue, node=node))
+
+    _ask(action, queue, node, {}, ask, **where)
 
 
 @queues.command(short_help="Change the limits of a queue.")
@@ -286,32 +293,36 @@ def _ask(
     queue: str | None,
     node: str | None,
     limits: Mapping[str, int | str | None],
-    ask: Callable[[Oban], Awaitable[object]],
+    ask: Callable[[Oban], Awaitable[list[str] | None]],
     **where: Unpack[Where],
 ) -> None:
     """Ask for a change, and print which live nodes it reaches now.
 
-    :param queue: None: every queue.
+    :param queue: None: every queue; then `ask` returns their names.
     :param limits: as they were typed; those that were not are None.
     """
     typed = {name: value for name, value in limits.items() if value is not None}
     instance, beat = where["instance"], heartbeat()
 
-    async def work(engine: AsyncEngine) -> list[str]:
+    async def work(engine: AsyncEngine) -> tuple[list[str], list[str]]:
         async with engine.connect() as connection:
             roster = await connection.run_sync(read_roster, beat)
         with audited(operator(), f"queue.{action}", {"queue": queue, "node": node, **typed}):
-            await ask(Oban(engine, name=instance))
+            asked = await ask(Oban(engine, name=instance))
         members = roster.alive if action == "start" or queue is None else roster.of(queue)
-        return sorted(nodes(one for one in members if one.instance == instance and node in (None, one.node)))
+        live = sorted(nodes(one for one in members if one.instance == instance and node in (None, one.node)))
+        return asked or [], live
 
-    live = on_database(where["url"], where["schema"], work)
+    every, live = on_database(where["url"], where["schema"], work)
     if where["as_json"]:
         asked = {"asked": action, "queue": queue, "limit": None, **typed, "node": node}
-        print_json({**asked, "live_nodes": live})
+        print_json({**asked, **({"queues": every} if queue is None else {}), "live_nodes": live})
+        return
+    if queue is None and not every:
+        click.echo(f"there is no queue to {action}: no node runs one, and none was changed at run time")
         return
     with_limits = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in typed.items())
-    of = "every queue" if queue is None else f"queue {queue!r}"
+    of = f"every queue ({listed(map(repr, every), 10)})" if queue is None else f"queue {queue!r}"
     what = f"{action} {of}{with_limits and f' with {with_limits}'}"
     target = "all nodes" if node is None else f"node {node!r}"
     reached = f"{len(live)} live node{'s' if len(live) > 1 else ''}: {', '.join(live)}"

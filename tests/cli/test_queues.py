@@ -193,18 +193,25 @@ async def test_what_is_asked_of_a_queue_says_whom_it_reaches(call: Call, engine:
 
 
 async def test_all_queues_are_paused_by_one_command(call: Call, engine: AsyncEngine) -> None:
-    assert (await call("pause", "--all")).stdout == (
-        "asked: pause every queue on all nodes; no live node works any, so it takes effect later\n"
-    )
+    none = "there is no queue to pause: no node runs one, and none was changed at run time\n"
+    assert (await call("pause", "--all")).stdout == none
+    assert (await as_json(call, "pause", "--all"))["queues"] == []
     async with Oban(engine, {"media": 2, "late": 3}, node="a") as a:
         result = await call("pause", "--all")
-        assert (result.exit_code, result.stdout) == (0, "asked: pause every queue on all nodes; 1 live node: a\n")
+        asked = "asked: pause every queue ('late', 'media') on all nodes; 1 live node: a\n"
+        assert (result.exit_code, result.stdout) == (0, asked)
         await eventually(lambda: all(queue.paused for queue in a.check_queues()))
         assert await execute(engine, "SELECT verb, target->>'queue' FROM oban_audit ORDER BY id") == [
             ("queue.pause", "late"), ("queue.pause", "media"),
         ]  # fmt: skip
-        assert (await as_json(call, "resume", "--all"))["queue"] is None
+        assert await as_json(call, "resume", "--all") == {
+            "asked": "resume", "queue": None, "limit": None, "node": None, "queues": ["late", "media"],
+            "live_nodes": ["a"],
+        }  # fmt: skip
         await eventually(lambda: not any(queue.paused for queue in a.check_queues()))
+    assert (await call("pause", "--all")).stdout == (
+        "asked: pause every queue ('late', 'media') on all nodes; no live node works any, so it takes effect later\n"
+    )
     for wrong in (["pause"], ["resume", "media", "--all"]):
         result = await call(*wrong)
         assert (result.exit_code, "Give the NAME of a queue, or --all, and not both." in result.output) == (2, True)
