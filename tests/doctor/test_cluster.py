@@ -62,6 +62,9 @@ async def test_no_node_leads(engine: AsyncEngine, one: One) -> None:
     assert (finding.status, finding.found) == (
         "problem", "no node leads the instance 'Oban', although nodes of it are alive"
     )  # fmt: skip
+    assert finding.advice.startswith(
+        "start a node without Oban(leadership=False); nodes that may lead say in their logs"
+    )
     await lease_of_another(engine, seconds=-10)
     assert "a successor is elected within seconds" in (await one("leader")).found
     await execute(engine, "UPDATE oban_leaders SET expires_at = expires_at - interval '2 m'")

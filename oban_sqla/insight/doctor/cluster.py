@@ -61,8 +61,8 @@ def leader(database: Database) -> Iterator[Finding]:
         yield problem(
             f"no node leads the instance {name!r}, although nodes of it are alive",
             "no jobs are rescued or pruned, and no cron entries run; nodes stage only their own jobs",
-            "look in the logs of these nodes for the loop 'leader': their role may lack privileges on oban_leaders, "
-            "or a lease was inserted by hand",
+            "start a node without Oban(leadership=False); nodes that may lead say in their logs, of the loop 'leader', "
+            "what keeps them from it: their role may lack privileges on oban_leaders, or a lease was inserted by hand",
         )
     if missing:
         return
