@@ -182,7 +182,7 @@ def test_a_pyproject_of_others_says_nothing() -> None:
         ("heartbeat.interval = 9", "oban.toml: [heartbeat] Heartbeat: stale_after must be at least twice the interval"),
         ("prune = 'never'", "oban.toml: prune: expected a table, with entries such as max_age = 604800; got 'never'"),
         ("prune.max_age = 'day'", "oban.toml: [prune] Prune(max_age): expected seconds"),
-        ("prune.policies = 5", "oban.toml: [prune] policies: expected tables [[prune.policies]]"),
+        ("prune.policies = 5", "oban.toml: [prune] policies: expected a list of tables, as [[prune.policies]]"),
         ("prune.policies = [5]", "oban.toml: [[prune.policies]] 1: expected a table, with entries"),
         ("prune.policies = [{queue = 'a'}]", "oban.toml: [[prune.policies]] 1: Prune.Policy: max_age or max_count is"),
         (
@@ -230,7 +230,12 @@ def test_what_can_t_be_is_refused_with_its_place(text: str, said: str) -> None:
         ("OBAN_QUEUES", "a=0", "OBAN_QUEUES: queue 'a': expected a limit from 1 to 10,000 jobs, got '0'"),
         ("OBAN_QUEUES", "a=" + "9" * 5_000, "OBAN_QUEUES: queue 'a': expected a limit from 1 to 10,000 jobs, got '99"),
         ("OBAN_NOTIFY", "loud", "OBAN_NOTIFY: notify must be"),
-        ("OBAN_PRUNE", "7d", "OBAN_PRUNE: expected true or false, got '7d'"),
+        (
+            "OBAN_PRUNE",
+            "7d",
+            "OBAN_PRUNE: expected true or false, got '7d'; or a table of TOML, such as {interval = 60}",
+        ),
+        ("OBAN_PRIORITIZE", "{policies = {after = 1}}", "OBAN_PRIORITIZE: policies: expected a list of tables"),
         ("OBAN_HEARTBEAT", "5", "OBAN_HEARTBEAT: '5': expected a table of TOML, such as "),
         ("OBAN_CRONTAB", "x", "OBAN_CRONTAB: can't be given in the environment; write it into oban.toml"),
         ("OBAN_LOG_EXCEPTIONS", "no", "OBAN_LOG_EXCEPTIONS: expected true or false, got 'no'"),

@@ -123,7 +123,8 @@ def _with_policies(policy: type[Any], value: Any, place: Place, example: str) ->
     given = dict(_table(value, example))
     if "policies" in given:
         if (policies := array(given["policies"])) is None:
-            raise SettingsError(f"{place.key('policies')}: expected tables [[{place.name}.policies]]")
+            where = f", as [[{place.name}.policies]]" if place.name else ""
+            raise SettingsError(f"{place.key('policies')}: expected a list of tables{where}")
         given["policies"] = [
             _policy(policy, one, place.table("policies", number), example) for number, one in enumerate(policies, 1)
         ]
@@ -200,7 +201,12 @@ def _truth(text: str) -> bool:
 
 
 def _table_or_truth(text: str) -> Any:
-    return inline(text) if text.lstrip().startswith("{") else _truth(text)
+    if text.lstrip().startswith("{"):
+        return inline(text)
+    try:
+        return _truth(text)
+    except InvalidOption as error:
+        raise InvalidOption(f"{error}; or a table of TOML, such as {{interval = 60}}") from error
 
 
 KEYS: Mapping[str, Key] = {
