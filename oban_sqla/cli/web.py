@@ -20,7 +20,7 @@ from ..oban import Oban
 from .database import database_option, on_database, schema_option
 from .instance import instance_option
 from .ranges import Whole
-from .settings import heartbeat
+from .settings import explaining
 from .signals import to_stop
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ async def _serve(
     from ..web.dashboard import Dashboard
 
     app = Dashboard(
-        Oban(engine, name=instance, heartbeat=heartbeat()),
+        Oban(engine, name=instance, **explaining()),
         authorize=_authorize(read_only, token),
         guard=_guard(token),
     )

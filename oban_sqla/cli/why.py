@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import click
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -12,7 +10,7 @@ from ..oban import Oban
 from .database import database_option, on_database, schema_option
 from .ids import JobId
 from .output import json_option, print_json
-from .settings import heartbeat, settings
+from .settings import explaining
 from .text import echo_paragraph, printable
 
 
@@ -43,13 +41,7 @@ def why(job_id: int, url: str | None, schema: str | None, as_json: bool) -> None
 
 
 async def _ask(engine: AsyncEngine, job_id: int) -> Why:
-    # How long a finished job stays, when a waiting one becomes more urgent, and when a node is dead, depends on the
-    # options of the nodes.
-    options: dict[str, Any] = {"heartbeat": heartbeat()}
-    for name in ("prune", "prioritize"):
-        if (found := settings().get(name)) is not None:
-            options[name] = found.value
-    return await Oban(engine, **options).why(job_id)
+    return await Oban(engine, **explaining()).why(job_id)
 
 
 def _print(answer: Why) -> None:

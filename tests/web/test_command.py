@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 from click.testing import CliRunner
+from sqlalchemy import Engine, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import JobSpec, Oban
@@ -81,6 +82,19 @@ def test_what_is_not_safe_is_refused(database_url: str, options: list[str], says
     result = CliRunner().invoke(main, ["web", "--database-url", database_url, *options])
     assert result.exit_code == 2
     assert says in result.output
+
+
+def test_what_the_settings_say_of_the_nodes_counts(
+    database_url: str, sync_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OBAN_PRUNE", "{max_age = 3600}")
+    with sync_engine.begin() as connection:
+        finished = (
+            "INSERT INTO oban_jobs (worker, state, completed_at) VALUES ('w', 'completed', timezone('UTC', now()))"
+        )
+        [[job_id]] = connection.execute(text(f"{finished} RETURNING id"))
+    with served(database_url) as url:
+        assert "prunes it in 59m" in httpx.get(f"{url}job/{job_id}", trust_env=False, timeout=60).text
 
 
 async def test_changes_by_the_command_line_are_in_the_audit(engine: AsyncEngine, database_url: str) -> None:

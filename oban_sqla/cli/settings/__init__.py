@@ -6,7 +6,7 @@ of the setting. Belongs here: reading and checking settings. Does not: options o
 
 from .keys import queues, queues_from
 from .place import Place, SettingsError
-from .sources import FILE, Settings, config_option, heartbeat, read, settings
+from .sources import FILE, Settings, config_option, explaining, heartbeat, read, settings
 
 __all__ = [
     "FILE",
@@ -14,6 +14,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "config_option",
+    "explaining",
     "heartbeat",
     "queues",
     "queues_from",

@@ -103,6 +103,13 @@ def heartbeat() -> Heartbeat:
     return found or Heartbeat()
 
 
+def explaining() -> dict[str, Any]:
+    """The options of :class:`~oban_sqla.Oban` on which it depends what is said of a job: when its node is dead, how
+    long it stays when it has finished, and when it becomes more urgent while it waits."""
+    options = {name: found.value for name in ("prune", "prioritize") if (found := settings().get(name)) is not None}
+    return {"heartbeat": heartbeat(), **options}
+
+
 def config_option(command: F) -> F:
     """``--config``; before or after the command's name."""
 
