@@ -1,13 +1,15 @@
-"""What the policies of a leader's duties have in common: for which jobs they are, and that they come in a list."""
+"""What duties with policies have in common: for which jobs a policy is, that they come in a list, and the interval."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from ..errors import InvalidOption
 from ..types import JobState, worker_name_of
+from .duration import seconds
 
 Names = str | Sequence[str]
 """One name, or several."""
@@ -81,3 +83,15 @@ def checked_policies(given: object, of: type[P], what: str) -> tuple[P, ...]:
         if not isinstance(policy, of):
             raise InvalidOption(f"{what}: policies must be {what}.Policy(…), in a list, got {policy!r}")
     return cast(tuple[P, ...], policies)
+
+
+def between(given: float | timedelta, what: str) -> float:
+    """The seconds between two rounds of a duty.
+
+    :param given: its `interval`.
+    :param what: the class that has it, for the message.
+    :raises InvalidOption: for anything but a time above 0.
+    """
+    if not (interval := seconds(given, f"{what}(interval)")) > 0:
+        raise InvalidOption(f"{what}: interval must be seconds above 0, got {given!r}")
+    return interval

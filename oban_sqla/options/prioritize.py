@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from ..errors import InvalidOption
 from .duration import seconds
-from .policy import JobPolicy, check_names, checked_policies
+from .policy import JobPolicy, between, check_names, checked_policies
 from .spelling import spelled
 
 LEAST_URGENT = 9
@@ -55,7 +55,7 @@ class Prioritize:
     :param highest: the priority, 0 to 8, above which none is raised: with 2, priorities 0 and 1 are left to jobs that
         were enqueued with them. Default 0, the most urgent.
     :param policies: a sequence of :class:`PrioritizePolicy`. Default: none.
-    :param interval: seconds between two rounds, more than 0. Default 60.
+    :param interval: seconds or a timedelta between two rounds, more than 0. Default 60.
     :param limit: the most jobs that a round raises, at least 1, those of the most urgent priority first. Default
         10,000.
     :raises InvalidOption: for a value out of range.
@@ -72,8 +72,7 @@ class Prioritize:
     def __post_init__(self) -> None:
         _after(self.after, "Prioritize(after)")
         object.__setattr__(self, "policies", checked_policies(self.policies, PrioritizePolicy, "Prioritize"))
-        if not self.seconds_between > 0:
-            raise InvalidOption(f"Prioritize: interval must be seconds above 0, got {self.interval!r}")
+        between(self.interval, "Prioritize")
         _check_whole(self.highest, "highest", "a priority from 0 to 8", 0, LEAST_URGENT - 1)
         _check_whole(self.limit, "limit", "a number of jobs, 1 or more", 1)
 
@@ -85,7 +84,7 @@ class Prioritize:
     @property
     def seconds_between(self) -> float:
         """Seconds between two rounds."""
-        return seconds(self.interval, "Prioritize(interval)")
+        return between(self.interval, "Prioritize")
 
     def wait(self, queue: str, worker: str) -> float | None:
         """Seconds that a job is available before it becomes more urgent; None for never.

@@ -11,7 +11,7 @@ from typing import ClassVar, cast
 from ..errors import InvalidOption
 from ..types import FINISHED, JobState
 from .duration import seconds
-from .policy import JobPolicy, Names, check_names, checked_policies, names
+from .policy import JobPolicy, Names, between, check_names, checked_policies, names
 from .spelling import spelled
 
 DAY = 86_400.0
@@ -78,8 +78,8 @@ class Prune:
 
     :param max_age: seconds or a timedelta. Default: one day. ``math.inf``: never.
     :param policies: a sequence of :class:`PrunePolicy`. Default: none.
-    :param interval: seconds between two rounds, more than 0. A round continues while there are jobs to delete. Default
-        60.
+    :param interval: seconds or a timedelta between two rounds, more than 0. A round continues while there are jobs to
+        delete. Default 60.
     :param limit: the number of jobs that one statement deletes, 1 to 10,000. Default 10,000.
     :raises InvalidOption: for a value out of range.
     """
@@ -88,7 +88,7 @@ class Prune:
 
     max_age: float | timedelta = DAY
     policies: Sequence[PrunePolicy] = ()
-    interval: float = 60.0
+    interval: float | timedelta = 60.0
     limit: int = LARGEST_BATCH
 
     def __post_init__(self) -> None:
@@ -96,9 +96,7 @@ class Prune:
             raise InvalidOption("Prune: max_age must be seconds or a timedelta; Oban(prune=None) turns pruning off")
         _age(self.max_age, "Prune(max_age)")
         object.__setattr__(self, "policies", checked_policies(self.policies, PrunePolicy, "Prune"))
-        if not (interval := seconds(self.interval, "Prune(interval)")) > 0:
-            raise InvalidOption(f"Prune: interval must be seconds above 0, got {self.interval!r}")
-        object.__setattr__(self, "interval", interval)
+        between(self.interval, "Prune")
         if not isinstance(self.limit, int) or isinstance(self.limit, bool) or not 1 <= self.limit <= LARGEST_BATCH:
             raise InvalidOption(
                 f"Prune: limit must be a number of jobs from 1 to {LARGEST_BATCH:,}, got {self.limit!r}"
@@ -109,6 +107,11 @@ class Prune:
         """After how many seconds what no policy is about is deleted; infinite for never."""
         limit = _age(self.max_age, "Prune(max_age)")
         return math.inf if limit is None else limit
+
+    @property
+    def seconds_between(self) -> float:
+        """Seconds between two rounds."""
+        return between(self.interval, "Prune")
 
     @property
     def all_policies(self) -> tuple[PrunePolicy, ...]:

@@ -19,6 +19,7 @@ from oban_sqla import (
     InvalidOption,
     Oban,
     ObanError,
+    Prioritize,
     Processes,
     Prune,
     Queue,
@@ -310,8 +311,9 @@ async def test_times_may_be_timedeltas(engine: AsyncEngine) -> None:
     second: Any = timedelta(seconds=1)
     names = ("shutdown_grace", "start_timeout", "poll_interval", "leader_ttl", "lifeline_interval")
     times: Any = dict.fromkeys(names, second)
-    heartbeat, prune = Heartbeat(second, second * 3, second * 9), Prune(interval=second)
-    oban = Oban(engine, heartbeat=heartbeat, prune=prune, processes=Processes(start_timeout=second), **times)
+    heartbeat, processes = Heartbeat(second, second * 3, second * 9), Processes(start_timeout=second)
+    prune, prioritize = Prune(interval=second), Prioritize(interval=second)
+    oban = Oban(engine, heartbeat=heartbeat, processes=processes, prune=prune, prioritize=prioritize, **times)
     async with oban:
         await eventually(lambda: oban.is_leader)
     assert heartbeat == Heartbeat(1, 3, 9)

@@ -53,6 +53,7 @@ class Pruner(Duty):
         super().__init__(lane=lane, leadership=leadership)
         # Given, and never written again.
         self._prune = prune
+        self._interval = prune.seconds_between
         self._batches = Batches(lane, refusals, prune.limit)
         # What prunes, by the tables that have rows of jobs: written by _statements().
         self._made: dict[tuple[Table, ...], list[Bulk]] = {}
@@ -75,8 +76,8 @@ class Pruner(Duty):
                 await self._round(told)
         finally:
             await self._lane.close()
-        self._round_at = time.monotonic() + self._prune.interval
-        return self._prune.interval
+        self._round_at = time.monotonic() + self._interval
+        return self._interval
 
     async def _prune_flows(self, told: dict[str, Any]) -> None:
         """Workflows go whole, by the time at which they finished: a retry needs the results of all of their jobs."""
