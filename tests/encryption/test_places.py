@@ -177,6 +177,21 @@ async def test_in_tests_jobs_run_as_in_production(engine: AsyncEngine, keys: Enc
     assert len(jobs.seen) == 5
 
 
+async def test_what_is_enqueued_is_compared_as_json_also_where_it_is_encrypted(
+    engine: AsyncEngine, keys: Encryption
+) -> None:
+    @job(encrypted=True)
+    async def count(number: int, flags: list[bool]) -> None: ...
+
+    configure_encryption(keys)
+    async with AsyncSession(engine) as session:
+        session.add(count.new(1, [True]))
+        for same in ({"number": 1.0}, {"flags": [True]}):
+            await assert_enqueued(session, worker=count, args=same)
+        for other in ({"number": True}, {"flags": [1]}):
+            await refute_enqueued(session, worker=count, args=other)
+
+
 async def test_what_can_not_be_encrypted_is_refused(engine: AsyncEngine, keys: Encryption) -> None:
     with pytest.raises(InvalidOption, match="can't be compared"):
 

@@ -36,3 +36,17 @@ async def test_a_clock_that_is_hours_off_hides_no_jobs_and_no_charts(
     assert depths is not None
     assert sum(step.available for step in depths.steps if step is not None) == 7
     assert abs((depths.times[-1] - datetime.now(UTC)).total_seconds()) < 180
+
+
+async def test_a_time_is_of_the_end_where_one_final_state_is_sought_and_else_of_the_insert(engine: AsyncEngine) -> None:
+    made = "INSERT INTO oban_jobs (worker, state, inserted_at, completed_at)"
+    ago = "timezone('UTC', now()) - interval '1 min' * {}"
+    rows = f"{made} SELECT 'w', 'completed', {ago.format('i')}, {ago.format('c')}"
+    found = await execute(engine, f"{rows} FROM unnest(ARRAY[90, 90, 7], ARRAY[80, 5, 2]) as t(i, c) RETURNING id")
+    long_ago, lately, new = (row[0] for row in found)
+    for states, minutes, ids in (
+        (("completed",), 10, {lately, new}), (("completed",), 85, {long_ago, lately, new}), ((), 10, {new})
+    ):  # fmt: skip
+        wanted = Search(states=states, since=minutes * 60)
+        async with engine.connect() as connection:
+            assert set((await connection.run_sync(search, wanted, 10)).ids) == ids

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -91,6 +93,23 @@ async def test_work_outside_of_jobs_shares_the_rate_of_a_queue(any_engine: Async
         await limiter.reset()
         await all_done(any_engine)
         assert await limiter.available() == 3
+
+
+@pytest.mark.parametrize("hourly", [(8, 5), (5, 8)])
+async def test_while_nodes_disagree_the_faster_rate_holds_for_work_outside_of_jobs(
+    engine: AsyncEngine, hourly: tuple[int, int]
+) -> None:
+    rates = [{"rate_limit": RateLimit(allowed, 3600).as_json} for allowed in hourly]
+    rates.append({"rate_limit": RateLimit(9, 7200).as_json})
+    for number, meta in enumerate([*rates, {"local_limit": 5}]):
+        await execute(
+            engine,
+            "INSERT INTO oban_producers (uuid, name, node, queue, meta)"
+            f" VALUES (gen_random_uuid(), 'Oban', 'node-{number}', 'default', '{json.dumps(meta)}')".replace(
+                ":", r"\:"
+            ),
+        )
+    assert await Oban(engine, node="web").limiter("default").available() == 8
 
 
 async def test_a_limiter_says_what_is_missing(engine: AsyncEngine, database_url: str) -> None:

@@ -353,6 +353,19 @@ async def test_counts_are_exact_up_to_a_number_and_then_estimates_that_say_so(
         assert "50+" in await other.page("/queues")
 
 
+async def test_a_rate_of_which_the_count_was_cut_is_of_the_time_of_what_was_counted(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ago = "timezone('UTC', now()) - interval '1 s' * s"
+    ended = f"INSERT INTO oban_jobs (worker, queue, state, completed_at) SELECT 'w', 'q' || s % 2, 'completed', {ago}"
+    await execute(engine, f"{ended} FROM unnest(ARRAY[10, 13, 20, 50, 100]) s")
+    for far, jobs, within in ((3, {"q0": 2, "q1": 1}, 20), (9, {"q0": 4, "q1": 1}, 300)):
+        monkeypatch.setattr(glance, "FAR", far)
+        async with engine.connect() as connection:
+            rates = await connection.run_sync(glance.recent)
+        assert rates == {queue: {"completed": pytest.approx(n / within, rel=0.1)} for queue, n in jobs.items()}
+
+
 async def test_a_chart_shows_how_much_waited_and_has_its_table(engine: AsyncEngine, browser: Browser) -> None:
     assert "There are no charts yet" in words(await browser.page("/"))
     async with engine.begin() as connection:

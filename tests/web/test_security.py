@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -40,6 +40,10 @@ def always(answer: Any) -> Callable[[Request], Any]:
     return lambda _request: answer
 
 
+FAULTS: Sequence[Any] = (always({"fly"}), always("read"), _raises)
+"""Answers that refuse, and are logged."""
+
+
 @pytest.mark.parametrize(
     ("authorize", "status"),
     [
@@ -51,16 +55,21 @@ def always(answer: Any) -> Callable[[Request], Any]:
         (always(False), 403),
         (always(set[str]()), 403),
         (always({"cancel"}), 200),
-        (always({"fly"}), 403),
-        (always("read"), 403),
+        (FAULTS[0], 403),
+        (FAULTS[1], 403),
         (always(Operator("x", Access.NONE)), 403),
         (_coroutine, 200),
-        (_raises, 403),
+        (FAULTS[2], 403),
     ],
 )
-async def test_authorize_decides(engine: AsyncEngine, authorize: Any, status: int) -> None:
+async def test_authorize_decides(
+    engine: AsyncEngine, authorize: Any, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
     async with opened(engine, authorize=authorize) as browser:
         assert (await browser.get("/queues")).status_code == status
+    # To refuse somebody is no fault of the application; an answer that is none, or an exception, is one.
+    is_fault = status == 403 and authorize in FAULTS
+    assert ("dashboard: authorize failed, so the request is refused" in caplog.text) is is_fault
 
 
 async def test_who_may_only_look_sees_no_form_that_is_sent(engine: AsyncEngine, ids: list[int]) -> None:
