@@ -3,7 +3,8 @@
 =================================== =========== ===================== =================================================
 metric                              kind        labels                meaning
 =================================== =========== ===================== =================================================
-``oban_jobs_total``                 counter     queue, worker, state  runs by the state that the job got
+``oban_jobs_total``                 counter     queue, worker, state  runs by the state that the job got; and by the
+                                                                      leader, jobs that were discarded with their node
 ``oban_job_duration_seconds``       histogram   queue, worker         how long runs took
 ``oban_job_queue_time_seconds``     histogram   queue                 how long jobs were due before they started
 ``oban_jobs_running``               gauge       queue                 jobs that run in this process
@@ -142,7 +143,8 @@ class Metrics:
             multiprocess_mode="livemostrecent",
         )
         telemetry.attach(_HANDLER, telemetry.JOB_EVENTS, self._on_job)
-        telemetry.attach(_HANDLER, ("oban.fenced", *_ELECTIONS, "oban.workflow.stop", *_COUNTED), self._on_other)
+        others = ("oban.fenced", "oban.lifeline.discard", *_ELECTIONS, "oban.workflow.stop", *_COUNTED)
+        telemetry.attach(_HANDLER, others, self._on_other)
 
     def detach(self) -> None:
         """Stop collecting."""
@@ -157,8 +159,7 @@ class Metrics:
         :raises TimeoutError: when the database has not answered for 10 seconds.
         """
         for name in list(workers):
-            if (pair := (workers[name].queue, name)) not in self._known:
-                self._begin(*pair)
+            self._begin(workers[name].queue, name)
         rows = await bounded(
             engine, STATEMENT_TIMEOUT, lambda connection: connection.run_sync(lambda sync: census.execute(sync).all())
         )
@@ -167,8 +168,7 @@ class Metrics:
 
     def _on_job(self, event: str, fields: Mapping[str, Any]) -> None:
         queue, worker, run = fields["queue"], fields["worker"], (fields["job_id"], fields["attempt"])
-        if (queue, worker) not in self._known:
-            self._begin(queue, worker)
+        self._begin(queue, worker)
         if event == "oban.job.start":
             self._begun[run] = self._begun.get(run, 0) + 1
             self._running.labels(queue).inc()
@@ -183,6 +183,8 @@ class Metrics:
 
     def _begin(self, queue: str, worker: str) -> None:
         """Let what is counted of these begin at 0."""
+        if (queue, worker) in self._known:
+            return
         self._known.add((queue, worker))
         for state in _FIRST_STATES:
             self._jobs.labels(queue, worker, state)
@@ -191,6 +193,9 @@ class Metrics:
     def _on_other(self, event: str, fields: Mapping[str, Any]) -> None:
         if event == "oban.fenced":
             self._fenced.labels(fields["queue"]).inc()
+        elif event == "oban.lifeline.discard":
+            self._begin(fields["queue"], fields["worker"])
+            self._jobs.labels(fields["queue"], fields["worker"], "discarded").inc()
         elif event == "oban.workflow.stop":
             if fields["parent_id"] is None:
                 self._flows.labels(fields["state"]).inc()

@@ -15,6 +15,8 @@ event                        fields
 ``oban.leader.election``     a span: ``leader``, whether this node leads; also when it resigns. In ``.start`` and
                              ``.exception``: whether it led before
 ``oban.lifeline.rescue``     a span: ``rescued_count``
+``oban.lifeline.discard``    ``job_id worker queue attempt``: the leader has discarded a job of which no run tells: its
+                             node died in its last attempt, or it was available and had none left
 ``oban.prioritizer.raise``   a span: ``raised_count``: jobs that became more urgent because they had waited long
 ``oban.pruner.prune``        a span: ``pruned_count``
 ``oban.releaser.release``    a span: ``released_count``: jobs that waited for others, or for a signal

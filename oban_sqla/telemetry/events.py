@@ -43,6 +43,7 @@ EVENTS = (
     "oban.queue.shutdown",
     "oban.queue.suspend",
     "oban.fenced",
+    "oban.lifeline.discard",
 )
 """The names of all events."""
 

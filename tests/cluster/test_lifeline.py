@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Heartbeat, Oban, telemetry
 from oban_sqla.insight.roster import read
 from oban_sqla.options import heartbeat
+from oban_sqla.prometheus import instrument
 from oban_sqla.runtime.duties import lifeline
 from tests.cluster.helpers import QUICK, executing, producer
 from tests.runtime.helpers import execute, load, until
@@ -77,6 +79,17 @@ async def test_a_job_that_was_rescued_before_waits_for_its_backoff(engine: Async
     assert 15 + 2**10 - 5 < wait < (15 + 2**10) * 1.1 + 1, "scaled to twenty attempts"
 
 
+@contextmanager
+def telling(event: str) -> Generator[list[Mapping[str, Any]]]:
+    """The fields of each such event."""
+    told: list[Mapping[str, Any]] = []
+    telemetry.attach("test", [event], lambda _, fields: told.append(fields))
+    try:
+        yield told
+    finally:
+        telemetry.detach("test")
+
+
 async def logged_as_discarded(caplog: pytest.LogCaptureFixture, job_id: int) -> dict[str, object]:
     """The attributes of the record that says so, for programs that tell people of errors."""
     record = await eventually(lambda: next((r for r in caplog.records if getattr(r, "job_id", 0) == job_id), None))
@@ -85,11 +98,21 @@ async def logged_as_discarded(caplog: pytest.LogCaptureFixture, job_id: int) -> 
 
 
 async def test_a_job_without_attempts_left_is_discarded(engine: AsyncEngine, caplog: pytest.LogCaptureFixture) -> None:
-    job_id = await executing(engine, await producer(engine), attempt="5", max_attempts="5")
-    async with leader(engine):
-        job = await until(engine, job_id, "discarded")
-        logged = await logged_as_discarded(caplog, job_id)
+    uuid = await producer(engine)
+    await executing(engine, uuid, attempt="4", max_attempts="5")
+    job_id = await executing(engine, uuid, attempt="5", max_attempts="5")
+    metrics = instrument(registry := CollectorRegistry())
+    try:
+        with telling("oban.lifeline.discard") as told:
+            async with leader(engine):
+                job = await until(engine, job_id, "discarded")
+                logged = await logged_as_discarded(caplog, job_id)
+    finally:
+        metrics.detach()
     assert logged == {"worker": job.worker, "queue": job.queue, "attempt": 5}
+    assert told == [{"job_id": job_id, **logged}]
+    counted = {"queue": job.queue, "worker": job.worker, "state": "discarded"}
+    assert registry.get_sample_value("oban_jobs_total", counted) == 1
     assert job.discarded_at is not None
     assert len(job.errors) == 1
 
@@ -126,15 +149,11 @@ async def test_a_batch_is_not_the_end(engine: AsyncEngine, monkeypatch: pytest.M
     monkeypatch.setattr(lifeline, "BATCH", 3)
     uuid = await producer(engine)
     ids = [await executing(engine, uuid) for _ in range(10)]
-    rescued: list[Mapping[str, Any]] = []
-    telemetry.attach("test", ["oban.lifeline.rescue.stop"], lambda _, fields: rescued.append(fields))
-    try:
+    with telling("oban.lifeline.rescue.stop") as rescued:
         async with leader(engine):
             for job_id in ids:
                 await until(engine, job_id, "available")
             await eventually(lambda: rescued)
-    finally:
-        telemetry.detach("test")
     assert [(told["rescued_count"], told["available_count"]) for told in rescued] == [(10, 10)]
 
 
@@ -278,9 +297,11 @@ async def test_an_available_job_without_attempts_left_is_discarded(
 ) -> None:
     stuck = await executing(engine, None, state="'available'", attempt="20")
     fine = await executing(engine, None, state="'available'", attempt="19")
-    async with leader(engine):
-        assert len((await until(engine, stuck, "discarded")).errors) == 1
-        assert (await logged_as_discarded(caplog, stuck))["attempt"] == 20
+    with telling("oban.lifeline.discard") as told:
+        async with leader(engine):
+            assert len((await until(engine, stuck, "discarded")).errors) == 1
+            logged = await logged_as_discarded(caplog, stuck)
+    assert (logged["attempt"], told) == (20, [{"job_id": stuck, **logged}])
     assert (await load(engine, fine)).state == "available"
 
 

@@ -13,7 +13,8 @@ seen the producer silent for half of that. After a crash of the server, which em
 outage, or when the database's clock is set, every living node so has the time to show itself.
 
 Telemetry: the span ``oban.lifeline.rescue`` with ``rescued_count``, and ``available_count``, ``retryable_count``,
-``discarded_count`` and ``cancelled_count``, which add up to it.
+``discarded_count`` and ``cancelled_count``, which add up to it; ``oban.lifeline.discard`` with ``job_id worker queue
+attempt``, for each job that is discarded.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ class Lifeline(Duty):
             states.update(state for _, _, state, *_ in rows)
             for id, queue, state, worker, attempt in rows:
                 if state == "discarded":
-                    _log_discarded(id, queue, worker, attempt, "its node died, and it has no attempt left")
+                    _tell_discarded(id, queue, worker, attempt, "its node died, and it has no attempt left")
             if queues := {queue for _, queue, state, *_ in rows if state == "available"}:
                 self._available(queues)
             if not full:
@@ -165,12 +166,13 @@ class Lifeline(Duty):
         while self._leadership.leads:
             rows, full = await self._batches.run(DISCARD_EXHAUSTED, BATCH, **self._leadership.token)
             for id, queue, worker, attempt in rows:
-                _log_discarded(id, queue, worker, attempt, "it was available with no attempt left")
+                _tell_discarded(id, queue, worker, attempt, "it was available with no attempt left")
             if not full:
                 return
 
 
-def _log_discarded(id: int, queue: str, worker: str, attempt: int, why: str) -> None:
+def _tell_discarded(id: int, queue: str, worker: str, attempt: int, why: str) -> None:
     """What runs is told of by its node; of these jobs there is none."""
-    extra = {"job_id": id, "worker": worker, "queue": queue, "attempt": attempt}
-    telemetry.job_logger.error("job %d (%s) is discarded after attempt %d: %s", id, worker, attempt, why, extra=extra)
+    told = {"job_id": id, "worker": worker, "queue": queue, "attempt": attempt}
+    telemetry.job_logger.error("job %d (%s) is discarded after attempt %d: %s", id, worker, attempt, why, extra=told)
+    telemetry.execute("oban.lifeline.discard", **told)
