@@ -26,6 +26,7 @@ from .insight.why import Why, explained
 from .models import Job, JobSpec
 from .models.node import Node
 from .options.encryption import Encryption, remember, using
+from .options.foreign import OF_NODES, refuse_foreign
 from .options.heartbeat import Heartbeat
 from .options.job_logs import JobLogs
 from .options.prioritize import Prioritize
@@ -265,3 +266,6 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         """The state of this node, for a health check: ``.ok`` and the details. Takes at most three seconds."""
         async with self._engines.here() as engine:
             return await health(engine, self.config, self._node, self._life.places)
+
+
+refuse_foreign(Oban, OF_NODES)

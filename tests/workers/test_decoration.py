@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from oban_sqla import Backoff, InvalidArgs, InvalidOption, Job, job, worker
+from oban_sqla import Backoff, InvalidArgs, InvalidOption, Job, JobSpec, Oban, job, worker
 from oban_sqla.workers.registry import workers
 
 
@@ -336,3 +336,44 @@ def test_worker_can_still_be_compared_and_looked_at() -> None:
     assert "worker" in str(select(Job).where(Job.worker == made, Job.worker.in_([made])))
     assert dict(inspect.getmembers(made))["worker_name"] == "app.compared"
     assert create_autospec(made).new(1) is not None
+
+
+@worker(name="decoration.sends")
+class Sends:
+    """Has a method that other queues have on every task."""
+
+    sent = 0
+
+    async def process(self, job: Job) -> None: ...
+
+    def send(self) -> int:
+        return self.sent
+
+
+@pytest.mark.parametrize(
+    ("found", "name", "said"),
+    [
+        (Sends, "delay", "type object 'Sends' has no attribute 'delay'; to enqueue a job: session.add(Sends.new("),
+        (Sends(), "apply_async", "'Sends' object has no attribute 'apply_async'; to enqueue a job: session.add(Sends"),
+        (
+            JobSpec("w"),
+            "get",
+            "'JobSpec' object has no attribute 'get'; await oban.result(spec) waits for what the job",
+        ),
+        (JobSpec("w"), "delay", "'JobSpec' object has no attribute 'delay'; session.add(spec) enqueues it"),
+        (Oban, "task", "type object 'Oban' has no attribute 'task'; the decorator @job makes a function a worker"),
+        (Sends, "elsewhere", "type object 'Sends' has no attribute 'elsewhere'"),
+    ],
+)
+def test_what_other_queues_have_is_answered_with_what_there_is_instead(found: object, name: str, said: str) -> None:
+    with pytest.raises(AttributeError) as raised:
+        getattr(found, name)
+    assert str(raised.value).startswith(said)
+
+
+def test_an_attribute_of_the_users_own_is_left_alone() -> None:
+    assert Sends().send() == 0
+    assert not hasattr(Sends, "kiq")
+    found = Sends()
+    found.kiq = 3  # type: ignore[attr-defined]
+    assert found.kiq == 3  # type: ignore[attr-defined]
