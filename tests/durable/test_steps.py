@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import NotInJob, Oban, ObanError, SignalTimeout, telemetry
+from oban_sqla import Job, NotInJob, Oban, ObanError, SignalTimeout, telemetry
 from oban_sqla.durable import sleep, step, sync, wait_for
 from oban_sqla.models import Step
 from tests.durable import jobs
@@ -170,6 +170,10 @@ async def test_a_step_after_the_end_of_its_run_is_refused(oban: Oban, engine: As
             ("object", jobs.value, object()),
             "the value of the step 'object': object, which JSON can't carry; pass what identifies it, such as a "
             "primary key, or annotate what the function returns",
+        ),
+        (
+            ("mapped", jobs.value, [Job()]),
+            "the value of the step 'mapped' has an instance of a mapped class, which JSON",
         ),
         (("deep", jobs.value, {"a": [{1}]}), "the value of the step 'deep'.a[0]: set, which JSON can't carry"),
     ],

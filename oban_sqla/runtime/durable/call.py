@@ -13,6 +13,7 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapt
 
 from ...errors import InvalidArgs, InvalidOption
 from ...models import Job
+from ...options.instance import has_instance
 from ...options.payload import encode_value
 from ...options.resources import plain
 from ...telemetry import job_logger as logger
@@ -83,7 +84,15 @@ class StepCall:
                 value = self._adapter.dump_python(value, mode="json", warnings=False)
             except Exception as error:
                 raise InvalidArgs(f"{what}: {type(error).__name__}: {error}") from error
-        return encode_value(value, what, advice=_CONVERTED)
+        try:
+            return encode_value(value, what, advice=_CONVERTED)
+        except InvalidArgs:
+            if not has_instance(value):
+                raise
+            raise InvalidArgs(
+                f"{what} has an instance of a mapped class, which JSON can't carry; return its primary key, and load "
+                "it again where it is needed"
+            ) from None
 
     def load(self, text: str | None) -> Any:
         """The value that :meth:`dump` has made `text` of, of the type that the function says it returns."""
