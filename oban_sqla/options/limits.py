@@ -11,12 +11,15 @@ from ..errors import InvalidOption, refuse_unknown
 from .duration import seconds
 from .fields import kept_fields
 from .spelling import spelled
+from .whole import whole_from
 
 Algorithm = Literal["sliding", "token_bucket"]
 ALGORITHMS = ("sliding", "token_bucket")
 MOST = 1_000_000
 LONGEST_PERIOD = 31 * 86_400.0
 SHORTEST_PERIOD = 0.01
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
+"""What other queues call their periods, in seconds."""
 
 
 @spelled
@@ -146,7 +149,10 @@ def rate_limit_of(given: object, what: str) -> RateLimit:
         except ValueError as error:
             if isinstance(error, InvalidOption):
                 raise
-        raise InvalidOption(f'{what}: expected a number of starts and of seconds, such as "100/60", got {given!r}')
+        meant = f'; write "{allowed}/{_UNITS[period]}"' if period in _UNITS and whole_from(allowed) else ""
+        raise InvalidOption(
+            f'{what}: expected a number of starts and of seconds, such as "100/60", got {given!r}{meant}'
+        )
     return RateLimit(**_parts(given, ("allowed", "period", "algorithm"), ("allowed", "period"), what))
 
 

@@ -59,7 +59,9 @@ async def test_it_is_printed_in_sentences(engine: AsyncEngine, database_url: str
     said = (await asyncio.to_thread(CliRunner().invoke, main, arguments)).output
     assert "held back by 30/60: 70, 70%" in said
     assert "would have waited for the rate: median " in said
-    arguments[4] = "often"
-    refused = await asyncio.to_thread(CliRunner().invoke, main, arguments)
-    assert refused.exit_code != 0
-    assert 'such as "100/60"' in refused.output
+    for rate, hint in (("often", "got 'often'\n"), ("10/m", "got '10/m'; write \"10/60\"\n")):
+        arguments[4] = rate
+        refused = await asyncio.to_thread(CliRunner().invoke, main, arguments)
+        assert refused.exit_code == 1
+        assert 'such as "100/60"' in refused.output
+        assert refused.output.endswith(hint)
