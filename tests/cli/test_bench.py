@@ -8,6 +8,9 @@ import signal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from oban_sqla.embedded import EmbeddedError
 from oban_sqla.embedded.binaries import find
@@ -63,14 +66,25 @@ def test_programs_read_json_and_a_database_is_left_as_it_was(empty_database: str
     execute(empty_database, "DO $$ BEGIN ASSERT (SELECT count(precious) = 0 FROM oban_jobs); END $$")
 
 
+async def has_jobs(database_url: str) -> bool:
+    """Whether it has begun to measure."""
+    engine = create_async_engine(database_url)
+    try:
+        async with engine.connect() as connection:
+            return await connection.scalar(text("SELECT count(*) FROM oban_bench.oban_jobs")) > 0
+    except ProgrammingError:  # there is no table yet
+        return False
+    finally:
+        await engine.dispose()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 async def test_stopped_halfway_it_drops_its_schema(tmp_path: Path, empty_database: str, number: signal.Signals) -> None:
     many = ["--jobs", "200000", "--database-url", empty_database]
     # Also where the tests run under nohup.
     heeding = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); from oban_sqla.cli import main; main()"
     with running(["-c", heeding, "bench", *many], tmp_path / "log") as process:
-        await eventually(lambda: schemas(empty_database), 20)
-        await asyncio.sleep(0.5)  # to be somewhere inside
+        await eventually(lambda: has_jobs(empty_database), 30)
         process.signal(number)
         assert await process.ended() == 1
         assert process.text == "Aborted!\n"

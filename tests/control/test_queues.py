@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import FrozenInstanceError
-from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import InvalidOption, Oban, Queue, QueueInfo
+from oban_sqla.runtime import control
 from oban_sqla.runtime.control import Control
 from oban_sqla.runtime.lanes.failure import connecting_failed
 from tests.control import jobs
@@ -290,17 +289,16 @@ async def test_limits_of_another_program_that_are_not_valid_change_nothing(engin
         await Oban(engine).limiter("default").available()
 
 
-async def test_an_idle_node_that_does_not_listen_looks_every_five_seconds(engine: AsyncEngine) -> None:
+@pytest.mark.parametrize(("polls", "unheard"), [(0.05, 300.0), (300.0, 0.05)])
+async def test_an_idle_node_that_does_not_listen_looks_when_it_polls_and_after_a_second_at_most(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, polls: float, unheard: float
+) -> None:
+    assert control.LOOK_UNHEARD_EVERY == 1.0
+    monkeypatch.setattr(control, "LOOK_EVERY", 300.0)
+    monkeypatch.setattr(control, "LOOK_UNHEARD_EVERY", unheard)
     operator = Oban(engine, node="operator", notify="off")
-    async with Oban(engine, {"default": 3}, notify="off", poll_interval=0.1) as oban:
-        sent = Counter[str]()
-        run = oban._node.connections.upkeep.run  # type: ignore[union-attr]
-
-        async def counted(statement: Any, /, **parameters: Any) -> Any:
-            sent[statement.name] += 1
-            return await run(statement, **parameters)
-
-        oban._node.connections.upkeep.run = counted  # type: ignore[union-attr,method-assign]
+    async with Oban(engine, {"default": 3}, notify="off", poll_interval=polls) as oban:
         await operator.pause_queue("default")
-        await eventually(lambda: info(oban).paused, 5.5)
-        assert sent["orders"] == 1
+        await eventually(lambda: info(oban).paused)
+        await operator.resume_queue("default")
+        await eventually(lambda: not info(oban).paused)

@@ -22,6 +22,7 @@ from oban_sqla import (
     enqueue,
     job,
 )
+from oban_sqla.runtime.waiter import Seen, Wait
 from tests.control import jobs
 from tests.control.jobs import adds, boom, noop, waits
 from tests.runtime.helpers import execute, load
@@ -109,13 +110,29 @@ async def test_a_job_that_is_not_finished_in_time_goes_on(engine: AsyncEngine) -
         assert await waiting is None
 
 
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Seen]:
+    """What the waits of this process have seen."""
+    found: list[Seen] = []
+    see = Wait.see
+
+    def kept(self: Wait, seen: Seen) -> None:
+        see(self, seen)
+        found.append(seen)
+
+    monkeypatch.setattr(Wait, "see", kept)
+    return found
+
+
 @pytest.mark.parametrize("started", [True, False])
-async def test_a_job_that_is_deleted_during_the_wait_is_told(engine: AsyncEngine, started: bool) -> None:
+async def test_a_job_that_is_deleted_during_the_wait_is_told(
+    engine: AsyncEngine, started: bool, seen: list[Seen]
+) -> None:
     async with Oban(engine) as node:
         oban = node if started else Oban(engine)
         [spec] = await oban.enqueue(noop.options(schedule_in=3600).new())
         waiting = asyncio.create_task(oban.result(spec, timeout=20))
-        await asyncio.sleep(0.1)  # it has been seen
+        await eventually(lambda: seen)
         await oban.delete(spec)
         with pytest.raises(JobCancelled, match=f"job {spec.id} was deleted"):
             await waiting
@@ -143,12 +160,12 @@ async def test_a_failure_is_told_at_once_unless_retries_are_waited_for(engine: A
 
 
 async def test_a_failure_that_was_retried_between_two_looks_is_told_as_well(
-    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, seen: list[Seen]
 ) -> None:
     monkeypatch.setattr("oban_sqla.control.results.FIRST_WAIT", 1.0)
     [spec] = await Oban(engine).enqueue(fails_then_waits.new())
     waiting = asyncio.create_task(Oban(engine).result(spec))
-    await asyncio.sleep(0.1)  # its first look
+    await eventually(lambda: seen)
     async with Oban(engine, {"default": 2}, poll_interval=0.02, shutdown_grace=0):
         with pytest.raises(JobFailed, match="the first time it fails"):
             await waiting
