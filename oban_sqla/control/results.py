@@ -134,7 +134,8 @@ class ResultVerbs(Verbs):
         :param with_retries: keep waiting when an attempt fails and the job will be retried; workflows always do.
             Default False.
         :returns: an asynchronous iterator: for each target, as it was given, a :class:`Result`, which has ``value`` or
-            ``error``. What has not finished in time comes last, with a :class:`ResultTimeout`.
+            ``error``. A job that has returned a workflow, and is given by its id alone, comes after the other jobs.
+            What has not finished in time comes last, with a :class:`ResultTimeout`.
         :raises InvalidOption: for a target of another type, a spec whose function declares to return a value that it
             does not record, a workflow that is not written, or, in a job, what the job's own session has enqueued:
             that is committed only when the job ends.
