@@ -26,7 +26,7 @@ from .insight.why import Why, explained
 from .models import Job, JobSpec
 from .models.node import Node
 from .options.encryption import Encryption, remember, using
-from .options.foreign import OF_NODES, refuse_foreign
+from .options.foreign import OF_NODES, answer_foreign
 from .options.heartbeat import Heartbeat
 from .options.job_logs import JobLogs
 from .options.prioritize import Prioritize
@@ -268,4 +268,4 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
             return await health(engine, self.config, self._node, self._life.places)
 
 
-refuse_foreign(Oban, OF_NODES)
+answer_foreign(Oban, OF_NODES)

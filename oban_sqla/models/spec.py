@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from typing_extensions import TypedDict, TypeVar, Unpack
 
 from ..errors import InvalidArgs, InvalidOption
-from ..options.foreign import OF_SPECS, refuse_foreign
+from ..options.foreign import OF_SPECS, answer_foreign
 from ..options.instance import Refer, has_instance, referred, shown, state_of, told
 from ..options.key_form import KeyForm
 from ..options.later import filled, has_later, is_flat, kept
@@ -390,7 +390,7 @@ def _signature() -> inspect.Signature:
 
 # For inspect.signature and editors; a function takes any attribute, of which its type says nothing.
 JobSpec.__init__.__signature__ = _signature()  # type: ignore[attr-defined]
-refuse_foreign(JobSpec, OF_SPECS)
+answer_foreign(JobSpec, OF_SPECS)
 
 # Mapped so that a session takes it, but by its primary key alone: everything else is plain attributes, which cost a
 # third of what mapped ones do. The flush hook takes specs out before the mapper would write them.

@@ -27,24 +27,32 @@ OF_NODES: Mapping[str, str] = {
 """Of an application or broker, such as Celery's app."""
 
 
-def refuse_foreign(cls: type, instead: Mapping[str, str]) -> None:
-    """Let attributes that `cls` does not have say, in the AttributeError, what there is instead.
+def answer_foreign(cls: type, instead: Mapping[str, str]) -> None:
+    """Let objects of `cls` say what there is instead of an attribute that they don't have.
+
+    By a ``__getattr__`` of which type checkers know nothing: what there is not stays an error for them.
 
     :param instead: what to say, by the name of the attribute.
     """
-    for name, said in instead.items():
-        if not hasattr(cls, name):
-            setattr(cls, name, _Foreign(name, said))
+
+    def missing(self: object, name: str) -> object:
+        raise _no_attribute(self, name, instead)
+
+    setattr(cls, "__getattr__", missing)  # noqa: B010
 
 
-class _Foreign:
-    """An attribute that there is not. Objects may be given one of the name, and classes below have one."""
+def _no_attribute(found: object, name: str, instead: Mapping[str, str]) -> AttributeError:
+    what = f"type object {found.__name__!r}" if isinstance(found, type) else f"{type(found).__name__!r} object"
+    said = f"; {instead[name]}" if name in instead else ""
+    return AttributeError(f"{what} has no attribute {name!r}{said}", name=name, obj=found)
 
+
+class Lacking:
+    # An attribute that a class does not have, for classes whose metaclass is not ours. Classes below it and objects may
+    # have one of the name. Without a docstring, which would become that of a member where a class is documented.
     def __init__(self, name: str, instead: str) -> None:
+        self._instead = {name: instead}
         self._name = name
-        self._instead = instead
 
     def __get__(self, instance: object, owner: type) -> object:
-        what = f"type object {owner.__name__!r}" if instance is None else f"{owner.__name__!r} object"
-        given = owner if instance is None else instance
-        raise AttributeError(f"{what} has no attribute {self._name!r}; {self._instead}", name=self._name, obj=given)
+        raise _no_attribute(owner if instance is None else instance, self._name, self._instead)

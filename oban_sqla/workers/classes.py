@@ -14,7 +14,7 @@ from ..models import JobSpec
 from ..models.kind import NAMES, Kind
 from ..models.spec import SpecOptions
 from ..options.backoff import Backoff
-from ..options.foreign import ENQUEUE, refuse_foreign
+from ..options.foreign import ENQUEUE, Lacking
 from ..options.unique import Unique
 from .injection import marked
 from .register import register
@@ -192,7 +192,9 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
         "new": _Own("new", new),
     }.items():
         setattr(cls, name, value)
-    refuse_foreign(cls, dict.fromkeys(ENQUEUE, f"to enqueue a job: session.add({cls.__name__}.new({{…}}, …))"))
+    for name in ENQUEUE:
+        if not hasattr(cls, name):
+            setattr(cls, name, Lacking(name, f"to enqueue a job: session.add({cls.__name__}.new({{…}}, …))"))
     return cast(WorkerClass[T], cls)
 
 

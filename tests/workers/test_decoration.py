@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import inspect
+import pickle
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
@@ -14,6 +15,7 @@ from unittest.mock import create_autospec
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.orm import Session
 
 from oban_sqla import Backoff, InvalidArgs, InvalidOption, Job, JobSpec, Oban, job, worker
@@ -361,7 +363,11 @@ class Sends:
             "'JobSpec' object has no attribute 'get'; await oban.result(spec) waits for what the job",
         ),
         (JobSpec("w"), "delay", "'JobSpec' object has no attribute 'delay'; session.add(spec) enqueues it"),
-        (Oban, "task", "type object 'Oban' has no attribute 'task'; the decorator @job makes a function a worker"),
+        (
+            Oban(create_async_engine("postgresql+asyncpg://")),
+            "task",
+            "'Oban' object has no attribute 'task'; the decora",
+        ),
         (Sends, "elsewhere", "type object 'Sends' has no attribute 'elsewhere'"),
     ],
 )
@@ -374,6 +380,9 @@ def test_what_other_queues_have_is_answered_with_what_there_is_instead(found: ob
 def test_an_attribute_of_the_users_own_is_left_alone() -> None:
     assert Sends().send() == 0
     assert not hasattr(Sends, "kiq")
+    assert "send" not in dir(Oban), "nothing is offered that there is not"
+    spec = copy.deepcopy(pickle.loads(pickle.dumps(JobSpec("w", {"a": 1}))))
+    assert (spec.args, hasattr(spec, "get"), "get" in dir(spec)) == ({"a": 1}, False, False)
     found = Sends()
     found.kiq = 3  # type: ignore[attr-defined]
     assert found.kiq == 3  # type: ignore[attr-defined]
