@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oban_sqla import prometheus
+from oban_sqla import Oban, prometheus
 from oban_sqla.types import JobState
 from tests.processes import ROOT
 
@@ -75,3 +75,18 @@ def test_the_life_of_a_job_has_every_state() -> None:
 def test_llms_txt_lists_every_page() -> None:
     listed = re.findall(r"^- \[[^]]+\]\(([^)]+)\): .+", (DOCS / "llms.txt").read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(page.name for page in DOCS.glob("*.md") if page.name != "index.md")
+
+
+def test_no_line_is_longer_than_an_editor_is_wide() -> None:
+    """Except rows of tables, which can't be broken."""
+    pages = [*PAGES, *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md"))]
+    lines = ((page.name, line) for page in pages for line in page.read_text().splitlines() if line[:1] != "|")
+    assert [found for found in lines if len(found[1]) > 120] == []
+
+
+def test_the_reference_has_every_method_of_oban() -> None:
+    page = (DOCS / "reference.md").read_text()
+    listed = re.search(r"autoclass:: oban_sqla\.Oban\n   :members: ([^:]*?)\n\.\.", page)
+    assert listed is not None
+    named = {*re.split(r",\s*", listed[1]), *re.findall(r"automethod:: oban_sqla\.Oban\.(\w+)", page)}
+    assert {name for name in dir(Oban) if not name.startswith("_")} - named == set()
