@@ -12,6 +12,7 @@ from sqlalchemy import (
     CTE,
     ColumnElement,
     Executable,
+    Float,
     Integer,
     Select,
     Text,
@@ -52,9 +53,10 @@ def statements(policies: Sequence[PrioritizePolicy]) -> list[Bulk]:
 
 @statement
 def waiting_priorities() -> Executable:
-    """The priorities of available jobs, except the most urgent one, in order."""
+    """The priorities of jobs that have been available for longer than `wait` seconds, except the most urgent one."""
     found = _queues_and_priorities()
-    return select(found.c.priority).where(found.c.priority > 0).distinct().order_by(found.c.priority)
+    long = found.c.oldest <= utc_now() - seconds_from(parameter("wait", Float))
+    return select(found.c.priority).where(found.c.priority > 0, long).distinct().order_by(found.c.priority)
 
 
 def _raising(theirs: ColumnElement[bool], wait: float) -> Bulk:
@@ -112,18 +114,15 @@ def _waiting_longer(theirs: ColumnElement[bool], wait: float) -> Select[tuple[in
 
 
 def _queues_and_priorities() -> CTE:
-    """Those of the available jobs, by one look into their index for each pair."""
+    """Those of the available jobs, and since when the first of each pair is due, by one look into their index for each
+    pair."""
     pair = (jobs.c.queue, jobs.c.priority)
-    first = select(*pair).where(_is_available()).order_by(*pair).limit(1).subquery("first")
-    found = select(first.c.queue, first.c.priority).cte("found", recursive=True)
-    following = (
-        select(*pair)
-        .where(_is_available(), tuple_(*pair) > tuple_(found.c.queue, found.c.priority))
-        .order_by(*pair)
-        .limit(1)
-        .lateral("following")
-    )
-    return found.union_all(select(following.c.queue, following.c.priority).select_from(found.join(following, true())))
+    oldest = select(*pair, jobs.c.scheduled_at.label("oldest")).where(_is_available()).limit(1)
+    oldest = oldest.order_by(*pair, jobs.c.scheduled_at)
+    first = oldest.subquery("first")
+    found = select(first).cte("found", recursive=True)
+    following = oldest.where(tuple_(*pair) > tuple_(found.c.queue, found.c.priority)).lateral("following")
+    return found.union_all(select(following).select_from(found.join(following, true())))
 
 
 def _is_available() -> ColumnElement[bool]:

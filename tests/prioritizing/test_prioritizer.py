@@ -21,6 +21,7 @@ from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
 from oban_sqla.runtime.refusals import Refusals
 from oban_sqla.statements.prioritize import statements, waiting_priorities
+from oban_sqla.statements.statement import Statement
 from oban_sqla.statements.usage import ahead_in_key
 from oban_sqla.statements.why import crowd
 from tests.cron.clock import LEASE, Leader, grant
@@ -178,9 +179,28 @@ async def test_what_has_not_waited_is_not_read(engine: AsyncEngine) -> None:
     )
     [bulk] = statements(Prioritize().all_policies)
     given: dict[str, Any] = {"priority": 1, "limit": 1_000, "refused": [], **LEASE}
-    for statement, parameters in ((waiting_priorities, dict[str, Any]()), (bulk.change, given)):
+    for statement, parameters in ((waiting_priorities, {"wait": 300.0}), (bulk.change, given)):
         async with engine.connect() as connection:
             assert await connection.run_sync(rows_read, statement, parameters) < 60
+
+
+@pytest.mark.parametrize(("longest", "asked"), [(60, ["waiting_priorities"]), (math.inf, [])])
+async def test_a_round_in_which_none_has_waited_long_is_one_question_and_none_where_none_is_raised(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, longest: float, asked: list[str]
+) -> None:
+    for priority in range(10):
+        await waiting(engine, 0.5, priority)
+    sent: list[str] = []
+    run = Lane.run
+
+    async def counted(self: Lane, statement: Statement, **given: Any) -> Any:
+        sent.append(statement.name)
+        return await run(self, statement, **given)
+
+    monkeypatch.setattr(Lane, "run", counted)
+    policies = [Prioritize.Policy(queue="slow", after=longest * 2), Prioritize.Policy(worker="x", after=math.inf)]
+    await raise_once(engine, Prioritize(after=longest, policies=policies))
+    assert sent == asked
 
 
 def rows_read(connection: Any, statement: Any, given: Mapping[str, Any]) -> float:

@@ -8,8 +8,10 @@ Telemetry: the span ``oban.prioritizer.raise`` with ``raised_count``, once per r
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from ... import telemetry
 from ...options.prioritize import Prioritize
@@ -52,6 +54,8 @@ class Prioritizer(Duty):
         self._available = available
         self._batches = Batches(lane, refusals, LARGEST_BATCH)
         self._statements = statements(prioritize.all_policies)
+        waits = [one.wait for one in prioritize.all_policies]
+        self._soonest = min((wait for wait in waits if wait is not None), default=math.inf)
         # When the next round comes: written by lead().
         self._round_at = 0.0
 
@@ -62,12 +66,18 @@ class Prioritizer(Duty):
         with telemetry.span("oban.prioritizer.raise", raised_count=0) as told:
             left = self._limit
             # From the most urgent on: what was raised is not met again in this round.
-            for (priority,) in await self._lane.run(waiting_priorities):
+            for (priority,) in await self._waiting():
                 if priority > self._highest:
                     left -= await self._raise(priority, left)
             told["raised_count"] = self._limit - left
         self._round_at = time.monotonic() + self._interval
         return self._interval
+
+    async def _waiting(self) -> Sequence[Any]:
+        """The priorities of which a job may have waited for long enough."""
+        if not self._statements:
+            return ()
+        return await self._lane.run(waiting_priorities, wait=self._soonest)
 
     async def _raise(self, priority: int, most: int) -> int:
         """Raise up to `most` jobs of `priority`. Returns how many they were."""
