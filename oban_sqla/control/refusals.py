@@ -18,6 +18,9 @@ _FINAL = re.compile(
 )
 """Found in the message of a refusal that waiting does not end, where a driver gives no SQLSTATE of it."""
 
+_OF_SERVER = re.compile(r"[^\s:]+:  (.+)")
+"""How libpq repeats what a server says: FATAL in the server's language, and two spaces."""
+
 _TOO_MANY = re.compile("too many (connections|clients)|remaining connection slots")
 _MORE_CONNECTIONS = (
     "; a node holds four connections beside the engine's pool, and up to ten more by what its jobs do: raise the "
@@ -51,12 +54,13 @@ def _said(error: StatementFailed) -> tuple[str, bool]:
     if error.sqlstate is not None:
         return str(error).split(": ", 2)[-1], error.sqlstate.startswith("57P")
     # psycopg gives a refused connection no SQLSTATE, and the server says it in its own language.
-    _, fatal, said = str(error).partition("FATAL:")
-    if fatal and _FINAL.search(said) is not None:
-        return said.strip(), False
+    found = _OF_SERVER.search(str(error))
+    said = "" if found is None else found[1].strip()
+    if _FINAL.search(said) is not None:
+        return said, False
     if _asked_password(error):  # before that it says whether it starts or stops
-        return str(error).rpartition(" failed: ")[2].strip(), False
-    return said.strip(), True
+        return said or str(error).rpartition(" failed: ")[2].strip(), False
+    return said, True
 
 
 def _asked_password(error: StatementFailed) -> bool:
