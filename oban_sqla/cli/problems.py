@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
@@ -34,12 +35,13 @@ class Commands(click.Group):
     Usage errors are click's, with exit code 2. Unexpected errors keep their traceback: they are bugs.
     """
 
-    def main(self, *args: Any, **extra: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
+        given = [_in_utf8(one) for one in (sys.argv[1:] if args is None else args)]
         # A terminal may lack characters of the help, and of what a job says: those are escaped.
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
                 stream.reconfigure(errors="backslashreplace")
-        return super().main(*args, **extra)
+        return super().main(given, *more, **extra)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -57,6 +59,15 @@ class Commands(click.Group):
             raise  # the reader has closed the pipe (`oban-sqla jobs list | head`): click exits silently
         except EXPECTED as error:
             raise click.ClickException(line(error)) from error
+
+
+def _in_utf8(argument: str) -> str:
+    """An argument with letters that the locale does not have, such as C with ``PYTHONUTF8=0``: Python has kept their
+    bytes."""
+    try:
+        return argument.encode(errors="surrogateescape").decode()
+    except UnicodeError:
+        return argument
 
 
 def line(error: BaseException) -> str:

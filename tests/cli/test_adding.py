@@ -43,6 +43,14 @@ def stored(engine: Engine, job_id: int) -> Any:
         return connection.execute(select(jobs).where(jobs.c.id == job_id)).one()
 
 
+def test_arguments_with_letters_that_the_locale_lacks_are_read_as_utf_8(run: Any, sync_engine: Engine) -> None:
+    as_in_ascii = [one.encode().decode("ascii", "surrogateescape") for one in ("grüße", '{"名": "ü"}', "größe")]
+    result: Result = run("jobs", "add", as_in_ascii[0], "--args", as_in_ascii[1], "--queue", as_in_ascii[2], "--json")
+    assert result.exit_code == 0, result.output
+    row = stored(sync_engine, json.loads(result.stdout)["id"])
+    assert (row.worker, row.args, row.queue) == ("grüße", {"名": "ü"}, "größe")
+
+
 def test_a_job_is_enqueued_by_name_without_its_code(run: Any, sync_engine: Engine) -> None:
     result: Result = run(
         "jobs", "add", "app.report", "--args", '{"days": 7}', "--queue", "slow", "--priority", "2", "--tag", "a",
