@@ -21,11 +21,14 @@ demo: $(INSTALLED) ## a web application with jobs, from start to stop, on a Post
 test: $(INSTALLED) ## the whole test suite (PYTEST_ARGS="-k retry" for some of it)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-# What SQLAlchemy's version could make a difference to; the processes, kills and crashes of the rest it does not see.
-MATRIX = tests/enqueueing tests/migrations tests/models tests/runtime tests/statements tests/testing tests/workers tests/control
+# What their versions could make a difference to; the processes, kills and crashes of the rest they do not see.
+MATRIX = tests/enqueueing tests/migrations tests/models tests/runtime tests/statements tests/testing tests/workers \
+	tests/control tests/cli/test_help.py
+# The oldest that pyproject.toml allows.
+OLDEST = sqlalchemy<2.1 click<8.2 pydantic<2.11
 
-test-matrix: ## the tests that SQLAlchemy's version could matter to, on 2.0
-	$(MAKE) test VENV=.venv-sa20 CONSTRAINT='sqlalchemy<2.1' PYTEST_ARGS='$(PYTEST_ARGS) $(MATRIX)'
+test-matrix: ## the tests that versions could matter to, on SQLAlchemy 2.0 and the oldest click and pydantic
+	$(MAKE) test VENV=.venv-oldest CONSTRAINTS='$(OLDEST)' PYTEST_ARGS='$(PYTEST_ARGS) $(MATRIX)'
 
 test-postgres: ## the test suite on the PostgreSQL whose binaries lie in BINDIR=/usr/lib/postgresql/14/bin
 	@test -x '$(BINDIR)/initdb' || { echo 'BINDIR names the directory of postgres and initdb: BINDIR=$(BINDIR)' >&2; exit 2; }
@@ -58,7 +61,7 @@ clean: ## remove everything that was made
 $(INSTALLED): pyproject.toml
 	@PYTHON="$(PYTHON)" sh .ci/venv $(VENV)
 	@echo "Installing into $(VENV); this happens once, and takes a minute or so."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(if $(CONSTRAINT),'$(CONSTRAINT)')
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' $(foreach one,$(CONSTRAINTS),'$(one)')
 	@touch $@
 
 $(VENV)/.installed-docs: $(INSTALLED)
