@@ -27,8 +27,14 @@ def end_of(until: object, with_scheduled: object) -> datetime:
         )
     if isinstance(until, datetime):
         return naive_utc(aware(until, "drain(until)"))
+    try:
+        by = as_timedelta(until, "drain(until)")
+    except InvalidOption:
+        raise InvalidOption(
+            f"drain: until must be an aware datetime, or a timedelta or seconds (0 or more), got {until!r}"
+        ) from None
     time = current_clock()
-    return naive_utc((datetime.now(UTC) if time is None else time.now) + as_timedelta(until, "drain(until)"))
+    return naive_utc((datetime.now(UTC) if time is None else time.now) + by)
 
 
 def due_by(with_scheduled: object) -> datetime | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -65,6 +66,10 @@ async def test_the_clock_holds_for_several_drains(engine: AsyncEngine) -> None:
                 time.move_to(time.now - DAY)
         with pytest.raises(InvalidOption, match="expected a datetime with a time zone"):
             clock(datetime(2026, 1, 1))
+        for wrong in ("2 days", -1):
+            said = "drain: until must be an aware datetime, or a timedelta or seconds (0 or more), got "
+            with pytest.raises(InvalidOption, match=re.escape(f"{said}{wrong!r}")):
+                await drain(session, until=wrong)  # type: ignore[arg-type]  # what is refused
         with pytest.raises(InvalidOption, match="got both until and with_scheduled"):
             await drain(session, until=1, with_scheduled=True)
 
