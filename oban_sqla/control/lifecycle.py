@@ -261,7 +261,8 @@ async def _check_schema(node: Node) -> None:
     if set(others) - {node.schema}:
         raise SchemaOutdated(
             f"{described(found, node.schema, others)}; call oban_sqla.use_schema(…) with its name before the models "
-            "are used, or create tables here with `oban-sqla migrate`"
+            "are used, or, if they were created without its name, have it in the search path; or create tables here "
+            "with `oban-sqla migrate`"
         )
     if found < CURRENT:
         raise SchemaOutdated(

@@ -8,6 +8,7 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError
 
 from ..errors import DatabaseUnavailable, ObanError, SchemaOutdated
+from ..models.base import metadata
 from ..models.notes import FORBIDDEN, note_of
 from ..runtime.lanes.failure import StatementFailed
 from ..telemetry.printable import shell_word
@@ -79,6 +80,12 @@ def _forbidden(error: StatementFailed, role: str | None) -> str:
 
 def _other_tables(error: StatementFailed) -> str:
     said = str(error).split(": ", 2)[-1]
+    if metadata.schema is not None:
+        return (
+            f"the tables in the schema {metadata.schema!r} don't fit ({said}): they were created without its name, so "
+            "that their functions look into the search path, or they were changed; have the schema in the search path "
+            "(ALTER ROLE … SET search_path = …), or ask `oban-sqla doctor`"
+        )
     return (
         f"the tables that are found first don't fit ({said}): another schema of the search path has one of the same "
         "name, or they were changed; name the schema by oban_sqla.use_schema(…), or ask `oban-sqla doctor`"

@@ -31,6 +31,7 @@ from oban_sqla import (
 from oban_sqla.control.lifecycle import Lifecycle
 from oban_sqla.runtime.node import Node
 from tests.database import SETTINGS
+from tests.processes import finished
 from tests.runtime.helpers import execute
 from tests.support import eventually
 
@@ -59,6 +60,32 @@ async def test_tables_in_another_schema_than_asked_are_named(empty_database: str
             await Oban(engine, queues={"default": 1}).start()
     finally:
         await engine.dispose()
+
+
+IN_THE_SCHEMA = """
+import asyncio, sys
+from sqlalchemy.ext.asyncio import create_async_engine
+from oban_sqla import Oban, SchemaOutdated, use_schema
+
+use_schema("public")
+try:
+    asyncio.run(Oban(create_async_engine(sys.argv[1]), queues={"default": 1}).start())
+except SchemaOutdated as refusal:
+    print(refusal)
+"""
+
+
+async def test_a_schema_is_named_whose_tables_were_created_without_its_name(empty_database: str) -> None:
+    engine = create_async_engine(empty_database)
+    try:
+        await migrations.migrate(engine)
+        async with engine.begin() as connection:
+            await connection.execute(text(f"ALTER DATABASE \"{engine.url.database}\" SET search_path = ''"))
+    finally:
+        await engine.dispose()
+    done = await asyncio.to_thread(finished, ["-c", IN_THE_SCHEMA, empty_database])
+    assert "the tables in the schema 'public' don't fit (relation \"oban_" in done.stdout, done.stderr
+    assert "have the schema in the search path (ALTER ROLE" in done.stdout
 
 
 async def test_a_schema_that_is_too_old_is_said(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,8 @@ def _examine(connection: Connection, pooled: bool | str, heartbeat: Heartbeat) -
             f"no oban_sqla tables found: there is no {database.jobs}"
             + (f", but in the schema {others}" if others else ""),
             "no job can be enqueued or run",
-            "name that schema: use_schema(…), or --schema of the commands"
+            "name that schema: use_schema(…), or --schema of the commands; or have it in the search path, if they were "
+            "created without its name"
             if others
             else "run oban-sqla migrate, or oban_sqla.migrations.upgrade(op) in an Alembic revision; or check the "
             "database URL",
