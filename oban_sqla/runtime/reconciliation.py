@@ -60,14 +60,14 @@ class Reconciliation:
         :raises StatementFailed: when the database did not answer.
         """
         now = time.monotonic()
-        count = 0
+        count, full = 0, False
         if self._fetched:
             rows, full = await self._batches.run(RECONCILE, LARGEST, queue=queue, producer=producer, held=list(held))
             count = len(rows)
-            if full:
-                self._at.insert(0, now)  # there may be more
         # What has not asked for jobs since can't have been given any: an idle queue sends nothing.
         doubts = [at for at in self._at if at > now]
+        if full:
+            doubts = [now, *(doubts or [now + EVERY])]  # there may be more
         self._fetched = bool(doubts)
         self._at = doubts or [now + EVERY]
         if count:

@@ -11,10 +11,12 @@ from sqlalchemy import Executable, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, telemetry
+from oban_sqla.runtime import reconciliation
 from oban_sqla.runtime.lanes.failure import StatementFailed
 from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
 from oban_sqla.runtime.lanes.watchdog import Watchdog
+from oban_sqla.runtime.refusals import Refusals
 from oban_sqla.statements.ping import ping
 from oban_sqla.statements.statement import statement
 from tests.faults.jobs import gate, note, ran, runs, snooze_then_wait
@@ -54,6 +56,23 @@ async def test_a_fetch_that_is_lost_three_times_in_a_row_loses_nothing(
         jobs = await finished(engine, ids, timeout=9)
     assert {job.attempt for job in jobs} == {1}
     assert ran == {(job_id, 1): 1 for job_id in ids}
+
+
+async def test_what_one_statement_is_not_enough_for_is_given_back_at_once(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "LARGEST", 2)
+    await insert(engine, *(note.new() for _ in range(5)))
+    lost = "UPDATE oban_jobs SET state = 'executing', attempt = 1, attempted_at = now(), attempted_by = '{here,lost}'"
+    await execute(engine, lost)
+    lane = Lane(Line(engine, pooled=False), "fetching")
+    looks = reconciliation.Reconciliation(lane, Refusals())
+    looks.fetched()
+    for left in (3, 1, 0):
+        assert await looks.run("producer", "default", "lost", held=[])
+        assert await execute(engine, "SELECT count(*) FROM oban_jobs WHERE state = 'executing'") == [(left,)]
+        assert (looks.due <= time.monotonic()) is (left > 0)
+    await lane.close()
 
 
 async def test_a_completion_that_was_committed_unheard_is_not_repeated(engine: AsyncEngine, between: Proxy) -> None:
