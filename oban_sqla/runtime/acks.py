@@ -154,12 +154,13 @@ class Acks(Loop):
                 await self._send(self._sending)
                 self._size.succeeded(len(self._sending), time.monotonic() - began)
                 self._progress()
-            except Exception as error:
-                if isinstance(error, StatementFailed):
-                    if error.unknown:
-                        self._doubtful |= self._open
-                    if error.is_too_large:
-                        self._size.failed(len(self._sending))
+            except (
+                BaseException
+            ) as error:  # also a cancellation of all tasks of the process: its stop sends what is left
+                if not isinstance(error, StatementFailed) or error.unknown:
+                    self._doubtful |= self._open
+                if isinstance(error, StatementFailed) and error.is_too_large:
+                    self._size.failed(len(self._sending))
                 self._fresh = [ack for ack in self._sending if id(ack) in self._open] + self._fresh
                 raise
             finally:

@@ -6,7 +6,7 @@ import asyncio
 import threading
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Job, Oban, Producer, job
@@ -125,21 +125,32 @@ async def test_a_job_that_swallows_its_cancellation_is_not_given_to_another_whil
     await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})  # with the job its node ends
 
 
-async def test_a_program_that_cancels_all_tasks_is_told_so_in_one_line(
+async def test_a_program_that_cancels_all_tasks_is_told_so_in_one_line_and_loses_no_outcome(
     engine: AsyncEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    oban = Oban(engine, queues={"default": 1})
+    gates["soon"] = asyncio.Event()
+    started.clear()
+    oban = Oban(engine, queues={"default": 1}, leadership=False)  # no duty waits for the lock
     await oban.start()
-    for task in asyncio.all_tasks():
-        if task is not asyncio.current_task() and task.get_name().startswith("oban_sqla "):
-            task.cancel()
-    await eventually(lambda: not any(oban.loops.values()))
+    assert oban._node is not None
+    [job_id] = await insert(engine, wait_at.new("soon", 1))
+    await eventually(lambda: started == {1})
+    async with engine.connect() as other:
+        await other.execute(text("LOCK TABLE oban_jobs IN SHARE MODE"))  # so that its ack is under way
+        gates["soon"].set()
+        acking = oban._node.connections.acking
+        await eventually(lambda: acking.is_busy)
+        for task in asyncio.all_tasks():
+            if task is not asyncio.current_task() and task.get_name().startswith("oban_sqla "):
+                task.cancel()
+        await eventually(lambda: not any(oban.loops.values()))
     said = [
         record.getMessage() for record in caplog.records if "stop the runtime with Oban.stop()" in record.getMessage()
     ]
     assert len(said) == 1, said
     assert "more background loops have ended" in said[0]
-    await oban.stop()
+    assert await oban.stop() == []
+    assert (await load(engine, job_id)).state == "completed"
 
 
 async def test_it_can_be_started_again(engine: AsyncEngine) -> None:
