@@ -7,11 +7,13 @@ lifeline calls a producer dead when both are gone.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Sequence
+from uuid import UUID
 
 from ..options.heartbeat import Heartbeat
-from ..statements.cluster import beat, claim, lock_key, retire
+from ..statements.cluster import beat, claim, lock_key, retire, unlock
 from ..telemetry import node_logger as logger
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
@@ -57,11 +59,13 @@ class Liveness(Loop):
         # The keys of the producers that are locked, and on which connection: written by _lock().
         self._connection = 0
         self._locked: set[str] = set()
+        # Held by _lock(), which the loop and the start of a queue call: both would lock what is new, and twice.
+        self._locking = asyncio.Lock()
 
     async def step(self) -> float | None:
-        if producers := self._producers():
+        if self._producers():
             try:
-                await self._lock(producers)
+                await self._lock()
             except StatementFailed as error:  # without a lock the heartbeat counts alone, and must not wait for it
                 logger.debug("the locks of the producers could not be taken: %s", error)
             producers = self._producers()  # one that ended meanwhile must not get its row back
@@ -80,26 +84,38 @@ class Liveness(Loop):
         if producers:
             await self._lane.run(retire, uuids=[producer.key for producer in producers])
 
-    async def _lock(self, producers: Sequence[Producer]) -> None:
-        """Lock what is not locked on the connection as it is now; a transaction pooler's keeps no locks."""
+    async def _lock(self) -> None:
+        """Lock what is not locked on the connection as it is now, and unlock what has ended.
+
+        The connection of a transaction pooler keeps no locks.
+        """
         listening = self._listening
-        missing = self._unlocked(producers)
         # psycopg keeps the connection while it hears: a heartbeat that has nothing to lock must not wait for that.
         heard = listening.is_busy and listening.driver is not None and listening.connections == self._connection
-        if heard and not missing:
+        if heard and not (self._unlocked or self._ended):
             return
-        await listening.connect()
-        if listening.connections != self._connection:
-            self._connection = listening.connections
-            self._locked = set()
-            missing = self._unlocked(producers)
-        if missing and not listening.pooled:
-            rows = await listening.run(claim, keys=[str(key) for key in missing])
-            self._locked |= {missing[row[1]] for row in rows if row[0]}
+        async with self._locking:
+            await listening.connect()
+            if listening.connections != self._connection:
+                self._connection, self._locked = listening.connections, set()
+            if (missing := self._unlocked) and not listening.pooled:
+                rows = await listening.run(claim, keys=[str(key) for key in missing])
+                self._locked |= {missing[row[1]] for row in rows if row[0]}
+            # A server has room for some thousand locks, and a node may start and stop queues for months.
+            if ended := self._ended:
+                await listening.run(unlock, keys=[str(lock_key(UUID(key))) for key in ended])
+                self._locked -= ended
 
-    def _unlocked(self, producers: Sequence[Producer]) -> dict[int, str]:
+    @property
+    def _unlocked(self) -> dict[int, str]:
         """The keys of the producers that have no lock, by their locks'."""
+        producers = self._producers()
         return {lock_key(producer.uuid): producer.key for producer in producers if producer.key not in self._locked}
+
+    @property
+    def _ended(self) -> set[str]:
+        """The keys of those that have a lock, and run no more."""
+        return self._locked - {producer.key for producer in self._producers()}
 
     def _meta(self, producer: Producer) -> dict[str, object]:
         meta: dict[str, object] = {

@@ -51,6 +51,13 @@ def claim() -> Executable:
 
 
 @statement
+def unlock() -> Executable:
+    """Give the locks `keys` back, of producers that have ended. Returns for each whether it was held."""
+    keys = func.unnest(whole_numbers("keys")).table_valued(column("key", BigInteger)).render_derived(name="keys")
+    return select(func.pg_advisory_unlock_shared(keys.c.key))
+
+
+@statement
 def beat() -> Executable:
     """Say that the producers of a node are alive, in one statement.
 

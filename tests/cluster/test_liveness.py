@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Heartbeat, InvalidOption, Oban, job
+from oban_sqla.runtime import notifier
 from oban_sqla.statements.cluster import lock_key
 from tests.cluster.helpers import QUICK
 from tests.runtime.helpers import execute, insert, until
@@ -62,6 +63,23 @@ async def test_a_stopped_node_leaves_no_lock(engine: AsyncEngine) -> None:
         return await execute(engine, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = :pid", pid=pid) == []
 
     await eventually(free)
+
+
+async def test_a_queue_that_was_stopped_leaves_no_lock_on_a_node_that_goes_on(
+    any_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notifier, "PSYCOPG_SLICE", 0.05)
+    async with Oban(any_engine, queues={"a": 1}, **QUICK) as oban:
+        [[_, pid]] = await execute(any_engine, LOCKED)
+
+        async def are_locked(count: int) -> bool:
+            locks = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = :pid"
+            return len(await execute(any_engine, locks, pid=pid)) == count
+
+        await oban.start_queue("b", limit=1)
+        assert await are_locked(2)
+        await oban.stop_queue("b")
+        await eventually(lambda: are_locked(1))
 
 
 async def test_locks_come_back_with_the_connection(any_engine: AsyncEngine) -> None:
