@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
+from ..models.checks import is_id
 from ..statements.notify import notify_at_once
 from ..statements.outcomes import finished_flows, outcomes
 from ..statements.wire import AWAITED, SETTLED, channel
@@ -184,7 +185,7 @@ class Waiter(Loop):
     def heard(self, name: str, payload: dict[str, Any]) -> None:
         """Another node has notified: of what it waits for, or of jobs that have ended there."""
         ids: object = payload.get("ids")
-        numbers = {one for one in cast(list[object], ids) if type(one) is int} if isinstance(ids, list) else set[int]()
+        numbers = {one for one in cast(list[object], ids) if is_id(one)} if isinstance(ids, list) else set[int]()
         if name == SETTLED:
             if hinted := numbers & self._waits.keys():
                 self._hinted |= hinted

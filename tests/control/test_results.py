@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from datetime import timedelta
 from typing import Any
@@ -62,6 +63,18 @@ async def test_the_recorded_value_comes_back(any_engine: AsyncEngine) -> None:
         assert await oban.result(await load(any_engine, spec.id)) == 5
         [plain] = await oban.enqueue(noop.new())
         assert await oban.result(plain) is None, "it recorded nothing"
+
+
+async def test_another_program_that_waits_for_what_can_have_no_id_keeps_no_result_back(engine: AsyncEngine) -> None:
+    async with Oban(engine, {"default": 2}) as oban:
+        assert oban._node is not None
+        waiter = oban._node.waiter
+        payload = json.dumps({"ids": [-(10**25), -5]})
+        await execute(engine, "SELECT pg_notify('public.oban_await', :payload)", payload=payload)
+        await eventually(lambda: -5 in waiter._asked)
+        waiter.acted()  # so that it looks which of these workflows have finished
+        [spec] = await oban.enqueue(adds.new(2, b=3))
+        assert await oban.result(spec) == 5
 
 
 async def test_without_time_to_wait_it_looks_once(engine: AsyncEngine) -> None:
