@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy.orm import Session
 
 from ..errors import InvalidArgs
-from ..options.instance import Identity, Reference, state_of
+from ..options.instance import Identity, KeyedInstance, state_of
 from ._sqlalchemy import fate_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import UOWTransaction
 
 
-def refer_in(session: Session, flush: UOWTransaction | None, instance: Any, path: str) -> Reference:
+def refer_in(session: Session, flush: UOWTransaction | None, instance: Any, path: str) -> KeyedInstance:
     """The reference to an instance that a job of `session` gets.
 
     :param session: writes the job.
@@ -45,4 +45,4 @@ def refer_in(session: Session, flush: UOWTransaction | None, instance: Any, path
             f"{path}: this {name} is of a shard, {state.identity_token!r}, which its key does not tell; "
             "pass what finds it"
         )
-    return Reference(instance, key)
+    return KeyedInstance(instance, key)

@@ -33,7 +33,7 @@ Notify = Literal["auto", "transaction", "off"]
 
 
 class Runtime(Protocol):
-    """What a started runtime offers to the sessions of its process. Both methods may be called from any thread."""
+    """What a started runtime offers to the sessions of its process. Its methods may be called from any thread."""
 
     identity: Identity
 

@@ -20,7 +20,7 @@ Identity = tuple[Any, ...]
 
 # Without equality: that of a dataclass compares columns. Without the instance in its repr, for the same reason.
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
-class Reference:
+class KeyedInstance:
     """An instance together with what is stored for it.
 
     :param instance: the instance.
@@ -35,7 +35,7 @@ class Reference:
 
 Refer = Callable[[Any, str], Any]
 """Takes the key of an instance; it is given the path of the argument, with which messages begin. For a worker's
-arguments it gives a :class:`Reference`."""
+arguments it gives a :class:`KeyedInstance`."""
 
 
 def mapper_of(kind: object) -> Mapper[Any] | None:

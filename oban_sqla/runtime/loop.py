@@ -18,7 +18,6 @@ FIRST_RETRY = 0.1
 LONGEST_RETRY = 3.0
 """Seconds. With the time to connect, work goes on within five seconds of the server's return."""
 
-
 _PREFIX = "oban_sqla "
 """With which the names of its tasks begin."""
 

@@ -18,6 +18,7 @@ from ..models.checks import is_id
 from ..statements.notify import notify_at_once
 from ..statements.outcomes import finished_flows, outcomes
 from ..statements.wire import AWAITED, SETTLED, channel
+from ..types import FINISHED
 from .lanes.lane import Lane
 from .loop import Loop
 
@@ -36,9 +37,6 @@ IDS_PER_MESSAGE = 300
 FIRST_WAIT = 0.010
 LONGEST_WAIT = 0.5
 """Seconds between two looks where no notification arrives: at first, and in the end."""
-
-FINAL = ("completed", "cancelled", "discarded")
-
 
 DELETED = "deleted"
 """The state of a job that was there, and is not any more."""
@@ -86,7 +84,7 @@ class Wait:
         # A failure may have been retried already between two looks.
         self._failures = seen.failures if self._failures is None else self._failures
         has_failed = seen.state == "retryable" or seen.failures > self._failures
-        if not self.is_over and (seen.state in FINAL or (has_failed and not self._with_retries)):
+        if not self.is_over and (seen.state in FINISHED or (has_failed and not self._with_retries)):
             self.is_over = True
             self._told(self)
 
@@ -126,8 +124,7 @@ class Waiter(Loop):
         # remove(), connected() and step().
         self._untold: set[int] = set()
         self._remind_at = 0.0
-        # Jobs that are said to have ended: written by settled(), acted() and heard(), taken by
-        # step().
+        # Jobs that are said to have ended: written by settled(), acted() and heard(), taken by step().
         self._hinted: set[int] = set()
         # Looks at some jobs, each with its time: written by step(). When all are looked at next: written by step() and
         # connected(). For how long that is put off, more each time: written by step() and add().
@@ -138,8 +135,7 @@ class Waiter(Loop):
         self._asked: dict[int, float] = {}
         # Of these, the jobs that have ended here: written by settled(), taken by _tell_of_ends().
         self._ended: set[int] = set()
-        # Whether workflows of others' waits may have finished here: written by acted(), taken by
-        # _tell_of_ends().
+        # Whether workflows of others' waits may have finished here: written by acted(), taken by _tell_of_ends().
         self._released = False
 
     def add(self, waits: Iterable[Wait]) -> None:

@@ -107,16 +107,13 @@ def tell_flow() -> Executable:
 
 @statement
 def living() -> Executable:
-    """The workflows that live with these unique keys: key and id.
-
-    Each key is locked to the end of the transaction, in their order: another one that adds the same waits for this.
-    """
+    """The workflows that live with these unique keys: key and id. The keys are locked before, by :data:`lock_keys`."""
     return select(workflows.c.uniq_key, workflows.c.id).where(workflows.c.uniq_key == func.any(array("keys")))
 
 
 @statement
 def lock_keys() -> Executable:
-    """Lock unique keys of workflows, given in order, to the end of the transaction."""
+    """Lock unique keys of workflows, given in order, to the end of the transaction. Who adds one of them waits."""
     keys = func.unnest(array("keys")).table_valued(column("key", Text)).render_derived(name="keys").alias("keys")
     number = func.hashtextextended(keys.c.key, literal_column("7811887", BigInteger))
     return select(func.pg_advisory_xact_lock(number)).select_from(keys)

@@ -15,7 +15,7 @@ from ..models import JobSpec
 from ..models.kind import by_column
 from ..models.spec import WorkerLike
 from ..options.encryption import Encryption, current, using
-from ..options.instance import Reference, state_of
+from ..options.instance import KeyedInstance, state_of
 from ..runtime.acks import Ack
 from ..runtime.executors.call import Raised, Returned
 from ..runtime.row import Row, row_of
@@ -136,14 +136,14 @@ def _hand_over(spec: JobSpec, instances: list[object]) -> str:
     if not spec.waits:
         return spec.args_json
 
-    def numbered(instance: Any, path: str) -> Reference:
+    def numbered(instance: Any, path: str) -> KeyedInstance:
         instances.append(instance)
-        return Reference(instance, None, number=len(instances) - 1)
+        return KeyedInstance(instance, None, number=len(instances) - 1)
 
     known = spec.known()
     spec.store(known, numbered)
     handed = spec.args_json
-    spec.store(known, lambda instance, path: Reference(instance, state_of(instance).identity))
+    spec.store(known, lambda instance, path: KeyedInstance(instance, state_of(instance).identity))
     return handed
 
 

@@ -21,7 +21,7 @@ from sqlalchemy.sql.base import ExecutableOption
 
 from ..errors import InvalidOption
 from ..models.base import ObanBase
-from ..options.instance import Identity, Reference, mapper_of
+from ..options.instance import Identity, KeyedInstance, mapper_of
 from ..options.key_form import KeyForm
 from ..options.resources import DEEPEST, is_alias, meaning
 
@@ -65,7 +65,7 @@ class Entity:
 
     def validate(self, value: Any, info: core_schema.ValidationInfo[Any]) -> Any:
         """An instance stays what it is, a stored key becomes a :class:`Key`."""
-        instance: object = value.instance if isinstance(value, Reference) else value
+        instance: object = value.instance if isinstance(value, KeyedInstance) else value
         if (mapper := mapper_of(type(instance))) is not None:
             if not mapper.isa(self.mapper) or (mapper is not self.mapper and mapper.concrete):
                 raise self._error("", instance)
@@ -82,7 +82,7 @@ class Entity:
         """What is stored: the key, and never a column that is not part of it."""
         if isinstance(value, Key):
             return self._form.write(value.values)
-        if isinstance(value, Reference):
+        if isinstance(value, KeyedInstance):
             if value.number is not None:
                 return {GIVEN: value.number}
             return None if value.key is None else self._form.write(value.key)

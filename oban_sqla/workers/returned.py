@@ -14,7 +14,7 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from ..errors import InvalidArgs
 from ..models import Workflow
-from ..options.instance import Reference, has_instance, referred, state_of, told
+from ..options.instance import KeyedInstance, has_instance, referred, state_of, told
 from ..options.resources import is_alias, meaning
 from .entity import refuse_hidden, rewritten
 from .outcomes import Outcome, Record
@@ -139,13 +139,13 @@ class Returned:
         return made
 
 
-def _with_key(instance: Any, path: str) -> Reference:
+def _with_key(instance: Any, path: str) -> KeyedInstance:
     state = state_of(instance)
     if state.key is None or state.deleted:
         raise InvalidArgs(
             f"{path}: {type(instance).__name__} has no key yet, or is deleted; flush the session before it is returned"
         )
-    return Reference(instance, state.identity)
+    return KeyedInstance(instance, state.identity)
 
 
 def members(hint: Any) -> tuple[Any, ...]:

@@ -185,9 +185,9 @@ def written(hint: Any, instance: Any) -> Any:
 
 
 def _reference(instance: Any) -> Any:
-    from oban_sqla.options.instance import Reference, state_of
+    from oban_sqla.options.instance import KeyedInstance, state_of
 
-    return Reference(instance, tuple(state_of(instance).mapper.primary_key_from_instance(instance)))
+    return KeyedInstance(instance, tuple(state_of(instance).mapper.primary_key_from_instance(instance)))
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from pydantic import (
 )
 
 from oban_sqla import InvalidArgs, JobSpec, job, later
-from oban_sqla.options.instance import Reference
+from oban_sqla.options.instance import KeyedInstance
 
 T = TypeVar("T")
 THEN = datetime(2030, 1, 2, 3, 4, tzinfo=UTC)
@@ -288,7 +288,7 @@ def test_keywords_beyond_the_parameters_are_what_json_has() -> None:
 # Placeholders.
 
 
-def no_instances(instance: Any, path: str) -> Reference:
+def no_instances(instance: Any, path: str) -> KeyedInstance:
     raise AssertionError(f"{path} is an instance of {type(instance)}")
 
 

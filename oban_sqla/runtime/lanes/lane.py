@@ -57,6 +57,8 @@ class Lane:
         """When, by the monotonic clock, the server last answered."""
         self.hurry = math.inf
         """Seconds that connecting may take, where that is less than :data:`CONNECT_TIMEOUT`."""
+        self.is_given_up = False
+        """Whether nothing is sent any more. Written by `give_up` and `resume`."""
         self.prepare: Prepare | None = None
         """Called with the driver's own connection, on every new one that is not behind a transaction pooler."""
         # Given, and never written again.
@@ -65,8 +67,6 @@ class Lane:
         self._watchdog = Watchdog(timeout, self._cut)
         # Nothing waits for it any more then; without this a slow server would be given the same again and again.
         self._settings = commands(plans, timeout + SERVERS_PATIENCE)
-        self.is_given_up = False
-        """Whether nothing is sent any more. Written by `give_up` and `resume`."""
         # Held by whatever uses the connection, or makes it.
         self._lock = asyncio.Lock()
         # How many times it has tried to connect, and the last refusal with its number: written by _connected().
