@@ -20,7 +20,7 @@ from ..workers.worker import Worker
 from .acks import Ack
 from .attempt import Attempt
 from .durable.ledger import Ledger
-from .executors.call import ENDS_PROCESS, Call, Raised, Result, Returned
+from .executors.call import Call, Raised, Result, Returned
 from .executors.chunk_call import ChunkCall
 from .report import FENCED, report_end, report_fenced, report_start
 from .row import Row
@@ -271,8 +271,6 @@ class ChunkAttempt(Attempt):
                 result = Raised(value, is_given=True)
             else:
                 result = Returned(value)
-            if isinstance(value, ENDS_PROCESS):
-                result = Raised(InvalidOption(f"{self.worker.name}: {value!r} is not a valid outcome of a job"))
         return judge(row, self.worker, result, self.stop, self.told)
 
     def _checked(self, rows: Sequence[Row], of_each: Mapping[Any, Any]) -> Result:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, Partition, Prune, Queue, RateLimit, job
+from oban_sqla.runtime.batches import Batches
+from oban_sqla.runtime.lanes.lane import Lane
+from oban_sqla.runtime.lanes.line import Line
+from oban_sqla.runtime.refusals import Refusals
+from oban_sqla.statements.fetch import FETCH_ONWARD
 from tests.cluster.helpers import QUICK, executing, producer
 from tests.runtime.helpers import execute, finished, insert, load, until
 from tests.support import eventually
@@ -68,6 +74,20 @@ async def test_a_job_that_a_trigger_refuses_to_start_holds_up_no_other_of_its_qu
         assert len(named(caplog, job_id)) == 1, "once, not with every fetch"
         assert "P0001" in named(caplog, job_id)[0]
     assert failed_steps(caplog) == []
+
+
+async def test_behind_the_place_of_the_last_fetch_the_one_that_is_refused_is_left_out(refusing: AsyncEngine) -> None:
+    ids = await insert(refusing, *(work.options(meta=CURSED if n == 3 else {}).new() for n in range(5)))
+    [[priority, at]] = await execute(refusing, "SELECT priority, scheduled_at FROM oban_jobs WHERE id = :id", id=ids[2])
+    lane, refusals = Lane(Line(refusing, pooled=False), "fetching"), Refusals()
+    place: dict[str, Any] = {"priority": priority, "scheduled_at": at, "id": ids[2]}
+    fetch = Batches(lane, refusals, 10, shielded=False)
+    for _ in range(5):
+        await fetch.run(FETCH_ONWARD, 10, queue="default", attempted_by=["here", "it"], unknown=[], **place)
+    await lane.close()
+    assert refusals.ids() == [str(ids[3])]
+    taken = await execute(refusing, "SELECT id FROM oban_jobs WHERE state = 'executing' ORDER BY id")
+    assert [row.id for row in taken] == [*ids[:3], ids[4]]
 
 
 async def test_a_refused_job_of_a_queue_with_limits_holds_up_no_other_one(

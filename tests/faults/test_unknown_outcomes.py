@@ -19,7 +19,7 @@ from oban_sqla.runtime.lanes.watchdog import Watchdog
 from oban_sqla.runtime.refusals import Refusals
 from oban_sqla.statements.ping import ping
 from oban_sqla.statements.statement import statement
-from tests.faults.jobs import gate, note, ran, runs, snooze_then_wait
+from tests.faults.jobs import gate, note, ran, runs, snooze_then_wait, wait
 from tests.faults.proxy import Proxy
 from tests.runtime.helpers import execute, finished, insert, load, until
 from tests.support import eventually
@@ -98,6 +98,30 @@ async def test_a_completion_that_was_committed_unheard_is_not_repeated(engine: A
     finally:
         telemetry.detach("test")
         await through.dispose()
+
+
+async def test_of_a_batch_that_was_heard_of_in_part_only_the_rest_is_sent_again(
+    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy
+) -> None:
+    fenced: list[Any] = []
+    telemetry.attach("test", ["oban.fenced"], lambda _, fields: fenced.append(fields["job_id"]))
+    try:
+        async with Oban(proxied, queues={"default": 5}, poll_interval=60) as oban:
+            assert oban._node is not None
+            queued = oban._node.acks
+            await queued.stop()  # so that both are in one batch: the plain one is sent first
+            ids = await insert(engine, note.new(), wait.new("end"))
+            await eventually(lambda: len(queued) == 1 and runs(ids[1]) == 1)
+            await oban.cancel(ids[1])
+            await eventually(lambda: len(queued) == 2)
+            lost = between.lose_answer(ACKNOWLEDGE)
+            queued.start()
+            await asyncio.wait_for(lost.sprung.wait(), 5)
+            await eventually(lambda: len(queued) == 0)
+        assert [(await load(engine, job_id)).state for job_id in ids] == ["completed", "cancelled"]
+        assert fenced == []
+    finally:
+        telemetry.detach("test")
 
 
 async def test_an_ack_that_was_committed_unheard_does_not_end_the_next_run_of_the_same_attempt(

@@ -22,10 +22,15 @@ from oban_sqla import (
     injected,
     job,
 )
+from oban_sqla.runtime.chunk_attempt import ChunkAttempt, attempt_of
+from oban_sqla.runtime.chunks import Chunks
+from oban_sqla.runtime.executors.inline import Inline
+from oban_sqla.runtime.sessions import Sessions
+from oban_sqla.runtime.verdict import Stop
 from oban_sqla.testing import perform
 from tests.groups.test_chunks import node
 from tests.limits.helpers import add
-from tests.runtime.helpers import load
+from tests.runtime.helpers import fetched, load
 from tests.support import eventually
 
 
@@ -136,3 +141,27 @@ async def test_an_error_that_is_returned_for_a_job_is_judged_as_one_that_is_rais
 
     async with node(engine):
         assert await eventually(states) == ["retryable", "discarded", "retryable", "discarded"]
+
+
+@job(name="verdicts.collects", chunk=Chunk(size=2))
+async def collects(jobs: list[Job]) -> None: ...
+
+
+def test_a_chunk_that_collects_no_more_takes_no_job_and_keeps_none_from_the_next_one() -> None:
+    rows = [fetched("verdicts.collects", id=number) for number in range(4)]
+    sessions = Sessions(makers=(), blocking=Inline().do)
+    first, second = (attempt_of(row, executors={}, sessions=sessions) for row in rows[:2])
+    assert isinstance(first, ChunkAttempt)
+    assert isinstance(second, ChunkAttempt)
+    chunks = Chunks()
+    chunks.began(first)
+    with pytest.raises(TimeoutError), chunks.looking(first):
+        raise TimeoutError  # there may be more: it is looked for again
+    assert chunks.to_fill() is first
+    first.ask_to_stop(Stop.CANCEL)
+    assert not chunks.joins(rows[1])
+    chunks.began(second)
+    chunks.begins(first)
+    assert chunks.joins(rows[2])
+    assert (first.ids, second.ids) == ([0], [1, 2])
+    assert not chunks.joins(rows[3])

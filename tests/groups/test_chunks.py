@@ -172,13 +172,13 @@ async def test_the_effects_and_all_outcomes_are_one_commit(
     async def write(jobs: list[Job], session: AsyncSession) -> Mapping[Job, object]:
         for one in jobs:
             await session.execute(text("INSERT INTO effects VALUES (:n)"), {"n": one.args["n"]})
-        return {jobs[1]: Snooze(60)}
+        return {jobs[1]: Snooze(60), jobs[2]: Cancel("no")}
 
     @job(name="chunks.write_plainly", chunk=Chunk(size=3, timeout=30))
     def write_plainly(jobs: list[Job], session: Session) -> Mapping[Job, object]:
         for one in jobs:
             session.execute(text("INSERT INTO effects VALUES (:n)"), {"n": one.args["n"]})
-        return {jobs[1]: Snooze(60)}
+        return {jobs[1]: Snooze(60), jobs[2]: Cancel("no")}
 
     made = write if kind is AsyncSession else write_plainly
     makers: Any = [async_sessionmaker(engine), sessionmaker(sync_engine)]
@@ -187,7 +187,7 @@ async def test_the_effects_and_all_outcomes_are_one_commit(
         await add(engine, [JobSpec(made, {"n": n}) for n in range(3)])
         async with node(engine, sessionmaker=makers):
             await eventually(lambda: _none(engine, "executing', 'available"))
-        assert await states(engine) == {0: "completed", 1: "scheduled", 2: "completed"}
+        assert await states(engine) == {0: "completed", 1: "scheduled", 2: "cancelled"}
         assert sorted(await execute(engine, "SELECT n FROM effects")) == [(0,), (1,), (2,)]
         assert (
             len(set(await execute(engine, "SELECT xmin::text FROM effects UNION ALL SELECT xmin::text FROM oban_jobs")))
