@@ -27,7 +27,7 @@ async def spread(template: dict[str, Any], over: Any, outer: list[Any]) -> Workf
     known = workers.get(template["worker"])
     elements: list[Any] = over  # pyright: ignore[reportUnknownVariableType]
     for place, element in enumerate(elements):
-        args: Any = _copied(template["args"])
+        args: Any = template["args"]  # of which each element takes the same places
         for path, value in zip(template["outer"], outer, strict=True):
             args = _with(args, path, value)
         for path, part in template["element"]:
@@ -40,15 +40,6 @@ async def spread(template: dict[str, Any], over: Any, outer: list[Any]) -> Workf
 
 
 workers.hide(MAP)
-
-
-def _copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _copied(item) for key, item in cast(dict[str, Any], value).items()}
-    if not isinstance(value, list):
-        return value
-    items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
-    return [_copied(item) for item in items]
 
 
 def _with(value: Any, path: Sequence[str], given: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Cron, Oban, Unique, job
+from oban_sqla.runtime.duties import scheduler as scheduler_module
 from tests.cron.clock import Standing, database_time, grant, minute
 from tests.cron.kills import each_tick_is_made_once
 from tests.runtime.helpers import execute
+from tests.support import eventually
 
 
 @job(name="cron.beat")
@@ -222,3 +224,22 @@ async def test_an_entry_that_left_the_code_is_inactive_until_it_is_back(engine: 
         assert await ticks(engine) == [clock(now), clock(minute(now, 2))]
     finally:
         await first.close()
+
+
+async def test_a_node_says_again_which_entries_its_code_has(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they would be inactive after five minutes, as those that were taken out of the code."""
+    monkeypatch.setattr(scheduler_module, "CONFIRM_EVERY", 0.02)
+    monkeypatch.setattr(scheduler_module, "REREAD", 0.02)
+    async with Oban(engine, crontab=[Cron("0 0 1 1 *", beat.new(), name="yearly")]):
+
+        async def declared() -> Any:
+            return (await execute(engine, "SELECT declared_at FROM oban_crons"))[0][0]
+
+        first = await declared()
+        await eventually(lambda: _differs(declared, first))
+
+
+async def _differs(read: Callable[[], Awaitable[Any]], first: Any) -> bool:
+    return bool(await read() > first)

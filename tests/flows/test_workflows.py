@@ -38,6 +38,16 @@ async def parse(page: str, lang: str = "en") -> int:
 
 
 @job(queue=QUEUE)
+async def find() -> list[dict[str, Any]]:
+    return [{"url": "a", "tags": ["x", "y"]}, {"url": "b", "tags": []}]
+
+
+@job(queue=QUEUE)
+async def label(page: str, by: dict[str, Any]) -> list[Any]:
+    return [page, by]
+
+
+@job(queue=QUEUE)
 async def store(counts: list[int]) -> int:
     ran.append(counts)
     return sum(counts)
@@ -122,6 +132,20 @@ async def test_results_are_arguments_and_a_map_fans_out_at_run_time(engine: Asyn
     async with Oban(engine, queues={QUEUE: 5}):
         assert (await ended(engine, flow)).state == "completed"
     assert ran == [[12, 12, 12]]
+
+
+async def test_jobs_of_a_map_take_parts_of_their_element_and_results_of_other_nodes(engine: AsyncEngine) -> None:
+    flow = Workflow("labels")
+    user = flow.add(load_user.new(7), name="user")
+
+    def labelled(page: Any) -> Any:
+        return label.new(page["url"], {"tags": [page["tags"][0], "fixed"], "age": user.result["age"]})
+
+    flow.returns(flow.map(labelled, over=flow.add(find.new()).result))
+    await commit(engine, flow)
+    async with Oban(engine, queues={QUEUE: 5}) as oban:
+        labels = await oban.result(flow, timeout=20)
+    assert labels == [["a", {"tags": ["x", "fixed"], "age": 7}], ["b", {"tags": [None, "fixed"], "age": 7}]]
 
 
 async def test_a_failure_cancels_what_waits_for_it_unless_that_ignores_it(engine: AsyncEngine) -> None:

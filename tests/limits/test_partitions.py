@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Oban, Partition, Queue, RateLimit, SchemaOutdated, Workflow
+from oban_sqla.runtime import limited
+from oban_sqla.runtime.refusals import Refusals
+from oban_sqla.runtime.unfit import Unfit
 from oban_sqla.statements.limits import VISITS, as_array, fetch_limited, partition_by
 from tests.limits import jobs
 from tests.limits.helpers import add, all_done, count, nodes
@@ -259,6 +263,39 @@ async def test_a_rate_of_a_key_holds_up_no_other_key(engine: AsyncEngine, databa
         await eventually(lambda: len(jobs.starts) == 152)
         assert Counter(key for key, _ in jobs.starts)[0] == 3
         assert await oban.limiter("default", 1).available() == 2
+
+
+async def test_a_fetch_that_has_looked_at_as_many_keys_as_it_may_goes_on_at_once(
+    engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limited, "VISITS", 2)
+    monkeypatch.setattr(limited, "LOOK_EVERY", 600.0)
+    queue = Queue(limit=20, partition=Partition("args.key", limit=1))
+    async with nodes(database_url, queue, poll_interval=600) as [oban]:
+        await add(engine, [held.new(key) for key in range(7)], oban)
+        await eventually(lambda: len(jobs.starts) == 7)
+        await add(engine, [*(held.new(key) for key in range(7)), brief.new(9)], oban)
+        await eventually(lambda: jobs.starts[7:] and jobs.starts[7][0] == 9)
+        jobs.gate.set()
+
+
+def test_a_lap_over_all_keys_ends_where_it_has_begun() -> None:
+    lane: Any = None
+    given: dict[str, Any] = {"attempted_by": ["here", "it"], "lane": lane, "unfit": Unfit(), "refusals": Refusals()}
+    fetcher = limited.LimitedFetcher(queue="default", options=Queue(global_limit=1), **given)
+
+    def goes_on(*places: str) -> list[bool]:
+        found: list[bool] = []
+        for before, fetcher._ring_at in pairwise(places):
+            found.append(fetcher._goes_on(before, False))
+        return found
+
+    assert goes_on("a", "c", "e", "b", "c") == [True, True, True, False]
+    assert goes_on("d", "f", "b", "d") == [True, True, True], "the next one begins at another place"
+    fetcher._ring_at = "g"
+    assert fetcher._goes_on("e", True), "what was found begins a lap"
+    fetcher._lap_from = None
+    assert goes_on("w", "z", "x", "b") == [True, True, False], "also where the place lies behind the last key"
 
 
 async def test_a_partition_needs_its_indexes(engine: AsyncEngine, database_url: str) -> None:

@@ -27,7 +27,7 @@ from oban_sqla.runtime.duties.leader import Leadership
 from oban_sqla.runtime.executors.call import Call, Judged
 from oban_sqla.runtime.journal.journal import Journal
 from oban_sqla.runtime.lanes.failure import StatementFailed
-from oban_sqla.runtime.releaser import Releaser
+from oban_sqla.runtime.releaser import FIRST_REST, Releaser
 from oban_sqla.runtime.share import Share
 from oban_sqla.runtime.verdict import Stop
 from oban_sqla.runtime.waiter import Wait, Waiter
@@ -254,6 +254,20 @@ async def test_batches_that_have_ended_are_told_of_when_the_database_answers_aga
     await releaser.step()
     assert lane.names() == ["release_and_sign", "ended_batches"] * 2
     assert batches_told == [5]
+
+
+async def test_news_are_acted_on_again_where_some_are_left_and_where_the_database_did_not_answer() -> None:
+    told: list[object] = []
+    some_left = [("mail", 2, None), ("later", 0, None), (None, 1, None)]
+    lane: Any = Lane(release=[failed(), [(None, 3, None)], some_left, []])
+    releaser = Releaser(
+        lane, available=told.append, soon=lambda: told.append("soon"), acted=lambda: told.append("acted")
+    )
+    releaser.wake()
+    with pytest.raises(StatementFailed):
+        await releaser.step()
+    assert [await releaser.step() for _ in range(4)] == [FIRST_REST, 0.0, None, None]
+    assert told == ["acted", "acted", {"mail"}, "soon", "acted"]
 
 
 async def test_a_signal_that_comes_between_a_look_and_the_wait_wakes_the_job() -> None:
