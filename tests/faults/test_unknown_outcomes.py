@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,11 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, telemetry
 from oban_sqla.runtime import reconciliation
+from oban_sqla.runtime.acks import parameters
 from oban_sqla.runtime.lanes.failure import StatementFailed
 from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
 from oban_sqla.runtime.lanes.watchdog import Watchdog
 from oban_sqla.runtime.refusals import Refusals
+from oban_sqla.runtime.row import row_of
+from oban_sqla.runtime.verdict import given_back
+from oban_sqla.statements.ack import acknowledge, complete, not_held, still_ours
+from oban_sqla.statements.fetch import fetch
 from oban_sqla.statements.ping import ping
 from oban_sqla.statements.statement import statement
 from tests.faults.jobs import gate, note, ran, runs, snooze_then_wait, wait
@@ -98,6 +105,22 @@ async def test_a_completion_that_was_committed_unheard_is_not_repeated(engine: A
     finally:
         telemetry.detach("test")
         await through.dispose()
+
+
+async def test_an_ack_of_another_attempt_producer_or_moment_changes_nothing(engine: AsyncEngine) -> None:
+    await insert(engine, note.new())
+    by = ["here", "it"]
+    taking: dict[str, Any] = {"queue": "default", "attempted_by": by, "unknown": [], "limit": 1}
+    async with engine.begin() as connection:
+        [values] = await connection.run_sync(lambda sync: fetch.execute(sync, **taking).all())
+        ack = given_back(row_of(*values, "default", by))
+        others: list[dict[str, Any]] = [{"attempt": 2}, {"producer": "other"}, {"attempted_at": datetime(2025, 1, 1)}]
+        for statement in (still_ours, not_held, complete, acknowledge):
+            for other in others:
+                given = parameters(statement, [replace(ack, **other)])
+                assert not await connection.run_sync(lambda sync: statement.execute(sync, **given).all()), other  # noqa: B023
+        given = parameters(complete, [ack])
+        assert await connection.run_sync(lambda sync: complete.execute(sync, **given).all()) == [(ack.id,)]
 
 
 async def test_of_a_batch_that_was_heard_of_in_part_only_the_rest_is_sent_again(

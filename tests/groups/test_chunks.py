@@ -22,6 +22,7 @@ from oban_sqla import (
     JobSpec,
     Oban,
     Queue,
+    Resource,
     Snooze,
     current_job,
     enqueue_from,
@@ -137,6 +138,28 @@ async def test_an_exception_fails_all_jobs_and_they_run_together_again(engine: A
         await all_done(engine)
     assert calls == [[0, 1, 2], [0, 1, 2]]
     assert await execute(engine, "SELECT DISTINCT attempt FROM oban_jobs") == [(2,)]
+
+
+async def test_a_chunk_that_can_not_begin_fails_its_jobs_apart_from_those_past_their_deadline(
+    engine: AsyncEngine,
+) -> None:
+    class Client: ...
+
+    def no_client() -> Client:
+        raise ValueError("no client")
+
+    @job(chunk=Chunk(size=3, timeout=30), deadline=60)
+    async def deliver(jobs: list[Job], client: Client = injected()) -> None:
+        note(jobs)
+
+    await add(engine, [deliver.new({"n": n}) for n in range(3)])
+    await execute(
+        engine, "UPDATE oban_jobs SET scheduled_at = scheduled_at - interval '1 hour' WHERE args ->> 'n' = '1'"
+    )
+    async with node(engine, resources={Client: Resource(no_client, scope="job")}):
+        await eventually(lambda: _none(engine, "executing', 'available"))
+    assert await states(engine) == {0: "retryable", 1: "cancelled", 2: "retryable"}
+    assert calls == []
 
 
 async def test_only_jobs_with_the_same_key_run_together(engine: AsyncEngine) -> None:

@@ -15,13 +15,14 @@ from typing import Any, cast
 
 import pytest
 
-from oban_sqla import job, telemetry
+from oban_sqla import DatabaseUnavailable, ObanError, job, telemetry
 from oban_sqla.executors.errand import judged, payload
 from oban_sqla.executors.perform import Performer
 from oban_sqla.options.queue import Queue
 from oban_sqla.runtime.announcer import Announcer
 from oban_sqla.runtime.control import Control
 from oban_sqla.runtime.cursor import LONGEST, SHARE, Cursor
+from oban_sqla.runtime.durable import steps as steps_module
 from oban_sqla.runtime.durable.steps import Steps
 from oban_sqla.runtime.duties.leader import Leadership
 from oban_sqla.runtime.executors.call import Call, Judged
@@ -31,6 +32,7 @@ from oban_sqla.runtime.releaser import FIRST_REST, Releaser
 from oban_sqla.runtime.share import Share
 from oban_sqla.runtime.verdict import Stop
 from oban_sqla.runtime.waiter import Wait, Waiter
+from oban_sqla.statements.steps import mark
 from oban_sqla.statements.wire import AWAITED, FOREIGN
 from oban_sqla.workers.registry import workers
 from tests.runtime.helpers import fetched
@@ -88,6 +90,32 @@ async def test_a_look_that_fails_is_made_again_for_the_workflows_that_others_wai
         await waiter.step()
     await waiter.step()
     assert lane.names()[-1] == "notify_at_once"
+
+
+async def test_what_a_node_waits_for_and_what_it_is_to_tell_outlast_a_database_that_does_not_answer() -> None:
+    runs, ended = ((7, state, 0, None, None, False, "w", False) for state in ("executing", "completed"))
+    lane: Any = Lane(notify_at_once=[[], failed(), [], failed(), []], outcomes=[[runs], [], failed(), [ended]])
+    waiter = Waiter(lane=lane, schema=None, origin="here", listens=lambda: True)
+    first, second = (Wait(number, True, lambda wait: None) for number in (7, 8))
+    waiter.add([first])
+    await waiter.step()
+    waiter.add([second])
+    with pytest.raises(StatementFailed):
+        await waiter.step()  # the others are not told of it yet
+    await waiter.step()
+    waiter.settled(7)
+    with pytest.raises(StatementFailed):
+        await waiter.step()  # its end is not seen yet
+    assert not first.is_over
+    await waiter.step()
+    assert first.is_over
+    waiter.heard(AWAITED, {"ids": [9]})
+    waiter.settled(9)
+    with pytest.raises(StatementFailed):
+        await waiter.step()  # the others are not told of that end yet
+    await waiter.step()
+    told = [json.loads(given["payloads"][0])["ids"] for name, given in lane.sent if name == "notify_at_once"]
+    assert told == [[7], [8], [8], [9], [9]]
 
 
 @pytest.mark.parametrize("flow", [False, True])
@@ -277,6 +305,22 @@ async def test_a_signal_that_comes_between_a_look_and_the_wait_wakes_the_job() -
     async with asyncio.timeout(10):
         await steps.heard_here(7, 3_600.0)
     assert not steps._unheard
+
+
+async def test_a_step_is_kept_when_the_database_answers_again_unless_it_refuses_it_or_the_node_stops(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steps_module, "FIRST_RETRY", 0.0)
+    refused = StatementFailed("a statement", ValueError("a NUL"), "22P05", False)
+    lane: Any = Lane(mark=[failed(), [("charge",)], refused, failed()])
+    lane.is_given_up = False
+    steps = Steps([lane])
+    assert await steps.run(mark) == [("charge",)]
+    with pytest.raises(ObanError, match="refused to keep a step"):
+        await steps.run(mark)
+    lane.is_given_up = True
+    with pytest.raises(DatabaseUnavailable):
+        await steps.run(mark)
 
 
 async def test_signals_for_jobs_that_do_not_wait_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
