@@ -8,6 +8,7 @@ tells it directly, and it tells the other nodes on another connection. Elsewhere
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 import weakref
@@ -103,7 +104,7 @@ _REFRESH = 60.0
 
 
 def _identity(connection: Connection, served: set[Identity]) -> Identity:
-    known, asked = _identities.get(connection.engine, (("", ""), 0.0))
+    known, asked = _identities.get(connection.engine, (("", ""), -math.inf))
     # Another answer than the runtimes' may only be old: the server was restarted since.
     if known not in served and time.monotonic() - asked > _REFRESH:
         row = identify.execute(connection).one()

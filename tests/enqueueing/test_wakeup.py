@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import asyncpg
@@ -221,8 +223,10 @@ async def identity(engine: AsyncEngine) -> Identity:
 
 
 async def test_runtime_is_found_from_another_engine_on_the_same_database(
-    any_engine: AsyncEngine, engine: AsyncEngine, serve: Any
+    any_engine: AsyncEngine, engine: AsyncEngine, serve: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # On a machine that was started just now.
+    monkeypatch.setattr(wakeup, "time", SimpleNamespace(monotonic=lambda: 5.0, time=time.time))
     runtime = FakeRuntime(engine)
     runtime.identity = await identity(engine)
     serve(runtime)
