@@ -14,6 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from oban_sqla import Job, NotInJob, Oban, ObanError, SignalTimeout, telemetry
 from oban_sqla.durable import sleep, step, sync, wait_for
 from oban_sqla.models import Step
+from oban_sqla.runtime.durable.ways import Suspending
+from oban_sqla.statements.steps import mark
 from tests.durable import jobs
 from tests.runtime.helpers import execute, finished, insert, until
 from tests.support import eventually
@@ -287,3 +289,30 @@ async def test_steps_run_together_in_one_job(oban: Oban, engine: AsyncEngine) ->
     jobs.bodies["body"] = body
     [done] = await finished(engine, await insert(engine, jobs.anything.new(name="body")))
     assert done.meta["return"] == list(range(20))
+
+
+@pytest.mark.parametrize("writes", ["run", "finish"])
+async def test_a_cancellation_does_not_cut_off_what_is_written_of_a_step(writes: str) -> None:
+    written: list[str] = []
+
+    class Slow:
+        """A store, and sessions, that take their time."""
+
+        async def run(self, *_: Any, **__: Any) -> list[Any]:
+            await asyncio.sleep(0.01)
+            written.append("run")
+            return []
+
+        async def complete_step(self, *_: Any) -> bool:
+            await self.run()
+            return True
+
+    slow: Any = Slow()
+    way: Any = Suspending(slow, slow.run)
+    work = way.run(mark) if writes == "run" else way.finish(slow, None, None)
+    task = asyncio.create_task(work)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert written == ["run"]
