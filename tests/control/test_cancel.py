@@ -57,12 +57,14 @@ async def test_a_job_that_ends_in_spite_of_it_stays_completed(place: Place) -> N
     async with place.node() as oban:
         ids = await started(place, oban, deaf.new(), stubborn.new())
         assert await oban.cancel(ids) == 2
+        again = await oban.cancel(ids)
         await eventually(lambda: "cancelled" in jobs.events)
         jobs.gate.set()
         for job_id in ids:
             assert (await until(place.engine, job_id, "completed")).errors == []
         assert jobs.events.count("cancelled") == 1, "it is asked once: its clean-up may take a while"
         assert await oban.result(ids[1]) == "done"
+    assert again == 0, "they had been asked already"
 
 
 async def test_a_job_that_fails_while_it_is_cancelled_does_not_run_again(place: Place) -> None:

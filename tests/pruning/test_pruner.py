@@ -140,6 +140,21 @@ async def test_of_age_and_count_the_stricter_counts(engine: AsyncEngine) -> None
     assert await left(engine) == set()
 
 
+@pytest.mark.parametrize("kind", ["workflow", "batch"])
+async def test_jobs_of_a_flow_or_batch_that_has_finished_are_of_no_policy_and_in_no_count(
+    engine: AsyncEngine, kind: str
+) -> None:
+    plain = [await finish(engine, hours) for hours in (5, 6, 7)]
+    made = "INSERT INTO oban_{}s (name, finished_at) VALUES ('x', timezone('UTC', now())) RETURNING id"
+    [[of]] = await execute(engine, made.format({"batch": "batche"}.get(kind, kind)))
+    grouped: dict[str, Any] = {f"{kind}_id": of}
+    group = [await finish(engine, hours, **grouped) for hours in (1, 2, 3)]
+    await prune(engine, Prune(max_age=24 * HOUR, policies=[Prune.Policy(max_count=2)]))
+    assert await left(engine) == {*plain[:2], *group}
+    await prune(engine, Prune(max_age=24 * HOUR, policies=[Prune.Policy(max_age=0)]))
+    assert await left(engine) == set(group)
+
+
 @pytest.mark.parametrize("of", ["workflow_id", "batch_id"])
 @pytest.mark.parametrize("policy", [Prune.Policy(max_age=HOUR), Prune.Policy(max_count=0)])
 async def test_a_job_of_a_flow_or_batch_stays_until_all_have_finished(
