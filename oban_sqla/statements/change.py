@@ -105,7 +105,7 @@ def retry(targets: Targets) -> _Change:
     A key of uniqueness that was given up stays given up.
     """
     is_object = func.jsonb_typeof(jobs.c.meta) == "object"
-    more = func.least(func.greatest(jobs.c.max_attempts, jobs.c.attempt + 1), LARGEST_ATTEMPT)
+    more = func.greatest(jobs.c.max_attempts, jobs.c.attempt + 1)
     values = {
         jobs.c.state: state("available"),
         jobs.c.max_attempts: cast(more, SmallInteger),

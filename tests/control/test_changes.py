@@ -34,10 +34,12 @@ async def in_state(engine: AsyncEngine, state: str, *, attempt: int = 3, max_att
 @pytest.mark.parametrize("state", ["completed", "cancelled", "discarded", "retryable", "scheduled"])
 async def test_a_job_that_is_retried_is_available_now(engine: AsyncEngine, state: str) -> None:
     job_id = await in_state(engine, state)
+    await execute(engine, "UPDATE oban_jobs SET cancel_at = now()")
     assert await Oban(engine).retry(job_id) == 1
     job = await load(engine, job_id)
     assert (job.state, job.attempt, job.max_attempts) == ("available", 3, 20)
     assert (job.completed_at, job.cancelled_at, job.discarded_at) == (None, None, None)
+    assert await execute(engine, "SELECT cancel_at FROM oban_jobs") == [(None,)]
     assert abs(job.scheduled_at - datetime.now(UTC)) < timedelta(seconds=5)
 
 
@@ -50,10 +52,11 @@ async def test_what_is_about_to_run_or_runs_is_not_retried(engine: AsyncEngine, 
     assert (after.state, after.attempt, after.scheduled_at) == (before.state, before.attempt, before.scheduled_at)
 
 
-async def test_an_exhausted_job_gets_one_more_attempt(engine: AsyncEngine) -> None:
-    job_id = await in_state(engine, "discarded", attempt=5, max_attempts=5)
+@pytest.mark.parametrize("attempt", [5, 32_766])
+async def test_an_exhausted_job_gets_one_more_attempt(engine: AsyncEngine, attempt: int) -> None:
+    job_id = await in_state(engine, "discarded", attempt=attempt, max_attempts=attempt)
     await Oban(engine).retry(job_id)
-    assert (await load(engine, job_id)).max_attempts == 6
+    assert (await load(engine, job_id)).max_attempts == attempt + 1
 
 
 async def test_a_job_without_a_further_attempt_keeps_no_other_from_a_retry(engine: AsyncEngine) -> None:
