@@ -8,6 +8,7 @@ from typing import Any, Never
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from .control.crons import Crons
+from .control.emptiness import until_empty
 from .control.engines import Engines
 from .control.enqueue import enqueue_apart
 from .control.jobs import JobVerbs
@@ -207,6 +208,23 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         :raises ObanError: from another event loop, while the one of the node does not run.
         """
         return await self._life.stop()
+
+    async def until_empty(self) -> None:
+        """Wait until this node has nothing to do: for scripts, and programs that a timer starts.
+
+        ::
+
+            async with Oban(engine, queues={"default": 10}) as oban:
+                await oban.until_empty()
+
+        Nothing to do means that its queues have no job that is due, and that none runs on this node. Jobs that are
+        scheduled for later, retries that are not due, queues that are paused and jobs of other queues are not waited
+        for; jobs that wait for the next start that a limit allows are, and so is a database that is away. There is
+        no limit of time: ``asyncio.timeout`` sets one.
+
+        :raises ObanError: when the node is not started, or is stopped meanwhile, and in a job.
+        """
+        await until_empty(self._engines, lambda: self._node)
 
     async def abandon(self) -> int:
         """Make the jobs that :meth:`stop` could not stop available again. Call it only when the process exits next.

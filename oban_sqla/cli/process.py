@@ -28,18 +28,19 @@ LAST_WORDS = 5.0
 """Seconds that exit hooks and other threads have after the node has stopped."""
 
 
-def run(oban: Oban, health: Address | None = None) -> int:
+def run(oban: Oban, health: Address | None = None, until_empty: bool = False) -> int:
     """Run `oban` until the process is asked to stop.
 
     If threads of jobs are still running then, it does not return: it gives these jobs back, and the process exits
     without waiting for the threads.
 
     :param health: the address at which health checks are answered meanwhile. Default: none.
+    :param until_empty: also stop when its queues have no job that is due. Default: False.
     :returns: the exit code.
     :raises click.ClickException: when it can't listen at that address.
     """
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
-        left = runner.run(_serve(oban, health if (part := supervised()) is None else part.health))
+        left = runner.run(_serve(oban, health if (part := supervised()) is None else part.health, until_empty))
         if left:
             # A thread can't be stopped, but it ends with the process; only that makes it right to give its job away.
             _leave(runner.run(_abandon(oban, len(left))))
@@ -47,8 +48,8 @@ def run(oban: Oban, health: Address | None = None) -> int:
     return 0
 
 
-async def _serve(oban: Oban, health: Address | Path | None) -> list[int]:
-    """Start, wait for the first signal, stop.
+async def _serve(oban: Oban, health: Address | Path | None, until_empty: bool) -> list[int]:
+    """Start, wait for the first signal or for empty queues, stop.
 
     :returns: the ids of jobs whose threads are still running.
     """
@@ -58,14 +59,14 @@ async def _serve(oban: Oban, health: Address | Path | None) -> list[int]:
     left: list[int] = []
     try:
         async with answering(NodePages(oban), health):
-            left = await _work(oban, signalled)
+            left = await _work(oban, signalled, until_empty)
         return left
     finally:
         if not left:
             await oban.engine.dispose()
 
 
-async def _work(oban: Oban, signalled: asyncio.Future[str]) -> list[int]:
+async def _work(oban: Oban, signalled: asyncio.Future[str], until_empty: bool) -> list[int]:
     starting = asyncio.create_task(oban.start())
     both: tuple[asyncio.Future[Any], ...] = (starting, signalled)
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -79,15 +80,30 @@ async def _work(oban: Oban, signalled: asyncio.Future[str]) -> list[int]:
         part.is_ready()  # systemd hears of the supervisor when all are
     else:
         tell(READY)
-    name = await signalled
+    if until_empty and await _is_empty(oban, signalled):
+        logger.info("stopping, because the queues have no job that is due: %s", ", ".join(oban.config.queues))
+    else:
+        logger.info(
+            "%s: fetching no more jobs; running jobs have %g s to finish; a second signal exits at once",
+            await signalled,
+            oban.config.shutdown_grace,
+        )
     if part is None:
         tell(STOPPING)
-    logger.info(
-        "%s: fetching no more jobs; running jobs have %g s to finish; a second signal exits at once",
-        name,
-        oban.config.shutdown_grace,
-    )
     return await oban.stop()
+
+
+async def _is_empty(oban: Oban, signalled: asyncio.Future[str]) -> bool:
+    """Wait until the queues are empty, or for the first signal; whether they are empty."""
+    waiting = asyncio.create_task(oban.until_empty())
+    both: tuple[asyncio.Future[Any], ...] = (waiting, signalled)
+    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    if not waiting.done():
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        return False
+    waiting.result()
+    return True
 
 
 def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:

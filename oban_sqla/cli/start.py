@@ -65,6 +65,7 @@ class Queues(ParamType[dict[str, Queue]]):
     type=Whole(1, 1_000),
     help="Processes of this node, which share its limits. Default: 1.",
 )
+@click.option("--until-empty", is_flag=True, help="Exit when the queues have no job that is due, with code 0.")
 @click.option("--reload", is_flag=True, help="Start again whenever a .py file below the directory changes.")
 @click.option("--log-level", type=click.Choice(logs.LEVELS), help="What to log, on stderr. Default: info.")
 def start(
@@ -76,6 +77,7 @@ def start(
     shutdown_grace: float | None,
     health: Address | None,
     processes: int | None,
+    until_empty: bool,
     reload: bool,
     log_level: str | None,
 ) -> None:
@@ -108,14 +110,20 @@ def start(
       oban-sqla start app.jobs --reload
     Four processes of one node, each with a part of its limits:
       oban-sqla start app.jobs --queues default=40 --processes 4
+    What waits, and no more, for a timer or a job of Kubernetes:
+      oban-sqla start app.jobs --until-empty
     """
     if reload:
+        if until_empty:
+            raise click.UsageError("--reload starts a process again when it has ended, and --until-empty ends it")
         sys.exit(reloading([argument for argument in sys.argv[1:] if argument != "--reload"], Path.cwd()))
     file = settings()
     part = supervised()  # before anything that a runtime of this process is made of
     logs.configure(log_level or file.value("log_level") or "info")
     named = named_targets(targets, file, "your @job functions, as in `oban-sqla start app.jobs`")
     count = processes or file.value("processes") or 1
+    if until_empty and count > 1:
+        raise click.UsageError(f"--until-empty is for one process, and there are to be {count}: add --processes 1")
     if count > 1 and part is None:
         sys.exit(supervise(sys.argv[1:], count, node or file.value("node"), health or file.value("health")))
     if schema is not None:
@@ -135,7 +143,7 @@ def start(
         oban = Oban(engine, sessionmaker=makers, **options)
     if oban.config.queues and not loaded:
         require_workers(title)
-    sys.exit(run(oban, health or file.value("health")))
+    sys.exit(run(oban, health or file.value("health"), until_empty))
 
 
 def load_all(targets: Sequence[str]) -> tuple[Oban | list[Given], str]:

@@ -24,6 +24,7 @@ from sqlalchemy import (
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..models.limits import rates
+from .ack import PRODUCER
 from .bulk import Bulk
 from .lead import holds_lease
 from .rates import WHOLE_QUEUE
@@ -147,3 +148,17 @@ def poll() -> Executable:
     available = select(queues.c.name).where(_has_available(queues.c.name))
     told = select(NEWS).where(has_news())
     return union_all(available, told, select(cast(null(), Text)).select_from(overdue))
+
+
+@statement
+def has_work() -> Executable:
+    """Whether `queues` have a job that is due, the producers `uuids` one that executes, or a release is outstanding.
+
+    In one snapshot: a job that ends is news in the transaction of its ack, and so is what was released because of it.
+    """
+    due = exists().where(_waits(), jobs.c.scheduled_at <= utc_now(), _of_own())
+    available = exists().where(jobs.c.state == state("available"), _of_own())
+    executing = exists().where(
+        jobs.c.state == state("executing"), jobs.c.attempted_by[PRODUCER] == func.any(array("uuids"))
+    )
+    return select(available | executing | due | has_news())

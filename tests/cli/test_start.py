@@ -110,6 +110,34 @@ async def test_a_module_s_workers_run_until_sigterm(start: Start, engine: AsyncE
     assert "Traceback" not in process.text
 
 
+async def test_a_node_may_end_when_its_queues_are_empty(start: Start, engine: AsyncEngine) -> None:
+    later = JobSpec("shop.asks", schedule_in=3600)
+    await add(engine, [JobSpec("shop.slow", {"seconds": 0.5}), JobSpec("shop.quick"), later])
+    with start("shop", "--until-empty") as process:
+        assert await process.ended() == 0
+    assert await states(engine) == {"slow": ("completed", 1), "quick": ("completed", 1), "asks": ("scheduled", 0)}
+    assert "stopping, because the queues have no job that is due: default" in process.text
+    await add(engine, [JobSpec("shop.elsewhere", {"seconds": 30})])
+    with start("shop", "--until-empty", "--shutdown-grace", "0.1") as process:
+        await process.says("started on")
+        await add(engine, [JobSpec("shop.blocking", {"seconds": 0})])
+        await completed(engine, "blocking")
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0
+    assert "SIGTERM: fetching no more jobs" in process.text
+
+
+@pytest.mark.parametrize(
+    ("more", "said"), [("--processes=2", "there are to be 2"), ("--reload", "starts a process again")]
+)
+async def test_a_node_that_is_to_go_on_does_not_end_when_its_queues_are_empty(
+    start: Start, more: str, said: str
+) -> None:
+    with start("shop", "--until-empty", more) as process:
+        assert await process.ended() == 2
+    assert said in process.text
+
+
 async def test_systemd_hears_of_the_start_and_a_closed_terminal_stops_the_node(start: Start, tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
