@@ -217,10 +217,10 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
             async with Oban(engine, queues={"default": 10}) as oban:
                 await oban.until_empty()
 
-        Nothing to do means that its queues have no job that is due, and that none runs on this node. Jobs that are
-        scheduled for later, retries that are not due, queues that are paused and jobs of other queues are not waited
-        for; jobs that wait for the next start that a limit allows are, and so is a database that is away. There is
-        no limit of time: ``asyncio.timeout`` sets one.
+        Nothing to do means that its queues have no job that is due, and that this node runs none. Jobs that are
+        scheduled for later, retries that are not due, queues that are paused, and jobs that another node runs are not
+        waited for. These are: jobs that a limit holds up, jobs of a dead node, which are rescued first, cron jobs that
+        were missed, and a database that is away. There is no limit of time: ``asyncio.timeout`` sets one.
 
         :raises ObanError: when the node is not started, or is stopped meanwhile, and in a job.
         """

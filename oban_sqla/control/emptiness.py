@@ -24,10 +24,15 @@ async def until_empty(engines: Engines, node_now: Callable[[], Node | None]) -> 
         raise ObanError("until_empty: a job can't wait until no job runs; call it outside of jobs")
     if (node := node_now()) is None:
         raise ObanError("until_empty: this node is not started; await oban.start() first")
-    while await _has_work(engines, node.producers.values()):
+    while not _has_looked(node) or await _has_work(engines, node.producers.values()):
         await asyncio.sleep(INTERVAL)
         if node_now() is not node:
             raise ObanError("until_empty: this node was stopped before its queues were empty")
+
+
+def _has_looked(node: Node) -> bool:
+    """Whether a leader has rescued what an earlier node has left, and enqueued the cron jobs that it has missed."""
+    return not node.leadership.leads or (node.lifeline.has_led and node.scheduler.has_led)
 
 
 async def _has_work(engines: Engines, producers: Collection[Producer]) -> bool:

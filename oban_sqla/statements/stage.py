@@ -24,11 +24,12 @@ from sqlalchemy import (
 from ..models.base import utc_now
 from ..models.job import jobs
 from ..models.limits import rates
-from .ack import PRODUCER
 from .bulk import Bulk
+from .cluster import is_locked
 from .lead import holds_lease
 from .rates import WHOLE_QUEUE
 from .releases import has_news
+from .rescue import ran_by
 from .statement import array, ids, in_states, not_refused, parameter, seconds_from, state, statement
 
 NEWS: ColumnElement[str] = literal_column("''", Text)
@@ -152,13 +153,12 @@ def poll() -> Executable:
 
 @statement
 def has_work() -> Executable:
-    """Whether `queues` have a job that is due, the producers `uuids` one that executes, or a release is outstanding.
+    """Whether `queues` have a job that is due, or that the producers `uuids` or dead ones execute, or there are news.
 
-    In one snapshot: a job that ends is news in the transaction of its ack, and so is what was released because of it.
+    In one snapshot: the end of a job is news in the transaction of its ack, and is none in that of its releases.
     """
     due = exists().where(_waits(), jobs.c.scheduled_at <= utc_now(), _of_own())
     available = exists().where(jobs.c.state == state("available"), _of_own())
-    executing = exists().where(
-        jobs.c.state == state("executing"), jobs.c.attempted_by[PRODUCER] == func.any(array("uuids"))
-    )
+    ours_or_dead = (ran_by() == func.any(array("uuids"))) | ~is_locked(ran_by())
+    executing = exists().where(jobs.c.state == state("executing"), _of_own(), ours_or_dead)
     return select(available | executing | due | has_news())

@@ -8,10 +8,11 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Job, Oban, ObanError, Queue, RateLimit, Workflow, job
+from oban_sqla import Cron, Job, Oban, ObanError, Queue, RateLimit, Workflow, job
+from tests.cluster.helpers import QUICK, executing, producer
 from tests.control import jobs
 from tests.control.jobs import noop, waits
-from tests.runtime.helpers import insert
+from tests.runtime.helpers import execute, insert, load
 from tests.support import eventually
 
 PATIENCE = 15
@@ -65,6 +66,33 @@ async def test_jobs_that_a_limit_holds_up_are_waited_for(engine: AsyncEngine) ->
     async with Oban(engine, queues={"default": slow}) as oban, asyncio.timeout(PATIENCE):
         await oban.until_empty()
     assert await states(engine) == ["completed"] * 4
+
+
+async def test_jobs_of_a_dead_node_are_waited_for_until_they_are_rescued_and_others_are_not(
+    any_engine: AsyncEngine,
+) -> None:
+    dead = await executing(any_engine, await producer(any_engine), queue="'default'", worker="'control.noop'")
+    queues = {"default": Queue(limit=1)}
+    async with Oban(any_engine, queues=queues, node="another", **QUICK) as another, asyncio.timeout(PATIENCE):
+        await insert(any_engine, waits.new())
+        await eventually(lambda: jobs.events == ["started"])
+        async with Oban(any_engine, queues=queues, **QUICK) as oban:
+            await another.pause_queue("default", node="another")
+            await oban.until_empty()
+            assert await states(any_engine) == ["completed", "executing"]
+        jobs.gate.set()
+    assert (await load(any_engine, dead)).meta == {"rescued": 1}
+
+
+async def test_a_cron_job_that_no_node_has_enqueued_is_waited_for(engine: AsyncEngine) -> None:
+    entry = Cron("@hourly", noop.new(), name="hourly", catch_up=True)
+    async with Oban(engine, queues={"default": 1}, crontab=[entry]) as oban, asyncio.timeout(PATIENCE):
+        await oban.until_empty()
+        assert await states(engine) == []
+    await execute(engine, "UPDATE oban_crons SET since = since - interval '1 day'")
+    async with Oban(engine, queues={"default": 1}, crontab=[entry]) as oban, asyncio.timeout(PATIENCE):
+        await oban.until_empty()
+    assert await states(engine) == ["completed"]
 
 
 async def test_a_node_that_runs_nothing_is_not_waited_for(engine: AsyncEngine) -> None:

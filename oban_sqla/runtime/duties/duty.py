@@ -21,6 +21,8 @@ class Duty(Loop):
 
     def __init__(self, *, lane: Lane, leadership: Leadership) -> None:
         super().__init__()
+        self.has_led = False
+        """Whether it has done its work as the leader once. Written by `step`."""
         # Given, and never written again.
         self._lane = lane
         self._leadership = leadership
@@ -31,7 +33,11 @@ class Duty(Loop):
         super().start()
 
     async def step(self) -> float | None:
-        return await (self.lead() if self._leadership.leads else self.follow())
+        if not self._leadership.leads:
+            return await self.follow()
+        delay = await self.lead()
+        self.has_led = True
+        return delay
 
     @abstractmethod
     async def lead(self) -> float | None:
