@@ -81,4 +81,5 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-BackoffOption = Backoff | float | timedelta | Callable[[Any], "Backoff | float | timedelta"] | None
+Wait = Backoff | float | timedelta
+BackoffOption = Wait | Callable[[Any], Wait] | Callable[[Any, Any], Wait] | None

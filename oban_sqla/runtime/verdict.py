@@ -235,7 +235,7 @@ def _failed(row: Row, worker: Worker, error: BaseException, is_given: bool = Fal
     as_text = bare_text if worker.encrypted else traceback_text
     message = as_text(error)
     try:
-        delay = worker.delay_for(lambda: row.job, row.attempt, row.max_attempts)
+        delay = worker.delay_for(lambda: row.job, error, row.attempt, row.max_attempts)
     except ENDS_PROCESS:
         raise
     except BaseException as broken:  # SystemExit and CancelledError, too

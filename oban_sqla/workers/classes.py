@@ -92,8 +92,8 @@ def worker(decorated: type[Any] | None = None, /, **options: Unpack[WorkerOption
         session.add(BuildReport.new({"id": 1}, schedule_in=60))
 
     The class is instantiated without arguments for each run. Its optional methods ``backoff(self, job)`` and
-    ``timeout(self, job)`` return seconds or a timedelta; ``backoff`` may return a :class:`Backoff`, too. mypy learns of
-    ``new`` from the plugin ``oban_sqla.mypy``.
+    ``timeout(self, job)`` return seconds or a timedelta; ``backoff`` may return a :class:`Backoff`, too, and take the
+    exception: ``backoff(self, job, error)``. mypy learns of ``new`` from the plugin ``oban_sqla.mypy``.
 
     :param decorated: the class, if the decorator is used without parentheses.
     :param name: the name under which its jobs are stored. Default: ``module.qualname``.
@@ -111,7 +111,7 @@ def worker(decorated: type[Any] | None = None, /, **options: Unpack[WorkerOption
     :param deadline: seconds or a timedelta after the job's scheduled time: a job that has not started by then is
         cancelled. Default: none.
     :param backoff: the wait before the next attempt: a :class:`Backoff`, seconds, a timedelta, or a function that takes
-        the job and returns one of these. Default: Oban's, ``15 + 2**attempt`` seconds.
+        the job, or the job and the exception, and returns one of these. Default: Oban's, ``15 + 2**attempt`` seconds.
     :param cron: an expression, or a :class:`Cron` without a job for its options: a job without arguments is enqueued at
         these times, once in the cluster. Default: none.
     :param recorded: keep the value that it returns, as :class:`Record` does. Default False.
@@ -168,6 +168,8 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
     for name in ("backoff", "timeout"):
         if callable(own := getattr(cls, name, None)):
             check_plain(own, f"@worker {cls.__qualname__}.{name}")
+            if name == "backoff" and misfit(own, "self", "job", "exception") is None:
+                continue
             _check_call(own, ("self", "job"), f"@worker {cls.__qualname__}: its method is called as {name}(self, job)")
     made = register(cls, None, cast(ChunkOptions, options), process)
 

@@ -119,7 +119,7 @@ def job(fn: Callable[..., Any] | None = None, /, **options: Unpack[ChunkOptions]
     :param deadline: seconds or a timedelta after the job's scheduled time: a job that has not started by then is
         cancelled. Default: none.
     :param backoff: the wait before the next attempt: a :class:`Backoff`, seconds, a timedelta, or a function that takes
-        the job and returns one of these. Default: Oban's, ``15 + 2**attempt`` seconds.
+        the job, or the job and the exception, and returns one of these. Default: Oban's, ``15 + 2**attempt`` seconds.
     :param cron: an expression, or a :class:`Cron` without a job for its options: a job without arguments is enqueued at
         these times, once in the cluster. Default: none.
     :param recorded: keep the value that it returns, as :class:`Record` does. Default False.

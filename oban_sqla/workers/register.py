@@ -8,7 +8,7 @@ from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ..errors import InvalidOption
+from ..errors import InvalidOption, misfit
 from ..models.checks import check_name, check_names
 from ..models.kind import kind_of, with_options
 from ..options.backoff import Backoff, BackoffOption
@@ -136,7 +136,10 @@ def _limited(options: ChunkOptions, name: str, what: str) -> float | None:
 
 def _checked_backoff(backoff: BackoffOption, what: str) -> BackoffOption:
     if callable(backoff) and not isinstance(backoff, type):
-        check_plain(backoff, what, "job")
+        if (why := misfit(backoff, "job")) is not None and misfit(backoff, "job", "exception") is not None:
+            called = "with the job, or with the job and the exception"
+            raise InvalidOption(f"{what}: it is called {called}, and {backoff!r} fits neither: {why}")
+        check_plain(backoff, what)
     elif not (backoff is None or isinstance(backoff, Backoff)):
         seconds(backoff, what)
     return backoff

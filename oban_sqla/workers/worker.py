@@ -6,9 +6,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, cast
 
-from ..errors import InvalidArgs
+from ..errors import InvalidArgs, misfit
 from ..models import Job, JobSpec
 from ..models.fit import UNKNOWN
 from ..models.kind import FIELDS, OPTIONS, Kind, kind_of
@@ -174,12 +175,12 @@ class Worker:
         value = own(self.target(), job)
         return None if value is None else seconds(value, f"{self.name}.timeout()")
 
-    def delay_for(self, job: Callable[[], Job], attempt: int, max_attempts: int) -> float:
-        """Seconds to wait after `attempt` failed."""
+    def delay_for(self, job: Callable[[], Job], error: BaseException, attempt: int, max_attempts: int) -> float:
+        """Seconds to wait after `attempt` failed with `error`."""
         own = getattr(self.target, "backoff", None) if self.arguments is None else None
         match self.backoff:
             case None if callable(own):
-                return _delay(own(self.target(), job()), attempt, f"{self.name}.backoff()")
+                return _asked(partial(own, self.target()), job(), error, attempt, f"{self.name}.backoff()")
             case None:
                 return default_backoff(attempt, max_attempts)
             case Backoff() as backoff:
@@ -187,9 +188,10 @@ class Worker:
             case int() | float() | timedelta() as fixed:
                 return seconds(fixed, f"{self.name}: backoff")
             case function:
-                return _delay(function(job()), attempt, f"{self.name}: backoff")
+                return _asked(function, job(), error, attempt, f"{self.name}: backoff")
 
 
-def _delay(value: object, attempt: int, what: str) -> float:
-    """What a function for the backoff has returned, as seconds."""
+def _asked(backoff: Callable[..., object], job: Job, error: BaseException, attempt: int, what: str) -> float:
+    """What a function for the backoff returns, as seconds. It takes the job, or the job and the exception."""
+    value = backoff(job) if misfit(backoff, job) is None else backoff(job, error)
     return value.delay(attempt) if isinstance(value, Backoff) else seconds(value, what)

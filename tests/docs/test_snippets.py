@@ -393,8 +393,12 @@ async def test_retries_and_timeouts(engine: AsyncEngine, module: dict[str, Any])
         session.add(module["upload"].new("a.csv"))
         assert await drain(session) == {"completed": 2, "scheduled": 1, "cancelled": 1, "discarded": 1}
     waits = module["upload"].worker.delay_for
-    late = [waits(lambda at=at: SimpleNamespace(attempt=at), at, 20) for at in (1, 4)]
+    late = [waits(lambda at=at: SimpleNamespace(attempt=at), OSError(), at, 20) for at in (1, 4)]
     assert late == [20, 3600]
+    asked = httpx.HTTPStatusError(
+        "429", request=httpx.Request("GET", "http://x"), response=httpx.Response(429, headers={"Retry-After": "7"})
+    )
+    assert [module["call"].worker.delay_for(Job, error, 1, 20) for error in (asked, OSError())] == [7, 30]
     assert [Backoff("linear", base=30, jitter=0).delay(at) for at in (1, 2, 3)] == [30, 60, 90]
     assert [Backoff("exponential", base=10, max=600, jitter=0).delay(at) for at in (1, 2, 3, 9)] == [10, 20, 40, 600]
     assert 12 <= sum(15 + 2**at for at in range(1, 20)) / 86_400 < 12.2

@@ -161,7 +161,7 @@ def test_backoff_that_gives_no_number_is_refused(backoff: Any) -> None:
 )
 def test_backoff_function_may_return_a_backoff(value: Any, delay: float) -> None:
     made = job(name="tests.decoration.backoff", backoff=lambda job: value)(coroutine)
-    assert made.worker.delay_for(Job, 1, 20) == delay
+    assert made.worker.delay_for(Job, OSError(), 1, 20) == delay
 
     @worker(name="tests.decoration.Backoff")
     class Report:
@@ -170,13 +170,27 @@ def test_backoff_function_may_return_a_backoff(value: Any, delay: float) -> None
         def backoff(self, job: Job) -> Any:
             return value
 
-    assert Report.worker.delay_for(Job, 1, 20) == delay
+    assert Report.worker.delay_for(Job, OSError(), 1, 20) == delay
+
+
+def test_a_backoff_may_take_the_exception_too() -> None:
+    @worker(name="tests.decoration.ByErrno")
+    class Report:
+        def process(self, job: Job) -> None: ...
+
+        def backoff(self, job: Job, error: OSError) -> float:
+            return float(error.errno or 0)
+
+    made = job(name="tests.decoration.by_errno", backoff=lambda failed, error: error.errno)(coroutine)
+    with_default = job(name="tests.decoration.with_default", backoff=lambda failed, base=3: base)(coroutine)
+    waits = [one.worker.delay_for(Job, OSError(7, "no"), 1, 20) for one in (Report, made, with_default)]
+    assert waits == [7, 7, 3]
 
 
 def test_backoff_that_is_returned_counts_the_attempt() -> None:
     linear = Backoff("linear", base=2, jitter=0)
     made = job(name="tests.decoration.linear", backoff=lambda job: linear)(coroutine)
-    assert [made.worker.delay_for(Job, attempt, 20) for attempt in (1, 3)] == [2, 6]
+    assert [made.worker.delay_for(Job, OSError(), attempt, 20) for attempt in (1, 3)] == [2, 6]
 
 
 # What is not a function, or not a class.

@@ -60,7 +60,7 @@ JOB: dict[str, tuple[dict[str, Any], str]] = {
     "deadline": ({"deadline": "1h"}, r"deadline: expected seconds .*, got '1h'"),
     "backoff": ({"backoff": "exponential"}, r"backoff: expected seconds .*, got 'exponential'"),
     "class as backoff": ({"backoff": Backoff}, r"backoff: expected seconds .*, got <class .*Backoff"),
-    "backoff of nothing": ({"backoff": lambda: 5}, r"backoff: it is called with one argument, the job, and <function"),
+    "backoff of nothing": ({"backoff": lambda: 5}, r"backoff: it is called with the job, or with the job and the exc"),
     "executor": ({"executor": " "}, r"executor: expected a name, got ' '"),
     "coroutine in a thread": ({"executor": "thread"}, r"a coroutine function runs on the event loop, not in a thread"),
     "recorded": ({"recorded": "yes"}, r"recorded must be True or False, got 'yes'"),
