@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from tests.database import NoDatabase, TestServer, create_database, drop_database, open_server
 from tests.memory import keep_bytecode, use_memory
-from tests.tables import empty_tables
+from tests.tables import disconnect_nodes, empty_tables
 
 SERVER = pytest.StashKey[TestServer]()
+FAILED = pytest.StashKey[bool]()
 
 
 def server_of(config: pytest.Config) -> TestServer:
@@ -39,6 +40,13 @@ def pytest_configure() -> None:
 def pytest_configure_node(node: Any) -> None:
     """With xdist, the controller starts the server and tells its workers where it is."""
     node.workerinput["database_url"] = server_of(node.config).url.render_as_string(hide_password=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
@@ -129,9 +137,11 @@ def _cleaner(database_url: str) -> Iterator[Connection]:
 
 
 @pytest.fixture
-def clean_tables(_cleaner: Connection) -> Iterator[None]:
+def clean_tables(request: pytest.FixtureRequest, _cleaner: Connection) -> Iterator[None]:
     """Empties our tables after the test, when its engines are gone. Fails where one left a transaction open."""
     yield
+    if request.node.stash.get(FAILED, False):
+        disconnect_nodes(_cleaner)
     empty_tables(_cleaner)
 
 

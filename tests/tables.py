@@ -47,3 +47,13 @@ def empty_tables(connection: Connection) -> None:
     :raises sqlalchemy.exc.OperationalError: a transaction that is still open holds a lock on one of them.
     """
     connection.execute(text(EMPTY))
+
+
+def disconnect_nodes(connection: Connection) -> None:
+    """End the connections of nodes that a failed test has not stopped, and that its traceback keeps.
+
+    Nothing reads any more from the one that listens. When its socket is full, the server's process can't take part in
+    what each DROP DATABASE asks of all of them, so that the run would never end.
+    """
+    nodes = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'oban_sqla'"
+    connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM ({nodes}) AS nodes"))
