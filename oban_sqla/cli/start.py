@@ -93,10 +93,10 @@ def start(
     The module in oban.toml, or in [tool.oban_sqla] of pyproject.toml:
       oban-sqla start
 
-    Every option can be set in that file, or in the environment as OBAN_QUEUES, OBAN_NODE and so on.
-    The environment overrides the file, and the command line overrides both. Your Oban keeps the
-    options that it was made with: it takes none from the command line, and a file or environment
-    that sets one of them to another value is an error.
+    Every option but --reload and --until-empty can be set in that file, or in the environment as
+    OBAN_QUEUES, OBAN_NODE and so on. The environment overrides the file, and the command line
+    overrides both. Your Oban keeps the options that it was made with: it takes none from the
+    command line, and a file or environment that sets one of them to another value is an error.
 
     A node runs only jobs of workers that MODULE imports; it leaves other jobs to other nodes. It
     logs each job that ends, and the exceptions of those that fail, without their arguments.
