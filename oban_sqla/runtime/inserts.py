@@ -7,6 +7,7 @@ the statement is its own transaction, on a connection of the node's. While one i
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -37,7 +38,7 @@ class Inserts:
         self.lane = lane
         self._written = written
         # Jobs that wait for the batch under way: written by insert(), taken by _write_waiting().
-        self._waiting: list[_Waiting] = []
+        self._waiting: deque[_Waiting] = deque()
         # The task that writes while there is something to write: written by insert() and at its own end.
         self._writing: asyncio.Task[None] | None = None
 
@@ -72,7 +73,7 @@ class Inserts:
                     count, size = count + len(specs), size + size_of(specs)
                     if batch and (count > LARGEST_BATCH or size > LARGEST_BYTES):
                         break
-                    batch.append(self._waiting.pop(0))
+                    batch.append(self._waiting.popleft())
                 try:
                     await self._write(batch)
                 except Exception as error:
