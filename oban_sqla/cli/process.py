@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
@@ -67,20 +67,13 @@ async def _serve(oban: Oban, health: Address | Path | None, until_empty: bool) -
 
 
 async def _work(oban: Oban, signalled: asyncio.Future[str], until_empty: bool) -> list[int]:
-    starting = asyncio.create_task(oban.start())
-    both: tuple[asyncio.Future[Any], ...] = (starting, signalled)
-    await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        starting.cancel()
-        await asyncio.wait([starting])
-    if starting.cancelled():
+    if not await _done(oban.start(), signalled):
         return await oban.stop()
-    starting.result()
     if (part := supervised()) is not None:
         part.is_ready()  # systemd hears of the supervisor when all are
     else:
         tell(READY)
-    if until_empty and await _is_empty(oban, signalled):
+    if until_empty and await _done(oban.until_empty(), signalled):
         logger.info("stopping, because the queues have no job that is due: %s", ", ".join(oban.config.queues))
     else:
         logger.info(
@@ -93,16 +86,17 @@ async def _work(oban: Oban, signalled: asyncio.Future[str], until_empty: bool) -
     return await oban.stop()
 
 
-async def _is_empty(oban: Oban, signalled: asyncio.Future[str]) -> bool:
-    """Wait until the queues are empty, or for the first signal; whether they are empty."""
-    waiting = asyncio.create_task(oban.until_empty())
-    both: tuple[asyncio.Future[Any], ...] = (waiting, signalled)
+async def _done(work: Coroutine[Any, Any, None], signalled: asyncio.Future[str]) -> bool:
+    """Do `work`, or cancel it at the first signal; whether it was done."""
+    task = asyncio.create_task(work)
+    both: tuple[asyncio.Future[Any], ...] = (task, signalled)
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-    if not waiting.done():
-        waiting.cancel()
-        await asyncio.wait([waiting])
+    if not task.done():
+        task.cancel()
+        await asyncio.wait([task])
+    if task.cancelled():
         return False
-    waiting.result()
+    task.result()
     return True
 
 
