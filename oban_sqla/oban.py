@@ -220,7 +220,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         Nothing to do means that its queues have no job that is due, and that this node runs none. Jobs that are
         scheduled for later, retries that are not due, queues that are paused, and jobs that another node runs are not
         waited for. These are: jobs that a limit holds up, jobs of a dead node, which are rescued first, cron jobs that
-        were missed, and a database that is away. There is no limit of time: ``asyncio.timeout`` sets one.
+        were missed, and a database that is away. Nothing limits the wait: use ``asyncio.timeout``.
 
         :raises ObanError: when the node is not started, or is stopped meanwhile, and in a job.
         """

@@ -52,10 +52,10 @@ def bench(url: str | None, jobs: int, concurrency: tuple[int, ...], as_json: boo
       oban-sqla bench --jobs 100000 --concurrency 50 --json
 
     The jobs do nothing, so it measures the queue itself. They are enqueued in bulk once for each
-    number to run at once, and the fastest of these counts; all else is measured once. It takes about
-    half a minute, and keeps the database and one processor busy. To use your database, name it with --database-url (the
-    environment and oban.toml don't count). It works in the schema oban_bench, which must not
-    exist, and drops it at the end.
+    number to run at once, and the fastest of these counts; all else is measured once. It takes
+    about half a minute, and keeps the database and one processor busy. To use your database, name
+    it with --database-url (the environment and oban.toml don't count). It works in the schema
+    oban_bench, which must not exist, and drops it at the end.
     """
     with _progress() as progress:
         figures = on_scratch(url, SCHEMA, lambda scratch: _measure(scratch, jobs, concurrency or CONCURRENCY, progress))

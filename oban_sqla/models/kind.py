@@ -25,7 +25,8 @@ OPTIONS: Mapping[str, Option] = {option.name: option for column in jobs.c for op
 
 IN_META: Mapping[str, Option] = {
     "weight": Option("weight", integer(1, 1_000_000, "what one start costs of a rate limit"), 1),
-    "deadline": Option("deadline", check_limit, of_worker=False),  # its own is the worker's, for jobs that wait, too
+    # A worker keeps that of its jobs itself, so that a change of it holds for jobs that wait already.
+    "deadline": Option("deadline", check_limit, of_worker=False),
 }
 """Options of a spec that are kept under their names in the job's meta, which says nothing of a default."""
 

@@ -154,9 +154,8 @@ class Acks(Loop):
                 await self._send(self._sending)
                 self._size.succeeded(len(self._sending), time.monotonic() - began)
                 self._progress()
-            except (
-                BaseException
-            ) as error:  # also a cancellation of all tasks of the process: its stop sends what is left
+            except BaseException as error:
+                # Also of a cancellation of all tasks of the process: the stop sends what is left.
                 if not isinstance(error, StatementFailed) or error.unknown:
                     self._doubtful |= self._open
                 if isinstance(error, StatementFailed) and error.is_too_large:

@@ -47,6 +47,12 @@ class Row(Fetched):
         return self.meta != "{}" and '"keep_result": true' in self.meta and self.meta_object.get("keep_result") is True
 
     @property
+    def deadline(self) -> float | None:
+        """Seconds after its time within which it has to start; None where the worker says it."""
+        found = self.meta_object.get("deadline") if '"deadline": ' in self.meta else None
+        return found if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+    @property
     def composed(self) -> bool:
         """Whether its end is news: for a flow, a batch or a chain."""
         return self.workflow_id is not None or self.batch_id is not None or self.chain_key is not None

@@ -154,11 +154,7 @@ def overdue(row: Row, worker: Worker) -> Ack | None:
 
 def _deadline(row: Row, worker: Worker) -> float | None:
     """Seconds after its time within which the job has to start: its own, or those of its worker."""
-    if row.meta != "{}" and '"deadline": ' in row.meta:
-        own = row.meta_object.get("deadline")
-        if isinstance(own, int | float) and not isinstance(own, bool):
-            return own
-    return worker.deadline
+    return worker.deadline if (own := row.deadline) is None else own
 
 
 def unstarted(row: Row, stop: Stop) -> Ack:

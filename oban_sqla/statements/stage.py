@@ -1,4 +1,5 @@
-"""Staging: scheduled and retryable jobs become available when they are due. And the poll, which finds what is."""
+"""Staging: scheduled and retryable jobs become available when they are due. And what looks for work: the poll, and the
+question whether a node has any."""
 
 from collections.abc import Sequence
 from typing import Any
