@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import json
 import zlib
 from typing import Any, cast
@@ -21,7 +22,7 @@ FOREIGN = "foreign"
 
 def signal_channel(schema: str | None) -> str:
     """The channel of the signals; the family always names the schema in it."""
-    return f"{schema or 'public'}.oban_signal"
+    return channel(SIGNAL, schema)
 
 
 def ident(name: str, node: str | None) -> str:
@@ -49,6 +50,16 @@ INSERTED, STAGED, LEADER, CRON, NEWS, EVENTS = "insert", "stage", "leader", "cro
 AWAITED, SETTLED = "await", "settle"
 
 
+LONGEST_CHANNEL = 63
+"""Bytes: PostgreSQL refuses to notify a channel with a longer name, and cuts that of one to listen to."""
+
+
 def channel(name: str, schema: str | None) -> str:
-    """The NOTIFY channel `name`, apart for each schema, in the form that the whole Oban family uses."""
-    return f"{schema or 'public'}.oban_{name}"
+    """The NOTIFY channel `name`, apart for each schema, in the form that the whole Oban family uses.
+
+    Where that is too long for PostgreSQL, a digest stands for the schema.
+    """
+    full = f"{schema or 'public'}.oban_{name}"
+    if schema is None or len(full.encode()) <= LONGEST_CHANNEL:
+        return full
+    return f"{hashlib.sha256(schema.encode()).hexdigest()[:32]}.oban_{name}"

@@ -18,10 +18,9 @@ from sqlalchemy.orm import Session
 
 from oban_sqla import Encryption, JobSpec, Unique, enqueue, migrations
 from oban_sqla.enqueueing import parameters, wakeup
+from oban_sqla.statements import wire
 from oban_sqla.statements.identify import Identity, identify
 from tests.enqueueing.conftest import recorded
-
-SCHEMA = "elsewhere"
 
 
 class FakeRuntime:
@@ -138,20 +137,36 @@ async def test_duplicate_sends_no_notification(engine: AsyncEngine) -> None:
             assert await heard() == []
 
 
-async def test_channels_are_apart_for_each_schema(engine: AsyncEngine) -> None:
-    await migrations.migrate(engine, schema=SCHEMA)
+@pytest.mark.parametrize("schema", ["elsewhere", "s" * 63], ids=["short", "longest"])
+async def test_channels_are_apart_for_each_schema(engine: AsyncEngine, schema: str) -> None:
+    await migrations.migrate(engine, schema=schema)
     try:
-        other = engine.execution_options(schema_translate_map={None: SCHEMA})
+        other = engine.execution_options(schema_translate_map={None: schema})
+        theirs = wire.channel(wire.INSERTED, schema)
         async with (
-            listening(engine, "public.oban_insert", f"{SCHEMA}.oban_insert") as heard,
+            listening(engine, "public.oban_insert", theirs, wire.channel(wire.INSERTED, f"{schema[:-1]}t")) as heard,
             AsyncSession(other) as session,
         ):
             session.add(JobSpec("w"))
             await session.commit()
-            assert await heard() == [(f"{SCHEMA}.oban_insert", "default")]
+            assert await heard() == [(theirs, "default")]
     finally:
         async with engine.begin() as connection:
-            await connection.execute(text(f"DROP SCHEMA {SCHEMA} CASCADE"))
+            await connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+
+
+@pytest.mark.parametrize(
+    ("schema", "expected"),
+    [
+        (None, "public.oban_insert"),
+        ("jobs", "jobs.oban_insert"),
+        ("s" * 51, f"{'s' * 51}.oban_insert"),
+        ("s" * 52, "3838b961124f6c3b2297e3e04821173b.oban_insert"),
+        ("ä" * 26, "556842e95bd4a0d3726db1a5ca585db2.oban_insert"),
+    ],
+)
+def test_a_schema_that_is_too_long_for_a_channel_is_named_by_its_digest(schema: str | None, expected: str) -> None:
+    assert wire.channel(wire.INSERTED, schema) == expected
 
 
 async def test_commit_wakes_the_runtime_of_the_process_and_does_not_notify(engine: AsyncEngine, serve: Any) -> None:
@@ -267,7 +282,7 @@ async def test_runtime_of_another_database_is_not_called(engine: AsyncEngine, em
 
 async def test_runtime_of_another_schema_is_not_called(engine: AsyncEngine, serve: Any) -> None:
     named = FakeRuntime(engine)
-    named.schema = SCHEMA
+    named.schema = "elsewhere"
     found_elsewhere = FakeRuntime(create_async_engine(engine.url))
     async with engine.connect() as connection:
         await connection.execute(text("SET search_path = pg_temp"))

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from oban_sqla import Oban, job
 from tests.runtime.helpers import execute, insert, until
+from tests.support import eventually
 
 ASLEEP = 3600.0
 
@@ -136,28 +137,37 @@ async def test_a_queue_that_this_node_does_not_work_is_left_alone(engine: AsyncE
         assert (await until(engine, elsewhere, "available")).attempt == 0
 
 
-async def test_two_schemas_of_one_database_do_not_hear_each_other(engine: AsyncEngine) -> None:
+@pytest.mark.parametrize("schema", ["apart", "a" * 63], ids=["short", "longest"])
+async def test_two_schemas_of_one_database_do_not_hear_each_other(engine: AsyncEngine, schema: str) -> None:
     from oban_sqla import migrations
 
-    await migrations.migrate(engine, schema="apart")
-    apart = engine.execution_options(schema_translate_map={None: "apart"})
+    await migrations.migrate(engine, schema=schema)
+    apart = engine.execution_options(schema_translate_map={None: schema})
     try:
         async with runtime(apart, name="apart") as oban_apart, runtime(engine) as oban:
             heard: list[str] = []
             oban._node.notifier._heard = lambda name, payload: heard.append(name)  # type: ignore[union-attr]
             [job_id] = await insert(apart, noop.new())
-            rows = await _eventually_completed(engine, "apart", job_id)
+            rows = await _eventually_completed(engine, schema, job_id)
             assert rows == [("completed",)]
+            outside = Oban(apart, name="apart")
+            await outside.pause_queue("default")
+            await eventually(lambda: _paused(oban_apart, "default"))
+            await outside.crons.put("nightly", "0 3 * * *", noop.new())
+            await outside.crons.pause("nightly")
             assert heard == []
-            assert oban_apart._node.schema == "apart"  # type: ignore[union-attr]
+            assert oban_apart._node.schema == schema  # type: ignore[union-attr]
             assert await execute(engine, "SELECT id FROM public.oban_jobs") == []
     finally:
-        await execute(engine, "DROP SCHEMA apart CASCADE")
+        await execute(engine, f"DROP SCHEMA {schema} CASCADE")
+
+
+def _paused(oban: Oban, queue: str) -> bool:
+    info = oban.check_queue(queue)
+    return info is not None and info.paused
 
 
 async def _eventually_completed(engine: AsyncEngine, schema: str, job_id: int) -> Any:
-    from tests.support import eventually
-
     async def rows() -> Any:
         found = await execute(engine, f"SELECT state::text FROM {schema}.oban_jobs WHERE id = {job_id}")
         assert found == [("completed",)], found
