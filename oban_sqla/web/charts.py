@@ -13,6 +13,8 @@ from markupsafe import Markup
 WIDTH, HEIGHT = 600.0, 150.0
 MARKS = 7
 """Words below a chart."""
+ALONE = 4.0
+"""How far a value with none beside it is drawn to both sides, so that it is seen."""
 STEPS = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 864_000.0, 8_640_000.0)
 """Lengths of time in seconds, each four to ten times the one before; and what people call them."""
 NAMES = ("1 ms", "10 ms", "0.1 s", "1 s", "10 s", "1 min", "10 min", "1 h", "6 h", "1 day", "10 days", "100 days")
@@ -81,14 +83,17 @@ def lines(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float 
     made: list[tuple[str, str]] = []
     for kind, numbers in series:
         points: list[str] = []
-        pen = "M"
         for at, value in enumerate(numbers):
             if not value:
-                pen = "M"
                 continue
-            height = (_step(value) - low) / (high - low) * HEIGHT
-            points.append(f"{pen}{at * step:.1f} {HEIGHT - height:.1f}")
-            pen = "L"
+            x, y = at * step, HEIGHT - (_step(value) - low) / (high - low) * HEIGHT
+            before, after = numbers[max(at - 1, 0)], numbers[min(at + 1, len(numbers) - 1)]
+            if at and before:
+                points.append(f"L{x:.1f} {y:.1f}")
+            elif after and at + 1 < len(numbers):
+                points.append(f"M{x:.1f} {y:.1f}")
+            else:  # a line from one point to nowhere would not be seen
+                points.append(f"M{max(x - ALONE, 0):.1f} {y:.1f} L{min(x + ALONE, WIDTH):.1f} {y:.1f}")
         made.append((kind, " ".join(points)))
     levels = NAMES[low : high + 1][::-1]
     return Chart((), tuple(made), levels, _marks(times), tuple(_grid(len(levels))))
@@ -101,6 +106,7 @@ def spark(numbers: Sequence[float], label: str, kind: str = "", wide: bool = Fal
     """
     if not numbers:
         return Markup("")
+    numbers = numbers if len(numbers) > 1 else [*numbers, *numbers]  # one alone would not be seen
     width, height = (280.0, 44.0) if wide else (96.0, 22.0)
     top = max([*numbers, 1.0])
     step = width / max(len(numbers) - 1, 1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from oban_sqla.insight.series import Series
-from oban_sqla.web.charts import HEIGHT, bars, lines
+from oban_sqla.web.charts import HEIGHT, WIDTH, bars, lines, spark
 from oban_sqla.web.pages.queues import sparks
 
 
@@ -32,6 +33,19 @@ def test_a_line_has_a_gap_where_nothing_was_measured() -> None:
     chart = lines(times, [("p50", [0.1, 0.1, None, 0.1, 0.1])])
     [(_, path)] = chart.lines
     assert [mark for mark in path if mark in "ML"] == ["M", "L", "M", "L"]
+
+
+@pytest.mark.parametrize("numbers", [[0.1], [0.1, None], [None, 0.1], [None, 0.1, None, 0.1, 0.1]])
+def test_a_value_with_none_beside_it_is_seen(numbers: list[float | None]) -> None:
+    times = [datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=minute) for minute in range(len(numbers))]
+    [(_, path)] = lines(times, [("p50", numbers)]).lines
+    marks = [(mark[0], *map(float, mark[1:].split())) for mark in re.findall(r"[ML][^ML]+", path)]
+    assert [mark[0] for mark in marks] == ["M", "L"] * (len(marks) // 2), "each line has an end"
+    assert all(0 <= begin[1] < end[1] <= WIDTH for begin, end in zip(marks[::2], marks[1::2], strict=True))
+
+
+def test_a_small_line_of_one_value_is_seen() -> None:
+    assert re.search(r'<path d="M0\.0 2\.0 L96\.0 2\.0"/>', spark([3.0], "runs"))
 
 
 def test_parts_of_a_bar_lie_on_each_other() -> None:
