@@ -194,6 +194,21 @@ def _zone(name: str) -> tzinfo:
     raise InvalidOption(f"time zone {name!r} is not known: {hint}")
 
 
+Numbers = tuple[int, ...] | None
+"""Those of a field, ascending; None for ``*``."""
+
+
+def numbers_of(expression: str) -> tuple[Numbers, Numbers, Numbers, Numbers, Numbers]:
+    """The minutes, hours, days of the month, months and days of the week (0 is Sunday) of an expression.
+
+    :raises InvalidOption: for one that can't be read.
+    """
+    fields = _parsed(expression)[0].split()
+    made = [None if field == "*" else tuple(int(number) for number in field.split(",")) for field in fields]
+    minute, hour, day, month, weekday = made
+    return minute, hour, day, month, weekday
+
+
 def _parsed(expression: str) -> tuple[str, bool]:
     """The expression in plain numbers, and whether it is about every hour."""
     if expression.startswith("@"):

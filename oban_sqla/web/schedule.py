@@ -2,100 +2,103 @@
 
 from __future__ import annotations
 
-_NAMED = {
-    "@hourly": "at the start of each hour",
-    "@daily": "each day at 00:00",
-    "@midnight": "each day at 00:00",
-    "@weekly": "on Sundays at 00:00",
-    "@monthly": "on the first of each month at 00:00",
-    "@yearly": "on 1 January at 00:00",
-    "@annually": "on 1 January at 00:00",
-    "@reboot": "when a leader starts",
-}
-_DAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
-_SHORT = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+from collections.abc import Sequence
+
+from ..errors import InvalidOption
+from ..options.schedule import REBOOT, Numbers, numbers_of
+from .words import listed
+
+_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (
     "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
     "December",
 )  # fmt: skip
+MANY_TIMES = 6
+"""Times of a day that are listed; of more, the hours and the minutes are said apart."""
+MANY = 12
+"""Numbers with equal distances of which the middle ones are left out."""
 
 
 def in_words(expression: str) -> str:
-    """``"0 9 * * MON-FRI"`` as ``at 09:00, Monday to Friday``; fields that are hard to say stay as they are."""
+    """``"0 9 * * MON-FRI"`` as ``at 09:00, Monday to Friday``; what is not an expression stays as it is."""
     text = expression.strip()
+    if text == REBOOT:
+        return "when a leader starts"
     try:
-        return _NAMED.get(text.lower()) or _said(text)
-    except ValueError:  # another program wrote what is not an expression
+        minutes, hours, days, months, weekdays = numbers_of(text)
+    except InvalidOption:  # another program wrote it
         return text
-
-
-def _said(text: str) -> str:
-    fields = ["*" if field == "*/1" else field for field in text.split()]
-    if len(fields) != 5:
-        return text
-    minute, hour, day, month, weekday = fields
-    parts = [_time(minute, hour)]
-    days: list[str] = []
-    if day != "*":
-        days.append(f"on day {_numbers(day)} of the month" if _is_list(day) else f"on days {day}")
-    if weekday != "*":
-        days.append(_days(weekday))
-    if days:
-        parts.append(" or ".join(days))  # a day that matches one of both is due, see `Cron`
-    if month != "*":
-        parts.append("in " + _listed([_month(part) for part in month.split(",")]))
+    parts = [_time(minutes, hours), *_day(days, weekdays)]
+    if months is not None and len(months) < len(_MONTHS):
+        parts.append(f"in {_runs([_MONTHS[month - 1] for month in months], _MONTHS)}")
     return ", ".join(parts)
 
 
-def _time(minute: str, hour: str) -> str:
-    if minute == hour == "*":
-        return "each minute"
-    if hour == "*":
-        if _is_even(minute, 60):
-            return f"every {minute[2:]} minutes"
-        return f"at minute {_numbers(minute)} of each hour"
-    if minute.isdigit() and _is_list(hour):
-        return "at " + _listed([f"{int(part):02}:{int(minute):02}" for part in hour.split(",")])
-    if _is_even(hour, 24) and minute.isdigit():
-        return f"every {hour[2:]} hours at minute {int(minute)}"
-    if _is_even(minute, 60) and "-" in hour and hour.replace("-", "").isdigit():
-        first, last = hour.split("-")
-        return f"every {minute[2:]} minutes from {int(first):02}:00 to {int(last):02}:59"
-    return f"at minute {minute} of hour {hour}"
+def _time(minutes: Numbers, hours: Numbers) -> str:
+    at, of = list(minutes or range(60)), list(hours or range(24))
+    if len(at) == 1 and 2 < len(of) < 24 and _is_even(of, 24):
+        return f"every {of[1]} hours at minute {at[0]}"
+    if len(at) * len(of) <= MANY_TIMES:
+        return f"at {listed(f'{hour:02}:{minute:02}' for hour in of for minute in at)}"
+    if len(at) == 60:
+        return f"each minute{_hours(of, 0, 59)}"
+    if len(at) > 1 and _is_even(at, 60):
+        return f"every {at[1]} minutes{_hours(of, 0, 59)}"
+    if len(at) == 1 and len(of) < 24:
+        return f"each hour{_hours(of, at[0], at[0])}" if _is_run(of) else f"at {_numbers(of, f':{at[0]:02}')}"
+    each = "" if len(of) < 24 and not _is_run(of) else " of each hour"
+    return f"at {'minute' if len(at) == 1 else 'minutes'} {_numbers(at)}{each}{_hours(of, at[0], at[-1])}"
 
 
-def _is_even(field: str, whole: int) -> bool:
-    """Whether ``*/n`` is a step that is as long where the hour, or the day, begins anew: ``*/40`` is 0, 40, 0, 40."""
-    step = field.removeprefix("*/")
-    return step != field and step.isdigit() and int(step) > 0 and whole % int(step) == 0
+def _hours(of: Sequence[int], first: int, last: int) -> str:
+    """The hours of a day, behind what is said of the minutes."""
+    if len(of) == 24:
+        return ""
+    return f" from {of[0]:02}:{first:02} to {of[-1]:02}:{last:02}" if _is_run(of) else f" of the hours {_numbers(of)}"
 
 
-def _days(field: str) -> str:
-    if "-" in field and "," not in field and "/" not in field:
-        first, last = field.split("-", 1)
-        return f"{_day(first)} to {_day(last)}"
-    return "on " + _listed([_day(part) for part in field.split(",")])
+def _day(days: Numbers, weekdays: Numbers) -> list[str]:
+    """The days. One that matches either field is due where both are given, see `Cron`."""
+    if (days is not None and len(days) == 31) or (weekdays is not None and len(weekdays) == 7):
+        return []
+    said: list[str] = []
+    if days is not None:
+        said.append(f"on {'day' if len(days) == 1 else 'days'} {_numbers(days)} of the month")
+    if weekdays is not None:
+        names = [_DAYS[number] for number in sorted((number - 1) % 7 for number in weekdays)]
+        runs = _runs(names, _DAYS)
+        said.append(runs if " to " in runs and " and " not in runs and not said else f"on {runs}")
+    return [" or ".join(said)] if said else []
 
 
-def _day(text: str) -> str:
-    if text.upper()[:3] in _SHORT:
-        return _DAYS[_SHORT.index(text.upper()[:3])]
-    return _DAYS[int(text)] if text.isdigit() and int(text) < len(_DAYS) else text
+def _is_run(numbers: Sequence[int]) -> bool:
+    return numbers[-1] - numbers[0] == len(numbers) - 1
 
 
-def _month(text: str) -> str:
-    if text.isdigit() and 1 <= int(text) <= 12:
-        return _MONTHS[int(text) - 1]
-    return next((name for name in _MONTHS if name.upper().startswith(text.upper()) and len(text) >= 3), text)
+def _is_even(numbers: Sequence[int], whole: int) -> bool:
+    """Whether it is a step that is as long where the hour, or the day, begins anew: ``*/40`` is 0, 40, 0, 40."""
+    return list(numbers) == list(range(0, whole, numbers[1])) and whole % numbers[1] == 0
 
 
-def _is_list(text: str) -> bool:
-    return all(part.isdigit() for part in text.split(","))
+def _numbers(numbers: Sequence[int], minute: str = "") -> str:
+    """Numbers in words: ``5``, ``1 and 15``, ``10 to 20``, ``1, 3, 5, … 59``."""
+    words = [f"{number:02}{minute}" if minute else str(number) for number in numbers]
+    if len(numbers) > 2 and _is_run(numbers):
+        return f"{words[0]} to {words[-1]}"
+    if len(numbers) > MANY and list(numbers) == list(range(numbers[0], numbers[-1] + 1, numbers[1] - numbers[0])):
+        return f"{', '.join(words[:3])}, … {words[-1]}"
+    return listed(words)
 
 
-def _numbers(text: str) -> str:
-    return _listed(text.split(","))
-
-
-def _listed(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
+def _runs(names: Sequence[str], every: Sequence[str]) -> str:
+    """Names in words, with those of three and more that follow each other as ``Monday to Friday``."""
+    said: list[str] = []
+    at = 0
+    while at < len(names):
+        first = every.index(names[at])
+        end = at
+        while end + 1 < len(names) and every.index(names[end + 1]) == first + end + 1 - at:
+            end += 1
+        said += [f"{names[at]} to {names[end]}"] if end - at >= 2 else names[at : end + 1]
+        at = end + 1
+    return listed(said)
