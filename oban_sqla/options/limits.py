@@ -18,6 +18,8 @@ ALGORITHMS = ("sliding", "token_bucket")
 MOST = 1_000_000
 LONGEST_PERIOD = 31 * 86_400.0
 SHORTEST_PERIOD = 0.01
+BUCKET = ", token bucket"
+"""How the text of a rate with this algorithm ends."""
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600}
 """What other queues call their periods, in seconds."""
 
@@ -67,8 +69,9 @@ class RateLimit:
         return {"allowed": self.allowed, "period": self.seconds, "algorithm": self.algorithm}
 
     def __str__(self) -> str:
-        bucket = ", token bucket" if self.algorithm == "token_bucket" else ""
-        return f"{self.allowed}/{self.seconds:g}{bucket}"
+        """As :func:`rate_limit_of` reads it."""
+        period = f"{self.seconds:.0f}" if self.seconds.is_integer() else str(self.seconds)
+        return f"{self.allowed}/{period}{BUCKET if self.algorithm == 'token_bucket' else ''}"
 
 
 @spelled
@@ -136,16 +139,18 @@ def check_global_limit(value: object, what: str) -> int:
 
 
 def rate_limit_of(given: object, what: str) -> RateLimit:
-    """A rate limit as JSON or a file of settings carries it: an object, or text such as ``"100/60"``.
+    """A rate limit as JSON, a form or a file of settings carries it: an object, or text such as ``"100/60"`` or
+    ``"100/60, token bucket"``.
 
     :param what: has it, for messages.
     :raises InvalidOption: for anything else.
     """
     if isinstance(given, str):
-        allowed, slash, period = given.partition("/")
+        plain = given.removesuffix(BUCKET)
+        allowed, slash, period = plain.partition("/")
         try:
             if slash:
-                return RateLimit(int(allowed), float(period))
+                return RateLimit(int(allowed), float(period), "sliding" if plain == given else "token_bucket")
         except ValueError as error:
             if isinstance(error, InvalidOption):
                 raise

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from oban_sqla import InvalidOption, JobSpec, Oban, Partition, Queue, RateLimit, job
 from oban_sqla.cli.settings import Settings, SettingsError
 from oban_sqla.cli.settings.sources import read
+from oban_sqla.options.limits import rate_limit_of
 from oban_sqla.testing import drain
 from tests.limits import jobs
 from tests.limits.helpers import nodes
@@ -87,6 +88,21 @@ def test_a_weight_is_kept_in_the_meta_and_each_spec_may_say_its_own() -> None:
     assert heavy.options(weight=5).new().meta == {"a": 1, "weight": 5}
     assert heavy.options(meta={"b": 2}).new().meta == {"b": 2, "weight": 3}
     assert "weight" not in JobSpec("w").meta
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [
+        RateLimit(100, 60),
+        RateLimit(100, 60, "token_bucket"),
+        RateLimit(1, 0.1),
+        RateLimit(5, 30 * 86_400),
+        RateLimit(5, 86_400.5),
+    ],
+    ids=str,
+)
+def test_a_rate_is_read_as_it_is_shown(rate: RateLimit) -> None:
+    assert rate_limit_of(str(rate), "rate").as_json == rate.as_json
 
 
 TOML = """

@@ -173,10 +173,10 @@ async def control_a_queue(person: Person, engine: AsyncEngine) -> None:
         await person.send("Set the limit", limit="7", node="web-1", reason="more room")
         assert await last(engine) == ("anna", "web", "queue.scale", None, "more room")
         await eventually(lambda: limit() == (7, False))
-        await person.send(
-            "Set the limits", global_limit="20", rate_limit="100/60", partition="args.t", partition_limit="2"
-        )
-        await eventually(lambda: says("100"))
+        await person.send("Set the limits", rate_limit="100/60", partition="args.t", partition_rate="5/1, token bucket")
+        await eventually(lambda: says("of 100/60"))
+        await person.send("Set the limits", global_limit="5", partition_limit="2")
+        await eventually(lambda: says("0 of 5"))
         await person.send("Suspend", seconds="60")
         await eventually(lambda: says("It is suspended"))
         await person.send("Let them start")
@@ -191,10 +191,11 @@ async def control_a_queue(person: Person, engine: AsyncEngine) -> None:
         await eventually(lambda: (info := oban.check_queue("never seen")) is not None and info.limit == 4)
     async with engine.connect() as connection:
         [limits] = (await connection.execute(text("SELECT limits FROM oban_queues WHERE limits IS NOT NULL"))).scalars()
-    assert (limits["global_limit"], limits["partition"]["limit"]) == (20, 2)
+    assert (limits["global_limit"], limits["partition"]["limit"]) == (5, 2)
+    assert limits["partition"]["rate_limit"]["algorithm"] == "token_bucket", "what was not changed is as it was"
     verbs = [row.verb for row in await audit(engine) if row.verb.startswith("queue.")]
     assert verbs == [f"queue.{verb}" for verb in
-                     ("pause", "resume", "scale", "limit", "suspend", "reset", "stop", "start", "start")]  # fmt: skip
+                     ("pause", "resume", "scale", "limit", "limit", "suspend", "reset", "stop", "start", "start")]  # fmt: skip
 
 
 async def change_the_crontab(person: Person, engine: AsyncEngine) -> None:
