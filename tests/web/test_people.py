@@ -116,6 +116,13 @@ async def edit_a_job(person: Person, engine: AsyncEngine) -> None:
     await person.send("Change the job", args='{"user_id": 8}', tags="")
     row = await row_of(engine, id)
     assert (row.args, row.tags, row.queue) == ({"user_id": 8}, [], "slow"), "what was touched is changed"
+    await person.open(f"/edit/{id}")
+    await Oban(engine).update(id, priority=1, queue="fast", max_attempts=5)
+    await person.send("Change the job", tags="late")
+    row = await row_of(engine, id)
+    assert (row.priority, row.queue, row.max_attempts) == (1, "fast", 5), "what another has changed meanwhile stays"
+    assert row.tags == ["late"]
+    assert (await audit(engine))[-1].target == {"ids": [id], "changes": ["tags"]}
 
 
 async def send_a_signal(person: Person, engine: AsyncEngine) -> None:

@@ -27,9 +27,9 @@ async def change_options(ask: Ask, fields: Mapping[str, list[str]]) -> Content |
         raise Wrong("Which job?")
     changes: dict[str, Any] = {}
     for name in ("priority", "max_attempts"):
-        if (number := form.number(name)) is not None:
+        if form.was_changed(name) and (number := form.number(name)) is not None:
             changes[name] = number
-    if (queue := form.text("queue")) is not None:
+    if form.was_changed("queue") and (queue := form.text("queue")) is not None:
         changes["queue"] = queue
     if (at := form.text("scheduled_at")) is not None:
         changes["scheduled_at"] = _time(at)
@@ -40,6 +40,8 @@ async def change_options(ask: Ask, fields: Mapping[str, list[str]]) -> Content |
             if (given := form.json_object(name)) is None:
                 raise Wrong(f"{name}: expected a JSON object, such as {{}}; the field is blank")
             changes[name] = given
+    if not changes:
+        raise Wrong("Nothing was changed: every field is as it was shown.")
     with form.audited("edit", {"ids": [id], "changes": sorted(changes)}):
         async with ask.place.connection():
             changed = await ask.place.oban.update(id, **changes)

@@ -122,7 +122,8 @@ async def edit(ask: Ask, rest: str) -> Content:
         "meta": written(found.meta.value) if found.meta.kind == "plain" else None,
         "tags": as_line(found.job.tags),
     }
-    seen = {name: digest(text) for name, text in shown_here.items() if text is not None}
+    options = {name: str(getattr(found.job, name)) for name in ("queue", "priority", "max_attempts")}
+    seen = {name: digest(text) for name, text in (options | shown_here).items() if text is not None}
     context = {"found": found, "job": found.job, **shown_here, "seen": seen}
     return Content("edit.html", f"Edit job {id}", context, "jobs", False, (("jobs", "Jobs"), (f"job/{id}", str(id))))
 
