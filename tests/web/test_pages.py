@@ -228,6 +228,15 @@ async def test_another_group_of_failures_is_chosen_by_its_link_and_found_by_its_
         assert "app.one" not in await browser.page("/failures?worker=app.many")
 
 
+async def test_the_overview_leads_to_the_group_of_failures_that_it_names(engine: AsyncEngine, browser: Browser) -> None:
+    failed = {"state": "discarded", "attempt": 1, "worker": "app.w"}
+    await insert(engine, *[failed | {"error": "KeyError: 'often'"}] * 6, *[failed | {"error": "OSError: seldom"}] * 5)
+    links = re.findall(r'href="\./(failures[^"]*)" aria-label="See the (\d)', await browser.page("/"))
+    assert [number for _, number in links] == ["6", "5"]
+    for link, number in links:
+        assert f"The newest of the {number}" in await browser.page(f"/{html.unescape(link)}")
+
+
 async def test_an_error_of_which_the_list_reads_only_the_end_is_said_to_be_cut(engine: AsyncEngine) -> None:
     error = "Traceback (most recent call last):\nValueError: " + "long " * 100
     await insert(engine, {"state": "discarded", "worker": "app.w", "error": error})

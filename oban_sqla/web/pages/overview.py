@@ -107,7 +107,8 @@ def _failures(found: Failures | None) -> list[Notice]:
         if lately >= MANY_FAILURES:
             text = f"fails: {plural(lately, 'job')} in the last 15 minutes."
             step = f"See the {plural(group.number, 'failure')}"
-            made.append(Notice("bad", group.worker, text, group.error, "failures", {"worker": group.worker}, step))
+            chosen = {"of": group.worker, "like": group.signature}
+            made.append(Notice("bad", group.worker, text, group.error, "failures", chosen, step))
     return made[:5]
 
 
