@@ -102,11 +102,12 @@ def story_of(job: Job, failures: Iterable[tuple[object, datetime | None]], now: 
     if (began := job.attempted_at) is not None:
         ran_until = _end_of_run(job, began, [at for _, at in failed], ended, now)
         on = f" on {job.attempted_by[0]}" if job.attempted_by else ""
-        happened("executing", f"attempt {job.attempt} started{on}", began)
+        # A run that slept, was snoozed or given back is no attempt any more.
+        name = "last" if ran_until is None else f"attempt {job.attempt}"
+        happened("executing", f"{name} started{on}", began)
         kind = "discarded" if job.state in ("discarded", "retryable") else str(job.state)
-        marks.append(
-            mark(kind, began, ran_until, f"attempt {job.attempt}, {span((ran_until - began).total_seconds())}")
-        )
+        lasted = " started" if ran_until is None else f", {span((ran_until - began).total_seconds())}"
+        marks.append(mark(kind, began, ran_until, name + lasted))
     if ended is not None:
         happened(str(job.state), str(job.state), ended)
     events.sort(key=lambda event: event.at)
@@ -117,11 +118,14 @@ def story_of(job: Job, failures: Iterable[tuple[object, datetime | None]], now: 
 
 def _end_of_run(
     job: Job, began: datetime, failed: Sequence[datetime], ended: datetime | None, now: datetime
-) -> datetime:
-    """When the last attempt ended, as far as it is known."""
+) -> datetime | None:
+    """When the last attempt ended; None where that is not known."""
     if job.state == "executing":
         return now
-    return ended or next((at for at in reversed(failed) if at >= began), began)
+    if (at := next((at for at in failed if at >= began), None)) is not None:
+        return at
+    # One that was given another time ended before it, and what ended it later was no end of the run.
+    return ended if job.state != "cancelled" or job.scheduled_at <= began else None
 
 
 def _ticks(length: float) -> tuple[str, ...]:

@@ -421,6 +421,32 @@ async def test_the_life_of_a_job_is_drawn_to_scale(engine: AsyncEngine, browser:
         assert "<title>attempt 2, 2 min</title>" in await other.page(f"/job/{id}"), "until it failed"
 
 
+@pytest.mark.parametrize(
+    ("state", "says", "drawn"),
+    [
+        ("scheduled", "last started on web-1 after 2 min", "<title>last started</title>"),
+        ("cancelled", "last started on web-1 after 2 min", "<title>last started</title>"),
+        ("executing", "attempt 2 started on web-1 after 2 min", "<title>attempt 2, "),
+    ],
+)
+async def test_a_run_that_slept_has_no_number_in_the_life_of_a_job(
+    engine: AsyncEngine, browser: Browser, state: str, says: str, drawn: str
+) -> None:
+    attempt = 2 if state == "executing" else 1
+    [id] = await insert(engine, {"state": state, "worker": "w", "attempt": attempt, "attempted_by": ["web-1", "x"]})
+    async with engine.begin() as connection:
+        await connection.execute(text("""
+            UPDATE oban_jobs SET inserted_at = timezone('UTC', now()) - interval '3 minutes',
+              scheduled_at = timezone('UTC', now()) + interval '1 hour',
+              attempted_at = timezone('UTC', now()) - interval '1 minute',
+              errors = jsonb_build_array(
+                jsonb_build_object('attempt', 1, 'error', 'a', 'at', now() - interval '2 minutes'))
+        """))  # fmt: skip
+    page = await browser.page(f"/job/{id}")
+    assert says in words(page)
+    assert drawn in page
+
+
 async def test_several_instances_are_chosen_by_the_url(engine: AsyncEngine) -> None:
     async with opened([Oban(engine, name="one"), Oban(engine, name="two")]) as browser:
         assert 'href="./jobs?instance=one"' in await browser.page("/")

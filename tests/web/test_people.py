@@ -201,8 +201,8 @@ async def control_a_queue(person: Person, engine: AsyncEngine) -> None:
     assert (limits["global_limit"], limits["partition"]["limit"]) == (5, 2)
     assert limits["partition"]["rate_limit"]["algorithm"] == "token_bucket", "what was not changed is as it was"
     verbs = [row.verb for row in await audit(engine) if row.verb.startswith("queue.")]
-    assert verbs == [f"queue.{verb}" for verb in
-                     ("pause", "resume", "scale", "limit", "limit", "suspend", "reset", "stop", "start", "start")]  # fmt: skip
+    asked = ("pause", "resume", "scale", "limit", "limit", "suspend", "reset", "stop", "start", "start")
+    assert verbs == [f"queue.{verb}" for verb in asked]
 
 
 async def change_the_crontab(person: Person, engine: AsyncEngine) -> None:
