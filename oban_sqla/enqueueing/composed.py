@@ -73,15 +73,23 @@ def composed_parameters(specs: Sequence[JobSpec], kinds: Iterable[Kind]) -> dict
 
     :param kinds: of the jobs, each once and in order.
     """
-    columns = zip(*(_group(kind) for kind in kinds), strict=True)
-    parameters: dict[str, Any] = {
-        one.name: list(values) if one.prepare is None else [one.prepare(value) for value in values]
-        for one, values in zip(GROUPED, columns, strict=True)
-    }
+    parameters = group_parameters(kinds)
     for one in PLACED:
         default = False if one.name == "suspended" else None
         parameters[one.name] = [default if spec.place is None else getattr(spec.place, one.name) for spec in specs]
     return parameters
+
+
+def group_parameters(kinds: Iterable[Kind]) -> dict[str, Any]:
+    """What is sent of the chains and chunks of jobs.
+
+    :param kinds: of the jobs, each once and in order.
+    """
+    columns = zip(*(_group(kind) for kind in kinds), strict=True)
+    return {
+        one.name: list(values) if one.prepare is None else [one.prepare(value) for value in values]
+        for one, values in zip(GROUPED, columns, strict=True)
+    }
 
 
 def group_of(kind: Kind) -> dict[str, Any] | None:

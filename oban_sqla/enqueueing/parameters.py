@@ -15,7 +15,7 @@ from ..statements.statement import Statement
 from ..types import JobState
 from ..workers.registry import workers
 from ..workers.sealing import encrypts, refuse_unique, sealed_args
-from .composed import are_composed, composed_parameters
+from .composed import are_composed, composed_parameters, group_parameters
 
 LARGEST_BYTES = 8_388_608
 """Of args and meta in one statement. A server takes 1 GiB at most, and a slow line far less in the time it has."""
@@ -50,10 +50,11 @@ def state_written(waits: bool | str) -> str:
     return waits if isinstance(waits, str) else JobState.SCHEDULED if waits else JobState.AVAILABLE
 
 
-def parameters_of(specs: Sequence[JobSpec], composed: bool = False) -> dict[str, Any]:
+def parameters_of(specs: Sequence[JobSpec], composed: bool = False, grouped: bool = False) -> dict[str, Any]:
     """The arrays of the insert statements: each job's args, and the rest once for each kind of job.
 
     :param composed: whether some of the jobs belong to others. Default False.
+    :param grouped: whether that is only because they run in chunks. Default False.
     """
     numbers: dict[Kind, int] = {}
     kind: list[int] = []
@@ -63,7 +64,7 @@ def parameters_of(specs: Sequence[JobSpec], composed: bool = False) -> dict[str,
             last = spec.kind
             number = numbers.setdefault(_masked(last), len(numbers) + 1)
         kind.append(number)
-    more = composed_parameters(specs, numbers) if composed else {}
+    more = composed_parameters(specs, numbers) if composed else group_parameters(numbers) if grouped else {}
     return {"kind": kind, **_arrays(specs, numbers), **more}
 
 

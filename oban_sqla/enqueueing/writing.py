@@ -21,7 +21,8 @@ from ..options.encryption import using
 from ..options.instance import Refer
 from ..options.payload import encode
 from ..options.reference import Path, Reference, node_of, part_of
-from ..statements.flows import insert_edges, insert_nodes, living, lock_keys, tell_flow
+from ..statements.flows import insert_chunked_nodes, insert_edges, insert_nodes, living, lock_keys, tell_flow
+from ..workers.registry import workers
 from .instances import refer_in
 from .parameters import parameters_of, statements_for
 from .wakeup import announce, announce_news, note_wake_ups
@@ -115,9 +116,13 @@ def _waits(one: Written) -> bool:
 
 
 def _insert(connection: Connection, written: Sequence[Written]) -> None:
-    parameters = parameters_of([one.spec for one in written])
+    chunked = bool(workers.chunked) and any(one.spec.worker in workers.chunked for one in written)
+    inserting = insert_chunked_nodes if chunked else insert_nodes
+    parameters = parameters_of([one.spec for one in written], grouped=chunked)
     del parameters["uniq_mask"]
-    row: Any = insert_nodes.execute(
+    if chunked:
+        parameters["keyed"] = ",".join(["t" if _has_chunk_key(one) else "f" for one in written])
+    row: Any = inserting.execute(
         connection,
         **parameters,
         flow=",".join([str(one.flow_id) for one in written]),
@@ -128,6 +133,14 @@ def _insert(connection: Connection, written: Sequence[Written]) -> None:
     ids, later_ones = row[0], row[1]
     for one, job_id, later in zip(written, ids, later_ones, strict=True):
         one.spec.written(job_id, "suspended" if _waits(one) else "scheduled" if later else "available", False)
+
+
+def _has_chunk_key(one: Written) -> bool:
+    """Whether it runs in chunks, and what these have in common is known before it is released."""
+    worker = workers.chunked.get(one.spec.worker)
+    if worker is None or worker.chunk is None:
+        return False
+    return not (one.references and any(field.startswith("args.") for field in worker.chunk.fields))
 
 
 def _insert_edges(connection: Connection, written: Sequence[Written]) -> None:

@@ -131,6 +131,10 @@ def change(targets: Targets, values: dict[str, Any]) -> _Change:
     set_: dict[Any, Any] = {jobs.c[name]: value for name, value in values.items()}
     if "meta" in values:
         set_[jobs.c.meta] = with_marks(literal(values["meta"], jobs.c.meta.type), jobs.c.meta, *IN_META)
+    if not {"args", "meta"}.isdisjoint(values):
+        # Another key than that of the worker alone may be of what was there before.
+        of_worker = literal_column("'0|'", Text) + cast(func.jsonb_build_array(jobs.c.worker), Text)
+        set_[jobs.c.chunk_key] = case((jobs.c.chunk_key == of_worker, jobs.c.chunk_key))
     if "max_attempts" in values:
         # The table refuses less than was attempted already.
         set_[jobs.c.max_attempts] = func.greatest(values["max_attempts"], jobs.c.attempt, type_=SmallInteger)

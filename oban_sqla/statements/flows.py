@@ -35,18 +35,46 @@ from ..models.news import news
 from ..models.workflow import workflows
 from ..types import JobStateType
 from .functions import DeleteFlow, FlowOutcome, FlowTree, FlowValue, PruneFlows, RetryFlow
-from .insert import INSERTED, partition_key_of, unnested, values_of
+from .insert import INSERTED, group_keys_of, partition_key_of, unnested, values_of
 from .lead import holds_lease
-from .sent import KIND_WITHOUT_KEYS, ROW, Sent
+from .sent import GROUPED, KIND_WITHOUT_KEYS, ROW, Sent
 from .statement import array, in_states, parameter, state, statement, whole_numbers
 
 _NODE = (*ROW, Sent("node", Text()))
 _LISTED = (Sent("flow", BigInteger()), Sent("waits", Boolean()), Sent("refs", Integer()))
+_KEYED = Sent("keyed", Boolean())
 
 
 def _listed(name: str, kind: TypeEngine[Any]) -> ColumnElement[Any]:
     """A parameter that is text with the values between commas: the client takes longer to encode an array."""
     return cast(func.string_to_array(parameter(name), literal_column("','")), ARRAY(kind))
+
+
+def _insert_nodes(chunked: bool = False) -> Executable:
+    listed = (*_LISTED, _KEYED) if chunked else _LISTED
+    sent = [*(array(one.name, one.type) for one in _NODE), *(_listed(one.name, one.type) for one in listed)]
+    columns = [column(one.name, one.type) for one in (*_NODE, *listed)]
+    given = func.unnest(*sent).table_valued(*columns, with_ordinality="place").render_derived(name="given")
+    rows = given.alias("given")
+    kinds = unnested("kinds", "kind", (*KIND_WITHOUT_KEYS, *GROUPED) if chunked else KIND_WITHOUT_KEYS)
+    r, k = rows.c, kinds.c
+    *values, due = values_of(r.args, k)
+    begins = cast(case((r.waits, "suspended"), else_=cast(due, Text)), JobStateType)
+    values += [begins, partition_key_of(r.args, k), r.flow, r.node, func.nullif(r.refs, 0)]
+    filled = [*INSERTED, "workflow_id", "node_name", "remaining"]
+    if chunked:
+        _, chunk_key = group_keys_of(r.args, k)
+        values.append(case((r.keyed, chunk_key)))
+        filled.append("chunk_key")
+    source = rows.join(kinds, k.kind == r.kind).outerjoin(partitions, partitions.c.queue == k.queue)
+    chosen = select(*values).select_from(source).order_by(r.place)
+    made = (
+        insert(jobs)
+        .from_select(filled, chosen, include_defaults=False)
+        .returning(jobs.c.id, (jobs.c.state == state("scheduled")).label("waits"))
+        .cte("made")
+    )
+    return select(func.array_agg(made.c.id), func.array_agg(made.c.waits))
 
 
 @statement
@@ -56,28 +84,13 @@ def insert_nodes() -> Executable:
     One that `waits` for others is suspended. `refs` is the number of results among its arguments. These two and `flow`
     are listed, the others are arrays.
     """
-    sent = [*(array(one.name, one.type) for one in _NODE), *(_listed(one.name, one.type) for one in _LISTED)]
-    columns = [column(one.name, one.type) for one in (*_NODE, *_LISTED)]
-    given = func.unnest(*sent).table_valued(*columns, with_ordinality="place").render_derived(name="given")
-    rows = given.alias("given")
-    kinds = unnested("kinds", "kind", KIND_WITHOUT_KEYS)
-    r, k = rows.c, kinds.c
-    *values, due = values_of(r.args, k)
-    begins = cast(case((r.waits, "suspended"), else_=cast(due, Text)), JobStateType)
-    source = rows.join(kinds, k.kind == r.kind).outerjoin(partitions, partitions.c.queue == k.queue)
-    chosen = (
-        select(*values, begins, partition_key_of(r.args, k), r.flow, r.node, func.nullif(r.refs, 0))
-        .select_from(source)
-        .order_by(r.place)
-    )
-    filled = [*INSERTED, "workflow_id", "node_name", "remaining"]
-    made = (
-        insert(jobs)
-        .from_select(filled, chosen, include_defaults=False)
-        .returning(jobs.c.id, (jobs.c.state == state("scheduled")).label("waits"))
-        .cte("made")
-    )
-    return select(func.array_agg(made.c.id), func.array_agg(made.c.waits))
+    return _insert_nodes()
+
+
+@statement
+def insert_chunked_nodes() -> Executable:
+    """As :func:`insert_nodes`, where some jobs run in chunks: those that are `keyed`, which is listed, too."""
+    return _insert_nodes(chunked=True)
 
 
 @statement

@@ -24,6 +24,7 @@ from oban_sqla import (
     Queue,
     Resource,
     Snooze,
+    Workflow,
     current_job,
     enqueue_from,
     injected,
@@ -82,6 +83,28 @@ async def test_a_chunk_takes_one_slot_and_fetches_by_itself_when_there_is_no_roo
         await add(engine, [deliver.new({"n": n}) for n in range(1, 20)], oban)
         await all_done(engine)
     assert calls == [list(range(20))]
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_nodes_of_a_workflow_run_in_one_call_when_there_is_no_room(engine: AsyncEngine, waits: bool) -> None:
+    @job(chunk=Chunk(size=20, timeout=30, by="args.even"))
+    async def deliver(jobs: list[Job]) -> None:
+        note(jobs)
+
+    flow = Workflow("delivery")
+    first = flow.add(begin.new(), name="first")
+    for n in range(0, 40, 2):
+        flow.add(deliver.new({"n": n, "even": True}), name=f"{n}", after=[first] if waits else ())
+    async with AsyncSession(engine) as session, session.begin():
+        session.add(flow)
+    async with node(engine, limit=1):
+        await all_done(engine)
+    assert calls == [list(range(0, 40, 2))]
+
+
+@job
+async def begin() -> bool:
+    return True
 
 
 async def test_a_chunk_that_is_not_full_begins_after_its_timeout(engine: AsyncEngine) -> None:

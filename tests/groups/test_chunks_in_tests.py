@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import Cancel, Chunk, Job, Snooze, job
+from oban_sqla import Cancel, Chunk, Job, Oban, Snooze, Workflow, job
 from oban_sqla.testing import drain, mode, perform
 
 
@@ -27,6 +27,32 @@ async def test_drain_runs_the_jobs_of_a_chunk_in_one_call(any_engine: AsyncEngin
         assert drained == {"completed": 7, "scheduled": 1}
         assert calls == [[0, 2, 4], [1, 3, 5], [6], [7]]
         assert await drain(session) == {}
+
+
+async def test_what_is_known_of_a_job_later_decides_about_its_chunk(engine: AsyncEngine, clean_tables: None) -> None:
+    calls: list[list[object]] = []
+
+    @job(chunk=Chunk(size=4, by="args.kind"))
+    async def deliver(jobs: list[Job]) -> None:
+        calls.append([one.args["kind"] for one in jobs])
+
+    @job
+    async def kind(name: str) -> str:
+        return name
+
+    flow = Workflow("kinds")
+    for n, name in enumerate("abb"):
+        flow.add(deliver.new({"kind": flow.add(kind.new(name), name=f"kind {n}").result}), name=f"{n}")
+    async with AsyncSession(engine) as session:
+        session.add(flow)
+        assert await drain(session) == {"completed": 6}
+        assert sorted(calls) == [["a"], ["b"], ["b"]], "their keys were not known when they were written"
+        calls.clear()
+        session.add_all(specs := [deliver.new({"kind": "a"}) for _ in range(3)])
+        await session.flush()
+        assert await Oban(engine).update(specs[1], args={"kind": "b"}, session=session) == 1
+        assert await drain(session) == {"completed": 3}
+        assert sorted(calls) == [["a", "a"], ["b"]]
 
 
 def test_drain_runs_a_chunk_of_a_plain_function(sync_engine: object) -> None:
