@@ -249,8 +249,8 @@ class _Sessions(Sessions):
         else:
             self._driver(super().apart(load, on_loop=on_loop))
 
-    async def graft(self, ack: Ack) -> bool:
-        return await super().graft(ack) if self._on_loop else bool(self._driver(super().graft(ack)))
+    async def graft(self, *acks: Ack) -> bool:
+        return await super().graft(*acks) if self._on_loop else bool(self._driver(super().graft(*acks)))
 
 
 async def _at_once(fn: Callable[[], None]) -> None:

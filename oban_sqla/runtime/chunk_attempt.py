@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from .. import telemetry
@@ -33,6 +34,7 @@ from .verdict import (
     interrupted,
     judge,
     keeps_effects,
+    of_class,
     overdue,
     unstarted,
 )
@@ -59,7 +61,7 @@ class ChunkAttempt(Attempt):
         self.revoked: set[int] = set()
         # What has become of the jobs: written by run().
         self.outcomes: Outcomes = ()
-        # What is to become of those that were called for: written by _run_alone() and _run_in_session().
+        # What is to become of those that were called for: written by _run_alone(), _run_in_session() and _commit().
         self._verdicts: Sequence[tuple[Ack | None, BaseException | None]] = ()
         # The one of the jobs that telemetry or a hook is told of now: written by _run_all().
         self._at: Row | None = None
@@ -212,7 +214,9 @@ class ChunkAttempt(Attempt):
 
     async def _run_alone(self, call: Call) -> tuple[Ack | None, BaseException | None]:
         assert isinstance(call, ChunkCall)
-        self._verdicts = self._judge(call.rows, await self._run_call(call))
+        self._verdicts = verdicts = self._judge(call.rows, await self._run_call(call))
+        if any(ack.graft is not None for ack, _ in verdicts):
+            await self._commit(call.rows, verdicts, self._sessions.graft)
         return self._end()
 
     async def _run_in_session(self, call: Call, name: str, kind: type) -> tuple[Ack | None, BaseException | None]:
@@ -221,23 +225,25 @@ class ChunkAttempt(Attempt):
         session = await self._sessions.open(kind)
         call.injected = {**call.injected, name: session}
         try:
-            verdicts = self._judge(rows, as_returned(await self._run_call(call)))
-            self._verdicts = verdicts
-            acks = [ack for ack, _ in verdicts]
-            if any(map(keeps_effects, acks)):
-                try:
-                    await self._sessions.complete(session, *acks)
-                    self.committed = True
-                except FencedOut as fenced:
-                    # The others have lost their effects with it, and run again.
-                    self._verdicts = [
-                        (None, fenced) if row.id in fenced.ids else (interrupted(row, self.worker), None)
-                        for row in rows
-                    ]
+            self._verdicts = verdicts = self._judge(rows, as_returned(await self._run_call(call)))
+            if any(keeps_effects(ack) for ack, _ in verdicts):
+                await self._commit(rows, verdicts, partial(self._sessions.complete, session))
             return self._end()
         finally:
             if self._interruptible:  # else the call still uses it
                 await self._close(session)
+
+    async def _commit(
+        self, rows: Sequence[Row], verdicts: Sequence[Verdict], write: Callable[..., Awaitable[bool]]
+    ) -> None:
+        """Let `write` write the acks of all jobs in one transaction, with what belongs to it."""
+        try:
+            self.committed = await write(*(ack for ack, _ in verdicts))
+        except FencedOut as fenced:
+            # The others have lost their effects with it, and run again.
+            self._verdicts = [
+                (None, fenced) if row.id in fenced.ids else (interrupted(row, self.worker), None) for row in rows
+            ]
 
     def _end(self) -> tuple[Ack | None, BaseException | None]:
         """How the call has ended, for what was opened for all of its jobs: as a failure where none of them keeps its
@@ -269,6 +275,8 @@ class ChunkAttempt(Attempt):
             value: object = of_each.get(row.job)
             if isinstance(value, BaseException) and not isinstance(value, Outcome):
                 result = Raised(value, is_given=True)
+            elif isinstance(value, type) and issubclass(value, BaseException):
+                result = Raised(InvalidOption(f"{self.worker.name} returned {of_class(value)}"))
             else:
                 result = Returned(value)
         return judge(row, self.worker, result, self.stop, self.told)

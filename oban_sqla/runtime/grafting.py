@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection
@@ -14,20 +15,25 @@ from ..models.node import sources_in
 from ..statements.flow_values import use_of
 from ..statements.flows import is_cancelling, lock_tree, replace_graft
 from ..workers.sealing import encrypts
-from .acks import Ack
+from .acks import Ack, Graft
 
 
-def attach(session: Session, ack: Ack) -> None:
-    """Write the workflow of `ack` in the transaction of `session`, in the place of its job.
+def attach(session: Session, acks: Iterable[Ack]) -> None:
+    """Write the workflows of `acks` in the transaction of `session`, each in the place of its job.
 
-    The tree of the job's workflow is locked first: no release of it, and no cancellation, comes between.
+    The tree of a job's workflow is locked first: no release of it, and no cancellation, comes between.
 
     :raises InvalidOption: for one that was written before, or is a part of another, and for one that returns what is
         encrypted where that would be an argument of another job.
     :raises ObanError: when the job was asked to stop.
     """
-    assert ack.graft is not None
-    flow, workflow_id, node_name = ack.graft.flow, ack.graft.workflow_id, ack.graft.node_name
+    for ack in acks:
+        if ack.graft is not None:
+            _attach(session, ack, ack.graft)
+
+
+def _attach(session: Session, ack: Ack, graft: Graft) -> None:
+    flow, workflow_id, node_name = graft.flow, graft.workflow_id, graft.node_name
     if flow.id is not None or flow in session or flow.parent is not None:
         raise InvalidOption(f"job {ack.id} returned {flow!r}, which was added before; return one that is new")
     if flow.unique is not None:

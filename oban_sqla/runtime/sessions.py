@@ -79,9 +79,10 @@ class Sessions:
         refuse_commit(session)
         return session
 
-    async def complete(self, session: AsyncSession | Session, *acks: Ack) -> None:
+    async def complete(self, session: AsyncSession | Session, *acks: Ack) -> bool:
         """Acknowledge the job, or all jobs of a chunk, and commit what was done, in one transaction.
 
+        :returns: True: the acks were written.
         :raises FencedOut: when a job was given to another run; everything was rolled back.
         """
         with in_time(session):
@@ -89,6 +90,7 @@ class Sessions:
                 await _to_its_end(session.run_sync(_finish, acks))
             else:
                 await self._blocking(lambda: _finish(session, acks))
+        return True
 
     async def within(self, session: AsyncSession | Session, load: Load) -> None:
         """Load something in a job's session."""
@@ -122,19 +124,19 @@ class Sessions:
             )
         return _made(makers[0])
 
-    async def graft(self, ack: Ack) -> bool:
-        """Write the workflow that the job has returned, and acknowledge it, in a transaction apart.
+    async def graft(self, *acks: Ack) -> bool:
+        """Write the workflows that the job, or jobs of a chunk, have returned, and acknowledge it, or all of them, in a
+        transaction apart.
 
-        :returns: whether the ack was written.
-        :raises Fenced: when the job was given to another run; nothing was written.
+        :returns: whether the acks were written.
+        :raises FencedOut: when a job was given to another run; nothing was written.
         """
         session = self._separate()
         try:
             await self.within(session, _read_committed)
-            await self.complete(session, ack)
+            return await self.complete(session, *acks)
         finally:
             await self.close(session)
-        return True
 
     async def separately(self, work: Callable[[Session], T]) -> T:
         """Do `work` in a transaction apart from that of a job."""
@@ -248,11 +250,10 @@ def _finish_step(session: Session, mark: Callable[[Connection], bool]) -> bool:
 
 
 def _finish(session: Session, acks: Sequence[Ack]) -> None:
-    for ack in acks:
-        if ack.graft is not None:
-            session.flush()
-            refuse_ended(session)
-            attach(session, ack)
+    if any(ack.graft is not None for ack in acks):
+        session.flush()
+        refuse_ended(session)
+        attach(session, acks)
     connection = _flushed(session)
     for statement, plain in ((complete, True), (acknowledge, False)):
         if some := [ack for ack in acks if ack.is_plain is plain]:

@@ -10,7 +10,7 @@ import enum
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from types import AsyncGeneratorType, GeneratorType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any, TypeAlias, cast
 
 from sqlalchemy import inspect
@@ -87,8 +87,8 @@ def _unrun(value: object) -> str | None:
     kind: type[Any] = type(value)
     first = _first(value)
     if isinstance(value, type) and issubclass(value, Outcome):
-        return f"the class {value.__name__}, which says nothing; return an object of it: {value.__name__}(…)"
-    if issubclass(kind, GeneratorType | AsyncGeneratorType | map | filter):
+        return of_class(value)
+    if issubclass(kind, GeneratorType | AsyncGeneratorType | CoroutineType | map | filter):
         return f"a {kind.__name__}, of which nothing has run; write a function that runs to its end and returns"
     if kind.__module__ == "contextlib":
         return "a context manager, which was not entered; write a function that runs to its end and returns"
@@ -98,6 +98,11 @@ def _unrun(value: object) -> str | None:
         alone = "; a workflow is enqueued when it is returned alone" if isinstance(first, Workflow) else ""
         return f"{cast(object, first)!r}, which is not enqueued; add it to a session that the job asks for{alone}"
     return None
+
+
+def of_class(value: type) -> str:
+    """What is wrong with a class in the place of an outcome or an exception."""
+    return f"the class {value.__name__}, which says nothing; return an object of it: {value.__name__}(…)"
 
 
 def _first(value: object) -> object:

@@ -111,9 +111,9 @@ class Joined(Sessions):
         )
         raise self.refused
 
-    async def graft(self, ack: Ack) -> bool:
-        await self.separately(lambda session: attach(session, ack))
-        return False  # the ack follows
+    async def graft(self, *acks: Ack) -> bool:
+        await self.separately(lambda session: attach(session, acks))
+        return False  # the acks follow
 
     async def separately(self, work: Callable[[Session], T]) -> T:
         opened = self._joined(AsyncSession if self.on_loop else Session)
@@ -165,8 +165,9 @@ class Given(Sessions):
     def is_in_transaction(self, session: AsyncSession | Session) -> bool:
         return False  # it is in the test's, whose locks are its own
 
-    async def complete(self, session: AsyncSession | Session, *acks: Ack) -> None:
+    async def complete(self, session: AsyncSession | Session, *acks: Ack) -> bool:
         await _do(session, self._keep)
+        return True
 
     async def complete_step(self, session: AsyncSession | Session, mark: Callable[[Connection], bool]) -> bool:
         await _do(session, self._keep)

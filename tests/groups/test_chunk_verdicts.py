@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from oban_sqla import (
     Cancel,
@@ -14,6 +16,7 @@ from oban_sqla import (
     Hook,
     InvalidOption,
     Job,
+    JobSpec,
     JobState,
     Record,
     Resource,
@@ -27,7 +30,7 @@ from oban_sqla.runtime.chunks import Chunks
 from oban_sqla.runtime.executors.inline import Inline
 from oban_sqla.runtime.sessions import Sessions
 from oban_sqla.runtime.verdict import Stop
-from oban_sqla.testing import perform
+from oban_sqla.testing import drain, perform
 from tests.groups.test_chunks import node
 from tests.limits.helpers import add
 from tests.runtime.helpers import fetched, load
@@ -37,6 +40,11 @@ from tests.support import eventually
 @job(recorded=True)
 async def double(number: int) -> int:
     return number * 2
+
+
+@job(recorded=True)
+async def total(numbers: list[int | None]) -> list[int | None]:
+    return numbers
 
 
 async def test_each_job_of_a_chunk_has_a_result(engine: AsyncEngine, clean_tables: None) -> None:
@@ -78,6 +86,66 @@ async def test_the_result_of_a_job_of_a_chunk_is_an_argument_in_a_workflow(
         session.add(flow)
     async with node(engine) as oban:
         assert await oban.result(flow) == 8
+
+
+@pytest.mark.parametrize("how", ["node", "node with a session", "drain"])
+async def test_a_workflow_that_is_returned_for_a_job_takes_its_place(
+    engine: AsyncEngine, clean_tables: None, how: str
+) -> None:
+    def planned(jobs: list[Job]) -> Mapping[Job, object]:
+        outcomes: dict[Job, object] = {}
+        for one in jobs:
+            flow = outcomes[one] = Workflow("planned")
+            flow.returns(flow.add(double.new(one.args["n"])))
+        return outcomes | {jobs[2]: 3, jobs[3]: ValueError("no plan")}
+
+    @job(chunk=Chunk(size=4, timeout=5), max_attempts=1)
+    async def plans(jobs: list[Job]) -> Mapping[Job, object]:
+        return planned(jobs)
+
+    @job(chunk=Chunk(size=4, timeout=5), max_attempts=1)
+    async def plans_in_session(jobs: list[Job], session: AsyncSession = injected()) -> Mapping[Job, object]:
+        return planned(jobs)
+
+    flow = Workflow("chunked")
+    made = plans_in_session if how == "node with a session" else plans
+    nodes = [flow.add(made.new({"n": n}), name=f"plan {n}") for n in range(1, 5)]
+    flow.returns(flow.add(total.new([each.result for each in nodes]), on_failure="ignore"))
+    async with AsyncSession(engine, expire_on_commit=False) as session:
+        session.add(flow)
+        await session.commit()
+        if how == "drain":
+            await drain(session)
+            await session.commit()
+    async with node(engine, sessionmaker=async_sessionmaker(engine)) as oban:
+        assert await oban.result(flow) == [2, 4, 3, None]
+    ended = [(await load(engine, each.id)).state for each in nodes if each.id is not None]
+    assert ended == ["completed", "completed", "completed", "discarded"]
+
+
+@pytest.mark.parametrize("wrong", [ValueError, asyncio.sleep], ids=["the class of an error", "a coroutine"])
+async def test_an_outcome_that_says_nothing_fails_its_job(
+    engine: AsyncEngine, clean_tables: None, wrong: Callable[..., object]
+) -> None:
+    @job(chunk=Chunk(size=2, timeout=5))
+    async def deliver(jobs: list[Job]) -> Mapping[Job, object]:
+        coroutine.append(made := wrong if isinstance(wrong, type) else wrong(0))
+        return {jobs[0]: made}
+
+    coroutine: list[Any] = []
+    specs = [deliver.new({"n": n}) for n in range(2)]
+    await add(engine, specs)
+    async with node(engine):
+        first, second = await eventually(lambda: _ended(engine, specs))
+    assert (first.state, second.state) == ("retryable", "completed")
+    assert re.search("the class ValueError|a coroutine, of which nothing has run", first.errors[0]["error"])
+    for each in coroutine:
+        getattr(each, "close", int)()
+
+
+async def _ended(engine: AsyncEngine, specs: list[JobSpec[Any]]) -> list[Job] | None:
+    found = [await load(engine, spec.id) for spec in specs if spec.id is not None]
+    return found if all(one.state not in ("available", "executing") for one in found) else None
 
 
 async def test_what_is_opened_for_a_call_fails_where_no_job_keeps_its_effects(

@@ -78,9 +78,10 @@ class Opened(Sessions):
         self.calls.append(f"open {kind.__name__}")
         return AsyncSession()
 
-    async def complete(self, session: AsyncSession | Session, *acks: Ack) -> None:
+    async def complete(self, session: AsyncSession | Session, *acks: Ack) -> bool:
         self.calls += [f"complete {ack.state}" for ack in acks]
         self.on_complete()
+        return True
 
     async def close(self, session: AsyncSession | Session) -> None:
         self.calls.append("close")
@@ -110,8 +111,9 @@ async def test_the_timer_of_a_job_ends_with_its_call_not_with_its_commit() -> No
     sessions = Opened()
     attempt = attempt_of("attempt.write", sessions=sessions)
 
-    async def slowly(session: AsyncSession | Session, *acks: Ack) -> None:
+    async def slowly(session: AsyncSession | Session, *acks: Ack) -> bool:
         await asyncio.sleep(0.01)  # ten times the job's timeout
+        return True
 
     sessions.complete = slowly  # type: ignore[method-assign]
     ack, _ = await run(attempt)
