@@ -296,9 +296,8 @@ class Node:
                 self._loop.call_soon_threadsafe(fn, *args)
 
     def _available(self, queues: set[str]) -> None:
-        for queue in queues:
-            self.producers.notice(queue)
-        self.announcer.inserted(queues)
+        has_room = [self.producers.notice(queue) for queue in queues]
+        self.announcer.inserted(queues, fetched_here=all(has_room))
 
     def _due_soon(self) -> None:
         if self.leadership.leads:

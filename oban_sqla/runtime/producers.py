@@ -197,10 +197,12 @@ class Producers(Mapping[str, Producer]):
         if (producer := self._by_queue.get(queue)) is not None:
             producer.suspend(seconds)
 
-    def notice(self, queue: str) -> None:
-        """There may be jobs of `queue` to fetch."""
-        if (producer := self._by_queue.get(queue)) is not None:
-            producer.notice()
+    def notice(self, queue: str) -> bool:
+        """There may be jobs of `queue` to fetch. Whether this node has room for one."""
+        if (producer := self._by_queue.get(queue)) is None:
+            return False
+        producer.notice()
+        return producer.room > 0
 
     def settled(self, ack: Ack) -> None:
         """The database has taken the ack, or refused it for good."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
@@ -16,11 +17,13 @@ from sqlalchemy import Pool, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from oban_sqla import Encryption, JobSpec, Unique, enqueue, migrations
+from oban_sqla import Encryption, JobSpec, Oban, Unique, enqueue, job, migrations
 from oban_sqla.enqueueing import parameters, wakeup
+from oban_sqla.runtime import announcer
 from oban_sqla.statements import wire
 from oban_sqla.statements.identify import Identity, identify
 from tests.enqueueing.conftest import recorded
+from tests.support import eventually
 
 
 class FakeRuntime:
@@ -346,3 +349,39 @@ async def test_jobs_in_autocommit_are_heard_of_without_a_commit(any_engine: Asyn
             await session.flush()
         assert await heard() == [("public.oban_insert", "default")]
     assert runtime.told == []
+
+
+async def test_other_nodes_hear_of_jobs_that_this_node_has_room_for_a_little_later(
+    any_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(announcer, "HEAD_START", 3_600.0)
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    @job(queue="narrow")
+    async def fills_its_queue() -> None:
+        begun.set()
+        await go_on.wait()
+
+    async def commit() -> None:
+        async with AsyncSession(any_engine) as session:
+            session.add(fills_its_queue.new())
+            await session.commit()
+
+    async with listening(any_engine, "public.oban_insert") as heard, Oban(any_engine, queues={"narrow": 1}):
+        await commit()
+        await asyncio.wait_for(begun.wait(), 10)
+        assert await heard() == []
+        await commit()  # there is no room for it here
+        assert await eventually(heard) == [("public.oban_insert", "narrow")]
+        go_on.set()
+
+
+async def test_the_head_start_ends(any_engine: AsyncEngine) -> None:
+    @job(queue="wide")
+    async def quick() -> None: ...
+
+    async with listening(any_engine, "public.oban_insert") as heard, Oban(any_engine, queues={"wide": 5}):
+        async with AsyncSession(any_engine) as session:
+            session.add(quick.new())
+            await session.commit()
+        assert await eventually(heard) == [("public.oban_insert", "wide")]
