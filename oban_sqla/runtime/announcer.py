@@ -17,7 +17,7 @@ from .loop import Loop
 
 DEBOUNCE = 0.010
 HEAD_START = 0.003
-"""Seconds for the fetch of this node: the server would else commit it beside the notification, which makes both slow."""
+"""Seconds for the fetch of this node: committed beside the notification, both would be slower."""
 
 
 class Announcer(Loop):

@@ -21,6 +21,7 @@ from ..models.node import Node
 from ..options.backoff import jittered
 from ..options.payload import MAX_RECORDED, encode_value
 from ..statements.ack import CANCELLED_BY_REQUEST
+from ..statements.marks import HAS_BEGUN
 from ..workers.asleep import Asleep, asleep_in
 from ..workers.outcomes import Cancel, Discard, Outcome, Record, Snooze
 from ..workers.sealing import ArgsUnopened, sealed
@@ -152,7 +153,7 @@ def overdue(row: Row, worker: Worker) -> Ack | None:
     limit = _deadline(row, worker)
     if limit is None or (row.attempted_at - row.scheduled_at).total_seconds() <= limit:
         return None
-    if row.attempt > 1 or any(key in row.meta_object for key in ("begun", "rescued", "slept", "snoozed")):
+    if row.attempt > 1 or any(key in row.meta_object for key in HAS_BEGUN):
         return None  # it had started in time; what came between is not its fault
     return _final(row, "cancelled", f"not started by its deadline, {limit:g} s after it was due")
 

@@ -15,6 +15,9 @@ MARKS = (
 )
 """Whose value is kept, where the job comes from, what has become of it so far, and why it waits."""
 
+HAS_BEGUN = ("begun", "rescued", "slept", "snoozed")
+"""Those of a job that has begun before, although its attempts do not say so: its deadline is over."""
+
 _EMPTY = cast(literal_column("'{}'"), JSONB)
 
 

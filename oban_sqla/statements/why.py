@@ -33,6 +33,7 @@ from ..models.workflow import workflows
 from ..options.prune import STATES
 from ..types import UTCDateTime
 from .functions import FlowOutcome
+from .marks import HAS_BEGUN
 from .rescue import ran_by
 from .statement import in_states, parameter, state, statement
 from .times import FIRST, LAST
@@ -59,6 +60,7 @@ def row_of() -> Executable:
     locked or changed the row last, as text: ``"0"`` for none.
     """
     errors = case((func.jsonb_typeof(jobs.c.errors) == "array", jobs.c.errors))
+    own_deadline = jobs.c.meta.op("->")(literal_column("'deadline'"))
     plain = (
         jobs.c.id, jobs.c.queue, jobs.c.attempt, jobs.c.max_attempts, jobs.c.priority, jobs.c.workflow_id,
         jobs.c.partition_key, jobs.c.chain_key, jobs.c.chunk_key, jobs.c.batch_id,
@@ -83,6 +85,8 @@ def row_of() -> Executable:
         _meta("debounce"),
         _meta("debounced"),
         _meta("weight"),
+        case((func.jsonb_typeof(own_deadline) == "number", cast(own_deadline, Text))).label("deadline"),
+        jobs.c.meta.op("?|")(literal_column("'{" + ",".join(HAS_BEGUN) + "}'::text[]")).label("has_begun"),
         _meta("callback"),
         case((_meta("callback").is_not(None), _meta("batch_id"))).label("callback_of"),
         literal_column("xmax::text", Text).label("xid"),

@@ -508,6 +508,37 @@ async def test_a_priority_that_is_none_of_ours(engine: AsyncEngine, answer: Answ
     assert why.reasons[1].text == "its priority 12 is not between 0 and 9: it runs behind all jobs of its queue"
 
 
+@job(name="why.hurried", deadline=60)
+async def hurried() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({"meta": """'{"deadline": 90}'"""}, ("deadline", "it is cancelled if it has not started by its deadline")),
+        ({"worker": "'why.hurried'"}, ("deadline", "it is cancelled if it has not started by its deadline")),
+        ({"worker": "'why.hurried'", "meta": """'{"deadline": 1.5}'"""}, ("past_deadline", "its deadline was 8.")),
+        ({"meta": """'{"deadline": 1, "snoozed": 1}'"""}, None),
+        ({"meta": """'{"deadline": 1}'""", "attempt": "1"}, None),
+        ({"meta": """'{"deadline": 1e300}'"""}, None),
+        ({"meta": """'{"deadline": "noon"}'"""}, None),
+        ({}, None),
+    ],
+)
+async def test_a_deadline_is_said(
+    engine: AsyncEngine, answer: Answer, more: dict[str, str], expected: tuple[str, str] | None
+) -> None:
+    await producer(engine, ALIVE, "0 s", "a")
+    job_id = await row(engine, scheduled_at="timezone('UTC', now()) - interval '10 s'", **more)
+    why = await answer(job_id)
+    assert codes(why) == ["due", *([expected[0]] if expected else [])]
+    if expected:
+        assert why.reasons[1].text.startswith(expected[1]), why.reasons[1]
+        assert why.reasons[1].advice == f"to give it as long again: oban.update({job_id}, schedule_in=0)"
+        await Oban(engine).update(job_id, schedule_in=0)
+        assert codes(await answer(job_id)) == ["due", "deadline"]
+
+
 async def test_a_state_of_a_future_version(empty_database: str) -> None:
     from oban_sqla import migrations
 

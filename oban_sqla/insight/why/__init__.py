@@ -22,6 +22,7 @@ from ...models.node import Node
 from ...options.instance import told
 from ...runtime.config import Config
 from ...statements.why import bounds, newest, row_of
+from .deadline import deadline
 from .facts import Facts
 from .finished import cancelled, completed, discarded
 from .groups import groups
@@ -106,7 +107,7 @@ def _unknown(facts: Facts) -> list[Reason]:
 
 
 def _remarks(facts: Facts) -> list[Reason]:
-    priority, found = facts.job.priority, groups(facts)
+    priority, found = facts.job.priority, [*deadline(facts), *groups(facts)]
     if facts.job.state in ("completed", "discarded", "cancelled") or 0 <= priority <= 9:
         return found
     place = "before" if priority < 0 else "behind"

@@ -58,7 +58,7 @@ class Stager(Duty):
         leadership: Leadership,
         poll_interval: float,
         queues: Callable[[], Iterable[str]],
-        noticed: Callable[[str], None],
+        noticed: Callable[[str], object],
         staged: Callable[[set[str]], None],
         listens: Callable[[], bool],
         refusals: Refusals,
