@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urljoin
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from oban_sqla.web import Dashboard
 from tests.chromium import Page, chromium
@@ -180,8 +181,8 @@ class WithChromium(Person):
 
 
 @asynccontextmanager
-async def served(app: Dashboard) -> AsyncGenerator[str]:
-    """The URL under which a dashboard answers browsers."""
+async def served(app: ASGIApp) -> AsyncGenerator[str]:
+    """The URL under which an application answers browsers."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", lifespan="off"))
     serving = asyncio.create_task(server.serve())
     try:

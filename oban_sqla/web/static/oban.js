@@ -1,31 +1,44 @@
 // What makes the pages live and quick. Without it they are complete, and every form works.
 const live = document.querySelector("[data-live]");
 if (live && window.htmx) {
-  const shortest = Number(live.dataset.live) * 1000;
-  let wait = shortest, held = false, timer, began = 0;
+  const shortest = Number(live.dataset.live) * 1000, patience = 10_000;
+  const word = live.querySelector("[data-word]"), often = live.querySelector(".long"), lost = document.querySelector("[data-lost]");
+  let wait = shortest, held = false, timer, asked = 0, answered = Date.now();
+  // Jobs that are chosen, and the job that the keyboard is at, would leave the list.
+  const rests = () => held || document.querySelector('#live tr[id^="job-"] :is(:checked, :focus-visible)') !== null;
+  const say = (fails) => {
+    live.setAttribute("aria-pressed", String(!held));
+    word.textContent = rests() ? "Held" : "Live";
+    often.hidden = rests();
+    often.textContent = `every ${Math.round(wait / 1000)} s`;
+    lost.textContent = fails ? `No answer since ${new Date(answered).toLocaleTimeString()}` : "";
+  };
   const tick = () => {
-    if (!held && !document.hidden) {
-      began = performance.now();
+    const late = asked && performance.now() - asked > patience;
+    if (!rests() && !document.hidden && !asked) {
+      asked = performance.now();
       document.body.dispatchEvent(new CustomEvent("refresh"));
     }
+    say(late || lost.textContent);
     timer = setTimeout(tick, wait);
   };
-  // A slow server is asked less often.
-  const ended = () => {
-    if (began) wait = Math.max(shortest, (performance.now() - began) * 10 > shortest ? shortest * 2 : shortest);
-    began = 0;
-    count();
-  };
-  for (const name of ["htmx:after:request", "htmx:after:swap"]) document.body.addEventListener(name, ended);
+  document.body.addEventListener("htmx:after:request", (event) => {
+    const { response, text } = event.detail.ctx;
+    // A proxy's error and the page of a login are no answers: what is shown stays until there is one.
+    const good = response.status === 204 || (response.status < 500 && text.trimStart().startsWith('<div id="live"'));
+    if (good) answered = Date.now(); else event.preventDefault();
+    // A slow server is asked less often.
+    if (asked) wait = (performance.now() - asked) * 10 > shortest ? shortest * 2 : shortest;
+    say(!good);
+  });
+  document.body.addEventListener("htmx:error", () => say(true));
+  document.body.addEventListener("htmx:finally:request", () => { asked = 0; count(); });
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) { clearTimeout(timer); tick(); }
   });
+  document.addEventListener("change", () => say(lost.textContent));
   live.hidden = false;
-  live.addEventListener("click", () => {
-    held = !held;
-    live.setAttribute("aria-pressed", String(!held));
-    live.querySelector("[data-word]").textContent = held ? "Held" : "Live";
-  });
+  live.addEventListener("click", () => { held = !held; say(lost.textContent); });
   timer = setTimeout(tick, wait);
 }
 
@@ -53,6 +66,13 @@ document.addEventListener("click", async (event) => {
 });
 // The menu of a phone is wider than the phone.
 document.querySelector(".menu [aria-current]")?.scrollIntoView({inline: "center", block: "nearest"});
+
+// What was done is said once, and not again when the page is loaded again.
+if (document.querySelector(".did")) {
+  const here = new URL(location);
+  for (const name of ["did", "n"]) here.searchParams.delete(name);
+  history.replaceState(null, "", here);
+}
 
 function count() {
   for (const one of document.querySelectorAll("[data-copy]")) one.hidden = !navigator.clipboard;
