@@ -193,15 +193,17 @@ class Dashboard:
             **content.context,
         }
         fragment = Markup(render.rendered(content.template, context))  # escaped by the template
-        seen = render.digest(fragment)
-        ticks = content.live
-        again = [(key, value) for key, value in ask.params if key not in ("seen", "did", "n")]
         context |= {
             "content": fragment,
-            "ticks": ticks,
-            "here": ask.link(path, pairs=again, seen=seen),
-            "every": ask.refresh,
+            "is_refresh": ask.is_refresh,
+            "current": content.path,
+            "application": self._title or ask.place.name,
+            "shell": await shell(ask),
         }
+        context["menu"] = Markup(render.rendered("menu.html", context))
+        seen = render.digest(fragment + context["menu"])
+        again = [(key, value) for key, value in ask.params if key not in ("seen", "did", "n")]
+        context["here"] = ask.link(path, pairs=again, seen=seen)
         if ask.is_refresh:  # also with a problem: the next refresh may show the page again
             if ask.one("seen") == seen:
                 return Response(status_code=204)
@@ -210,10 +212,9 @@ class Dashboard:
             "title": content.title,
             "trail": content.trail,
             "periods": content.periods,
-            "current": content.path,
-            "application": self._title or ask.place.name,
+            "ticks": content.live,
+            "every": ask.refresh,
             "instances": list(self._instances),
-            "shell": await shell(ask),
         }
         return HTMLResponse(render.rendered("layout.html", context), status_code=content.status)
 

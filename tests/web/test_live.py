@@ -90,6 +90,7 @@ async def it_rests(engine: AsyncEngine, page: Page, ids: list[int]) -> None:
     await insert(engine, {"state": "available", "worker": "app.new"})
     await page.until(f"{MAIN}.includes('app.new')")
     assert await page.evaluate("document.activeElement.value") == "queue:ma", "what is typed stays"
+    assert await page.evaluate("document.querySelector('.menu a[aria-current] .count').textContent") == "4"
     for button in ("[data-live]", f"#job-{ids[0]} input"):
         await page.press(button)
         await page.until(f"{WORD} === 'Held'")
