@@ -27,12 +27,23 @@ NODE = "ip-10-0-100-190.eu-central-1.compute.internal-" + "n" * 60
 NAME = "x" * 120
 OUTSIDE = """(() => {
   const phone = document.documentElement.clientWidth < 760, found = [];
-  for (const one of document.querySelectorAll("body, .scroll, .facets, .facets a, .why, .bar, .bar nav, dd"))
+  const boxes = "body, .scroll, .facets, .facets a, .why, .bar, .bar nav, dd, .notices li, .findings li";
+  for (const one of document.querySelectorAll(boxes))
     if (one.scrollWidth > one.clientWidth + 1 && !(phone && one.closest(".facets, .scroll:not(:has(.rows))")))
       found.push(`${one.tagName}.${one.className} ${one.scrollWidth} > ${one.clientWidth}`);
   return found;
 })()"""
 """The boxes whose contents are wider than they are; on a phone some are scrolled sideways."""
+
+MOVED = """(() => {
+  const line = document.createElement("p"), behind = document.createRange();
+  line.innerHTML = "<a>\u05d0\u05d1\u05d2</a> 12 jobs wait";
+  document.querySelector("main").append(line);
+  behind.setStart(line.lastChild, 1);
+  behind.setEnd(line.lastChild, 3);
+  return behind.getBoundingClientRect().left < line.firstChild.getBoundingClientRect().right;
+})()"""
+"""Whether a number behind a name that is written from right to left stands before it."""
 
 
 @job(queue="accessible")
@@ -82,6 +93,7 @@ async def test_axe_finds_nothing_and_long_names_leave_no_place_in_both_themes_an
                     outside += [(path, width, one) for one in await page.evaluate(OUTSIDE)]
             await page.evaluate("document.body.append(document.createElement('button')); true")
             assert [one[1] for one in await violations(page)] == ["button-name"], "it finds what is there"
+            assert not await page.evaluate(MOVED)
             await page.goto(f"{base}/flow/{single.id}")
             drawn = await page.evaluate("document.querySelector('.graph .box').getBoundingClientRect().width")
     finally:
