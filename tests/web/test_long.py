@@ -144,6 +144,7 @@ async def test_a_job_shows_its_steps_signals_progress_events_and_log(engine: Asy
         for sql in (
             "INSERT INTO oban_steps (job_id, name, kind, value) VALUES (:id, 'charge', 'step', '41')",
             "INSERT INTO oban_steps (job_id, name, kind, value) VALUES (:id, 'sealed', 'step', CAST(:token AS jsonb))",
+            "INSERT INTO oban_steps (job_id, name, kind, until) VALUES (:id, 'wait:a:1', 'wait', '2020-01-01')",
             "INSERT INTO oban_signals (job_id, name, payload) VALUES (:id, 'approved', '\"by anna\"')",
             "INSERT INTO oban_progress (job_id, done, total, note) VALUES (:id, 3, 12, 'third page')",
             "INSERT INTO oban_events (job_id, kind, n, value) VALUES (:id, 0, 1, '\"an event\"')",
@@ -155,4 +156,7 @@ async def test_a_job_shows_its_steps_signals_progress_events_and_log(engine: Asy
     page = await browser.page(f"/job/{id}")
     for said in ("charge", "41", "approved", "by anna", "third page", "25 percent done", "an event", "a line"):
         assert said in page
+    assert "wait, due " in words(page)
+    assert "Events 1 event, UTC" in words(page)
+    assert "Log 1 line, UTC" in words(page)
     assert "gAAAA" not in page
