@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Any
 
 project = "oban-sqla"
@@ -55,6 +57,13 @@ def show_types(_app: Any, what: str, _name: str, documented: Any, _options: Any,
     lines[:] = made
 
 
+def copy_sources(app: Any, error: Exception | None) -> None:
+    """Put the Markdown of the pages beside them, where llms.txt links to it."""
+    for page in [] if error else Path(app.srcdir).glob("*.md"):
+        shutil.copy(page, app.outdir)
+
+
 def setup(app: Any) -> None:
-    """Connect the hook."""
+    """Connect the hooks."""
     app.connect("autodoc-process-docstring", show_types)
+    app.connect("build-finished", copy_sources)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from runpy import run_path
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,9 +74,12 @@ def test_the_life_of_a_job_has_every_state() -> None:
     assert [name for name in described if name in set(JobState)] == [state.value for state in JobState]
 
 
-def test_llms_txt_lists_every_page() -> None:
+def test_llms_txt_lists_every_page_where_it_is(tmp_path: Path) -> None:
     listed = re.findall(r"^- \[[^]]+\]\(([^)]+)\): .+", (DOCS / "llms.txt").read_text(), re.MULTILINE)
     assert sorted(listed) == sorted(page.name for page in DOCS.glob("*.md") if page.name != "index.md")
+    conf = run_path(str(DOCS / "conf.py"))
+    conf["copy_sources"](SimpleNamespace(srcdir=str(DOCS), outdir=str(tmp_path)), None)
+    assert [name for name in listed if not (tmp_path / name).exists()] == []
 
 
 def test_no_line_is_longer_than_an_editor_is_wide() -> None:
