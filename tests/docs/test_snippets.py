@@ -13,9 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import CodeType, ModuleType, SimpleNamespace
 from typing import Any, cast
+from unittest.mock import MagicMock, create_autospec
 
 import httpx
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 from sqlalchemy import DateTime, ForeignKey, create_engine, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
@@ -321,7 +324,7 @@ async def test_migrations(engine: AsyncEngine, module: dict[str, Any], tmp_path:
         assert done.returncode == 0, done.stdout + done.stderr
     assert f"version={oban_sqla.migrations.CURRENT}" in revision
     assert f"version={oban_sqla.migrations.CURRENT}" in halves
-    compile(apart, "migrations.md", "exec")
+    assert finished(["-c", apart], tmp_path, {}).returncode == 0
     module |= {"Base": Base, "Mapped": Mapped, "mapped_column": mapped_column, "ForeignKey": ForeignKey, "Job": Job}
     exec(key, module)
     exports = module["Export"].__table__
@@ -447,7 +450,42 @@ async def test_job_relationship(engine: AsyncEngine, module: dict[str, Any]) -> 
         async with engine.begin() as connection:
             await connection.run_sync(Own.metadata.drop_all)
         Own.registry.dispose()
-    compile(revision, "job-relationship.md", "exec")
+    assert "index_jobs" in revision, "test_the_revisions_of_the_pages runs it"
+
+
+def test_the_revisions_of_the_pages(empty_database: str) -> None:
+    """Those of which a page has no more than the functions: each up and, where it says how, down again."""
+    url = empty_database.replace("+asyncpg", "+psycopg")
+    parts = [("reference.md", 0, ("upgrade", "downgrade")), ("migrations.md", 2, ("upgrade_tables", "upgrade_indexes")),
+             ("job-relationship.md", 1, ("upgrade", "downgrade"))]  # fmt: skip
+    with (sync := create_engine(url)).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
+        with Operations.context(context) as op:
+            for page, number, functions in parts:
+                names: dict[str, Any] = {"op": op, "migrations": oban_sqla.migrations}
+                exec(blocks(page)[number], names)
+                for function in functions:
+                    with context.begin_transaction(_per_migration=True):
+                        names[function]()
+    sync.dispose()
+
+
+def test_operations() -> None:
+    names: dict[str, Any] = {"async_url": oban_sqla.async_url, "create_async_engine": create_async_engine}
+    exec(blocks("operations.md")[0], names)
+    assert names["engine"].url.drivername == "postgresql+asyncpg"
+
+
+async def test_the_servers_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not started: tests/embedded does that."""
+    server = MagicMock(url="postgresql+asyncpg://app@/app")
+    for enter in (server.__enter__, server.__aenter__):
+        enter.return_value = server
+    start = create_autospec(oban_sqla.embedded.start, return_value=server)
+    monkeypatch.setattr(oban_sqla.embedded, "start", start)
+    names: dict[str, Any] = {"create_async_engine": create_async_engine}
+    await eval(blocks("reference.md")[1], names)
+    assert start.call_count == 3
 
 
 def test_all_python_of_the_pages_is_marked_so_that_it_runs() -> None:
