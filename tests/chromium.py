@@ -86,6 +86,12 @@ class Page:
         await self.press(selector)
         await self.loaded()
 
+    async def back(self) -> None:
+        """Go one page back, and wait for its document."""
+        self._loaded.clear()
+        await self.evaluate("history.back()")
+        await self.loaded()
+
     async def press(self, selector: str) -> None:
         """Click the first element of `selector`, as a mouse does."""
         where = await self.evaluate(

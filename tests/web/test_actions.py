@@ -272,10 +272,10 @@ async def test_what_did_not_work_leads_back_to_its_form(engine: AsyncEngine) -> 
         refused = await browser.send("/do/queue", fields)
         assert refused.status_code == 400
         assert "it needs a limit" in words(refused.text)
-        assert '<a href="../queue?name=new">Back</a>' in refused.text
+        assert '<a href="../queue?name=new" data-back>Back</a>' in refused.text
     async with opened([Oban(engine, name="a"), Oban(engine, name="b")]) as browser:
         refused = await browser.send("/do/queue?instance=b", fields)
-        assert '<a href="../queue?instance=b&amp;name=new">Back</a>' in refused.text
+        assert '<a href="../queue?instance=b&amp;name=new" data-back>Back</a>' in refused.text
         [id] = await insert(engine, {"state": "available", "worker": "app.w"})
         asked = await browser.send("/do/jobs?instance=b", {"id": id, "verb": "delete", "back": "jobs?queue=q"})
-        assert 'href="../jobs?instance=b&amp;queue=q">Leave it' in asked.text
+        assert 'href="../jobs?instance=b&amp;queue=q" data-back>Leave it' in asked.text

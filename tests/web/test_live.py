@@ -78,10 +78,27 @@ async def test_a_page_that_is_watched(engine: AsyncEngine, monkeypatch: pytest.M
         await page.evaluate(COUNT)
         assert "2 jobs were made available" in await page.evaluate(MAIN)
         assert await page.evaluate("location.search") == "", "what was done is said once"
+        await it_goes_back(page, ids)
+        await page.evaluate(COUNT)
         await it_rests(engine, page, ids)
         assert page.complaints == []
         await page.goto(f"{base}/job/{ids[2]}")
         await it_is_not_answered(engine, page, door, ids[2])
+
+
+async def it_goes_back(page: Page, ids: list[int]) -> None:
+    """Past a form that was sent, which a browser would ask whether to send again."""
+    for leave in ("[data-back]", "form.fields button"):
+        await page.press(f"#job-{ids[1]} input")
+        await page.press(f"#job-{ids[2]} input")
+        await page.click("[value=retry]")
+        assert "Run again now 2 jobs?" in await page.evaluate(MAIN)
+        await page.click(leave)
+        assert await page.evaluate("location.pathname") == "/jobs"
+    await page.back()
+    assert "app.w" in await page.evaluate(MAIN)
+    assert "Run again now" not in await page.evaluate(MAIN)
+    assert await page.evaluate("location.pathname") == "/jobs"
 
 
 async def it_rests(engine: AsyncEngine, page: Page, ids: list[int]) -> None:

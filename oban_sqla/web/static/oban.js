@@ -74,6 +74,18 @@ if (document.querySelector(".did")) {
   history.replaceState(null, "", here);
 }
 
+// A page that answers a form can't be gone back to: in the history its place is taken by the page that it leads to.
+const back = document.querySelector("[data-back]");
+const leave = (event, name) => {
+  if (event.ctrlKey || event.metaKey || event.shiftKey) return; // opened in another tab
+  const target = event.currentTarget, page = back.href;
+  target[name] = target[name]; // absolute: relative links lead elsewhere from that page
+  history.replaceState(null, "", page);
+};
+back?.addEventListener("click", (event) => leave(event, "href"));
+back?.closest("form")?.addEventListener("submit", (event) => leave(event, "action"));
+addEventListener("pageshow", (event) => { if (back && event.persisted) location.reload(); });
+
 function count() {
   for (const one of document.querySelectorAll("[data-copy]")) one.hidden = !navigator.clipboard;
   const boxes = [...document.querySelectorAll('input[name="id"][type="checkbox"]')];
