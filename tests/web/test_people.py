@@ -182,7 +182,7 @@ async def control_a_queue(person: Person, engine: AsyncEngine) -> None:
         await eventually(lambda: limit() == (7, False))
         await person.send("Set the limits", rate_limit="100/60", partition="args.t", partition_rate="5/1, token bucket")
         await eventually(lambda: says("of 100/60"))
-        await person.send("Set the limits", global_limit="5", partition_limit="2")
+        await person.send("Set the limits", global_limit="5", partition_limit="2", burst="on")
         await eventually(lambda: says("0 of 5"))
         await person.send("Suspend", seconds="60")
         await eventually(lambda: says("It is suspended"))
@@ -199,6 +199,7 @@ async def control_a_queue(person: Person, engine: AsyncEngine) -> None:
     async with engine.connect() as connection:
         [limits] = (await connection.execute(text("SELECT limits FROM oban_queues WHERE limits IS NOT NULL"))).scalars()
     assert (limits["global_limit"], limits["partition"]["limit"]) == (5, 2)
+    assert limits["partition"]["burst"]
     assert limits["partition"]["rate_limit"]["algorithm"] == "token_bucket", "what was not changed is as it was"
     verbs = [row.verb for row in await audit(engine) if row.verb.startswith("queue.")]
     asked = ("pause", "resume", "scale", "limit", "limit", "suspend", "reset", "stop", "start", "start")
