@@ -52,9 +52,8 @@ def _print(found: Queued) -> None:
     for misfit in found.misfits:
         echo_paragraph(f"{misfit.worker}: {_jobs(misfit.jobs)} ({_ids(misfit)}): {misfit.reason}", "  ")
     bad = sum(misfit.jobs for misfit in found.misfits)
-    click.echo(
-        f"{_jobs(bad)} of {found.jobs:,} waiting can't run" if bad else f"all {found.jobs:,} waiting jobs can run"
-    )
+    fine = "the one waiting job can run" if found.jobs == 1 else f"all {found.jobs:,} waiting jobs can run"
+    click.echo(f"{_jobs(bad)} of {found.jobs:,} waiting can't run" if bad else fine)
 
 
 def _jobs(count: int) -> str:

@@ -84,6 +84,7 @@ async def test_large_args_and_errors(engine: AsyncEngine) -> None:
     finding = await one(engine, "large_jobs")
     assert finding.status == "warning"
     assert finding.found.startswith("args take 4,8")
+    assert finding.found.endswith("(jobs sampled: 1)")
     await row(engine, args=f"jsonb_build_object('text', {noise.format(5000)})")
     await row(engine, errors=f"jsonb_build_array(jsonb_build_object('error', {noise.format(5000)}))")
     said = [finding.found.split(" take ")[0] for finding in await diagnose(engine, "large_jobs")]

@@ -12,6 +12,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import InvalidOption, Job, JobSpec, Oban, job, worker
+from oban_sqla.cli.check import _print
+from oban_sqla.insight.queued import Queued
 from oban_sqla.testing import check_queued, drain
 from tests.processes import finished
 from tests.runtime.helpers import insert, load, until
@@ -149,3 +151,11 @@ async def test_the_command_names_a_renamed_worker_and_a_changed_parameter(check:
         ("shop.invoice", 6_000, 10),
         ("shop.send_mails", 3_500, 10),
     ]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "says"), [(0, "all 0 waiting jobs can run"), (1, "the one waiting job can run")], ids=str
+)
+def test_the_command_counts_what_can_run(jobs: int, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _print(Queued(jobs, ()))
+    assert capsys.readouterr().out.strip() == says

@@ -103,7 +103,7 @@ def large_jobs(database: Database) -> Iterator[Finding]:
     if row.jobs and row.args > LARGE_ON_AVERAGE:
         findings.append(
             warning(
-                f"args take {row.args:,.0f} bytes on average ({row.jobs:,} jobs sampled)",
+                f"args take {row.args:,.0f} bytes on average (jobs sampled: {row.jobs:,})",
                 "PostgreSQL stores such values apart; each fetch, ack and prune has to read or write them, too",
                 "store large data elsewhere, and put its key into args",
             )
@@ -112,9 +112,9 @@ def large_jobs(database: Database) -> Iterator[Finding]:
         if row.jobs and largest > LARGE:
             findings.append(
                 warning(
-                    f"{what} of a job take {largest:,} bytes ({row.jobs:,} jobs sampled)",
+                    f"{what} of a job take {largest:,} bytes (jobs sampled: {row.jobs:,})",
                     "a fetch transfers them to the node, and each change of the job copies its row",
                     "store large data elsewhere" if what == "args" else "lower max_attempts, or prune sooner",
                 )
             )
-    yield from findings or [ok(f"args and errors are small ({row.jobs:,} jobs sampled)")]
+    yield from findings or [ok(f"args and errors are small (jobs sampled: {row.jobs:,})")]
