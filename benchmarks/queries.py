@@ -125,8 +125,9 @@ async def _buffers(setting: Setting, query: Any) -> int:
     for sql, parameters in sent:
         if not sql.lstrip().startswith("SELECT"):
             continue
-        for _ in range(2):  # the first one also reads what the connection keeps of each index
-            plan = await setting.raw.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}", *parameters)
+        explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {sql}"
+        await setting.raw.execute(explain, *parameters)  # also reads what the connection keeps of each index
+        plan = await setting.raw.fetchval(explain, *parameters)
         found = json.loads(plan)[0]["Plan"]
         total += found["Shared Hit Blocks"] + found["Shared Read Blocks"]
     return total

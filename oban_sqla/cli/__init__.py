@@ -20,6 +20,7 @@ from .limits import limits
 from .postgres import postgres
 from .problems import Commands
 from .queues import queues
+from .reindex import reindex
 from .run import run
 from .schema import grants, migrate, sql
 from .settings import config_option
@@ -66,6 +67,7 @@ main.add_command(top)
 main.add_command(why)
 main.add_command(web)
 main.add_command(doctor)
+main.add_command(reindex)
 main.add_command(bench)
 main.add_command(postgres)
 

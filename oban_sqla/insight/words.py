@@ -1,4 +1,4 @@
-"""Parts of sentences: lengths of time, and lists of names."""
+"""Parts of sentences: lengths of time, sizes, and lists of names."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ def span(seconds: float) -> str:
         if len(parts) == 2:
             break
     return " ".join(part for part in parts if not part.startswith("0")) or "0s"
+
+
+def room(size: float) -> str:
+    """So many bytes, such as ``8.2 MB``."""
+    for unit in ("kB", "MB"):
+        size /= 1024
+        if size < 1024:
+            return _rounded(size, unit)
+    return _rounded(size / 1024, "GB")
+
+
+def _rounded(size: float, unit: str) -> str:
+    return f"{size:,.1f} {unit}" if size < 10 else f"{size:,.0f} {unit}"
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

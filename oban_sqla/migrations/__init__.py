@@ -38,12 +38,10 @@ tables as Python uses them (see `models`).
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, TextClause, text
+from sqlalchemy import Connection, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..errors import InvalidOption, SchemaOutdated
@@ -52,6 +50,8 @@ from ..options.job_path import JobPath
 from ..types import state_enum
 from . import paths
 from .live import SMALL_PAGES, TOO_LARGE, build, missing
+from .outside import LOCK, alone, as_text, check_engine, outside
+from .reindexing import Rebuilt, reindex
 from .statements import (
     CURRENT,
     Which,
@@ -68,10 +68,6 @@ if TYPE_CHECKING:
     from alembic.operations import Operations
 
     OperationsLike = Operations | Any  # the module `alembic.op` stands for the current Operations
-
-_LOCK = 0x6F62616E  # "oban": only one `migrate` at a time in a database
-_BUILDING = _LOCK + 1
-"""Held for as long as indexes are built, too; asked for without waiting, because a build waits for who waits."""
 
 
 def upgrade(
@@ -112,7 +108,7 @@ def downgrade(op: OperationsLike, version: int, schema: str | None = None) -> No
     """
     _check_op(op, "downgrade")
     for statement in down_statements(version, schema):
-        op.execute(_text(statement))
+        op.execute(as_text(statement))
 
 
 def index_jobs(op: OperationsLike, path: str, schema: str | None = None, *, concurrently: bool = False) -> None:
@@ -165,17 +161,16 @@ async def migrate(engine: AsyncEngine, schema: str | None = None, *, version: in
     :returns: the version before the call, 0 for none. Tables that are newer than this package are not changed.
     :raises InvalidOption: for a version that this package doesn't have, or something else than an ``AsyncEngine``.
     """
-    _check_engine(engine, "migrate")
+    check_engine(engine, "migrate")
     target = checked(CURRENT if version is None else version)
     async with engine.begin() as connection:
         before, indexes = await connection.run_sync(_migrated, target, schema)
     if indexes:
         # The second connection only here: a pooler may have no more than one.
-        async with _alone(engine), engine.connect() as connection:
-            await connection.execution_options(isolation_level="AUTOCOMMIT")
+        async with alone(engine), outside(engine) as connection:
             _, lacking = await connection.run_sync(_missing, indexes, schema)  # another call may have built them
             for statement in build(prefix_of(schema), lacking, concurrently=True):
-                await connection.execute(_text(statement))
+                await connection.execute(as_text(statement))
     return before
 
 
@@ -187,7 +182,7 @@ async def version(engine: AsyncEngine, schema: str | None = None) -> int:
         connection's default.
     :returns: the version; 0 if there are no tables.
     """
-    _check_engine(engine, "version")
+    check_engine(engine, "version")
     async with engine.connect() as connection:
         return await connection.run_sync(_version, schema)
 
@@ -200,7 +195,7 @@ async def missing_indexes(engine: AsyncEngine, schema: str | None = None) -> lis
         connection's default.
     :returns: the names of those that are missing or invalid.
     """
-    _check_engine(engine, "missing_indexes")
+    check_engine(engine, "missing_indexes")
     async with engine.connect() as connection:
         _, names = await connection.run_sync(_missing, indexes_of(CURRENT), schema)
     return list(names)
@@ -262,20 +257,12 @@ def _check_op(op: object, what: str) -> None:
         )
 
 
-def _check_engine(engine: object, what: str) -> None:
-    if not isinstance(engine, AsyncEngine):
-        raise InvalidOption(
-            f"{what}: expected an AsyncEngine, got {type(engine).__name__}; make one with "
-            "create_async_engine(async_url(…))"
-        )
-
-
 def _run(op: OperationsLike, statements: list[str], outside: bool, what: str) -> None:
     if outside:
         _run_outside(op, statements, what)
         return
     for statement in statements:
-        op.execute(_text(statement))
+        op.execute(as_text(statement))
 
 
 def _run_outside(op: OperationsLike, statements: list[str], what: str) -> None:
@@ -290,7 +277,7 @@ def _run_outside(op: OperationsLike, statements: list[str], what: str) -> None:
         ) from error
     try:
         for statement in statements:
-            op.execute(_text(statement))
+            op.execute(as_text(statement))
     finally:
         block.__exit__(None, None, None)
 
@@ -317,7 +304,7 @@ def _needed(connection: Connection, target: int, schema: str | None, part: Which
 
 def _migrated(connection: Connection, target: int, schema: str | None) -> tuple[int, dict[str, str]]:
     """Bring the tables to `target`. Returns the version before, and the indexes that are still to be built."""
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
     before = _version(connection, schema)
     if before < target:
         pages, lacking = _missing(connection, indexes_of(target), schema)
@@ -330,38 +317,16 @@ def _migrated(connection: Connection, target: int, schema: str | None) -> tuple[
         statements = []
         indexes = _missing(connection, indexes_of(target), schema)[1] if before == target else {}
     for statement in statements:
-        connection.execute(_text(statement))
+        connection.execute(as_text(statement))
     return before, indexes
-
-
-@asynccontextmanager
-async def _alone(engine: AsyncEngine) -> AsyncGenerator[None]:
-    """While no other process builds indexes for this package in this database.
-
-    A transaction that waits for a lock has a snapshot, and an index that is built CONCURRENTLY waits for that; so the
-    lock is tried for, and held by a transaction that does nothing.
-    """
-    while True:
-        async with engine.begin() as connection:
-            got = await connection.scalar(text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": _BUILDING})
-            # Last, because the portal of a query keeps its snapshot until the next statement.
-            await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
-            if got:
-                yield
-                return
-        await asyncio.sleep(0.2)
 
 
 def _missing(connection: Connection, indexes: dict[str, str], schema: str | None) -> tuple[int, dict[str, str]]:
     """The pages of the jobs table, and those of `indexes` that are missing or invalid."""
     if not indexes:
         return 0, {}
-    pages, names = connection.execute(_text(missing(prefix_of(schema), indexes))).one()
+    pages, names = connection.execute(as_text(missing(prefix_of(schema), indexes))).one()
     return int(pages), {name: indexes[name] for name in indexes if name in names}
-
-
-def _text(statement: str) -> TextClause:
-    return text(statement.replace(":", "\\:"))  # no colon here is a parameter
 
 
 def _version(connection: Connection, schema: str | None) -> int:
@@ -374,12 +339,14 @@ def _version(connection: Connection, schema: str | None) -> int:
 
 __all__ = [
     "CURRENT",
+    "Rebuilt",
     "downgrade",
     "drop_index_jobs",
     "include_enum",
     "include_object",
     "index_jobs",
     "migrate",
+    "reindex",
     "up_statements",
     "upgrade",
     "version",

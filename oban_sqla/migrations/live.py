@@ -13,6 +13,9 @@ from collections.abc import Iterable, Mapping
 PATIENCE = 5
 """Minutes for which the lock is asked for, twice a second, before the upgrade fails."""
 
+TIMEOUTS = ("statement_timeout", "lock_timeout")
+"""Off while an index is built: one that gives up waiting for older transactions is left behind invalid."""
+
 SMALL_PAGES = 1_000
 """Pages of 8 kB up to which the indexes are built at once, in the transaction of the tables. They take some 0.1 s."""
 
@@ -78,13 +81,11 @@ def build(prefix: str, indexes: Mapping[str, str], *, concurrently: bool) -> lis
     made = [f"CREATE INDEX {how} {name} ON {prefix}oban_jobs {indexes[name]}" for name in indexes]
     if not concurrently:
         return [drop_invalid(prefix, indexes, in_transaction=True), *made]
-    # An index that gives up waiting for older transactions is left behind invalid.
-    timeouts = ("statement_timeout", "lock_timeout")
     return [
         drop_invalid(prefix, indexes, in_transaction=False),
-        *(f"SET {name} = 0" for name in timeouts),
+        *(f"SET {name} = 0" for name in TIMEOUTS),
         *made,
-        *(f"RESET {name}" for name in timeouts),
+        *(f"RESET {name}" for name in TIMEOUTS),
     ]
 
 

@@ -128,6 +128,11 @@ def prefix_of(schema: str | None) -> str:
     return _preparer.quote(checked_schema(name, "schema")) + "."
 
 
+def plain(name: str) -> str:
+    """The name of an index as SQL, in quotation marks where it needs them."""
+    return _preparer.quote(name)
+
+
 def quoted(name: str) -> str:
     """The name of a table, schema or role in quotation marks."""
     return _preparer.quote_identifier(name)

@@ -82,25 +82,6 @@ TABLE = text("""
 """)
 """`vacuumed`: seconds since the last vacuum; null: never, or not since the statistics were reset."""
 
-SIZES = text("""
-    SELECT x.relname AS name, x.relkind::text AS kind, pg_relation_size(x.oid) AS bytes, x.reltuples::float8 AS rows,
-           (SELECT sum(s.avg_width * (1 - s.null_frac))
-              FROM pg_catalog.pg_attribute a
-              JOIN pg_catalog.pg_attribute k ON k.attrelid = c.oid AND k.attname = a.attname
-              JOIN pg_catalog.pg_stats s ON s.schemaname = n.nspname AND s.tablename = c.relname
-               AND s.attname = k.attname
-             WHERE a.attrelid = x.oid AND a.attnum > 0)::float8 AS width
-    FROM pg_catalog.pg_class c
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
-    LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid
-    JOIN pg_catalog.pg_class x ON x.oid IN (c.oid, i.indexrelid)
-    WHERE c.oid = to_regclass(:jobs)
-    GROUP BY x.oid, x.relname, x.relkind, x.reltuples, c.oid, c.relname, n.nspname
-    ORDER BY x.relname
-""")
-"""The table (kind ``r``) and its indexes (``i``): their size, their rows (negative: never analysed), and the width in
-bytes of what they keep of each, by the statistics of the columns; null without any."""
-
 TRANSACTIONS = text("""
     SELECT a.pid, a.usename::text AS role, a.application_name AS application, a.state,
            extract(epoch FROM clock_timestamp() - a.xact_start)::float8 AS seconds,

@@ -34,6 +34,7 @@ COMMANDS = [
     "workers",
     "postgres",
     "run",
+    "reindex",
 ]
 SUBCOMMANDS = {"jobs": ["list", "show", "add", "cancel", "retry", "delete", "watch"], "limits": ["simulate"]}
 

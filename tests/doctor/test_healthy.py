@@ -72,7 +72,7 @@ async def test_nodes_at_work(own_engine: AsyncEngine) -> None:
 async def test_a_full_and_analysed_table_is_not_called_bloated(
     own_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oban_sqla.insight.doctor.storage.WASTE", 0)
+    monkeypatch.setattr("oban_sqla.migrations.sizes.WASTE", 0)
     await execute(
         own_engine,
         "INSERT INTO oban_jobs (worker, queue, args, state, completed_at, scheduled_at) "

@@ -7,6 +7,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla.insight.doctor import storage
+from oban_sqla.insight.words import room
+from oban_sqla.migrations import sizes
 from tests.doctor.conftest import diagnose, one
 from tests.runtime.helpers import execute
 from tests.support import eventually
@@ -81,7 +83,7 @@ async def test_dead_rows_that_are_not_removed(own_engine: AsyncEngine) -> None:
 
 
 async def test_room_that_is_empty(own_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "WASTE", 100_000)
+    monkeypatch.setattr(sizes, "WASTE", 100_000)
     await execute(own_engine, "ALTER TABLE oban_jobs SET (autovacuum_enabled = off)")
     await execute(own_engine, FILL)
     await execute(own_engine, "ANALYZE oban_jobs")
@@ -100,10 +102,10 @@ async def test_room_that_is_empty(own_engine: AsyncEngine, monkeypatch: pytest.M
 
 
 def test_the_estimate_is_that_of_its_formula() -> None:
-    assert storage.expected_bytes("r", 0, 100) == storage.PAGE
+    assert sizes.expected_bytes("r", 0, 100) == sizes.PAGE
     rows = 1_000_000
-    assert storage.expected_bytes("r", rows, 97) == pytest.approx(rows * (104 + 28) / (8168 * 0.85) * 8192)
-    assert storage.expected_bytes("i", rows, 8) == pytest.approx(rows * (8 + 12) / (8168 * 0.9) * 8192)
-    assert [storage._bytes(size) for size in (0, 2048, 5 * 2**20, 300 * 2**30)] == [
+    assert sizes.expected_bytes("r", rows, 97) == pytest.approx(rows * (104 + 28) / (8168 * 0.85) * 8192)
+    assert sizes.expected_bytes("i", rows, 8) == pytest.approx(rows * (8 + 12) / (8168 * 0.9) * 8192)
+    assert [room(size) for size in (0, 2048, 5 * 2**20, 300 * 2**30)] == [
         "0.0 kB", "2.0 kB", "5.0 MB", "300 GB"
     ]  # fmt: skip

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from oban_sqla import InvalidOption, Job, JobSpec, Oban, Unique, migrations, use_schema
+from oban_sqla.migrations.outside import LOCK
 from oban_sqla.migrations.statements import down_statements
 from oban_sqla.models import metadata
 from tests.migrations.catalog import described
@@ -149,7 +150,7 @@ async def test_concurrent_runs_down_are_made_one_after_another(empty: AsyncEngin
 async def test_a_run_waits_for_another_one_in_either_direction(empty: AsyncEngine, version: int | None) -> None:
     await migrations.migrate(empty, version=migrations.CURRENT if version == 0 else 0)
     async with empty.begin() as other:
-        await other.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": migrations._LOCK})
+        await other.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
         run = asyncio.create_task(migrations.migrate(empty, version=version))
 
         async def is_waiting() -> bool:

@@ -36,7 +36,8 @@ FACE = {
     "oban_sqla.executors": "ChildDied Executor perform",
     "oban_sqla.healthcheck": "HealthApp health_app",
     "oban_sqla.migrations": """
-        CURRENT downgrade drop_index_jobs include_enum include_object index_jobs migrate up_statements upgrade version
+        CURRENT Rebuilt downgrade drop_index_jobs include_enum include_object index_jobs migrate reindex
+        up_statements upgrade version
     """,
     "oban_sqla.otel": "instrument uninstrument",
     "oban_sqla.prometheus": "Metrics instrument",

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from ...migrations.sizes import SIZES, Size
 from ...statements import catalog
-from ..words import span
+from ..words import room, span
 from .database import Database
 from .finding import Finding, ok, problem, skipped, warning
 
@@ -18,12 +18,6 @@ MANY_TRANSACTIONS = 1_000_000
 
 MANY_DEAD, DEAD_SHARE, LONG_AGO = 20_000, 0.2, 300.0
 """More dead rows than this, and than this share of the live ones, are too many if the last vacuum is so long ago."""
-
-WASTE, SWOLLEN = 64 * 2**20, 4.0
-"""Empty bytes, and how many times larger than its content a table is; a finding needs both."""
-
-PAGE, PAGE_HEADER, ROW_HEADER, ENTRY_HEADER = 8_192, 24, 28, 12
-TABLE_FILL, INDEX_FILL = 0.85, 0.9
 
 SLOW = (
     "no row that has died since then can be removed: every fetch has to read past the entries of finished jobs, and "
@@ -96,46 +90,25 @@ def vacuum(database: Database) -> Iterator[Finding]:
 
 
 def bloat(database: Database) -> Iterator[Finding]:
-    """Empty space in the table and its indexes, estimated from the table's statistics.
-
-    A row of the table takes its width and 28 bytes, and pages are filled to 85 %; an entry of an index takes its width
-    and 12 bytes, and pages are filled to 90 %. The width is that of the columns, on average, by ``pg_stats``.
-    """
-    rows = database.rows(catalog.SIZES)
-    analysed = [row for row in rows if row.width is not None and row.rows >= 0]
+    """Empty space in the table and its indexes, see :mod:`oban_sqla.migrations.sizes`."""
+    rows = database.rows(SIZES)
+    analysed = [size for row in rows if (size := Size.of(row)) is not None]
     if not analysed:
-        size = sum(row.bytes for row in rows)
-        yield ok(f"the jobs table has not been analysed yet, so there is no estimate; it takes {_bytes(size)}")
+        total = sum(row.bytes for row in rows)
+        yield ok(f"the jobs table has not been analysed yet, so there is no estimate; it takes {room(total)}")
         return
-    findings = [finding for row in analysed if (finding := _swollen(database, row)) is not None]
+    findings = [_swollen(database, size) for size in analysed if size.is_swollen]
     total = sum(row.bytes for row in rows)
-    yield from findings or [ok(f"the jobs table and its indexes take {_bytes(total)}, about as much as they need")]
+    yield from findings or [ok(f"the jobs table and its indexes take {room(total)}, about as much as they need")]
 
 
-def _swollen(database: Database, row: Any) -> Finding | None:
-    content = expected_bytes(row.kind, row.rows, row.width)
-    if row.bytes - content < WASTE or row.bytes < SWOLLEN * content:
-        return None
-    what = "the jobs table" if row.kind == "r" else f"the index {row.name}"
-    found = f"{what} takes {_bytes(row.bytes)} and needs about {_bytes(content)}"
+def _swollen(database: Database, size: Size) -> Finding:
+    what = "the jobs table" if size.kind == "r" else f"the index {size.name}"
+    found = f"{what} takes {room(size.bytes)} and needs about {room(size.content)}"
     why = "empty space will be used again, but until then it is read, cached and backed up"
-    if row.kind == "r":
+    if size.kind == "r":
         advice = "if there were many more jobs for a while: pg_repack, or VACUUM FULL while no node is running"
     else:
-        advice = f"REINDEX INDEX CONCURRENTLY {database.prefix}{row.name}, which blocks no writes"
+        name = f"{database.prefix}{size.name}"
+        advice = f"REINDEX INDEX CONCURRENTLY {name}, which blocks no writes, or oban-sqla reindex"
     return warning(found, why, advice)
-
-
-def expected_bytes(kind: str, rows: float, width: float) -> float:
-    """What so many rows of this width take in a table (kind ``r``) or an index (``i``)."""
-    header, fill = (ROW_HEADER, TABLE_FILL) if kind == "r" else (ENTRY_HEADER, INDEX_FILL)
-    aligned = -(-width // 8) * 8
-    return max(rows * (aligned + header) / ((PAGE - PAGE_HEADER) * fill), 1) * PAGE
-
-
-def _bytes(size: float) -> str:
-    for unit in ("kB", "MB", "GB"):
-        size /= 1024
-        if size < 1024 or unit == "GB":
-            return f"{size:,.1f} {unit}" if size < 10 else f"{size:,.0f} {unit}"
-    raise AssertionError
