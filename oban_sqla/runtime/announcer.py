@@ -17,7 +17,7 @@ from .loop import Loop
 
 DEBOUNCE = 0.010
 HEAD_START = 0.003
-"""Seconds for the fetch of this node: committed beside the notification, both would be slower."""
+"""Seconds for the fetch of this node, which would else share the processors with the notification."""
 
 
 class Announcer(Loop):
