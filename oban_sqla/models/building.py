@@ -302,7 +302,7 @@ def _made_of_none(make: Callable[[Any], JobSpec[Any]]) -> JobSpec[Any]:
 
 
 def options_of(spec: JobSpec[Any]) -> dict[str, Any]:
-    """The options of `spec` as JSON keeps them, for :func:`from_options`."""
+    """The options of `spec` as JSON keeps them, but for those that a job of a name alone has anyway."""
     kept = dict(zip(FIELDS, spec.kind, strict=True))
     found: dict[str, Any] = {}
     for name, option in OPTIONS.items():

@@ -24,7 +24,6 @@ async def spread(template: dict[str, Any], over: Any, outer: list[Any]) -> Workf
     options: dict[str, Any] = dict(template["options"])
     if "scheduled_at" in options:
         options["scheduled_at"] = datetime.fromisoformat(options["scheduled_at"])
-    known = workers.get(template["worker"])
     elements: list[Any] = over  # pyright: ignore[reportUnknownVariableType]
     for place, element in enumerate(elements):
         args: Any = template["args"]  # of which each element takes the same places
@@ -32,7 +31,9 @@ async def spread(template: dict[str, Any], over: Any, outer: list[Any]) -> Workf
             args = _with(args, path, value)
         for path, part in template["element"]:
             args = _with(args, path, _part(element, part))
-        spec: JobSpec = JobSpec(template["worker"] if known is None else known, args, **options)
+        # By name: the worker has other defaults, and may have other parameters by now. It judges what the job has when
+        # that runs, as with all that is stored.
+        spec: JobSpec = JobSpec(template["worker"], args, **options)
         node = flow.add(spec, name=str(place))
         if template["keeps"]:
             node.record()
