@@ -36,6 +36,7 @@ from ..types import JobStateType
 from .belongings import going_with
 from .holding import holds_chain
 from .marks import with_marks
+from .partitions import unkeyed
 from .statement import ids, in_states, state
 
 Targets = list[int] | Select[Any]
@@ -131,6 +132,7 @@ def change(targets: Targets, values: dict[str, Any]) -> _Change:
     set_: dict[Any, Any] = {jobs.c[name]: value for name, value in values.items()}
     if "meta" in values:
         set_[jobs.c.meta] = with_marks(literal(values["meta"], jobs.c.meta.type), jobs.c.meta, *IN_META)
+        set_[jobs.c.partition_key] = unkeyed()
     if not {"args", "meta"}.isdisjoint(values):
         # Another key than that of the worker alone may be of what was there before.
         of_worker = literal_column("'0|'", Text) + cast(func.jsonb_build_array(jobs.c.worker), Text)

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Select,
     SmallInteger,
     Text,
+    case,
     cast,
     delete,
     func,
@@ -29,6 +30,15 @@ from .rates import clock
 from .statement import array, ids, in_states, parameter, state, statement
 
 _NONE: ColumnElement[Any] = literal_column("'{}'")
+_MARK: ColumnElement[Any] = literal_column("'?'")
+
+
+def unkeyed() -> ColumnElement[Any]:
+    """The key of a job whose meta changes: a mark, as a trigger gives to one whose queue or args change.
+
+    It gets its key when it is next fetched. Null stays: the queue is not partitioned.
+    """
+    return case((jobs.c.partition_key.is_not(None), _MARK))
 
 
 @statement

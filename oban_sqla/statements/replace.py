@@ -17,6 +17,7 @@ from ..options.replacing import REPLACEABLE, WAITING
 from ..options.unique import BITS
 from .insert import unnested, value_of
 from .marks import with_marks
+from .partitions import unkeyed
 from .sent import KEY, KIND, ROW, Sent, UniqueKey
 from .statement import array, ids, in_states, seconds_from, state, statement
 
@@ -89,6 +90,7 @@ def replace_keyed() -> Executable:
     )
     values: dict[Any, Any] = {jobs.c[field]: new[field] for field in fields}
     values |= {jobs.c.state: state_then, jobs.c.scheduled_at: new.due, jobs.c.meta: _counted(new)}
+    values[jobs.c.partition_key] = case((new.meta != jobs.c.meta, unkeyed()), else_=jobs.c.partition_key)
     # By the ids as an array, too, so that no plan reads the whole table.
     mine = (jobs.c.id == func.any(ids(select(held.c.id)))) & (jobs.c.id == new.id)
     # The key as it was: a change into a state that does not count gives it up.

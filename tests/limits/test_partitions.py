@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Oban, Partition, Queue, RateLimit, SchemaOutdated, Workflow
+from oban_sqla import Oban, Partition, Queue, RateLimit, SchemaOutdated, Unique, Workflow
 from oban_sqla.runtime import limited
 from oban_sqla.runtime.refusals import Refusals
 from oban_sqla.runtime.unfit import Unfit
@@ -239,6 +239,23 @@ async def test_a_job_that_changes_its_arguments_counts_for_its_new_key(engine: A
         await execute(engine, 'UPDATE oban_jobs SET args = \'{"key": "c"}\' WHERE id = :id', id=by_hand[0])
         wake(oban, "default")
         await eventually(lambda: jobs.running["c"] == 1)
+        jobs.gate.set()
+        await all_done(engine)
+
+
+async def test_a_job_that_changes_its_meta_counts_for_its_new_key(engine: AsyncEngine, database_url: str) -> None:
+    once = Unique(keys=["key"], replace=("meta",))
+    of_tenant = [held.options(meta={"tenant": n}, unique=once) for n in (1, 2, 3)]
+    async with nodes(database_url, Queue(limit=10, partition=Partition("meta.tenant", limit=1))) as [oban]:
+        first, updated, replaced = [of_tenant[0].new(key) for key in "abc"]
+        await add(engine, [first], oban)
+        await eventually(lambda: jobs.running["a"] == 1)
+        await add(engine, [updated, replaced], oban)
+        await oban.update(updated, meta={"tenant": 2})
+        await eventually(lambda: jobs.running["b"] == 1)
+        await add(engine, [of_tenant[2].new("c")], oban)
+        await eventually(lambda: jobs.running["c"] == 1)
+        assert await count(engine, "partition_key LIKE '%[3]'") == 1
         jobs.gate.set()
         await all_done(engine)
 
