@@ -23,6 +23,7 @@ from .attempt import Attempt
 from .durable.ledger import Ledger
 from .executors.call import Call, Raised, Result, Returned
 from .executors.chunk_call import ChunkCall
+from .group_of import groups_in
 from .report import FENCED, report_end, report_fenced, report_start
 from .row import Row
 from .sessions import FencedOut
@@ -320,14 +321,15 @@ def key_of(worker: Worker, row: Row) -> tuple[str, str]:
     """What the jobs of a chunk have in common, as this process compares it."""
     chunk = worker.chunk
     fields = () if chunk is None else chunk.fields[1:]
+    groups = groups_in(worker, row)
     if not fields:
-        return worker.name, ""
+        return worker.name, str(groups)
     try:
         args: Any = json.loads(row.args)
     except (ValueError, RecursionError):  # what another program wrote has more digits, or levels, than Python reads
         return worker.name, f"job {row.id}"
     sources: dict[str, Any] = {"args": args, "meta": row.meta_object}
-    return worker.name, json.dumps([_value(sources, field) for field in fields], sort_keys=True)
+    return worker.name, json.dumps([*groups, *(_value(sources, field) for field in fields)], sort_keys=True)
 
 
 def _value(sources: Mapping[str, Any], field: str) -> Any:

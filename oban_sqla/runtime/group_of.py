@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, undefer
 
 from ..errors import InvalidOption
 from ..models import Batch, Workflow
+from ..workers.worker import Worker
 from .row import Row
 
 MOST_LOADED = 1_000
@@ -60,6 +61,20 @@ def load_flow(session: Session, row: Row) -> Workflow:
 
 GROUPS: Mapping[Any, Callable[[Session, Row], object]] = {Batch: load_batch, Workflow: load_flow}
 """How each kind of group is loaded."""
+
+
+def asked_by(worker: Worker) -> list[Any]:
+    """Those of :data:`GROUPS` for which its function asks."""
+    try:
+        injected = () if worker.arguments is None else worker.arguments.injected.values()
+    except InvalidOption:
+        return []  # the run of the job says why it can't begin
+    return [kind for kind in GROUPS if kind in injected]
+
+
+def groups_in(worker: Worker, row: Row) -> list[int | None]:
+    """The ids of the groups of a job for which its function asks: jobs of others can't share a call with it."""
+    return [_batch_id(row) if kind is Batch else row.workflow_id for kind in asked_by(worker)]
 
 
 def _loader(engine: AsyncEngine, load: Callable[[Session, Row], object]) -> Load:

@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     ColumnElement,
     DateTime,
     Executable,
@@ -12,11 +13,11 @@ from sqlalchemy import (
     Text,
     and_,
     cast,
+    exists,
     func,
     literal_column,
     or_,
     select,
-    tuple_,
     type_coerce,
 )
 
@@ -71,11 +72,20 @@ def take() -> Executable:
 
 @statement
 def take_with() -> Executable:
-    """Take up to `limit` other jobs that :data:`runnable` finds and that run together with the job `leader`."""
+    """Take up to `limit` other jobs that :data:`runnable` finds and that run together with the job `leader`.
+
+    Only those of its batch with `of_batch`, and of its workflow with `of_flow`.
+    """
     leader = jobs.alias("leader")
-    key = select(leader.c.queue, leader.c.chunk_key).where(leader.c.id == parameter("leader", BigInteger))
+    together = and_(
+        leader.c.id == parameter("leader", BigInteger),
+        leader.c.queue == jobs.c.queue,
+        leader.c.chunk_key == jobs.c.chunk_key,
+        or_(~parameter("of_batch", Boolean), leader.c.batch_id == jobs.c.batch_id),
+        or_(~parameter("of_flow", Boolean), leader.c.workflow_id == jobs.c.workflow_id),
+    )
     others = _runnable().where(
-        jobs.c.id != func.all(array("ran", BigInteger)), tuple_(jobs.c.queue, jobs.c.chunk_key).in_(key)
+        jobs.c.id != func.all(array("ran", BigInteger)), exists().where(together).correlate(jobs)
     )
     return taking(others.limit(parameter("limit", Integer)).with_for_update(skip_locked=True)).returning(jobs.c.queue)
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import InstanceState, Session
 from .. import telemetry
 from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession
 from ..errors import InvalidOption, ObanError, UnknownWorker
+from ..models import Batch, Workflow
 from ..models.checks import check_name
 from ..options.job_logs import JobLogs, checked_job_logs
 from ..runtime.acks import Ack, parameters
@@ -28,7 +29,7 @@ from ..statements.drain import begun_at, next_due, runnable, state_of, take, tak
 from ..types import naive_utc
 from ..workers.outcomes import Outcome
 from .clock import current_clock
-from .groups import groups_of, most_with, release
+from .groups import groups_asked, groups_of, most_with, release
 from .idle import tell_idle
 from .moments import due_by, end_of, real_time
 from .savepoint import Savepoint
@@ -258,6 +259,7 @@ class Drainer:
         """Take the jobs that run together with the one in `row`, in one call."""
         if not (limit := most_with(row)):
             return []
+        asked = groups_asked(row)
         found = take_with.execute(
             connection_of(self._session),
             queues=chosen.queues,
@@ -265,6 +267,8 @@ class Drainer:
             among=chosen.among,
             ran=self._ran + self._left,
             leader=row.id,
+            of_batch=Batch in asked,
+            of_flow=Workflow in asked,
             limit=limit,
             attempted_by=self._attempted_by,
         ).all()

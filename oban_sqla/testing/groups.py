@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from .. import telemetry
 from ..errors import InvalidOption
-from ..runtime.group_of import GROUPS
+from ..runtime.group_of import GROUPS, asked_by
 from ..runtime.releaser import report_end_of_batch, report_end_of_flow
 from ..runtime.row import Row
 from ..statements.drain import callbacks_after
@@ -51,15 +51,17 @@ def most_with(row: Row) -> int:
     return 0 if worker is None or worker.chunk is None else worker.chunk.size - 1
 
 
+def groups_asked(row: Row) -> list[Any]:
+    """Which of :class:`Batch` and :class:`Workflow` the function of a job asks for."""
+    return [] if (worker := workers.get(row.worker)) is None else asked_by(worker)
+
+
 def groups_of(session: Session, row: Row) -> dict[Any, object]:
     """The batch and the workflow of a job, as far as it asks for them, by their classes; for one that it has not, the
     error with which it fails on a node, too."""
-    worker = workers.get(row.worker)
-    asked = () if worker is None or worker.arguments is None else worker.arguments.injected.values()
     given: dict[Any, object] = {}
-    for kind, load in GROUPS.items():
-        if kind not in asked:
-            continue
+    for kind in groups_asked(row):
+        load = GROUPS[kind]
         with Session(connection_of(session), join_transaction_mode="create_savepoint") as own:
             try:
                 given[kind] = load(own, row)

@@ -9,8 +9,9 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import Cancel, Chunk, Job, Oban, Snooze, Workflow, job
+from oban_sqla import Batch, Cancel, Chunk, Job, Oban, Snooze, Workflow, job
 from oban_sqla.testing import drain, mode, perform
+from tests.support import eventually
 
 
 async def test_drain_runs_the_jobs_of_a_chunk_in_one_call(any_engine: AsyncEngine) -> None:
@@ -27,6 +28,28 @@ async def test_drain_runs_the_jobs_of_a_chunk_in_one_call(any_engine: AsyncEngin
         assert drained == {"completed": 7, "scheduled": 1}
         assert calls == [[0, 2, 4], [1, 3, 5], [6], [7]]
         assert await drain(session) == {}
+
+
+@pytest.mark.parametrize("how", ["node", "drain"])
+async def test_jobs_of_two_batches_share_no_call_that_asks_for_its_batch(
+    engine: AsyncEngine, clean_tables: None, how: str
+) -> None:
+    calls: list[tuple[str | None, list[int]]] = []
+
+    @job(chunk=Chunk(size=10, timeout=0.1))
+    async def deliver(jobs: list[Job], batch: Batch) -> None:
+        calls.append((batch.name, sorted(each.args["n"] for each in jobs)))
+
+    async with AsyncSession(engine) as session:
+        for name, first in (("a", 0), ("b", 2)):
+            session.add(Batch([deliver.new({"n": n}) for n in (first, first + 1)], name=name))
+        if how == "drain":
+            assert await drain(session) == {"completed": 4}
+        await session.commit()
+    if how == "node":
+        async with Oban(engine, queues={"default": 10}):
+            await eventually(lambda: len(calls) == 2)
+    assert sorted(calls) == [("a", [0, 1]), ("b", [2, 3])]
 
 
 async def test_what_is_known_of_a_job_later_decides_about_its_chunk(engine: AsyncEngine, clean_tables: None) -> None:
