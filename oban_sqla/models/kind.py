@@ -122,6 +122,13 @@ def _with_meta(meta: str, before: str, given: Mapping[str, Any]) -> str:
     return encode({**values, **kept, **given}, "meta")
 
 
+def in_meta(kind: Kind) -> str:
+    """The options that `kind` keeps in its meta, as JSON text; empty where there are none."""
+    meta: dict[str, Any] = json.loads(kind[_META])
+    kept = {name: meta[name] for name in IN_META if name in meta}
+    return json.dumps(kept) if kept else ""
+
+
 def checked(given: Mapping[str, Any], what: str) -> dict[str, Any]:
     """The `given` options, each as its check returned it.
 

@@ -28,7 +28,7 @@ from sqlalchemy.types import NullType
 
 from ..models.base import utc_now
 from ..models.job import jobs
-from ..models.kind import Kind
+from ..models.kind import Kind, in_meta
 from ..models.limits import partitions
 from ..options.duration import seconds
 from ..options.job_path import quoted
@@ -120,10 +120,26 @@ def _fields(kind: Kind, of_rows: Mapping[str, ColumnElement[Any]]) -> Any:
                 time = cast(column, DateTime(timezone=True)) if isinstance(column.type, NullType) else column
                 fields.at = column if isinstance(column.type, UTCDateTime) else func.timezone("UTC", time)
             case "priority":
-                fields.priority = func.least(func.greatest(column, 0), 9)
+                fields.priority = func.least(func.greatest(_given(column, fields.priority), 0), 9)
+            case "meta":
+                fields.meta = _meta(cast(column, JSONB), fields.meta, kind)
             case _:
-                setattr(fields, name, column)
+                setattr(fields, name, _given(column, getattr(fields, name)))
     return fields
+
+
+def _given(of_row: ColumnElement[Any], default: ColumnElement[Any]) -> ColumnElement[Any]:
+    """What a row says, or where it is null what all jobs have."""
+    return func.coalesce(cast(of_row, default.type) if isinstance(of_row.type, NullType) else of_row, default)
+
+
+def _meta(of_row: ColumnElement[Any], before: ColumnElement[Any], kind: Kind) -> ColumnElement[Any]:
+    """The meta of a row, with the options that the kind keeps there: as a spec's own meta has them."""
+    kept = in_meta(kind)
+    if kept:
+        options = cast(literal(kept, Text()), JSONB)
+        of_row = case((func.jsonb_typeof(of_row) == literal_column("'object'"), options.concat(of_row)), else_=of_row)
+    return func.coalesce(of_row, cast(before, JSONB))
 
 
 def _object(pairs: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import (
+    JSON,
     DateTime,
     Engine,
     Enum,
@@ -304,12 +305,27 @@ class RoutingSession(Session):
         return self._primary if self._flushing or isinstance(clause, Update | Insert) else self._replica
 
 
-def test_a_time_may_be_null(run: Run) -> None:
+def test_an_option_that_is_null_in_a_row_is_the_worker_s(run_once: Run) -> None:
     def scenario(session: Session) -> None:
-        assert enqueue_from(session, remind, numbers(1).add_columns(null().label("scheduled_at"))) == 1
-        assert [job.state for job in rows_of(session, "query.remind")] == ["available"]
+        options = ("scheduled_at", "priority", "queue", "max_attempts", "meta")
+        nulls = [cast(null(), JSON(none_as_null=True)) if name == "meta" else null() for name in options]
+        query = numbers(1).add_columns(*(each.label(name) for name, each in zip(options, nulls, strict=True)))
+        assert enqueue_from(session, remind.options(max_attempts=7, meta={"why": "test"}), query) == 1
+        [row] = rows_of(session, "query.remind")
+        found = (row.state, row.priority, row.queue, row.max_attempts, row.meta)
+        assert found == ("available", 3, "mail", 7, {"why": "test"})
 
-    run(scenario)
+    run_once(scenario)
+
+
+def test_the_meta_of_a_row_keeps_the_weight_and_the_deadline_of_its_job(run_once: Run) -> None:
+    def scenario(session: Session) -> None:
+        query = numbers(2).add_columns(func.jsonb_build_object("tenant", "a").label("meta"))
+        assert enqueue_from(session, remind.options(weight=3, meta={"why": "test"}), query, deadline=60) == 2
+        rows = rows_of(session, "query.remind")
+        assert [row.meta for row in rows] == [{"tenant": "a", "weight": 3, "deadline": 60.0}] * 2
+
+    run_once(scenario)
 
 
 def test_two_at_once_in_opposite_order_do_not_deadlock(database_url: str, application: None) -> None:
