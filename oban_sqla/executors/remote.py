@@ -176,7 +176,10 @@ class Outside(_Remote):
             await asyncio.gather(*killing)
         if (said := told(answer)) is not None:
             await heard(attempt, said)
-        return judged(answer, call.row)
+        found = judged(answer, call.row)
+        if isinstance(found, Judged) and attempt.stop is Stop.TIMEOUT and found.ack is not None and not found.committed:
+            return Raised(found.error or asyncio.CancelledError())  # it came too late, as that of a thread
+        return found
 
     async def _kill(self, run: Any, row: Row) -> None:
         try:

@@ -85,3 +85,32 @@ async def test_an_executor_that_fails_to_kill_a_job_is_named_and_its_end_is_wait
         await eventually(lambda: said in caplog.text)
         release.set()
         await until(engine, job_id, "completed")
+
+
+@job(name="tests.outside.late", executor="outside", timeout=0.05)
+def late(fails: bool) -> None:
+    assert killed.wait(20)
+    if fails:
+        raise ValueError("at last")
+
+
+killed = threading.Event()
+
+
+class Unkillable(Outside):
+    async def kill(self, run: Any) -> bool:
+        killed.set()
+        return False
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_what_a_job_gives_after_its_timeout_is_refused_where_it_could_not_be_killed(
+    engine: AsyncEngine, fails: bool
+) -> None:
+    killed.clear()
+    async with Oban(engine, {"default": 2}, executors={"outside": Unkillable()}):
+        [job_id] = await insert(engine, late.new(fails))
+        row = await until(engine, job_id, "retryable")
+    error = row.errors[0]["error"]
+    assert "late: ran longer than its timeout of 0.05 s" in error
+    assert ("ValueError: at last" in error) is fails
