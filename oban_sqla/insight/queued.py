@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..errors import InvalidArgs, InvalidOption, KeyMissing, closest
 from ..statements.waiting import waiting_args
+from ..workers.loosened import loosened
 from ..workers.registry import workers
 
 CHUNK = 2_000
@@ -57,7 +59,7 @@ def compare(connection: Connection) -> Queued:
     with connection.execute(waiting_args.core, execution_options={"yield_per": CHUNK}) as rows:
         for row in rows:
             count += 1
-            if (reason := _misfit(row.worker, row.args)) is None:
+            if (reason := _misfit(row.worker, row.args, row.results)) is None:
                 continue
             misfit = found.setdefault((row.worker, reason), Misfit(row.worker, reason))
             misfit.jobs += 1
@@ -71,8 +73,11 @@ async def check(engine: AsyncEngine) -> Queued:
         return await connection.run_sync(compare)
 
 
-def _misfit(name: str, args: str) -> str | None:
-    """Why a job can't run; None when it can."""
+def _misfit(name: str, args: str, results: Sequence[str] | None) -> str | None:
+    """Why a job can't run; None when it can.
+
+    :param results: the arguments that other jobs are to give it.
+    """
     worker = workers.get(name)
     if worker is None:
         near = closest(name, workers)
@@ -81,7 +86,10 @@ def _misfit(name: str, args: str) -> str | None:
     if worker.arguments is None:
         return None  # a class reads the args itself
     try:
-        worker.load(args)
+        if not results:
+            worker.load(args)
+        elif worker.upcast is None:  # which would be given null in the place of a result
+            loosened(worker.arguments, frozenset(results)).load_json(args)
     except (InvalidArgs, InvalidOption, KeyMissing) as error:
         return str(error)
     except Exception as error:  # by upcast, which is the user's

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import InvalidOption, Job, JobSpec, Oban, job, worker
+from oban_sqla import InvalidOption, Job, JobSpec, Oban, Workflow, job, worker
 from oban_sqla.cli.check import _print
 from oban_sqla.insight.queued import Queued
 from oban_sqla.testing import check_queued, drain
@@ -96,6 +96,37 @@ async def test_a_test_sees_which_waiting_jobs_can_not_run(engine: AsyncEngine) -
     assert "did you mean 'upcast.greet'? give that one aliases=['upcast.greeet']" in str(failed.value)
     assert "upcast.greet: 2 (ids [" in str(failed.value)
     assert "last" in str(failed.value)
+
+
+async def test_what_another_job_is_to_give_is_not_missed_in_a_job_that_waits_for_it(engine: AsyncEngine) -> None:
+    flow = Workflow("checked")
+    number = flow.add(numbers.new(), name="number").result
+    flow.add(total.new(number[0], [1, number[1]], {"k": number[2]}), name="total")
+    each = flow.map(lambda n: total.new(n, [], {}), over=number, name="each")
+    flow.add(total.new(1, each.results, {}), name="all")
+    flow.add(JobSpec("upcast.greet", {"name": number}), name="greet")
+    async with AsyncSession(engine) as session:
+        session.add(flow)
+        await check_queued(session)
+        wrong = Workflow("wrong")
+        wrong.add(
+            JobSpec("upcast.total", {"one": wrong.add(numbers.new()).result, "more": "no", "by": {}}), name="total"
+        )
+        session.add(wrong)
+        with pytest.raises(AssertionError, match="total: more: Input should be a valid array") as failed:
+            await check_queued(session)
+        await session.rollback()
+    assert "total: one" not in str(failed.value)
+
+
+@job(name="upcast.numbers")
+async def numbers() -> list[int]:
+    return [1, 2, 3]
+
+
+@job(name="upcast.total")
+async def total(one: int, more: list[int], by: dict[str, int]) -> int:
+    return one + sum(more) + sum(by.values())
 
 
 NEW = """
