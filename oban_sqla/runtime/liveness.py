@@ -17,11 +17,14 @@ from ..statements.cluster import beat, claim, lock_key, retire, unlock
 from ..telemetry import node_logger as logger
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
+from .lanes.watchdog import take_exception
 from .loop import Loop
 from .producer import Producer
 
 MOST_WAITING = 100
 """Jobs that a heartbeat names because they wait for a child."""
+MOMENT = 1.0
+"""Seconds, at most, that a heartbeat waits for the locks: on a slow line it may take ten to connect in vain."""
 
 
 class Liveness(Loop):
@@ -59,15 +62,19 @@ class Liveness(Loop):
         # The keys of the producers that are locked, and on which connection: written by _lock().
         self._connection = 0
         self._locked: set[str] = set()
-        # Held by _lock(), which the loop and the start of a queue call: both would lock what is new, and twice.
-        self._locking = asyncio.Lock()
+        # Takes the locks; the loop and the start of a queue wait for the same. Written by _lock_soon().
+        self._locking: asyncio.Task[None] | None = None
+
+    async def stop(self) -> None:
+        await super().stop()
+        if (locking := self._locking) is not None:
+            locking.add_done_callback(take_exception)
+            locking.cancel()
+            await asyncio.wait([locking])
 
     async def step(self) -> float | None:
         if self._producers():
-            try:
-                await self._lock()
-            except StatementFailed as error:  # without a lock the heartbeat counts alone, and must not wait for it
-                logger.debug("the locks of the producers could not be taken: %s", error)
+            await self._lock_soon()
             producers = self._producers()  # one that ended meanwhile must not get its row back
             await self._lane.run(
                 beat,
@@ -84,6 +91,23 @@ class Liveness(Loop):
         if producers:
             await self._lane.run(retire, uuids=[producer.key for producer in producers])
 
+    async def _lock_soon(self) -> None:
+        """Take the locks, or go on after a moment: without a lock the heartbeat counts alone, and must not wait."""
+        until = asyncio.get_running_loop().time() + min(MOMENT, self._heartbeat.stale_after / 4)
+        is_mine = False
+        while not is_mine:
+            is_mine = self._locking is None  # what another has begun may not know of a queue that starts now
+            locking = self._locking = self._locking or asyncio.create_task(self._lock())
+            await asyncio.wait([locking], timeout=max(until - asyncio.get_running_loop().time(), 0))
+            if not locking.done() or locking.cancelled():
+                return
+            if self._locking is locking:
+                self._locking = None
+            try:
+                locking.result()
+            except StatementFailed as error:
+                logger.debug("the locks of the producers could not be taken: %s", error)
+
     async def _lock(self) -> None:
         """Lock what is not locked on the connection as it is now, and unlock what has ended.
 
@@ -94,17 +118,21 @@ class Liveness(Loop):
         heard = listening.is_busy and listening.driver is not None and listening.connections == self._connection
         if heard and not (self._unlocked or self._ended):
             return
-        async with self._locking:
-            await listening.connect()
-            if listening.connections != self._connection:
-                self._connection, self._locked = listening.connections, set()
-            if (missing := self._unlocked) and not listening.pooled:
-                rows = await listening.run(claim, keys=[str(key) for key in missing])
-                self._locked |= {missing[row[1]] for row in rows if row[0]}
-            # A server has room for some thousand locks, and a node may start and stop queues for months.
-            if ended := self._ended:
-                await listening.run(unlock, keys=[str(lock_key(UUID(key))) for key in ended])
-                self._locked -= ended
+        await listening.connect()
+        if listening.connections != self._connection:
+            self._connection, self._locked = listening.connections, set()
+        if (missing := self._unlocked) and not listening.pooled:
+            rows = await listening.run(claim, keys=[str(key) for key in missing])
+            self._locked |= {missing[row[1]] for row in rows if row[0]}
+        # A server has room for some thousand locks, and a node may start and stop queues for months.
+        if ended := self._ended:
+            await listening.run(unlock, keys=[str(lock_key(UUID(key))) for key in ended])
+            self._locked -= ended
+
+    @property
+    def _stands(self) -> bool:
+        """Whether the connection with the locks has not been lost."""
+        return self._listening.driver is not None and self._listening.connections == self._connection
 
     @property
     def _unlocked(self) -> dict[int, str]:
@@ -123,7 +151,7 @@ class Liveness(Loop):
             "paused": producer.paused,
             **producer.options.limits,
             "running": len(producer.running),
-            "locked": producer.key in self._locked,
+            "locked": self._stands and producer.key in self._locked,
             "stale_after": self._heartbeat.stale_after,
         }
         if waiting := [job_id for job_id, attempt in producer.running.items() if not attempt.begun]:

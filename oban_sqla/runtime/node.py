@@ -238,6 +238,7 @@ class Node:
             self._job_log.detach()
         await self.resources.close()
         self.threads.close()
+        await self.liveness.stop()  # a start that has failed may have left it with locks to take
         log_errors(await self.connections.close())
 
     @property

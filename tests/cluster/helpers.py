@@ -25,6 +25,13 @@ BRISK: dict[str, Any] = {
 }
 """For nodes that are processes, and share two cores with others."""
 
+LOCKED = """
+    SELECT p.queue, l.pid FROM oban_producers p JOIN pg_locks l ON l.locktype = 'advisory' AND l.objsubid = 1
+     AND lpad(to_hex(l.classid::bigint), 8, '0') || lpad(to_hex(l.objid::bigint), 8, '0')
+       = left(replace(p.uuid::text, '-', ''), 16) ORDER BY 1
+"""
+"""The queues whose producers have a lock, with the backend that holds it."""
+
 OURS = json.dumps({"locked": True, "stale_after": 0.4})
 
 

@@ -12,15 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from oban_sqla import Heartbeat, InvalidOption, Oban, job
 from oban_sqla.runtime import notifier
 from oban_sqla.statements.cluster import lock_key
-from tests.cluster.helpers import QUICK
+from tests.cluster.helpers import LOCKED, QUICK
 from tests.runtime.helpers import execute, insert, until
 from tests.support import eventually
-
-LOCKED = """
-    SELECT p.queue, l.pid FROM oban_producers p JOIN pg_locks l ON l.locktype = 'advisory' AND l.objsubid = 1
-     AND lpad(to_hex(l.classid::bigint), 8, '0') || lpad(to_hex(l.objid::bigint), 8, '0')
-       = left(replace(p.uuid::text, '-', ''), 16) ORDER BY 1
-"""
 
 
 def test_the_key_of_a_lock_is_the_first_half_of_the_uuid() -> None:

@@ -36,6 +36,7 @@ class Proxy:
         """How many connections were refused so."""
         self.refuses_with: tuple[str, str] | None = None
         """The SQLSTATE and the message of the server's refusal of each new connection."""
+        self._unanswered: list[asyncio.StreamWriter] | None = None
         self._links: set[Link] = set()
         self._flowing = asyncio.Event()
         self._flowing.set()
@@ -76,6 +77,16 @@ class Proxy:
         """From now on nothing passes, in either direction, and nobody is told."""
         self._flowing.clear()
 
+    def ignore(self) -> None:
+        """From now on a new connection gets no answer. Those that there are go on."""
+        self._unanswered = []
+
+    def answer(self) -> None:
+        """The end of :meth:`ignore`."""
+        for writer in self._unanswered or ():
+            writer.close()
+        self._unanswered = None
+
     def stall_after(self, statements: int) -> None:
         """Stall before the answer to the next statement but `statements`; with 0 at once."""
         if statements == 0:
@@ -106,6 +117,7 @@ class Proxy:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
+        self.answer()
         self.flow()
         self.cut()
         await self._server.wait_closed()
@@ -113,6 +125,9 @@ class Proxy:
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self.refuses:
             writer.close()
+            return
+        if self._unanswered is not None:
+            self._unanswered.append(writer)
             return
         if self.refuses_with is not None:
             self.refused += 1

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from oban_sqla import JobSpec, Oban, job
+from oban_sqla import Heartbeat, JobSpec, Oban, job
 from oban_sqla.enqueueing import parameters, writer
 from oban_sqla.runtime import acks
 from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.statements.statement import Statement
-from tests.faults.jobs import gate
-from tests.runtime.helpers import execute, finished, insert, until
+from tests.cluster.helpers import LOCKED
+from tests.faults.jobs import gate, runs, wait
+from tests.faults.proxy import Proxy
+from tests.runtime.helpers import execute, finished, insert, load, until
 from tests.support import eventually
 
 BUDGET = 4
@@ -151,3 +153,36 @@ async def test_an_outcome_that_meets_a_lock_for_a_moment_is_written_right_after_
         [job_id] = await insert(engine, carry.new(1))
         await until(engine, job_id, "completed", timeout=10)
     assert met
+
+
+async def test_a_node_that_takes_too_long_to_connect_keeps_its_jobs(engine: AsyncEngine, between: Proxy) -> None:
+    """As where a round trip takes 2.6 s: what is connected works, and a new connection is given up before it stands."""
+    slow = create_async_engine(between.url)
+    pace = Heartbeat(interval=0.1, stale_after=1.0)
+    try:
+        async with (
+            Oban(engine, node="leader", heartbeat=pace, lifeline_interval=0.1),
+            Oban(slow, queues={"default": 2}, node="slow", heartbeat=pace),
+        ):
+            [job_id] = await insert(engine, wait.new("slow"))
+            await until(engine, job_id, "executing")
+            between.ignore()
+            [[_, pid]] = await execute(engine, LOCKED)
+            await execute(engine, f"SELECT pg_terminate_backend({pid})")
+            beats: set[Any] = set()
+
+            async def have_come() -> bool:
+                [[beat, locked]] = await execute(engine, "SELECT updated_at, meta->>'locked' FROM oban_producers")
+                if locked == "false":
+                    beats.add(beat)
+                return len(beats) == 4
+
+            await eventually(have_come)
+            running = await load(engine, job_id)
+            assert (running.state, running.attempt) == ("executing", 1)
+            between.answer()
+            gate("slow").set()
+            await finished(engine, [job_id])
+        assert runs(job_id) == 1
+    finally:
+        await slow.dispose()
