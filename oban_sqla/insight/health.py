@@ -33,13 +33,14 @@ _said = OnceAMinute()
 class Health:
     """The state of a node, as :meth:`Oban.health` returns it.
 
-    :ivar ok: whether the node is started, all its loops are alive, the database answers, and child processes, if it
-        needs them, can be started.
+    :ivar ok: whether the node is started, all its loops work, the database answers, and child processes, if it needs
+        them, can be started.
     :ivar name: the name of the instance.
     :ivar node: the name of the node.
     :ivar started: whether the node is started.
     :ivar database: seconds that the database took to answer; None if it did not.
-    :ivar loops: the background loops by name, and whether each is alive.
+    :ivar loops: the background loops by name, and whether each works. One that has ended does not, nor does one whose
+        step has failed five times in a row, and fails still; the log says why.
     :ivar leader: the name of the node that leads the instance; None if no node leads, or the database does not answer.
     :ivar is_leader: whether this node leads.
     :ivar last_beat: the last heartbeat of this process, the oldest of its queues, by the database's clock; None
@@ -90,7 +91,7 @@ async def health(engine: AsyncEngine, config: Config, node: Node | None, places:
         # It need not be an outage: the pool of the engine may be full, or the role may lack a privilege.
         if _said.is_due((config.node, type(error).__name__)):
             node_logger.warning("health check of %s: the database does not answer: %s", config.node, described(error))
-    loops = {} if node is None else {loop.name: loop.is_alive for loop in node.loops}
+    loops = {} if node is None else {loop.name: loop.works for loop in node.loops}
     return Health(
         ok=node is not None and spent is not None and all(loops.values()) and (places is None or places.is_well),
         name=config.name,

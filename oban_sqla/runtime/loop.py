@@ -18,6 +18,9 @@ FIRST_RETRY = 0.1
 LONGEST_RETRY = 3.0
 """Seconds. With the time to connect, work goes on within five seconds of the server's return."""
 
+ONLY_FAILS = 5
+"""Failures in a row, after a second or two, from which on a loop no longer counts as one that works."""
+
 _PREFIX = "oban_sqla "
 """With which the names of its tasks begin."""
 
@@ -59,6 +62,11 @@ class Loop(ABC):
     def is_alive(self) -> bool:
         """Whether it was started, and neither stopped nor ended."""
         return self._task is not None and not self._task.done()
+
+    @property
+    def works(self) -> bool:
+        """Whether it is alive, and its step does not fail again and again."""
+        return self.is_alive and self._failures < ONLY_FAILS
 
     @property
     def _stopping(self) -> bool:

@@ -7,7 +7,8 @@ import json
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from oban_sqla import Oban
+from oban_sqla import Heartbeat, Oban
+from oban_sqla.runtime import loop
 from tests.runtime.helpers import execute
 from tests.support import eventually
 
@@ -34,6 +35,28 @@ async def test_a_loop_that_ended_is_seen(engine: AsyncEngine) -> None:
         health = await oban.health()
         assert not health.ok
         assert [name for name, alive in health.loops.items() if not alive] == ["stager"]
+
+
+async def test_a_loop_that_only_fails_is_told_from_one_that_works(
+    any_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "ONLY_FAILS", 2)
+    heartbeat = Heartbeat(interval=0.05, stale_after=15)
+    async with Oban(any_engine, {"default": 3}, heartbeat=heartbeat) as oban:
+        await execute(any_engine, "ALTER TABLE oban_producers ADD CONSTRAINT refused CHECK (false) NOT VALID")
+        try:
+            await eventually(lambda: _is_well(oban, ok=False))
+            health = await oban.health()
+            assert health.database is not None
+            assert [name for name, works in health.loops.items() if not works] == ["heartbeat"]
+            assert oban.loops["heartbeat"], "it lives, so /live does not end the process"
+        finally:
+            await execute(any_engine, "ALTER TABLE oban_producers DROP CONSTRAINT refused")
+        await eventually(lambda: _is_well(oban, ok=True))
+
+
+async def _is_well(oban: Oban, *, ok: bool) -> bool:
+    return (await oban.health()).ok is ok
 
 
 async def test_a_node_that_was_not_started_is_not_well_but_sees_who_leads(engine: AsyncEngine) -> None:
@@ -67,8 +90,6 @@ async def test_the_log_says_that_a_full_pool_fails_a_health_check(
 
 
 async def test_the_last_beat_moves_on(engine: AsyncEngine) -> None:
-    from oban_sqla import Heartbeat
-
     heartbeat = Heartbeat(interval=0.05, stale_after=15)
     async with Oban(engine, {"default": 3}, heartbeat=heartbeat) as oban:
         first = (await oban.health()).last_beat
