@@ -10,7 +10,9 @@ from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from sqlalchemy import Delete, Update, make_url, text
+from alembic.operations import Operations
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Connection, Delete, NullPool, Update, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from sqlalchemy.orm import Session
 
@@ -315,6 +317,43 @@ async def test_a_connection_that_has_become_useless_is_replaced(empty_database: 
     finally:
         await admin.dispose()
         await engine.dispose()
+
+
+@pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
+async def test_jobs_run_on_tables_that_were_made_anew_or_altered(empty_database: str, driver: str) -> None:
+    """The statements that a connection has prepared find no table of theirs any more, or return other columns."""
+    engine = create_async_engine(make_url(empty_database).set(drivername=f"postgresql+{driver}"))
+    owner = create_async_engine(empty_database, poolclass=NullPool)
+    await migrations.migrate(owner)
+    try:
+        async with Oban(engine, queues={"default": 5}, poll_interval=0.1) as oban:
+            for _ in range(6):  # psycopg prepares what it has executed five times
+                await finished(owner, await insert(owner, tell_context.new()))
+            async with owner.begin() as connection:
+                await connection.run_sync(_make_anew)
+            await _all_run_once(owner)
+            await execute(owner, "ALTER TABLE oban_jobs ALTER COLUMN max_attempts TYPE bigint")
+            await _all_run_once(owner)
+            await eventually(lambda: _is_well(oban))
+    finally:
+        await owner.dispose()
+        await engine.dispose()
+
+
+def _make_anew(connection: Connection) -> None:
+    op = Operations(MigrationContext.configure(connection))
+    migrations.downgrade(op, version=0)
+    migrations.upgrade(op)
+
+
+async def _all_run_once(engine: AsyncEngine) -> None:
+    ids = await insert(engine, *(tell_context.new() for _ in range(5)))
+    await finished(engine, ids, timeout=30)
+    assert {(await load(engine, id)).attempt for id in ids} == {1}
+
+
+async def _is_well(oban: Oban) -> bool:
+    return (await oban.health()).ok
 
 
 async def _count(engine: AsyncEngine, sql: str, name: str | None) -> int:
