@@ -21,26 +21,41 @@
     * KeyMissing: no key of this process opens what is encrypted
     * ChildDied: the child process that ran a job ended before it had answered
 
-Every message says what was given, what was expected, and what to do.
+Every message says what was given, what was expected, and what to do. What was given may be the URL of a database, in
+the wrong place: no message has a password of one.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
+
+_PASSWORD = re.compile(r"""(://[^\s:/@'"]*:)(?!password@)[^\s'"]+(?=@)""")
+"""Of a URL; not the word with which messages say where it belongs."""
 
 
 class ObanError(Exception):
     """Base of all errors of this package."""
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(without_passwords(one) if isinstance(one, str) else one for one in args))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return remade, (type(self), self.args), self.__dict__
 
 
+def without_passwords(text: str) -> str:
+    """`text` with *** for the password of each URL in it."""
+    return _PASSWORD.sub(r"\1***", text) if "://" in text else text
+
+
 def remade(cls: type[BaseException], args: tuple[Any, ...]) -> BaseException:
     """An exception that was pickled or copied, without its ``__init__``, which takes other arguments than it keeps."""
-    return cls.__new__(cls, *args)
+    made = cls.__new__(cls, *args)
+    made.args = args  # those of an OSError, such as a TimeoutError, are only set by its `__init__`
+    return made
 
 
 class InvalidOption(ObanError, ValueError):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import asyncpg
 import click
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
-from ..errors import ObanError
+from ..errors import ObanError, without_passwords
 from ..models.notes import note_of
 from ..telemetry.database_error import sqlstate_of
 from .colours import are_unwanted
@@ -50,15 +51,30 @@ class Commands(click.Group):
             ctx.fail(f"No such command {args[0]!r}: it may be `oban-sqla {ours}`.")
         return super().resolve_command(ctx, args)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _without_passwords():
+            return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         if are_unwanted():
             ctx.color = False
-        try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # the reader has closed the pipe (`oban-sqla jobs list | head`): click exits silently
-        except EXPECTED as error:
-            raise click.ClickException(line(error)) from error
+        with _without_passwords():
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError:
+                raise  # the reader has closed the pipe (`oban-sqla jobs list | head`): click exits silently
+            except EXPECTED as error:
+                raise click.ClickException(line(error)) from error
+
+
+@contextmanager
+def _without_passwords() -> Generator[None]:
+    """Hides those of a URL that was given in a wrong place, such as `oban-sqla start postgresql://…`."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = without_passwords(error.message)  # final, for type checkers
+        raise
 
 
 def _in_utf8(argument: str) -> str:

@@ -11,6 +11,8 @@ from click.testing import CliRunner
 from oban_sqla.cli import main
 from oban_sqla.cli.database import ENVIRONMENT, engine_for
 
+URL = "postgresql://u:secret@127.0.0.1:1/d"
+
 
 @pytest.mark.parametrize(
     ("given", "driver"),
@@ -64,6 +66,24 @@ def test_a_password_is_never_shown() -> None:
     with pytest.raises(click.UsageError) as refused:
         engine_for("postgresql://u:secret@h:port/d")
     assert "secret" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["migrate", URL],
+        ["start", URL],
+        ["start", "--health", URL, "json"],
+        ["--config", URL, "start"],
+        ["jobs", "show", URL],
+        ["queues", "pause", URL, "--database-url", URL],
+        [URL],
+    ],
+)
+def test_a_url_in_a_wrong_place_is_told_without_its_password(command: list[str]) -> None:
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code != 0
+    assert "secret" not in result.output
 
 
 def test_oban_s_own_variable_comes_before_the_application_s() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from oban_sqla import (
     Cancel,
@@ -14,6 +16,7 @@ from oban_sqla import (
     JobDiscarded,
     JobFailed,
     JobSpec,
+    Oban,
     ObanError,
     Record,
     Snooze,
@@ -47,6 +50,20 @@ def test_an_error_can_be_pickled_and_copied(error: Exception) -> None:
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert type(again) is type(error)
         assert (str(again), vars(again), again.args) == (str(error), vars(error), error.args)
+
+
+URL = "postgresql+asyncpg://u:sec/ret@h/d"
+
+
+@pytest.mark.parametrize(
+    "made_with", [{"queues": URL}, {"sessionmaker": URL}, {"name": [URL]}, {"queues": {"a": URL}}, {"hooks": [URL]}]
+)
+def test_an_error_shows_no_password_of_a_url_in_a_wrong_place(made_with: dict[str, object]) -> None:
+    options: Any = made_with
+    with pytest.raises(ObanError) as refused:
+        Oban(create_async_engine(URL.replace("sec/ret", "secret")), **options)
+    assert "postgresql+asyncpg://u:***@h/d" in str(refused.value)
+    assert str(pickle.loads(pickle.dumps(refused.value))) == str(refused.value)
 
 
 def test_a_spec_that_waits_for_its_flush_says_why_it_can_not_be_pickled() -> None:
