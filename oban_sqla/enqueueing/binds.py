@@ -76,6 +76,25 @@ def reading_where_it_writes(session: Session, bind: Engine | Connection | None =
             vars(session)["get_bind"] = before
 
 
+def bind_to(connection: Connection, session: Session) -> None:
+    """Let `session` use `connection` for all that it writes on its engine, although its class decides where that is.
+
+    Such a class does not ask for the `bind` that the session was made with.
+    """
+    if type(session).get_bind is Session.get_bind:
+        return
+    ask = session.get_bind
+
+    def bound(mapper: Any = None, *, clause: Any = None, **more: Any) -> Engine | Connection:
+        table: Any = None if mapper is None else inspect(mapper).local_table
+        if not _is_table(table):
+            return connection
+        written = ask(mapper, clause=update(table), **more)
+        return connection if written.engine.pool is connection.engine.pool else written
+
+    vars(session)["get_bind"] = bound
+
+
 def _is_table(given: object) -> bool:
     return isinstance(given, Table)
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, async_session
 from sqlalchemy.orm import Session
 
-from ..enqueueing.binds import FOR_WRITING
+from ..enqueueing.binds import FOR_WRITING, bind_to
 from ..enqueueing.sessions import AnySession, current_session, named
 from ..errors import InvalidOption
 from ..options.sessionmakers import named_kind
@@ -90,6 +90,7 @@ class Joined(Sessions):
         }
         if issubclass(kind, Session):
             made: Session = type(session)(bind=connection, **options)
+            bind_to(connection, made)
             return self._of(kind, made)
         outer = async_session(session)
         if outer is None:
@@ -99,7 +100,9 @@ class Joined(Sessions):
             )
             raise self.refused
         bind = AsyncConnection(AsyncEngine(connection.engine), connection)
-        return self._of(kind, type(outer)(bind=bind, sync_session_class=type(session), **options))
+        opened = type(outer)(bind=bind, sync_session_class=type(session), **options)
+        bind_to(connection, opened.sync_session)
+        return self._of(kind, opened)
 
     def _of(self, kind: type[Any], made: AsyncSession | Session) -> AsyncSession | Session:
         fits = isinstance(made, kind)

@@ -20,6 +20,7 @@ from oban_sqla import Job, Oban, ObanError, Queue, enqueue, job, migrations
 from oban_sqla.runtime.acks import parameters
 from oban_sqla.runtime.verdict import given_back
 from oban_sqla.statements.ack import acknowledge
+from oban_sqla.testing import drain
 from tests.runtime.helpers import execute, finished, insert, load, until
 from tests.support import eventually
 
@@ -134,7 +135,9 @@ async def test_a_job_may_roll_back_and_go_on(notes: AsyncEngine) -> None:
     assert await noted(notes) == ["rollback"]
 
 
-async def test_a_session_that_reads_from_a_replica_completes_its_jobs_where_it_writes(notes: AsyncEngine) -> None:
+@pytest.fixture
+async def routing(notes: AsyncEngine) -> AsyncIterator[async_sessionmaker[AsyncSession]]:
+    """Makes sessions that read from a replica."""
     replica = create_async_engine(notes.url, connect_args={"server_settings": {"default_transaction_read_only": "on"}})
 
     class Routing(Session):
@@ -142,16 +145,31 @@ async def test_a_session_that_reads_from_a_replica_completes_its_jobs_where_it_w
             writes = self._flushing or isinstance(clause, Update | Delete) or not isinstance(clause, type(None))
             return (notes if writes else replica).sync_engine
 
-    maker = async_sessionmaker(sync_session_class=Routing, expire_on_commit=False)
-    try:
-        async with maker() as session, session.begin():
-            await enqueue(session, misuse.new("routed"))
-        async with Oban(notes, queues={"default": 5}, sessionmaker=maker):
-            await eventually(lambda: noted(notes))
-            assert await noted(notes) == ["routed"]
-            await eventually(lambda: _all_completed(notes))
-    finally:
-        await replica.dispose()
+    yield async_sessionmaker(sync_session_class=Routing, expire_on_commit=False)
+    await replica.dispose()
+
+
+async def test_a_session_that_reads_from_a_replica_completes_its_jobs_where_it_writes(
+    notes: AsyncEngine, routing: async_sessionmaker[AsyncSession]
+) -> None:
+    async with routing() as session, session.begin():
+        await enqueue(session, misuse.new("routed"))
+    async with Oban(notes, queues={"default": 5}, sessionmaker=routing):
+        await eventually(lambda: noted(notes))
+        assert await noted(notes) == ["routed"]
+        await eventually(lambda: _all_completed(notes))
+
+
+async def test_a_session_that_reads_from_a_replica_drains_its_jobs_in_its_transaction(
+    notes: AsyncEngine, routing: async_sessionmaker[AsyncSession]
+) -> None:
+    async with routing() as session:
+        session.add(misuse.new("drained"))
+        assert await drain(session) == {"completed": 1}
+        assert await noted(notes) == []
+        await session.commit()
+    assert await noted(notes) == ["drained"]
+    assert await _all_completed(notes)
 
 
 async def test_a_job_that_writes_to_another_database_fails_and_says_so(notes: AsyncEngine, empty_database: str) -> None:
