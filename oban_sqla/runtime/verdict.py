@@ -90,7 +90,8 @@ def _unrun(value: object) -> str | None:
     if isinstance(value, type) and issubclass(value, Outcome):
         return of_class(value)
     if issubclass(kind, GeneratorType | AsyncGeneratorType | CoroutineType | map | filter):
-        return f"a {kind.__name__}, of which nothing has run; write a function that runs to its end and returns"
+        what = "an async generator" if issubclass(kind, AsyncGeneratorType) else f"a {kind.__name__}"
+        return f"{what}, of which nothing has run; write a function that runs to its end and returns"
     if kind.__module__ == "contextlib":
         return "a context manager, which was not entered; write a function that runs to its end and returns"
     if isinstance(value, Node) and isinstance(value.flow, Workflow) and value.flow.id is None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Coroutine
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 import oban_sqla.control.answering
-from oban_sqla import DatabaseUnavailable, Oban, Record, cancelled, current_job, job
+from oban_sqla import DatabaseUnavailable, Job, Oban, Record, cancelled, current_job, job, worker
 from tests.runtime.helpers import finished, insert, load, until
 from tests.support import eventually
 
@@ -49,10 +51,33 @@ def fail() -> None:
     raise StopIteration("which a future would refuse")
 
 
+async def say_where() -> None:
+    order.append("loop" if threading.current_thread() is threading.main_thread() else "thread")
+
+
+@job
+def returns_a_coroutine() -> Coroutine[Any, Any, None]:
+    order.append("called")
+    return say_where()
+
+
+@worker
+class ReturnsACoroutine:
+    def process(self, job: Job) -> Any:
+        return say_where()
+
+
 def reset() -> None:
     order.clear()
     release.clear()
     entered.clear()
+
+
+async def test_a_coroutine_that_a_plain_function_returns_is_run_on_the_event_loop(any_engine: AsyncEngine) -> None:
+    reset()
+    async with Oban(any_engine, queues={"default": 1}):
+        await finished(any_engine, await insert(any_engine, returns_a_coroutine.new(), ReturnsACoroutine.new({})))
+    assert order == ["called", "loop", "loop"]
 
 
 async def test_a_plain_function_that_blocks_does_not_hold_up_a_coroutine(engine: AsyncEngine) -> None:

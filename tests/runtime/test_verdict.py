@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-from collections.abc import Callable
+import re
+from collections.abc import AsyncIterator, Callable, Generator
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -46,6 +48,14 @@ from tests.runtime.helpers import fetched
 
 @job(name="verdict.plain", timeout=2, max_attempts=3)
 async def plain() -> None: ...
+
+
+def generator() -> Generator[int]:
+    yield 1
+
+
+async def async_generator() -> AsyncIterator[int]:
+    yield 1
 
 
 @job(name="verdict.recorded", recorded=True)
@@ -179,6 +189,24 @@ def test_an_outcome_of_another_kind_is_a_failure(how: Callable[[Any], Result]) -
     assert ack.state == "retryable"
     assert isinstance(error, InvalidOption)
     assert "Odd is not a valid outcome of a job" in message(ack)
+
+
+NOT_RUN: dict[str, tuple[Callable[[], Any], str]] = {
+    "a generator": (generator, "verdict.plain returned a generator, of which nothing has run"),
+    "an async generator": (async_generator, "returned an async generator, of which nothing has run"),
+    "a map": (lambda: map(str, ()), "returned a map, of which nothing has run"),
+    "a context manager": (contextlib.contextmanager(generator), "a context manager, which was not entered"),
+    "the class of an outcome": (lambda: Snooze, r"the class Snooze, which says nothing; return .*: Snooze\(…\)"),
+}
+
+
+@pytest.mark.parametrize("what", NOT_RUN)
+def test_a_job_that_returns_what_has_not_run_has_failed(what: str) -> None:
+    made, words = NOT_RUN[what]
+    ack, error = judged(plain, Returned(made()))
+    assert ack.state == "retryable"
+    assert isinstance(error, InvalidOption)
+    assert re.search(words, message(ack))
 
 
 def test_a_failure_is_retried_with_its_backoff_until_no_attempt_is_left() -> None:
