@@ -223,7 +223,8 @@ class Acks(Loop):
             self._keep(ack, REFUSED_RETRY)
             return
         if changed:
-            logger.error("job %d: its outcome can't be stored (%s); stored a failure instead", ack.id, error)
+            text = "job %d: its outcome can't be stored (%s); stored a failure instead"
+            logger.error(text, ack.id, error, extra=_extra(ack))
             self._settle(ack)
         else:
             await self._sort_out([ack])

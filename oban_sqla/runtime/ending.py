@@ -53,7 +53,8 @@ class Ending:
                 await self._part()
                 return []
         for attempt in left:
-            logger.error("job %d (%s) did not stop", attempt.row.id, attempt.row.worker)
+            row = attempt.row
+            logger.error("job %d (%s) did not stop", row.id, row.worker, extra=row.log_extra)
         if unsent := node.acks.unsent:
             logger.error(
                 "the outcomes of %d jobs could not be written (a lock, or the database is away): %s; "

@@ -45,5 +45,5 @@ class Refusals:
             return
         logger.error(
             "job %d: the database refuses to change it (%s); it is tried again every %g s, and the other jobs go on",
-            job_id, error, OUT_FOR,
+            job_id, error, OUT_FOR, extra={"job_id": job_id},
         )  # fmt: skip

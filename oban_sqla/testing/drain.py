@@ -304,9 +304,8 @@ class Drainer:
                 self._savepoint.end(keep=True)
                 return
             except DBAPIError:  # the job has hidden an error of the database, which has spoilt its work
-                telemetry.job_logger.warning(
-                    "job %d left the transaction in an error; it was rolled back", trial.row.id
-                )
+                text = "job %d left the transaction in an error; it was rolled back"
+                telemetry.job_logger.warning(text, trial.row.id, extra=trial.row.log_extra)
         self._savepoint.end(keep=False)
         store.restore()
         self._acknowledge(acks, moment)
@@ -322,7 +321,10 @@ class Drainer:
             ack = replace(ack, delay=ack.delay + ((moment or real_time()) - began).total_seconds())
         statement = complete if ack.is_plain else acknowledge
         if not statement.execute(connection_of(self._session), **parameters(statement, [ack])).all():
-            telemetry.job_logger.warning("job %d, attempt %d: it was changed while it ran", ack.id, ack.attempt)
+            known = {"job_id": ack.id, "queue": ack.queue, "attempt": ack.attempt}
+            telemetry.job_logger.warning(
+                "job %d, attempt %d: it was changed while it ran", ack.id, ack.attempt, extra=known
+            )
             telemetry.execute("oban.fenced", job_id=ack.id, attempt=ack.attempt, queue=ack.queue)
 
     def _raise_unless_safe(self, trial: Trial) -> None:
@@ -330,7 +332,7 @@ class Drainer:
             message = f"no worker named {trial.row.worker!r} is registered in this process; import its module"
             if not self._with_safety:
                 raise UnknownWorker(message)
-            telemetry.job_logger.warning("job %d was given back: %s", trial.row.id, message)
+            telemetry.job_logger.warning("job %d was given back: %s", trial.row.id, message, extra=trial.row.log_extra)
         if trial.error is not None and not isinstance(trial.error, Outcome):
             self.counts.errors.append(trial.error)
             if not self._with_safety:

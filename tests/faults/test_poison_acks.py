@@ -51,7 +51,7 @@ async def no_fifty(engine: AsyncEngine) -> AsyncIterator[None]:
 
 
 async def test_a_value_that_the_server_refuses_is_a_failure_of_its_job_and_delays_no_other(
-    any_engine: AsyncEngine, no_fifty: None, monkeypatch: pytest.MonkeyPatch
+    any_engine: AsyncEngine, no_fifty: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     sent: list[int] = []
     original = acks.Acks._send_all
@@ -73,6 +73,8 @@ async def test_a_value_that_the_server_refuses_is_a_failure_of_its_job_and_delay
     assert "no_fifty" in failed.errors[0]["error"]
     assert (failed.attempt, len(failed.errors)) == (1, 1)
     assert len(sent) < 40, "the batch is halved, not sent one by one"
+    [told] = [record for record in caplog.records if "its outcome can't be stored" in record.getMessage()]
+    assert (vars(told)["job_id"], vars(told)["queue"], vars(told)["attempt"]) == (poison, "default", 1)
 
 
 async def test_texts_that_no_database_takes_are_failures_in_one_batch(any_engine: AsyncEngine) -> None:

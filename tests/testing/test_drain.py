@@ -295,6 +295,8 @@ class TestOutcomes:
         assert any_session(drain) == {"scheduled": 1}
         assert (the_job(any_session).attempt, the_job(any_session).meta) == (0, {"unknown_worker": 1})
         assert "no worker named 'testing.nobody' is registered in this process; import its module" in caplog.text
+        [record] = [record for record in caplog.records if "was given back" in record.getMessage()]
+        assert vars(record)["worker"] == "testing.nobody"
 
     def test_what_this_process_can_not_run_is_given_back_once_however_far_the_time_moves(
         self, async_session: AnySession, caplog: pytest.LogCaptureFixture
