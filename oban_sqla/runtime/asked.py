@@ -57,7 +57,8 @@ def _commits_each(maker: SessionMaker) -> bool:
 def _unmade(kind: type, names: Sequence[str]) -> str:
     return (
         f"{', '.join(names)}: asks for a session of the kind {named_kind(kind)}, and no sessionmaker of this node "
-        f"makes one; give it one: Oban(engine, sessionmaker={what_makes(kind)}), or a list of several sessionmakers"
+        f"makes one; give it one: Oban(engine, sessionmaker={what_makes(kind)}), or a list of several sessionmakers; "
+        "`oban-sqla start` takes them by name, such as app.db:Session"
     )
 
 
