@@ -18,7 +18,7 @@ from oban_sqla.runtime.acks import parameters
 from oban_sqla.runtime.lanes.failure import StatementFailed
 from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.runtime.lanes.line import Line
-from oban_sqla.runtime.lanes.watchdog import Watchdog
+from oban_sqla.runtime.lanes.watchdog import Watchdog, within
 from oban_sqla.runtime.refusals import Refusals
 from oban_sqla.runtime.row import row_of
 from oban_sqla.runtime.verdict import given_back
@@ -279,3 +279,26 @@ async def test_callers_that_waited_for_a_connection_share_its_refusal(engine: As
     assert (await lane.run(ping))[0][0] == 1
     await lane.close()
     await own.close()
+
+
+async def test_an_answer_has_its_time_again_when_jobs_have_held_up_the_event_loop() -> None:
+    """It may lie there unread: late is the loop, not the server, and the connection with the locks is not given up."""
+    cut: list[str] = []
+
+    def cut_it() -> bool:
+        cut.append("cut")
+        return False
+
+    answer = asyncio.Event()
+    waiting = asyncio.create_task(within(0.05, answer.wait(), cut_it))
+    watchdog = Watchdog(0.05, cut_it)
+    watchdog.begin()
+    await asyncio.sleep(0)
+    time.sleep(0.4)  # noqa: ASYNC251 (as jobs that work in slices)
+    for _ in range(3):
+        await asyncio.sleep(0)
+    answer.set()
+    assert await waiting
+    assert cut == []
+    await eventually(lambda: watchdog.has_bitten)  # no answer has come in the time that it has had again
+    watchdog.close()
