@@ -265,10 +265,15 @@ async def test_each_lane_plans_as_its_statements_need(engine: AsyncEngine) -> No
             lane.name: await lane.guarded(lambda driver: driver.fetchval("SHOW plan_cache_mode"))
             for lane in (at.fetching, at.acking, at.inserting, at.upkeep, at.leading, at.pruning)
         }
+        sorts = [
+            await lane.guarded(lambda driver: driver.fetchval("SHOW enable_incremental_sort"))
+            for lane in (at.fetching, at.acking)
+        ]
     once, always = "force_generic_plan", "force_custom_plan"
     assert modes == {
         "fetching": once, "acking": once, "inserting": once, "upkeep": always, "leading": always, "pruning": always
     }  # fmt: skip
+    assert sorts == ["off", "off"], "the order of another index would be completed by sorting all that waits"
 
 
 def test_inserting_reads_nothing_of_the_table(filled: Connection[Any], schema: str | None) -> None:
