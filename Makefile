@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 INSTALLED = $(VENV)/.installed
 
 .DEFAULT_GOAL = help
-.PHONY: help demo test test-matrix test-postgres lint imports typecheck bench docs install clean
+.PHONY: help demo test test-matrix test-postgres lint imports typecheck bench docs docs-links install clean
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +51,9 @@ bench: $(INSTALLED) ## speed, beside a hand-written asyncpg loop
 docs: $(VENV)/.installed-docs ## the documentation, into docs/_build/html
 	$(BIN)/python -m sphinx -q -W --keep-going docs docs/_build/html
 	@echo "docs/_build/html/index.html"
+
+docs-links: $(VENV)/.installed-docs ## whether the links out of the documentation lead somewhere; needs the internet
+	$(BIN)/python -m sphinx -q -b linkcheck docs docs/_build/links
 
 install: $(INSTALLED) ## only what the others need
 

@@ -22,6 +22,8 @@ html_css_files = ["wide.css"]
 html_extra_path = ["llms.txt"]
 html_title = f"oban-sqla {release}"
 
+linkcheck_ignore = [r"http://(127\.0\.0\.1|prometheus)[:/]"]  # the reader's own
+
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"  # beside what the docstrings say of units and defaults
