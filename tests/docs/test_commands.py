@@ -12,9 +12,10 @@ import click
 import pytest
 
 from oban_sqla.cli import main
+from tests.docs.pages import PAGES
 from tests.processes import ROOT
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+WITH_COMMANDS = [ROOT / "README.md", *PAGES]
 NAMES = re.compile(r"\b[A-Z]{2,}\b")
 """What stands for a value, such as ID and NAME."""
 ENDS = re.compile(r" \| | > ")
@@ -51,7 +52,7 @@ def wrong(argv: list[str]) -> str | None:
         command, context = found, click.Context(found, parent=context)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", WITH_COMMANDS, ids=lambda page: page.name)
 def test_the_commands_of_a_page_exist(page: Path) -> None:
     assert [(argv, said) for argv in commands(page.read_text()) if (said := wrong(argv))] == []
 
@@ -93,4 +94,4 @@ def test_a_command_that_does_not_exist_would_be_found() -> None:
         commands('```sh\noban-sqla start app --queue a=1   # no\n```\n`oban-sqla job list` ["oban-sqla", "top", "x"]')
     )
     assert [bool(wrong(argv)) for argv in found] == [True, True, True]
-    assert sum(len(list(commands(page.read_text()))) for page in PAGES) > 150
+    assert sum(len(list(commands(page.read_text()))) for page in WITH_COMMANDS) > 150

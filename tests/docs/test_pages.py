@@ -12,10 +12,9 @@ import pytest
 
 from oban_sqla import Oban, prometheus
 from oban_sqla.types import JobState
+from tests.docs.pages import DOCS, PAGES
 from tests.processes import ROOT
 
-DOCS = ROOT / "docs"
-PAGES = sorted(DOCS.rglob("*.md"))
 METRIC = re.compile(r"\boban_\w+")
 
 

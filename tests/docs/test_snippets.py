@@ -27,10 +27,9 @@ import oban_sqla
 from oban_sqla import Backoff, Job, JobSpec, Oban, Queue, RateLimit, enqueue, injected, job, later
 from oban_sqla.testing import drain
 from oban_sqla.workers.registry import workers
+from tests.docs.pages import DOCS, PAGES
 from tests.processes import ROOT, finished
 from tests.support import eventually
-
-DOCS = ROOT / "docs"
 
 
 class Base(DeclarativeBase): ...
@@ -489,7 +488,7 @@ async def test_the_servers_of_the_reference(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_all_python_of_the_pages_is_marked_so_that_it_runs() -> None:
-    assert [page.name for page in DOCS.rglob("*.md") if re.search(r"^ *```py\n", page.read_text(), re.M)] == []
+    assert [page.name for page in PAGES if re.search(r"^ *```py\n", page.read_text(), re.M)] == []
 
 
 def test_every_page_with_python_is_run_by_a_test() -> None:
