@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from oban_sqla import Oban, Queue, Snooze, job, migrations
+from oban_sqla import InvalidOption, Oban, Queue, Snooze, job, migrations
 from oban_sqla.insight.doctor import OF_THE_SERVER, OF_THE_TABLES, Finding, examine
 from tests.cluster.pgbouncer import needed, pgbouncer
 from tests.integration.node import pooled
@@ -31,6 +31,11 @@ async def later() -> None:
 
 def bad(found: list[Finding]) -> list[Finding]:
     return [finding for finding in found if finding.status != "ok"]
+
+
+async def test_a_url_in_the_place_of_an_engine_is_refused() -> None:
+    with pytest.raises(InvalidOption, match=r"^examine: expected an AsyncEngine, got str; make one with "):
+        await examine("postgresql://localhost/app")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])

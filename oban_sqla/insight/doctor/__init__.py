@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...errors import DatabaseUnavailable
+from ...migrations.outside import check_engine
 from ...options.heartbeat import Heartbeat
 from ...runtime.lanes.failure import StatementFailed
 from ...runtime.lanes.pooler import behind_transaction_pooler
@@ -65,8 +66,10 @@ async def examine(engine: AsyncEngine, heartbeat: Heartbeat | None = None) -> li
     :param heartbeat: the :class:`Heartbeat` of the nodes, for nodes that don't publish theirs. Default:
         ``Heartbeat()``.
     :returns: at least one :class:`Finding` per check, in the order of the checks.
+    :raises InvalidOption: for something else than an ``AsyncEngine``.
     :raises sqlalchemy.exc.DBAPIError: if the connection is lost.
     """
+    check_engine(engine, "examine")
     pooled = await _pooled(engine)
     async with engine.execution_options(**READ_COMMITTED).connect() as connection:
         try:
