@@ -52,7 +52,7 @@ async def ratios(place: Setting, jobs: int, seconds: float) -> tuple[list[float]
         while shared.count < end:
             first, second = await rate(None), await rate(counting)
             third, fourth = await rate(counting), await rate(None)
-            if shared.count < end:
+            if shared.count < end and fourth[0] and first[0]:  # else the disk has stood still
                 found += [second[0] / first[0], third[0] / fourth[0]]
                 by_processor += [second[1] / first[1], third[1] / fourth[1]]
         measures.told = counting
