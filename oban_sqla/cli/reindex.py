@@ -34,7 +34,8 @@ def reindex(url: str | None, schema: str | None, every: bool, as_json: bool) -> 
     rebuilt = on_database(url, schema, work)
     if as_json:
         print_json([{"index": one.name, "before": one.before, "after": one.after} for one in rebuilt])
-    elif not rebuilt:
-        click.echo("no index is too large")
-    for one in () if as_json else rebuilt:
+        return
+    for one in rebuilt:
         click.echo(f"{one.name}: {room(one.after)}, before {room(one.before)}")
+    if not rebuilt:
+        click.echo("no index is too large")

@@ -46,15 +46,17 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..errors import InvalidOption, SchemaOutdated
 from ..models import metadata
+from ..options.engine import check_engine
 from ..options.job_path import JobPath
 from ..types import state_enum
 from . import paths
 from .live import SMALL_PAGES, TOO_LARGE, build, missing
-from .outside import LOCK, alone, as_text, check_engine, outside
+from .outside import LOCK, alone, outside
 from .reindexing import Rebuilt, reindex
 from .statements import (
     CURRENT,
     Which,
+    as_text,
     checked,
     checked_part,
     down_statements,

@@ -6,10 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
-
-from ..errors import InvalidOption
 
 LOCK = 0x6F62616E  # "oban": only one `migrate` at a time in a database
 BUILDING = LOCK + 1
@@ -44,20 +42,3 @@ async def outside(engine: AsyncEngine) -> AsyncGenerator[AsyncConnection]:
         except BaseException:
             await connection.invalidate()
             raise
-
-
-def as_text(statement: str) -> TextClause:
-    """`statement`, which has no parameters."""
-    return text(statement.replace(":", "\\:"))
-
-
-def check_engine(engine: object, what: str) -> None:
-    """Refuse anything else than an ``AsyncEngine``.
-
-    :raises InvalidOption: for that.
-    """
-    if not isinstance(engine, AsyncEngine):
-        raise InvalidOption(
-            f"{what}: expected an AsyncEngine, got {type(engine).__name__}; make one with "
-            "create_async_engine(async_url(…))"
-        )

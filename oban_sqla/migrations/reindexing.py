@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +9,11 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from ..errors import SchemaOutdated
+from ..options.engine import check_engine
 from .live import TIMEOUTS
-from .outside import alone, as_text, check_engine, outside
+from .outside import alone, outside
 from .sizes import SIZES, Size
-from .statements import plain, prefix_of
+from .statements import as_text, plain, prefix_of
 
 _INDEXES = text(r"""
     SELECT c.relname AS name, i.indisvalid AND i.indisready AS is_valid, c.relname ~ '_cc(new|old)\d*$' AS is_copy,
@@ -66,23 +66,23 @@ async def reindex(engine: AsyncEngine, schema: str | None = None, *, every: bool
             raise SchemaOutdated(f"no oban_sqla tables found{where}; create them first: oban-sqla migrate")
         left = [plain(row.name) for row in found if row.is_copy and not row.is_valid and not row.under_way]
         await _run(connection, *(f"DROP INDEX CONCURRENTLY IF EXISTS {prefix}{name}" for name in left))
-        chosen = await _chosen(connection, prefix, [row for row in found if not row.is_copy], every)
-        rebuilt = [await _rebuilt(connection, prefix, name) for name in chosen]
+        valid = {row.name: row.is_valid for row in found if not row.is_copy}
+        sizes = (await connection.execute(SIZES, {"jobs": f"{prefix}oban_jobs"})).all()
+        chosen = [row for row in sizes if row.name in valid and (every or not valid[row.name] or _is_swollen(row))]
+        rebuilt = [await _rebuilt(connection, prefix, row.name, row.bytes) for row in chosen]
         await _run(connection, *(f"RESET {name}" for name in TIMEOUTS))
     return rebuilt
 
 
-async def _chosen(connection: AsyncConnection, prefix: str, found: Sequence[Any], every: bool) -> list[str]:
-    rows = (await connection.execute(SIZES, {"jobs": f"{prefix}oban_jobs"})).all()
-    swollen = {row.name for row in rows if (size := Size.of(row)) is not None and size.is_swollen}
-    return [row.name for row in found if every or row.name in swollen or not row.is_valid]
+def _is_swollen(row: Any) -> bool:
+    size = Size.of(row)
+    return size is not None and size.is_swollen
 
 
-async def _rebuilt(connection: AsyncConnection, prefix: str, name: str) -> Rebuilt:
-    index = {"index": f"{prefix}{plain(name)}"}
-    before = await connection.scalar(_BYTES, index)
-    await _run(connection, f"REINDEX INDEX CONCURRENTLY {prefix}{plain(name)}")
-    return Rebuilt(name, before or 0, await connection.scalar(_BYTES, index) or 0)
+async def _rebuilt(connection: AsyncConnection, prefix: str, name: str, before: int) -> Rebuilt:
+    index = f"{prefix}{plain(name)}"
+    await _run(connection, f"REINDEX INDEX CONCURRENTLY {index}")
+    return Rebuilt(name, before, await connection.scalar(_BYTES, {"index": index}) or 0)
 
 
 async def _run(connection: AsyncConnection, *statements: str) -> None:

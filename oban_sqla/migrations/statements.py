@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Literal, cast
 
+from sqlalchemy import TextClause, text
 from sqlalchemy.dialects.postgresql import dialect as postgresql_dialect
 from sqlalchemy.dialects.postgresql.base import PGIdentifierPreparer
 
@@ -118,6 +119,11 @@ def checked_part(part: object) -> Which | None:
     if part not in (None, "tables", "indexes"):
         raise InvalidOption(f'part: expected "tables", "indexes", or None for both, got {part!r}')
     return part
+
+
+def as_text(statement: str) -> TextClause:
+    """`statement`, in which no colon is a parameter."""
+    return text(statement.replace(":", "\\:"))
 
 
 def prefix_of(schema: str | None) -> str:

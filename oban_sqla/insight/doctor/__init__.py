@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ...errors import DatabaseUnavailable
-from ...migrations.outside import check_engine
+from ...options.engine import check_engine
 from ...options.heartbeat import Heartbeat
 from ...runtime.lanes.failure import StatementFailed
 from ...runtime.lanes.pooler import behind_transaction_pooler
