@@ -10,7 +10,7 @@ from oban_sqla.insight.doctor import storage
 from oban_sqla.insight.words import room
 from oban_sqla.migrations import sizes
 from tests.doctor.conftest import diagnose, one
-from tests.runtime.helpers import execute
+from tests.runtime.helpers import execute, execute_outside
 from tests.support import eventually
 
 FILL = (
@@ -23,12 +23,6 @@ FILL = (
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is open counts as old, but not yet as very old."""
     monkeypatch.setattr(storage, "OLD", 0.0)
-
-
-async def outside(engine: AsyncEngine, sql: str) -> None:
-    async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.execute(text(sql))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +67,7 @@ async def test_dead_rows_that_are_not_removed(own_engine: AsyncEngine) -> None:
     await eventually(counted)
     finding = await one(own_engine, "vacuum")
     assert finding.found == "27,000 dead rows beside 3,000 in the jobs table, never vacuumed"
-    await outside(own_engine, "VACUUM oban_jobs")
+    await execute_outside(own_engine, "VACUUM oban_jobs")
 
     async def removed() -> bool:
         finding = await one(own_engine, "vacuum")
@@ -89,7 +83,7 @@ async def test_room_that_is_empty(own_engine: AsyncEngine, monkeypatch: pytest.M
     await execute(own_engine, "ANALYZE oban_jobs")
     assert (await one(own_engine, "bloat")).status == "ok"
     await execute(own_engine, "DELETE FROM oban_jobs WHERE id < 29900")
-    await outside(own_engine, "VACUUM ANALYZE oban_jobs")
+    await execute_outside(own_engine, "VACUUM ANALYZE oban_jobs")
     found = await diagnose(own_engine, "bloat")
     assert [finding.status for finding in found] == ["warning"] * 3
     said = "\n".join(finding.found for finding in found)
@@ -97,7 +91,7 @@ async def test_room_that_is_empty(own_engine: AsyncEngine, monkeypatch: pytest.M
         assert name in said
     for finding in found:
         if finding.advice.startswith("REINDEX"):
-            await outside(own_engine, finding.advice.partition(",")[0])
+            await execute_outside(own_engine, finding.advice.partition(",")[0])
     assert [finding.found.split(" takes ")[0] for finding in await diagnose(own_engine, "bloat")] == ["the jobs table"]
 
 

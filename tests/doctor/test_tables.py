@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 import pytest
-from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -14,17 +13,10 @@ from oban_sqla.insight.doctor import examine
 from oban_sqla.insight.doctor.tables import TRIGGERS
 from oban_sqla.models.job import INDEXES
 from tests.doctor.conftest import assert_skipped, diagnose, one
-from tests.runtime.helpers import execute
+from tests.runtime.helpers import execute, execute_outside
 
 DUPLICATES = "INSERT INTO oban_jobs (worker) VALUES ('twice'), ('twice')"
 FAILS = "CREATE UNIQUE INDEX CONCURRENTLY {name} ON oban_jobs (worker)"
-
-
-async def outside(engine: AsyncEngine, sql: str) -> None:
-    """In no transaction, as CONCURRENTLY wants it."""
-    async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.execute(text(sql))
 
 
 async def test_tables_of_another_version(own_engine: AsyncEngine) -> None:
@@ -65,7 +57,7 @@ async def test_a_missing_index_is_made_again_by_the_advice(own_engine: AsyncEngi
     await execute(own_engine, f"DROP INDEX {index}")
     finding = await one(own_engine, "indexes")
     assert (finding.status, finding.found) == ("problem", f"the index {index} is missing")
-    await outside(own_engine, finding.advice.removeprefix("create it: "))
+    await execute_outside(own_engine, finding.advice.removeprefix("create it: "))
     assert (await one(own_engine, "indexes")).status == "ok"
 
 
@@ -95,12 +87,12 @@ async def test_what_an_interrupted_build_left(empty_database: str, schema: str |
         await migrations.migrate(engine, schema)
         await execute(engine, DUPLICATES)
         with pytest.raises(DBAPIError):
-            await outside(engine, FAILS.format(name="oban_jobs_fetch_index_ccnew"))
+            await execute_outside(engine, FAILS.format(name="oban_jobs_fetch_index_ccnew"))
         finding = await one(engine, "indexes")
         assert (finding.status, finding.found) == ("warning", "the index oban_jobs_fetch_index_ccnew is invalid")
         prefix = "" if schema is None else "jobs."
         assert finding.advice == f"DROP INDEX CONCURRENTLY {prefix}oban_jobs_fetch_index_ccnew"
-        await outside(engine, finding.advice)
+        await execute_outside(engine, finding.advice)
         assert (await one(engine, "indexes")).status == "ok"
     finally:
         await engine.dispose()
@@ -110,7 +102,7 @@ async def test_an_index_of_ours_that_is_invalid(own_engine: AsyncEngine) -> None
     await execute(own_engine, "DROP INDEX oban_jobs_fetch_index")
     await execute(own_engine, DUPLICATES)
     with pytest.raises(DBAPIError):
-        await outside(own_engine, FAILS.format(name="oban_jobs_fetch_index"))
+        await execute_outside(own_engine, FAILS.format(name="oban_jobs_fetch_index"))
     finding = await one(own_engine, "indexes")
     assert (finding.status, finding.found) == ("problem", "the index oban_jobs_fetch_index is invalid")
     assert finding.advice == "REINDEX INDEX CONCURRENTLY oban_jobs_fetch_index"

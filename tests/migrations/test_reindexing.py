@@ -16,6 +16,7 @@ from oban_sqla import InvalidOption, SchemaOutdated, migrations
 from oban_sqla.cli import main
 from oban_sqla.migrations import sizes
 from tests.migrations.test_alembic import psycopg
+from tests.runtime.helpers import execute, execute_outside
 from tests.support import eventually
 
 FILL = "INSERT INTO oban_jobs (worker) SELECT 'w' FROM generate_series(1, 20000)"
@@ -36,20 +37,14 @@ async def swollen(
     engine = create_async_engine(url)
     await migrations.migrate(engine)
     for statement in (FILL, "DELETE FROM oban_jobs WHERE id < 20000", "VACUUM ANALYZE oban_jobs"):
-        await outside(engine, statement)
+        await execute_outside(engine, statement)
     yield engine
     await engine.dispose()
 
 
-async def outside(engine: AsyncEngine, sql: str) -> None:
-    async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
-        await connection.execute(text(sql))
-
-
 async def value(engine: AsyncEngine, sql: str) -> object:
-    async with engine.connect() as connection:
-        return await connection.scalar(text(sql))
+    [[found]] = await execute(engine, sql)
+    return found
 
 
 async def test_what_is_too_large_is_rebuilt_and_nothing_else(swollen: AsyncEngine) -> None:
@@ -73,7 +68,7 @@ async def test_jobs_go_on_while_it_waits_and_what_a_cancelled_call_has_left_is_r
             return await value(swollen, WAITS) == 1
 
         await eventually(waits)
-        await asyncio.wait_for(outside(swollen, "INSERT INTO oban_jobs (worker) VALUES ('w')"), 5)
+        await asyncio.wait_for(execute_outside(swollen, "INSERT INTO oban_jobs (worker) VALUES ('w')"), 5)
         call.cancel()
         with pytest.raises(asyncio.CancelledError):
             await call
@@ -90,8 +85,10 @@ async def test_jobs_go_on_while_it_waits_and_what_a_cancelled_call_has_left_is_r
 
 async def test_an_invalid_index_is_rebuilt(swollen: AsyncEngine) -> None:
     await migrations.reindex(swollen)
-    await outside(swollen, 'CREATE INDEX "By Worker" ON oban_jobs (worker)')
-    await outside(swollen, """UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"By Worker"'::regclass""")
+    await execute_outside(swollen, 'CREATE INDEX "By Worker" ON oban_jobs (worker)')
+    await execute_outside(
+        swollen, """UPDATE pg_index SET indisvalid = false WHERE indexrelid = '"By Worker"'::regclass"""
+    )
     assert [one.name for one in await migrations.reindex(swollen)] == ["By Worker"]
     assert await value(swollen, INVALID) == 0
 
@@ -110,7 +107,7 @@ async def test_what_it_refuses(swollen: AsyncEngine) -> None:
 
 async def test_a_role_that_does_not_own_the_tables_is_told_so(swollen: AsyncEngine, empty_database: str) -> None:
     role = f"reader_of_{make_url(empty_database).database}"
-    await outside(swollen, f"CREATE ROLE {role}")
+    await execute_outside(swollen, f"CREATE ROLE {role}")
     settings = {"role": role, "lock_timeout": "7s"}
     reader = create_async_engine(empty_database, connect_args={"server_settings": settings})
     try:
@@ -121,7 +118,7 @@ async def test_a_role_that_does_not_own_the_tables_is_told_so(swollen: AsyncEngi
                 assert await connection.scalar(text("SHOW lock_timeout")) == "7s"
     finally:
         await reader.dispose()
-        await outside(swollen, f"DROP ROLE {role}")
+        await execute_outside(swollen, f"DROP ROLE {role}")
 
 
 async def test_the_command_says_what_it_did(swollen: AsyncEngine, empty_database: str) -> None:

@@ -70,6 +70,13 @@ async def execute(engine: AsyncEngine, sql: str, **parameters: Any) -> list[Any]
         return [*result] if result.returns_rows else []
 
 
+async def execute_outside(engine: AsyncEngine, sql: str) -> None:
+    """One statement that no transaction can run."""
+    async with engine.connect() as connection:
+        await connection.execution_options(isolation_level="AUTOCOMMIT")
+        await connection.execute(text(sql))
+
+
 def fetched(worker: str, args: str = "{}", *, producer: str = "producer", **values: Any) -> Row:
     """A row as a fetch returns it, in a first attempt that was due a second ago, without a database."""
     at = datetime(2025, 1, 1, 12, 0, 1)
