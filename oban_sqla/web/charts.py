@@ -83,14 +83,13 @@ def lines(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float 
     made: list[tuple[str, str]] = []
     for kind, numbers in series:
         points: list[str] = []
-        for at, value in enumerate(numbers):
+        for at, (before, value, after) in enumerate(zip([0, *numbers], numbers, [*numbers[1:], 0], strict=False)):
             if not value:
                 continue
             x, y = at * step, HEIGHT - (_step(value) - low) / (high - low) * HEIGHT
-            before, after = numbers[max(at - 1, 0)], numbers[min(at + 1, len(numbers) - 1)]
-            if at and before:
+            if before:
                 points.append(f"L{x:.1f} {y:.1f}")
-            elif after and at + 1 < len(numbers):
+            elif after:
                 points.append(f"M{x:.1f} {y:.1f}")
             else:  # a line from one point to nowhere would not be seen
                 points.append(f"M{max(x - ALONE, 0):.1f} {y:.1f} L{min(x + ALONE, WIDTH):.1f} {y:.1f}")

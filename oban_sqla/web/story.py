@@ -102,7 +102,7 @@ def story_of(job: Job, failures: Iterable[tuple[object, datetime | None]], now: 
     if (began := job.attempted_at) is not None:
         ran_until = _end_of_run(job, began, [at for _, at in failed], ended, now)
         on = f" on {job.attempted_by[0]}" if job.attempted_by else ""
-        # A run that slept, was snoozed or given back is no attempt any more.
+        # A run that slept, was snoozed or was given back does not count as an attempt.
         name = "last" if ran_until is None else f"attempt {job.attempt}"
         happened("executing", f"{name} started{on}", began)
         kind = "discarded" if job.state in ("discarded", "retryable") else str(job.state)
