@@ -17,7 +17,6 @@ from ..statements.cluster import beat, claim, lock_key, retire, unlock
 from ..telemetry import node_logger as logger
 from .lanes.failure import StatementFailed
 from .lanes.lane import Lane
-from .lanes.watchdog import take_exception
 from .loop import Loop
 from .producer import Producer
 
@@ -62,15 +61,16 @@ class Liveness(Loop):
         # The keys of the producers that are locked, and on which connection: written by _lock().
         self._connection = 0
         self._locked: set[str] = set()
-        # Takes the locks; the loop and the start of a queue wait for the same. Written by _lock_soon().
+        # Held from the beginning of _lock() to its end, also where nothing waits for that any more.
+        self._lock_order = asyncio.Lock()
+        # The last call of _lock(): written by _lock_soon().
         self._locking: asyncio.Task[None] | None = None
 
     async def stop(self) -> None:
         await super().stop()
-        if (locking := self._locking) is not None:
-            locking.add_done_callback(take_exception)
-            locking.cancel()
-            await asyncio.wait([locking])
+        if self._locking is not None:
+            self._locking.cancel()
+            await asyncio.wait([self._locking])
 
     async def step(self) -> float | None:
         if self._producers():
@@ -93,20 +93,17 @@ class Liveness(Loop):
 
     async def _lock_soon(self) -> None:
         """Take the locks, or go on after a moment: without a lock the heartbeat counts alone, and must not wait."""
-        until = asyncio.get_running_loop().time() + min(MOMENT, self._heartbeat.stale_after / 4)
-        is_mine = False
-        while not is_mine:
-            is_mine = self._locking is None  # what another has begun may not know of a queue that starts now
-            locking = self._locking = self._locking or asyncio.create_task(self._lock())
-            await asyncio.wait([locking], timeout=max(until - asyncio.get_running_loop().time(), 0))
-            if not locking.done() or locking.cancelled():
-                return
-            if self._locking is locking:
-                self._locking = None
-            try:
-                locking.result()
-            except StatementFailed as error:
-                logger.debug("the locks of the producers could not be taken: %s", error)
+        try:
+            async with asyncio.timeout(min(MOMENT, self._heartbeat.stale_after / 4)):
+                # One after the other: what has begun already may not know of a queue that starts now.
+                await self._lock_order.acquire()
+                self._locking = asyncio.create_task(self._lock())
+                self._locking.add_done_callback(lambda _: self._lock_order.release())
+                await asyncio.shield(self._locking)
+        except TimeoutError:
+            pass  # it goes on
+        except StatementFailed as error:
+            logger.debug("the locks of the producers could not be taken: %s", error)
 
     async def _lock(self) -> None:
         """Lock what is not locked on the connection as it is now, and unlock what has ended.

@@ -48,6 +48,26 @@ async def test_what_changed_is_told_while_the_connection_with_the_locks_is_in_us
             await eventually(is_told)
 
 
+async def test_heartbeats_that_go_on_without_their_locks_leave_one_task_that_waits_for_them(
+    engine: AsyncEngine,
+) -> None:
+    async with Oban(engine, queues={"a": 1}, heartbeat=Heartbeat(interval=0.05, stale_after=0.2)) as oban:
+        assert oban._node is not None
+        listening = oban._node.connections.listening
+        async with listening._lock:  # as on a line that is too slow to connect
+            oban._node.liveness._locked.clear()
+            beats: set[Any] = set()
+
+            async def go_on() -> bool:
+                beats.update(
+                    await execute(engine, "SELECT updated_at FROM oban_producers WHERE meta @> '{\"locked\": false}'")
+                )
+                return len(beats) > 5
+
+            await eventually(go_on)
+            assert len(listening._under_way) == 1
+
+
 async def test_a_stopped_node_leaves_no_lock(engine: AsyncEngine) -> None:
     async with Oban(engine, queues={"a": 1}) as oban:
         assert oban._node is not None
