@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Table
@@ -60,13 +61,6 @@ class Pruner(Duty):
         # When the next round comes: written by lead().
         self._round_at = 0.0
 
-    def _statements(self, used: Sequence[bool]) -> list[Bulk]:
-        """What prunes, where these of :data:`BELONGINGS` have rows."""
-        tables = tuple(table for table, is_used in zip(BELONGINGS, used, strict=True) if is_used)
-        if tables not in self._made:
-            self._made[tables] = statements(self._prune.all_policies, tables)
-        return self._made[tables]
-
     async def lead(self) -> float | None:
         # An election wakes it as well, and elections may come often.
         if (wait := self._round_at - time.monotonic()) > 0:
@@ -79,42 +73,51 @@ class Pruner(Duty):
         self._round_at = time.monotonic() + self._interval
         return self._interval
 
-    async def _prune_flows(self, told: dict[str, Any]) -> None:
-        """Workflows go whole, by the time at which they finished: a retry needs the results of all of their jobs."""
-        age = self._prune.age
-        while math.isfinite(age) and self._leadership.leads and not self._stopping:
-            began = time.perf_counter()
-            rows = await self._lane.run(prune_flows, age=age, limit=MOST_FLOWS, **self._leadership.token)
-            deleted = sum(row[0] or 0 for row in rows)
-            told["pruned_count"] = told.get("pruned_count", 0) + deleted
-            if not deleted:
-                return
-            await self._until_stopped(REST * (time.perf_counter() - began))
-
     async def _round(self, told: dict[str, Any]) -> None:
-        limit, token = self._prune.limit, self._leadership.token
-        await self._batches.run(STAMP, limit, **token)
-        await self._prune_flows(told)
+        age = self._prune.age
+        await self._batches.run(STAMP, self._prune.limit, **self._leadership.token)
+        if math.isfinite(age):
+            await self._until_none_is_left(partial(self._prune_flows, age), told)
         # Looking for rows beside the jobs costs as much as deleting plain jobs. What is written during the round
         # belongs to jobs that run, and is found by the next one, or by the walk through orphans.
         [used] = await self._lane.run(used_belongings)
-        if (age := self._prune.all_policies[-1].age) is not None:
-            await self._prune_batches(age, any(used), told)
+        if math.isfinite(age):
+            await self._until_none_is_left(partial(self._prune_batches, age, any(used)), told)
         for statement in self._statements(used):
-            full = True
-            while full and self._leadership.leads and not self._stopping:
-                began = time.perf_counter()
-                [(deleted,)], full = await self._batches.run(statement, limit, **token)
-                told["pruned_count"] = told.get("pruned_count", 0) + deleted
-                if full:
-                    await self._until_stopped(REST * (time.perf_counter() - began))
+            await self._until_none_is_left(partial(self._prune_jobs, statement), told)
 
-    async def _prune_batches(self, age: float, belongings: bool, told: dict[str, Any]) -> None:
-        prune = prune_batches_and_belongings if belongings else prune_batches
-        pruned = AT_ONCE
-        while pruned == AT_ONCE and self._leadership.leads and not self._stopping:
+    async def _until_none_is_left(self, prune: Callable[[], Awaitable[tuple[int, bool]]], told: dict[str, Any]) -> None:
+        """Call `prune`, with a pause after each call, until there is no more to delete.
+
+        :param prune: deletes a batch; returns how many jobs that were, and whether there may be more.
+        :param told: counts the jobs.
+        """
+        goes_on = True
+        while goes_on and self._leadership.leads and not self._stopping:
             began = time.perf_counter()
-            [(deleted, pruned)] = await self._lane.run(prune, limit=AT_ONCE, age=age, **self._leadership.token)
+            deleted, goes_on = await prune()
             told["pruned_count"] = told.get("pruned_count", 0) + deleted
-            if pruned == AT_ONCE:
+            if goes_on:
                 await self._until_stopped(REST * (time.perf_counter() - began))
+
+    async def _prune_flows(self, age: float) -> tuple[int, bool]:
+        """Workflows go whole, by the time at which they finished: a retry needs the results of all of their jobs."""
+        rows = await self._lane.run(prune_flows, age=age, limit=MOST_FLOWS, **self._leadership.token)
+        deleted = sum(row[0] or 0 for row in rows)
+        return deleted, deleted > 0
+
+    async def _prune_batches(self, age: float, belongings: bool) -> tuple[int, bool]:
+        prune = prune_batches_and_belongings if belongings else prune_batches
+        [(deleted, batches)] = await self._lane.run(prune, limit=AT_ONCE, age=age, **self._leadership.token)
+        return deleted, batches == AT_ONCE
+
+    async def _prune_jobs(self, statement: Bulk) -> tuple[int, bool]:
+        [(deleted,)], full = await self._batches.run(statement, self._prune.limit, **self._leadership.token)
+        return deleted, full
+
+    def _statements(self, used: Sequence[bool]) -> list[Bulk]:
+        """What prunes, where these of :data:`BELONGINGS` have rows."""
+        tables = tuple(table for table, is_used in zip(BELONGINGS, used, strict=True) if is_used)
+        if tables not in self._made:
+            self._made[tables] = statements(self._prune.all_policies, tables)
+        return self._made[tables]
