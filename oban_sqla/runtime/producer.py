@@ -282,7 +282,7 @@ class Producer(Loop):
         waiting = [attempt for attempt in self.running.values() if attempt.places]
         if not (self.paused or self._stopping):
             beyond = self.slots.occupied - self.limit
-            waiting = waiting[len(waiting) - beyond :] if 0 < beyond < len(waiting) else waiting if beyond > 0 else []
+            waiting = waiting[-beyond:] if beyond > 0 else []
         for attempt in waiting:
             attempt.ask_to_stop(Stop.SHUTDOWN)
 
