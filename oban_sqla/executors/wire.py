@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Mapping
 from typing import Any, cast
 
 HEAD = struct.Struct(">IB")
@@ -58,8 +57,3 @@ def _exactly(connection: socket.socket, size: int) -> bytes | None:
             return None
         parts += part
     return bytes(parts)
-
-
-def text_of(value: Mapping[str, Any]) -> bytes:
-    """A payload: a JSON object as bytes."""
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode()
