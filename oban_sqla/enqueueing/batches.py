@@ -121,12 +121,8 @@ def _as_json(spec: JobSpec, key: bytes | None) -> dict[str, Any]:
         "tags": list(values["tags"]),
         "uniq_key": None if key is None else key.hex(),
         "uniq_mask": 0 if unique is None else unique.mask,
-        **_grouping(spec),
+        **(group_of(spec.kind) or {}),
     }
-
-
-def _grouping(spec: JobSpec) -> dict[str, Any]:
-    return group_of(spec.kind) or {}
 
 
 # The mapper's own events, of batches alone: no other object of any session is asked.
@@ -155,8 +151,7 @@ def _forget_id(_session: Session, state: InstanceState[Any]) -> None:
     if is_batch(state):
         state.dict.pop("_id", None)
         for spec in state.dict.get("_specs", ()):
-            spec.written(None, "", conflict=False)
-            spec.state = None
+            spec.forget()
 
 
 def unwritten_is_lost(state: InstanceState[Any]) -> bool:
