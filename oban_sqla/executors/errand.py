@@ -20,7 +20,7 @@ from ..runtime.traceback_text import bare_text, frames_text
 from ..statements.fetch import FETCHED
 from ..telemetry.database_error import described, of_database
 from ..workers.outcomes import Cancel, Discard
-from ..workers.registry import default_name
+from ..workers.registry import MAIN, default_name
 from ..workers.worker import Worker
 from .factories import Names
 from .groups import Groups
@@ -71,7 +71,7 @@ def module_of(worker: Worker) -> str:
     """The module to import for `worker`, by where this process has registered it; never by what a row says."""
     target: Any = worker.target
     name = str(target.__module__)
-    return name if name not in ("__main__", "__mp_main__") else default_name(target).rpartition(".")[0]
+    return name if name not in MAIN else default_name(target).rpartition(".")[0]
 
 
 def payload(
@@ -133,10 +133,11 @@ def answer(
 ) -> bytes:
     """A verdict as bytes.
 
-    :param bare: whether the error goes without its message.
-    :param told: what the job has told while it ran, where that could not be sent before.
     :param ack: None when another run has the job.
+    :param error: what the verdict was found on; None for a run that ended well.
     :param committed: whether the job's own transaction has written the ack.
+    :param bare: whether the error goes without its message. Default False.
+    :param told: what the job has told while it ran, where that could not be sent before. Default: nothing.
     """
     body = {
         "ack": None if ack is None else {name: getattr(ack, name) for name in _OUTCOME},

@@ -13,6 +13,7 @@ from ..runtime.executors.call import Call
 from ..runtime.resources import Closing, Resources, unprovided
 from ..runtime.row import Row
 from ..workers.injection import is_session
+from ..workers.registry import MAIN
 from ..workers.worker import Worker
 from .groups import Groups, groups_asked, received
 
@@ -35,9 +36,6 @@ def resources_asked(worker: Worker) -> dict[str, Any]:
     """The types for which `worker` asks beside its job and its session, by parameter."""
     asked = Call.asked_by(worker)
     return {name: kind for name, kind in asked.items() if not is_session(kind)}
-
-
-_MAIN = ("__main__", "__mp_main__")
 
 
 class Remade:
@@ -101,7 +99,7 @@ def _named(worker: Worker, name: str, kind: Any, given: Mapping[Any, Resource]) 
         raise InvalidOption(f"{what} asks for {unprovided(kind, given)}")
     path = _path(resource.factory, worker)
     if path is None:
-        of_main = getattr(resource.factory, "__module__", None) in _MAIN
+        of_main = getattr(resource.factory, "__module__", None) in MAIN
         advice = "move it from the program that runs to a module" if of_main else "write it at the top of a module"
         raise InvalidOption(
             f"{what} asks for {described(kind)}, and runs in another process (executor={worker.executor!r}), which "
@@ -113,12 +111,12 @@ def _named(worker: Worker, name: str, kind: Any, given: Mapping[Any, Resource]) 
 def _path(factory: Any, worker: Worker) -> str | None:
     module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", None)
     if isinstance(module, str) and isinstance(name, str) and _attribute(sys.modules.get(module), name) is factory:
-        if module not in _MAIN:
+        if module not in MAIN:
             return f"{module}:{name}"
-        of_main = worker.target.__module__ in _MAIN and worker.executor == "process"
+        of_main = worker.target.__module__ in MAIN and worker.executor == "process"
         return f"__mp_main__:{name}" if of_main else None
     for at, holder in list(sys.modules.items()):
-        if at in _MAIN or at.startswith("oban_sqla."):
+        if at in MAIN or at.startswith("oban_sqla."):
             continue
         names: dict[str, object] = getattr(holder, "__dict__", {})
         for attribute, value in list(names.items()):

@@ -17,16 +17,12 @@ from ..models.base import metadata
 from ..options.job_logs import JobLogs
 from ..options.sessionmakers import SessionMaker, maker_for
 from ..statements.identify import Identity
-from ..workers.registry import workers
+from ..workers.registry import MAIN, workers
 from ..workers.worker import Worker
 from .errand import module_of
 
 PROCESS = "process"
 """The executor's name."""
-
-
-MAIN = ("__main__", "__mp_main__")
-"""How the program's main module is called: in the node, and where a child has imported it."""
 
 
 def process_workers(queues: Container[str]) -> list[Worker]:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from .worker import Worker
 
 
+MAIN = ("__main__", "__mp_main__")
+"""What Python calls the program's main module: where it runs, and where a child has imported it."""
+
+
 class Registry:
     """Names and their workers. There is one for the process: :data:`workers`."""
 
@@ -179,11 +183,11 @@ def origin_of(obj: Any) -> str:
 
 
 def _module_name(name: str) -> str:
-    if name not in ("__main__", "__mp_main__"):
+    if name not in MAIN:
         return name
     main = sys.modules.get(name)
     spec = getattr(main, "__spec__", None)
-    if spec is not None and spec.name not in ("__main__", "__mp_main__"):
+    if spec is not None and spec.name not in MAIN:
         return str(spec.name).removesuffix(".__main__")
     if file := getattr(main, "__file__", None):
         return Path(file).stem
