@@ -28,6 +28,9 @@ from .settings import FILE, Settings
 Loaded = Oban | AsyncEngine | Engine | SessionMaker
 KINDS = (Oban, AsyncEngine, Engine, async_sessionmaker, sessionmaker)
 
+_MACHINERY = {Path(__file__).parents[1], Path(importlib.__file__).parent}
+"""The folders of this package, and of what imports a module."""
+
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
 
 
@@ -154,7 +157,7 @@ def _reason(error: Exception) -> str:
 
 
 def _is_machinery(file: str) -> bool:
-    return file.startswith("<frozen") or Path(__file__).parents[1] in Path(file).parents or "importlib" in file
+    return file.startswith("<frozen") or not _MACHINERY.isdisjoint(Path(file).parents)
 
 
 def _meant(name: str, given: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from ..errors import InvalidOption
@@ -115,14 +116,23 @@ def _path(factory: Any, worker: Worker) -> str | None:
             return f"{module}:{name}"
         of_main = worker.target.__module__ in MAIN and worker.executor == "process"
         return f"__mp_main__:{name}" if of_main else None
-    for at, holder in list(sys.modules.items()):
-        if at in MAIN or at.startswith("oban_sqla."):
-            continue
-        names: dict[str, object] = getattr(holder, "__dict__", {})
-        for attribute, value in list(names.items()):
-            if value is factory:
-                return f"{at}:{attribute}"
+    return path_of(factory)
+
+
+def path_of(value: object) -> str | None:
+    """``"module:name"`` of an attribute that is `value`, of a module of the program that others can import; None
+    if there is none."""
+    for at, module in list(sys.modules.items()):
+        is_ours = at.partition(".")[0] == "oban_sqla"
+        if at not in MAIN and not is_ours and (name := attribute_that_is(value, module)) is not None:
+            return f"{at}:{name}"
     return None
+
+
+def attribute_that_is(value: object, module: ModuleType) -> str | None:
+    """The name of the attribute of `module` that is `value`; None if there is none."""
+    names: dict[str, object] = getattr(module, "__dict__", {})
+    return next((name for name, one in list(names.items()) if one is value), None)
 
 
 def _loaded(path: str) -> Any:

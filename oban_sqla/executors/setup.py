@@ -20,6 +20,7 @@ from ..statements.identify import Identity
 from ..workers.registry import MAIN, workers
 from ..workers.worker import Worker
 from .errand import module_of
+from .factories import attribute_that_is, path_of
 
 PROCESS = "process"
 """The executor's name."""
@@ -96,7 +97,7 @@ def sessionmaker_names(makers: Sequence[SessionMaker], given: str | None, of: It
     """
     if given is not None:
         return [given]
-    found = {id(maker): name for maker in makers if (name := _attribute_that_is(maker)) is not None}
+    found = {id(maker): name for maker in makers if (name := _path_of(maker)) is not None}
     for worker in of:
         kind = worker.session_kind
         if kind is not None and id(maker_for(kind, makers)) not in found:
@@ -135,18 +136,12 @@ def load_sessionmaker(name: str) -> SessionMaker:
     return maker
 
 
-def _attribute_that_is(maker: SessionMaker) -> str | None:
-    modules = {name: module for name, module in sys.modules.items() if name not in MAIN}
-    if _why_not_main() is None:  # last: what is imported from elsewhere is to be found there
-        modules["__mp_main__"] = sys.modules["__main__"]
-    for module_name, module in modules.items():
-        if module_name.startswith("oban_sqla"):
-            continue
-        names: dict[str, object] = getattr(module, "__dict__", {})
-        for name, value in list(names.items()):
-            if value is maker:
-                return f"{module_name}:{name}"
-    return None
+def _path_of(maker: SessionMaker) -> str | None:
+    """By which name a child finds `maker`. In the main module last: what that imports is to be found where it is."""
+    if (path := path_of(maker)) is not None or _why_not_main() is not None:
+        return path
+    name = attribute_that_is(maker, sys.modules["__main__"])
+    return None if name is None else f"__mp_main__:{name}"
 
 
 def _is_in_main(worker: Worker) -> bool:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from types import TracebackType
 
 from ..errors import ObanError
+
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(__file__)), "")
+"""The folder of this package, which a program's may be called like."""
 
 
 class Withheld(ObanError):
@@ -57,6 +61,6 @@ def frames_text(error: BaseException, said: str) -> str:
 
 
 def _from_the_job_on(trace: TracebackType | None) -> TracebackType | None:
-    while trace is not None and trace.tb_next is not None and "oban_sqla" in trace.tb_frame.f_code.co_filename:
+    while trace is not None and trace.tb_next is not None and trace.tb_frame.f_code.co_filename.startswith(_PACKAGE):
         trace = trace.tb_next
     return trace

@@ -110,6 +110,8 @@ def test_whatever_an_import_raises_is_one_line_with_its_place(write: Write) -> N
     write("raising/deep.py", "def fail():\n    raise ValueError('several\\nlines')\n")
     write("raising/jobs.py", "from .deep import fail\nfail()\n")
     assert refused("raising.jobs") == ("can't import raising.jobs: ValueError: several lines (raising/deep.py, line 2)")
+    write("importlib_demo/__init__.py", "raise ValueError('no')")
+    assert refused("importlib_demo").endswith("(importlib_demo/__init__.py, line 1)")
     write("broken/__init__.py", "1 / 0")
     assert "can't import broken: ZeroDivisionError: division by zero (broken/__init__.py" in refused("broken.x")
     write("wrong.py", "def (:")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from oban_sqla import InvalidOption, Oban, job
+from oban_sqla.executors.setup import sessionmaker_names
 
 PROGRAM = """
 import asyncio, os
@@ -69,6 +71,13 @@ async def test_what_no_child_can_import_or_find_is_refused_at_the_start(engine: 
 
     with pytest.raises(InvalidOption, match="is defined inside a function"):
         await Oban(engine, queues={"nested": 1}).start()
+
+
+def test_a_sessionmaker_is_found_in_a_module_that_is_called_like_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, maker = ModuleType("oban_sqla_shop"), async_sessionmaker[AsyncSession]()
+    monkeypatch.setattr(module, "Session", maker, raising=False)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert sessionmaker_names([maker], None, []) == ["oban_sqla_shop:Session"]
 
 
 async def test_a_node_whose_queues_have_no_process_workers_starts_no_children(engine: AsyncEngine) -> None:
