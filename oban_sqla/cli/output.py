@@ -58,7 +58,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:
-    """How far `moment` is from now, in its two largest units: ``5m 2s ago``, ``in 3h 20m``; empty for None."""
+    """How far `moment` is from now, in words: ``5 min ago``, ``in 3 h 20 min``; empty for None."""
     if moment is None:
         return ""
     seconds = ((datetime.now(UTC) if now is None else now) - moment).total_seconds()

@@ -6,25 +6,33 @@ from collections.abc import Iterable
 
 from ..errors import closest
 
-_UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
-
 
 def span(seconds: float) -> str:
-    """A length of time in its two largest units, such as ``1d 3h`` or ``0.25s``.
+    """A length of time: ``31 ms``, ``0.4 s``, ``1 min 30 s``, ``38 min``, ``4 h 30 min``, ``3 days``.
 
-    It is 0 when below 0, as between the clocks of two machines; of a short one, a tenth of a millisecond is the least.
+    It is 0 when below 0, as between the clocks of two machines.
     """
-    if seconds < 10:
-        return f"{round(max(seconds, 0.0), 4):.2g}s"
-    rest = round(seconds)
-    parts: list[str] = []
-    for unit, size in _UNITS:
-        count, rest = divmod(rest, size)
-        if count or parts:
-            parts.append(f"{count}{unit}")
-        if len(parts) == 2:
-            break
-    return " ".join(part for part in parts if not part.startswith("0")) or "0s"
+    seconds = max(seconds, 0.0)
+    if seconds < 0.0995:
+        return f"{round(seconds * 1_000)} ms"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s".replace(".0 s", " s")
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 600:
+        return _two(whole, "min", "s")
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if seconds < 2 * 86_400:
+        return _two(minutes, "h", "min")
+    return f"{round(seconds / 86_400)} days"
+
+
+def _two(count: int, unit: str, less: str) -> str:
+    some, rest = divmod(count, 60)
+    return f"{some} {unit} {rest} {less}" if rest else f"{some} {unit}"
 
 
 def room(size: float) -> str:

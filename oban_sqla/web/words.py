@@ -12,6 +12,7 @@ from markupsafe import Markup, escape
 
 from ..insight.glance import Count
 from ..insight.json_text import Exact
+from ..insight.words import span as length
 from ..options.encryption import MARK
 
 SEALED = '{"' + MARK + '": "gAAAA'
@@ -54,22 +55,8 @@ def rate(per_second: float) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A length of time: ``31 ms``, ``0.4 s``, ``38 min``, ``4 h 30 min``, ``3 days``."""
-    if seconds is None or not math.isfinite(seconds):
-        return "–"
-    seconds = max(seconds, 0.0)
-    if seconds < 0.0995:
-        return f"{round(seconds * 1_000)} ms"
-    if seconds < 9.95:
-        return f"{seconds:.1f} s".replace(".0 s", " s")
-    if seconds < 90:
-        return f"{round(seconds)} s"
-    if seconds < 5_400:
-        return f"{round(seconds / 60)} min"
-    if seconds < 2 * 86_400:
-        hours, minutes = divmod(round(seconds / 60), 60)
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{round(seconds / 86_400)} days"
+    """A length of time, or a dash where there is none."""
+    return "–" if seconds is None or not math.isfinite(seconds) else length(seconds)
 
 
 def moment(at: datetime | None, now: datetime | None = None) -> Markup:

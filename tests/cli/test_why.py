@@ -74,9 +74,9 @@ def test_what_the_settings_say_of_pruning_counts(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     job_id = insert(sync_engine, "state, completed_at", "'completed', timezone('UTC', now() - interval '90 s')")
-    assert "prunes it in 23h 58m" in why(job_id, url=database_url).output
+    assert "prunes it in 23 h 58 min" in why(job_id, url=database_url).output
     (tmp_path / "oban.toml").write_text("[prune]\nmax_age = 3600\n")
-    assert "prunes it in 58m" in why(job_id, url=database_url).output
+    assert "prunes it in 58 min" in why(job_id, url=database_url).output
 
 
 def test_settings_that_turn_pruning_off_count(

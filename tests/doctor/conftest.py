@@ -56,4 +56,4 @@ async def one(engine: AsyncEngine, check: str) -> Finding:
 
 def without_seconds(found: str) -> str:
     """A finding with the minutes of its lengths of time alone: a busy machine adds seconds."""
-    return re.sub(r"(\d+m) \d+s\b", r"\1", found)
+    return re.sub(r"(\d+ min) \d+ s\b", r"\1", found)

@@ -24,12 +24,12 @@ async def test_a_queue_that_no_node_runs(engine: AsyncEngine) -> None:
     finding = await one(engine, "backlog")
     assert finding.status == "problem"
     assert without_seconds(finding.found) == (
-        "available jobs of queue 'media' have been waiting for 5m, and no living node runs the queue; "
+        "available jobs of queue 'media' have been waiting for 5 min, and no living node runs the queue; "
         "did you mean 'medias'?"
     )
     await producer(engine, ALIVE, "0 s", "media")
     found = (await one(engine, "backlog")).found
-    assert without_seconds(found) == "queues with waiting jobs: 2, the oldest job for 5m"
+    assert without_seconds(found) == "queues with waiting jobs: 2, the oldest job for 5 min"
 
 
 async def test_a_queue_that_does_not_keep_up(engine: AsyncEngine) -> None:
@@ -37,7 +37,7 @@ async def test_a_queue_that_does_not_keep_up(engine: AsyncEngine) -> None:
     await row(engine, scheduled_at=f"{NOW} - interval '20 m'")
     finding = await one(engine, "backlog")
     assert finding.status == "warning"
-    assert finding.found == "available jobs of queue 'a' have been waiting for 20m"
+    assert finding.found == "available jobs of queue 'a' have been waiting for 20 min"
 
 
 async def test_a_queue_that_was_paused_and_forgotten(engine: AsyncEngine) -> None:
@@ -46,7 +46,7 @@ async def test_a_queue_that_was_paused_and_forgotten(engine: AsyncEngine) -> Non
     assert (await one(engine, "backlog")).status == "ok"
     await row(engine, scheduled_at=f"{NOW} - interval '2 h'")
     finding = await one(engine, "backlog")
-    assert finding.found == "available jobs of queue 'a' have been waiting for 2h, and it is paused"
+    assert finding.found == "available jobs of queue 'a' have been waiting for 2 h, and it is paused"
     assert finding.advice == "oban-sqla queues resume a"
 
 
@@ -56,7 +56,9 @@ async def test_jobs_due_that_no_node_stages(engine: AsyncEngine) -> None:
     await row(engine, state="'retryable'", scheduled_at=f"{NOW} - interval '5 m'")
     finding = await one(engine, "overdue")
     assert finding.status == "problem"
-    assert without_seconds(finding.found) == "a job of queue 'a' has been due for 5m, and no node has made it available"
+    assert (
+        without_seconds(finding.found) == "a job of queue 'a' has been due for 5 min, and no node has made it available"
+    )
     await producer(engine, ALIVE, "0 s", "a")
     assert (await one(engine, "overdue")).status == "warning"
     await row(engine, state="'scheduled'", scheduled_at="'-infinity'")

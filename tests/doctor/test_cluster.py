@@ -42,8 +42,8 @@ async def test_a_node_that_is_silent_and_connected(engine: AsyncEngine, one: One
         finding = await one("living_nodes")
         assert finding.status == "warning"
         found = conftest.without_seconds(finding.found)
-        assert found == "1 node (here) sent no heartbeat for 5m, but is still connected"
-        assert finding.why.endswith("its jobs are not rescued for 1h")
+        assert found == "1 node (here) sent no heartbeat for 5 min, but is still connected"
+        assert finding.why.endswith("its jobs are not rescued for 1 h")
         assert (await one("dead_nodes")).status == "ok"
 
 
@@ -112,7 +112,7 @@ async def test_jobs_without_a_producer(engine: AsyncEngine, one: One) -> None:
     await executing(engine, None, attempted_at="'-infinity'")
     finding = await one("orphans")
     assert finding.status == "warning"
-    assert finding.found == "2 executing jobs belong to no known node, the oldest for 1h"
+    assert finding.found == "2 executing jobs belong to no known node, the oldest for 1 h"
     assert finding.advice == "start a node: no node leads"
 
 

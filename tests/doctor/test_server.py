@@ -27,7 +27,7 @@ async def test_versions(
     assert finding.found.startswith("PostgreSQL 1")
 
 
-@pytest.mark.parametrize(("ahead", "said"), [(-3.5, "3.5s behind"), (60.0, "1m ahead of")])
+@pytest.mark.parametrize(("ahead", "said"), [(-3.5, "3.5 s behind"), (60.0, "1 min ahead of")])
 async def test_a_clock_that_is_wrong(
     own_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, ahead: float, said: str
 ) -> None:

@@ -118,14 +118,18 @@ async def test_finished_jobs(engine: AsyncEngine, answer: Answer) -> None:
     stopped = await row(engine, state="'cancelled'", cancelled_at=hour)
     why = await answer(done)
     assert codes(why) == ["completed"]
-    assert why.reason.text.startswith("it was completed 1m ago by there, in 5s; a node with these options prunes it in")
+    assert why.reason.text.startswith(
+        "it was completed 1 min ago by there, in 5 s; a node with these options prunes it in"
+    )
     why = await answer(given_up)
     assert codes(why) == ["discarded"]
-    assert re.search(r"after attempt 1 of 20; a node with these options prunes it in (23h|22h 59m);", why.reason.text)
+    assert re.search(
+        r"after attempt 1 of 20; a node with these options prunes it in (23 h|22 h 59 min);", why.reason.text
+    )
     assert why.reason.text.endswith("its last error: ValueError: boom")
     assert why.reason.advice == f"to run it again: oban-sqla jobs retry {given_up}"
     why = await answer(stopped)
-    assert why.reason.text.startswith("it was cancelled 1h ago, before it ran")
+    assert why.reason.text.startswith("it was cancelled 1 h ago, before it ran")
 
 
 async def test_how_long_a_finished_job_stays(engine: AsyncEngine) -> None:
@@ -139,7 +143,7 @@ async def test_how_long_a_finished_job_stays(engine: AsyncEngine) -> None:
         return (await Oban(engine, prune=prune).why(done)).reason.text.partition("; ")[2]
 
     assert await said(Prune(policies=policies)) == (
-        "a node with these options prunes it in 1h, or sooner when there are 5 newer ones"
+        "a node with these options prunes it in 1 h, or sooner when there are 5 newer ones"
     )
     assert await said(Prune(max_age=float("inf"))) == "it is kept forever"
     assert "prunes no jobs" in await said(None)
@@ -152,7 +156,7 @@ async def test_a_job_for_later(engine: AsyncEngine, answer: Answer) -> None:
     never = await row(engine, state="'scheduled'", scheduled_at="'infinity'")
     why = await answer(later)
     assert codes(why) == ["scheduled"]
-    assert "Z, in 5m" in why.reason.text
+    assert "Z, in 5 min" in why.reason.text
     assert why.reason.advice == f"to run it now: oban-sqla jobs retry {later}"
     assert "never comes" in (await answer(never)).reason.text
 
@@ -171,7 +175,7 @@ async def test_a_job_that_is_due_and_not_staged(engine: AsyncEngine, answer: Ans
     why = await answer(late)
     assert codes(why) == ["no_leader", "no_node"]
     assert (
-        "it has been due for 1m, but no node makes it available: no node leads, and none runs the queue 'a'"
+        "it has been due for 1 min, but no node makes it available: no node leads, and none runs the queue 'a'"
         in why.reason.text
     )
     assert codes(await answer(now))[0] == "due"
@@ -334,7 +338,8 @@ async def test_a_job_that_nothing_hinders(engine: AsyncEngine, answer: Answer) -
     assert why.reason.text == "it is available, and should start any moment on gone"
     old = await row(engine, scheduled_at=f"{NOW} - interval '10 m'")
     assert (
-        "it has been available for 10m, and nothing visible prevents it from running" in (await answer(old)).reason.text
+        "it has been available for 10 min, and nothing visible prevents it from running"
+        in (await answer(old)).reason.text
     )
 
 
@@ -424,7 +429,7 @@ async def test_a_job_that_does_not_stop(engine: AsyncEngine, answer: Answer) -> 
     job_id = await executing(engine, alive, cancel_at=f"{NOW} - interval '5 m'")
     why = await answer(job_id)
     assert codes(why) == ["cancelling", "executing"]
-    assert "it was asked to stop 5m ago, and has not ended yet" in why.reason.text
+    assert "it was asked to stop 5 min ago, and has not ended yet" in why.reason.text
 
 
 async def test_a_job_that_is_past_its_timeout(engine: AsyncEngine, answer: Answer) -> None:
@@ -432,7 +437,7 @@ async def test_a_job_that_is_past_its_timeout(engine: AsyncEngine, answer: Answe
     at = f"{NOW} - interval '30 s'"
     why = await answer(await executing(engine, alive, worker="'why.limited'", attempted_at=at))
     assert codes(why) == ["past_timeout", "executing"]
-    assert why.reason.text == "it has been running for 30s, and its timeout is 0.5 s"
+    assert why.reason.text == "it has been running for 30 s, and its timeout is 0.5 s"
 
 
 async def test_a_job_of_a_dead_node(engine: AsyncEngine, answer: Answer) -> None:
@@ -440,7 +445,7 @@ async def test_a_job_of_a_dead_node(engine: AsyncEngine, answer: Answer) -> None
     job_id = await executing(engine, dead)
     why = await answer(job_id)
     assert codes(why) == ["dead_node", "executing"]
-    assert why.reason.text.startswith("its node gone has sent no heartbeat for 5m, and is dead; no node leads")
+    assert why.reason.text.startswith("its node gone has sent no heartbeat for 5 min, and is dead; no node leads")
     await lease_of_another(engine)
     assert "the leader another gives it to another node within half a minute" in (await answer(job_id)).reason.text
     last = await executing(engine, dead, attempt="20")
@@ -459,7 +464,7 @@ async def test_a_node_that_is_silent_but_connected(engine: AsyncEngine, answer: 
         await execute(engine, aged)
         why = await answer(job_id)
         assert codes(why) == ["silent_node", "executing"]
-        assert "has sent no heartbeat for 5m, but is still connected" in why.reason.text
+        assert "has sent no heartbeat for 5 min, but is still connected" in why.reason.text
         await execute(engine, aged.replace("5 m", "2 h"))
         assert codes(await answer(job_id))[0] == "dead_node"
 
@@ -482,7 +487,7 @@ async def test_a_job_whose_producer_is_unknown(engine: AsyncEngine, answer: Answ
     nobody = await executing(engine, None)
     why = await answer(unknown)
     assert codes(why) == ["unknown_producer", "executing"]
-    assert "gives it to another node 1m after a leader first saw that" in why.reason.text
+    assert "gives it to another node 1 min after a leader first saw that" in why.reason.text
     why = await answer(nobody)
     assert codes(why) == ["unknown_producer", "executing"]
     assert "its row names no producer" in why.reason.text

@@ -94,7 +94,7 @@ def test_what_the_settings_say_of_the_nodes_counts(
         )
         [[job_id]] = connection.execute(text(f"{finished} RETURNING id"))
     with served(database_url) as url:
-        assert "prunes it in 59m" in httpx.get(f"{url}job/{job_id}", trust_env=False, timeout=60).text
+        assert "prunes it in 1 h" in httpx.get(f"{url}job/{job_id}", trust_env=False, timeout=60).text
 
 
 async def test_changes_by_the_command_line_are_in_the_audit(engine: AsyncEngine, database_url: str) -> None:

@@ -395,7 +395,7 @@ async def test_a_chart_shows_how_much_waited_and_has_its_table(engine: AsyncEngi
             assert "As a table" in chart[0]
             assert f'<td class="num">{deepest}</td>' in chart[0]
             assert "Longest wait" in page
-            assert "75 s" in words(page)
+            assert "1 min 15 s" in words(page)
             assert "<span>10 min</span><span>1 min</span>" in page, "times on the scale are those that people say"
 
 
