@@ -8,6 +8,7 @@ import click
 
 from ..insight.queued import Misfit, Queued
 from ..insight.queued import check as check_queued
+from ..telemetry.words import counted_jobs
 from .database import database_option, on_database, schema_option
 from .output import json_option, print_json
 from .settings import settings
@@ -50,14 +51,10 @@ def check(targets: Sequence[str], url: str | None, schema: str | None, as_json: 
 
 def _print(found: Queued) -> None:
     for misfit in found.misfits:
-        echo_paragraph(f"{misfit.worker}: {_jobs(misfit.jobs)} ({_ids(misfit)}): {misfit.reason}", "  ")
+        echo_paragraph(f"{misfit.worker}: {counted_jobs(misfit.jobs)} ({_ids(misfit)}): {misfit.reason}", "  ")
     bad = sum(misfit.jobs for misfit in found.misfits)
     fine = "the one waiting job can run" if found.jobs == 1 else f"all {found.jobs:,} waiting jobs can run"
-    click.echo(f"{_jobs(bad)} of {found.jobs:,} waiting can't run" if bad else fine)
-
-
-def _jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count:,} jobs"
+    click.echo(f"{counted_jobs(bad)} of {found.jobs:,} waiting can't run" if bad else fine)
 
 
 def _ids(misfit: Misfit) -> str:

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from ..oban import Oban
 from ..telemetry import node_logger as logger
+from ..telemetry.words import counted_jobs
 from .health import Address, NodePages, answering
 from .problems import line
 from .signals import to_stop
@@ -136,10 +137,12 @@ async def _abandon(oban: Oban, left: int) -> int:
     try:
         given = await oban.abandon()
     except Exception as error:
-        logger.error("could not give back %d jobs in threads, which other nodes will rescue: %s", left, line(error))
+        logger.error(
+            "could not give back %s in threads, which other nodes will rescue: %s", counted_jobs(left), line(error)
+        )
         return 1
     logger.warning(
-        "%d jobs in threads did not finish; gave back %d, exiting without waiting for the threads", left, given
+        "%s in threads did not finish; gave back %d, exiting without waiting for the threads", counted_jobs(left), given
     )
     return 0
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from ..telemetry import node_logger as logger
+from ..telemetry.words import counted_jobs
 from .acks import Ack
 from .attempt import Attempt
 from .farewell import told
@@ -57,8 +58,9 @@ class Ending:
             logger.error("job %d (%s) did not stop", row.id, row.worker, extra=row.log_extra)
         if unsent := node.acks.unsent:
             logger.error(
-                "the outcomes of %d jobs could not be written (a lock, or the database is away): %s; "
-                "this node tries on while its process lives", len(unsent), [ack.id for ack in unsent[:10]],
+                "the outcomes of %s could not be written (a lock, or the database is away): %s; "
+                "this node tries on while its process lives",
+                counted_jobs(len(unsent)), [ack.id for ack in unsent[:10]],
             )  # fmt: skip
         # Their jobs must not be run beside them: the node keeps its heartbeat until they have ended, too.
         self._outlasting = asyncio.create_task(self._outlast(left), name="oban_sqla outlasting")
@@ -82,8 +84,8 @@ class Ending:
         except asyncio.CancelledError:
             ids = [*(job_id for task, job_id in running.items() if not task.done()), *(a.id for a in node.acks.unsent)]
             logger.error(
-                "the event loop ends before %d jobs, whose outcomes can't be written any more: %s; they are rescued "
-                "when this node is dead, and run again", len(ids), ids[:10],
+                "the event loop ends before %s, whose outcomes can't be written any more: %s; they are rescued "
+                "when this node is dead, and run again", counted_jobs(len(ids)), ids[:10],
             )  # fmt: skip
             raise
         finally:

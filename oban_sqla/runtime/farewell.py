@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection
 
 from ..telemetry import node_logger as logger
+from ..telemetry.words import counted_jobs
 from .attempt import Attempt
 
 FIRST, EVERY = 2.0, 10.0
@@ -39,7 +40,7 @@ async def _tell(running: Callable[[], Collection[Attempt]], grace: float) -> Non
             logger.warning(
                 "waiting up to %.0f s more for %s: %s; then they are cancelled, and run again later "
                 "(Oban(shutdown_grace=…), or start --shutdown-grace, says how long)",
-                left, "1 job" if len(attempts) == 1 else f"{len(attempts)} jobs", _named(attempts),
+                left, counted_jobs(len(attempts)), _named(attempts),
             )  # fmt: skip
         await asyncio.sleep(EVERY)
 

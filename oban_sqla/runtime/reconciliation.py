@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from .. import telemetry
 from ..statements.rescue import RECONCILE
+from ..telemetry.words import counted_jobs
 from .batches import Batches
 from .lanes.lane import Lane
 from .refusals import Refusals
@@ -71,5 +72,7 @@ class Reconciliation:
         self._fetched = bool(doubts)
         self._at = doubts or [now + EVERY]
         if count:
-            telemetry.queue_logger.warning("%s: gave back %d jobs of a fetch whose answer was lost", name, count)
+            telemetry.queue_logger.warning(
+                "%s: gave back %s of a fetch whose answer was lost", name, counted_jobs(count)
+            )
         return count > 0

@@ -12,6 +12,7 @@ from typing_extensions import Unpack
 from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession
 from ..errors import InvalidOption
 from ..models import Job
+from ..telemetry.words import counted_jobs
 from .filters import Filters, Wanted
 from .idle import doubt
 from .sessions import in_session
@@ -127,7 +128,7 @@ def _assert(session: Session, wanted: Wanted, count: int | None) -> list[Job]:
     found = _find(session, wanted)
     if found and count in (None, len(found)):
         return found
-    jobs = "a job" if count is None else "1 job" if count == 1 else f"{count} jobs"
+    jobs = "a job" if count is None else counted_jobs(count)
     message = f"expected {jobs} to be enqueued{wanted}; there is {len(found) or 'none'}"
     raise AssertionError("\n".join([message, *_listed(found), *_others(session, wanted)]))
 

@@ -293,7 +293,7 @@ async def test_a_job_in_a_thread_is_given_back_as_the_process_leaves(start: Star
         await completed(engine, "quick")
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
-    assert "1 jobs in threads did not finish; gave back 1" in process.text
+    assert "1 job in threads did not finish; gave back 1" in process.text
     assert (await states(engine))["stubborn"] == ("available", 0)
 
 

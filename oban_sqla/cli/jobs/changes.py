@@ -15,6 +15,7 @@ from ...control.changes import CANCEL, DELETE, RETRY, Change
 from ...insight.jobs import Filter, by_id, count_by_state
 from ...models import Job
 from ...oban import Oban
+from ...telemetry.words import counted_jobs
 from ..database import database_option, on_database, schema_option
 from ..ids import JobId
 from ..options import with_options
@@ -126,7 +127,7 @@ async def _all(change: Change, engine: AsyncEngine, chosen: Filter, yes: bool) -
         if not counts:
             return 0
         by_state = ", ".join(f"{count:,} {state}" for state, count in counts.items())
-        click.confirm(f"{change.name} {_jobs(sum(counts.values()))} ({by_state})?", abort=True, err=True)
+        click.confirm(f"{change.name} {counted_jobs(sum(counts.values()))} ({by_state})?", abort=True, err=True)
     with audited(operator(), change.name, {"filter": chosen.as_dict()}):
         return await change.make(Oban(engine), select(Job).where(*conditions))
 
@@ -149,8 +150,6 @@ def _print_ids(change: Change, results: Mapping[int, str | None], as_json: bool)
 
 
 def _sentence(change: Change, count: int) -> str:
-    return f"{_jobs(count)} {'is' if count == 1 else 'are'} {change.done}" if count else f"no job to {change.name}"
-
-
-def _jobs(count: int) -> str:
-    return "1 job" if count == 1 else f"{count:,} jobs"
+    return (
+        f"{counted_jobs(count)} {'is' if count == 1 else 'are'} {change.done}" if count else f"no job to {change.name}"
+    )

@@ -27,6 +27,7 @@ from ...statements.partitions import (
 )
 from ...statements.statement import Statement
 from ...telemetry import queue_logger as logger
+from ...telemetry.words import counted_jobs
 from ..lanes.failure import StatementFailed
 from ..lanes.lane import Lane
 from ..refusals import Refusals
@@ -103,7 +104,7 @@ class Keeper(Duty):
                     break
                 place = dict(zip(begin, last, strict=True))
         if found:
-            logger.info("%d jobs of queue %r are in its partitions now", found, queue)
+            logger.info("queue %r: %s got a key of its partitions", queue, counted_jobs(found))
         return found
 
     async def _rekey(self, ids: list[int]) -> int:
