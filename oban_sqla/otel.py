@@ -29,7 +29,8 @@ META_KEY = "otel"
 """Where in a job's meta the context travels, as its propagator wrote it (``traceparent``, …)."""
 
 _HANDLER = "oban_sqla.otel"
-_INSERT = "oban.engine.insert_jobs"
+_INSERTS = ("oban.engine.insert_jobs", "oban.batch.insert")
+_QUERY = "oban.engine.insert_query"
 _STEP = "oban.step"
 _RUN_EVENTS = ("oban.job.start", "oban.job.stop", "oban.job.exception")
 
@@ -53,6 +54,7 @@ class _Call:
 _calls: ContextVar[tuple[_Call, ...]] = ContextVar("oban_sqla_otel_calls")
 """The calls that are under way here, the innermost last: a job may run others in place."""
 _steps: ContextVar[tuple[_Open, ...]] = ContextVar("oban_sqla_otel_steps")
+_queries: ContextVar[tuple[trace.Span, ...]] = ContextVar("oban_sqla_otel_queries")
 
 
 def instrument(tracer_provider: trace.TracerProvider | None = None) -> None:
@@ -62,9 +64,10 @@ def instrument(tracer_provider: trace.TracerProvider | None = None) -> None:
     """
     tracer = trace.get_tracer("oban_sqla", tracer_provider=tracer_provider)
     inserts = _Inserts(tracer)
-    telemetry.attach(_HANDLER, [f"{_INSERT}.{end}" for end in ("start", "stop", "exception")], inserts)
+    telemetry.attach(_HANDLER, _whole(*_INSERTS), inserts)
+    telemetry.attach(_HANDLER, _whole(_QUERY), _Queries(tracer))
     telemetry.attach(_HANDLER, _RUN_EVENTS, _Runs(tracer))
-    telemetry.attach(_HANDLER, [f"{_STEP}.{end}" for end in ("start", "stop", "exception")], _Steps(tracer))
+    telemetry.attach(_HANDLER, _whole(_STEP), _Steps(tracer))
 
 
 def uninstrument() -> None:
@@ -72,8 +75,12 @@ def uninstrument() -> None:
     telemetry.detach(_HANDLER)
 
 
+def _whole(*spans: str) -> list[str]:
+    return [f"{span}.{end}" for span in spans for end in ("start", "stop", "exception")]
+
+
 class _Inserts:
-    """A producer span for the specs that are written at once."""
+    """A producer span for the specs that are written at once, and for the callbacks of a batch."""
 
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
@@ -86,25 +93,54 @@ class _Inserts:
         elif (span := self._open.pop(id(specs), None)) is not None:
             if (error := fields.get("error")) is not None:
                 _fail(span, error)
-            elif len(specs) == 1:
+            elif len(specs) == 1 and specs[0].id is not None:
                 span.set_attribute("messaging.message.id", str(specs[0].id))
             span.end()
 
     def _start(self, specs: Sequence[JobSpec]) -> trace.Span:
         queues = sorted({spec.queue for spec in specs})
-        attributes: dict[str, Any] = {
-            "messaging.system": "oban",
-            "messaging.operation.type": "send",
-            "messaging.destination.name": ",".join(queues),
-            "messaging.batch.message_count": len(specs),
-        }
-        span = self._tracer.start_span(f"send {','.join(queues)}", kind=trace.SpanKind.PRODUCER, attributes=attributes)
-        carrier: dict[str, str] = {}
-        propagate.inject(carrier, context=trace.set_span_in_context(span))
+        span, carrier = _send(self._tracer, ",".join(queues), {"messaging.batch.message_count": len(specs)})
         if carrier:
             for spec in specs:
                 spec.meta_json = json.dumps(spec.meta | {META_KEY: carrier}, ensure_ascii=False)
         return span
+
+
+class _Queries:
+    """A producer span for the jobs that one call of :func:`enqueue_from` makes."""
+
+    def __init__(self, tracer: trace.Tracer) -> None:
+        self._tracer = tracer
+
+    def __call__(self, event: str, fields: Mapping[str, Any]) -> None:
+        queries = _queries.get(())
+        if event.endswith(".start"):
+            span, carrier = _send(self._tracer, fields["queue"], {"oban.worker": fields["worker"]})
+            if carrier:
+                fields["meta"][META_KEY] = carrier
+            _queries.set((*queries, span))
+        elif queries:  # else it had begun before it was instrumented
+            span = queries[-1]
+            _queries.set(queries[:-1])
+            if (error := fields.get("error")) is not None:
+                _fail(span, error)
+            else:
+                span.set_attribute("messaging.batch.message_count", fields["count"])
+            span.end()
+
+
+def _send(tracer: trace.Tracer, queues: str, attributes: Mapping[str, Any]) -> tuple[trace.Span, dict[str, str]]:
+    """A producer span, and what leads from the jobs to it."""
+    given = {
+        "messaging.system": "oban",
+        "messaging.operation.type": "send",
+        "messaging.destination.name": queues,
+        **attributes,
+    }
+    span = tracer.start_span(f"send {queues}", kind=trace.SpanKind.PRODUCER, attributes=given)
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier, context=trace.set_span_in_context(span))
+    return span, carrier
 
 
 class _Runs:

@@ -14,6 +14,7 @@ from sqlalchemy import BigInteger, Connection, bindparam, event, inspect, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import InstanceState, Mapper, Session, object_session
 
+from .. import telemetry
 from ..errors import InvalidOption
 from ..models import Batch, JobSpec
 from ..models.batch import batches, place, specs_of
@@ -103,9 +104,11 @@ _callbacks = (
 def _write_callbacks(connection: Connection, batch: Batch, callbacks: Mapping[str, JobSpec]) -> None:
     for spec in callbacks.values():
         refuse_changes(spec.worker, spec.unique)
-    keys = keys_of(list(callbacks.values()), partial(transaction_time, connection))
-    made = {kind: _as_json(spec, keys.get(id(spec))) for kind, spec in callbacks.items()}
-    connection.execute(_callbacks, {"batch": inspect(batch).dict["_id"], "callback_specs": made})
+    specs = list(callbacks.values())
+    keys = keys_of(specs, partial(transaction_time, connection))
+    with telemetry.span("oban.batch.insert", specs=specs):
+        made = {kind: _as_json(spec, keys.get(id(spec))) for kind, spec in callbacks.items()}
+        connection.execute(_callbacks, {"batch": inspect(batch).dict["_id"], "callback_specs": made})
 
 
 def _as_json(spec: JobSpec, key: bytes | None) -> dict[str, Any]:

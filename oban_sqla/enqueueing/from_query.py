@@ -166,17 +166,20 @@ class _Plan:
         session.flush()
         connection = jobs_connection(session)
         watched = watcher.get() is not None
-        statement = insert_from(
-            self.rows,
-            kind=self.kind,
-            unique=self.unique,
-            args=self.args,
-            options=self.options,
-            group=group_of(self.kind),
-            soon=SOON,
-            with_ids=watched,
-        )
-        with telemetry.span("oban.engine.insert_query", worker=self.worker.name) as more:
+        noted: dict[str, Any] = {}
+        told = {"worker": self.worker.name, "queue": self.kind[FIELDS.index("queue")], "meta": noted}
+        with telemetry.span("oban.engine.insert_query", **told) as more:
+            statement = insert_from(
+                self.rows,
+                kind=self.kind,
+                unique=self.unique,
+                args=self.args,
+                options=self.options,
+                group=group_of(self.kind),
+                noted=noted,
+                soon=SOON,
+                with_ids=watched,
+            )
             with reading_where_it_writes(session, bind):
                 rows = session.execute(carry_options(self.query, statement)).all()
             count = sum(int(row.jobs) for row in rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -50,6 +51,7 @@ def insert_from(
     args: Sequence[str],
     options: Sequence[str],
     group: Mapping[str, Any] | None,
+    noted: Mapping[str, Any],
     soon: float,
     with_ids: bool,
 ) -> Select[Any]:
@@ -63,6 +65,7 @@ def insert_from(
     :param args: the labels that become args.
     :param options: the labels that become options.
     :param group: the parameters of :data:`~oban_sqla.statements.sent.GROUPED` for jobs of a chain or in chunks.
+    :param noted: what else the meta of each job has, whatever its key is made of.
     :param soon: seconds within which a job is due soon.
     :param with_ids: whether the ids are wanted.
     """
@@ -70,6 +73,9 @@ def insert_from(
     given = _object([(name, rows.c[name]) for name in args])
     source = rows.outerjoin(partitions, partitions.c.queue == fields.queue)
     values = [*values_of(given, fields), partition_key_of(given, fields)]
+    if noted:
+        meta = INSERTED.index("meta")
+        values[meta] = _with(values[meta], json.dumps(noted))
     columns = [*INSERTED]
     chained = False
     if group is not None:
@@ -135,11 +141,15 @@ def _given(of_row: ColumnElement[Any], default: ColumnElement[Any]) -> ColumnEle
 
 def _meta(of_row: ColumnElement[Any], before: ColumnElement[Any], kind: Kind) -> ColumnElement[Any]:
     """The meta of a row, with the options that the kind keeps there: as a spec's own meta has them."""
-    kept = in_meta(kind)
-    if kept:
-        options = cast(literal(kept, Text()), JSONB)
-        of_row = case((func.jsonb_typeof(of_row) == literal_column("'object'"), options.concat(of_row)), else_=of_row)
+    if kept := in_meta(kind):
+        of_row = _with(of_row, kept)
     return func.coalesce(of_row, cast(before, JSONB))
+
+
+def _with(meta: ColumnElement[Any], more: str) -> ColumnElement[Any]:
+    """`meta` with the keys of `more`, as JSON text, that it lacks; another value than an object as it is."""
+    keys = cast(literal(more, Text()), JSONB)
+    return case((func.jsonb_typeof(meta) == literal_column("'object'"), keys.concat(meta)), else_=meta)
 
 
 def _object(pairs: Sequence[tuple[str, ColumnElement[Any]]]) -> ColumnElement[Any]:

@@ -11,7 +11,8 @@ event                        fields
 ``oban.producer.ack``        a span: ``count``
 ``oban.stager.stage``        a span: ``staged_count``
 ``oban.engine.insert_jobs``  a span: ``specs``, those that are written at once
-``oban.engine.insert_query`` a span: ``worker``, then ``count``: one call of `enqueue_from`
+``oban.engine.insert_query`` a span: ``worker queue meta``, then ``count``: one call of `enqueue_from`. ``meta`` is a
+                             dict: what a handler of ``.start`` puts into it is added to the meta of the jobs
 ``oban.leader.election``     a span: ``leader``, whether this node leads; also when it resigns. In ``.start`` and
                              ``.exception``: whether it led before
 ``oban.lifeline.rescue``     a span: ``rescued_count``
@@ -32,6 +33,7 @@ event                        fields
                              ``orphaned`` are the ids of jobs that could not be stopped
 ``oban.workflow.stop``       ``workflow_id name state parent_id duration``: a workflow has ended, as ``"completed"``,
                              ``"failed"`` or ``"cancelled"``. Once for each end, from the node that has seen to it
+``oban.batch.insert``        a span: ``specs``, the callbacks of a batch that is written; they have no id yet
 ``oban.batch.stop``          ``batch_id name states duration``: all jobs of a batch have finished; ``states`` is their
                              number by state. Once for each end, from the node that has seen to it
 ``oban.chunk.stop``          ``worker queue count states duration``: the jobs of a chunk have run in one call

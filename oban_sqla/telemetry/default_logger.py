@@ -59,7 +59,7 @@ def detach_default_logger() -> None:
 
 def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that may be logged."""
-    plain = {name: value for name, value in fields.items() if name not in ("error", "specs", "key")}
+    plain = {name: value for name, value in fields.items() if name not in ("error", "specs", "key", "meta")}
     for name in ("duration", "queue_time"):
         if name in plain:
             plain[name] = round(plain[name], 6)

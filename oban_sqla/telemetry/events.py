@@ -21,6 +21,7 @@ SPANS = (
     "oban.stager.stage",
     "oban.engine.insert_jobs",
     "oban.engine.insert_query",
+    "oban.batch.insert",
     "oban.leader.election",
     "oban.lifeline.rescue",
     "oban.prioritizer.raise",

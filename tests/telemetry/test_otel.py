@@ -14,9 +14,11 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from sqlalchemy import func, literal, select
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Chunk, Job, Oban, Unique, enqueue, job, otel
+from oban_sqla import Batch, Chunk, Job, Oban, Unique, enqueue, enqueue_from, job, otel
 from oban_sqla.durable import step
 from oban_sqla.testing import mode
 from tests.runtime.helpers import insert, load, until
@@ -125,6 +127,28 @@ async def test_a_job_and_what_it_enqueues_belong_to_the_trace_of_who_enqueued_it
     assert ran.attributes is not None
     assert ran.attributes["oban.state"] == "completed"
     assert ran.attributes["messaging.message.id"] == str(job_id)
+
+
+@job(name="otel.callback")
+async def callback() -> None: ...
+
+
+async def test_callbacks_and_jobs_of_a_query_belong_to_the_trace_of_who_enqueued_them(engine: AsyncEngine) -> None:
+    with tracer.start_as_current_span("request") as request:
+        async with AsyncSession(engine) as session, session.begin():
+            rows = select(literal({"mine": 1}, JSONB()).label("meta")).select_from(func.generate_series(1, 2))
+            assert await enqueue_from(session, inner, rows) == 2
+            session.add(Batch([inner.new()], on_completed=callback.new()))
+    async with Oban(engine, {"default": 4}) as oban:
+        await oban.until_empty()
+    [root] = spans("request")
+    sent = spans("send default")
+    assert [span_id(span.parent) for span in sent] == [span_id(root.context)] * 3
+    counts = [(span.attributes or {})["messaging.batch.message_count"] for span in sent]
+    assert counts == [2, 1, 1]
+    ran = [*spans("process otel.inner"), *spans("process otel.callback")]
+    assert [trace_id(span) for span in ran] == [trace_id(cast(ReadableSpan, request))] * 4
+    assert {span_id(span.parent) for span in ran} == {span_id(span.context) for span in sent}
 
 
 @job(name="otel.chunk", chunk=Chunk(size=3, timeout=60), max_attempts=1)
