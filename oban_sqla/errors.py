@@ -170,14 +170,15 @@ ELSEWHERE = {
     "_defer_by": "schedule_in", "_defer_until": "scheduled_at", "_expires": "deadline", "_job_id": "unique",
     "_queue_name": "queue", "actor_name": "name", "at_front": "priority", "attempts": "max_attempts",
     "autoretry_for": "retry_for", "beat_schedule": "crontab", "concurrency": "limit", "countdown": "schedule_in",
-    "default_retry_delay": "backoff", "delay": "schedule_in", "eta": "scheduled_at", "expires": "deadline",
-    "ignore_result": "recorded", "job_id": "unique", "job_timeout": "timeout", "keep_result": "recorded",
-    "lock": "chain", "max_age": "deadline", "max_jobs": "queues", "max_retries": "max_attempts", "middleware": "hooks",
-    "on_failure": "hooks", "on_startup": "resources", "on_success": "hooks", "periodic": "cron",
-    "queueing_lock": "unique", "rate": "rate_limit", "retries": "max_attempts", "retry": "max_attempts",
-    "retry_backoff": "backoff", "retry_delay": "backoff", "run_at": "scheduled_at", "schedule": "cron",
-    "soft_time_limit": "timeout", "store_result": "recorded", "store_results": "recorded", "task_id": "unique",
-    "throws": "discard_for", "time_limit": "timeout",
+    "default_retry_delay": "backoff", "delay": "schedule_in", "dsn": "database_url", "eta": "scheduled_at",
+    "expires": "deadline", "ignore_result": "recorded", "job_id": "unique", "job_timeout": "timeout",
+    "keep_result": "recorded", "lock": "chain", "max_age": "deadline", "max_jobs": "queues",
+    "max_retries": "max_attempts", "middleware": "hooks", "on_failure": "hooks", "on_startup": "resources",
+    "on_success": "hooks", "periodic": "cron", "queueing_lock": "unique", "rate": "rate_limit",
+    "retries": "max_attempts", "retry": "max_attempts", "retry_backoff": "backoff", "retry_delay": "backoff",
+    "run_at": "scheduled_at", "schedule": "cron", "schedule_at": "scheduled_at", "soft_time_limit": "timeout",
+    "store_result": "recorded", "store_results": "recorded", "task_id": "unique", "throws": "discard_for",
+    "time_limit": "timeout", "ttl": "deadline",
 }  # fmt: skip
 """What other queues call the options of this one."""
 

@@ -23,8 +23,14 @@ OF_NODES: Mapping[str, str] = {
         "session.add(fn.new(…)) enqueues in your transaction, await oban.enqueue(fn.new(…)) at once",
     ),
     **dict.fromkeys(("task", "actor", "register", "register_task"), "the decorator @job makes a function a worker"),
+    "enqueue_many": "await oban.enqueue([spec, …]) takes several",
+    **{
+        f"{verb}_{which}": f"await oban.{verb}(…) takes an id, several of them, or a select(Job)"
+        for verb in ("cancel", "retry", "delete", "update")
+        for which in ("job", "many_jobs", "all_jobs")
+    },
 }
-"""Of an application or broker, such as Celery's app."""
+"""Of an application or broker, such as Celery's app, and of Oban's own ones."""
 
 
 def answer_foreign(cls: type, instead: Mapping[str, str]) -> None:

@@ -194,9 +194,11 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
         "new": _Own("new", new),
     }.items():
         setattr(cls, name, value)
-    for name in ENQUEUE:
+    lacking = dict.fromkeys(ENQUEUE, f"to enqueue a job: session.add({cls.__name__}.new({{…}}, …))")
+    lacking["options"] = f"its new() takes them: {cls.__name__}.new({{…}}, queue=…)"
+    for name, instead in lacking.items():
         if not hasattr(cls, name):
-            setattr(cls, name, Lacking(name, f"to enqueue a job: session.add({cls.__name__}.new({{…}}, …))"))
+            setattr(cls, name, Lacking(name, instead))
     return cast(WorkerClass[T], cls)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -140,8 +141,11 @@ def _checked_backoff(backoff: BackoffOption, what: str) -> BackoffOption:
             called = "with the job, or with the job and the exception"
             raise InvalidOption(f"{what}: it is called {called}, and {backoff!r} fits neither: {why}")
         check_plain(backoff, what)
-    elif not (backoff is None or isinstance(backoff, Backoff)):
+    elif isinstance(backoff, int | float | timedelta):
         seconds(backoff, what)
+    elif not (backoff is None or isinstance(backoff, Backoff)):
+        known = "seconds (0 or more), a timedelta, Backoff(…) or a function of the job"
+        raise InvalidOption(f"{what}: expected {known}, got {backoff!r}")
     return backoff
 
 

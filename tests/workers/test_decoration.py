@@ -319,6 +319,7 @@ def test_what_other_queues_call_it_is_answered_in_the_words_of_this_one() -> Non
         ("periodic", "cron"),
         ("queueing_lock", "unique"),
         ("throws", "discard_"),
+        ("ttl", "deadline"),
     ):
         with pytest.raises(InvalidOption, match=rf"'{theirs}' for @job: did you mean '{ours}"):
             cast(Any, job)(**{theirs: 5})
@@ -381,6 +382,16 @@ class Sends:
             Oban(create_async_engine("postgresql+asyncpg://")),
             "task",
             "'Oban' object has no attribute 'task'; the decora",
+        ),
+        (
+            Oban(create_async_engine("postgresql+asyncpg://")),
+            "cancel_job",
+            "'Oban' object has no attribute 'cancel_job'; await oban.cancel(…) takes an id",
+        ),
+        (
+            Sends,
+            "options",
+            "type object 'Sends' has no attribute 'options'; its new() takes them: Sends.new(",
         ),
         (Sends, "elsewhere", "type object 'Sends' has no attribute 'elsewhere'"),
     ],
