@@ -14,7 +14,7 @@ MOST = 200
 
 
 def flows(connection: Connection, limit: int, before: int | None, state: str | None) -> list[Any]:
-    """The newest workflows that are not a part of another, with the numbers of their jobs by state.
+    """The newest workflows that are not a part of another, with the numbers of their nodes by state.
 
     :param before: only those with a lower id. Default: from the newest on.
     :param state: only those in this state. Default: in any.

@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 from typing import cast as cast_to
 
-from sqlalchemy import BigInteger, Integer, Select, Text, cast, func, literal_column, null, select, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    Select,
+    Text,
+    cast,
+    func,
+    literal_column,
+    null,
+    select,
+    type_coerce,
+    union_all,
+)
 from sqlalchemy import literal as value
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -17,7 +29,7 @@ from ..types import UTCDateTime
 from .functions import FlowTree
 
 COUNTED = 1_000
-"""Jobs of each workflow in a list that are counted."""
+"""Nodes of each workflow in a list that are counted."""
 
 
 WINDOW = 2_000
@@ -25,17 +37,17 @@ WINDOW = 2_000
 
 
 def newest_flows(limit: int, before: int | None, state: str | None) -> Select[Any]:
-    """The newest workflows that are not a part of another, with how many of their jobs, up to :data:`COUNTED`, are in
-    which state."""
-    some = (
-        select(cast(jobs.c.state, Text).label("state"))
-        .where(jobs.c.workflow_id == workflows.c.id)
-        .limit(COUNTED)
-        .correlate(workflows)
-        .subquery("some")
+    """The newest workflows that are not a part of another, with how many of their nodes, up to :data:`COUNTED`, are in
+    which state: of their jobs, and of the workflows inside them."""
+    parts = workflows.alias("parts")
+    own = (
+        select(cast(jobs.c.state, Text).label("state")).where(jobs.c.workflow_id == workflows.c.id),
+        select(parts.c.state).where(parts.c.parent_id == workflows.c.id),
     )
-    each = select(some.c.state, func.count().label("jobs")).group_by(some.c.state).subquery("each")
-    counts: Any = select(func.coalesce(func.jsonb_object_agg(each.c.state, each.c.jobs), literal_column("'{}'::jsonb")))
+    some = union_all(*(one.correlate(workflows) for one in own)).limit(COUNTED).subquery("some")
+    each = select(some.c.state, func.count().label("nodes")).group_by(some.c.state).subquery("each")
+    known = func.jsonb_object_agg(each.c.state, each.c.nodes)
+    counts: Any = select(func.coalesce(known, literal_column("'{}'::jsonb")))
     columns = (workflows.c.id, workflows.c.name, workflows.c.state, workflows.c.inserted_at, workflows.c.finished_at)
     query = cast_to("Select[Any]", select(*columns, counts.scalar_subquery().label("counts")))
     query = query.where(workflows.c.root_id.is_(None)).order_by(workflows.c.id.desc()).limit(limit)

@@ -44,12 +44,13 @@ async def built(engine: AsyncEngine) -> int:
 
 async def test_a_workflow_is_a_graph_and_a_list(engine: AsyncEngine, browser: Browser) -> None:
     id = await built(engine)
-    assert "order 7" in words(await browser.page("/flows"))
+    assert f"order 7 {id} 0 of 4" in words(await browser.page("/flows"))
     assert "order 7" not in words(await browser.page("/flows?state=completed"))
     page = await browser.page(f"/flow/{id}")
     said = words(page)
     for name in ("load_order", "charge", "pack", "mails"):
         assert name in said
+    assert "Done 0 of 4" in said
     assert "after charge" in said
     assert page.count('class="edge') == 3
     assert page.count('<rect class="box"') == 4
