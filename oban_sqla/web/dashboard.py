@@ -28,6 +28,8 @@ from .pages import PAGES
 from .shell import shell
 
 LARGEST_FORM = 65_536
+AGAIN = 5
+"""Seconds after which a browser asks again for a page that the database could not answer."""
 INSTANCE = "instance"
 """The parameter that names the instance, where there are several."""
 
@@ -183,7 +185,11 @@ class Dashboard:
         return await self._rendered(ask, path, made)
 
     async def _rendered(self, ask: Ask, path: str, content: Content) -> Response:
+        # Nothing in a page asks again that is not live.
+        lacks = content.status == 503 or any(getattr(one, "trouble", None) for one in content.context.values())
+        headers = {"refresh": str(AGAIN)} if lacks and not content.live and ask.request.method != "POST" else None
         context = {
+            "again": AGAIN if headers else None,
             "link": ask.link,
             "may": ask.operator.may,
             "operator": ask.operator,
@@ -216,7 +222,7 @@ class Dashboard:
             "every": ask.refresh,
             "instances": list(self._instances),
         }
-        return HTMLResponse(render.rendered("layout.html", context), status_code=content.status)
+        return HTMLResponse(render.rendered("layout.html", context), status_code=content.status, headers=headers)
 
 
 async def _page(ask: Ask, path: str) -> Content | Response:

@@ -182,8 +182,11 @@ async def test_a_server_that_refuses_connections_is_said_on_each_page(any_engine
             response = await browser.get(f"/{path}")
             assert response.status_code in (200, 503), path
             assert "The database says: CannotConnectNowError: the database system is starting up" in response.text, path
+            assert response.headers.get("refresh") == (None if 'id="live"' in response.text else "5"), path
+            assert ("It is asked again every 5 seconds" in response.text) is (response.status_code == 503), path
         sent = await browser.send("/do/queue", {"queue": "mail", "verb": "pause"})
         assert sent.status_code == 503
+        assert "refresh" not in sent.headers, "what was sent is not sent again"
         assert "the database system is starting up" in sent.text
 
 
