@@ -194,8 +194,10 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
         "new": _Own("new", new),
     }.items():
         setattr(cls, name, value)
-    lacking = dict.fromkeys(ENQUEUE, f"to enqueue a job: session.add({cls.__name__}.new({{…}}, …))")
-    lacking["options"] = f"its new() takes them: {cls.__name__}.new({{…}}, queue=…)"
+    lacking = {
+        **dict.fromkeys(ENQUEUE, f"to enqueue a job: session.add({cls.__name__}.new({{…}}, …))"),
+        "options": f"its new() takes them: {cls.__name__}.new({{…}}, queue=…)",
+    }
     for name, instead in lacking.items():
         if not hasattr(cls, name):
             setattr(cls, name, Lacking(name, instead))
