@@ -34,6 +34,7 @@ from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, column_property, mapped_column
 
 from ..types import FINISHED, JobState, JobStateType, UTCDateTime, UTCMapped, WorkerName
+from .asked import was_asked
 from .base import NOW as NOW
 from .base import ObanBase, utc_column, utc_now
 from .checks import (
@@ -297,6 +298,17 @@ class Job(ObanBase):
     @classmethod
     def _age(cls) -> ColumnElement[timedelta]:
         return type_coerce(func.now() - cls.inserted_at.utc(), Interval())
+
+    def cancelled(self) -> bool:
+        """Whether this run of the job was asked to stop: by its timeout, by :meth:`Oban.cancel`, or because its node
+        stops.
+
+        For the job that a worker gets. It is the same as :func:`cancelled`, but works in every thread, also in one that
+        the job has started itself. In a chunk it is also True for a job that was cancelled alone. (As in oban-py.)
+
+        :returns: True if it should stop. False for a job that was read from the database: ``job.state`` is its state.
+        """
+        return was_asked(self)
 
     def __repr__(self) -> str:
         # Only what is loaded: after a commit the rest would have to be read, which an AsyncSession can't do here.

@@ -101,8 +101,8 @@ class Attempt(Run):
         cancelled while the call goes on in a thread.
         """
         row = self.row
-        if self.stop is not None:
-            return unstarted(row, self.stop), None
+        if (stop := self.asked.reason) is not None:
+            return unstarted(row, stop), None
         self.started = time.monotonic()
         worker = workers.get(row.worker)
         remote = None if worker is None or not self._remotes else self._remotes.get(worker.executor)
@@ -176,7 +176,7 @@ class Attempt(Run):
         if isinstance(result, Judged):
             self.committed = result.committed
             return result.ack, result.error
-        return judge(self.row, worker, result, self.stop, self.told)
+        return judge(self.row, worker, result, self.asked.reason, self.asked.told)
 
     def _begin(self) -> None:
         self.begun = True

@@ -12,6 +12,7 @@ from typing import Any, cast
 from .. import telemetry
 from ..errors import Fenced, InvalidOption, ObanError
 from ..models import Job
+from ..models.asked import Asked, let_look
 from ..workers.closing import passes
 from ..workers.context import running
 from ..workers.hooks import Around
@@ -206,6 +207,8 @@ class ChunkAttempt(Attempt):
     async def _call(self, rows: Sequence[Row]) -> Sequence[tuple[Ack | None, BaseException | None]]:
         call = ChunkCall(self.worker, rows)
         try:
+            for row in rows:
+                let_look(row.job, partial(_look, self.asked, self.revoked, row.id))
             await self.carry_out(call)
             return self._verdicts
         except BaseException as raised:  # by the session or a resource, or because the call could not begin
@@ -280,7 +283,7 @@ class ChunkAttempt(Attempt):
                 result = Raised(InvalidOption(f"{self.worker.name} returned {of_class(value)}"))
             else:
                 result = Returned(value)
-        return judge(row, self.worker, result, self.stop, self.told)
+        return judge(row, self.worker, result, self.asked.reason, self.asked.told)
 
     def _checked(self, rows: Sequence[Row], of_each: Mapping[Any, Any]) -> Result:
         jobs: set[Job] = {row.job for row in rows}
@@ -330,6 +333,10 @@ def key_of(worker: Worker, row: Row) -> tuple[str, str]:
         return worker.name, f"job {row.id}"
     sources: dict[str, Any] = {"args": args, "meta": row.meta_object}
     return worker.name, json.dumps([*groups, *(_value(sources, field) for field in fields)], sort_keys=True)
+
+
+def _look(asked: Asked[Stop], revoked: set[int], job_id: int) -> bool:
+    return job_id in revoked or asked.look()
 
 
 def _value(sources: Mapping[str, Any], field: str) -> Any:

@@ -14,10 +14,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import make_transient_to_detached
 
 from ..models import Job
+from ..models.asked import let_look
 from ..models.job import jobs
 from ..options.payload import object_of
 from ..statements.fetch import FETCHED, Fetched
 from ..types import JobState, UTCDateTime
+from ..workers.context import running
 
 
 @dataclass(slots=True, eq=False, repr=False)
@@ -70,6 +72,8 @@ class Row(Fetched):
                 state=JobState.EXECUTING, queue=self.queue, attempted_by=list(self.attempted_by), progress=None
             )
             make_transient_to_detached(job)
+            if (run := running.get(None)) is not None and run.row is self:
+                let_look(job, run.asked.look)
             self._job = job  # not before: what can't be read is to be refused again
         return self._job
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from ..errors import Fenced, ObanError
 from ..models import Job
+from ..models.asked import Asked
 from ..telemetry import job_logger as logger
 from ..workers.closing import current, passes
 from ..workers.context import SlotsLike
@@ -48,8 +49,8 @@ class Run:
     """
 
     __slots__ = (
-        "_executors", "_interruptible", "_journal", "_ledger", "_sessions", "_store", "committed", "deadline",
-        "journals", "resources", "row", "session", "slots", "stop", "task", "told",
+        "_executors", "_interruptible", "_journal", "_ledger", "_sessions", "_store", "asked", "committed", "deadline",
+        "journals", "resources", "row", "session", "slots", "task",
     )  # fmt: skip
 
     def __init__(
@@ -72,14 +73,12 @@ class Run:
         self.session: AsyncSession | Session | None = None
         # Where it counts as running; None outside of a node: written by whatever starts it.
         self.slots: SlotsLike | None = None
-        # The first reason to stop: written by ask_to_stop().
-        self.stop: Stop | None = None
+        # Whether it is to stop, and whether the job knows.
+        self.asked: Asked[Stop] = Asked()
         # When it times out, in monotonic seconds; None for never: written by _run_call().
         self.deadline: float | None = None
         # Whether the job's own transaction has written the ack: written by _run_in_session() and _graft().
         self.committed = False
-        # Whether the job knows that it is to stop: written by cancelled(), in the job's thread.
-        self.told = False
         # Made when the job first asks: written by ledger().
         self._ledger: Ledger | None = None
         # Given, and never written again.
@@ -129,9 +128,17 @@ class Run:
                     self._ledger = Ledger(self, self._store, self._sessions)
         return self._ledger
 
+    @property
+    def stop(self) -> Stop | None:
+        """The first reason to stop: written by ask_to_stop()."""
+        return self.asked.reason
+
+    @stop.setter
+    def stop(self, reason: Stop | None) -> None:
+        self.asked.reason = reason
+
     def cancelled(self) -> bool:
-        self.told = self.stop is not None
-        return self.told
+        return self.asked.look()
 
     def ask_to_stop(self, reason: Stop) -> None:
         """Cancel what can be cancelled, and tell the rest. The first reason counts."""
@@ -145,7 +152,7 @@ class Run:
         return await self._run_with(call, asked) if (asked := call.asked) else await self._run_alone(call)
 
     async def _run_alone(self, call: Call) -> tuple[Ack | None, BaseException | None]:
-        ack, error = judge(self.row, call.worker, await self._run_call(call), self.stop, self.told)
+        ack, error = judge(self.row, call.worker, await self._run_call(call), self.asked.reason, self.asked.told)
         return (ack, error) if ack.graft is None else await self._graft(ack, error)
 
     async def _graft(self, ack: Ack, error: BaseException | None) -> tuple[Ack | None, BaseException | None]:
@@ -236,7 +243,7 @@ class Run:
         call.injected = {**call.injected, name: session}
         try:
             result = await flushed(as_returned(await self._run_call(call)), call, self._sessions, session)
-            ack, error = judge(self.row, call.worker, result, self.stop, self.told)
+            ack, error = judge(self.row, call.worker, result, self.asked.reason, self.asked.told)
             if keeps_effects(ack):
                 try:
                     await self._sessions.complete(session, ack)

@@ -12,6 +12,7 @@ from uuid import uuid4
 from ..enqueueing.sessions import AnySession, current_session, named
 from ..errors import InvalidOption, ObanError
 from ..models import JobSpec
+from ..models.asked import let_look
 from ..models.kind import by_column
 from ..models.spec import WorkerLike
 from ..options.encryption import Encryption, current, using
@@ -86,6 +87,8 @@ def perform(
             _ = row.job  # made of the keys, before what stands for the instances takes their place
             row.args = handed
         trial = Trial(row, Given(of_test, instances), InMemory())
+        if instances:
+            let_look(row.job, trial.attempt.asked.look)  # it was made before the run
         if not worker.is_async:
             return _result(trial, trial.run_plain())
     return named("perform", _performed(trial, keys))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from .. import telemetry
 from ..errors import NotInJob
 from ..models import Job
+from ..models.asked import Asked
 
 if TYPE_CHECKING:
     from .journal import Journal
@@ -33,6 +34,12 @@ class Running(Protocol):
 
     @property
     def job(self) -> Job: ...
+
+    @property
+    def row(self) -> object: ...
+
+    @property
+    def asked(self) -> Asked[Any]: ...
 
     @property
     def journal(self) -> Journal: ...

@@ -7,6 +7,7 @@ import itertools
 import json
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -91,9 +92,12 @@ def hold(file: str) -> None:
 
 
 @job(executor="process", queue="children", recorded=True)
-def patient() -> str | None:
-    while not cancelled():
+def patient(job: Job) -> str | None:
+    there = pickle.loads(pickle.dumps(job))
+    while not job.cancelled():
         time.sleep(0.01)
+    assert cancelled()
+    assert not there.cancelled()
     return None
 
 

@@ -272,7 +272,9 @@ async def test_a_cancelled_job_leaves_the_chunk_and_the_call_goes_on_for_the_oth
     async def deliver(jobs: list[Job]) -> None:
         note(jobs)
         await gate.wait()
+        stopped.extend(job.args["n"] for job in jobs if job.cancelled())
 
+    stopped: list[int] = []
     ids = await add(engine, [deliver.new({"n": n}) for n in range(3)])
     async with node(engine) as oban:
         await eventually(lambda: bool(calls))
@@ -281,6 +283,7 @@ async def test_a_cancelled_job_leaves_the_chunk_and_the_call_goes_on_for_the_oth
         gate.set()
         await all_done(engine)
     assert await states(engine) == {0: "completed", 1: "cancelled", 2: "completed"}
+    assert stopped == [1]
 
 
 async def test_a_chunk_of_which_all_jobs_are_cancelled_is_stopped(engine: AsyncEngine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from oban_sqla import (
     InvalidOption,
     Job,
     JobSpec,
+    JobTimeout,
     Oban,
     ObanError,
     Processes,
@@ -247,6 +249,15 @@ class TestPerform:
             assert calls[1][1] == {"line": None}
 
         run_once(scenario)
+
+    def test_its_job_is_told_to_stop(self) -> None:
+        @job(name="instances.asks", timeout=0.02)
+        def asks(job: Job, order: Order) -> None:
+            while not job.cancelled():
+                time.sleep(0.001)
+
+        with pytest.raises(JobTimeout):
+            perform(asks.new(Order(id=7)))
 
     def test_the_instance_stays_in_the_tests_session(self, run_once: Run) -> None:
         def scenario(session: Session) -> None:

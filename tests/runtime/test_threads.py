@@ -46,6 +46,18 @@ def told_to_stop() -> str:
     return "too late"
 
 
+@job(timeout=0.05)
+async def watched_by_its_own_thread(job: Job) -> None:
+    threading.Thread(target=watch, args=(job,)).start()
+    await asyncio.Event().wait()
+
+
+def watch(job: Job) -> None:
+    while not job.cancelled() and not release.wait(0.01):
+        pass
+    order.append("told" if job.cancelled() else "released")
+
+
 @job
 def fail() -> None:
     raise StopIteration("which a future would refuse")
@@ -107,6 +119,17 @@ async def test_a_thread_that_takes_too_long_is_told_and_its_result_refused(engin
         failed = await until(engine, job_id, "retryable")
     assert order == ["told"]
     assert "JobTimeout" in failed.errors[0]["error"]
+
+
+async def test_a_thread_that_a_job_has_started_asks_the_job_whether_it_is_to_stop(engine: AsyncEngine) -> None:
+    reset()
+    async with Oban(engine, queues={"default": 5}):
+        [job_id] = await insert(engine, watched_by_its_own_thread.new())
+        failed = await until(engine, job_id, "retryable")
+        await eventually(lambda: order)
+    release.set()
+    assert order == ["told"], "also after the run has ended"
+    assert not failed.cancelled(), "which was read from the database"
 
 
 async def test_any_exception_of_a_thread_is_a_failure(engine: AsyncEngine) -> None:
