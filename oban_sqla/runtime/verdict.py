@@ -210,7 +210,7 @@ def _decided(row: Row, worker: Worker, outcome: Outcome) -> Verdict:
     try:
         match outcome:
             case Snooze():
-                meta = json.dumps({"snoozed": _count(row, "snoozed")})
+                meta = json.dumps(outcome.meta | {"snoozed": _count(row, "snoozed")})
                 ack = _ack(row, "scheduled", delay=outcome.seconds, burned=False, meta=meta)
                 ack.suspend = outcome.suspend
                 return ack, None

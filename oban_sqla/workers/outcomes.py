@@ -5,11 +5,14 @@ Returning and raising have the same effect; raising is for code deep inside a ca
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 
 from ..errors import InvalidOption, remade
 from ..options.duration import seconds
+from ..options.payload import encode
 from ..options.spelling import spelled
 from .parts import parts_of
 
@@ -37,17 +40,26 @@ class Snooze(Outcome):
     :param suspend: what else must not start before then, on any node: ``"queue"``, all jobs of its queue, or
         ``"partition"``, the jobs of its key in a partitioned queue; in one without partitions, all jobs of the queue.
         For an answer like HTTP 429 from a service that these jobs call. Jobs that run go on. Default: nothing.
+    :param meta: a dict whose keys replace those of the job's meta, for its next run: ``Snooze(60, meta={"page": 7})``.
+        What was made of the meta before, such as the key of a partition or of a chain, stays. Default: no change.
     :raises InvalidOption: for a negative delay, or a value of another type.
+    :raises InvalidArgs: for a meta that JSON can't represent.
 
     ``meta["snoozed"]`` counts the snoozes, as in Oban. A queue without limits is suspended within a second. Testing
     with :func:`~oban_sqla.testing.drain` or inline mode ignores `suspend`.
     """
 
-    def __init__(self, delay: float | timedelta, suspend: Literal["queue", "partition"] | None = None) -> None:
+    def __init__(
+        self,
+        delay: float | timedelta,
+        suspend: Literal["queue", "partition"] | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> None:
         self.seconds = seconds(delay, "Snooze")
         if suspend not in (None, "queue", "partition"):
             raise InvalidOption(f'Snooze: suspend must be "queue" or "partition", got {suspend!r}')
         self.suspend = suspend
+        self.meta: dict[str, Any] = {} if meta is None else json.loads(encode(meta, "Snooze: meta"))
         super().__init__(f"snoozed for {self.seconds:g} s")
 
 

@@ -44,7 +44,9 @@ async def fail_quickly() -> None:
 
 @job
 async def snooze_once() -> Snooze | None:
-    return None if current_job().meta.get("snoozed") else Snooze(timedelta(milliseconds=50))
+    if current_job().meta.get("page") == 2:
+        return None
+    return Snooze(timedelta(milliseconds=50), meta={"page": 2, "snoozed": 70})
 
 
 @job
@@ -165,10 +167,10 @@ async def test_the_last_failure_discards(engine: AsyncEngine) -> None:
 
 async def test_a_snooze_burns_no_attempt(engine: AsyncEngine) -> None:
     async with Oban(engine, queues={"default": 5}, poll_interval=0.05):
-        [job_id] = await insert(engine, snooze_once.new())
+        [job_id] = await insert(engine, snooze_once.options(meta={"page": 1, "kept": True}).new())
         done = await until(engine, job_id, "completed")
     assert done.attempt == 1
-    assert done.meta["snoozed"] == 1
+    assert done.meta == {"snoozed": 1, "page": 2, "kept": True}, "its meta is for the next run"
 
 
 @pytest.mark.parametrize("by_raising", [False, True])

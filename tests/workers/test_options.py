@@ -191,6 +191,12 @@ def test_snooze_wants_seconds(delay: Any) -> None:
         Snooze(delay)
 
 
+def test_snooze_wants_a_meta_that_json_carries() -> None:
+    for meta in ({"at": {1}}, ["page"]):
+        with pytest.raises(InvalidArgs, match=r"^Snooze: meta"):
+            Snooze(60, meta=meta)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 def test_outcomes_carry_what_they_were_given() -> None:
     assert Snooze(timedelta(minutes=1)).seconds == 60
     assert Cancel(LookupError("gone")).reason == "gone"
