@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import timedelta
 from typing import Any, overload
 
 from sqlalchemy import select
+from sqlalchemy.ext.asyncio import async_session
 from sqlalchemy.orm import Session
+from sqlalchemy.util import await_only
 from typing_extensions import Unpack
 
 from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession
 from ..errors import InvalidOption
 from ..models import Job
+from ..options.duration import seconds
 from ..telemetry.words import counted_jobs
 from .filters import Filters, Wanted
 from .idle import doubt
@@ -19,21 +25,29 @@ from .sessions import in_session
 
 MOST_COMPARED = 500
 MOST_SHOWN = 10
+POLL = 0.02
+"""Seconds between two looks of an assertion with a timeout."""
 
 
 @overload
 def assert_enqueued(
-    session: SomeAsyncSession, *, count: int | None = None, **filters: Unpack[Filters]
+    session: SomeAsyncSession, *, count: int | None = None, timeout: float | timedelta = 0, **filters: Unpack[Filters]
 ) -> Awaitable[list[Job]]: ...
 @overload
-def assert_enqueued(session: SomeSession, *, count: int | None = None, **filters: Unpack[Filters]) -> list[Job]: ...
-def assert_enqueued(session: AnySession, *, count: int | None = None, **filters: Unpack[Filters]) -> Any:
+def assert_enqueued(
+    session: SomeSession, *, count: int | None = None, timeout: float | timedelta = 0, **filters: Unpack[Filters]
+) -> list[Job]: ...
+def assert_enqueued(
+    session: AnySession, *, count: int | None = None, timeout: float | timedelta = 0, **filters: Unpack[Filters]
+) -> Any:
     """Assert that a job is enqueued: ``await assert_enqueued(session, worker=send_welcome, args={"user_id": 7})``.
 
     The session is flushed first, so that pending specs count too.
 
     :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session.
     :param count: the number of jobs that must match, 1 or more. Default: at least one.
+    :param timeout: seconds or timedelta to wait for them, where other transactions commit them: as soon as they are
+        there the call returns. A transaction above ``READ COMMITTED`` never sees them. Default 0: none.
     :param worker: the worker, or its name.
     :param queue: the name of its queue.
     :param args: a part of its args, compared by PostgreSQL's ``@>``: ``{"user": {"id": 7}}`` also matches args with
@@ -56,19 +70,23 @@ def assert_enqueued(session: AnySession, *, count: int | None = None, **filters:
     """
     if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
         raise InvalidOption(f"assert_enqueued: count must be 1 or more, got {count!r}; use refute_enqueued for none")
-    return in_session(session, "assert_enqueued", _assert, Wanted(filters, "assert_enqueued"), count)
+    within = seconds(timeout, "assert_enqueued: timeout")
+    return in_session(session, "assert_enqueued", _assert, Wanted(filters, "assert_enqueued"), count, within)
 
 
 @overload
-def refute_enqueued(session: SomeAsyncSession, **filters: Unpack[Filters]) -> Awaitable[None]: ...
+def refute_enqueued(
+    session: SomeAsyncSession, *, timeout: float | timedelta = 0, **filters: Unpack[Filters]
+) -> Awaitable[None]: ...
 @overload
-def refute_enqueued(session: SomeSession, **filters: Unpack[Filters]) -> None: ...
-def refute_enqueued(session: AnySession, **filters: Unpack[Filters]) -> Any:
+def refute_enqueued(session: SomeSession, *, timeout: float | timedelta = 0, **filters: Unpack[Filters]) -> None: ...
+def refute_enqueued(session: AnySession, *, timeout: float | timedelta = 0, **filters: Unpack[Filters]) -> Any:
     """Assert that no job is enqueued that matches: ``await refute_enqueued(session, worker=send_welcome)``.
 
     The session is flushed first, so that pending specs count too. Without filters no job at all may be enqueued.
 
     :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session.
+    :param timeout: seconds or timedelta in which no other transaction may commit one, either. Default 0: none.
     :param worker: the worker, or its name.
     :param queue: the name of its queue.
     :param args: a part of its args, compared by PostgreSQL's ``@>``: ``{"user": {"id": 7}}`` also matches args with
@@ -86,7 +104,8 @@ def refute_enqueued(session: AnySession, **filters: Unpack[Filters]) -> Any:
     :raises InvalidOption: for a misspelt filter, or a value that is not valid.
     :raises InvalidArgs: for args or meta that JSON can't represent.
     """
-    return in_session(session, "refute_enqueued", _refute, Wanted(filters, "refute_enqueued"))
+    within = seconds(timeout, "refute_enqueued: timeout")
+    return in_session(session, "refute_enqueued", _refute, Wanted(filters, "refute_enqueued"), within)
 
 
 @overload
@@ -124,17 +143,31 @@ def _find(session: Session, wanted: Wanted) -> list[Job]:
     return [job for job in session.scalars(query.execution_options(populate_existing=True)) if wanted.fits(job)]
 
 
-def _assert(session: Session, wanted: Wanted, count: int | None) -> list[Job]:
-    found = _find(session, wanted)
-    if found and count in (None, len(found)):
+def _find_within(session: Session, wanted: Wanted, within: float, enough: Callable[[list[Job]], bool]) -> list[Job]:
+    """The jobs that match, as soon as they are `enough`, or as they are after `within` seconds."""
+    end = time.monotonic() + within
+    while not enough(found := _find(session, wanted)) and time.monotonic() < end:
+        if async_session(session) is None:
+            time.sleep(POLL)
+        else:
+            await_only(asyncio.sleep(POLL))
+    return found
+
+
+def _assert(session: Session, wanted: Wanted, count: int | None, within: float) -> list[Job]:
+    def enough(found: list[Job]) -> bool:
+        return bool(found) and count in (None, len(found))
+
+    found = _find_within(session, wanted, within, enough)
+    if enough(found):
         return found
     jobs = "a job" if count is None else counted_jobs(count)
     message = f"expected {jobs} to be enqueued{wanted}; there is {len(found) or 'none'}"
     raise AssertionError("\n".join([message, *_listed(found), *_others(session, wanted)]))
 
 
-def _refute(session: Session, wanted: Wanted) -> None:
-    if found := _find(session, wanted):
+def _refute(session: Session, wanted: Wanted, within: float) -> None:
+    if found := _find_within(session, wanted, within, bool):
         message = f"expected no job to be enqueued{wanted}; there is {len(found)}"
         raise AssertionError("\n".join([message, *_listed(found)]))
     doubt(wanted)

@@ -1,15 +1,60 @@
 from __future__ import annotations
 
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import create_engine, delete, update
+from sqlalchemy.orm import Session
 
 from oban_sqla import InvalidArgs, InvalidOption, Job, JobSpec
 from oban_sqla.testing import all_enqueued, assert_enqueued, drain, refute_enqueued
 from tests.testing import app
 from tests.testing.any_session import AnySession
+
+
+@contextmanager
+def another_transaction(any_session: AnySession, spec: JobSpec) -> Generator[None]:
+    """One that enqueues a job meanwhile."""
+    engine = create_engine(any_session.url.set(drivername="postgresql+psycopg"))
+
+    def commit() -> None:
+        with Session(engine) as session, session.begin():
+            session.add(spec)
+
+    thread = threading.Timer(0.05, commit)
+    thread.start()
+    yield
+    thread.join()
+    with engine.begin() as connection:
+        connection.execute(delete(Job))  # it is not the test's, to be rolled back with it
+    engine.dispose()
+
+
+class TestTimeout:
+    def test_an_assertion_waits_for_the_commit_of_another_transaction(self, any_session: AnySession) -> None:
+        with another_transaction(any_session, app.send.new("ann")):
+            [found] = any_session(assert_enqueued, worker=app.send, timeout=timedelta(seconds=10))
+            with pytest.raises(AssertionError, match="expected 2 jobs to be enqueued .* there is 1"):
+                any_session(assert_enqueued, worker=app.send, count=2, timeout=0.03)
+        assert found.args == {"to": "ann"}
+
+    def test_a_refutation_fails_as_soon_as_another_transaction_commits_one(self, any_session: AnySession) -> None:
+        with (
+            another_transaction(any_session, app.send.new("ann")),
+            pytest.raises(AssertionError, match="expected no job to be enqueued"),
+        ):
+            any_session(refute_enqueued, worker=app.send, timeout=30)
+        any_session(refute_enqueued, worker=app.resize, timeout=0.03)
+
+    @pytest.mark.parametrize("check", [assert_enqueued, refute_enqueued])
+    def test_a_timeout_is_seconds(self, check: Any) -> None:
+        with pytest.raises(InvalidOption, match="enqueued: timeout: expected seconds"):
+            check(Session(), timeout="1")
 
 
 class TestMatching:
