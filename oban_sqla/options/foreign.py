@@ -24,6 +24,9 @@ OF_NODES: Mapping[str, str] = {
     ),
     **dict.fromkeys(("task", "actor", "register", "register_task"), "the decorator @job makes a function a worker"),
     "enqueue_many": "await oban.enqueue([spec, …]) takes several",
+    "get_job": "await session.get(Job, id) reads one, select(Job) several",
+    "check_all_queues": "oban.check_queues() is the state of all queues of this node",
+    "drain_queue": "await oban.until_empty() waits until no job is due; in tests oban_sqla.testing.drain runs them",
     **{
         f"{verb}_{which}": f"await oban.{verb}(…) takes an id, several of them, or a select(Job)"
         for verb in ("cancel", "retry", "delete", "update")

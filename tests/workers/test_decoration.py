@@ -389,6 +389,11 @@ class Sends:
             "'Oban' object has no attribute 'cancel_job'; await oban.cancel(…) takes an id",
         ),
         (
+            Oban(create_async_engine("postgresql+asyncpg://")),
+            "get_job",
+            "'Oban' object has no attribute 'get_job'; await session.get(Job, id) reads one",
+        ),
+        (
             Sends,
             "options",
             "type object 'Sends' has no attribute 'options'; its new() takes them: Sends.new(",
