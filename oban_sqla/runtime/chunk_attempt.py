@@ -283,7 +283,8 @@ class ChunkAttempt(Attempt):
                 result = Raised(InvalidOption(f"{self.worker.name} returned {of_class(value)}"))
             else:
                 result = Returned(value)
-        return judge(row, self.worker, result, self.asked.reason, self.asked.told)
+        # A mapping is a result, also where it does not name the job.
+        return judge(row, self.worker, result, self.asked.reason, self.asked.told and not of_each)
 
     def _checked(self, rows: Sequence[Row], of_each: Mapping[Any, Any]) -> Result:
         jobs: set[Job] = {row.job for row in rows}

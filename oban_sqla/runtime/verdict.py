@@ -72,8 +72,9 @@ def judge(row: Row, worker: Worker, result: Result, stop: Stop | None = None, to
             return ack, None
         if (unrun := _unrun(value)) is not None:
             return _failed(row, worker, InvalidOption(f"{worker.name} returned {unrun}"))
-    if stop is Stop.CANCEL and told and value is None and not worker.is_async:
-        return cancelled(row), None  # a plain function that was told to stop and has no result: it stopped
+    if stop is not None and told and value is None and not worker.is_async:
+        # A plain function that was told to stop and has no result: it stopped.
+        return cancelled(row) if stop is Stop.CANCEL else interrupted(row, worker), None
     if worker.recorded or row.keeps_result:
         return _decided(
             row, worker, Record(value if worker.arguments is None else worker.arguments.returned.kept(value))

@@ -72,8 +72,9 @@ def cancelled() -> bool:
     """Whether this job was asked to stop: by its timeout, by :meth:`Oban.cancel`, or because its node stops.
 
     A coroutine is cancelled as usual. A plain function in a thread can't be interrupted, so a long one should call this
-    periodically and return early. If the job was cancelled by :meth:`Oban.cancel` and the function then returns None,
-    the job becomes ``cancelled``.
+    periodically and return early. If it was told so and returns None, it counts as stopped: a job that was cancelled by
+    :meth:`Oban.cancel` becomes ``cancelled``, and one whose node stops is available again, without losing an attempt.
+    What returns a value has finished.
 
     :returns: True if it should stop.
     :raises NotInJob: if it is called outside of a job.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Job, Oban, Producer, job
+from oban_sqla import Job, Oban, Producer, cancelled, job
 from oban_sqla.runtime import farewell, notifier
 from oban_sqla.runtime.node import Node
 from tests.runtime.helpers import execute, insert, load, until
@@ -53,6 +54,26 @@ async def test_what_ends_within_the_grace_is_completed_and_the_rest_is_given_bac
     for job_id in never:
         given_back = await load(any_engine, job_id)
         assert (given_back.state, given_back.attempt, given_back.errors) == ("available", 0, [])
+
+
+@job
+def obeys(steps: int) -> None:
+    for _ in range(steps):
+        started.add(-2)
+        if cancelled():
+            return
+        time.sleep(0.005)
+
+
+async def test_a_thread_that_stops_when_it_is_told_to_is_given_back(engine: AsyncEngine) -> None:
+    started.clear()
+    oban = Oban(engine, queues={"default": 1}, shutdown_grace=0.0)
+    await oban.start()
+    [job_id] = await insert(engine, obeys.new(2_000))
+    await eventually(lambda: started == {-2})
+    assert await oban.stop() == []
+    given_back = await load(engine, job_id)
+    assert (given_back.state, given_back.attempt, given_back.errors) == ("available", 0, [])
 
 
 async def test_a_stop_that_takes_a_while_says_what_it_waits_for(

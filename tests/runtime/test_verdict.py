@@ -290,11 +290,14 @@ def test_a_cancellation_that_was_not_asked_for_is_a_failure() -> None:
         (threaded, None, Stop.CANCEL, True, "cancelled"),
         (threaded, None, Stop.CANCEL, False, "completed"),
         (threaded, "a result", Stop.CANCEL, True, "completed"),
-        (threaded, None, Stop.SHUTDOWN, True, "completed"),
+        (threaded, None, Stop.SHUTDOWN, True, "available"),
+        (threaded, None, Stop.SHUTDOWN, False, "completed"),
+        (threaded, "a result", Stop.SHUTDOWN, True, "completed"),
+        (plain, None, Stop.SHUTDOWN, True, "completed"),
         (plain, None, Stop.CANCEL, True, "completed"),
     ],
 )
-def test_only_a_plain_function_that_was_told_and_returns_nothing_has_been_cancelled(
+def test_only_a_plain_function_that_was_told_to_stop_and_returns_nothing_has_stopped(
     fn: Any, value: object, stop: Stop, told: bool, state: str
 ) -> None:
     assert judged(fn, Returned(value), stop, told)[0].state == state
