@@ -144,6 +144,11 @@ async def test_options_of_a_waiting_job_are_edited_but_never_its_worker(
     assert row.worker == "app.mail.send"
     assert [row.verb for row in await audit(engine)] == ["edit"]
     assert (await browser.send("/do/edit", {"id": ids[4], "priority": "1"})).status_code == 400
+    for name in ("queue", "priority", "max_attempts"):
+        blank = await browser.send("/do/edit", {"id": ids[0], f"seen_{name}": "another", name: "", "tags": "c"})
+        assert (blank.status_code, f"{name}: the field is blank" in blank.text) == (400, True)
+    below = await browser.send("/do/edit", {"id": ids[0], "priority": "-1"})
+    assert "priority: expected a whole number, 0 or above, got" in below.text
 
 
 async def test_a_new_job_is_enqueued(engine: AsyncEngine, browser: Browser) -> None:

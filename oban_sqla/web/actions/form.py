@@ -90,7 +90,7 @@ class Form:
         if (value := self.text(name)) is None:
             return None
         if (made := whole(value)) is None:
-            raise Wrong(f"{name}: expected a whole number, got {value!r}")
+            raise Wrong(f"{name}: expected a whole number, 0 or above, got {value!r}")
         return made
 
     def json_value(self, name: str) -> object:

@@ -26,11 +26,11 @@ async def change_options(ask: Ask, fields: Mapping[str, list[str]]) -> Content |
     if id is None:
         raise Wrong("Which job?")
     changes: dict[str, Any] = {}
-    for name in ("priority", "max_attempts"):
-        if form.was_changed(name) and (number := form.number(name)) is not None:
-            changes[name] = number
-    if form.was_changed("queue") and (queue := form.text("queue")) is not None:
-        changes["queue"] = queue
+    for name, read in (("priority", form.number), ("max_attempts", form.number), ("queue", form.text)):
+        if form.was_changed(name):
+            changes[name] = read(name)
+            if changes[name] is None:
+                raise Wrong(f"{name}: the field is blank; fill it in, or go back to leave it as it is")
     if (at := form.text("scheduled_at")) is not None:
         changes["scheduled_at"] = _time(at)
     if form.was_changed("tags"):
