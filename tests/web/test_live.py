@@ -20,7 +20,7 @@ from tests.web.people import served
 EVERY = 0.1
 COUNT = """
 window.asked = 0; window.shown = 0;
-document.body.addEventListener("htmx:after:request", () => { window.asked += 1; });
+document.body.addEventListener("htmx:before:request", () => { window.asked += 1; });
 document.body.addEventListener("htmx:after:swap", () => { window.shown += 1; });
 true"""
 LOST = "document.querySelector('[data-lost]').textContent"
@@ -62,7 +62,6 @@ async def anew(_place: Place, _key: object, make: Callable[[], Awaitable[Any]], 
 
 async def rests(page: Page) -> bool:
     """Whether no request begins in the time of several refreshes."""
-    await page.evaluate("new Promise((done) => setTimeout(done, 100))")  # one under way ends
     before = await page.evaluate("window.asked")
     return bool(await page.evaluate("new Promise((done) => setTimeout(() => done(window.asked), 250))") == before)
 
