@@ -95,7 +95,10 @@ async def test_a_leader_of_this_package_is_not_taken_for_another_program(engine:
 
 async def test_the_dead(engine: AsyncEngine, one: One) -> None:
     await producer(engine, ALIVE, "90 s", "a")
+    assert (await one("dead_nodes")).found == "1 node is dead; the jobs wait until a node leads"
+    await lease_of_another(engine)
     assert (await one("dead_nodes")).found == "1 node is dead; a leader rescues the jobs within a minute"
+    await execute(engine, "DELETE FROM oban_leaders")
     await producer(engine, ALIVE, "10 m", "a")
     finding = await one("dead_nodes")
     assert (finding.status, finding.found) == ("warning", "1 node (gone) died, and no node leads")

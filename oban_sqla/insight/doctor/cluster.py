@@ -95,8 +95,8 @@ def dead_nodes(database: Database) -> Iterator[Finding]:
     dead = [member for member in roster.members if not member.is_alive]
     left = [member for member in dead if member.silent is None or member.silent >= BURIED]
     if not left:
-        count = f"{_count(dead)} {_is(dead)} dead; a leader rescues the jobs within a minute"
-        yield ok(count if dead else "no dead nodes")
+        rescue = "a leader rescues the jobs within a minute" if roster.leaders else "the jobs wait until a node leads"
+        yield ok(f"{_count(dead)} {_is(dead)} dead; {rescue}" if dead else "no dead nodes")
     elif roster.leaders:
         yield warning(
             f"{_named(left)} died, and the leader {roster.leaders[0].node} has not removed the rows",
