@@ -40,7 +40,7 @@ class Attempt(Run):
     :param log_exceptions: whether the log has what the job raised, with its traceback, or only its type.
     :param journals: opens the journal of a run that tells something. Default: what it tells stays in memory.
     :param store: where the steps of the job are kept; None where none can be.
-    :param measure: is told of the end of each run, with its outcome and seconds. Default: nothing is.
+    :param measure: is told of the end of each run, with its outcome and beginning. Default: nothing is.
     """
 
     __slots__ = ("_hooks", "_log_exceptions", "_measure", "_places", "_remotes", "begun", "started", "unknown")
@@ -154,7 +154,7 @@ class Attempt(Run):
         if self.begun:
             report_end(row, ack, error, self.started, self._log_exceptions, self.unknown or is_left)
             if self._measure is not None and ack is not None:
-                self._measure(row, ack, time.monotonic() - self.started)
+                self._measure(row, ack, self.started)
         return ack, error
 
     async def _run_remotely(self, call: Call, remote: Remote) -> tuple[Ack | None, BaseException | None]:

@@ -187,7 +187,7 @@ class ChunkAttempt(Attempt):
                 await around.after(row.job, FENCED if ack is None else ack.state, error)
             report_end(row, ack, error, self.started, self._log_exceptions, False)
             if self._measure is not None and ack is not None:
-                self._measure(row, ack, time.monotonic() - self.started)
+                self._measure(row, ack, self.started)
             ended.append((row, ack, error))
         return ended
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from bisect import bisect_left, bisect_right
-from collections import Counter
+from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from operator import add
@@ -37,52 +36,40 @@ LARGEST = 127
 BOUNDS = [0.001 * 2 ** (number / PER_OCTAVE) for number in range(1, LARGEST + 1)]
 """Seconds at which each bucket after the first begins."""
 
-MOST = 1_000
-"""Ends that are kept one by one before they are counted. To count them together costs a third."""
+_WAITS = [timedelta(seconds=bound) for bound in BOUNDS]
+"""The same as a wait is given. To look for it among them is cheaper than to make seconds of it."""
 
-_NAMES = ("completed", "retryable", "discarded", "cancelled", "snoozed")
-_OUTCOMES = {"completed": 0, "retryable": 1, "discarded": 2, "cancelled": 3, "scheduled": 4}
-"""Which of the names a run has to be counted under, by the state that it leaves its job in."""
-
-
-class _Ended:
-    """What has ended in a queue and is not counted yet: of each run its state, seconds and wait."""
-
-    __slots__ = ("ran", "states", "waited")
-
-    def __init__(self) -> None:
-        self.states: list[str] = []
-        self.ran: list[float] = []
-        self.waited: list[timedelta] = []
+_OUTCOMES = {
+    "completed": "completed", "retryable": "retryable", "discarded": "discarded", "cancelled": "cancelled",
+    "scheduled": "snoozed",
+}  # fmt: skip
+"""As what a run counts, by the state that it leaves its job in."""
 
 
 class _Counts:
-    """What ended in a queue within some time. By the place of the outcome, and of the bucket."""
+    """What ended in a queue within some time: runs by the state that they leave, and by the buckets of their durations.
+
+    A run is counted at once. To keep what is to be counted for later costs more: the objects that are kept are no
+    longer in the processor's cache, and neither is the memory that is taken for the next ones.
+    """
 
     __slots__ = ("busy", "ended", "fresh", "run", "wait")
 
     def __init__(self) -> None:
-        self.ended = [0] * len(_NAMES)
+        self.ended = dict.fromkeys(_OUTCOMES, 0)
         self.busy = 0.0
-        self.run: Counter[int] = Counter()
-        self.wait: Counter[int] = Counter()
+        self.run = [0] * (LARGEST + 1)
+        self.wait = [0] * (LARGEST + 1)
         # Whether something has been counted since it was last written.
         self.fresh = True
 
-    def count(self, ended: _Ended) -> None:
-        """Count what has ended."""
-        for state, number in Counter(ended.states).items():
-            self.ended[_OUTCOMES[state]] += number
-        self.busy += sum(ended.ran)
-        self.run.update(_histogram(sorted(ended.ran)))
-        self.wait.update(_histogram(sorted(map(timedelta.total_seconds, ended.waited))))
-
     def add(self, other: _Counts) -> None:
         """Count what `other` has counted."""
-        self.ended = [*map(add, self.ended, other.ended)]
+        for state, number in other.ended.items():
+            self.ended[state] += number
         self.busy += other.busy
-        self.run.update(other.run)
-        self.wait.update(other.wait)
+        self.run = [*map(add, self.run, other.run)]
+        self.wait = [*map(add, self.wait, other.wait)]
         self.fresh = True
 
 
@@ -104,40 +91,40 @@ class Measures(Loop):
         self._lane = lane
         self._node = node
         self._origin = str(uuid4())
-        # What ended since `_at`, the beginning of a minute, by queue: written by count() and _fold().
-        self._present: dict[str, _Ended] = {}
+        # What ended in the present minute, by queue: written by count() and _fold().
+        self._present: dict[str, _Counts] = {}
+        # When it began, and by the monotonic clock when it ends: written by count(), and anew after each _fold().
         self._at = self._until = 0.0
         # By step, its beginning and the queue: written by _fold() and _write().
         self._counts: dict[tuple[int, int, str], _Counts] = {}
 
-    def count(self, row: Row, ack: Ack, seconds: float) -> None:
+    def count(self, row: Row, ack: Ack, began: float) -> None:
         """A run of a job has ended.
 
-        :param seconds: for how long it ran.
+        :param began: when it did, by the monotonic clock.
         """
         if ack.state not in _OUTCOMES:
             return
-        if (now := time.time()) >= self._until:
+        if (now := time.monotonic()) >= self._until:
             self._fold()
-            self._at = now // MINUTE * MINUTE
-            self._until = self._at + MINUTE
-        ended = self._present.get(row.queue)
-        if ended is None:
-            ended = self._present[row.queue] = _Ended()
-        ended.states.append(ack.state)
-        ended.ran.append(seconds)
-        ended.waited.append(row.attempted_at - row.scheduled_at)
-        if len(ended.ran) >= MOST:
-            self._fold()
+            clock = time.time()
+            self._at = clock // MINUTE * MINUTE
+            self._until = now + self._at + MINUTE - clock
+        counts = self._present.get(row.queue)
+        if counts is None:
+            counts = self._present[row.queue] = _Counts()
+        counts.ended[ack.state] += 1
+        counts.busy += (seconds := now - began)
+        counts.run[bisect_right(BOUNDS, seconds)] += 1
+        counts.wait[bisect_right(_WAITS, row.attempted_at - row.scheduled_at)] += 1
 
     def _fold(self) -> None:
-        """Count what ended in the present minute, in all steps that it is a part of."""
-        for queue, ended in self._present.items():
-            counts = _Counts()
-            counts.count(ended)
+        """Count what ended in the present minute in all steps that it is a part of."""
+        for queue, counts in self._present.items():
             for step in STEPS:
                 self._counts.setdefault((step, int(self._at // step * step), queue), _Counts()).add(counts)
         self._present.clear()
+        self._until = 0.0
 
     async def step(self) -> float | None:
         if self.told is None:
@@ -176,9 +163,9 @@ class Measures(Loop):
         for (step, at, queue), of in counts:
             yield {
                 "step": step, "at": at, "queue": queue, "origin": self._origin, "node": self._node, "busy": of.busy,
-                **dict(zip(_NAMES, of.ended, strict=True)),
-                "run_at": list(of.run), "run_n": list(of.run.values()),
-                "wait_at": list(of.wait), "wait_n": list(of.wait.values()),
+                **{_OUTCOMES[state]: number for state, number in of.ended.items()},
+                "run_at": _used(of.run), "run_n": [*filter(None, of.run)],
+                "wait_at": _used(of.wait), "wait_n": [*filter(None, of.wait)],
             }  # fmt: skip
 
 
@@ -187,13 +174,6 @@ def bucket(seconds: float) -> int:
     return bisect_right(BOUNDS, seconds)
 
 
-def _histogram(durations: list[float]) -> dict[int, int]:
-    """How many of the durations, which are in order, are in each bucket: they are many, and in few buckets."""
-    found: dict[int, int] = {}
-    done = 0
-    while done < len(durations):
-        place = bucket(durations[done])
-        end = bisect_left(durations, BOUNDS[place], done) if place < LARGEST else len(durations)
-        found[place] = end - done
-        done = end
-    return found
+def _used(histogram: list[int]) -> list[int]:
+    """The buckets in which anything is."""
+    return [place for place, number in enumerate(histogram) if number]
