@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from ..errors import Fenced, ObanError
 from ..runtime.journal.journal import Journal
-from ..runtime.journal.line import stored
+from ..runtime.journal.line import merged
 from ..runtime.row import Row
 
 GATHER = 0.02
@@ -45,7 +45,7 @@ def taken(journal: Journal, *, most: int = MOST, most_bytes: int = MOST_BYTES) -
     journal.wrote_note()
     return {
         "events": events,
-        "lines": [[line[0], line[1], stored(line, journal.row.attempt)] for line in lines],
+        "lines": [(*line[:4], merged(*line[4:])) for line in lines],
         "note": note,
     }
 
@@ -146,8 +146,8 @@ async def heard(run: Hearing, told: dict[str, Any]) -> bool:
         return False
     except ObanError:
         return True  # the run has ended here
-    for index, moment, value in told["lines"]:
-        journal.log(moment, value, index - journal.logged - 1)
+    for index, moment, level, name, message in told["lines"]:
+        journal.log(moment, level, name, message, skipped=index - journal.logged - 1)
     if told.get("last"):
         await run.end_journal()
     return not journal.fenced

@@ -11,8 +11,7 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import InvalidOption, JobLogs, LogLine, Oban, current_job, job
-from oban_sqla.runtime.journal.job_log import line_of
-from oban_sqla.runtime.journal.line import stored
+from oban_sqla.runtime.journal.job_log import message_of
 from tests.runtime.helpers import execute, finished, insert, until
 from tests.support import eventually
 
@@ -160,8 +159,7 @@ async def test_what_a_line_was_made_of_may_change_afterwards(engine: AsyncEngine
 
 def test_a_record_whose_arguments_do_not_fit_is_kept_as_it_is() -> None:
     record = logging.LogRecord("app", logging.INFO, "app.py", 1, "100%", (["surplus"],), None)
-    message = stored((1, 0.0, line_of(record, 1)), 1)["message"]
-    assert message.startswith("'100%' (its arguments do not fit: ")
+    assert message_of(record).startswith("'100%' (its arguments do not fit: ")
 
 
 @pytest.mark.parametrize(

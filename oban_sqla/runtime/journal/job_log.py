@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
 from ...options.job_logs import JobLogs
 from ...telemetry import node_logger, running
 from .journal import APART, Apart, Journal, Journals
-from .line import made, merged
+from .line import merged
 
 _FIXED = frozenset((str, int, float, bool, type(None)))
 """Types of arguments that will be the same when the line is made."""
@@ -67,9 +67,9 @@ class JobLog(logging.Handler):
                 if type(arg) not in _FIXED:
                     break
             else:
-                run.journal.log(record.created, (record.levelname, record.name, message, args))
+                run.journal.log(record.created, record.levelname, record.name, message, args)
                 return True
-        run.journal.log(record.created, line_of(record, run.journal.row.attempt))
+        run.journal.log(record.created, record.levelname, record.name, message_of(record))
         return True
 
 
@@ -88,11 +88,11 @@ def kept_apart(log: JobLogs | None) -> Generator[Apart]:
         handler.detach()
 
 
-def line_of(record: logging.LogRecord, attempt: int) -> Mapping[str, Any]:
-    """The line that is stored of `record`."""
+def message_of(record: logging.LogRecord) -> str:
+    """The message of `record`, with its exception and its stack."""
     message = merged(record.msg, record.args)
     if record.exc_info and record.exc_info[0] is not None:
         message += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
     if record.stack_info:
         message += f"\n{record.stack_info}"
-    return made(record.levelname, record.name, message, attempt)
+    return message

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 from ...errors import Fenced, ObanError
 from ..row import Row
-from .line import Line, Unmade
+from .line import Line
 
 FULL = 5_000
 """Events that wait to be written; a job that emits more waits until there is room."""
@@ -128,14 +128,16 @@ class Journal:
         self._said = (done, total, note)
         self._mark("note")
 
-    def log(self, moment: float, value: Unmade | Mapping[str, Any], skipped: int = 0) -> None:
+    def log(self, moment: float, level: str, logger: str, message: Any, args: Any = None, skipped: int = 0) -> None:
         """Keep a line of the log; one that comes after the end of the run is dropped.
 
+        :param moment: when, in seconds since 1970.
+        :param args: with which `message` is merged when the line is stored. Default: it is the text.
         :param skipped: how many lines before this one have been dropped elsewhere.
         """
         if not (self.fenced or self.is_closed):
             self.logged = number = self.logged + 1 + skipped
-            self.lines.append((number, moment, value))
+            self.lines.append((number, moment, level, logger, message, args))
             if "lines" not in self.marks:
                 self._mark("lines")
 

@@ -5,26 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-Unmade: TypeAlias = tuple[str, str, Any, Any]
-"""The level, the logger, and the message with its arguments, which can't change."""
-
-Line: TypeAlias = tuple[int, float, Unmade | Mapping[str, Any]]
-"""How many lines the run had made with this one; when, in seconds since 1970; and what is stored, which is made as late
-as possible, because most lines of a busy log are never stored."""
+Line: TypeAlias = tuple[int, float, str, str, Any, Any]
+"""How many lines the run had made with this one; when, in seconds since 1970; the level; the logger; the message and
+its arguments, which can't change. They are merged as late as possible: most lines of a busy log are never stored."""
 
 
 def stored(line: Line, attempt: int) -> Mapping[str, Any]:
     """What is stored of `line`."""
-    value = line[2]
-    if not isinstance(value, tuple):
-        return value
-    level, logger, message, args = value
-    return made(level, logger, merged(message, args), attempt)
-
-
-def made(level: str, logger: str, message: str, attempt: int) -> Mapping[str, Any]:
-    """A line as it is stored."""
-    return {"level": level, "logger": logger, "message": message, "attempt": attempt}
+    _, _, level, logger, message, args = line
+    return {"level": level, "logger": logger, "message": merged(message, args), "attempt": attempt}
 
 
 def merged(message: Any, args: Any) -> str:

@@ -106,7 +106,7 @@ class Writer:
             first = (journal.last_event or 0) + 1
             n += range(first, first + len(part.events))
             n += _line_numbers(part)
-            moment += [at for at, _ in part.events] + [at for _, at, _ in part.lines]
+            moment += [at for at, _ in part.events] + [line[1] for line in part.lines]
             value += part.values
             if part.lines and (cut := _line_numbers(part)[-1] - journal.most) > 0:
                 cuts[journal.row.id] = cut
@@ -261,7 +261,7 @@ def _mark_left(journal: Journal) -> None:
 
 def _line_numbers(part: Part) -> list[int]:
     base = part.journal.last_line or 0
-    return [base + index for index, _, _ in part.lines]
+    return [base + line[0] for line in part.lines]
 
 
 def _wrote(part: Part, events: int, lines: int) -> None:
