@@ -1,8 +1,9 @@
 """What plain jobs pay for the newer versions of the schema: ``python -m benchmarks.versions [--slices 100]``.
 
 Two databases on one server, version 1 and the newest. The statements are ours; for version 1 without what came later.
-Prints, of jobs that use nothing of the newer versions, the speed by that before: of single inserts, of a bulk, and of
-fetching and acknowledging; and the bytes of WAL that a job writes.
+Prints, of jobs that use nothing of the newer versions, the speed by that before: of a transaction with `session.add`,
+of the bare statements of single inserts, of a bulk, and of fetching and acknowledging; and the bytes of WAL that a job
+writes.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from datetime import datetime
 from typing import Any
 
 import asyncpg
-from sqlalchemy import make_url
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy import URL, make_url
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
-from benchmarks.setting import median, setting
+from benchmarks.setting import median, noop, setting
 from oban_sqla import JobSpec, migrations
 from oban_sqla.enqueueing.parameters import insertion
 from oban_sqla.statements.ack import complete
@@ -35,17 +36,20 @@ WAL_SLICES = 10
 class Side:
     """One of the databases.
 
+    :param engine: to it.
     :param connection: to it.
     :param first: whether it has version 1.
     """
 
-    def __init__(self, connection: asyncpg.Connection[asyncpg.Record], first: bool) -> None:
+    def __init__(self, engine: AsyncEngine, connection: asyncpg.Connection[asyncpg.Record], first: bool) -> None:
+        self._engine = engine
         self._connection = connection
         self._first = first
         self._prepared: dict[Statement, Any] = {}
 
     async def close(self) -> None:
         await self._connection.close()
+        await self._engine.dispose()
 
     async def run(self, statement: Statement, **given: Any) -> list[Any]:
         """Execute one of our statements."""
@@ -62,6 +66,13 @@ class Side:
     async def written(self) -> int:
         """How many bytes of WAL the server has written."""
         return int(await self._connection.fetchval("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn"))
+
+    async def by_session(self) -> None:
+        """Enqueue some jobs as an application does, each in a transaction."""
+        for number in range(SLICE):
+            async with AsyncSession(self._engine) as session:
+                session.add(noop.new(number=number))
+                await session.commit()
 
     async def one_by_one(self) -> None:
         """Insert some jobs, each in a transaction."""
@@ -96,6 +107,17 @@ def as_in_version_1(sql: str) -> str:
     return sql
 
 
+def engine_of(where: URL, first: bool) -> AsyncEngine:
+    """An engine for a database of version 1, or the newest one. The statements of its sessions are as there."""
+    if not first:
+        return create_async_engine(where)
+    engine = create_async_engine(where, label_length=60)  # its statements are then kept apart from those of the other
+    insert, _ = insertion([noop.new(number=1)])
+    compiled = insert.compiled(engine.dialect)
+    object.__setattr__(compiled, "sql", as_in_version_1(compiled.sql))
+    return engine
+
+
 async def took(work: Callable[[], Awaitable[None]]) -> float:
     """Seconds."""
     began = time.perf_counter()
@@ -107,6 +129,7 @@ async def compare(old: Side, new: Side, slices: int) -> bool:
     """Whether every figure reaches the goal. The sides take turns of some milliseconds, and medians are compared: what
     else the machine does is then the same for both."""
     rounds: dict[str, tuple[Callable[[Side], Callable[[], Awaitable[None]]], int]] = {
+        f"{SLICE} transactions, each with a session.add": (lambda side: side.by_session, slices),
         f"{SLICE} inserts, each in a transaction": (lambda side: side.one_by_one, slices),
         f"{CHUNK:,} jobs of a bulk": (lambda side: side.bulk, slices // 5),
         f"{SLICE} jobs fetched and acknowledged, {BATCH} at a time": (lambda side: side.fetch_and_ack, slices * 4),
@@ -155,7 +178,8 @@ async def main(slices: int) -> None:
                 "SET enable_seqscan = off; SET enable_sort = off; SET jit = off; "
                 "SET plan_cache_mode = force_generic_plan; SET enable_bitmapscan = off"
             )
-            sides.append(Side(connection, first=url is before))
+            first = url is before
+            sides.append(Side(engine_of(url, first), connection, first))
         old, new = [await wal_of(side) for side in sides]
         print(f"WAL of a job: {new:.0f} bytes, {old:.0f} with version 1 (goal: no more)", flush=True)
         held = await compare(sides[0], sides[1], slices)
