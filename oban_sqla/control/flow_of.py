@@ -9,12 +9,12 @@ from typing import Any, TypeVar, cast, overload
 
 from sqlalchemy.orm import Session
 
+from ..enqueueing.flow_writer import Edge, Written, write_nodes
 from ..enqueueing.instances import refer_in
 from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
 from ..enqueueing.unit_of_work import tell
 from ..enqueueing.wakeup import announce_news
 from ..enqueueing.writer import jobs_connection
-from ..enqueueing.writing import Edge, Written, write_nodes
 from ..errors import InvalidOption, ObanError
 from ..models import Job, JobSpec, Workflow
 from ..models.building import checked_name, default_name, prepared, refuse_part

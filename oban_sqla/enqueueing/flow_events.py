@@ -19,8 +19,8 @@ from sqlalchemy.orm import Mapper, Session
 from ..errors import InvalidOption
 from ..models import Workflow
 from ._sqlalchemy import pending_of
+from .flow_writer import prepare_flows, write_flows
 from .unit_of_work import new_ids, tell
-from .writing import prepare_flows, write_flows
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import UOWTransaction

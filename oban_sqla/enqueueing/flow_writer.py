@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, inspect
 from sqlalchemy.orm import Session
@@ -194,29 +194,37 @@ def prepare_flows(session: Session, flows: Sequence[Workflow]) -> None:
         # A job that plans the next jobs may find nothing to do, as a map may have no elements.
         if not flow.nodes and not flow.is_map and flow.graft_of is None:
             raise InvalidOption(f"{flow!r} has no nodes; add jobs to it: flow.add(worker.new(…))")
-        top = flow
-        while top.parent is not None:
-            top = top.parent
-        if top is flow:
-            continue
-        # As modified: the flush of one that was rolled back, and is added again, would keep the ids that never were.
-        flag_modified(flow, "parent")
-        if top.root_id is not None:
-            flow.root_id = top.root_id
-        else:
-            flow.root = top
-            flag_modified(flow, "root")
-    unique: dict[str, list[Workflow]] = {}
-    for flow in flows:
-        if flow.unique is not None:
-            unique.setdefault(flow.unique, []).append(flow)
-    if not unique:
+        _relate_to_root(flow)
+    if unique := [flow for flow in flows if flow.unique is not None]:
+        _take_out_conflicting(session, unique)
+
+
+def _relate_to_root(flow: Workflow) -> None:
+    """Let the flush write the ids of the workflow around `flow`, and of the outermost one, if it is a part of one."""
+    top = flow
+    while top.parent is not None:
+        top = top.parent
+    if top is flow:
         return
+    # As modified: the flush of one that was rolled back, and is added again, would keep the ids that never were.
+    flag_modified(flow, "parent")
+    if top.root_id is not None:
+        flow.root_id = top.root_id
+    else:
+        flow.root = top
+        flag_modified(flow, "root")
+
+
+def _take_out_conflicting(session: Session, flows: Iterable[Workflow]) -> None:
+    """Of workflows with one unique key only the first is written, and none where one lives already."""
+    by_key: dict[str, list[Workflow]] = {}
+    for flow in flows:
+        by_key.setdefault(cast(str, flow.unique), []).append(flow)
     connection = jobs_connection(session)
-    keys = sorted(unique)
+    keys = sorted(by_key)
     lock_keys.execute(connection, keys=keys)
     alive = {row.uniq_key: row.id for row in living.execute(connection, keys=keys)}
-    for key, several in unique.items():
+    for key, several in by_key.items():
         winner: Workflow | int = alive[key] if key in alive else several.pop(0)
         for flow in several:
             _stand_aside(session, flow, winner)
