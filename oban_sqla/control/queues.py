@@ -187,6 +187,7 @@ class QueueVerbs(Verbs):
                 f"node={node!r}"
             )
         partition = given.get("partition")
+        # A key can burst within a global limit only, which the queue may have already.
         checked: dict[str, Any] = {"global_limit": 1} if isinstance(partition, Partition) and partition.burst else {}
         checked |= given
         if limit is not None and limit is not UNSET:

@@ -176,8 +176,7 @@ class JobSpec(ObanBase, Generic[V_co]):
         self.conflict = False
         self._id: int | None = None
         self.args_json = ""
-        if args is None:
-            args = {}
+        args = {} if args is None else args
         # Before any validator sees a placeholder: one that accepts anything would make an argument of it.
         if args and not is_flat(args) and (has_later(args) or self._has_instance(args)):
             self._unfilled = cast(Mapping[str, Any], kept(args))
@@ -376,16 +375,19 @@ for _at, _name in enumerate(FIELDS):
     setattr(JobSpec, _name, _in_kind(_at, _name))
 
 
-def _signature() -> inspect.Signature:
-    """The parameters of a spec by name, for readers: type checkers have :class:`SpecOptions`."""
-    given = inspect.signature(JobSpec.__init__)
-    positional = [one for one in given.parameters.values() if one.kind is not one.VAR_KEYWORD]
+def option_parameters() -> list[inspect.Parameter]:
+    """The options of a spec as parameters, for readers: type checkers have :class:`SpecOptions`."""
     hints = SpecOptions.__annotations__
-    options = [
+    return [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints.get(name, Any))
         for name in NAMES
     ]
-    return given.replace(parameters=[*positional, *options])
+
+
+def _signature() -> inspect.Signature:
+    given = inspect.signature(JobSpec.__init__)
+    *positional, _ = given.parameters.values()
+    return given.replace(parameters=[*positional, *option_parameters()])
 
 
 # For inspect.signature and editors; a function takes any attribute, of which its type says nothing.

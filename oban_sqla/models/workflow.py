@@ -249,8 +249,9 @@ class Workflow(ObanBase, ByAnnotation):
             results it uses.
         :param on_failure: what to do when one of those fails: ``"cancel"`` (default), ``"ignore"`` or ``"wait"``.
         :returns: the node; its ``results`` are those of the jobs, in the order of the elements.
-        :raises InvalidOption: as :meth:`add` does, and for a `make` that returns no spec.
-        :raises InvalidArgs: as :meth:`add` does.
+        :raises InvalidOption: for a name that is taken or unknown, a node of another workflow, a `make` that returns no
+            spec, or a workflow that is written already.
+        :raises InvalidArgs: for a result that is not a list, or an element that can't be the argument.
         """
         self._refuse_written("map")
         policy = checked_on_failure(on_failure)

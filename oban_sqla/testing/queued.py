@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any, overload
 
-from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
-from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
+from ..enqueueing.sessions import AnySession, SomeAsyncSession, SomeSession
 from ..insight.queued import compare
-from .sessions import connection_of
+from .sessions import connection_of, in_session
 
 
 @overload
@@ -26,10 +25,7 @@ def check_queued(session: AnySession, /) -> Any:
     :param session: an ``AsyncSession`` (await the call) or a ``Session`` (don't), or a scoped session of either.
     :raises AssertionError: with each worker, how many of its jobs can't run, and why.
     """
-    found = current_session(session, "check_queued")
-    if isinstance(found, AsyncSession):
-        return named("check_queued", found.run_sync(_check))
-    return _check(found)
+    return in_session(session, "check_queued", _check)
 
 
 def _check(session: Session) -> None:

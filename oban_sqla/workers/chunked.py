@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 
 from ..errors import InvalidOption
 from ..models import Job, JobSpec
+from ..models.fit import UNKNOWN
 from ..models.kind import NAMES
 from ..models.spec import SpecOptions
 from ..options.later import has_later
@@ -21,7 +22,7 @@ from ..options.resources import plain
 from .arguments import Arguments
 from .function import JobFunction, WithOptions
 from .outcomes import Outcome
-from .returned import UNKNOWN, Returned, members
+from .returned import Returned, members
 from .worker_options import refuse_options
 
 C = ParamSpec("C")

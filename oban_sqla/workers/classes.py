@@ -12,7 +12,7 @@ from typing_extensions import Unpack
 from ..errors import InvalidOption, NotAWorker, misfit
 from ..models import JobSpec
 from ..models.kind import NAMES, Kind
-from ..models.spec import SpecOptions
+from ..models.spec import SpecOptions, option_parameters
 from ..options.backoff import Backoff
 from ..options.foreign import ENQUEUE, Lacking
 from ..options.unique import Unique
@@ -148,6 +148,31 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
     process = getattr(cls, "process", None)
     if not callable(process):
         raise InvalidOption(f"@worker {cls.__qualname__}: it has no method process(self, job); add one")
+    _check_process(cls, process)
+    _check_attributes(cls, options)
+    made = register(cls, None, cast(ChunkOptions, options), process)
+    for name, value in {
+        "worker": made,
+        "worker_name": _Own("worker_name", made.name),
+        "spec_kind": _Own("spec_kind", made.spec_kind),
+        "entities": (),
+        "checked_args": staticmethod(made.checked_args),
+        "check_known": staticmethod(made.check_known),
+        "new": _Own("new", _new_of(cls, made)),
+    }.items():
+        setattr(cls, name, value)
+    lacking = {
+        **dict.fromkeys(ENQUEUE, f"to enqueue a job: session.add({cls.__name__}.new({{…}}, …))"),
+        "options": f"its new() takes them: {cls.__name__}.new({{…}}, queue=…)",
+    }
+    for name, instead in lacking.items():
+        if not hasattr(cls, name):
+            setattr(cls, name, Lacking(name, instead))
+    return cast(WorkerClass[T], cls)
+
+
+def _check_process(cls: type[Any], process: Callable[..., Any]) -> None:
+    """Refuse a class that can't be made, and a method that can't be called, as it is done for each run."""
     _check_call(cls, (), f"@worker {cls.__qualname__}: it is made without arguments for each run")
     if {shape(process), hidden(process)} <= {"plain", "coroutine"}:  # of others there is more to be said
         is_bound = isinstance(inspect.getattr_static(cls, "process"), staticmethod | classmethod)
@@ -158,6 +183,10 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
             f"@worker {cls.__qualname__}: {found[0]} is marked injected(), and process(self, job) gets the job only; "
             "write a function with @job for what the runtime fills in"
         )
+
+
+def _check_attributes(cls: type[Any], options: WorkerOptions) -> None:
+    """Refuse an attribute that was meant for an option, and an optional method that can't be called."""
     for name, kinds in _NOT_ATTRIBUTES.items():
         own: object = getattr(cls, name, None)
         if name not in options and isinstance(own, kinds):
@@ -171,7 +200,10 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
             if name == "backoff" and misfit(own, "self", "job", "exception") is None:
                 continue
             _check_call(own, ("self", "job"), f"@worker {cls.__qualname__}: its method is called as {name}(self, job)")
-    made = register(cls, None, cast(ChunkOptions, options), process)
+
+
+def _new_of(cls: type[Any], made: Worker) -> Callable[..., JobSpec]:
+    """The ``new`` of a class, see :class:`WorkerClass`."""
 
     def new(args: Mapping[str, Any] | None = None, /, *more: Any, **options: Unpack[SpecOptions]) -> JobSpec:
         if more:
@@ -184,24 +216,7 @@ def _worker_of(cls: type[T], options: WorkerOptions) -> WorkerClass[T]:
     new.__module__ = cls.__module__
     # For inspect.signature and editors; a function takes any attribute, of which its type says nothing.
     new.__signature__ = _SIGNATURE  # type: ignore[attr-defined]
-    for name, value in {
-        "worker": made,
-        "worker_name": _Own("worker_name", made.name),
-        "spec_kind": _Own("spec_kind", made.spec_kind),
-        "entities": (),
-        "checked_args": staticmethod(made.checked_args),
-        "check_known": staticmethod(made.check_known),
-        "new": _Own("new", new),
-    }.items():
-        setattr(cls, name, value)
-    lacking = {
-        **dict.fromkeys(ENQUEUE, f"to enqueue a job: session.add({cls.__name__}.new({{…}}, …))"),
-        "options": f"its new() takes them: {cls.__name__}.new({{…}}, queue=…)",
-    }
-    for name, instead in lacking.items():
-        if not hasattr(cls, name):
-            setattr(cls, name, Lacking(name, instead))
-    return cast(WorkerClass[T], cls)
+    return new
 
 
 class _Own:
@@ -241,12 +256,7 @@ _NEW: Callable[..., Any] = WorkerClass[Any].new
 def _signature() -> inspect.Signature:
     """The signature of a class's ``new``, with its options by name."""
     _, args, _ = inspect.signature(_NEW).parameters.values()
-    hints = SpecOptions.__annotations__
-    options = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints.get(name, Any))
-        for name in NAMES
-    ]
-    return inspect.Signature([args, *options], return_annotation=JobSpec)
+    return inspect.Signature([args, *option_parameters()], return_annotation=JobSpec)
 
 
 _SIGNATURE = _signature()

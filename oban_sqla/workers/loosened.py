@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import copy
-import typing
-from collections.abc import Callable
 from typing import Any
 
-from ..models.fit import UNKNOWN
 from .arguments import Arguments
 
 _loosened: dict[tuple[Arguments, frozenset[str]], Arguments] = {}
@@ -26,12 +23,3 @@ def loosened(arguments: Arguments, names: frozenset[str]) -> Arguments:
         if len(_loosened) < _MOST:
             _loosened[key] = made
     return made
-
-
-def result_type(fn: Callable[..., Any]) -> Any:
-    """What `fn` declares to return."""
-    try:
-        hints = typing.get_type_hints(fn, include_extras=True)
-    except (NameError, TypeError):
-        return UNKNOWN
-    return hints.get("return", UNKNOWN)

@@ -14,12 +14,12 @@ from pydantic_core import PydanticSerializationError, from_json
 
 from ..errors import InvalidArgs
 from ..models import Workflow
+from ..models.fit import UNKNOWN
 from ..options.instance import KeyedInstance, has_instance, referred, state_of, told
 from ..options.resources import is_alias, meaning
 from .entity import refuse_hidden, rewritten
 from .outcomes import Outcome, Record
 
-UNKNOWN = object()
 _PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
@@ -146,6 +146,14 @@ def _with_key(instance: Any, path: str) -> KeyedInstance:
             f"{path}: {type(instance).__name__} has no key yet, or is deleted; flush the session before it is returned"
         )
     return KeyedInstance(instance, state.identity)
+
+
+def result_type(fn: Callable[..., Any]) -> Any:
+    """The annotation of what `fn` returns, as it is written; :data:`UNKNOWN` where there is none that can be read."""
+    try:
+        return typing.get_type_hints(fn, include_extras=True).get("return", UNKNOWN)
+    except (NameError, TypeError):
+        return UNKNOWN
 
 
 def members(hint: Any) -> tuple[Any, ...]:

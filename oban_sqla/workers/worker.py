@@ -23,7 +23,8 @@ from .arguments import Arguments
 from .compared import refuse_changes, refuse_keys
 from .cron import Cron
 from .injection import is_session
-from .loosened import loosened, result_type
+from .loosened import loosened
+from .returned import result_type
 from .sealing import check_length, opened_args
 from .verdicts import Verdicts
 from .worker_options import Missing
