@@ -16,7 +16,7 @@ from ..models.job import jobs
 from ..models.node import Node
 from ..models.workflow import workflows
 from ..workers.context import running
-from ..workers.sealing import opened
+from ..workers.sealing import opened_value
 
 
 def was_appended(session: Session, what: JobSpec[Any] | Workflow, node: int) -> bool:
@@ -72,7 +72,7 @@ def _is_same_job(session: Session, spec: JobSpec[Any], rows: Any, began: Any, fo
     # A result among the arguments is known only when the node that it comes from has finished.
     later = {path[0] for path, _ in spec.fill_in_flow(partial(refer_in, session, None))}
     given: dict[str, Any] = json.loads(spec.args_json or "{}")
-    stored: dict[str, Any] = json.loads(opened(there.worker, json.dumps(there.args)))
+    stored: dict[str, Any] = opened_value(there.worker, there.args)
     found.append((spec, there))
     return all(given.get(key) == stored.get(key) for key in (given.keys() | stored.keys()) - later)
 

@@ -24,7 +24,7 @@ from ..statements.flow_values import parts_of, recorder_of
 from ..statements.flows import first_failure, outcome_of
 from ..telemetry.gist import gist
 from ..workers.registry import workers
-from ..workers.sealing import opened
+from ..workers.sealing import opened_value
 from .reading import read_again
 from .slot import Slot
 
@@ -144,7 +144,7 @@ def _opened(plain: Connection, node: int, value: Any) -> Any:
     if value is None:
         return None
     if (worker := recorder_of.execute(plain, node=node).scalar()) is not None:
-        return json.loads(opened(worker, json.dumps(value)))
+        return opened_value(worker, value)
     parts = parts_of.execute(plain, node=node).all()
     if parts and parts[0].is_map:
         return [_opened(plain, part.node, one) for part, one in zip(parts, value, strict=False)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from ..models import Job, JobSpec
 from ..models.checks import LARGEST_ID
 from ..models.events import EventKind
 from ..models.node import Node
-from ..options.encryption import is_sealed, using
+from ..options.encryption import using
 from ..runtime.journal.readers import Reader
 from ..statements.journal import last_lines, lines_after
 from ..types import FINISHED
-from ..workers.sealing import opened
+from ..workers.sealing import opened_value
 from .job_id import id_of
 from .reading import read_again
 from .verbs import Verbs
@@ -103,7 +102,7 @@ class StreamVerbs(Verbs):
                     if not rows:
                         return
                     with using(self.config.encryption):
-                        events = [(row.n, _opened(row.worker, row.value)) for row in rows if row.n is not None]
+                        events = [(row.n, opened_value(row.worker, row.value)) for row in rows if row.n is not None]
                     for number, value in events:
                         after = number
                         yield number, value
@@ -145,7 +144,7 @@ async def read_log(engine: AsyncEngine, job_id: int, after: int) -> list[LogLine
 async def log_page(engine: AsyncEngine, job_id: int, after: int) -> tuple[str | None, list[LogLine]]:
     """The state of a job, and the next lines of its log; the state is None where there is no such job."""
     rows = await _read(engine, job_id, EventKind.LOG, after)
-    lines = [line_of(row.n, row.at, _opened(row.worker, row.value)) for row in rows if row.n is not None]
+    lines = [line_of(row.n, row.at, opened_value(row.worker, row.value)) for row in rows if row.n is not None]
     return (rows[0].state if rows else None), lines
 
 
@@ -153,7 +152,7 @@ async def newest_lines(engine: AsyncEngine, job_id: int, most: int) -> list[LogL
     """The last `most` lines of a job's log, the oldest first."""
     async with engine.connect() as connection:
         rows = (await connection.execute(last_lines(job_id, EventKind.LOG, most))).all()
-    return [line_of(row.n, row.at, _opened(row.worker, row.value)) for row in reversed(rows)]
+    return [line_of(row.n, row.at, opened_value(row.worker, row.value)) for row in reversed(rows)]
 
 
 def line_of(number: int, at: datetime, value: Any) -> LogLine:
@@ -162,11 +161,6 @@ def line_of(number: int, at: datetime, value: Any) -> LogLine:
     attempt = parts.get("attempt")
     level, logger, message = (str(parts.get(name, "")) for name in ("level", "logger", "message"))
     return LogLine(number, at, level, logger, message, attempt if isinstance(attempt, int) else 0)
-
-
-def _opened(worker: str, value: Any) -> Any:
-    """A value, decrypted where the worker has encrypted it."""
-    return json.loads(opened(worker, json.dumps(value, separators=(",", ":")))) if is_sealed(value) else value
 
 
 async def _read(engine: AsyncEngine, job_id: int, kind: EventKind, after: int) -> Sequence[Any]:

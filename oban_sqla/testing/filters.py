@@ -23,7 +23,7 @@ from ..options.key_form import KeyForm
 from ..options.payload import encode_value
 from ..types import JobState, worker_name_of
 from ..workers.registry import workers
-from ..workers.sealing import opened
+from ..workers.sealing import opened_value
 
 ENQUEUED = (JobState.AVAILABLE, JobState.SCHEDULED, JobState.SUSPENDED)
 """The states that count as enqueued unless a filter names others: written, and not run yet."""
@@ -119,10 +119,8 @@ class Wanted:
 
 def _plain(job: Job) -> Any:
     """The args of `job`, decrypted where they are encrypted and a key of this process opens them."""
-    if not is_sealed(job.args):
-        return job.args
     try:
-        return json.loads(opened(job.worker, json.dumps(job.args, separators=(",", ":"))))
+        return opened_value(job.worker, job.args)
     except KeyMissing:
         return job.args
 

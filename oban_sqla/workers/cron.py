@@ -18,12 +18,11 @@ from ..models import JobSpec
 from ..models.checks import check_name
 from ..models.kind import OPTIONS
 from ..models.spec import WorkerLike
-from ..options.encryption import is_sealed
 from ..options.schedule import schedule
 from ..options.spelling import spelled
 from ..options.unique import Unique
 from ..types import worker_name_of
-from .sealing import opened, sealed_args
+from .sealing import opened_value, sealed_args
 
 
 @spelled
@@ -140,8 +139,7 @@ def copied(stored: Mapping[str, Any], notes: Mapping[str, Any], at: datetime | N
     try:
         options = dict(stored)
         worker, args, delay = options.pop("worker"), options.pop("args", {}), options.pop("schedule_in", None)
-        if is_sealed(args):  # for a token of the present keys
-            args = json.loads(opened(worker, json.dumps(args, separators=(",", ":"))))
+        args = opened_value(worker, args)  # for a token of the present keys
         options["meta"] = {**options.get("meta", {}), **notes}
         if (unique := options.get("unique")) is not None:
             options["unique"] = Unique(**unique)

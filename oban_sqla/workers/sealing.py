@@ -15,9 +15,12 @@ An error of such a job is stored and logged without its message: ``runtime.trace
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 from ..errors import InvalidArgs, InvalidOption, KeyMissing
 from ..models import JobSpec
-from ..options.encryption import Encryption, seal, sealed_length, token_in, unseal
+from ..options.encryption import Encryption, is_sealed, seal, sealed_length, token_in, unseal
 from ..options.unique import Unique
 from .registry import workers
 
@@ -61,6 +64,14 @@ def opened(worker: str, text: str) -> str:
         if known is not None and worker not in workers.encrypted:
             return text  # it only looks like a token
         raise
+
+
+def opened_value(worker: str, value: Any) -> Any:
+    """The same for a value of JSON as Python has it, from a `jsonb` column.
+
+    :raises KeyMissing: when no key opens it.
+    """
+    return json.loads(opened(worker, json.dumps(value))) if is_sealed(value) else value
 
 
 def opened_args(worker: str, args: str) -> str:
@@ -114,4 +125,4 @@ def refuse_unique(worker: str, unique: Unique | None) -> None:
         )
 
 
-__all__ = ["ArgsUnopened", "encrypts", "opened", "opened_args", "sealed", "sealed_args"]
+__all__ = ["ArgsUnopened", "encrypts", "opened", "opened_args", "opened_value", "sealed", "sealed_args"]
