@@ -216,12 +216,10 @@ def _separately(write: Callable[[Session], Node[Any]]) -> Coroutine[Any, Any, No
         attempt: Any = running.get()
     except LookupError:
         raise ObanError("append: outside of a job it needs a session: append(…, session=session)") from None
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:  # nothing here could await it
+    if asyncio._get_running_loop() is None:  # nothing here could await it
         raise InvalidOption(
             "append: a plain function gives its session, append(…, session=session); else make it an async def"
-        ) from None
+        )
     return cast("Coroutine[Any, Any, Node[Any]]", attempt.separately(write))
 
 

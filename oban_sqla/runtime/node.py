@@ -244,10 +244,7 @@ class Node:
     @property
     def runs_here(self) -> bool:
         """Whether its event loop runs this code."""
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
+        return asyncio._get_running_loop() is self._loop
 
     @property
     def can_be_woken(self) -> bool:

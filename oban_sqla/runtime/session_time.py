@@ -31,9 +31,9 @@ def in_time(session: AsyncSession | Session) -> Generator[None]:
     """Cut the connections of `session` if this takes too long. What it was doing fails then, as with any lost line."""
     drivers = session.info.get(_DRIVERS, {})
     timer: asyncio.TimerHandle | threading.Timer
-    try:
-        timer = asyncio.get_running_loop().call_later(LONGEST_END, _cut, drivers)
-    except RuntimeError:  # a plain function in its thread, or a drain without an event loop
+    if (loop := asyncio._get_running_loop()) is not None:
+        timer = loop.call_later(LONGEST_END, _cut, drivers)
+    else:  # a plain function in its thread, or a drain without an event loop
         timer = threading.Timer(LONGEST_END, _cut, (drivers,))
         timer.daemon = True
         timer.start()

@@ -115,10 +115,7 @@ class Slots:
         return job_id in self.out and job_id not in self._released
 
     def _is_here(self) -> bool:
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
+        return asyncio._get_running_loop() is self._loop
 
     def _call(self, fn: Callable[[int], None], job_id: int) -> None:
         if self._is_here():

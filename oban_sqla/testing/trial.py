@@ -63,9 +63,9 @@ class Trial:
         self._ack: Ack | None = None
 
     @property
-    def rows(self) -> list[Row]:
+    def rows(self) -> Sequence[Row]:
         """The jobs of the call: those of a chunk, or the one."""
-        return self.attempt.rows if isinstance(self.attempt, ChunkAttempt) else [self.row]
+        return self.attempt.taken
 
     @property
     def refused(self) -> InvalidOption | None:
@@ -96,7 +96,7 @@ class Trial:
             return self.run_plain()
         if on_loop:
             return await_only(self.run_on_loop())
-        if _loop_is_running():
+        if asyncio._get_running_loop() is not None:
             raise ObanError(
                 f"the coroutine {self.row.worker} can't run for a Session inside of a running event loop; "
                 "use an AsyncSession in this test, or make the test a plain function"
@@ -144,11 +144,3 @@ class _Seen:
 
     def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
         return self._executor.after(seconds, fn, *args)
-
-
-def _loop_is_running() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -77,7 +77,7 @@ def emit(value: Any) -> Awaitable[None]:
     """
     journal = running_job("emit").journal
     journal.emit(sealed(journal.worker, encode_value(value, "emit", MOST_BYTES)))
-    if journal.is_full and not _has_loop():
+    if journal.is_full and asyncio._get_running_loop() is None:
         while journal.is_full:
             time.sleep(_LOOK_EVERY)  # a plain function, which has no loop, waits in its thread
     return _Emitted(journal)
@@ -108,14 +108,6 @@ class _Emitted:
             await asyncio.sleep(0)  # a job that does nothing else must not keep its node from anything
         while self._journal.is_full:  # noqa: ASYNC110 (there is no event that every loop could wait for)
             await asyncio.sleep(_LOOK_EVERY)
-
-
-def _has_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
 
 
 def _number(name: str, value: object) -> float:

@@ -54,9 +54,7 @@ def _awaited(value: Awaitable[Any], call: Call) -> Any:
         begun = True
         return await value
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if asyncio._get_running_loop() is None:
         return asyncio.run(wait())
     try:
         return await_only(wait())

@@ -124,11 +124,7 @@ class Scribe(Loop):
         return None if due == math.inf else max(due - time.monotonic(), 0.001)
 
     def _touched(self, journal: Journal) -> None:
-        try:
-            here = asyncio.get_running_loop() is self._home
-        except RuntimeError:
-            here = False
-        if here:
+        if asyncio._get_running_loop() is self._home:
             self._admit(journal)
         elif not self._home.is_closed():
             self._home.call_soon_threadsafe(self._admit, journal)
