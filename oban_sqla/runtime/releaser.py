@@ -50,6 +50,38 @@ def report_end_of_batch(row: Sequence[Any]) -> None:
     telemetry.execute("oban.batch.stop", batch_id=batch_id, name=name, states=counts, duration=duration)
 
 
+class Released:
+    """What one release has done, by its rows; see :data:`~oban_sqla.statements.releases.RELEASES`.
+
+    :ivar count: how many jobs are available now.
+    :ivar queues: in which.
+    :ivar has_scheduled: whether some jobs are scheduled now.
+    :ivar left: how many news could not be acted on yet.
+    :ivar flows: of each workflow that has ended, its telemetry as JSON.
+    :ivar signature: by which the batches are found that have ended; None where it was not asked for.
+    """
+
+    def __init__(self, rows: Sequence[Any]) -> None:
+        self.count = 0
+        self.queues: set[str] = set()
+        self.has_scheduled = False
+        self.left = 0
+        self.flows: list[str] = []
+        self.signature: str | None = None
+        for queue, jobs, ended in rows:
+            if queue == "":
+                self.signature = ended
+            elif ended is not None:
+                self.flows.append(ended)
+            elif queue is None:
+                self.left += jobs
+            elif jobs:
+                self.count += jobs
+                self.queues.add(queue)
+            else:
+                self.has_scheduled = True
+
+
 class Releaser(Loop):
     """Does what news make possible. :meth:`wake` it when there may be some.
 
@@ -103,49 +135,35 @@ class Releaser(Loop):
         self._asked = None
         if statement is release and telemetry.listened("oban.batch.stop"):
             statement = release_and_sign
-        signature: str | None = None
-        queues: set[str] = set()
-        left = count = 0
-        scheduled = False
         with telemetry.span("oban.releaser.release", released_count=0) as told:
             try:
-                rows = await self._lane.run_unshielded(statement)
+                done = Released(await self._lane.run_unshielded(statement))
             except BaseException:
                 self._asked = release
                 raise
-            for queue, jobs, ended in rows:
-                if queue == "":
-                    signature = ended
-                elif ended is not None:
-                    report_end_of_flow(ended)
-                elif queue is None:
-                    left += jobs
-                elif jobs:
-                    count += jobs
-                    queues.add(queue)
-                else:
-                    scheduled = True
-            told["released_count"] = count
+            for ended in done.flows:
+                report_end_of_flow(ended)
+            told["released_count"] = done.count
         self._acted()
-        if queues:
-            self._available(queues)
-        if scheduled:
+        if done.queues:
+            self._available(done.queues)
+        if done.has_scheduled:
             self._soon()
-        rest = self._next(statement, left, acted=bool(count or scheduled))
-        if signature is not None:
-            self._signatures = [*self._signatures[-MOST_UNTOLD:], signature]
+        rest = self._next(statement, done)
+        if done.signature is not None:
+            self._signatures = [*self._signatures[-MOST_UNTOLD:], done.signature]
         while self._signatures:
             await self._tell_of_batches(**json.loads(self._signatures[0]))
             del self._signatures[0]  # not before they are told
         return rest
 
-    def _next(self, statement: Statement, left: int, *, acted: bool) -> float | None:
+    def _next(self, statement: Statement, done: Released) -> float | None:
         """When to look again, where news are left."""
-        if not left:
+        if not done.left:
             self._rest = FIRST_REST
             return None
         self._asked = self._asked or (release if statement is release_and_sign else statement)
-        if acted:
+        if done.count or done.has_scheduled:
             self._rest = FIRST_REST
             return 0.0
         rest, self._rest = self._rest, min(self._rest * 2, LONGEST_REST)

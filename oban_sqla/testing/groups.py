@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from .. import telemetry
 from ..errors import InvalidOption
 from ..runtime.group_of import GROUPS, asked_by
-from ..runtime.releaser import report_end_of_batch, report_end_of_flow
+from ..runtime.releaser import Released, report_end_of_batch, report_end_of_flow
 from ..runtime.row import Row
 from ..statements.drain import callbacks_after
 from ..statements.releases import ended_batches, release_here
@@ -29,14 +29,13 @@ def release(session: Session, among: list[int] | None) -> bool:
     began = connection.scalar(_CLOCK) if telemetry.listened("oban.batch.stop") else None
     found, left = False, -1
     while True:
-        rows: list[Any] = [*release_here.execute(connection)]
-        for ended in (row[2] for row in rows if row[2] is not None):
+        done = Released(release_here.execute(connection).all())
+        for ended in done.flows:
             report_end_of_flow(ended)
-        found |= any(row[0] is not None for row in rows)
-        still = sum(row[1] for row in rows if row[0] is None)
-        if still in (0, left):  # what is left waits for something else
+        found |= done.count > 0 or done.has_scheduled
+        if done.left in (0, left):  # what is left waits for something else
             break
-        left = still
+        left = done.left
     if began is not None:
         for batch in ended_batches.execute(connection, xid=None, since=began):
             report_end_of_batch(batch)
