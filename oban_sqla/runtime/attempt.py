@@ -43,7 +43,10 @@ class Attempt(Run):
     :param measure: is told of the end of each run, with its outcome and beginning. Default: nothing is.
     """
 
-    __slots__ = ("_hooks", "_log_exceptions", "_measure", "_places", "_remotes", "begun", "started", "unknown")
+    __slots__ = (
+        "_around", "_hooks", "_is_left", "_log_exceptions", "_measure", "_places", "_remotes", "begun", "started",
+        "unknown",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -62,14 +65,18 @@ class Attempt(Run):
         super().__init__(
             row=row, executors=executors, sessions=sessions, resources=resources, journals=journals, store=store
         )
-        # Whether it ended because this process does not know the worker: written by run().
+        # Whether it ended because this process does not know the worker: written by _run().
         self.unknown = False
         # Monotonic seconds, 0 before: written by run().
         self.started = 0.0
-        # False while it waits for a child: written by run() and _begin().
+        # False while it waits for a child: written by _run() and _begin().
         self.begun = True
-        # How many calls its remote runs at once: written by run().
+        # How many calls its remote runs at once: written by _run().
         self._places = 0
+        # Its hooks, if it has any: written by _run().
+        self._around: Around | None = None
+        # Whether it is left to a node that has the key: written by _run().
+        self._is_left = False
         # Given, and never written again.
         self._hooks = hooks
         self._log_exceptions = log_exceptions
@@ -104,57 +111,54 @@ class Attempt(Run):
         if (stop := self.asked.reason) is not None:
             return unstarted(row, stop), None
         self.started = time.monotonic()
-        worker = workers.get(row.worker)
-        remote = None if worker is None or not self._remotes else self._remotes.get(worker.executor)
-        ack: Ack | None = None
-        error: BaseException | None = None
-        is_left = False
-        around: Around | None = None
         token = running.set(self)
         try:
-            if remote is None:
-                report_start(row)
-            else:
-                self.begun, self._places = False, remote.places
-            if worker is None or (remote is None and worker.executor not in self._executors):
-                self.unknown = True  # the worker, or the executor that it names
-                executor = None if worker is None else worker.executor
-                report_unknown(row, executor)
-                ack = unknown_worker(row, executor)
-            elif (ack := overdue(row, worker)) is None:
-                try:
-                    # Before the hooks, as for an unknown worker. Elsewhere there may be keys that are not here.
-                    if worker.encrypted and (remote is None or in_use() is not None):
-                        opened_args(row.worker, row.args)
-                    if hooks := self._hooks + worker.hooks:
-                        around = Around(hooks)
-                        await around.before(row.job)
-                    call = Call(worker, row)
-                    if remote is None:
-                        ack, error = await self.carry_out(call)
-                    else:
-                        ack, error = await self._run_remotely(call, remote)
-                except BaseException as raised:  # by a hook or the session, or because the call could not begin
-                    # Not interruptible: the event loop ends, and the call goes on elsewhere; how it ends is not known.
-                    if passes(raised, self.task) or not self._interruptible:
-                        raise
-                    ack, error = judge(row, worker, Raised(raised), self.stop)
-                if isinstance(error, Fenced):
-                    report_fenced(row, error)
-                is_left = ack is not None and worker.encrypted and is_unopened(ack)
-                if is_left:
-                    report_unopened(row)
+            ack, error = await self._run(row)
         finally:
             running.reset(token)
         if self._journal is not None:
             await self.end_journal()  # of a run whose hook or session has failed
-        state = FENCED if ack is None else ack.state
-        if around is not None and around.is_entered:
-            await around.after(row.job, state, error)
+        if (around := self._around) is not None and around.is_entered:
+            await around.after(row.job, FENCED if ack is None else ack.state, error)
         if self.begun:
-            report_end(row, ack, error, self.started, self._log_exceptions, self.unknown or is_left)
+            report_end(row, ack, error, self.started, self._log_exceptions, self.unknown or self._is_left)
             if self._measure is not None and ack is not None:
                 self._measure(row, ack, self.started)
+        return ack, error
+
+    async def _run(self, row: Row) -> tuple[Ack | None, BaseException | None]:
+        worker = workers.get(row.worker)
+        remote = None if worker is None or not self._remotes else self._remotes.get(worker.executor)
+        if remote is None:
+            report_start(row)
+        else:
+            self.begun, self._places = False, remote.places
+        if worker is None or (remote is None and worker.executor not in self._executors):
+            self.unknown = True  # the worker, or the executor that it names
+            executor = None if worker is None else worker.executor
+            report_unknown(row, executor)
+            return unknown_worker(row, executor), None
+        if (late := overdue(row, worker)) is not None:
+            return late, None
+        try:
+            # Before the hooks, as for an unknown worker. Elsewhere there may be keys that are not here.
+            if worker.encrypted and (remote is None or in_use() is not None):
+                opened_args(row.worker, row.args)
+            if hooks := self._hooks + worker.hooks:
+                self._around = Around(hooks)
+                await self._around.before(row.job)
+            call = Call(worker, row)
+            ack, error = await (self.carry_out(call) if remote is None else self._run_remotely(call, remote))
+        except BaseException as raised:  # by a hook or the session, or because the call could not begin
+            # Not interruptible: the event loop ends, and the call goes on elsewhere; how it ends is not known.
+            if passes(raised, self.task) or not self._interruptible:
+                raise
+            ack, error = judge(row, worker, Raised(raised), self.stop)
+        if isinstance(error, Fenced):
+            report_fenced(row, error)
+        if ack is not None and worker.encrypted and is_unopened(ack):
+            self._is_left = True
+            report_unopened(row)
         return ack, error
 
     async def _run_remotely(self, call: Call, remote: Remote) -> tuple[Ack | None, BaseException | None]:
