@@ -63,6 +63,8 @@ def test_with_a_token_it_asks_for_it(database_url: str, clean_tables: None) -> N
         assert (refused.status_code, refused.headers["www-authenticate"][:5]) == (401, "Basic")
         wrong = {"authorization": "Basic " + base64.b64encode(b"anna:wrong").decode()}
         assert client.get(url, headers=wrong).status_code == 401
+        for malformed in (b"Basic \xe9", b"Basic /w==", b"Basic a", b"Bearer \xe9", b"Basic"):
+            assert client.get(url, headers={b"authorization": malformed}).status_code == 401
         right = {"authorization": "Basic " + base64.b64encode(f"anna:{TOKEN}".encode()).decode()}
         page = client.get(url, headers=right)
         assert page.status_code == 200
