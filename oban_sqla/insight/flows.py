@@ -79,37 +79,34 @@ async def page(session: AsyncSession, limit: int, state: str | None, before: int
 
 def tree(connection: Connection, flow_id: int) -> Node | None:
     """The workflow with all that is in it; None where there is none with this id."""
-    ids: list[int] = list(tree_of.execute(connection, flow=flow_id).scalar_one())
-    if not ids:
-        return None
+    ids: list[int] = tree_of.execute(connection, flow=flow_id).scalar_one()
     columns = (workflows.c.id, workflows.c.name, workflows.c.node_name, workflows.c.state)
-    of_flows = select(*columns, workflows.c.parent_id, workflows.c.graft_of).where(workflows.c.id.in_(ids))
-    flows: dict[int, Any] = {row.id: row for row in connection.execute(of_flows)}
+    inside = (workflows.c.parent_id, workflows.c.graft_of)
+    parts = connection.execute(select(*columns, *inside).where(workflows.c.id.in_(ids)).order_by(workflows.c.id)).all()
+    flows = {part.id: Node(part.node_name or part.name, part.id, "workflow", part.state) for part in parts}
+    if flow_id not in flows:
+        return None
     error = jobs.c.errors.op("->")(-1).op("->>")("error").label("error")
     state = cast(jobs.c.state, Text).label("state")
     of_jobs = (
         select(jobs.c.id, jobs.c.node_name, jobs.c.workflow_id, state, error)
-        .where(jobs.c.workflow_id.in_(ids))
+        .where(jobs.c.workflow_id.in_(list(flows)))
         .order_by(jobs.c.id)
     )
-    made = {flow.id: Node(flow.node_name or flow.name, flow.id, "workflow", flow.state) for flow in flows.values()}
-    of: dict[int, Node] = {}
+    leaves: dict[int, Node] = {}
     for row in connection.execute(of_jobs):
         said = (gist(row.error) or "")[:200]
-        node = Node(row.node_name or f"job {row.id}", row.id, "job", row.state, error=said)
-        of[row.id] = node
-        made[row.workflow_id].nodes.append(node)
-    for flow in sorted(flows.values(), key=lambda one: one.id):
-        if flow.id == flow_id:
-            continue
-        home = of.get(flow.graft_of) if flow.graft_of is not None else made.get(flow.parent_id)
-        if home is not None:
-            home.nodes.append(made[flow.id])
-    edges = select(deps.c.dep_id, deps.c.job_id).where(deps.c.job_id.in_(list(of))).order_by(deps.c.dep_id)
+        leaves[row.id] = Node(row.node_name or f"job {row.id}", row.id, "job", row.state, error=said)
+        flows[row.workflow_id].nodes.append(leaves[row.id])
+    for part in parts:
+        home = flows.get(part.parent_id) if part.graft_of is None else leaves.get(part.graft_of)
+        if home is not None and part.id != flow_id:
+            home.nodes.append(flows[part.id])
+    edges = select(deps.c.dep_id, deps.c.job_id).where(deps.c.job_id.in_(list(leaves))).order_by(deps.c.dep_id)
     for dep_id, job_id in connection.execute(edges):
-        before = of.get(dep_id) if dep_id > 0 else made.get(-dep_id)
-        of[job_id].after.append(before.name if before is not None else f"job {dep_id}")
-    return made[flow_id]
+        before = leaves.get(dep_id) if dep_id > 0 else flows.get(-dep_id)
+        leaves[job_id].after.append(before.name if before is not None else f"job {dep_id}")
+    return flows[flow_id]
 
 
 def age(row: dict[str, Any], now: datetime) -> float:

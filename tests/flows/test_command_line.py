@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import text
+from sqlalchemy import Engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, Workflow
 from oban_sqla.cli import main
 from oban_sqla.control.audit import operator
+from oban_sqla.insight.flows import tree
 from tests.flows.test_workflows import QUEUE, commit, fetch, note, parse
 from tests.support import eventually
 
@@ -82,6 +83,22 @@ async def test_a_workflow_is_watched_until_it_has_finished(
         assert json.loads(said)["state"] == "completed"
     else:
         assert said.index("'watched': executing") < said.index("'watched': completed")
+
+
+async def test_a_workflow_that_is_deleted_while_it_is_read_is_gone(engine: AsyncEngine, sync_engine: Engine) -> None:
+    flow = Workflow("gone")
+    flow.add(note.new(), name="one")
+    await commit(engine, flow)
+    assert flow.id is not None
+    async with engine.connect() as connection:
+
+        def delete(*_: object) -> None:
+            with sync_engine.begin() as another:
+                another.execute(text("DELETE FROM oban_jobs"))
+                another.execute(text("DELETE FROM oban_workflows"))
+
+        event.listen(connection.sync_connection, "after_cursor_execute", delete, once=True)
+        assert await connection.run_sync(tree, flow.id) is None
 
 
 async def test_a_signal_that_reaches_no_job_says_which_part_is_wrong(engine: AsyncEngine) -> None:
