@@ -98,7 +98,7 @@ def test_the_module_in_the_settings_counts_where_none_is_given(call: Any, tmp_pa
     code, out, said = call("jobs", "add", "shop.sned")
     assert (code, out.endswith("is available in queue default\n")) == (0, True), said
     assert said == (
-        "shop registers no worker named 'shop.sned'; did you mean 'shop.send'? The arguments are not checked.\n"
+        "The arguments are not checked: shop registers no worker named 'shop.sned'; did you mean 'shop.send'?\n"
     )
     assert call("workers")[1].startswith("WORKER")
     code, out, said = call("check")

@@ -84,5 +84,5 @@ def _registered(worker: str, module: str | None) -> Any:
     if module is not None:
         raise UnknownWorker(said)
     # It may be one of another program, which has another file.
-    click.echo(f"{said} The arguments are not checked.", err=True)
+    click.echo(f"The arguments are not checked: {said}", err=True)
     return worker
