@@ -350,6 +350,8 @@ async def _plan(engine: AsyncEngine, sql: str, values: list[Any]) -> str:
 
 
 def test_it_is_the_table_of_jobs_alone_that_is_pruned() -> None:
-    for statement in statements(Prune().all_policies, ()):
+    pruning = statements(Prune().all_policies, ())
+    assert pruning
+    for statement in pruning:
         assert str(statement.change.core).count("DELETE FROM") == 1
         assert f"DELETE FROM {jobs.name}" in str(statement.change.core)
