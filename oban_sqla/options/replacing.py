@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import timedelta
 from typing import Literal, TypeAlias, cast
 
 from ..errors import InvalidOption, nearest
@@ -57,9 +56,9 @@ def checked_debounce(debounce: object, most: object, by_state: Mapping[str, Sequ
             raise InvalidOption("Unique(debounce_max): it needs debounce=, the seconds to wait for another call")
         return
     for name, value in (("debounce", debounce), ("debounce_max", most)):
-        if value is not None and not _seconds(value, f"Unique({name})") > 0:
+        if value is not None and not seconds(value, f"Unique({name})") > 0:
             raise InvalidOption(f"Unique({name}): expected more than 0 seconds, got {value!r}")
-    if most is not None and _seconds(most, "Unique(debounce_max)") < _seconds(debounce, "Unique(debounce)"):
+    if most is not None and seconds(most, "Unique(debounce_max)") < seconds(debounce, "Unique(debounce)"):
         raise InvalidOption(f"Unique(debounce_max): expected at least debounce={debounce!r}, got {most!r}")
     if period is not None:
         raise InvalidOption(
@@ -80,7 +79,3 @@ def _fields(given: object, what: str) -> tuple[str, ...]:
         if not isinstance(field, str) or field not in REPLACEABLE:
             raise InvalidOption(f"{what}: unknown field {field!r}: {nearest(str(field), REPLACEABLE)}")
     return tuple(dict.fromkeys(cast(tuple[str, ...], fields)))
-
-
-def _seconds(value: object, what: str) -> float:
-    return seconds(cast(float | timedelta, value), what)

@@ -64,7 +64,6 @@ def checked_kinds(given: object, what: str, with_runtime: bool = False) -> Mappi
 
     :param what: takes it, for messages.
     :param with_runtime: whether the runtime itself may be among them.
-
     :raises InvalidOption: for anything but a mapping, and for types that a runtime always provides.
     """
     if given is None:

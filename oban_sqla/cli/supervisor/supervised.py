@@ -25,6 +25,7 @@ class Supervised:
     """This process, as its supervisor sees it.
 
     :ivar share: which of the node's processes it is.
+    :ivar line: to the supervisor.
     :ivar log_lock: the descriptor of a file that is locked while a line is written.
     :ivar health: the socket at which it answers health checks; None for none.
     """
