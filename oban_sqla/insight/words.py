@@ -1,4 +1,4 @@
-"""Parts of sentences: lengths of time, sizes, and lists of names."""
+"""Parts of sentences: lengths of time, sizes, numbers, and lists of names."""
 
 from __future__ import annotations
 
@@ -46,6 +46,11 @@ def room(size: float) -> str:
 
 def _rounded(size: float, unit: str) -> str:
     return f"{size:,.1f} {unit}" if size < 10 else f"{size:,.0f} {unit}"
+
+
+def counted(number: int, most: int) -> str:
+    """A number, such as ``1,200``; ``1,000 or more`` where counting stopped at `most`."""
+    return f"{number:,} or more" if number >= most else f"{number:,}"
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...statements.flows import flow_troubles
+from ..words import counted
 from .database import Database
 from .finding import Finding, ok, warning
 
@@ -20,13 +21,13 @@ def workflows(database: Database) -> Iterator[Finding]:
     found = flow_troubles.execute(database.connection, most=MOST, news=MANY_NEWS).one()
     if found.failed:
         yield warning(
-            f"jobs of workflows that wait for a failed one to be retried: {_number(found.failed)}",
+            f"jobs of workflows that wait for a failed one to be retried: {counted(found.failed, MOST)}",
             'they were added with on_failure="wait"',
             "oban-sqla flows list, then oban-sqla flows retry ID, or cancel ID",
         )
     if found.lost:
         yield warning(
-            f"jobs of workflows that wait for the result of a deleted job: {_number(found.lost)}",
+            f"jobs of workflows that wait for the result of a deleted job: {counted(found.lost, MOST)}",
             "they are cancelled, or get None where on_failure is ignore",
             "delete whole workflows instead: await oban.delete(flow)",
         )
@@ -37,8 +38,4 @@ def workflows(database: Database) -> Iterator[Finding]:
             "start a node; or find the transaction: SELECT pid, state, xact_start FROM pg_stat_activity",
         )
     if not (found.failed or found.lost or found.news >= MANY_NEWS):
-        yield ok(f"workflows under way: {_number(found.running)}")
-
-
-def _number(count: int) -> str:
-    return f"{count:,} or more" if count >= MOST else f"{count:,}"
+        yield ok(f"workflows under way: {counted(found.running, MOST)}")
