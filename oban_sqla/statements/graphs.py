@@ -102,7 +102,7 @@ def jobs_in(flow_ids: Sequence[int], limit: int) -> Select[Any]:
 
 def edges_into(job_ids: Sequence[int], dep_ids: Sequence[int]) -> Select[Any]:
     """What the jobs wait for, of `dep_ids`: jobs, or workflows by their negative ids."""
-    query = cast_to("Select[Any]", select(deps.c.dep_id, deps.c.job_id, deps.c.on_fail, deps.c.met))
+    query = cast_to("Select[Any]", select(deps.c.dep_id, deps.c.job_id))
     ends = zip((deps.c.job_id, deps.c.dep_id), (job_ids, dep_ids), strict=True)
     asked = [end == func.any(value(list(ids), ARRAY(BigInteger))) for end, ids in ends]
     return query.where(*asked).order_by(deps.c.job_id, deps.c.dep_id)

@@ -38,7 +38,6 @@ from ..models.job import jobs, mapped
 from ..models.limits import partitions
 from ..types import JobStateType
 from .functions import PartitionKey
-from .notify import notify, notify_at_once
 from .sent import GROUPED, KEY, KIND, KIND_WITHOUT_KEYS, PLACED, ROW, Sent, UniqueKey
 from .statement import array, parameter, seconds_from, state, statement
 
@@ -225,25 +224,3 @@ def winners() -> Executable:
     return select(jobs.c.uniq_key, jobs.c.id, cast(jobs.c.state, Text).label("state")).where(
         jobs.c.uniq_key == func.any(array("keys", UniqueKey))
     )
-
-
-__all__ = [
-    "CHUNK",
-    "COMPOSED",
-    "INSERTED",
-    "clock",
-    "group_keys_of",
-    "insert_composed",
-    "insert_composed_keyed",
-    "insert_keyed",
-    "insert_one",
-    "insert_plain",
-    "notify",
-    "notify_at_once",
-    "partition_key_of",
-    "state_of",
-    "unnested",
-    "value_of",
-    "values_of",
-    "winners",
-]

@@ -37,7 +37,7 @@ CRON_NAME: ColumnElement[str] = jobs.c.meta.op("->>", return_type=Text())(litera
 @statement
 def groups_of() -> Executable:
     """To what the job `id` belongs: the ids of its workflow and batch, and the name of its entry of the crontab."""
-    columns = (jobs.c.workflow_id, jobs.c.batch_id, jobs.c.chain_key, CRON_NAME.label("cron_name"))
+    columns = (jobs.c.workflow_id, jobs.c.batch_id, CRON_NAME.label("cron_name"))
     return select(*columns).where(jobs.c.id == parameter("id", BigInteger))
 
 

@@ -22,8 +22,9 @@ def by_index() -> Executable:
 
 @statement
 def asked_of_all() -> Executable:
-    """What was asked of all nodes of the instance `name`: a row for each queue of which something was asked."""
-    settings = (QueueSettings.queue, QueueSettings.started, QueueSettings.paused, QueueSettings.local_limit)
+    """What was asked of all nodes of the instance `name`: a row for each queue, with whether it is `started` and
+    `paused`; null where that was not asked."""
+    settings = (QueueSettings.queue, QueueSettings.started, QueueSettings.paused)
     everywhere = QueueSettings.node == parameter("everywhere")
     return select(*settings).where(QueueSettings.name == parameter("name"), everywhere)
 

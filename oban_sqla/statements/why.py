@@ -140,9 +140,10 @@ def newest() -> Executable:
 
 @statement
 def settings_of() -> Executable:
-    """What was asked of `queue`, in every instance: its name, the node (blank: all), and the settings."""
-    row = (QueueSettings.name, QueueSettings.node, QueueSettings.started, QueueSettings.paused)
-    return select(*row, QueueSettings.updated_at).where(QueueSettings.queue == parameter("queue"))
+    """What was asked of `queue`, in every instance: of which node (blank: all), whether it is `started` and `paused`
+    (null where that was not asked), and when."""
+    row = (QueueSettings.node, QueueSettings.started, QueueSettings.paused, QueueSettings.updated_at)
+    return select(*row).where(QueueSettings.queue == parameter("queue"))
 
 
 @statement
