@@ -8,6 +8,7 @@ from ..models.batch import batches
 from ..models.job import jobs
 from ..models.news import news
 from ..options.prune import STATES
+from .holding import is_holding
 from .statement import in_states, parameter, state, statement
 
 _ACTIVE = ("available", "scheduled", "retryable", "executing")
@@ -21,12 +22,7 @@ def group_troubles() -> Executable:
     most = parameter("most", Integer)
     other = jobs.alias("other")
     behind = exists().where(other.c.chain_key == jobs.c.chain_key, other.c.state == state("suspended"))
-    is_held = (
-        jobs.c.chain_key.is_not(None),
-        func.left(jobs.c.chain_key, literal_column("2")) == literal_column("'h|'"),
-        jobs.c.state == state("discarded"),
-    )
-    held = select(jobs.c.id).where(*is_held, behind).limit(most).cte("held")
+    held = select(jobs.c.id).where(jobs.c.chain_key.is_not(None), is_holding(), behind).limit(most).cte("held")
     waiting = (
         select(jobs.c.chain_key)
         .where(jobs.c.chain_key.is_not(None), jobs.c.state == state("suspended"))
@@ -34,11 +30,7 @@ def group_troubles() -> Executable:
         .subquery("waiting")
     )
     active = exists().where(other.c.chain_key == waiting.c.chain_key, in_states(other.c.state, *_ACTIVE))
-    holding = exists().where(
-        other.c.chain_key == waiting.c.chain_key,
-        func.left(other.c.chain_key, literal_column("2")) == literal_column("'h|'"),
-        other.c.state == state("discarded"),
-    )
+    holding = exists().where(other.c.chain_key == waiting.c.chain_key, is_holding(other))
     told = exists().where(news.c.chain_key == waiting.c.chain_key)
     idle = select(waiting.c.chain_key).distinct().where(~active, ~holding, ~told).subquery("idle")
     unfinished = exists().where(

@@ -9,9 +9,18 @@ from .statement import state
 
 
 def holds_chain(of: Any = jobs) -> ColumnElement[bool]:
-    """Whether a chain waits until this job is retried, deleted or cancelled.
+    """Whether a chain waits until this job is retried, deleted or cancelled; false for a job that is in none.
 
     :param of: the table of jobs, or an alias of it. Default: the table.
     """
-    held = func.left(of.c.chain_key, literal_column("2")) == literal_column("'h|'")
-    return func.coalesce(and_(of.c.state == state("discarded"), held), literal_column("false"))
+    return func.coalesce(is_holding(of), literal_column("false"))
+
+
+def is_holding(of: Any = jobs) -> ColumnElement[bool]:
+    """The same by the index of such jobs, beside a condition that the job is in a chain; null for one that is in none.
+
+    :param of: the table of jobs, or an alias of it. Default: the table.
+    """
+    return and_(
+        of.c.state == state("discarded"), func.left(of.c.chain_key, literal_column("2")) == literal_column("'h|'")
+    )

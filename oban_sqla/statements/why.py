@@ -33,6 +33,7 @@ from ..models.workflow import workflows
 from ..options.prune import STATES
 from ..types import UTCDateTime
 from .functions import FlowOutcome
+from .holding import is_holding
 from .marks import HAS_BEGUN
 from .rescue import ran_by
 from .statement import in_states, parameter, state, statement
@@ -231,9 +232,7 @@ def before_in_chain() -> Executable:
     )
     count = select(func.count()).select_from(waiting).scalar_subquery()
     active = in_states(first.c.state, "available", "scheduled", "retryable", "executing")
-    held = (func.left(first.c.chain_key, literal_column("2")) == literal_column("'h|'")) & (
-        first.c.state == state("discarded")
-    )
+    held = is_holding(first)
     before = (first.c.state == state("suspended")) & (first.c.id < parameter("id", BigInteger))
     found: list[Any] = [
         select(first.c.id, cast(first.c.state, Text).label("state"), literal_column(str(rank), Integer).label("rank"))

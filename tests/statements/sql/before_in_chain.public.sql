@@ -8,7 +8,7 @@ FROM oban_jobs AS first
 WHERE first.chain_key = $1::VARCHAR AND first.state IN ('available', 'scheduled', 'retryable', 'executing') 
  LIMIT $4::INTEGER) UNION ALL (SELECT first.id AS id, CAST(first.state AS TEXT) AS state, 1 AS rank 
 FROM oban_jobs AS first 
-WHERE first.chain_key = $1::VARCHAR AND left(first.chain_key, 2) = 'h|' AND first.state = 'discarded' 
+WHERE first.chain_key = $1::VARCHAR AND first.state = 'discarded' AND left(first.chain_key, 2) = 'h|' 
  LIMIT $5::INTEGER) UNION ALL (SELECT first.id AS id, CAST(first.state AS TEXT) AS state, 2 AS rank 
 FROM oban_jobs AS first 
 WHERE first.chain_key = $1::VARCHAR AND first.state = 'suspended' AND first.id < $2::BIGINT ORDER BY first.chain_key, first.id 

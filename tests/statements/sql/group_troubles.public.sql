@@ -1,7 +1,7 @@
 WITH held AS 
 (SELECT oban_jobs.id AS id 
 FROM oban_jobs 
-WHERE oban_jobs.chain_key IS NOT NULL AND left(oban_jobs.chain_key, 2) = 'h|' AND oban_jobs.state = 'discarded' AND (EXISTS (SELECT * 
+WHERE oban_jobs.chain_key IS NOT NULL AND oban_jobs.state = 'discarded' AND left(oban_jobs.chain_key, 2) = 'h|' AND (EXISTS (SELECT * 
 FROM oban_jobs AS other 
 WHERE other.chain_key = oban_jobs.chain_key AND other.state = 'suspended')) 
  LIMIT $1::INTEGER)
@@ -16,7 +16,7 @@ WHERE NOT (EXISTS (SELECT *
 FROM oban_jobs AS other 
 WHERE other.chain_key = waiting.chain_key AND other.state IN ('available', 'scheduled', 'retryable', 'executing'))) AND NOT (EXISTS (SELECT * 
 FROM oban_jobs AS other 
-WHERE other.chain_key = waiting.chain_key AND left(other.chain_key, 2) = 'h|' AND other.state = 'discarded')) AND NOT (EXISTS (SELECT * 
+WHERE other.chain_key = waiting.chain_key AND other.state = 'discarded' AND left(other.chain_key, 2) = 'h|')) AND NOT (EXISTS (SELECT * 
 FROM oban_news 
 WHERE oban_news.chain_key = waiting.chain_key))) AS idle) AS idle, (SELECT count(*) AS count_3 
 FROM (SELECT oban_batches.id AS id 
