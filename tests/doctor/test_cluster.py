@@ -53,7 +53,7 @@ async def test_a_heartbeat_from_the_future(engine: AsyncEngine, one: One) -> Non
     assert (finding.status, finding.found) == ("warning", "1 node (gone) sent a heartbeat from the future")
 
 
-async def test_no_node_leads(engine: AsyncEngine, one: One) -> None:
+async def test_living_nodes_that_no_node_leads(engine: AsyncEngine, one: One) -> None:
     assert (await one("leader")).status == "ok"  # there is nobody to lead
     await producer(engine, FOREIGN, "0 s", "a")
     assert (await one("leader")).status == "ok"  # nor somebody of ours
@@ -93,7 +93,7 @@ async def test_a_leader_of_this_package_is_not_taken_for_another_program(engine:
         assert (await one("foreign_leader")).status == "ok"
 
 
-async def test_the_dead(engine: AsyncEngine, one: One) -> None:
+async def test_a_dead_node_whose_row_is_not_removed(engine: AsyncEngine, one: One) -> None:
     await producer(engine, ALIVE, "90 s", "a")
     assert (await one("dead_nodes")).found == "1 node is dead; the jobs wait until a node leads"
     await lease_of_another(engine)

@@ -59,7 +59,7 @@ async def test_every_check_says_what_it_is_about() -> None:
     assert len(set(EVERY)) == len(EVERY)
 
 
-async def test_nodes_at_work(own_engine: AsyncEngine) -> None:
+async def test_all_is_well_while_nodes_work(own_engine: AsyncEngine) -> None:
     queues: dict[str, int | Queue] = {"a": 5, "b": Queue(limit=1)}
     async with Oban(own_engine, queues=queues, node="one"), Oban(own_engine, queues=queues, node="two", name="Other"):
         ids = await insert(own_engine, *(quick.new() for _ in range(200)))

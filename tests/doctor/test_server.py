@@ -17,7 +17,7 @@ from tests.runtime.helpers import execute, insert, load
 
 
 @pytest.mark.parametrize(("oldest", "newest", "status"), [(99, 100, "problem"), (9, 10, "warning"), (9, 99, "ok")])
-async def test_versions(
+async def test_a_version_of_postgresql_that_is_not_supported(
     own_engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch, oldest: int, newest: int, status: str
 ) -> None:
     monkeypatch.setattr("oban_sqla.insight.doctor.server.OLDEST", oldest)

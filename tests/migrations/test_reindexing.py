@@ -98,7 +98,7 @@ async def test_two_calls_at_once_are_made_one_after_the_other(swollen: AsyncEngi
     assert sorted(len(rebuilt) for rebuilt in both) == [0, len(LARGE)]
 
 
-async def test_what_it_refuses(swollen: AsyncEngine) -> None:
+async def test_reindex_refuses_a_url_and_a_schema_without_tables(swollen: AsyncEngine) -> None:
     with pytest.raises(InvalidOption, match=r"^reindex: expected an AsyncEngine, got str; make one with "):
         await migrations.reindex("postgresql://localhost")  # type: ignore[arg-type]
     with pytest.raises(SchemaOutdated, match=r"^no oban_sqla tables found in the schema 'nowhere'; create them first"):

@@ -97,7 +97,7 @@ async def test_a_job_of_an_open_transaction_is_not_there_yet(engine: AsyncEngine
         assert (await answer(spec.id)).state == "available"
 
 
-async def test_targets(engine: AsyncEngine) -> None:
+async def test_a_job_is_asked_about_by_its_spec_its_id_or_its_row(engine: AsyncEngine) -> None:
     oban, spec = Oban(engine), noop.new()
     with pytest.raises(InvalidOption, match="expected the id of a job"):
         await oban.why(spec)
@@ -109,7 +109,7 @@ async def test_targets(engine: AsyncEngine) -> None:
             await oban.why(wrong)  # type: ignore[arg-type]
 
 
-async def test_finished_jobs(engine: AsyncEngine, answer: Answer) -> None:
+async def test_a_finished_job_says_how_and_where_it_ended(engine: AsyncEngine, answer: Answer) -> None:
     by = {"attempted_by": "ARRAY['there', 'x']", "attempt": "1", "attempted_at": f"{NOW} - interval '65 s'"}
     hour = f"{NOW} - interval '1 h'"
     error = """'[{"attempt": 1, "at": "", "error": "Traceback (most recent call last):\\nValueError: boom"}]'"""
@@ -493,7 +493,7 @@ async def test_a_job_whose_producer_is_unknown(engine: AsyncEngine, answer: Answ
     assert "its row names no producer" in why.reason.text
 
 
-async def test_suspended_jobs(engine: AsyncEngine, answer: Answer) -> None:
+async def test_a_suspended_job_names_what_it_waits_for(engine: AsyncEngine, answer: Answer) -> None:
     waiting = await row(engine, state="'suspended'", workflow_id="1")
     for number, name in enumerate(("fetch", "parse", "done")):
         before = await row(engine, state="'available'", workflow_id="1", node_name=f"'{name}'")
