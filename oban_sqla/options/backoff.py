@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from ..errors import InvalidOption
+from .duration import seconds
 from .spelling import spelled
 
 BACKOFF_BASE = 15
@@ -75,6 +76,16 @@ class Backoff:
             case "exponential":
                 wait = self.base * 2.0 ** min(attempt - 1, 64)
         return jittered(min(wait, self.max), self.jitter)
+
+
+def wait_of(value: object, what: str, others: str = "a timedelta or a Backoff(…)") -> float:
+    """The seconds of a wait that is a number or a timedelta.
+
+    :raises InvalidOption: for anything else; `others` are what else would do.
+    """
+    if not isinstance(value, int | float | timedelta):
+        raise InvalidOption(f"{what}: expected seconds (0 or more), {others}, got {value!r}")
+    return seconds(value, what)
 
 
 def _is_number(value: object) -> bool:

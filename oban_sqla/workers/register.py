@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any, cast
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -12,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ..errors import InvalidOption, misfit
 from ..models.checks import check_name, check_names
 from ..models.kind import kind_of, with_options
-from ..options.backoff import Backoff, BackoffOption
+from ..options.backoff import Backoff, BackoffOption, wait_of
 from ..options.chunk import Chunk
-from ..options.duration import limit, seconds
+from ..options.duration import limit
 from .arguments import Arguments, Unresolved
 from .compared import checked_chain
 from .hooks import checked_hooks
@@ -141,11 +140,8 @@ def _checked_backoff(backoff: BackoffOption, what: str) -> BackoffOption:
             called = "with the job, or with the job and the exception"
             raise InvalidOption(f"{what}: it is called {called}, and {backoff!r} fits neither: {why}")
         check_plain(backoff, what)
-    elif isinstance(backoff, int | float | timedelta):
-        seconds(backoff, what)
     elif not (backoff is None or isinstance(backoff, Backoff)):
-        known = "seconds (0 or more), a timedelta, Backoff(…) or a function of the job"
-        raise InvalidOption(f"{what}: expected {known}, got {backoff!r}")
+        wait_of(backoff, what, "a timedelta, Backoff(…) or a function of the job")
     return backoff
 
 

@@ -13,7 +13,7 @@ from ..errors import InvalidArgs, misfit
 from ..models import Job, JobSpec
 from ..models.fit import UNKNOWN
 from ..models.kind import FIELDS, OPTIONS, Kind, kind_of
-from ..options.backoff import Backoff, BackoffOption, default_backoff
+from ..options.backoff import Backoff, BackoffOption, default_backoff, wait_of
 from ..options.chain import Chain
 from ..options.chunk import Chunk
 from ..options.duration import seconds
@@ -195,4 +195,4 @@ class Worker:
 def _asked(backoff: Callable[..., object], job: Job, error: BaseException, attempt: int, what: str) -> float:
     """What a function for the backoff returns, as seconds. It takes the job, or the job and the exception."""
     value = backoff(job) if misfit(backoff, job) is None else backoff(job, error)
-    return value.delay(attempt) if isinstance(value, Backoff) else seconds(value, what)
+    return value.delay(attempt) if isinstance(value, Backoff) else wait_of(value, what)

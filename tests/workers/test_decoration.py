@@ -185,6 +185,8 @@ def test_a_backoff_may_take_the_exception_too() -> None:
     with_default = job(name="tests.decoration.with_default", backoff=lambda failed, base=3: base)(coroutine)
     waits = [one.worker.delay_for(Job, OSError(7, "no"), 1, 20) for one in (Report, made, with_default)]
     assert waits == [7, 7, 3]
+    with pytest.raises(InvalidOption, match=r"backoff: expected seconds .*, a timedelta or a Backoff\(…\), got None"):
+        made.worker.delay_for(Job, OSError(), 1, 20)
 
 
 def test_backoff_that_is_returned_counts_the_attempt() -> None:
