@@ -73,6 +73,9 @@ from .workers.outcomes import Cancel, Discard, Record, Snooze
 if TYPE_CHECKING:
     from .insight.doctor import Finding
 
+    __version__: str
+    """The version of this package, such as ``"0.1.0"``; ``"unknown"`` where it runs without having been installed."""
+
 __all__ = [
     "Backoff",
     "Batch",
@@ -174,4 +177,13 @@ def __getattr__(name: str) -> Any:
         from .insight.doctor import Finding
 
         return Finding
+    if name == "__version__":
+        # Not at the import, which it would make 2 ms slower.
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            globals()[name] = version("oban-sqla")
+        except PackageNotFoundError:
+            globals()[name] = "unknown"
+        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

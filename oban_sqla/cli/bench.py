@@ -7,11 +7,11 @@ import platform
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from .. import __version__
 from .output import json_option, print_json, print_table
 from .ranges import Whole
 from .scratch import Scratch, on_scratch, scratch_option
@@ -118,7 +118,7 @@ async def _measure(scratch: Scratch, jobs: int, concurrency: tuple[int, ...], pr
     }
     client = {
         "python": platform.python_version(),
-        "oban_sqla": version("oban-sqla"),
+        "oban_sqla": __version__,
         "driver": scratch.engine.dialect.driver,
         "loop": type(asyncio.get_running_loop()).__module__.partition(".")[0],
     }

@@ -11,11 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from .. import __version__
 from ..oban import Oban
 from ..telemetry import node_logger as logger
 from ..telemetry.words import counted_jobs
@@ -56,7 +56,7 @@ async def _serve(oban: Oban, health: Address | Path | None, until_empty: bool) -
     """
     loop = asyncio.get_running_loop()
     signalled = _signalled(loop)
-    logger.info("oban-sqla %s, on the event loop of %s", version("oban-sqla"), type(loop).__module__.partition(".")[0])
+    logger.info("oban-sqla %s, on the event loop of %s", __version__, type(loop).__module__.partition(".")[0])
     left: list[int] = []
     try:
         async with answering(NodePages(oban), health):

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from .. import __version__
 from . import charts, words
 
 HERE = Path(__file__).parent
@@ -44,15 +44,6 @@ def _file(name: str) -> str:
 
 
 @cache
-def package_version() -> str:
-    """The version of this package."""
-    try:
-        return version("oban-sqla")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-@cache
 def environment() -> Environment:
     """Jinja's, which escapes everything, and takes a name that is missing for an error."""
     made = Environment(
@@ -76,7 +67,7 @@ def environment() -> Environment:
     }
     for name, function in filters.items():
         made.filters[name] = function
-    given: dict[str, Any] = {"static": _file, "version": package_version(), "spark": charts.spark}
+    given: dict[str, Any] = {"static": _file, "version": __version__, "spark": charts.spark}
     for name, thing in given.items():
         made.globals[name] = thing
     sealed: Any = words.is_sealed_text

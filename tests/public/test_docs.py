@@ -17,7 +17,7 @@ from tests.public.modules import MODULES
 # Documents for users. Those of the design are for contributors, and name what they are about.
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LOGGERS = {logger.name for logger in vars(loggers).values() if isinstance(logger, logging.Logger)}
-PUBLIC = {*MODULES, *LOGGERS, "oban_sqla.errors", "oban_sqla.mypy", "oban_sqla.testing.plugin"}
+PUBLIC = {*MODULES, *LOGGERS, "oban_sqla.__version__", "oban_sqla.errors", "oban_sqla.mypy", "oban_sqla.testing.plugin"}
 DOTTED = re.compile(r"(?<![\w.])oban_sqla(?:\.\w+)+")
 
 

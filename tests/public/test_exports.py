@@ -8,7 +8,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
+from unittest.mock import Mock
 
 import pytest
 
@@ -63,6 +65,22 @@ def test_every_exported_name_is_there(name: str) -> None:
 def test_the_package_has_no_public_name_that_it_does_not_export() -> None:
     names = {name for name, value in vars(oban_sqla).items() if name[0] != "_" and not isinstance(value, ModuleType)}
     assert names - {"TYPE_CHECKING", "Any"} <= set(oban_sqla.__all__)
+
+
+def test_the_version_is_known_and_not_looked_up_by_the_import() -> None:
+    code = "import oban_sqla; print('__version__' in vars(oban_sqla), oban_sqla.__version__)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+
+    assert run.stdout.split() == ["False", version("oban-sqla")]
+
+
+def test_where_the_package_is_not_installed_its_version_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(oban_sqla.__dict__, "__version__", raising=False)
+    monkeypatch.setattr("importlib.metadata.version", Mock(side_effect=PackageNotFoundError("oban-sqla")))
+    try:
+        assert oban_sqla.__version__ == "unknown"
+    finally:
+        oban_sqla.__dict__.pop("__version__", None)
 
 
 def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
