@@ -27,7 +27,7 @@ from .insight.why import Why, explained
 from .models import Job, JobSpec
 from .models.node import Node
 from .options.encryption import Encryption, remember, using
-from .options.foreign import OF_NODES, answer_foreign
+from .options.foreign import OF_NODES, OF_OBAN, answer_foreign
 from .options.heartbeat import Heartbeat
 from .options.job_logs import JobLogs
 from .options.prioritize import Prioritize
@@ -286,4 +286,4 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
             return await health(engine, self.config, self._node, self._life.places)
 
 
-answer_foreign(Oban, OF_NODES)
+answer_foreign(Oban, OF_NODES, OF_OBAN)

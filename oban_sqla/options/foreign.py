@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 ENQUEUE = ("delay", "apply_async", "s", "si", "send", "enqueue", "defer", "defer_async", "kiq", "perform_async")
 """What other queues call the enqueueing of a task: Celery, dramatiq, RQ, procrastinate, taskiq, Sidekiq."""
@@ -24,6 +24,8 @@ OF_NODES: Mapping[str, str] = {
     ),
     **dict.fromkeys(("task", "actor", "register", "register_task"), "the decorator @job makes a function a worker"),
     "enqueue_many": "await oban.enqueue([spec, …]) takes several",
+    "get_instance": "use the object that you have made; a job gets that of its node as a parameter `oban: Oban`",
+    "create_pool": "Oban(engine) takes an AsyncEngine, and uses its pool: create_async_engine(async_url(url))",
     "get_job": "await session.get(Job, id) reads one, select(Job) several",
     "check_all_queues": "oban.check_queues() is the state of all queues of this node",
     "drain_queue": "await oban.until_empty() waits until no job is due; in tests oban_sqla.testing.drain runs them",
@@ -35,19 +37,25 @@ OF_NODES: Mapping[str, str] = {
 }
 """Of an application or broker, such as Celery's app, and of Oban's own ones."""
 
+OF_OBAN = ("get_instance", "create_pool", "insert", "insert_all")
+"""Those that are called on the class: by programs for oban-py, and as functions of the module Oban in Elixir."""
 
-def answer_foreign(cls: type, instead: Mapping[str, str]) -> None:
+
+def answer_foreign(cls: type, instead: Mapping[str, str], on_class: Iterable[str] = ()) -> None:
     """Let objects of `cls` say what there is instead of an attribute that they don't have.
 
     By a ``__getattr__`` of which type checkers know nothing: what there is not stays an error for them.
 
     :param instead: what to say, by the name of the attribute.
+    :param on_class: the names that `cls` answers itself, too. ``dir`` shows these, so they are few.
     """
 
     def missing(self: object, name: str) -> object:
         raise _no_attribute(self, name, instead)
 
     setattr(cls, "__getattr__", missing)  # noqa: B010
+    for name in on_class:
+        setattr(cls, name, Lacking(name, instead[name]))
 
 
 def _no_attribute(found: object, name: str, instead: Mapping[str, str]) -> AttributeError:

@@ -93,4 +93,4 @@ def test_the_reference_has_every_method_of_oban() -> None:
     listed = re.search(r"autoclass:: oban_sqla\.Oban\n   :members: ([^:]*?)\n\.\.", page)
     assert listed is not None
     named = {*re.split(r",\s*", listed[1]), *re.findall(r"automethod:: oban_sqla\.Oban\.(\w+)", page)}
-    assert {name for name in dir(Oban) if not name.startswith("_")} - named == set()
+    assert {name for name in dir(Oban) if not name.startswith("_") and hasattr(Oban, name)} - named == set()

@@ -396,6 +396,14 @@ class Sends:
             "'Oban' object has no attribute 'get_job'; await session.get(Job, id) reads one",
         ),
         (
+            Oban(create_async_engine("postgresql+asyncpg://")),
+            "get_instance",
+            "'Oban' object has no attribute 'get_instance'; use the object that you have made; a job gets that of its",
+        ),
+        (Oban, "get_instance", "type object 'Oban' has no attribute 'get_instance'; use the object that you have made"),
+        (Oban, "create_pool", "type object 'Oban' has no attribute 'create_pool'; Oban(engine) takes an AsyncEngine"),
+        (Oban, "insert", "type object 'Oban' has no attribute 'insert'; session.add(fn.new(…)) enqueues in your"),
+        (
             Sends,
             "options",
             "type object 'Sends' has no attribute 'options'; its new() takes them: Sends.new(",
