@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Never
+from weakref import WeakValueDictionary
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -163,6 +164,7 @@ class Oban(JobVerbs, QueueVerbs, ResultVerbs, SignalVerbs, StreamVerbs, ByAnnota
         self._engines = Engines(self.engine, lambda: self._node, encryption)
         self.crons = Crons(self.engine, self._engines)
         """The crontab of the cluster: a :class:`Crons`, to read and edit it."""
+        self._limiters = WeakValueDictionary()
         self._life = Lifecycle(self.engine, self.config, self)
 
     @property

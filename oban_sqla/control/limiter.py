@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
 
 from ..errors import InvalidOption
-from ..models.checks import check_name, check_time
+from ..models.checks import check_time
 from ..options.duration import seconds
 from ..options.limits import RateLimit
 from ..options.payload import encode_value, object_of
@@ -21,7 +23,7 @@ from ..runtime.config import Config
 from ..runtime.suspensions import report
 from ..statements.control import limits_known
 from ..statements.identify import schema_of
-from ..statements.limiter import available, consume, forget, suspend
+from ..statements.limiter import available, consume, delay, forget, suspend
 from ..statements.notify import notify
 from ..statements.statement import Statement
 from ..statements.wire import INSERTED, channel, ident, signal_channel
@@ -36,6 +38,10 @@ REREAD = 5.0
 """Seconds for which a process that does not run the queue keeps what it has read of its limits."""
 
 
+LOOK = 1.0
+"""Seconds after which a wait looks again in any case: the limit may have been reset, or may be another one."""
+
+
 class Limiter:
     """The rate limit of a queue, or of one of its partitions, and whether it is suspended.
 
@@ -46,15 +52,16 @@ class Limiter:
     """
 
     def __init__(
-        self, engines: Engines, config: Config, node: Callable[[], Node | None], queue: str, partition: object
+        self, engines: Engines, config: Config, node: Callable[[], Node | None], queue: str, values: str | None
     ) -> None:
-        self.queue = check_name("queue", queue)
+        self.queue = queue
         self._engines = engines
         self._config = config
         self._node = node
-        self._values = _values(partition)
+        self._values = values
         # What was last read of the limits of a queue that this process does not run, and when: written by _options().
         self._read: tuple[float, Queue] | None = None
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()
 
     async def available(self) -> int:
         """How many starts the rate limit allows now; 0 while it is suspended.
@@ -75,10 +82,51 @@ class Limiter:
         :raises InvalidOption: for a number out of range, or a queue or partition without a rate limit.
         :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
-        if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-            raise InvalidOption(f"Limiter.consume: expected a number of starts, 1 or more, got {n!r}")
+        _check_number("consume", n)
         row = await self._run(consume, number=n, **await self._rate())
         return bool(row[0])
+
+    async def delay(self, n: int = 1) -> float:
+        """In how many seconds the rate limit allows starts, unless others take them; counts nothing.
+
+        ::
+
+            if not await limiter.consume():
+                return Snooze(await limiter.delay())
+
+        :param n: how many, 1 or more, and at most what the rate allows in a whole period. Default 1.
+        :returns: seconds; 0 if it allows them now. While it is suspended, at least the seconds until that ends.
+        :raises InvalidOption: for a number out of range, or a queue or partition without a rate limit.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
+        """
+        _check_number("delay", n)
+        rate = await self._rate()
+        if n > rate["allowed"]:
+            raise InvalidOption(
+                f"limiter: the rate of queue {self.queue!r} allows at most {rate['allowed']} starts in a period, and "
+                f"never {n}; ask for fewer at once"
+            )
+        return float((await self._run(delay, number=n, **rate))[0])
+
+    async def wait(self, n: int = 1) -> None:
+        """Wait until the rate limit allows starts, and count them: as :meth:`consume`, which does not wait.
+
+        Waits of an :class:`Oban` for the same queue or partition get their turn in the order of their calls, so a large
+        one holds up those behind it. Between processes, and with the jobs of the queue, the first to ask is served. It
+        looks when the rate next allows them, and once a second, so it sees a :meth:`reset` and a changed rate. Nothing
+        limits the wait: use ``asyncio.timeout``. A wait that is cancelled may have counted them. A job that waits keeps
+        its slot; see :meth:`delay`.
+
+        :param n: how many, 1 or more, and at most what the rate allows in a whole period. Default 1.
+        :raises InvalidOption: for a number out of range, or a queue or partition without a rate limit; also when that
+            is changed during the wait.
+        :raises DatabaseUnavailable: when the database can't be reached, or does not answer.
+        """
+        _check_number("wait", n)
+        async with self._turns.setdefault(asyncio.get_running_loop(), asyncio.Lock()):
+            while not await self.consume(n):
+                delay = await self.delay(n)
+                await asyncio.sleep(min(delay, LOOK))
 
     async def reset(self) -> None:
         """Forget what has started, and end a suspension. The queue is fetched from at once.
@@ -190,6 +238,11 @@ class Limiter:
             return options
 
 
+def _check_number(verb: str, n: object) -> None:
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise InvalidOption(f"Limiter.{verb}: expected a number of starts, 1 or more, got {n!r}")
+
+
 def _larger(one: Queue, other: Queue) -> Queue:
     """The limits of the one that lets more start."""
     return other if _pace(other.rate_limit) > _pace(one.rate_limit) or not one.is_limited else one
@@ -199,7 +252,7 @@ def _pace(rate: RateLimit | None) -> float:
     return -math.inf if rate is None else rate.allowed / rate.seconds
 
 
-def _values(partition: object) -> str | None:
+def values_of(partition: object) -> str | None:
     """The values of a partition's fields as JSON; None for the queue.
 
     :raises InvalidOption: for values that JSON can't carry.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakValueDictionary
 
 from sqlalchemy import Connection
 
@@ -23,12 +24,14 @@ from ..statements.notify import notify
 from ..statements.wire import ident, signal_channel
 from ..types import UNSET, Unset
 from .audit import note
-from .limiter import Limiter
+from .limiter import Limiter, values_of
 from .verbs import Verbs
 
 
 class QueueVerbs(Verbs):
     """The verbs of :class:`Oban` that change queues."""
+
+    _limiters: WeakValueDictionary[tuple[str, str | None], Limiter]
 
     async def pause_queue(self, queue: str, *, node: str | None = None) -> None:
         """Stop fetching jobs of a queue. Running jobs continue. Lasts until :meth:`resume_queue`, over restarts too.
@@ -135,17 +138,18 @@ class QueueVerbs(Verbs):
         ::
 
             limiter = oban.limiter("media", partition=7)
-            if not await limiter.consume():
-                await limiter.suspend(30)
+            await limiter.wait()
 
         :param queue: the name of the queue.
         :param partition: the value by which the queue is partitioned, such as a tenant's id, or a worker; a list of
             values where it is partitioned by several. Default: the queue as a whole.
-        :returns: an object with ``available``, ``consume``, ``reset`` and ``suspend``.
+        :returns: an object with ``available``, ``consume``, ``wait``, ``delay``, ``reset`` and ``suspend``.
         :raises InvalidOption: for a blank name.
         :raises InvalidArgs: for a value that JSON can't represent.
         """
-        return Limiter(self._engines, self.config, lambda: self._node, queue, partition)
+        key = (check_name("queue", queue), values_of(partition))
+        made = Limiter(self._engines, self.config, lambda: self._node, *key)
+        return self._limiters.setdefault(key, made)  # whose waits take turns
 
     async def _ask(self, action: str, queue: str | None, node: str | None, asked: Asked) -> list[str]:
         """Write down what is asked of `queue`, tell the nodes, and do it here.

@@ -20,7 +20,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from ..models.job import jobs
-from ..models.limits import partitions
+from ..models.limits import partitions, rates
 from .functions import Allowance, Consumed, Forgotten, Suspended
 from .rates import WHOLE_QUEUE, clock, given_rate
 from .statement import parameter, statement
@@ -45,6 +45,22 @@ def available() -> Executable:
     found = Allowance(_queue(), _key(), *given_rate(), clock()).alias("found")
     room, opens = literal_column("found.room", Integer), literal_column("found.opens", Double)
     return select(room, func.greatest(opens - clock(), 0)).select_from(found)
+
+
+@statement
+def delay() -> Executable:
+    """In how many seconds the rate of `queue`, or of the key of `values`, allows `number` starts; 0 if it does now."""
+    allowed, period, bucket = given_rate()
+    spare = allowed - cast(parameter("number", BigInteger), BigInteger)
+    total = func.cardinality(rates.c.ns)
+    # So much of what was counted up to now must be older than a period.
+    older = rates.c.ns[total] - spare
+    entries = func.unnest(rates.c.ts, rates.c.ns[2:total]).table_valued("at", "upto").render_derived("entries")
+    last = select(func.min(entries.c.at)).where(entries.c.upto >= older).scalar_subquery()
+    slides = case((rates.c.ns[1] >= older, 0), else_=last + period)
+    opens = case((bucket, rates.c.tat - spare * period / allowed), else_=slides)
+    rows = select(func.greatest(opens, rates.c.until) - clock()).where(rates.c.queue == _queue(), rates.c.key == _key())
+    return select(func.greatest(rows.scalar_subquery(), 0))
 
 
 @statement

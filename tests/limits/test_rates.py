@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
+from contextlib import AsyncExitStack
 
 import pytest
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import InvalidOption, Oban, Partition, Queue, RateLimit
 from tests.limits import jobs
@@ -95,6 +98,64 @@ async def test_work_outside_of_jobs_shares_the_rate_of_a_queue(any_engine: Async
         assert await limiter.available() == 3
 
 
+async def test_waits_of_several_connections_take_exactly_what_the_rate_allows(
+    any_engine: AsyncEngine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("oban_sqla.control.limiter.LOOK", 0.02)
+    done: list[int] = []
+
+    async def wait(oban: Oban, number: int) -> None:
+        await oban.limiter("calls").wait()
+        done.append(number)
+
+    async def all_of(taken: int) -> None:
+        await eventually(lambda: len(done) >= taken)
+
+    async with AsyncExitStack() as stack:
+        engines = [any_engine, *(create_async_engine(database_url) for _ in range(2))]
+        for engine in engines[1:]:
+            stack.push_async_callback(engine.dispose)
+        obans = [Oban(engine, {"calls": Queue(rate_limit=RateLimit(4, 3600))}) for engine in engines]
+        limiter = obans[0].limiter("calls")
+        tasks = [asyncio.create_task(wait(obans[number % 3], number)) for number in range(12)]
+        for taken in (4, 8, 12):
+            await all_of(taken)
+            assert (await limiter.available(), len(done)) == (0, taken)
+            await limiter.reset()
+        await asyncio.gather(*tasks)
+    for one in range(3):
+        own = [number for number in done if number % 3 == one]
+        assert own == sorted(own), "those of a process take turns"
+
+
+async def test_a_wait_ends_when_the_rate_allows_it(engine: AsyncEngine) -> None:
+    oban = Oban(engine, {"calls": Queue(rate_limit=RateLimit(3, 0.1))})
+    began = time.monotonic()
+    await asyncio.gather(*(oban.limiter("calls").wait() for _ in range(5)), oban.limiter("calls").wait(2))
+    assert 0.2 <= time.monotonic() - began < 5, "3 at once, and 2 after each of two periods"
+
+
+async def test_a_limiter_says_in_how_many_seconds_it_allows_so_many_starts(engine: AsyncEngine) -> None:
+    oban = Oban(
+        engine,
+        {"calls": Queue(rate_limit=RateLimit(5, 100)), "b": Queue(rate_limit=RateLimit(10, 100, "token_bucket"))},
+    )
+    sliding, bucket = oban.limiter("calls"), oban.limiter("b")
+    assert (await sliding.delay(), await sliding.delay(5)) == (0, 0)
+    assert await sliding.consume(4)
+    assert await sliding.delay() == 0
+    assert await sliding.delay(2) == pytest.approx(100, abs=1)
+    # Of the two before the first entry nothing counts any more, and neither do the three of the first.
+    times = "SELECT array_agg(extract(epoch FROM clock_timestamp()) - age) FROM unnest(ARRAY[150, 90, 50, 10]) age"
+    await execute(engine, f"UPDATE oban_rates SET ns = '{{2, 5, 7, 9, 10}}', ts = ({times})")
+    delays = [await sliding.delay(n) for n in range(1, 6)]
+    assert delays == pytest.approx([10, 10, 50, 50, 90], abs=1)
+    assert await bucket.consume(10)
+    assert [await bucket.delay(n) for n in (1, 3, 10)] == pytest.approx([10, 30, 100], abs=1)
+    await bucket.suspend(50)
+    assert [await bucket.delay(n) for n in (1, 10)] == pytest.approx([50, 100], abs=1)
+
+
 @pytest.mark.parametrize("hourly", [(8, 5), (5, 8)])
 async def test_while_nodes_disagree_the_faster_rate_holds_for_work_outside_of_jobs(
     engine: AsyncEngine, hourly: tuple[int, int]
@@ -120,7 +181,15 @@ async def test_a_limiter_says_what_is_missing(engine: AsyncEngine, database_url:
             await oban.limiter("default", 7).available()
         with pytest.raises(InvalidOption, match="expected a number of starts"):
             await oban.limiter("default").consume(0)
-        await oban.scale_queue("default", partition=Partition("args.pair", rate_limit=RateLimit(2, 60)))
+        await oban.scale_queue("default", rate_limit=RateLimit(2, 60))
+        for ask in (oban.limiter("default").wait, oban.limiter("default").delay):
+            with pytest.raises(InvalidOption, match="expected a number of starts, 1 or more, got 0"):
+                await ask(0)
+            with pytest.raises(InvalidOption, match="allows at most 2 starts in a period, and never 3"):
+                await ask(3)
+        await oban.scale_queue(
+            "default", rate_limit=None, partition=Partition("args.pair", rate_limit=RateLimit(2, 60))
+        )
         with pytest.raises(InvalidOption, match=r'expected one value; one that is a list.* list; got \[1,"x"\]'):
             await oban.limiter("default", [1, "x"]).consume()
         assert await oban.limiter("default", [[1, "x"]]).consume()
