@@ -22,7 +22,8 @@ class QueueMetrics(ObanBase):
     """What ended in a queue on a node within a step of time.
 
     A histogram is a pair of arrays: the numbers of its buckets, and how many jobs are in each. A duration of `ms`
-    milliseconds is in the bucket ``floor(4 * log2(ms))``.
+    milliseconds is in the bucket ``floor(4 * log2(ms))``. Where more than 1,000 jobs of a queue end on a node within a
+    minute, one in eight of the rest is timed, and counts for eight.
     """
 
     __tablename__ = "oban_metrics"
@@ -40,7 +41,7 @@ class QueueMetrics(ObanBase):
     cancelled: Mapped[int] = mapped_column(Integer, server_default=_ZERO)
     snoozed: Mapped[int] = mapped_column(Integer, server_default=_ZERO)
     busy: Mapped[float] = mapped_column(REAL, server_default=_ZERO)
-    """Seconds that jobs ran, of all that ended."""
+    """Seconds that jobs ran, of all that ended; estimated where not all were timed."""
     run_at: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger), server_default=_EMPTY)
     run_n: Mapped[list[int]] = mapped_column(ARRAY(Integer), server_default=_EMPTY)
     wait_at: Mapped[list[int]] = mapped_column(ARRAY(SmallInteger), server_default=_EMPTY)

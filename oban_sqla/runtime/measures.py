@@ -36,6 +36,12 @@ LARGEST = 127
 BOUNDS = [0.001 * 2 ** (number / PER_OCTAVE) for number in range(1, LARGEST + 1)]
 """Seconds at which each bucket after the first begins."""
 
+EXACT = 1_000
+"""Runs of a queue in a minute of which each is timed. Of those that follow one in :data:`SAMPLE` is, and counts for so
+many; how they ended is counted of each."""
+
+SAMPLE = 8
+
 _WAITS = [timedelta(seconds=bound) for bound in BOUNDS]
 """The same as a wait is given. To look for it among them is cheaper than to make seconds of it."""
 
@@ -53,15 +59,28 @@ class _Counts:
     longer in the processor's cache, and neither is the memory that is taken for the next ones.
     """
 
-    __slots__ = ("busy", "ended", "fresh", "run", "wait")
+    __slots__ = ("busy", "ended", "fresh", "run", "untimed", "wait", "weight")
 
     def __init__(self) -> None:
         self.ended = dict.fromkeys(_OUTCOMES, 0)
         self.busy = 0.0
         self.run = [0] * (LARGEST + 1)
         self.wait = [0] * (LARGEST + 1)
+        # For how many runs the next one counts that is timed, and how many come before it.
+        self.weight = 1
+        self.untimed = 0
         # Whether something has been counted since it was last written.
         self.fresh = True
+
+    def time(self, seconds: float, waited: timedelta) -> None:
+        """Count a run's duration, and how long it waited before."""
+        self.busy += seconds * self.weight
+        self.run[bisect_right(BOUNDS, seconds)] += self.weight
+        self.wait[bisect_right(_WAITS, waited)] += self.weight
+        if self.weight == SAMPLE:
+            self.untimed = int(random.random() * (2 * SAMPLE - 1))  # at random: kinds of jobs may take turns
+        elif sum(self.ended.values()) >= EXACT:
+            self.weight = SAMPLE
 
     def add(self, other: _Counts) -> None:
         """Count what `other` has counted."""
@@ -105,18 +124,21 @@ class Measures(Loop):
         """
         if ack.state not in _OUTCOMES:
             return
+        counts = self._present.get(row.queue)
+        if counts is not None and counts.untimed:
+            counts.untimed -= 1
+            counts.ended[ack.state] += 1
+            return
         if (now := time.monotonic()) >= self._until:
             self._fold()
             clock = time.time()
             self._at = clock // MINUTE * MINUTE
             self._until = now + self._at + MINUTE - clock
-        counts = self._present.get(row.queue)
+            counts = None
         if counts is None:
-            counts = self._present[row.queue] = _Counts()
+            counts = self._present.setdefault(row.queue, _Counts())
         counts.ended[ack.state] += 1
-        counts.busy += (seconds := now - began)
-        counts.run[bisect_right(BOUNDS, seconds)] += 1
-        counts.wait[bisect_right(_WAITS, row.attempted_at - row.scheduled_at)] += 1
+        counts.time(now - began, row.attempted_at - row.scheduled_at)
 
     def _fold(self) -> None:
         """Count what ended in the present minute in all steps that it is a part of."""

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from oban_sqla import Oban, enqueue, job
 from oban_sqla.errors import InvalidOption
 from oban_sqla.insight.series import Histogram, middle, read, read_depths
-from oban_sqla.runtime.measures import bucket
+from oban_sqla.runtime.measures import EXACT, SAMPLE, bucket
 from tests.support import eventually
 from tests.web.conftest import insert, opened, words
 
@@ -68,6 +68,19 @@ async def test_a_node_with_metrics_writes_a_row_for_each_queue_and_step(any_engi
         assert "As a table" in page
         assert "<rect" in await browser.page("/?period=day")
         assert re.search(r"p95 [\d.]+ m?s", words(await browser.page("/queues")))
+
+
+async def test_of_many_runs_in_a_minute_one_in_eight_is_timed_and_each_is_counted(engine: AsyncEngine) -> None:
+    @job(queue="busy")
+    async def quick() -> None: ...
+
+    async with Oban(engine, queues={"busy": 50}, metrics=True) as oban:
+        await oban.enqueue([quick.new() for _ in range(EXACT + 1_003)])
+        await eventually(lambda: _all_ended(engine, EXACT + 1_003))
+    row, *_ = await _rows(engine)
+    assert row.completed == EXACT + 1_003
+    assert sum(row.run_n) == sum(row.wait_n) == pytest.approx(EXACT + 1_003, abs=250), "each counts for eight"
+    assert (sum(row.run_n) - EXACT) % SAMPLE == 0
 
 
 async def _all_ended(engine: AsyncEngine, number: int) -> bool:
