@@ -30,6 +30,9 @@ class Hook:
 
     The methods may be coroutine functions. Plain functions run on the event loop and must not block it. Any object with
     one of the two methods is a hook; it need not inherit from this class.
+
+    A job that is cancelled or discarded while it does not run calls no hook: one that waits, has not started by its
+    deadline, or whose node has died. ``on_cancelled`` and ``on_discarded`` of a :class:`Batch` are enqueued then, too.
     """
 
     def before(self, job: Job) -> Awaitable[None] | None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from oban_sqla import Cancel, Hook, InvalidOption, Job, Oban, current_job, job
+from oban_sqla import Batch, Cancel, Hook, InvalidOption, Job, Oban, current_job, job
+from tests.cluster.helpers import QUICK, producer
 from tests.runtime.helpers import execute, insert, until
 from tests.support import eventually
 
@@ -168,6 +170,29 @@ async def test_a_job_with_a_session_is_committed_when_after_runs(engine: AsyncEn
         await until(engine, job_id, "completed")
         await eventually(lambda: seen)
     assert seen == [("completed",)]
+
+
+async def test_a_job_that_ends_while_it_does_not_run_calls_its_batch_back_and_no_hook(engine: AsyncEngine) -> None:
+    told: list[tuple[int, str]] = []
+
+    @job(name="hooks.told", queue="told")
+    async def tell(batch: Batch, job: Job) -> None:
+        told.extend((ended.args["n"], f"{ended.state} {job.meta['callback']}") for ended in batch.jobs)
+
+    late = works.options(deadline=60, scheduled_at=datetime.now(UTC) - timedelta(hours=1))
+    specs = [works.options(schedule_in=60).new(0), late.new(1), works.options(queue="gone", max_attempts=1).new(2)]
+    batches = [Batch([spec], on_cancelled=tell.new(), on_discarded=tell.new()) for spec in specs]
+    async with AsyncSession(engine) as session, session.begin():
+        session.add_all(batches)
+    run = (
+        f"attempt = 1, attempted_at = timezone('UTC', now()), attempted_by = ARRAY['gone', '{await producer(engine)}']"
+    )
+    await execute(engine, f"UPDATE oban_jobs SET state = 'executing', {run} WHERE id = {specs[2].id}")
+    async with Oban(engine, {"default": 1, "told": 1}, hooks=[OnlyAfter()], poll_interval=0.1, **QUICK) as oban:
+        assert await oban.cancel(specs[0]) == 1
+        await eventually(lambda: len(told) == 3)
+    assert sorted(told) == [(0, "cancelled cancelled"), (1, "cancelled cancelled"), (2, "discarded discarded")]
+    assert set(calls) <= {"only after completed"}, "a hook is told of the callbacks alone, which run"
 
 
 @pytest.mark.parametrize(
