@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
 
 from ..errors import InvalidOption
 from ..models.checks import check_time
@@ -79,7 +80,8 @@ class Limiter:
         :param n: how many, 1 or more. Default 1.
         :returns: whether it allowed them. If not, nothing was counted. More than the rate allows in a whole period is
             never allowed.
-        :raises InvalidOption: for a number out of range, or a queue or partition without a rate limit.
+        :raises InvalidOption: for a number out of range, a queue or partition without a rate limit, or a partition that
+            no node has made yet.
         :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         _check_number("consume", n)
@@ -118,8 +120,8 @@ class Limiter:
         its slot; see :meth:`delay`.
 
         :param n: how many, 1 or more, and at most what the rate allows in a whole period. Default 1.
-        :raises InvalidOption: for a number out of range, or a queue or partition without a rate limit; also when that
-            is changed during the wait.
+        :raises InvalidOption: for a number out of range, a queue or partition without a rate limit, or a partition that
+            no node has made yet; also when that is changed during the wait.
         :raises DatabaseUnavailable: when the database can't be reached, or does not answer.
         """
         _check_number("wait", n)
@@ -145,7 +147,7 @@ class Limiter:
 
         :param until: seconds, a timedelta, or an aware datetime.
         :raises InvalidOption: for a negative time or a naive datetime, and for a partition of a queue that has none, or
-            is partitioned by other fields.
+            is partitioned by other fields, or that no node has made yet.
         :raises DatabaseUnavailable: when the database can't be reached, or does not answer; nothing was changed.
         """
         await self._check_partition()
@@ -169,8 +171,16 @@ class Limiter:
                 )
             return row
 
-        async with self._engines.transaction() as session:
-            row = await (await session.connection()).run_sync(run)
+        try:
+            async with self._engines.transaction() as session:
+                row = await (await session.connection()).run_sync(run)
+        except IntegrityError:
+            if self._values is None:
+                raise
+            raise InvalidOption(
+                f"limiter: no node has run queue {self.queue!r} with its partition on this database, so its keys are "
+                f"not known yet; start one, or set it by oban.scale_queue({self.queue!r}, partition=…)"
+            ) from None
         if told is not None and (node := self._node()) is not None:
             if node.runs_here:
                 await node.control.obey()

@@ -156,6 +156,19 @@ async def test_a_limiter_says_in_how_many_seconds_it_allows_so_many_starts(engin
     assert [await bucket.delay(n) for n in (1, 10)] == pytest.approx([50, 100], abs=1)
 
 
+async def test_a_limiter_of_a_partition_that_no_node_has_made_says_so(engine: AsyncEngine) -> None:
+    partition = Partition("args.tenant", rate_limit=RateLimit(2, 60))
+    oban = Oban(engine, {"new": Queue(partition=partition)})
+    limiter = oban.limiter("new", 7)
+    assert (await limiter.available(), await limiter.delay(2)) == (2, 0)
+    for ask in (limiter.consume(), limiter.wait(), limiter.suspend(5)):
+        with pytest.raises(InvalidOption, match=r"no node has run queue 'new' with its partition .* or set it by"):
+            await ask
+    await oban.scale_queue("new", partition=partition)
+    assert await limiter.consume(2)
+    assert not await limiter.consume()
+
+
 @pytest.mark.parametrize("hourly", [(8, 5), (5, 8)])
 async def test_while_nodes_disagree_the_faster_rate_holds_for_work_outside_of_jobs(
     engine: AsyncEngine, hourly: tuple[int, int]
