@@ -28,9 +28,8 @@ Each half may be run again; an index that was left behind invalid is dropped and
 ``transaction_per_migration=True`` in ``env.py``: else the first half keeps its lock until the second one begins.
 :func:`migrate` and ``oban-sqla migrate`` do both halves by themselves.
 
-**Rights.** The role that migrates owns the tables. A role that only enqueues needs INSERT and SELECT on ``oban_jobs``
-and SELECT on ``oban_partitions``; a node needs SELECT, INSERT, UPDATE and DELETE on all tables (SELECT on
-``oban_schema``). An upgrade gives the roles that have rights on ``oban_jobs`` the same rights on new tables.
+**Rights.** The role that migrates owns the tables. `grants` says what the role of a node needs, and that of a program
+which only enqueues. An upgrade gives the roles that have rights on ``oban_jobs`` the same rights on new tables.
 
 Belongs here: one module or folder per version of the schema, which never changes after its release. Does not: the
 tables as Python uses them (see `models`).
