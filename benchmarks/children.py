@@ -1,8 +1,9 @@
 """Pure Python in child processes, beside ``ProcessPoolExecutor``: ``python -m benchmarks.children [--rounds 5]``.
 
 Prints the wall clock of 200 jobs of 20 ms on two processes, by that of the standard library's pool: through a node and
-its database, and of the children alone. The rounds of all three alternate in one process. A job computes a fixed
-amount, as much as takes 20 ms here: one that ran until a point of time would not feel what else takes its core.
+its database, and of the children alone. The rounds of all three alternate in one process. A job takes 20 ms of
+processor time: one that ran until a point of time would not feel what else takes its core, and a loop of a fixed length
+takes 17 ms in one process and 20 in the next.
 """
 
 from __future__ import annotations
@@ -33,29 +34,16 @@ LIMIT = 10
 GOAL, BARE_GOAL = 1.15, 1.0
 
 
-def burn(turns: int) -> int:
-    """Compute something in pure Python."""
-    total = 0
-    for number in range(turns):
-        total += number
-    return total
-
-
-def turns_of(seconds: float) -> int:
-    """How many turns take so long on this machine, by the fastest of some tries."""
-    turns = 200_000
-
-    def took() -> float:
-        began = time.perf_counter()
-        burn(turns)
-        return time.perf_counter() - began
-
-    return int(turns * seconds / min(took() for _ in range(50)))
+def burn(seconds: float = SECONDS) -> None:
+    """Use so much processor time."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
 
 
 @job(name="bench.burn", queue="children", executor="process")
-def burn_in_child(turns: int) -> None:
-    burn(turns)
+def burn_in_child(seconds: float) -> None:
+    burn(seconds)
 
 
 class Rounds:
@@ -66,17 +54,16 @@ class Rounds:
         self._theirs = theirs
         self._oban = oban
         self._children = children
-        self._turns = turns_of(SECONDS)
         self._payload = b""
         """A call as a child gets it. Written by `warm_up`."""
 
     async def warm_up(self) -> None:
         """Let every process be started, and have run something."""
-        for _ in range(2):
-            await self.theirs(40)
-            await self.through_a_node(40)
+        for seconds in (0.0, SECONDS):
+            await self.theirs(40, seconds)
+            await self.through_a_node(40, seconds)
         await self._oban.pause_queue("children")
-        await self._oban.enqueue(burn_in_child.new(self._turns))
+        await self._oban.enqueue(burn_in_child.new(SECONDS))
         by = ["bench", "bare"]
         async with self._setting.engine.begin() as connection:
             given: dict[str, Any] = {"queue": "children", "attempted_by": by, "unknown": [], "limit": 1}
@@ -86,11 +73,11 @@ class Rounds:
         await self._oban.resume_queue("children")
         await self.bare(40)
 
-    async def theirs(self, jobs: int = JOBS) -> float:
+    async def theirs(self, jobs: int = JOBS, seconds: float = SECONDS) -> float:
         """Seconds of the standard library's pool."""
         loop = asyncio.get_running_loop()
         began = time.perf_counter()
-        await asyncio.gather(*(loop.run_in_executor(self._theirs, burn, self._turns) for _ in range(jobs)))
+        await asyncio.gather(*(loop.run_in_executor(self._theirs, burn, seconds) for _ in range(jobs)))
         return time.perf_counter() - began
 
     async def bare(self, jobs: int = JOBS) -> float:
@@ -107,7 +94,7 @@ class Rounds:
         await asyncio.gather(*(run() for _ in range(jobs)))
         return time.perf_counter() - began
 
-    async def through_a_node(self, jobs: int = JOBS) -> float:
+    async def through_a_node(self, jobs: int = JOBS, seconds: float = SECONDS) -> float:
         """Seconds from before they are enqueued until the database has taken the last ack."""
         left = jobs
         ended = asyncio.Event()
@@ -121,7 +108,7 @@ class Rounds:
         telemetry.attach("bench", ["oban.job.stop"], stopped)
         try:
             began = time.perf_counter()
-            await self._oban.enqueue([burn_in_child.new(self._turns) for _ in range(jobs)])
+            await self._oban.enqueue([burn_in_child.new(seconds) for _ in range(jobs)])
             await ended.wait()
             while await self._setting.raw.fetchval("SELECT EXISTS (SELECT FROM oban_jobs WHERE state <> 'completed')"):
                 await asyncio.sleep(0.001)
