@@ -85,10 +85,9 @@ class Rounds:
 
         async def run() -> None:
             child = await self._children.take()
-            try:
-                await child.run(self._payload)
-            finally:
-                self._children.give_back(child)
+            running = child.run(self._payload)
+            running.add_done_callback(lambda _: self._children.give_back(child))  # as the executor does
+            await running
 
         began = time.perf_counter()
         await asyncio.gather(*(run() for _ in range(jobs)))
