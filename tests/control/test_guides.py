@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import pytest
 from prometheus_client import REGISTRY
-from sqlalchemy import Text, select
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
+from sqlalchemy import Text, func, select
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from oban_sqla import Job, Oban, job, otel, telemetry
@@ -36,6 +36,14 @@ async def send_report(customer: int) -> None: ...
 @job(name="guide.add", recorded=True)
 async def add(a: int, b: int) -> int:
     return a + b
+
+
+@job(name="guide.charge")
+async def charge(order_id: int) -> None: ...
+
+
+@job(name="guide.release")
+async def release(order_id: int) -> None: ...
 
 
 def blocks(guide: str) -> list[CodeType]:
@@ -79,7 +87,11 @@ async def test_the_guide_to_telemetry_runs(
     root = logging.getLogger()
     handlers, level, asyncio_level = root.handlers[:], root.level, logging.getLogger("asyncio").level
     try:
-        names = await run("telemetry.md", engine=engine, Oban=Oban)
+        async with AsyncSession(engine) as session:
+            given = {"engine": engine, "session": session, "charge": charge, "release": release}
+            names = await run("telemetry.md", Oban=Oban, **given)
+            await session.flush()  # what a guide has added
+            assert await session.scalar(select(func.count()).select_from(Job).where(Job.worker == "guide.charge")) == 1
         async with names["oban"] as oban:
             [spec] = await oban.enqueue(add.new(1, 2))
             assert await oban.result(spec) == 3
