@@ -369,6 +369,9 @@ class Sends:
         return self.sent
 
 
+NODE = Oban(create_async_engine("postgresql+asyncpg://"))
+
+
 @pytest.mark.parametrize(
     ("found", "name", "said"),
     [
@@ -380,23 +383,11 @@ class Sends:
             "'JobSpec' object has no attribute 'get'; await oban.result(spec) waits for what the job",
         ),
         (JobSpec("w"), "delay", "'JobSpec' object has no attribute 'delay'; session.add(spec) enqueues it"),
+        (NODE, "task", "'Oban' object has no attribute 'task'; the decora"),
+        (NODE, "cancel_job", "'Oban' object has no attribute 'cancel_job'; await oban.cancel(…) takes an id"),
+        (NODE, "get_job", "'Oban' object has no attribute 'get_job'; await session.get(Job, id) reads one"),
         (
-            Oban(create_async_engine("postgresql+asyncpg://")),
-            "task",
-            "'Oban' object has no attribute 'task'; the decora",
-        ),
-        (
-            Oban(create_async_engine("postgresql+asyncpg://")),
-            "cancel_job",
-            "'Oban' object has no attribute 'cancel_job'; await oban.cancel(…) takes an id",
-        ),
-        (
-            Oban(create_async_engine("postgresql+asyncpg://")),
-            "get_job",
-            "'Oban' object has no attribute 'get_job'; await session.get(Job, id) reads one",
-        ),
-        (
-            Oban(create_async_engine("postgresql+asyncpg://")),
+            NODE,
             "get_instance",
             "'Oban' object has no attribute 'get_instance'; use the object that you have made; a job gets that of its",
         ),
