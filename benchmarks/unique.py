@@ -103,9 +103,7 @@ async def bulk(setting: Setting, pairs: int, jobs: int = 20_000) -> bool:
     async def by_session(session: AsyncSession, specs: list[JobSpec]) -> None:
         session.add_all(specs)
 
-    async def took(
-        write: Callable[[AsyncSession, list[JobSpec]], Awaitable[object]], new: Callable[[int], JobSpec]
-    ) -> float:
+    async def took(write: Write, new: Callable[[int], JobSpec]) -> float:
         await setting.empty()
         began = time.perf_counter()
         async with setting.session() as session, session.begin():

@@ -41,6 +41,7 @@ EXACT = 1_000
 many; how they ended is counted of each."""
 
 SAMPLE = 8
+"""For how many runs one counts that is timed, where not all are."""
 
 _WAITS = [timedelta(seconds=bound) for bound in BOUNDS]
 """The same as a wait is given. To look for it among them is cheaper than to make seconds of it."""
@@ -55,8 +56,7 @@ _OUTCOMES = {
 class _Counts:
     """What ended in a queue within some time: runs by the state that they leave, and by the buckets of their durations.
 
-    A run is counted at once. To keep what is to be counted for later costs more: the objects that are kept are no
-    longer in the processor's cache, and neither is the memory that is taken for the next ones.
+    A run is counted at once: to keep many runs and count them together has cost a drain more.
     """
 
     __slots__ = ("busy", "ended", "fresh", "run", "untimed", "wait", "weight")

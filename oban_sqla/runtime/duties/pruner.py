@@ -87,7 +87,7 @@ class Pruner(Duty):
             await self._until_none_is_left(partial(self._prune_jobs, statement), told)
 
     async def _until_none_is_left(self, prune: Callable[[], Awaitable[tuple[int, bool]]], told: dict[str, Any]) -> None:
-        """Call `prune`, with a pause after each call, until there is no more to delete.
+        """Call `prune` until nothing is left to delete, and wait after each call; see :data:`REST`.
 
         :param prune: deletes a batch; returns how many jobs that were, and whether there may be more.
         :param told: counts the jobs.
