@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any, TypeVar, cast, overload
@@ -22,6 +21,7 @@ from ..models.node import Node, OnFailure, checked_on_failure
 from ..options.instance import told
 from ..statements.flows import lock_tree, node_of, tell_flow
 from ..workers.context import running
+from ..workers.running_loop import running_loop
 from .appended import was_appended
 
 R = TypeVar("R")
@@ -216,7 +216,7 @@ def _separately(write: Callable[[Session], Node[Any]]) -> Coroutine[Any, Any, No
         attempt: Any = running.get()
     except LookupError:
         raise ObanError("append: outside of a job it needs a session: append(…, session=session)") from None
-    if asyncio._get_running_loop() is None:  # nothing here could await it
+    if running_loop() is None:  # nothing here could await it
         raise InvalidOption(
             "append: a plain function gives its session, append(…, session=session); else make it an async def"
         )

@@ -16,6 +16,7 @@ from ..models import JobSpec
 from ..statements.identify import Identity, schema_of
 from ..statements.wire import EVENTS, channel
 from ..telemetry import node_logger as logger
+from ..workers.running_loop import running_loop
 from .acks import Ack, Acks
 from .announcer import Announcer
 from .attempt import Attempt
@@ -244,7 +245,7 @@ class Node:
     @property
     def runs_here(self) -> bool:
         """Whether its event loop runs this code."""
-        return asyncio._get_running_loop() is self._loop
+        return running_loop() is self._loop
 
     @property
     def can_be_woken(self) -> bool:

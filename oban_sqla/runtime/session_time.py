@@ -12,6 +12,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session, SessionTransaction
 
+from ..workers.running_loop import running_loop
 from .lanes.driver import cut
 
 LONGEST_END = 60.0
@@ -31,7 +32,7 @@ def in_time(session: AsyncSession | Session) -> Generator[None]:
     """Cut the connections of `session` if this takes too long. What it was doing fails then, as with any lost line."""
     drivers = session.info.get(_DRIVERS, {})
     timer: asyncio.TimerHandle | threading.Timer
-    if (loop := asyncio._get_running_loop()) is not None:
+    if (loop := running_loop()) is not None:
         timer = loop.call_later(LONGEST_END, _cut, drivers)
     else:  # a plain function in its thread, or a drain without an event loop
         timer = threading.Timer(LONGEST_END, _cut, (drivers,))

@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..workers.running_loop import running_loop
+
 
 class Slots:
     """The slots of one queue.
@@ -115,7 +117,7 @@ class Slots:
         return job_id in self.out and job_id not in self._released
 
     def _is_here(self) -> bool:
-        return asyncio._get_running_loop() is self._loop
+        return running_loop() is self._loop
 
     def _call(self, fn: Callable[[int], None], job_id: int) -> None:
         if self._is_here():

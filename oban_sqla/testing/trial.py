@@ -21,6 +21,7 @@ from ..runtime.row import Row
 from ..runtime.sessions import Sessions
 from ..runtime.verdict import Stop
 from ..workers.registry import workers
+from ..workers.running_loop import running_loop
 from .resources import OfTest
 from .sessions import Joined
 
@@ -96,7 +97,7 @@ class Trial:
             return self.run_plain()
         if on_loop:
             return await_only(self.run_on_loop())
-        if asyncio._get_running_loop() is not None:
+        if running_loop() is not None:
             raise ObanError(
                 f"the coroutine {self.row.worker} can't run for a Session inside of a running event loop; "
                 "use an AsyncSession in this test, or make the test a plain function"

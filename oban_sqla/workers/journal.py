@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from ..errors import InvalidOption
 from ..options.payload import encode_value, storable
 from .context import running_job
+from .running_loop import running_loop
 from .sealing import encrypts, sealed
 
 LONGEST_NOTE = 1_000
@@ -77,7 +78,7 @@ def emit(value: Any) -> Awaitable[None]:
     """
     journal = running_job("emit").journal
     journal.emit(sealed(journal.worker, encode_value(value, "emit", MOST_BYTES)))
-    if journal.is_full and asyncio._get_running_loop() is None:
+    if journal.is_full and running_loop() is None:
         while journal.is_full:
             time.sleep(_LOOK_EVERY)  # a plain function, which has no loop, waits in its thread
     return _Emitted(journal)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from ...errors import DatabaseUnavailable, ObanError
 from ...statements.statement import Statement
+from ...workers.running_loop import running_loop
 from ..lanes.failure import StatementFailed
 from ..lanes.lane import Lane
 from ..lanes.several import Several
@@ -128,7 +129,7 @@ class Blocked:
         self._result(self._steps.heard_here(job_id, seconds))
 
     def _result(self, work: Coroutine[Any, Any, T]) -> T:
-        if asyncio._get_running_loop() is self._loop:
+        if running_loop() is self._loop:
             work.close()
             raise ObanError(
                 "a plain function on the node's event loop can't wait for a step; make it a coroutine function and "

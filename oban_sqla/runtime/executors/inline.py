@@ -12,6 +12,7 @@ from sqlalchemy.exc import MissingGreenlet
 from sqlalchemy.util import await_only
 
 from ...errors import ObanError
+from ...workers.running_loop import running_loop
 from .call import ENDS_PROCESS, Call, Raised, Result, Returned
 from .executor import Timer
 
@@ -54,7 +55,7 @@ def _awaited(value: Awaitable[Any], call: Call) -> Any:
         begun = True
         return await value
 
-    if asyncio._get_running_loop() is None:
+    if running_loop() is None:
         return asyncio.run(wait())
     try:
         return await_only(wait())

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from ...statements.journal import tell
 from ...telemetry import job_logger as logger
+from ...workers.running_loop import running_loop
 from ..lanes.lane import Lane
 from ..loop import Loop
 from ..row import Row
@@ -124,7 +125,7 @@ class Scribe(Loop):
         return None if due == math.inf else max(due - time.monotonic(), 0.001)
 
     def _touched(self, journal: Journal) -> None:
-        if asyncio._get_running_loop() is self._home:
+        if running_loop() is self._home:
             self._admit(journal)
         elif not self._home.is_closed():
             self._home.call_soon_threadsafe(self._admit, journal)
