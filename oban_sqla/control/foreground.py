@@ -76,8 +76,8 @@ async def run_job(
 async def _run(node: Node, row: Row, queue: str) -> None:
     worker = workers[row.worker]
     # In this thread, wherever it runs on a node, so that a debugger has the terminal.
-    node.executors = {**node.executors, worker.executor: OnLoop() if worker.is_async else Inline()}
-    node.remotes = {}
+    node.host.executors = {**node.host.executors, worker.executor: OnLoop() if worker.is_async else Inline()}
+    node.host.remotes = {}
     await asyncio.shield(node.producers[queue].run(row))
 
 

@@ -180,7 +180,7 @@ class Lifecycle:
         miss_keys(config.queues)
         node = Node(engine=self._engine, config=config, runtime=self._runtime)
         places = Places(config, node.schema, woke=node.woke, settled=node.settled, steps=node.steps, groups=groups)
-        node.remotes = places.remotes
+        node.host.remotes = places.remotes
         try:
             await self._reach(node)
             await _check_schema(node)

@@ -22,6 +22,7 @@ from ..runtime.executors.call import Call, Raised
 from ..runtime.executors.executor import Executor
 from ..runtime.executors.inline import Inline
 from ..runtime.executors.loop import OnLoop
+from ..runtime.host import Host
 from ..runtime.journal.job_log import kept_apart
 from ..runtime.journal.journal import Journals
 from ..runtime.row import Row
@@ -142,14 +143,8 @@ class Performer:
         makers = self._makers() if worker.session_kind or worker.entities else self._makers
         sessions = _Sessions(makers=makers, driver=self._driver, on_loop=worker.is_async)
         place: Executor = _OnLoop() if worker.is_async else _Here()
-        run = Run(
-            row=row,
-            executors={worker.executor: place},
-            sessions=sessions,
-            resources=self._resources,
-            journals=journals,
-            store=self._store,
-        )
+        executors = {worker.executor: place}
+        run = Run(row, Host(executors, sessions, resources=self._resources, journals=journals, store=self._store))
         run.slots = self._slots
         with self._lock:
             run.stop, self._stop = self._stop, None
@@ -176,7 +171,7 @@ class Performer:
         if not (asked := resources_asked(call.worker)):
             return _without_loop(_carried_out(run, call))
         values, close = self._driver(self._resources.open(run.row, asked))
-        run.resources = Made(values)
+        run.host.resources = Made(values)
         error: BaseException | None = None
         try:
             ack, error = _without_loop(_carried_out(run, call))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ..errors import Fenced
 from ..options.encryption import in_use
@@ -14,74 +14,33 @@ from ..workers.hooks import Around
 from ..workers.registry import workers
 from ..workers.sealing import opened_args
 from .acks import Ack
-from .durable.store import Store
 from .executors.call import Call, Judged, Raised
-from .executors.executor import Executors, Remote, Remotes, Timer
-from .journal.journal import APART, Journals
+from .executors.executor import Remote, Timer
 from .report import FENCED, report_end, report_fenced, report_start, report_unknown, report_unopened
-from .resources import NONE, Provider
 from .row import Row
 from .run import Run
-from .sessions import Sessions
 from .verdict import Stop, is_unopened, judge, overdue, unknown_worker, unstarted
-
-NO_REMOTES: Remotes = {}
 
 
 class Attempt(Run):
     """A run of the job in `row`, here or elsewhere, with its hooks and what telemetry is told of it.
 
     :param row: the job as it was fetched.
-    :param executors: where it may run in this process, by the name that its worker asks for.
-    :param sessions: opens and ends the session of a job that asks for one and runs here.
-    :param resources: gives a job that runs here what else it asks for.
-    :param hooks: run around it, outside the worker's own.
-    :param remotes: where it may run outside this process, by the name that its worker asks for.
-    :param log_exceptions: whether the log has what the job raised, with its traceback, or only its type.
-    :param journals: opens the journal of a run that tells something. Default: what it tells stays in memory.
-    :param store: where the steps of the job are kept; None where none can be.
-    :param measure: is told of the end of each run, with its outcome and beginning. Default: nothing is.
+    :param host: what carries it out.
     """
 
-    __slots__ = (
-        "_around", "_hooks", "_is_left", "_log_exceptions", "_measure", "_places", "_remotes", "begun", "started",
-        "unknown",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        *,
-        row: Row,
-        executors: Executors,
-        sessions: Sessions,
-        resources: Provider = NONE,
-        hooks: tuple[object, ...] = (),
-        remotes: Remotes = NO_REMOTES,
-        log_exceptions: bool = True,
-        journals: Journals = APART,
-        store: Store | None = None,
-        measure: Callable[[Row, Ack, float], None] | None = None,
-    ) -> None:
-        super().__init__(
-            row=row, executors=executors, sessions=sessions, resources=resources, journals=journals, store=store
-        )
-        # Whether it ended because this process does not know the worker: written by _run().
-        self.unknown = False
-        # Monotonic seconds, 0 before: written by run().
-        self.started = 0.0
-        # False while it waits for a child: written by _run() and _begin().
-        self.begun = True
-        # How many calls its remote runs at once: written by _run().
-        self._places = 0
-        # Its hooks, if it has any: written by _run().
-        self._around: Around | None = None
-        # Whether it is left to a node that has the key: written by _run().
-        self._is_left = False
-        # Given, and never written again.
-        self._hooks = hooks
-        self._log_exceptions = log_exceptions
-        self._remotes = remotes
-        self._measure = measure
+    started = 0.0
+    """Monotonic seconds, 0 before. Written by `run` and `_begin`."""
+    begun = True
+    """False while it waits for a child. Written by `_run` and `_begin`."""
+    unknown = False
+    """Whether it ended because this process does not know the worker. Written by `_run`."""
+    _places = 0
+    """How many calls its remote runs at once. Written by `_run`."""
+    _around: Around | None = None
+    """Its hooks, if it has any. Written by `_run`."""
+    _is_left = False
+    """Whether it is left to a node that has the key. Written by `_run`."""
 
     @property
     def places(self) -> int:
@@ -121,19 +80,19 @@ class Attempt(Run):
         if (around := self._around) is not None and around.is_entered:
             await around.after(row.job, FENCED if ack is None else ack.state, error)
         if self.begun:
-            report_end(row, ack, error, self.started, self._log_exceptions, self.unknown or self._is_left)
-            if self._measure is not None and ack is not None:
-                self._measure(row, ack, self.started)
+            report_end(row, ack, error, self.started, self.host.log_exceptions, self.unknown or self._is_left)
+            if self.host.measure is not None and ack is not None:
+                self.host.measure(row, ack, self.started)
         return ack, error
 
     async def _run(self, row: Row) -> tuple[Ack | None, BaseException | None]:
         worker = workers.get(row.worker)
-        remote = None if worker is None or not self._remotes else self._remotes.get(worker.executor)
+        remote = None if worker is None or not self.host.remotes else self.host.remotes.get(worker.executor)
         if remote is None:
             report_start(row)
         else:
             self.begun, self._places = False, remote.places
-        if worker is None or (remote is None and worker.executor not in self._executors):
+        if worker is None or (remote is None and worker.executor not in self.host.executors):
             self.unknown = True  # the worker, or the executor that it names
             executor = None if worker is None else worker.executor
             report_unknown(row, executor)
@@ -144,7 +103,7 @@ class Attempt(Run):
             # Before the hooks, as for an unknown worker. Elsewhere there may be keys that are not here.
             if worker.encrypted and (remote is None or in_use() is not None):
                 opened_args(row.worker, row.args)
-            if hooks := self._hooks + worker.hooks:
+            if hooks := self.host.hooks + worker.hooks:
                 self._around = Around(hooks)
                 await self._around.before(row.job)
             call = Call(worker, row)

@@ -25,6 +25,7 @@ from .durable.ledger import Ledger
 from .executors.call import Call, Raised, Result, Returned
 from .executors.chunk_call import ChunkCall
 from .group_of import groups_in
+from .host import Host
 from .report import FENCED, report_end, report_fenced, report_start
 from .row import Row
 from .sessions import FencedOut
@@ -52,10 +53,8 @@ class ChunkAttempt(Attempt):
     chunk's timeout, or when :meth:`begin_now` says so.
     """
 
-    __slots__ = ("_at", "_full", "_verdicts", "outcomes", "revoked", "rows", "worker")
-
-    def __init__(self, worker: Worker, row: Row, **given: Any) -> None:
-        super().__init__(row=row, **given)
+    def __init__(self, worker: Worker, row: Row, host: Host) -> None:
+        super().__init__(row, host)
         self.worker = worker
         # Written by join() and revoke().
         self.rows = [row]
@@ -185,15 +184,15 @@ class ChunkAttempt(Attempt):
                 report_fenced(row, error)
             if (around := entered.get(row.id)) is not None and around.is_entered:
                 await around.after(row.job, FENCED if ack is None else ack.state, error)
-            report_end(row, ack, error, self.started, self._log_exceptions, False)
-            if self._measure is not None and ack is not None:
-                self._measure(row, ack, self.started)
+            report_end(row, ack, error, self.started, self.host.log_exceptions, False)
+            if (measure := self.host.measure) is not None and ack is not None:
+                measure(row, ack, self.started)
             ended.append((row, ack, error))
         return ended
 
     async def _enter(self, row: Row, entered: dict[int, Around]) -> BaseException | None:
         """Call the hooks before a job. Returns what they raise."""
-        if not (hooks := self._hooks + self.worker.hooks):
+        if not (hooks := self.host.hooks + self.worker.hooks):
             return None
         entered[row.id] = around = Around(hooks)
         try:
@@ -220,18 +219,18 @@ class ChunkAttempt(Attempt):
         assert isinstance(call, ChunkCall)
         self._verdicts = verdicts = self._judge(call.rows, await self._run_call(call))
         if any(ack.graft is not None for ack, _ in verdicts):
-            await self._commit(call.rows, verdicts, self._sessions.graft)
+            await self._commit(call.rows, verdicts, self.host.sessions.graft)
         return self._end()
 
     async def _run_in_session(self, call: Call, name: str, kind: type) -> tuple[Ack | None, BaseException | None]:
         assert isinstance(call, ChunkCall)
         rows = call.rows
-        session = await self._sessions.open(kind)
+        session = await self.host.sessions.open(kind)
         call.injected = {**call.injected, name: session}
         try:
             self._verdicts = verdicts = self._judge(rows, as_returned(await self._run_call(call)))
             if any(keeps_effects(ack) for ack, _ in verdicts):
-                await self._commit(rows, verdicts, partial(self._sessions.complete, session))
+                await self._commit(rows, verdicts, partial(self.host.sessions.complete, session))
             return self._end()
         finally:
             if self._interruptible:  # else the call still uses it
@@ -315,10 +314,10 @@ class ChunkAttempt(Attempt):
         )
 
 
-def attempt_of(row: Row, **given: Any) -> Attempt:
+def attempt_of(host: Host, row: Row) -> Attempt:
     """A run of the job in `row`: of a chunk, where its worker takes many jobs at once."""
     worker = workers.chunked.get(row.worker) if workers.chunked else None
-    return Attempt(row=row, **given) if worker is None else ChunkAttempt(worker, row, **given)
+    return Attempt(row, host) if worker is None else ChunkAttempt(worker, row, host)
 
 
 def key_of(worker: Worker, row: Row) -> tuple[str, str]:

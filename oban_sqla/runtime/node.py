@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from uuid import uuid4
 
 from sqlalchemy import Pool
@@ -19,7 +20,6 @@ from ..telemetry import node_logger as logger
 from ..workers.running_loop import running_loop
 from .acks import Ack, Acks
 from .announcer import Announcer
-from .attempt import Attempt
 from .chunk_attempt import attempt_of
 from .config import Config
 from .connections import Connections
@@ -32,12 +32,12 @@ from .duties.lifeline import Lifeline
 from .duties.scheduler import Scheduler, of_workers
 from .duties.stager import Stager
 from .ending import Ending, log_errors
-from .executors.executor import Executors, Remotes
 from .executors.loop import OnLoop
 from .executors.stall import Stall
 from .executors.thread import Threads
 from .group_of import loaders
 from .hearing import Hearing
+from .host import Host
 from .inserts import Inserts
 from .journal.job_log import JobLog
 from .journal.readers import Readers
@@ -84,9 +84,6 @@ class Node:
 
         self.connections = at = Connections(engine)
         self.threads = Threads(f"oban-{config.name}")
-        self.executors: Executors = {"async": OnLoop(Stall()), "thread": self.threads}
-        self.remotes: Remotes = {}
-        """Where jobs run outside this process. Written by what makes the node, before the start."""
         self.resources = Resources(config.resources, runtime, loaders(engine))
         self.sessions = Sessions(makers=config.sessionmaker, blocking=self.threads.do)
         self.inserts = Inserts(lane=at.inserting, written=self._written)
@@ -132,6 +129,17 @@ class Node:
             suspended=lambda queue, seconds: self.control.suspended(queue, seconds),
         )
         self.measures = Measures(lane=at.upkeep, node=config.node, counts=config.metrics)
+        self.host = Host(
+            executors={"async": OnLoop(Stall()), "thread": self.threads},
+            sessions=self.sessions,
+            resources=self.resources,
+            journals=self.scribe,
+            store=self.steps,
+            hooks=config.hooks,
+            log_exceptions=config.log_exceptions,
+            measure=self.measures.told,
+        )
+        """Of its jobs. What makes the node writes its remotes, before the start."""
         self.producers = Producers(
             config=config,
             fetching=at.fetching,
@@ -140,7 +148,7 @@ class Node:
             acking=at.acking,
             acks=self.acks,
             liveness=self.liveness,
-            attempt=self._attempt,
+            attempt=partial(attempt_of, self.host),
             refusals=refusals,
             suspend=self.suspensions.write,
         )
@@ -343,17 +351,3 @@ class Node:
             self._available({ack.queue})  # a job that was given back waits like a new one, here or elsewhere
         if ack.delay is not None and ack.delay <= SOON and ack.state in ("scheduled", "retryable"):
             self._due_soon()
-
-    def _attempt(self, row: Row) -> Attempt:
-        return attempt_of(
-            row,
-            executors=self.executors,
-            sessions=self.sessions,
-            resources=self.resources,
-            hooks=self.config.hooks,
-            remotes=self.remotes,
-            log_exceptions=self.config.log_exceptions,
-            journals=self.scribe,
-            store=self.steps,
-            measure=self.measures.told,
-        )

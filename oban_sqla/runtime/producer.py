@@ -333,6 +333,7 @@ class Producer(Loop):
         while claimed and claimed[0][1] < oldest:
             self._give_back(claimed.popleft()[0])
             self._fetcher.ran(LONGEST_CLAIM)
+        loop = asyncio.get_running_loop()
         while claimed:
             if workers.chunked and self._chunks.joins(claimed[0][0]):
                 claimed.popleft()
@@ -345,7 +346,7 @@ class Producer(Loop):
             if isinstance(attempt, ChunkAttempt):
                 self._chunks.began(attempt)
             # A context apart: what one job sets is not seen by the next, which its end may start.
-            attempt.task = asyncio.create_task(self._see_through(attempt), context=self.context.copy())
+            attempt.task = loop.create_task(self._see_through(attempt), context=self.context.copy())
 
     def _give_back(self, row: Row) -> None:
         self._send(given_back(row))
@@ -365,7 +366,10 @@ class Producer(Loop):
                 ack, _ = await attempt.run()
                 if attempt.unknown:
                     self._unfit.add(row.worker)
-                await self._pass_on(ack, attempt)
+                if ack is not None:  # else another run has the job
+                    if ack.suspend is not None:
+                        await self._suspend(ack, lambda: self._stopping)
+                    self._pass_on(ack, attempt)
         finally:
             if self.running.get(row.id) is attempt:
                 del self.running[row.id]
@@ -384,13 +388,12 @@ class Producer(Loop):
             self._chunks.begins(chunk)
         await chunk.run()
         for _, ack in chunk.outcomes:
-            await self._pass_on(ack, chunk)
+            if ack is not None:
+                if ack.suspend is not None:
+                    await self._suspend(ack, lambda: self._stopping)
+                self._pass_on(ack, chunk)
 
-    async def _pass_on(self, ack: Ack | None, attempt: Attempt) -> None:
-        if ack is None:
-            return  # another run has the job
-        if ack.suspend is not None:
-            await self._suspend(ack, lambda: self._stopping)
+    def _pass_on(self, ack: Ack, attempt: Attempt) -> None:
         if attempt.committed:
             self._acks.committed(ack)
         else:

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -22,15 +22,13 @@ from ..workers.injection import is_session
 from ..workers.worker import Worker
 from .acks import Ack
 from .durable.ledger import Ledger
-from .durable.store import Store
 from .executors.call import Call, Raised, Result, Returned
-from .executors.executor import Executors
 from .executors.loop import awaited
+from .host import Host
 from .instances import flushed, load_instances
-from .journal.journal import APART, Journal, Journals
-from .resources import NONE, Closing, Provider
+from .journal.journal import Journal
+from .resources import Closing
 from .row import Row
-from .sessions import Sessions
 from .verdict import Stop, as_returned, judge, keeps_effects
 
 T = TypeVar("T")
@@ -41,53 +39,33 @@ class Run:
     """One call of the worker of `row`, with the session that it asks for.
 
     :param row: the job as it was fetched.
-    :param executors: where it may run, by the name that its worker asks for.
-    :param sessions: opens and ends the session of a job that asks for one.
-    :param resources: gives a job what else it asks for.
-    :param journals: opens the journal of a run that tells something. Default: what it tells stays in memory.
-    :param store: where the steps of the job are kept; None where none can be.
+    :param host: what carries it out.
     """
 
-    __slots__ = (
-        "_executors", "_interruptible", "_journal", "_ledger", "_sessions", "_store", "asked", "committed", "deadline",
-        "journals", "resources", "row", "session", "slots", "task",
-    )  # fmt: skip
+    # Defaults of the class, so that a run costs less to make. What is written later, and by what:
+    task: asyncio.Task[Any] | None = None
+    """In which it runs. Written by what makes a task of the run, which need not be one."""
+    session: AsyncSession | Session | None = None
+    """The session that it has, while it has one. Written by `_run_in_session`."""
+    slots: SlotsLike | None = None
+    """Where it counts as running; None outside of a node. Written by what starts it."""
+    deadline: float | None = None
+    """When it times out, in monotonic seconds; None for never. Written by `_run_call`."""
+    committed = False
+    """Whether the job's own transaction has written the ack. Written by `_run_in_session` and `_graft`."""
+    _journal: Journal | None = None
+    """What the run tells, once it tells something. Written by `journal`."""
+    _ledger: Ledger | None = None
+    """Made when the job first asks. Written by `ledger`."""
+    _interruptible = True
+    """False while the call runs where no cancellation reaches it. Written by `_run_call`."""
 
-    def __init__(
-        self,
-        *,
-        row: Row,
-        executors: Executors,
-        sessions: Sessions,
-        resources: Provider = NONE,
-        journals: Journals = APART,
-        store: Store | None = None,
-    ) -> None:
+    def __init__(self, row: Row, host: Host) -> None:
+        # Given, and never written again.
         self.row = row
-        # What the run tells, once it tells something: written by journal.
-        self._journal: Journal | None = None
-        self.journals = journals
-        # Written by the caller that makes a task of the run, which need not be one.
-        self.task: asyncio.Task[Any] | None = None
-        # The session that it has, while it has one: written by _run_in_session().
-        self.session: AsyncSession | Session | None = None
-        # Where it counts as running; None outside of a node: written by whatever starts it.
-        self.slots: SlotsLike | None = None
+        self.host = host
         # Whether it is to stop, and whether the job knows.
         self.asked: Asked[Stop] = Asked()
-        # When it times out, in monotonic seconds; None for never: written by _run_call().
-        self.deadline: float | None = None
-        # Whether the job's own transaction has written the ack: written by _run_in_session() and _graft().
-        self.committed = False
-        # Made when the job first asks: written by ledger().
-        self._ledger: Ledger | None = None
-        # Given, and never written again.
-        self._executors = executors
-        self._sessions = sessions
-        self.resources = resources
-        self._store = store
-        # False while the call runs where no cancellation reaches it: written by _run_call().
-        self._interruptible = True
 
     @property
     def job(self) -> Job:
@@ -99,7 +77,7 @@ class Run:
         if self._journal is None:
             with _OPENING:
                 if self._journal is None:
-                    self._journal = self.journals.open(self.row)
+                    self._journal = self.host.journals.open(self.row)
         return self._journal
 
     @property
@@ -110,14 +88,14 @@ class Run:
     async def end_journal(self) -> None:
         """Write what the run has told, before its outcome is written: who sees that sees all the rest."""
         if (journal := self._journal) is not None and not journal.is_closed:
-            await self.journals.close(journal)
+            await self.host.journals.close(journal)
 
     def ledger(self) -> Ledger:
         """What the run knows of the job's steps.
 
         :raises ObanError: where none can be kept.
         """
-        if self._store is None:
+        if self.host.store is None:
             raise ObanError(
                 "steps, sleeps and waits need the node that runs the job, and here is none: jobs of an executor "
                 "outside of the node can't use them; run this job in a coroutine, a thread or a child process"
@@ -125,7 +103,7 @@ class Run:
         if self._ledger is None:
             with _OPENING:  # threads of a job may ask at once, and have to find the same one
                 if self._ledger is None:
-                    self._ledger = Ledger(self, self._store, self._sessions)
+                    self._ledger = Ledger(self, self.host.store, self.host.sessions)
         return self._ledger
 
     @property
@@ -147,9 +125,9 @@ class Run:
         if self.task is not None and self._interruptible:
             self.task.cancel()
 
-    async def carry_out(self, call: Call) -> tuple[Ack | None, BaseException | None]:
+    def carry_out(self, call: Call) -> Coroutine[Any, Any, tuple[Ack | None, BaseException | None]]:
         """Run `call` and say what becomes of the job: without an ack where another run has the job."""
-        return await self._run_with(call, asked) if (asked := call.asked) else await self._run_alone(call)
+        return self._run_with(call, asked) if (asked := call.asked) else self._run_alone(call)
 
     async def _run_alone(self, call: Call) -> tuple[Ack | None, BaseException | None]:
         ack, error = judge(self.row, call.worker, await self._run_call(call), self.asked.reason, self.asked.told)
@@ -157,14 +135,14 @@ class Run:
 
     async def _graft(self, ack: Ack, error: BaseException | None) -> tuple[Ack | None, BaseException | None]:
         try:
-            self.committed = await self._sessions.graft(ack)
+            self.committed = await self.host.sessions.graft(ack)
         except Fenced as fenced:
             return None, fenced
         return ack, error
 
     async def separately(self, work: Callable[[Session], T]) -> T:
         """Do `work` in a short separate transaction, on the database of the job."""
-        return await self._sessions.separately(work)
+        return await self.host.sessions.separately(work)
 
     async def _run_with(self, call: Call, asked: Mapping[str, Any]) -> tuple[Ack | None, BaseException | None]:
         """Run `call` with what it asks for: a session, and objects that are there before it and go after it."""
@@ -189,9 +167,11 @@ class Run:
 
     async def _open(self, worker: Worker, asked: Mapping[str, Any]) -> tuple[dict[str, object], Closing | None]:
         limit = self._limit(worker)
-        timer = None if limit is None else self._executors[worker.executor].after(limit, self.ask_to_stop, Stop.TIMEOUT)
+        timer = (
+            None if limit is None else self.host.executors[worker.executor].after(limit, self.ask_to_stop, Stop.TIMEOUT)
+        )
         try:
-            return await self.resources.open(self.row, asked)
+            return await self.host.resources.open(self.row, asked)
         finally:
             if timer is not None:
                 timer.cancel()
@@ -201,7 +181,7 @@ class Run:
 
     async def _run_call(self, call: Call) -> Result:
         worker = call.worker
-        executor = self._executors[worker.executor]
+        executor = self.host.executors[worker.executor]
         limit = self._limit(worker)
         if limit is not None:
             self.deadline = time.monotonic() + limit
@@ -225,7 +205,7 @@ class Run:
 
     async def _load(self, call: Call) -> Result | None:
         """Load the instances among the arguments of `call`; what comes of the job where it is not to be called then."""
-        missing = await load_instances(call, self._sessions)
+        missing = await load_instances(call, self.host.sessions)
         # A thread that loads can't be cancelled, so the run may have been asked to stop meanwhile.
         return missing if self.stop is None else Raised(asyncio.CancelledError())
 
@@ -238,15 +218,15 @@ class Run:
         return Raised(asyncio.CancelledError())
 
     async def _run_in_session(self, call: Call, name: str, kind: type) -> tuple[Ack | None, BaseException | None]:
-        session = await self._sessions.open(kind)
+        session = await self.host.sessions.open(kind)
         self.session = session
         call.injected = {**call.injected, name: session}
         try:
-            result = await flushed(as_returned(await self._run_call(call)), call, self._sessions, session)
+            result = await flushed(as_returned(await self._run_call(call)), call, self.host.sessions, session)
             ack, error = judge(self.row, call.worker, result, self.asked.reason, self.asked.told)
             if keeps_effects(ack):
                 try:
-                    await self._sessions.complete(session, ack)
+                    await self.host.sessions.complete(session, ack)
                 except Fenced as fenced:
                     return None, fenced
                 self.committed = True
@@ -258,7 +238,7 @@ class Run:
     async def _close(self, session: AsyncSession | Session) -> None:
         task = current()
         try:
-            await self._sessions.close(session)
+            await self.host.sessions.close(session)
         except BaseException as error:  # the verdict stands, whatever becomes of the connection
             if passes(error, task):
                 raise

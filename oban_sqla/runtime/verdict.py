@@ -75,6 +75,8 @@ def judge(row: Row, worker: Worker, result: Result, stop: Stop | None = None, to
     if stop is not None and told and value is None and not worker.is_async:
         # A plain function that was told to stop and has no result: it stopped.
         return cancelled(row) if stop is Stop.CANCEL else interrupted(row, worker), None
+    if row.meta == "{}" and not worker.recorded:
+        return _ack(row), None  # as most end; else the meta may say more
     if worker.recorded or row.keeps_result:
         return _decided(
             row, worker, Record(value if worker.arguments is None else worker.arguments.returned.kept(value))
@@ -152,6 +154,8 @@ def _left_to_others(row: Row, mark: str, more: dict[str, str] | None = None) -> 
 
 def overdue(row: Row, worker: Worker) -> Ack | None:
     """What becomes of a job that is past its deadline; None when it may run."""
+    if worker.deadline is None and row.meta == "{}":
+        return None
     limit = _deadline(row, worker)
     if limit is None or (row.attempted_at - row.scheduled_at).total_seconds() <= limit:
         return None

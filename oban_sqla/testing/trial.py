@@ -13,9 +13,10 @@ from ..runtime.acks import Ack
 from ..runtime.chunk_attempt import ChunkAttempt, attempt_of
 from ..runtime.durable.store import Store
 from ..runtime.executors.call import Call, Result
-from ..runtime.executors.executor import Executor, Timer
+from ..runtime.executors.executor import Executor, Executors, Timer
 from ..runtime.executors.inline import Inline
 from ..runtime.executors.loop import OnLoop
+from ..runtime.host import Host
 from ..runtime.journal.journal import APART, Journals
 from ..runtime.row import Row
 from ..runtime.sessions import Sessions
@@ -53,11 +54,9 @@ class Trial:
         self._seen = _Seen(OnLoop() if worker is not None and worker.is_async else Inline())
         self.row = row
         # In place, whichever executor it names.
-        executors = {} if worker is None else {worker.executor: self._seen}
-        given: dict[str, Any] = {
-            "sessions": sessions, "resources": self._resources, "store": store, "journals": journals
-        }  # fmt: skip
-        self.attempt = attempt_of(row, executors=executors, **given)
+        executors: Executors = {} if worker is None else {worker.executor: self._seen}
+        host = Host(executors, sessions, resources=self._resources, journals=journals, store=store)
+        self.attempt = attempt_of(host, row)
         if isinstance(self.attempt, ChunkAttempt):
             self.attempt.rows += more
         self.error: BaseException | None = None

@@ -172,9 +172,11 @@ class Arguments:
         """
         if args == "{}" and self._reads_nothing:
             return {}
+        context = {GIVEN: given} if given else None
         try:
-            context = {GIVEN: given} if given else None
-            return typing.cast(dict[str, Any], self._lenient.validate_json(args, context=context))
+            # By its validator: the method of the adapter around it takes as long again.
+            read: dict[str, Any] = self._lenient.validator.validate_json(args, context=context)
+            return read
         except ValidationError as error:
             raise self._invalid(error.errors()) from None
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from oban_sqla import DatabaseUnavailable, InvalidArgs, InvalidOption, Oban, SignalTimeout, Workflow
 from oban_sqla.durable import step, wait_for
+from oban_sqla.runtime.chunk_attempt import attempt_of
 from oban_sqla.runtime.lanes.failure import StatementFailed
 from oban_sqla.statements.statement import Statement
 from tests.durable import jobs
@@ -204,7 +205,7 @@ async def test_two_runs_of_one_job_take_the_same_signal(oban: Oban, engine: Asyn
     first = await eventually(lambda: running.get(job_id))
     for number in range(7):
         await oban.signal(job_id, "go", number)
-    await oban._node._attempt(first.row).run()
+    await attempt_of(oban._node.host, first.row).run()
     await until(engine, job_id, "completed")
     assert got == [[0, 1, 2, 3, 4], [0, 1, 2, 3, 4]]
     taken = await execute(engine, "SELECT taken FROM oban_signals ORDER BY id")

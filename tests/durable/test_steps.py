@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from oban_sqla import Job, NotInJob, Oban, ObanError, SignalTimeout, telemetry
 from oban_sqla.durable import sleep, step, sync, wait_for
 from oban_sqla.models import Step
+from oban_sqla.runtime.chunk_attempt import attempt_of
 from oban_sqla.runtime.durable.ways import Suspending
 from oban_sqla.statements.steps import mark
 from tests.durable import jobs
@@ -93,7 +94,7 @@ async def test_two_runs_of_one_job_at_once_take_neither_a_step_nor_an_effect_twi
     [job_id] = await insert(engine, jobs.anything.new(name="body"))
     running = oban._node.producers["durable"].running
     first = await eventually(lambda: running.get(job_id))
-    twin = await oban._node._attempt(first.row).run()
+    twin = await attempt_of(oban._node.host, first.row).run()
     await until(engine, job_id, "completed")
     assert twin[0] is not None
     assert twin[0].state == "completed"

@@ -20,6 +20,7 @@ from oban_sqla import Cancel, Job, Oban, job
 from oban_sqla.durable import step
 from oban_sqla.runtime.attempt import Attempt
 from oban_sqla.runtime.executors.loop import OnLoop
+from oban_sqla.runtime.host import Host
 from oban_sqla.runtime.sessions import Sessions
 from oban_sqla.workers.outcomes import Outcome
 from tests.faults.jobs import in_thread, note
@@ -295,7 +296,7 @@ async def test_what_ends_a_process_ends_no_node_from_a_session_or_a_step(
 
 async def test_a_run_that_python_closes_with_its_task_has_not_failed() -> None:
     row = fetched("faults.wait", '{"name": "closed"}')
-    attempt = Attempt(row=row, executors={"async": OnLoop()}, sessions=Sessions(makers=(), blocking=_never))
+    attempt = Attempt(row, Host({"async": OnLoop()}, Sessions(makers=(), blocking=_never)))
     running = attempt.run()
     with suppress(StopIteration):
         running.send(None)

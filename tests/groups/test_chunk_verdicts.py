@@ -28,6 +28,7 @@ from oban_sqla import (
 from oban_sqla.runtime.chunk_attempt import ChunkAttempt, attempt_of
 from oban_sqla.runtime.chunks import Chunks
 from oban_sqla.runtime.executors.inline import Inline
+from oban_sqla.runtime.host import Host
 from oban_sqla.runtime.sessions import Sessions
 from oban_sqla.runtime.verdict import Stop
 from oban_sqla.testing import drain, perform
@@ -217,8 +218,8 @@ async def collects(jobs: list[Job]) -> None: ...
 
 def test_a_chunk_that_collects_no_more_takes_no_job_and_keeps_none_from_the_next_one() -> None:
     rows = [fetched("verdicts.collects", id=number) for number in range(4)]
-    sessions = Sessions(makers=(), blocking=Inline().do)
-    first, second = (attempt_of(row, executors={}, sessions=sessions) for row in rows[:2])
+    host = Host({}, Sessions(makers=(), blocking=Inline().do))
+    first, second = (attempt_of(host, row) for row in rows[:2])
     assert isinstance(first, ChunkAttempt)
     assert isinstance(second, ChunkAttempt)
     chunks = Chunks()

@@ -23,6 +23,7 @@ from oban_sqla.runtime.executors.executor import Executor
 from oban_sqla.runtime.executors.inline import Inline
 from oban_sqla.runtime.executors.loop import OnLoop
 from oban_sqla.runtime.executors.thread import Threads
+from oban_sqla.runtime.host import Host
 from oban_sqla.runtime.producer import Producer
 from oban_sqla.runtime.refusals import Refusals
 from oban_sqla.runtime.sessions import Sessions
@@ -89,7 +90,7 @@ class Opened(Sessions):
 
 
 def attempt_of(worker: str, args: str = "{}", sessions: Sessions | None = None) -> Attempt:
-    return Attempt(row=fetched(worker, args), executors=EXECUTORS, sessions=sessions or Opened())
+    return Attempt(fetched(worker, args), Host(EXECUTORS, sessions or Opened()))
 
 
 async def run(attempt: Attempt) -> tuple[Ack | None, BaseException | None]:
@@ -181,7 +182,7 @@ async def test_telemetry_gets_the_timeout_not_the_cancellation_that_it_caused() 
 
 async def test_a_run_that_goes_on_in_its_thread_when_the_loop_ends_is_not_acknowledged() -> None:
     threads, sessions = Threads("attempt"), Opened()
-    attempt = Attempt(row=fetched("attempt.waits"), executors={"thread": threads}, sessions=sessions)
+    attempt = Attempt(fetched("attempt.waits"), Host({"thread": threads}, sessions))
     attempt.task = task = asyncio.ensure_future(attempt.run())
     try:
         assert await asyncio.to_thread(entered.wait, 10)
@@ -233,7 +234,7 @@ async def test_the_way_of_a_row_to_its_ack_enters_no_file_more_than_three_times(
     def producer() -> Producer:
         made: Any = Producer(
             queue="default", options=Queue(1), node="here", lane=Lane(), acks=Acks(), refusals=Refusals(),  # type: ignore[arg-type]
-            suspend=unused, attempt=lambda row: Attempt(row=row, executors=EXECUTORS, sessions=Opened()),
+            suspend=unused, attempt=lambda row: Attempt(row, Host(EXECUTORS, Opened())),
         )  # fmt: skip
         return made
 

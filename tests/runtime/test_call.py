@@ -64,7 +64,7 @@ async def abroad(engine: AsyncEngine) -> AsyncIterator[tuple[AsyncEngine, elsewh
     try:
         async with Oban(engine, queues={"default": 5}) as oban:
             assert oban._node is not None
-            oban._node.executors = {"async": executor, "thread": executor}
+            oban._node.host.executors = {"async": executor, "thread": executor}
             yield engine, executor
     finally:
         executor.close()
