@@ -14,7 +14,7 @@ from ..options.instance import is_instance, told
 from . import flow_events  # noqa: F401  # pyright: ignore[reportUnusedImport]  # it listens to sessions
 from .batches import belonging
 from .sessions import AnySession, SomeAsyncSession, SomeSession, current_session, named
-from .unit_of_work import new_ids, tell
+from .unit_of_work import tell_of
 from .writer import write
 
 
@@ -71,7 +71,7 @@ def _enqueue(
                     yield spec
 
     written = write(session, list(unwritten()) if isinstance(given, list) else unwritten())
-    tell(session, new_ids(written))
+    tell_of(session, written)
     return list(asked)
 
 

@@ -20,7 +20,7 @@ from ..errors import InvalidOption
 from ..models import Workflow
 from ._sqlalchemy import pending_of
 from .flow_writer import prepare_flows, write_flows
-from .unit_of_work import new_ids, tell
+from .unit_of_work import tell_of
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import UOWTransaction
@@ -70,4 +70,4 @@ def _write(session: Session, context: UOWTransaction) -> None:
 @event.listens_for(Session, "after_flush_postexec")
 def _tell_written(session: Session, context: UOWTransaction) -> None:
     if specs := session.info.pop(_FLOWS, None):
-        tell(session, new_ids(specs))
+        tell_of(session, specs)

@@ -13,7 +13,7 @@ from ..models import JobSpec
 from ..statements.insert import insert_composed_keyed, insert_in_turn, insert_keyed, winners
 from .composed import are_composed
 from .driver import answer_of, is_autocommit
-from .parameters import parameters_of, state_written, take_written
+from .parameters import parameters_of, take_written
 
 _MOST_ROUNDS = 10
 _BUCKETS = 64
@@ -95,7 +95,7 @@ def insert_new(
     lost: list[JobSpec] = []
     for spec, key in zip(specs, given, strict=True):
         if row is not None and row[2] == key:
-            spec.written(row[0], state_written(row[1]), conflict=False)
+            spec.written(row[0], row[1], conflict=False)
             row = next(rows, None)
         else:
             lost.append(spec)

@@ -12,7 +12,6 @@ from ..options.unique import Unique
 from ..statements.insert import CHUNK, insert_composed, insert_one, insert_plain
 from ..statements.sent import KIND
 from ..statements.statement import Statement
-from ..types import JobState
 from ..workers.registry import workers
 from ..workers.sealing import encrypts, refuse_unique, sealed_args
 from .composed import are_composed, composed_parameters, group_parameters
@@ -41,13 +40,8 @@ def insertion(specs: Sequence[JobSpec]) -> tuple[Statement, dict[str, Any]]:
 def take_written(specs: Sequence[JobSpec], row: Sequence[Any]) -> None:
     """Give `specs` what their :func:`insertion` returned: the ids, and which of them wait for their time."""
     written = zip(specs, *row, strict=True) if isinstance(row[0], list) else [(specs[0], *row)]
-    for spec, job_id, waits in written:
-        spec.written(job_id, state_written(waits), conflict=False)
-
-
-def state_written(waits: bool | str) -> str:
-    """What an insertion says of the state: of jobs that belong to others itself, else whether they wait."""
-    return waits if isinstance(waits, str) else JobState.SCHEDULED if waits else JobState.AVAILABLE
+    for spec, job_id, state in written:
+        spec.written(job_id, state, conflict=False)
 
 
 def parameters_of(specs: Sequence[JobSpec], composed: bool = False, grouped: bool = False) -> dict[str, Any]:

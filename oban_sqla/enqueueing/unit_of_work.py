@@ -95,7 +95,7 @@ def _tell_written(session: Session, context: UOWTransaction) -> None:
     if claims is not None:
         claims.finish(session)
     if specs := session.info.pop(_WRITTEN, None):
-        tell(session, new_ids(specs))
+        tell_of(session, specs)
 
 
 @event.listens_for(Session, "before_commit")
@@ -120,14 +120,15 @@ def _forget(session: Session, transaction: SessionTransaction) -> None:
         forget_noted(session)
 
 
+def tell_of(session: Session, specs: Iterable[JobSpec]) -> None:
+    """As :func:`tell`, of the jobs that were written for `specs`."""
+    if OWN in session.info or watcher.get() is not None:
+        tell(session, [spec.id for spec in specs if spec.id is not None and not spec.conflict])
+
+
 def tell(session: Session, ids: list[int]) -> None:
     """Note that these jobs were written, in the session of a job; tell the watcher of this context, if there is one."""
     if (own := session.info.get(OWN)) is not None:
         own.update(ids)
     if (watching := watcher.get()) is not None:
         watching(session, ids)
-
-
-def new_ids(specs: Iterable[JobSpec]) -> list[int]:
-    """The ids of the jobs that were written for `specs`."""
-    return [spec.id for spec in specs if spec.id is not None and not spec.conflict]

@@ -26,6 +26,9 @@ from sqlalchemy import MetaData, Table, inspect
 from sqlalchemy.orm import InstanceState, Session, class_mapper, object_session, registry
 
 _STATE = "_sa_instance_state"
+
+_late: set[type] = set()
+"""Classes whose objects get their state when a session asks for it. Filled by :func:`map_lightly`."""
 _HAS_ARGUMENTS = "_has_dataclass_arguments"
 
 
@@ -63,6 +66,7 @@ def map_lightly(registry: registry, cls: type[Any], table: Table, **options: Any
         return False
     cls.__init__ = init
     setattr(cls, _STATE, late)
+    _late.add(cls)
     return True
 
 
@@ -94,16 +98,12 @@ class NotARow:
 
 def session_of(instance: object) -> Session | None:
     """The session in which `instance` is, without making the state of one that never met any."""
-    return None if _is_late(instance) and _STATE not in vars(instance) else object_session(instance)
-
-
-def _is_late(instance: object) -> bool:
-    return isinstance(vars(type(instance)).get(_STATE), _MadeLate)
+    return None if type(instance) in _late and _STATE not in vars(instance) else object_session(instance)
 
 
 def attributes_of(instance: object) -> dict[str, Any]:
     """The attributes of `instance` without its state."""
-    state = None if _STATE in vars(instance) or _is_late(instance) else inspect(instance)
+    state = None if _STATE in vars(instance) or type(instance) in _late else inspect(instance)
     return {name: value for name, value in vars(instance).items() if name != _STATE and value is not state}
 
 

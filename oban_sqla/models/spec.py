@@ -303,16 +303,16 @@ class JobSpec(ObanBase, Generic[V_co]):
         """
         self._being_flushed = without
 
-    def written(self, id: int | None, state: str, conflict: bool) -> None:
+    def written(self, id: int | None, state: str | bool, conflict: bool) -> None:
         """Take the results of the flush.
 
         :param id: the id of the job; for a duplicate, that of the existing job.
-        :param state: its state.
+        :param state: its state; of a new job that belongs to no others, whether it waits for its time.
         :param conflict: whether it is a duplicate.
         """
         self._id = id
         self.conflict = conflict
-        self.state = _STATES.get(state, state)
+        self.state = _STATES.get(state) or str(state)
 
     def forget(self) -> None:
         """The job was never written after all: its transaction was rolled back."""
@@ -357,7 +357,9 @@ def _shown(value: object) -> Any:
     return shown(value) if has_instance(value) else value
 
 
-_STATES: dict[str, JobState] = {state.value: state for state in JobState}
+_STATES: dict[str | bool, JobState] = {
+    **{state.value: state for state in JobState}, False: JobState.AVAILABLE, True: JobState.SCHEDULED
+}  # fmt: skip
 
 
 def _in_kind(at: int, name: str) -> property:

@@ -85,7 +85,7 @@ class Arguments:
         """
         travel = self._travel
         try:
-            valid: dict[str, Any] = travel.adapter.validate_python(args, from_attributes=False)
+            valid: dict[str, Any] = travel.validator.validate_python(args, from_attributes=False)
         except ValidationError as error:
             raise self._invalid(error.errors()) from None
         if travel.is_open:

@@ -42,13 +42,16 @@ class Travel:
     :param is_open: whether there may be more than it names.
     """
 
-    __slots__ = ("adapter", "is_converted", "is_open", "parameters", "read_again", "unordered", "untyped", "with_sets")
+    __slots__ = (
+        "is_converted", "is_open", "parameters", "read_again", "unordered", "untyped", "validator", "with_sets",
+    )  # fmt: skip
 
     def __init__(self, adapter: TypeAdapter[Any], is_open: bool) -> None:
         schema: Any = adapter.core_schema
         while "fields" not in schema:
             schema = schema["schema"]
-        self.adapter = adapter
+        # The method of the adapter around it takes as long again.
+        self.validator = adapter.validator
         self.is_open = is_open
         self.parameters = {name: Parameter(name, field) for name, field in schema["fields"].items()}
         every = self.parameters.values()
