@@ -75,7 +75,7 @@ class Attempt(Run):
             ack, error = await self._run(row)
         finally:
             running.reset(token)
-        if self._journal is not None:
+        if self.opened is not None:
             await self.end_journal()  # of a run whose hook or session has failed
         if (around := self._around) is not None and around.is_entered:
             await around.after(row.job, FENCED if ack is None else ack.state, error)

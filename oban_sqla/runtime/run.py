@@ -53,8 +53,8 @@ class Run:
     """When it times out, in monotonic seconds; None for never. Written by `_run_call`."""
     committed = False
     """Whether the job's own transaction has written the ack. Written by `_run_in_session` and `_graft`."""
-    _journal: Journal | None = None
-    """What the run tells, once it tells something. Written by `journal`."""
+    opened: Journal | None = None
+    """The journal, once the run has told something. Written by `journal`."""
     _ledger: Ledger | None = None
     """Made when the job first asks. Written by `ledger`."""
     _interruptible = True
@@ -64,6 +64,7 @@ class Run:
         # Given, and never written again.
         self.row = row
         self.host = host
+        self.journals = host.journals
         # Whether it is to stop, and whether the job knows.
         self.asked: Asked[Stop] = Asked()
 
@@ -74,21 +75,21 @@ class Run:
     @property
     def journal(self) -> Journal:
         """What the run tells beside its outcome. May be asked for by any thread of the job."""
-        if self._journal is None:
+        if self.opened is None:
             with _OPENING:
-                if self._journal is None:
-                    self._journal = self.host.journals.open(self.row)
-        return self._journal
+                if self.opened is None:
+                    self.opened = self.journals.open(self.row)
+        return self.opened
 
     @property
     def tells(self) -> bool:
         """Whether it has told anything."""
-        return self._journal is not None
+        return self.opened is not None
 
     async def end_journal(self) -> None:
         """Write what the run has told, before its outcome is written: who sees that sees all the rest."""
-        if (journal := self._journal) is not None and not journal.is_closed:
-            await self.host.journals.close(journal)
+        if (journal := self.opened) is not None and not journal.is_closed:
+            await self.journals.close(journal)
 
     def ledger(self) -> Ledger:
         """What the run knows of the job's steps.
@@ -199,7 +200,7 @@ class Run:
                 timer.cancel()
         if self._ledger is not None:
             result = self._ledger.end(result)
-        if self._journal is not None:
+        if self.opened is not None:
             await self.end_journal()
         return result
 

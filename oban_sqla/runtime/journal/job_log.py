@@ -17,18 +17,14 @@ _FIXED = frozenset((str, int, float, bool, type(None)))
 """Types of arguments that will be the same when the line is made."""
 
 
-class _Host(Protocol):
-    """What carries it out."""
-
-    @property
-    def journals(self) -> Journals: ...
-
-
 class _Logging(Protocol):
     """A run whose log may be kept."""
 
     @property
-    def host(self) -> _Host: ...
+    def journals(self) -> Journals: ...
+
+    @property
+    def opened(self) -> Journal | None: ...
 
     @property
     def journal(self) -> Journal: ...
@@ -64,7 +60,7 @@ class JobLog(logging.Handler):
     def handle(self, record: logging.LogRecord) -> bool:
         # Without the lock of a handler: what is appended to needs none, and a busy log is not slowed down by it.
         run: _Logging | None = running.get(None)
-        if run is None or run.host.journals is not self._journals:
+        if run is None or run.journals is not self._journals:
             return True
         message, args = record.msg, record.args
         # The parts are kept where they can't change; the line is made of them if it is ever stored. Written out here,
@@ -74,7 +70,8 @@ class JobLog(logging.Handler):
                 if type(arg) not in _FIXED:
                     break
             else:
-                run.journal.log(record.created, record.levelname, record.name, message, args)
+                # To ask for what was opened spares the call of a property.
+                (run.opened or run.journal).log(record.created, record.levelname, record.name, message, args)
                 return True
         run.journal.log(record.created, record.levelname, record.name, message_of(record))
         return True
