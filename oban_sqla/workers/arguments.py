@@ -89,8 +89,9 @@ class Arguments:
         except ValidationError as error:
             raise self._invalid(error.errors()) from None
         if travel.is_open:
-            for name in valid.keys() - travel.parameters.keys():
-                refuse_foreign(valid[name], f"{self._name}: {name}")
+            for name, value in valid.items():
+                if name not in travel.parameters:
+                    refuse_foreign(value, f"{self._name}: {name}")
         for parameter in travel.untyped:
             if parameter.name in valid:
                 refuse_foreign(valid[parameter.name], f"{self._name}: {parameter.name}")

@@ -113,6 +113,15 @@ def test_function_with_keywords_takes_any() -> None:
     assert loaded(anything, {"user_id": 1, "a": 2}) == {"user_id": 1, "a": 2}
 
 
+def test_of_several_keywords_that_json_can_not_carry_the_first_is_named() -> None:
+    @job(name="tests.arguments.first")
+    def anything(**more: Any) -> None: ...
+
+    for first in ("a", "z"):
+        with pytest.raises(InvalidArgs, match=f"anything: {first}: object, which JSON can't carry"):
+            anything.new(**{name: object() for name in (first, *"bcdefghij")})
+
+
 def test_parameters_without_annotations_take_what_json_can_carry() -> None:
     def bare(x, y=1):  # type: ignore[no-untyped-def]
         ...
