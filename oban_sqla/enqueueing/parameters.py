@@ -13,7 +13,7 @@ from ..statements.insert import CHUNK, insert_composed, insert_one, insert_plain
 from ..statements.sent import KIND
 from ..statements.statement import Statement
 from ..workers.registry import workers
-from ..workers.sealing import encrypts, refuse_unique, sealed_args
+from ..workers.sealing import sealed_args
 from .composed import are_composed, composed_parameters, group_parameters
 
 LARGEST_BYTES = 8_388_608
@@ -83,11 +83,9 @@ def _arrays(specs: Sequence[JobSpec], kinds: Iterable[Kind]) -> dict[str, Any]:
 def sent_args(spec: JobSpec) -> str:
     """The args as they are stored: encrypted, if the worker of this name encrypts them. The spec keeps them plain.
 
-    :raises InvalidOption: for encrypted args that are compared, and where there are no keys.
+    :raises InvalidOption: where there are no keys.
     :raises InvalidArgs: when they are too long.
     """
-    if encrypts(spec.worker):
-        refuse_unique(spec.worker, spec.unique)
     return sealed_args(spec.worker, spec.args_json)
 
 

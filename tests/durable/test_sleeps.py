@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from oban_sqla import Oban
+from oban_sqla import Cancel, Oban
 from oban_sqla.durable import sleep, step
 from tests.durable import jobs
 from tests.durable.test_steps import failure_of
@@ -67,6 +67,16 @@ async def test_a_job_that_catches_everything_and_returns_is_asleep_all_the_same(
     assert done.meta["return"] == ["NoneType", "NoneType"]
     assert done.attempt == 1
     assert "has caught what ends the run of a job that sleeps, and has returned; it sleeps all the same" in caplog.text
+
+
+async def test_an_outcome_counts_though_the_job_has_caught_its_sleep(oban: Oban, engine: AsyncEngine) -> None:
+    async def body() -> Cancel:
+        await asyncio.gather(sleep(3600), return_exceptions=True)
+        return Cancel("not needed any more")
+
+    jobs.bodies["body"] = body
+    [job_id] = await insert(engine, jobs.anything.new(name="body"))
+    await until(engine, job_id, "cancelled")
 
 
 async def test_sleeps_are_known_by_their_order_and_a_group_of_tasks_may_sleep(oban: Oban, engine: AsyncEngine) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from ...errors import InvalidArgs, InvalidOption
 from ...models import Job
@@ -134,7 +134,7 @@ def _marked(fn: Callable[..., Any]) -> list[str]:
 
 def _adapter_of(hint: Any) -> TypeAdapter[Any] | None:
     """What converts values of the type `hint`; None where there is no type, or none that JSON can carry."""
-    if hint is Any or hint is None or hint is type(None) or hint is typing.NoReturn:
+    if hint is Any or hint is type(None):
         return None
     try:
         return _adapter(hint)
@@ -145,7 +145,7 @@ def _adapter_of(hint: Any) -> TypeAdapter[Any] | None:
 def _made(hint: Any) -> TypeAdapter[Any] | None:
     try:
         return TypeAdapter(hint)
-    except (PydanticSchemaGenerationError, PydanticUserError):
+    except PydanticUserError:
         return None
 
 
