@@ -80,25 +80,35 @@ def overdue() -> Executable:
 
 @statement
 def given_back() -> Executable:
-    """The workers of jobs that nodes have given back, of the scheduled jobs that are due within `within` seconds.
+    """The workers of jobs that nodes have given back, and that wait: due within `within` seconds, or available. A node
+    fetches no more jobs of a worker that it does not know, so where there is no other node they stay available.
 
-    `mark` is the key of the meta that says why: ``unknown_worker`` or ``missing_key``. One row each:
-    its name, and how many jobs; the first `most` jobs are looked at.
+    `mark` is the key of the meta that says why: ``unknown_worker`` or ``missing_key``. One row each: its name, and how
+    many jobs. Of the scheduled and of the available jobs the first `most` are looked at.
     """
+    looked_at = (type_coerce(jobs.c.worker, Text).label("worker"), jobs.c.meta)
     soon = (
-        select(type_coerce(jobs.c.worker, Text).label("worker"), jobs.c.meta)
+        select(*looked_at)
         .where(
             jobs.c.state == state("scheduled"),
             jobs.c.scheduled_at <= utc_now() + seconds_from(parameter("within", Float)),
         )
         .order_by(jobs.c.scheduled_at)
         .limit(parameter("most", Integer))
-        .subquery("soon")
+        .subquery()
     )
+    due = (
+        select(*looked_at)
+        .where(jobs.c.state == state("available"))
+        .order_by(jobs.c.queue, jobs.c.priority, jobs.c.scheduled_at, jobs.c.id)
+        .limit(parameter("most", Integer))
+        .subquery()
+    )
+    waits = union_all(soon.select(), due.select()).subquery("waits")
     # The operator finds the name in arrays and texts, too.
-    is_object = func.jsonb_typeof(soon.c.meta) == literal_column("'object'")
-    marked = soon.c.meta.op("?")(parameter("mark"))
-    return select(soon.c.worker, func.count().label("jobs")).where(is_object, marked).group_by(soon.c.worker)
+    is_object = func.jsonb_typeof(waits.c.meta) == literal_column("'object'")
+    marked = waits.c.meta.op("?")(parameter("mark"))
+    return select(waits.c.worker, func.count().label("jobs")).where(is_object, marked).group_by(waits.c.worker)
 
 
 @statement

@@ -70,8 +70,12 @@ async def test_workers_that_no_node_knows(engine: AsyncEngine) -> None:
         [job_id] = await insert(engine, JobSpec("doctor.newer_version", queue="a"))
         await until(engine, job_id, "scheduled")
         finding = await one(engine, "unknown_workers")
+        # Due again, and no node fetches it: this one leaves the worker's jobs to others.
+        await execute(engine, f"UPDATE oban_jobs SET state = 'available', scheduled_at = {NOW}")
+        later = await one(engine, "unknown_workers")
     assert finding.status == "warning"
     assert finding.found == "1 job waits for a node that knows the worker: doctor.newer_version"
+    assert later == finding
 
 
 @pytest.mark.parametrize("odd", ["5", "[1]", '"unknown_worker"', '["unknown_worker"]', "null"])
