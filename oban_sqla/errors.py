@@ -163,19 +163,32 @@ def refuse_unknown(given: Iterable[str], known: Iterable[str], what: str) -> Non
 
 def unknown_option(name: str, known: Iterable[str], what: str) -> InvalidOption:
     """The error for an option `name` that `what` does not have; `known` are those that it has."""
-    return InvalidOption(f"unknown option {name!r} for {what}: {nearest(name, sorted(known))}")
+    known = sorted(known)
+    of_queue = name in OF_A_QUEUE and name not in known and "queue" in known
+    hint = LIMITS_ARE_OF_QUEUES if of_queue else nearest(name, known)
+    return InvalidOption(f"unknown option {name!r} for {what}: {hint}")
 
+
+OF_A_QUEUE = {"concurrency", "global_limit", "limit", "max_concurrency", "partition", "rate", "rate_limit"}
+"""Options of a queue that other queues, or readers in a hurry, look for at a worker."""
+
+LIMITS_ARE_OF_QUEUES = (
+    "limits belong to queues; give the worker its own one, as queue='calls', and the limits to that: "
+    "Oban(queues={'calls': Queue(10, rate_limit=RateLimit(100, 60))})"
+)
 
 ELSEWHERE = {
     "_defer_by": "schedule_in", "_defer_until": "scheduled_at", "_expires": "deadline", "_job_id": "unique",
     "_queue_name": "queue", "actor_name": "name", "at_front": "priority", "attempts": "max_attempts",
     "autoretry_for": "retry_for", "beat_schedule": "crontab", "concurrency": "limit", "countdown": "schedule_in",
-    "default_retry_delay": "backoff", "delay": "schedule_in", "dsn": "database_url", "eta": "scheduled_at",
-    "expires": "deadline", "ignore_result": "recorded", "job_id": "unique", "job_timeout": "timeout",
-    "keep_result": "recorded", "lock": "chain", "max_age": "deadline", "max_jobs": "queues",
+    "default_retry_delay": "backoff", "delay": "schedule_in", "dont_autoretry_for": "discard_for",
+    "dsn": "database_url", "eta": "scheduled_at", "expires": "deadline", "ignore_result": "recorded",
+    "job_id": "unique", "job_timeout": "timeout", "keep_result": "recorded",
+    "lock": "chain", "max_age": "deadline", "max_jobs": "queues",
     "max_retries": "max_attempts", "middleware": "hooks", "on_failure": "hooks", "on_startup": "resources",
     "on_success": "hooks", "periodic": "cron", "queueing_lock": "unique", "rate": "rate_limit",
-    "retries": "max_attempts", "retry": "max_attempts", "retry_backoff": "backoff", "retry_delay": "backoff",
+    "retries": "max_attempts", "retry": "max_attempts", "retry_backoff": "backoff", "retry_backoff_max": "backoff",
+    "retry_delay": "backoff", "retry_jitter": "backoff", "retry_kwargs": "max_attempts",
     "run_at": "scheduled_at", "schedule": "cron", "schedule_at": "scheduled_at", "soft_time_limit": "timeout",
     "store_result": "recorded", "store_results": "recorded", "task_id": "unique", "throws": "discard_for",
     "time_limit": "timeout", "ttl": "deadline",
@@ -196,15 +209,24 @@ def misfit(fn: Callable[..., object], *given: object) -> str | None:
 
 def closest(name: str, known: Iterable[str]) -> str | None:
     """The one of `known` that is most like `name`, or has it as one of its words; None if there is none."""
+    return next(iter(_alike(name, known)), None)
+
+
+def closest_worker(name: str, known: Iterable[str]) -> str | None:
+    """The same among workers. Their last parts have to be alike, too: all workers of a module begin alike."""
+    last = name.rpartition(".")[2]
+    return next((one for one in _alike(name, known) if _alike(last, [one.rpartition(".")[2]])), None)
+
+
+def _alike(name: str, known: Iterable[str]) -> list[str]:
     import difflib  # only when something is wrong
 
     known = sorted(known)
-    if (ours := ELSEWHERE.get(name)) in known:
-        return ours
-    near = difflib.get_close_matches(name, known, n=1) or [
+    if name in ELSEWHERE and ELSEWHERE[name] in known:
+        return [ELSEWHERE[name]]
+    return difflib.get_close_matches(name, known, n=5) or [
         one for one in known if name in one.replace(".", "_").split("_")
     ]
-    return next(iter(near), None)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import NotInJob
 from ..runtime.durable.ledger import Ledger
 from ..runtime.run import Run
-from ..workers.context import running
+from ..workers.context import outside, running
 
 
 def ledger(what: str) -> Ledger:
@@ -16,5 +16,5 @@ def ledger(what: str) -> Ledger:
     """
     run = running.get(None)
     if not isinstance(run, Run):
-        raise NotInJob(f"{what}() was called outside of a job; only a job has steps")
+        raise NotInJob(outside(what))
     return run.ledger()

@@ -96,6 +96,12 @@ def release_slot() -> None:
         running.slots.release(running.job.id)
 
 
+def outside(what: str) -> str:
+    """What the error of a function of running jobs says, where no job runs."""
+    instead = "pass what you need as an argument, or" if what == "current_job" else "only a job can do that;"
+    return f"{what}() was called outside of a job; {instead} in a test run the function as one: perform(fn.new(…))"
+
+
 def running_job(what: str) -> Running:
     """The run that this code is in.
 
@@ -105,5 +111,4 @@ def running_job(what: str) -> Running:
     try:
         return running.get()
     except LookupError:
-        advice = "pass what you need as an argument instead" if what == "current_job" else "only a job can do that"
-        raise NotInJob(f"{what}() was called outside of a job; {advice}") from None
+        raise NotInJob(outside(what)) from None

@@ -317,14 +317,21 @@ def test_what_other_queues_call_it_is_answered_in_the_words_of_this_one() -> Non
         with pytest.raises(InvalidOption, match=rf"{theirs}' is called '{ours}' here, and is an option of the worker"):
             made.options(**{theirs: 5})
     for theirs, ours in (
+        ("dont_autoretry_for", "discard_"),
         ("max_age", "deadline"),
         ("periodic", "cron"),
         ("queueing_lock", "unique"),
+        ("retry_backoff_max", "backoff"),
+        ("retry_jitter", "backoff"),
         ("throws", "discard_"),
         ("ttl", "deadline"),
     ):
         with pytest.raises(InvalidOption, match=rf"'{theirs}' for @job: did you mean '{ours}"):
             cast(Any, job)(**{theirs: 5})
+    for option in ("rate_limit", "global_limit", "concurrency"):
+        for way in (cast(Any, job), made.options):
+            with pytest.raises(InvalidOption, match=rf"option '{option}' .*: limits belong to queues; .*Queue\("):
+                way(**{option: 5})
     with pytest.raises(InvalidOption, match=r"'countdown' is called 'schedule_in' here, and is an option of one job"):
         cast(Any, job)(countdown=5)
     for way in ("delay", "apply_async", "enqueue"):
