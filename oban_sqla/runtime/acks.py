@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from ..errors import Fenced
 from ..models import Workflow
 from ..options.backoff import default_backoff
 from ..options.payload import storable
-from ..statements.ack import acknowledge, complete, still_ours
+from ..statements.ack import acknowledge, complete, completed_by, still_ours
 from ..statements.statement import Statement
 from ..telemetry import job_logger as logger
 from .batches import Size
@@ -233,16 +233,17 @@ class Acks(Loop):
         """Of acks that changed nothing, keep those that met a lock; the others were fenced out."""
         rows = await self._lane.run_unshielded(still_ours, **parameters(still_ours, missing))
         locked = {row[0] for row in rows}
+        gone = [ack for ack in missing if ack.id not in locked]
+        # What a statement that went unheard may have written, it has most likely written.
+        fenced = [ack for ack in gone if id(ack) not in self._doubtful]
         for ack in missing:
             if ack.id in locked:
                 self._keep(ack, LOCKED_RETRY if id(ack) in self._locked else FIRST_LOCKED_RETRY)
                 self._locked.add(id(ack))
-                continue
-            if id(ack) not in self._doubtful:  # else it was most likely written by the statement that went unheard
-                text = "it was given to another run, or deleted; nothing was written"
-                error = Fenced(f"job {ack.id}, attempt {ack.attempt}: {text}")
-                logger.warning("%s", error, extra=_extra(ack))
-                telemetry.execute("oban.fenced", job_id=ack.id, attempt=ack.attempt, queue=ack.queue)
+        if fenced:
+            rows = await self._lane.run_unshielded(completed_by, **parameters(completed_by, fenced))
+            _tell_refused(fenced, {row[0] for row in rows})
+        for ack in gone:
             self._settle(ack)
 
     def _keep(self, ack: Ack, seconds: float) -> None:
@@ -254,6 +255,22 @@ class Acks(Loop):
         self._doubtful.discard(id(ack))
         self._locked.discard(id(ack))
         self._settled(ack)
+
+
+def _tell_refused(acks: Sequence[Ack], completed: Collection[int]) -> None:
+    """Tell of acks that changed nothing.
+
+    :param completed: the ids of the jobs that these runs have completed themselves.
+    """
+    for ack in acks:
+        run = f"job {ack.id}, attempt {ack.attempt}"
+        if ack.id in completed:
+            text = "%s: its commit had succeeded, and only the answer was lost; it is completed, and has not failed"
+            logger.warning(text, run, extra=_extra(ack))
+            continue
+        error = Fenced(f"{run}: it was given to another run, or deleted; nothing was written")
+        logger.warning("%s", error, extra=_extra(ack))
+        telemetry.execute("oban.fenced", job_id=ack.id, attempt=ack.attempt, queue=ack.queue)
 
 
 def failure(ack: Ack, message: str, delay: float | None = None) -> Ack:

@@ -67,11 +67,11 @@ def _given(*columns: Any) -> Any:
     return func.unnest(*parameters).table_valued(*columns).render_derived(name="given").alias("given")
 
 
-def still_held(given: Any) -> Select[Any]:
-    """The job of one `given` run, while it is still that run's."""
+def still_held(given: Any, state: str = "executing") -> Select[Any]:
+    """The job of one `given` run, while it is still that run's; or, with another `state`, since that run has ended."""
     return select(jobs.c.id).where(
         jobs.c.id == given.c.id,
-        cast(jobs.c.state, Text) == literal_column("'executing'"),
+        cast(jobs.c.state, Text) == literal_column(f"'{state}'"),
         jobs.c.attempt == given.c.attempt,
         jobs.c.attempted_by[PRODUCER] == given.c.producer,
         type_coerce(jobs.c.attempted_at, TIMESTAMP()) == given.c.attempted_at,
@@ -164,3 +164,11 @@ def still_ours() -> Executable:
     given = _given(*FENCE)
     ours = still_held(given).limit(1).lateral("ours")
     return select(ours.c.id).select_from(given.join(ours, true()))
+
+
+@statement
+def completed_by() -> Executable:
+    """Of these runs, the ids whose job they have completed: by their own commit, whose answer was lost."""
+    given = _given(*FENCE)
+    done = still_held(given, "completed").limit(1).lateral("done")
+    return select(done.c.id).select_from(given.join(done, true()))

@@ -248,7 +248,13 @@ async def test_a_tick_is_taken_after_a_connection_of_the_scheduler_has_gone_sile
 
 @pytest.mark.parametrize(("worker", "words"), [(commits, "COMMIT"), (plans, "INTO oban_workflows"), (steps, "COMMIT")])
 async def test_the_run_of_a_job_ends_although_its_commit_is_never_answered(
-    engine: AsyncEngine, proxied: AsyncEngine, between: Proxy, monkeypatch: pytest.MonkeyPatch, worker: Any, words: str
+    engine: AsyncEngine,
+    proxied: AsyncEngine,
+    between: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    worker: Any,
+    words: str,
 ) -> None:
     monkeypatch.setattr("oban_sqla.runtime.session_time.LONGEST_END", 0.2)
     async with Oban(proxied, {"default": 5}, sessionmaker=async_sessionmaker(proxied), poll_interval=0.1) as oban:
@@ -258,11 +264,15 @@ async def test_the_run_of_a_job_ends_although_its_commit_is_never_answered(
         [done] = await finished(engine, [job_id])
         assert done.state == "completed"
         assert oban._node is not None
-        producer = oban._node.producers["default"]
-        await eventually(lambda: not producer.running)
+        node, producer = oban._node, oban._node.producers["default"]
+        await eventually(lambda: not producer.running and len(node.acks) == 0)
         assert [number for (number,) in await execute(engine, "SELECT count(*) FROM oban_workflows")] == [
             1 if worker is plans else 0
         ]
+    said = [record.getMessage() for record in caplog.records if record.name == "oban_sqla.job"]
+    if worker is commits:
+        assert sum("its commit had succeeded, and only the answer was lost" in line for line in said) == 1
+    assert not any("another run" in line for line in said)
 
 
 @pytest.mark.parametrize("worker", [commits_here, steps_here])
