@@ -210,8 +210,17 @@ class JobSpec(ObanBase, Generic[V_co]):
 
     @property
     def meta(self) -> dict[str, Any]:
-        """A copy of the meta as it will be stored."""
+        """A copy of the meta as it will be stored. Assign one to change it, before the flush, or in a handler of the
+        event ``oban.engine.insert_jobs.start``: ``spec.meta = {**spec.meta, "request_id": "r-1"}``. What `deadline` and
+        `weight` keep there stays, and a unique key has been made of the former meta by the time of the event.
+
+        :raises InvalidArgs: for what is assigned and JSON can't represent.
+        """
         return cast(dict[str, Any], json.loads(self.meta_json))
+
+    @meta.setter
+    def meta(self, meta: Mapping[str, Any]) -> None:
+        self.kind = with_options(self.kind, {"meta": meta}, "spec.meta")
 
     @property
     def id(self) -> int | None:

@@ -10,7 +10,8 @@ event                        fields
                              they hold jobs back, ``wait``: in how many seconds more may start, or None
 ``oban.producer.ack``        a span: ``count``
 ``oban.stager.stage``        a span: ``staged_count``
-``oban.engine.insert_jobs``  a span: ``specs``, those that are written at once
+``oban.engine.insert_jobs``  a span: ``specs``, those that are written at once. A handler of ``.start`` may add to
+                             their meta: ``spec.meta = {**spec.meta, …}``
 ``oban.engine.insert_query`` a span: ``worker queue meta``, then ``count``: one call of `enqueue_from`. ``meta`` is a
                              dict: what a handler of ``.start`` puts into it is added to the meta of the jobs
 ``oban.leader.election``     a span: ``leader``, whether this node leads; also when it resigns. In ``.start`` and

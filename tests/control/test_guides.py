@@ -16,7 +16,7 @@ from sqlalchemy import Text, func, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from oban_sqla import Job, Oban, job, otel, telemetry
+from oban_sqla import Batch, Job, Oban, Workflow, job, otel, telemetry
 from tests.processes import ROOT
 
 
@@ -44,6 +44,11 @@ async def charge(order_id: int) -> None: ...
 
 @job(name="guide.release")
 async def release(order_id: int) -> None: ...
+
+
+@job(name="guide.passes_on")
+async def passes_on(session: AsyncSession) -> None:
+    session.add(charge.new(order_id=4))
 
 
 def blocks(guide: str) -> list[CodeType]:
@@ -92,6 +97,22 @@ async def test_the_guide_to_telemetry_runs(
             names = await run("telemetry.md", Oban=Oban, **given)
             await session.flush()  # what a guide has added
             assert await session.scalar(select(func.count()).select_from(Job).where(Job.worker == "guide.charge")) == 1
+            # What goes with every job, whatever enqueues it, and into what that enqueues.
+            names["request_id"].set("r-1")
+            flow = Workflow("stamped")
+            node = flow.add(charge.new(order_id=1))
+            late = charge.options(deadline=60, meta={"tenant": 7}).new(order_id=2)
+            batch = Batch([charge.new(order_id=3)], on_completed=passes_on.new())
+            session.add_all([flow, late, batch])
+            await session.commit()
+            assert (await session.get_one(Job, node.id)).meta["request_id"] == "r-1"
+            assert (await session.get_one(Job, late.id)).meta == {"request_id": "r-1", "tenant": 7, "deadline": 60.0}
+            names["request_id"].set(None)
+        async with Oban(engine, queues={"default": 5}, hooks=[names["RequestId"]()]) as oban:
+            await oban.until_empty()
+            async with AsyncSession(engine) as session:
+                passed_on = Job.meta["request_id"].as_string() == "r-1", Job.args["order_id"].as_integer() == 4
+                assert await session.scalar(select(Job.state).where(*passed_on)) == "completed"
         async with names["oban"] as oban:
             [spec] = await oban.enqueue(add.new(1, 2))
             assert await oban.result(spec) == 3
@@ -100,6 +121,7 @@ async def test_the_guide_to_telemetry_runs(
         root.setLevel(level)
         logging.getLogger("asyncio").setLevel(asyncio_level)
         telemetry.detach("slow jobs")
+        telemetry.detach("request id")
         telemetry.detach_default_logger()
         otel.uninstrument()
         if "metrics" in names:
