@@ -9,11 +9,14 @@ from typing import Any
 running: ContextVar[Any] = ContextVar("oban_sqla_running")
 """The run of a job, in the code of that job. Set by the runtime and by children of a node."""
 
+ended: ContextVar[Any] = ContextVar("oban_sqla_ended")
+"""The job whose run has ended, in the hooks that are called after it."""
+
 FIELDS = ("job_id", "worker", "queue", "attempt")
 
 
 class JobFilter(logging.Filter):
-    """Puts ``job_id``, ``worker``, ``queue`` and ``attempt`` on every record that is made inside a job.
+    """Puts ``job_id``, ``worker``, ``queue`` and ``attempt`` on every record that is made inside a job, or in a hook.
 
     ::
 
@@ -33,7 +36,7 @@ class JobFilter(logging.Filter):
         :returns: True: no record is dropped.
         """
         run = running.get(None)
-        row = None if run is None else run.row
+        row = ended.get(None) if run is None else run.row
         values = (None,) * 4 if row is None else (row.id, row.worker, row.queue, row.attempt)
         for name, value in zip(FIELDS, values, strict=True):
             if not hasattr(record, name):

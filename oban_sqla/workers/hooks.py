@@ -9,6 +9,7 @@ from typing import Any, cast
 from ..errors import InvalidOption, misfit
 from ..models import Job
 from ..telemetry import job_logger as logger
+from ..telemetry.job_filter import ended
 from ..telemetry.log_error import log_error
 from .closing import current, passes
 
@@ -81,14 +82,18 @@ class Around:
         :param state: what became of the job; ``"fenced"`` when it had been given to another run.
         """
         task = current()
-        while self._entered:
-            hook = self._entered.pop()
-            try:
-                await _call(hook, "after", job, state, error)
-            except BaseException as raised:  # also the cancellation of a run that is over: its ack must not be lost
-                if passes(raised, task):
-                    raise
-                log_error(logger, raised, "the hook %r raised after job %d", hook, job.id, extra=_extra(job))
+        token = ended.set(job)
+        try:
+            while self._entered:
+                hook = self._entered.pop()
+                try:
+                    await _call(hook, "after", job, state, error)
+                except BaseException as raised:  # also the cancellation of a run that is over: its ack must not be lost
+                    if passes(raised, task):
+                        raise
+                    log_error(logger, raised, "the hook %r raised after job %d", hook, job.id, extra=_extra(job))
+        finally:
+            ended.reset(token)
 
 
 def checked_hooks(given: object, what: str) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import InvalidOption, Oban, job, telemetry
+from oban_sqla import Hook, InvalidOption, Job, Oban, job, telemetry
 from tests.runtime.helpers import execute, insert, until
 from tests.support import eventually
 
@@ -168,13 +168,21 @@ async def test_what_the_database_refuses_is_logged_without_what_was_sent(
             assert record.exc_info is None, "other handlers would send its text"
 
 
+class Told(Hook):
+    def before(self, job: Job) -> None:
+        app.info("before %s", job.worker)
+
+    async def after(self, job: Job, state: str, error: BaseException | None) -> None:
+        app.info("after %s", job.worker)
+
+
 async def test_the_filter_names_the_job_of_every_record_inside_it(
     engine: AsyncEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     caplog.handler.addFilter(filter := telemetry.JobFilter())
     try:
-        async with Oban(engine, {"q": 1}):
+        async with Oban(engine, {"q": 1}, hooks=[Told()]):
             ids = await insert(engine, works.new(), works_in_a_thread.new())
             for job_id in ids:
                 await until(engine, job_id, "completed")
@@ -186,6 +194,10 @@ async def test_the_filter_names_the_job_of_every_record_inside_it(
     assert records == {
         "in the coroutine": (ids[0], "logs.works", "q", 1),
         "in the thread": (ids[1], "logs.works_in_a_thread", "q", 1),
+        "before logs.works": (ids[0], "logs.works", "q", 1),
+        "after logs.works": (ids[0], "logs.works", "q", 1),
+        "before logs.works_in_a_thread": (ids[1], "logs.works_in_a_thread", "q", 1),
+        "after logs.works_in_a_thread": (ids[1], "logs.works_in_a_thread", "q", 1),
         "outside": (None, None, None, None),
         "with a queue": (None, None, "at the counter", None),
     }
