@@ -62,7 +62,7 @@ class Writer:
         try:
             await self._send(batch)
         except StatementFailed as error:
-            if error.sqlstate != _TAKEN and not error.blames_value(failures):
+            if not error.blames_value(failures):  # a number that is taken does, too
                 raise
             self._refused = 0
             for part in batch:
@@ -73,10 +73,9 @@ class Writer:
         batch: list[Part] = []
         room, size = LARGEST_BATCH, 0
         for journal in journals:
-            journal.marks -= {"events", "lines"}
             if room <= 0 or size > LARGEST_BYTES:
-                _mark_left(journal)
-                continue
+                break  # what is left is found by the next step
+            journal.marks -= {"events", "lines"}
             events: list[tuple[float, str]] = []
             for moment, text in journal.events[:room]:
                 if events and size + len(text) > LARGEST_BYTES:
@@ -249,14 +248,6 @@ def _halves(part: Part) -> tuple[Part, Part]:
         Part(part.journal, part.events[:at], part.lines[:of_lines], values[:at]),
         Part(part.journal, part.events[at:], part.lines[of_lines:], values[at:]),
     )
-
-
-def _mark_left(journal: Journal) -> None:
-    """What is left of it is found by the next step without a further call."""
-    if journal.events:
-        journal.marks.add("events")
-    if journal.lines:
-        journal.marks.add("lines")
 
 
 def _line_numbers(part: Part) -> list[int]:
