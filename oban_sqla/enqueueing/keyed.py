@@ -41,7 +41,7 @@ def insert_with_keys(
         if gone := _insert_once(connection, specs, keys, in_turn):
             savepoint.rollback()
     if gone:
-        middle = len(specs) // 2 if in_turn else len(specs) - keyed // 2
+        middle = len(specs) // 2
         insert_with_keys(connection, specs[:middle], keys, in_turn)
         insert_with_keys(connection, specs[middle:], keys, in_turn)
 

@@ -45,7 +45,7 @@ def keys_of(specs: Sequence[JobSpec], clock: Callable[[], datetime]) -> dict[int
     checked: Kind | None = None
     make: Callable[[str], bytes] | None = None
     for spec in specs:
-        if make is not None and spec.kind is last and spec.place is None:  # thousands in a row differ in their args
+        if make is not None and spec.kind is last:  # thousands in a row differ in their args
             keys[id(spec)] = make(spec.args_json)
             continue
         if (unique := spec.unique) is None:
@@ -55,11 +55,11 @@ def keys_of(specs: Sequence[JobSpec], clock: Callable[[], datetime]) -> dict[int
             checked = spec.kind
         if now is None and _needs_clock(unique, spec):
             now = clock()
-        if unique.counts("suspended" if _is_suspended(spec) else _state(spec, now)):
+        if unique.counts("suspended" if is_chained(spec) else _state(spec, now)):
             due = spec.scheduled_at if spec.scheduled_at is not None or now is None else now + _delay(spec)
-            maker = unique.maker(spec.worker, spec.queue, spec.meta_json, None if due is None else _micros(due))
-            keys[id(spec)] = maker(spec.args_json)
-            last, make = spec.kind, maker if unique.period is None and spec.place is None else None
+            make = unique.maker(spec.worker, spec.queue, spec.meta_json, None if due is None else _micros(due))
+            keys[id(spec)] = make(spec.args_json)
+            last = spec.kind
     return keys
 
 
@@ -80,10 +80,6 @@ def _state(spec: JobSpec, now: datetime | None) -> str:
     if spec.scheduled_at is None:
         return "scheduled" if _delay(spec) else "available"
     return "scheduled" if now is None or spec.scheduled_at > now else "available"
-
-
-def _is_suspended(spec: JobSpec) -> bool:
-    return (spec.place is not None and spec.place.suspended) or is_chained(spec)
 
 
 def _delay(spec: JobSpec) -> timedelta:

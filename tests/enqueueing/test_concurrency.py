@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
+import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
 from oban_sqla import Job, JobSpec, Unique
+from oban_sqla.enqueueing import keyed
 from tests.support import eventually
 
 WRITERS, ROUNDS, KEYS = 8, 12, 40
@@ -76,6 +79,35 @@ async def test_writers_of_jobs_that_complete_at_once_neither_deadlock_nor_give_u
             await asyncio.gather(*completing)
     finally:
         await many.dispose()
+
+
+async def test_a_job_that_was_there_a_moment_ago_is_an_answer(
+    engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Jobs that come and go faster than they are looked for keep no session from its end."""
+    insert_new, holders = keyed.insert_new, keyed.holders
+    is_inserted = False
+
+    def inserts(*given: Any) -> Any:
+        nonlocal is_inserted
+        is_inserted = True
+        return insert_new(*given)
+
+    def looks(*given: Any) -> Any:
+        nonlocal is_inserted
+        found = {} if is_inserted else holders(*given)  # it is gone right after it was met
+        is_inserted = False
+        return found
+
+    first, second = (JobSpec("sync", unique=Unique()) for _ in range(2))
+    async with AsyncSession(engine) as session:
+        session.add(first)
+        await session.commit()
+        monkeypatch.setattr(keyed, "insert_new", inserts)
+        monkeypatch.setattr(keyed, "holders", looks)
+        session.add(second)
+        await session.commit()
+    assert (second.conflict, second.id) == (True, first.id)
 
 
 async def test_loser_of_a_race_waits_for_the_winner(engine: AsyncEngine) -> None:

@@ -168,6 +168,11 @@ def test_job_scheduled_is_unique_among_the_scheduled_only(run_once: Run) -> None
     run_once(scenario)
 
 
+def test_job_that_was_due_before_counts_as_available(run_once: Run) -> None:
+    specs = [unique(unique=Unique(states="scheduled"), scheduled_at=TOMORROW - timedelta(days=9)) for _ in range(2)]
+    assert run_once(lambda session: add(session, *specs)) == [False, False]
+
+
 @pytest.mark.parametrize("way", ["cancelled", "completed", "discarded", "executing"])
 def test_retry_of_a_job_whose_key_another_has_never_raises(run_once: Run, way: str) -> None:
     def scenario(session: Session) -> None:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
@@ -29,6 +29,7 @@ from oban_sqla import (
     enqueue_from,
     job,
 )
+from oban_sqla.statements.insert import KEYS_LOCK
 from oban_sqla.testing import drain, mode
 from tests.limits.helpers import QUICK, add, all_done
 from tests.runtime.helpers import execute
@@ -156,6 +157,17 @@ async def test_unique_jobs_of_a_chain_that_two_add_in_different_orders_do_not_de
             written = await asyncio.gather(insert(one, numbers), insert(other, numbers[::-1]))
         assert sorted(written) == [0, 300]
         await execute(engine, "DELETE FROM oban_jobs")
+
+
+async def test_a_flush_of_unique_jobs_of_chains_holds_the_locks_of_all_their_keys(engine: AsyncEngine) -> None:
+    @job(chain=Chain(by="worker"), unique=Unique())
+    async def book(n: int) -> None: ...
+
+    async with AsyncSession(engine) as session:
+        session.add_all(book.new(n) for n in range(64))
+        await session.flush()
+        mine = f"locktype = 'advisory' AND classid = {KEYS_LOCK} AND pid = pg_backend_pid()"
+        assert (await session.scalar(text(f"SELECT count(*) FROM pg_locks WHERE {mine}")) or 0) > 20
 
 
 def test_keys_of_many_fields_begin_with_a_short_prefix() -> None:
