@@ -267,13 +267,16 @@ async def _held(engine: AsyncEngine) -> bool:
     return await execute(engine, "SELECT state FROM oban_news") == [("held",)]
 
 
-async def test_a_signal_that_another_program_writes_wakes_the_job(oban: Oban, engine: AsyncEngine) -> None:
+@pytest.mark.parametrize("payload", [[1], None])
+async def test_a_signal_that_another_program_writes_wakes_the_job(
+    oban: Oban, engine: AsyncEngine, payload: list[int] | None
+) -> None:
     [job_id] = await insert(engine, jobs.approval.new(live=0))
     await asleep(engine, job_id)
-    sql = "INSERT INTO oban_signals (job_id, name, payload) VALUES (:id, 'approved', '[1]')"
-    await execute(engine, sql, id=job_id)
+    written = "NULL" if payload is None else "'[1]'"
+    await execute(engine, f"INSERT INTO oban_signals (job_id, name, payload) VALUES ({job_id}, 'approved', {written})")
     [done] = await finished(engine, [job_id])
-    assert done.meta["return"] == [[1]]
+    assert done.meta["return"] == [payload]
 
 
 async def test_a_node_of_a_workflow_gets_a_signal(oban: Oban, engine: AsyncEngine) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Cancel, Oban
-from oban_sqla.durable import sleep, step
+from oban_sqla.durable import sleep, step, wait_for
+from oban_sqla.runtime.chunk_attempt import attempt_of
+from oban_sqla.runtime.durable.ways import Suspending
 from tests.durable import jobs
 from tests.durable.test_steps import failure_of
 from tests.runtime.helpers import execute, finished, insert, until
+from tests.support import eventually
 
 
 async def test_a_job_sleeps_without_an_attempt_and_goes_on(oban: Oban, engine: AsyncEngine) -> None:
@@ -94,12 +98,51 @@ async def test_sleeps_are_known_by_their_order_and_a_group_of_tasks_may_sleep(ob
     assert done.attempt == 1
 
 
-async def test_a_sleep_inside_a_step_is_refused(oban: Oban, engine: AsyncEngine) -> None:
-    async def inner() -> None:
-        await sleep(1)
+async def test_a_sleep_that_is_not_worth_a_run_keeps_the_slot(
+    oban: Oban, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paused: list[float] = []
 
-    said = await failure_of(engine, lambda: step("outer", inner))
-    assert "sleep() inside of the step 'outer'" in said
+    async def pause(_: Suspending, seconds: float) -> None:
+        paused.append(seconds)
+
+    monkeypatch.setattr(Suspending, "pause", pause)
+    jobs.bodies["body"] = lambda: sleep(0.04)
+    [done] = await finished(engine, await insert(engine, jobs.anything.new(name="body")))
+    assert 0 < paused[0] <= 0.04
+    assert "slept" not in done.meta
+
+
+async def test_of_two_runs_that_go_to_sleep_at_once_both_sleep(oban: Oban, engine: AsyncEngine) -> None:
+    """A node that was taken for dead wakes up, and its run goes on beside the next one."""
+    assert oban._node is not None
+    both = asyncio.Barrier(2)
+    runs: list[int] = []
+
+    async def body() -> None:
+        await step("first", jobs.value, 1)
+        runs.append(len(runs))
+        if len(runs) <= 2:
+            await both.wait()
+        await sleep(0.3)
+
+    jobs.bodies["body"] = body
+    [job_id] = await insert(engine, jobs.anything.new(name="body"))
+    running = oban._node.producers["durable"].running
+    first = await eventually(lambda: running.get(job_id))
+    ack, _ = await attempt_of(oban._node.host, first.row).run()
+    assert ack is not None
+    assert ack.state == "scheduled"
+    await until(engine, job_id, "completed")
+    assert runs == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("inner", "said"), [(sleep, "sleep() inside"), (wait_for, "wait_for() inside")])
+async def test_a_sleep_or_a_wait_inside_a_step_is_refused(
+    oban: Oban, engine: AsyncEngine, inner: Any, said: str
+) -> None:
+    given: object = 1 if inner is sleep else "go"
+    assert f"{said} of the step 'outer'" in await failure_of(engine, lambda: step("outer", inner, given))
 
 
 async def test_a_chunk_of_jobs_has_no_sleeps(oban: Oban, engine: AsyncEngine) -> None:

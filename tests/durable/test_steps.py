@@ -85,10 +85,14 @@ async def test_two_runs_of_one_job_at_once_take_neither_a_step_nor_an_effect_twi
         seen.append(len(seen))
         return len(seen)
 
+    async def differs(session: AsyncSession) -> int:
+        await both.wait()
+        return len(seen) + id(session)
+
     async def body() -> None:
         values = [await step(f"plain {n}", noted) for n in range(5)]
         booked = [await step(f"book {n}", jobs.book, n) for n in range(5)]
-        got.append([*values, *booked])
+        got.append([*values, *booked, await step("differs", differs)])
 
     jobs.bodies["body"] = body
     [job_id] = await insert(engine, jobs.anything.new(name="body"))
@@ -191,6 +195,14 @@ async def test_a_step_with_a_session_is_refused_while_the_jobs_own_is_in_a_trans
     said = await failure_of(engine, lambda: step("book", jobs.book, 1), worker=jobs.with_session)
     assert "asks for its own session while the job's session is in a transaction" in said
     assert await execute(engine, "SELECT count(*) FROM durable_effects") == [(0,)]
+
+
+async def test_a_step_with_a_session_inside_of_another_step_is_refused(oban: Oban, engine: AsyncEngine) -> None:
+    async def outer() -> None:
+        await step("inner", jobs.book, 1)
+
+    said = await failure_of(engine, lambda: step("outer", outer))
+    assert "the step 'inner' asks for a session, inside of the step 'outer'" in said
 
 
 async def test_the_commit_of_a_step_is_left_to_it(oban: Oban, engine: AsyncEngine) -> None:

@@ -75,9 +75,14 @@ def _act(card: str, outcome: str) -> str:
 @job(name="encryption.approve", queue="secrets", encrypted=True, recorded=True)
 async def approve(card: str) -> list[str]:
     charged = await step("charge", _charged, card)
+    await step("note", _noted, card)
     await emit({"card": card})
     said = await wait_for("approved", live=0.0)
     return [charged, said]
+
+
+async def _noted(session: AsyncSession, card: str) -> str:
+    return f"noted {card}"
 
 
 async def _charged(card: str) -> str:

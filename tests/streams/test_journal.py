@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from oban_sqla import ObanError
 from oban_sqla.runtime.journal import journal as journals
+from oban_sqla.runtime.journal import scribe as scribes
 from oban_sqla.runtime.journal.journal import Apart, Journal
+from oban_sqla.runtime.journal.scribe import Scribe
 from tests.runtime.helpers import fetched
 
 
@@ -101,6 +104,37 @@ def test_a_progress_that_is_being_written_waits_until_it_is() -> None:
     assert not journal.is_empty
     journal.wrote_note()
     assert journal.is_empty
+
+
+class Away:
+    """A lane whose database does not answer."""
+
+    async def run_unshielded(self, *_: Any, **__: Any) -> Any:
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("why", ["is told to stop", "has no scribe any more"])
+async def test_the_end_of_a_run_does_not_wait_for_a_database_that_is_away(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, why: str
+) -> None:
+    monkeypatch.setattr(scribes, "LAST_WORDS_WHEN_STOPPED", 0.01)
+    lane: Any = Away()
+    scribe = Scribe(lane=lane, channel=None, origin="here", most_lines=0, written=lambda _jobs, _ended: None)
+    journal = scribe.open(fetched("w"))
+    journal.emit("1")
+    if why == "is told to stop":
+        scribe.start()
+    closing = asyncio.create_task(scribe.close(journal))
+    await asyncio.sleep(0)
+    if scribe.is_alive:
+        closing.cancel()
+    ended, _ = await asyncio.wait([closing], timeout=5)
+    assert ended
+    assert "what it told last could not be written: 1 events, 0 lines of its log" in caplog.text
+    if (task := scribe._task) is not None:
+        scribe.may_end = True
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def test_a_log_floods_when_more_lines_come_than_are_kept() -> None:
