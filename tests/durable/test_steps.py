@@ -248,7 +248,10 @@ async def test_a_job_that_is_cancelled_in_a_step_keeps_what_a_thread_has_done(ob
     jobs.bodies["body"] = lambda: step("effect", effect)
     [job_id] = await insert(engine, jobs.anything.new(name="body"))
     await inside.wait()
+    assert oban._node is not None
+    run = oban._node.producers["durable"].running[job_id]
     await oban.cancel(job_id)
+    await eventually(lambda: run.stop is not None)
     leave.set()
     await until(engine, job_id, "cancelled")
     assert await execute(engine, "SELECT name FROM oban_steps") == [("effect",)]
