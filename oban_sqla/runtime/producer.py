@@ -359,17 +359,23 @@ class Producer(Loop):
     async def _see_through(self, attempt: Attempt) -> None:
         row = attempt.row
         try:
+            # A cancellation that comes after the run has ended must not lose its acks.
             if isinstance(attempt, ChunkAttempt):
-                await self._see_chunk_through(attempt)
+                acks = await self._see_chunk_through(attempt)
             else:
-                # A cancellation that comes after the run has ended must not lose its ack.
                 ack, _ = await attempt.run()
+                acks = [ack]
                 if attempt.unknown:
                     self._unfit.add(row.worker)
-                if ack is not None:  # else another run has the job
-                    if ack.suspend is not None:
-                        await self._suspend(ack, lambda: self._stopping)
-                    self._pass_on(ack, attempt)
+            for ack in acks:
+                if ack is None:
+                    continue  # another run has the job
+                if ack.suspend is not None:
+                    await self._suspend(ack, lambda: self._stopping)
+                if attempt.committed:
+                    self._acks.committed(ack)
+                else:
+                    self._send(ack)
         finally:
             if self.running.get(row.id) is attempt:
                 del self.running[row.id]
@@ -381,20 +387,10 @@ class Producer(Loop):
             if self._fetcher.more:
                 self.wake()
 
-    async def _see_chunk_through(self, chunk: ChunkAttempt) -> None:
+    async def _see_chunk_through(self, chunk: ChunkAttempt) -> list[Ack | None]:
         try:
             await chunk.collect()
         finally:
             self._chunks.begins(chunk)
         await chunk.run()
-        for _, ack in chunk.outcomes:
-            if ack is not None:
-                if ack.suspend is not None:
-                    await self._suspend(ack, lambda: self._stopping)
-                self._pass_on(ack, chunk)
-
-    def _pass_on(self, ack: Ack, attempt: Attempt) -> None:
-        if attempt.committed:
-            self._acks.committed(ack)
-        else:
-            self._send(ack)
+        return [ack for _, ack in chunk.outcomes]
