@@ -18,7 +18,7 @@ from .. import telemetry
 from ..errors import InvalidOption
 from ..models import Batch, JobSpec
 from ..models.batch import batches, place, specs_of
-from ..models.spec import Place
+from ..models.place import Place
 from ..statements.sent import KIND
 from ..workers.compared import refuse_changes
 from .composed import group_of

@@ -32,7 +32,8 @@ from ..types import ByAnnotation, UTCMapped
 from .base import ObanBase, utc_column
 from .checks import check_name
 from .job import NOW, Job, jobs
-from .spec import JobSpec, Place
+from .place import Place
+from .spec import JobSpec
 
 KINDS = ("attempted", "cancelled", "completed", "discarded", "exhausted", "retryable")
 """When a callback is enqueued."""

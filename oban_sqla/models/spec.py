@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -27,6 +26,7 @@ from ._sqlalchemy import attributes_of, map_lightly, session_of
 from .base import ObanBase
 from .job import jobs
 from .kind import FIELDS, NAMES, OPTIONS, Kind, kind_of, with_options
+from .place import Place
 
 V_co = TypeVar("V_co", covariant=True, default=Any)
 """What the job's function returns."""
@@ -51,22 +51,6 @@ class SpecOptions(CommonOptions, total=False):
     scheduled_at: datetime | None
     schedule_in: float | timedelta | None
     deadline: float | timedelta | None
-
-
-@dataclass(slots=True)
-class Place:
-    """The workflow or batch to which a job belongs, as its insertion needs it.
-
-    :ivar workflow_id: its flow.
-    :ivar batch_id: its batch.
-    :ivar node_name: what it is called in its flow.
-    :ivar suspended: whether it waits to be released.
-    """
-
-    workflow_id: int | None = None
-    batch_id: int | None = None
-    node_name: str | None = None
-    suspended: bool = False
 
 
 class WorkerLike(Protocol):

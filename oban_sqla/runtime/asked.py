@@ -15,9 +15,9 @@ from ..options.encryption import current
 from ..options.queue import Queue
 from ..options.sessionmakers import AUTOCOMMIT, SessionMaker, maker_for, named_kind, what_makes
 from ..telemetry import node_logger as logger
-from ..workers.arguments import Unresolved
 from ..workers.injection import is_session
 from ..workers.registry import workers
+from ..workers.unresolved import Unresolved
 from ..workers.worker import Worker
 from .resources import unprovided
 

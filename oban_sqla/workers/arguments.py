@@ -33,6 +33,7 @@ from .injection import is_injectable, is_session, marked, meant, refuse_dependen
 from .ordering import in_order
 from .returned import Returned
 from .roundtrip import Parameter, Travel, difference, refuse_foreign
+from .unresolved import Unresolved
 
 _MISSING = inspect.Parameter.empty
 # Type checkers know only the form with literals.
@@ -388,10 +389,6 @@ class Arguments:
         if ours in SPEC_OPTIONS:
             return f", did you mean the option {ours}: .options({ours}=…).new(…)?"
         return f", did you mean the option {ours} of the worker: @job({ours}=…)?" if ours in self._options else ""
-
-
-class Unresolved(InvalidOption):
-    """An annotation names what is not known, or not yet."""
 
 
 def _several(hint: Any) -> Any:

@@ -14,11 +14,12 @@ from ..models.kind import kind_of, with_options
 from ..options.backoff import Backoff, BackoffOption, wait_of
 from ..options.chunk import Chunk
 from ..options.duration import limit
-from .arguments import Arguments, Unresolved
+from .arguments import Arguments
 from .compared import checked_chain
 from .hooks import checked_hooks
 from .registry import default_name, origin_of, workers
 from .shape import check_plain, hidden, shape
+from .unresolved import Unresolved
 from .verdicts import Verdicts, checked_errors
 from .worker import Worker
 from .worker_options import OF_ITS_SPECS, ChunkOptions, Missing

@@ -13,7 +13,7 @@ from typing_extensions import TypeAliasType
 from oban_sqla import Chunk, InvalidArgs, Job, Snooze, Unique, injected, job
 from oban_sqla.runtime.durable.call import StepCall
 from oban_sqla.testing import perform
-from oban_sqla.workers.arguments import Unresolved
+from oban_sqla.workers.unresolved import Unresolved
 from oban_sqla.workers.worker import Worker
 
 T = TypeVar("T")
