@@ -82,10 +82,9 @@ async def serve(url: str) -> None:
     await migrations.migrate(engine)
     print("ready", flush=True)
     while name := (await asyncio.to_thread(sys.stdin.readline)).strip():
-        async with engine.begin() as connection:
-            await connection.execute(text("TRUNCATE oban_jobs"))
         async with engine.connect() as connection:
-            await connection.execute(text("COMMIT"))
+            await connection.execution_options(isolation_level="AUTOCOMMIT")
+            await connection.execute(text("TRUNCATE oban_jobs"))
             await connection.execute(text("CHECKPOINT"))
         print(await work[name](engine), flush=True)
     await engine.dispose()

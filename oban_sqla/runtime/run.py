@@ -64,7 +64,7 @@ class Run:
         # Given, and never written again.
         self.row = row
         self.host = host
-        self.journals = host.journals
+        self.journals = host.journals  # each record that is logged asks for them
         # Whether it is to stop, and whether the job knows.
         self.asked: Asked[Stop] = Asked()
 

@@ -155,7 +155,7 @@ def _left_to_others(row: Row, mark: str, more: dict[str, str] | None = None) -> 
 def overdue(row: Row, worker: Worker) -> Ack | None:
     """What becomes of a job that is past its deadline; None when it may run."""
     if worker.deadline is None and row.meta == "{}":
-        return None
+        return None  # as of most jobs: a deadline of its own is in its meta
     limit = _deadline(row, worker)
     if limit is None or (row.attempted_at - row.scheduled_at).total_seconds() <= limit:
         return None

@@ -81,7 +81,7 @@ def overdue() -> Executable:
 @statement
 def given_back() -> Executable:
     """The workers of jobs that nodes have given back, and that wait: due within `within` seconds, or available. A node
-    fetches no more jobs of a worker that it does not know, so where there is no other node they stay available.
+    does not fetch jobs of a worker that it does not know: where no other node runs, they stay available.
 
     `mark` is the key of the meta that says why: ``unknown_worker`` or ``missing_key``. One row each: its name, and how
     many jobs. Of the scheduled and of the available jobs the first `most` are looked at.

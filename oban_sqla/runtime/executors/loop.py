@@ -14,6 +14,7 @@ from .executor import Timer
 from .stall import Stall
 
 _COROUTINE: type[Any] = CoroutineType
+"""What an async function returns. Without parameters, of which a type checker would not know the types."""
 
 
 async def awaited(value: Any) -> Result:
