@@ -21,14 +21,14 @@ _log = logging.getLogger("sqlalchemy.engine.Engine")
 
 
 def answer_of(connection: Connection, statement: Statement, given: dict[str, Any]) -> Sequence[Any]:
-    """Execute `statement`, which answers with one row.
+    """Execute `statement`, which answers with one row. It is empty where there is none.
 
     :param given: its parameters.
     :raises DBAPIError: as any statement does.
     """
     refuse = private(connection, "_handle_dbapi_exception")
     if connection.dialect.driver != "asyncpg" or refuse is None or _is_watched(connection):
-        return statement.execute(connection, **given).one()
+        return statement.execute(connection, **given).one_or_none() or ()
     schemas = connection.get_execution_options().get("schema_translate_map")
     compiled = statement.compiled(connection.dialect, schemas)
     cursor = connection.connection.cursor()
@@ -39,7 +39,7 @@ def answer_of(connection: Connection, statement: Statement, given: dict[str, Any
         refuse(error, compiled.sql, None, None, None)  # as SQLAlchemy does for statements of its own
         raise
     cursor.close()
-    return rows[0]
+    return rows[0] if rows else ()
 
 
 def is_autocommit(connection: Connection) -> bool:

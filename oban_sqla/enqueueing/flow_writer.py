@@ -24,7 +24,7 @@ from ..options.reference import Path, Reference, node_of, part_of
 from ..statements.flows import insert_chunked_nodes, insert_edges, insert_nodes, living, lock_keys, tell_flow
 from ..workers.registry import workers
 from .instances import refer_in
-from .parameters import parameters_of, statements_for
+from .parameters import parameters_of, refuse_left_out, statements_for
 from .wakeup import announce, announce_news, note_wake_ups
 from .writer import encryption_for, jobs_connection
 
@@ -131,6 +131,7 @@ def _insert(connection: Connection, written: Sequence[Written]) -> None:
         refs=",".join([str(len(one.references)) for one in written]),
     ).one()
     ids, later_ones = row[0], row[1]
+    refuse_left_out([one.spec for one in written], ids)
     for one, job_id, later in zip(written, ids, later_ones, strict=True):
         one.spec.written(job_id, "suspended" if _waits(one) else "scheduled" if later else "available", False)
 

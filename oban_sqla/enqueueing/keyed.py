@@ -13,7 +13,7 @@ from ..models import JobSpec
 from ..statements.insert import insert_composed_keyed, insert_in_turn, insert_keyed, winners
 from .composed import are_composed
 from .driver import answer_of, is_autocommit
-from .parameters import parameters_of, take_written
+from .parameters import left_out, parameters_of, take_written
 
 _MOST_ROUNDS = 10
 _BUCKETS = 64
@@ -61,7 +61,7 @@ def _insert_in_place(
         before = holders(connection, specs, keys)
     raise ObanError(
         f"{len(specs)} unique jobs (the first: {specs[0]!r}) conflicted {_MOST_ROUNDS} times with jobs that were gone "
-        "then; does a program insert and finish them in a loop?"
+        "then; does a program insert and finish them in a loop, or a trigger of oban_jobs drop them (RETURN NULL)?"
     )
 
 
@@ -77,6 +77,7 @@ def insert_new(
     """Insert what conflicts with no job, in one statement; the specs that it left out.
 
     :param specs: those without a key first, then in the order of their keys; in any order if they are `in_turn`.
+    :raises ObanError: when it left out one without a key.
     """
     composed = in_turn or are_composed(specs)
     parameters = parameters_of(specs, composed)
@@ -92,13 +93,18 @@ def insert_new(
         return []
     rows = iter(zip(*(column or () for column in columns), strict=True))
     row = next(rows, None)
+    made: list[tuple[JobSpec, Any]] = []
     lost: list[JobSpec] = []
     for spec, key in zip(specs, given, strict=True):
         if row is not None and row[2] == key:
-            spec.written(row[0], row[1], conflict=False)
+            made.append((spec, row))
             row = next(rows, None)
+        elif key is None:
+            raise left_out(specs[0], f"some of {len(specs)} jobs")
         else:
             lost.append(spec)
+    for spec, found in made:
+        spec.written(found[0], found[1], conflict=False)
     return lost
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+from ..errors import ObanError
 from ..models import JobSpec
 from ..models.kind import FIELDS, Kind
 from ..options.unique import Unique
@@ -38,10 +39,34 @@ def insertion(specs: Sequence[JobSpec]) -> tuple[Statement, dict[str, Any]]:
 
 
 def take_written(specs: Sequence[JobSpec], row: Sequence[Any]) -> None:
-    """Give `specs` what their :func:`insertion` returned: the ids, and which of them wait for their time."""
-    written = zip(specs, *row, strict=True) if isinstance(row[0], list) else [(specs[0], *row)]
-    for spec, job_id, state in written:
+    """Give `specs` what their :func:`insertion` returned: the ids, and which of them wait for their time.
+
+    :param row: of two lists, or for one spec of two values; empty, or of None, where nothing was inserted.
+    :raises ObanError: when a job was not inserted.
+    """
+    columns = row if row and isinstance(row[0], list) else [[one] for one in row if one is not None]
+    refuse_left_out(specs, columns[0] if columns else ())
+    for spec, job_id, state in zip(specs, *columns, strict=True):
         spec.written(job_id, state, conflict=False)
+
+
+def refuse_left_out(specs: Sequence[JobSpec], ids: Sequence[int] | None) -> None:
+    """Which job has which id is known by their order alone, so all must be there.
+
+    :param ids: of the jobs that were inserted; None for none.
+    :raises ObanError: when there are fewer than specs.
+    """
+    if (number := len(ids or ())) < len(specs):
+        raise left_out(specs[0], f"{len(specs) - number} of {len(specs)} jobs")
+
+
+def left_out(first: JobSpec, what: str) -> ObanError:
+    """The error for jobs that the database has not inserted, and to which nothing there is a duplicate."""
+    return ObanError(
+        f"{what} were not inserted, and the database raised no error: a trigger BEFORE INSERT of oban_jobs returns "
+        "NULL, or a rule does something else instead; let it raise an exception, or do not enqueue such jobs. The "
+        f"first one given is {first!r}"
+    )
 
 
 def parameters_of(specs: Sequence[JobSpec], composed: bool = False, grouped: bool = False) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def _write_all(connection: Connection, groups: Sequence[_Group], moved: Moved) -
             return
     raise ObanError(
         f"{len(groups)} unique jobs (the first: {groups[0].specs[0]!r}) met {_MOST_ROUNDS} times jobs that had come or "
-        "gone meanwhile; does a program insert and finish them in a loop?"
+        "gone meanwhile; does a program insert and finish them in a loop, or a trigger of oban_jobs drop them (RETURN "
+        "NULL)?"
     )
 
 

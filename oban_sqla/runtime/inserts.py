@@ -99,7 +99,10 @@ class Inserts:
             else:
                 _refuse(batch, _said(error))
             return
-        take_written(specs, rows[0])
+        try:
+            take_written(specs, rows[0] if rows else ())
+        except ObanError as error:  # only of what is missing: the statement has been its own transaction
+            raise ObanError(f"{error}. The others are committed") from None
         self._written(specs)
         for _, future in batch:
             if not future.done():
