@@ -37,6 +37,11 @@ class NotFound(Exception):
     """There is no such page, or no such thing to show on it; the text says which."""
 
 
+def no_job(id: int) -> NotFound:
+    """The error for a job that is not there."""
+    return NotFound(f"There is no job {id}: it was deleted, pruned, or never committed.")
+
+
 class Refused(Exception):
     """The operator may not do that; the text says what."""
 

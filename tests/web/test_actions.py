@@ -118,7 +118,7 @@ async def test_a_signal_that_no_job_takes_is_refused(engine: AsyncEngine, browse
         engine, {"state": "completed", "worker": "app.w"}, {"state": "scheduled", "worker": "app.w"}
     )
     for fields, says in (
-        ({"id": done, "name": "approved"}, f"Nothing was sent: job {done} has finished"),
+        ({"id": done, "name": "approved"}, f"Nothing was sent: job {done} is completed."),
         ({"id": waits, "name": "approved", "payload": "{by: ann}"}, "payload: expected JSON"),
         ({"id": waits, "name": ""}, "The field name is missing"),
     ):
@@ -143,12 +143,25 @@ async def test_options_of_a_waiting_job_are_edited_but_never_its_worker(
     assert (row.queue, row.priority, row.max_attempts, row.args, row.tags) == ("slow", 3, 5, {"user_id": 9}, ["a", "b"])
     assert row.worker == "app.mail.send"
     assert [row.verb for row in await audit(engine)] == ["edit"]
-    assert (await browser.send("/do/edit", {"id": ids[4], "priority": "1"})).status_code == 400
+    ended = await browser.send("/do/edit", {"id": ids[4], "priority": "1"})
+    assert (ended.status_code, f"job {ids[4]} was not changed: it is " in words(ended.text).lower()) == (400, True)
     for name in ("queue", "priority", "max_attempts"):
         blank = await browser.send("/do/edit", {"id": ids[0], f"seen_{name}": "another", name: "", "tags": "c"})
         assert (blank.status_code, f"{name}: the field is blank" in blank.text) == (400, True)
     below = await browser.send("/do/edit", {"id": ids[0], "priority": "-1"})
     assert "priority: expected a whole number, 0 or above, got" in below.text
+
+
+async def test_a_form_of_a_job_that_is_gone_says_so(engine: AsyncEngine, browser: Browser, ids: list[int]) -> None:
+    page = await browser.page(f"/edit/{ids[0]}")
+    shown = {name: _value(page, name) for name in ("id", "queue", "seen_queue")}
+    as_shown = await browser.send("/do/edit", shown)
+    assert (as_shown.status_code, "every field is as it was shown" in words(as_shown.text)) == (400, True)
+    await Oban(engine).delete(ids[0])
+    for verb, fields in (("edit", shown), ("edit", {**shown, "queue": "slow"}), ("signal", {**shown, "name": "go"})):
+        answer = await browser.send(f"/do/{verb}", fields)
+        gone = f"There is no job {ids[0]}: it was deleted, pruned, or never committed."
+        assert (answer.status_code, gone in words(answer.text)) == (404, True), verb
 
 
 async def test_a_new_job_is_enqueued(engine: AsyncEngine, browser: Browser) -> None:

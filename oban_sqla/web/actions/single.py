@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.responses import Response
 
@@ -13,8 +14,9 @@ from ...control.audit import note
 from ...enqueueing.enqueue import enqueue
 from ...errors import ObanError
 from ...models import JobSpec
+from ...models.job import jobs as table
 from ...workers.registry import workers
-from ..ask import Ask, Content, Wrong
+from ..ask import Ask, Content, Wrong, no_job
 from .form import Form
 
 
@@ -41,12 +43,15 @@ async def change_options(ask: Ask, fields: Mapping[str, list[str]]) -> Content |
                 raise Wrong(f"{name}: expected a JSON object, such as {{}}; the field is blank")
             changes[name] = given
     if not changes:
+        await _state_of(ask, id)
         raise Wrong("Nothing was changed: every field is as it was shown.")
     with form.audited("edit", {"ids": [id], "changes": sorted(changes)}):
         async with ask.place.connection():
             changed = await ask.place.oban.update(id, **changes)
     if not changed:
-        raise Wrong(f"Job {id} was not changed: it runs, has finished, or is gone.")
+        raise Wrong(
+            f"Job {id} was not changed: it is {await _state_of(ask, id)}, and only jobs that wait can be changed."
+        )
     return form.done("edit", changed, f"job/{id}")
 
 
@@ -62,7 +67,7 @@ async def send_signal(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Re
         async with ask.place.connection(), AsyncSession(ask.place.engine) as session, session.begin():
             sent = await ask.place.oban.signal(id, name, payload, session)
     if not sent:
-        raise Wrong(f"Nothing was sent: job {id} has finished, or is gone.")
+        raise Wrong(f"Nothing was sent: job {id} is {await _state_of(ask, id)}.")
     return form.done("signal", 1, f"job/{id}")
 
 
@@ -87,6 +92,18 @@ async def enqueue_job(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Re
     if spec.id is None:
         raise ObanError("the job was not enqueued")
     return form.done("enqueue", int(not spec.conflict), f"job/{spec.id}")
+
+
+async def _state_of(ask: Ask, id: int) -> str:
+    """The state of a job.
+
+    :raises NotFound: where there is no such job any more.
+    """
+    query = select(table.c.state).where(table.c.id == id)
+    state: str | None = await ask.place.read(lambda connection: connection.scalar(query))
+    if state is None:
+        raise no_job(id)
+    return state
 
 
 def _time(text: str) -> datetime:

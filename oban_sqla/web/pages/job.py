@@ -26,7 +26,7 @@ from ...statements.times import TIMES, readable
 from ...telemetry.gist import gist
 from ...workers.registry import workers
 from ..actions.form import as_line
-from ..ask import Ask, Content, NotFound, Redact, Refused, whole
+from ..ask import Ask, Content, NotFound, Redact, Refused, no_job, whole
 from ..redaction import Shown, cut, of_text, shown
 from ..render import digest
 from ..story import Story, story_of
@@ -94,7 +94,7 @@ async def job(ask: Ask, rest: str) -> Content:
 
     found = await ask.read(("job", id, whole_text), read)
     if found is None:
-        raise NotFound(f"There is no job {id}: it was deleted, pruned, or never committed.")
+        raise no_job(id)
     reasons = await ask.share(("why", id), lambda: _why(ask, id))
     around = await ask.read(("neighbours", id), lambda connection: neighbours(connection, id))
     context = {
@@ -116,7 +116,7 @@ async def edit(ask: Ask, rest: str) -> Content:
     id = _id(rest)
     found = await ask.read(("job", id, True), lambda connection: detail(connection, id, ask.redact, True))
     if found is None:
-        raise NotFound(f"There is no job {id}.")
+        raise no_job(id)
     shown_here = {
         "args": written(found.args.value) if found.is_whole else None,
         "meta": written(found.meta.value) if found.meta.kind == "plain" else None,
@@ -136,7 +136,7 @@ async def new(ask: Ask, _rest: str) -> Content:
     if like is not None:
         found = await ask.read(("job", like, True), lambda connection: detail(connection, like, ask.redact, True))
         if found is None:
-            raise NotFound(f"There is no job {like}: it was deleted, pruned, or never committed.")
+            raise no_job(like)
     context = {
         "job": None if found is None else found.job,
         "args": written(found.args.value) if found is not None and found.is_whole else "{}",
