@@ -9,6 +9,7 @@ what a command shows (see `insight`) or changes (see `control`): a dashboard nee
 
 import click
 
+from .. import __version__
 from .bench import bench
 from .check import check
 from .cron import cron
@@ -33,7 +34,7 @@ from .workers import workers
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @config_option
-@click.version_option(package_name="oban-sqla", message="oban-sqla %(version)s")
+@click.version_option(__version__, message="oban-sqla %(version)s")
 def main() -> None:
     """Background jobs for SQLAlchemy and PostgreSQL.
 

@@ -45,6 +45,21 @@ def test_it_runs_as_a_module(module: str) -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, f"oban-sqla {version('oban-sqla')}", "")
 
 
+NOT_INSTALLED = """
+import importlib.metadata as metadata
+def version(name):
+    raise metadata.PackageNotFoundError(name)
+metadata.version = version
+from oban_sqla.cli import main
+main(["--version"])
+"""
+
+
+def test_it_says_that_it_knows_no_version_where_it_is_not_installed() -> None:
+    done = finished(["-c", NOT_INSTALLED], fresh=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "oban-sqla unknown\n", "")
+
+
 def test_what_other_queues_call_a_command_leads_to_that_of_this_one() -> None:
     for theirs, ours in ELSEWHERE.items():
         done = CliRunner().invoke(main, [theirs, "app.jobs"])
