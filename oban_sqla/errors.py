@@ -208,12 +208,10 @@ def misfit(fn: Callable[..., object], *given: object) -> str | None:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The one of `known` that is most like `name`, or has it as one of its words; None if there is none."""
-    return next(iter(_alike(name, known)), None)
+    """The one of `known` that is most like `name`, or has it as one of its words; None if there is none.
 
-
-def closest_worker(name: str, known: Iterable[str]) -> str | None:
-    """The same among workers. Their last parts have to be alike, too: all workers of a module begin alike."""
+    The last parts of dotted names have to be alike, too: all workers of a module begin alike.
+    """
     last = name.rpartition(".")[2]
     return next((one for one in _alike(name, known) if _alike(last, [one.rpartition(".")[2]])), None)
 

@@ -14,7 +14,7 @@ from uuid import uuid4
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..errors import InvalidOption, UnknownWorker, closest_worker
+from ..errors import InvalidOption, UnknownWorker, closest
 from ..models.job import jobs
 from ..options.queue import Queue
 from ..options.sessionmakers import SessionMaker, with_default
@@ -102,7 +102,7 @@ async def _check(engine: AsyncEngine, job_id: int) -> None:
             f"`oban-sqla jobs retry {job_id}` lets one that has finished wait again"
         )
     if workers.get(found.worker) is None:
-        near = closest_worker(found.worker, workers)
+        near = closest(found.worker, workers)
         hint = f"did you mean {near!r}, which is registered?" if near else "name the module that registers it"
         raise UnknownWorker(f"job {job_id} is of the worker {found.worker!r}, which is not registered; {hint}")
 

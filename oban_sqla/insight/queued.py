@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from ..errors import InvalidArgs, InvalidOption, KeyMissing, closest_worker
+from ..errors import InvalidArgs, InvalidOption, KeyMissing, closest
 from ..statements.waiting import waiting_args
 from ..workers.loosened import loosened
 from ..workers.registry import workers
@@ -80,7 +80,7 @@ def _misfit(name: str, args: str, results: Sequence[str] | None) -> str | None:
     """
     worker = workers.get(name)
     if worker is None:
-        near = closest_worker(name, workers)
+        near = closest(name, workers)
         advice = f"; did you mean {near!r}? give that one aliases=[{name!r}]" if near else ""
         return f"no worker of this name is registered{advice}"
     if worker.arguments is None:

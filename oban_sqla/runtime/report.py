@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.exc import DBAPIError
 
 from .. import telemetry
-from ..errors import Fenced, closest, closest_worker
+from ..errors import Fenced, closest
 from ..options.payload import storable
 from ..telemetry import job_logger as logger
 from ..telemetry import queue_logger as logger_of_queues
@@ -105,7 +105,7 @@ def report_unknown(row: Row, executor: str | None) -> None:
             row.worker, executor, f" (did you mean {near!r}?)" if near else "", extra=row.log_extra,
         )  # fmt: skip
         return
-    near = closest_worker(row.worker, workers)
+    near = closest(row.worker, workers)
     logger_of_queues.warning(
         "jobs of the worker %r can't run here, because no module of this process registers it%s; import its module, or "
         "name it in aliases= of the worker that has replaced it; they are left to other nodes",

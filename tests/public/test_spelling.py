@@ -10,7 +10,7 @@ import pytest
 
 import oban_sqla
 from oban_sqla import Cancel, InvalidOption, Partition, Queue, RateLimit, Snooze, Unique
-from oban_sqla.errors import closest, closest_worker
+from oban_sqla.errors import closest
 
 RESULTS = {"Progress", "LogLine", "Health", "QueueInfo", "Reason", "Why", "Finding", "Result"}
 OPTIONS = [
@@ -51,9 +51,9 @@ def test_a_name_without_its_module_is_known_again() -> None:
 
 def test_a_worker_is_not_taken_for_another_one_of_its_module() -> None:
     known = ["app.jobs.ledger", "app.jobs.send_receipt"]
-    assert closest_worker("app.jobs.old", known) is None
-    assert closest_worker("app.jobs.mail_receipt", known) == "app.jobs.send_receipt"
-    assert closest_worker("app.mail.send_receipt", known) == "app.jobs.send_receipt"
+    assert closest("app.jobs.old", known) is None
+    assert closest("app.jobs.mail_receipt", known) == "app.jobs.send_receipt"
+    assert closest("app.mail.send_receipt", known) == "app.jobs.send_receipt"
 
 
 def test_an_error_of_a_value_stays_what_it_is() -> None:

@@ -116,6 +116,12 @@ class TestMatching:
         with pytest.warns(UserWarning, match=said):
             plain_session(refute_enqueued, **filters)
 
+    def test_a_refutation_proposes_no_worker_that_only_has_the_module_in_common(
+        self, plain_session: AnySession, recwarn: pytest.WarningsRecorder
+    ) -> None:
+        plain_session(refute_enqueued, worker="tests.testing.app.zebra")
+        assert [str(one.message) for one in recwarn] == []
+
     def test_values_are_compared_as_json_carries_them(self, any_session: AnySession) -> None:
         uuid = UUID(int=7)
         any_session.add(JobSpec("x", {"id": str(uuid), "day": "2024-02-29", "pair": [1, 2]}))

@@ -9,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ...control.audit import audited, note, operator
 from ...enqueueing.enqueue import enqueue
-from ...errors import UnknownWorker, closest_worker
+from ...errors import UnknownWorker, closest
 from ...models import JobSpec
 from ...workers.registry import workers
 from ..cron import Args
@@ -78,7 +78,7 @@ def _registered(worker: str, module: str | None) -> Any:
         load(one)
     if (found := workers.get(worker)) is not None:
         return found
-    near = closest_worker(worker, workers)
+    near = closest(worker, workers)
     hint = f"did you mean {near!r}?" if near else f"it registers {', '.join(workers) or 'no workers'}"
     said = f"{', '.join(named)} registers no worker named {worker!r}; {hint}"
     if module is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...errors import InvalidArgs, InvalidOption, closest_worker
+from ...errors import InvalidArgs, InvalidOption, closest
 from ...models import JobSpec
 from ...models.kind import NAMES
 from ...options.unique import Unique
@@ -43,7 +43,7 @@ class Entry:
         :raises SettingsError: for a worker that isn't, or a job that can't be made.
         """
         if (worker := workers.get(self.worker)) is None:
-            near = closest_worker(self.worker, workers)
+            near = closest(self.worker, workers)
             hint = f"did you mean {near!r}?" if near else "start its module, too, or import it"
             raise SettingsError(f"{self.place.key('worker')}: unknown worker {self.worker!r}; {hint}")
         cron = self.cron
