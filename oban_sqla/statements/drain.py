@@ -3,6 +3,7 @@
 from typing import Any
 
 from sqlalchemy import (
+    TIMESTAMP,
     BigInteger,
     Boolean,
     ColumnElement,
@@ -95,6 +96,13 @@ def callbacks_after() -> Executable:
     """The ids of the callbacks of batches that were inserted after the job `id`."""
     is_callback = jobs.c.meta.op("?")(literal_column("'callback'"))
     return select(jobs.c.id).where(jobs.c.id > parameter("id", BigInteger), is_callback).order_by(jobs.c.id)
+
+
+@statement
+def cancelled_since() -> Executable:
+    """The ids of the chosen jobs that were cancelled at the time `since`, in naive UTC as text, or later."""
+    later = type_coerce(jobs.c.cancelled_at, TIMESTAMP) >= cast(parameter("since"), TIMESTAMP)
+    return select(jobs.c.id).where(jobs.c.state == state("cancelled"), later, _chosen())
 
 
 @statement

@@ -106,9 +106,9 @@ def drain(
     :param limit: the maximum number of jobs to run. Default: no limit; jobs that enqueue each other never end then.
     :param job_logs: keep what the jobs log, as :class:`Oban` does with the same option. Default: it is not kept.
     :returns: the number of jobs per resulting state, a ``Counter``: a state without jobs counts 0. A snoozed job counts
-        as scheduled, and so does a job of a worker that this process doesn't know. Its ``errors`` are the exceptions of
-        the jobs that failed; they are part of its ``repr``, so that a failing ``assert`` shows them, and are logged
-        with their tracebacks.
+        as scheduled, and so does one of a worker that this process doesn't know; one of a workflow or chain that is
+        cancelled because another one failed counts as cancelled. Its ``errors`` are the exceptions of the jobs that
+        failed; they are part of its ``repr``, so that a failing ``assert`` shows them, and are logged with tracebacks.
     :raises InvalidOption: for a session, queue, time or limit of another type, and for both `until` and
         `with_scheduled`. Also if a job needs an ``AsyncSession`` and the test has a ``Session``, or a resource that
         :func:`resources` does not provide; that job is available as before.
@@ -183,8 +183,11 @@ class Drainer:
     def run_next(self, chosen: Choice) -> bool:
         """Run the next job; False when there is none, and nothing that has happened makes one possible."""
         row = self._take(chosen)
-        if row is None and release(self._session, chosen.among):
-            row = self._take(chosen)
+        if row is None:
+            found, cancelled = release(self._session, chosen.queues, chosen.among)
+            for job_id in cancelled:
+                self._count(job_id, "cancelled")
+            row = self._take(chosen) if found else None
         if row is None:
             return False
         self._ran.append(row.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import text
@@ -12,7 +13,7 @@ from ..errors import InvalidOption
 from ..runtime.group_of import GROUPS, asked_by
 from ..runtime.releaser import Released, report_end_of_batch, report_end_of_flow
 from ..runtime.row import Row
-from ..statements.drain import callbacks_after
+from ..statements.drain import callbacks_after, cancelled_since
 from ..statements.releases import ended_batches, release_here
 from ..workers.registry import workers
 from .sessions import connection_of
@@ -20,13 +21,15 @@ from .sessions import connection_of
 _CLOCK = text("SELECT CAST(timezone('UTC', clock_timestamp()) AS text)")
 
 
-def release(session: Session, among: list[int] | None) -> bool:
-    """Act on the news of flows, batches and chains; whether that has made jobs available.
+def release(session: Session, queues: list[str] | None, among: list[int] | None) -> tuple[bool, Sequence[int]]:
+    """Act on the news of flows, batches and chains.
 
+    :param queues: those of the jobs that may run; None for all.
     :param among: the ids of jobs that may run; callbacks of batches are added. None for all.
+    :returns: whether that has made jobs available, and the ids of those that it has cancelled.
     """
     connection = connection_of(session)
-    began = connection.scalar(_CLOCK) if telemetry.listened("oban.batch.stop") else None
+    began = connection.scalar(_CLOCK)
     found, left = False, -1
     while True:
         done = Released(release_here.execute(connection).all())
@@ -36,12 +39,13 @@ def release(session: Session, among: list[int] | None) -> bool:
         if done.left in (0, left):  # what is left waits for something else
             break
         left = done.left
-    if began is not None:
+    if telemetry.listened("oban.batch.stop"):
         for batch in ended_batches.execute(connection, xid=None, since=began):
             report_end_of_batch(batch)
+    cancelled = cancelled_since.execute(connection, since=began, queues=queues, among=among).scalars().all()
     if found and among is not None:
         among += callbacks_after.execute(connection, id=max(among, default=0)).scalars()
-    return found
+    return found, cancelled
 
 
 def most_with(row: Row) -> int:

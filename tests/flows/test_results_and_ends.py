@@ -433,3 +433,14 @@ async def test_all_waiting_jobs_of_a_workflow_are_updated_also_inside_of_it(engi
         assert await drain(session, until=61) == {"completed": 2}
     with pytest.raises(InvalidOption, match=r"a Node, a list of these, select\(Job\)…, a Workflow or a Batch, got 1.5"):
         await oban.update(cast(Any, 1.5), priority=1)
+
+
+async def test_a_drain_counts_what_is_cancelled_because_another_job_has_failed(engine: AsyncEngine) -> None:
+    async with AsyncSession(engine) as session:
+        for elsewhere in (QUEUE, "elsewhere"):
+            flow = Workflow("cancelled")
+            first = flow.add(asks_for_its_batch.new(), name="first")
+            second = flow.add(note.new(), name="second", after=[first])
+            flow.add(note.options(queue=elsewhere).new(), name="third", after=[second])
+            session.add(flow)
+            assert await drain(session, QUEUE) == {"discarded": 1, "cancelled": 2 if elsewhere == QUEUE else 1}
