@@ -21,7 +21,7 @@ from ..telemetry import node_logger as logger
 from ..telemetry.words import counted_jobs
 from .health import Address, NodePages, answering
 from .problems import line
-from .signals import to_stop
+from .signals import insists, to_stop
 from .supervisor import supervised
 from .systemd import READY, STOPPING, tell
 
@@ -114,8 +114,9 @@ def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:
     def handle(number: int, _frame: FrameType | None) -> None:
         # A plain handler rather than the loop's own: it comes even while a job blocks the loop.
         name = signal.Signals(number).name
-        if seen and part is None:  # a supervisor says it on its line; the others may each send a first one
-            os.write(2, f"{name} again: exiting at once; other nodes will rescue the running jobs\n".encode())
+        if seen and part is None and insists(number):  # a supervisor says it on its line; others may each send one
+            with contextlib.suppress(OSError):  # the terminal is gone
+                os.write(2, f"{name} again: exiting at once; other nodes will rescue the running jobs\n".encode())
             _leave(128 + number)
         seen.append(number)
         loop.call_soon_threadsafe(resolve, name)

@@ -138,7 +138,9 @@ async def test_a_node_that_is_to_go_on_does_not_end_when_its_queues_are_empty(
     assert said in process.text
 
 
-async def test_systemd_hears_of_the_start_and_a_closed_terminal_stops_the_node(start: Start, tmp_path: Path) -> None:
+async def test_systemd_hears_of_the_start_and_a_closed_terminal_stops_the_node(
+    start: Start, engine: AsyncEngine, tmp_path: Path
+) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.setblocking(False)
@@ -147,10 +149,14 @@ async def test_systemd_hears_of_the_start_and_a_closed_terminal_stops_the_node(s
         with start("shop", module=shop, NOTIFY_SOCKET=str(tmp_path / "notify")) as process:
             async with asyncio.timeout(20):
                 assert await asyncio.get_running_loop().sock_recv(systemd, 100) == b"READY=1"
+                await add(engine, [JobSpec("shop.slow", {"seconds": 0.5})])
+                await process.says("slow")
                 process.signal(signal.SIGHUP)
                 assert await asyncio.get_running_loop().sock_recv(systemd, 100) == b"STOPPING=1"
+                process.signal(signal.SIGHUP)  # one is of the shell, the other of the kernel
             assert await process.ended() == 0
     assert "SIGHUP: fetching no more jobs" in process.text
+    await completed(engine, "slow")
 
 
 @pytest.mark.parametrize("stream", [None, io.StringIO()], ids=["there is none", "it is closed"])

@@ -147,6 +147,8 @@ async def test_a_stop_lets_the_jobs_of_all_processes_finish(start: Start, engine
         if whom == "all at once":  # as systemd does
             for pid in pids:
                 os.kill(pid, signal.SIGTERM)
+            await process.says("stopping 2 processes")
+            process.signal(signal.SIGHUP)  # with SendSIGHUP=yes
         assert await process.ended() == 0
         assert await count(engine, "completed") == 4
         assert not any(is_alive(pid) for pid in pids)

@@ -18,7 +18,7 @@ from ...executors.death import signal_name
 from ...runtime.share import Share, default_node
 from ...telemetry import node_logger as logger
 from ..health import Address, answering
-from ..signals import to_stop
+from ..signals import insists, to_stop
 from ..systemd import READY, STOPPING, tell
 from .pages import Pages
 from .runtime import RuntimeProcess
@@ -141,8 +141,9 @@ class Supervisor:
 
     def _signal(self, number: int) -> None:
         if self._signalled.is_set():
-            self._second = number
-            self._again.set()
+            if insists(number):
+                self._second = number
+                self._again.set()
             return
         logger.info("%s: stopping %d processes", signal.Signals(number).name, len(self._running))
         tell(STOPPING)
