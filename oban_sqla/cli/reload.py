@@ -14,11 +14,13 @@ from types import FrameType
 import click
 
 from ..executors.interpreter import interpreter
+from .signals import to_stop
 
 INTERVAL = 0.5
 """Seconds between two looks at the files."""
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+RELOADER = "OBAN_SQLA_RELOADER"
+"""The variable by which a process learns that ``--reload`` has started it: a descriptor that is readable afterwards."""
 _SKIPPED = ("node_modules", "__pycache__", "site-packages")
 
 
@@ -38,11 +40,13 @@ def reloading(arguments: Sequence[str], folder: Path) -> int:
             child.send_signal(number)
         asked.set()
 
-    for number in SIGNALS:
+    for number in to_stop():
         signal.signal(number, stop)
+    life, _held = os.pipe()  # the second end is this process's alone, and is closed by its death
+    environment = {**os.environ, RELOADER: str(life)}
     while True:
         seen = _times(folder)
-        child = subprocess.Popen([*interpreter(), "-m", "oban_sqla", *arguments])
+        child = subprocess.Popen([*interpreter(), "-m", "oban_sqla", *arguments], env=environment, pass_fds=(life,))
         if asked.is_set() and child not in told:  # the signal came while it looked, or while the child was started
             child.terminate()
         changed = None
@@ -55,6 +59,19 @@ def reloading(arguments: Sequence[str], folder: Path) -> int:
         child.wait()
         if asked.is_set():
             return child.returncode
+
+
+def end_with_reloader() -> None:
+    """Let this process stop, as by SIGTERM, when the one with ``--reload`` that has started it is killed."""
+    if given := os.environ.pop(RELOADER, ""):
+        life = int(given)
+        os.set_inheritable(life, False)
+        threading.Thread(target=_stop_after, args=(life,), name="oban_sqla reloaded", daemon=True).start()
+
+
+def _stop_after(life: int) -> None:
+    os.read(life, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _times(folder: Path) -> dict[str, int]:

@@ -22,7 +22,7 @@ from .health import Address, AddressType
 from .param_type import ParamType
 from .process import run
 from .ranges import Number, Whole
-from .reload import reloading
+from .reload import end_with_reloader, reloading
 from .settings import Place, Settings, SettingsError, queues_from, settings
 from .settings import queues as queues_of
 from .supervisor import supervise, supervised
@@ -117,6 +117,7 @@ def start(
         if until_empty:
             raise click.UsageError("--reload starts a process again when it has ended, and --until-empty ends it")
         sys.exit(reloading([argument for argument in sys.argv[1:] if argument != "--reload"], Path.cwd()))
+    end_with_reloader()
     file = settings()
     part = supervised()  # before anything that a runtime of this process is made of
     logs.configure(log_level or file.value("log_level") or "info")

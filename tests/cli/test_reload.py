@@ -6,11 +6,13 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import JobSpec
 from tests.processes import running
 from tests.runtime.helpers import insert, until
+from tests.support import eventually
 
 BEFORE = "from oban_sqla import job\n@job\nasync def tell() -> None:\n    print('before', flush=True)\n"
 
@@ -41,6 +43,24 @@ async def test_a_changed_file_starts_the_node_again(
     assert process.text.count("stopped on here") == 2
 
 
+HEEDING = (  # also where the tests run under nohup
+    "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL); from oban_sqla.cli import main; main()"
+)
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGKILL])
+async def test_the_node_stops_when_its_terminal_is_closed_or_its_reloader_is_killed(
+    tmp_path: Path, database_url: str, clean_tables: None, number: signal.Signals
+) -> None:
+    (tmp_path / "shop.py").write_text(BEFORE)
+    arguments = ["-c", HEEDING, "start", "shop", "--reload", "--node", "here"]
+    with running(arguments, tmp_path / "log", tmp_path, {"OBAN_DATABASE_URL": database_url}, fresh=True) as process:
+        await process.says("started on here", 60)
+        process.signal(number)
+        assert await process.ended() == (0 if number == signal.SIGHUP else -number)
+        await eventually(lambda: "stopped on here" in process.text)
+
+
 def test_files_that_are_not_the_program_s_change_nothing(tmp_path: Path) -> None:
     from oban_sqla.cli.reload import _files
 
@@ -67,7 +87,7 @@ def times(folder):
 
 start = subprocess.Popen
 reload._times = times
-reload.subprocess.Popen = lambda _: start([sys.executable, "-c", "import time; time.sleep(600)"])
+reload.subprocess.Popen = lambda *_, **__: start([sys.executable, "-c", "import time; time.sleep(600)"])
 print("ended with", reload.reloading([], Path()))
 """
 
