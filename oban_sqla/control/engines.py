@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import NullPool
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ..options.encryption import Encryption, using
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 class Engines:
     """The user's engine on the loop of the node, and one like it, for as long as it is needed, on any other loop.
 
+    Without a node that is started, the engine is used on the loop that asks first.
+
     :param engine: the user's.
     :param node: gives the started node, if there is one.
     :param encryption: the keys for what is done with the engine. Default: those of the process.
@@ -32,6 +36,8 @@ class Engines:
         self._encryption = encryption
         self._engine = engine
         self._node = node
+        # The loop of its connections, as far as is known: written by _is_of_this_loop().
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @asynccontextmanager
     async def here(self) -> AsyncGenerator[AsyncEngine]:
@@ -54,8 +60,7 @@ class Engines:
     async def without_keys(self) -> AsyncGenerator[AsyncEngine]:
         """The engine alone. For generators: what they set is set in the task of the caller, and they may be closed in
         another task. They use the keys between two values."""
-        node = self._node()
-        if node is None or node.runs_here:
+        if self._is_of_this_loop():
             yield self._engine
             return
         line = Line(self._engine)
@@ -63,3 +68,11 @@ class Engines:
             yield line.engine
         finally:
             await line.close()
+
+    def _is_of_this_loop(self) -> bool:
+        if (node := self._node()) is not None:
+            return node.runs_here
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        return self._loop is loop or isinstance(self._engine.pool, NullPool)  # which keeps no connection
