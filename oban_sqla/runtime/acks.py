@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from ..errors import Fenced
 from ..models import Workflow
 from ..options.backoff import default_backoff
 from ..options.payload import storable
-from ..statements.ack import acknowledge, complete, completed_by, still_ours
+from ..statements.ack import acknowledge, committed_by, complete, still_ours
 from ..statements.statement import Statement
 from ..telemetry import job_logger as logger
 from .batches import Size
@@ -241,8 +241,8 @@ class Acks(Loop):
                 self._keep(ack, LOCKED_RETRY if id(ack) in self._locked else FIRST_LOCKED_RETRY)
                 self._locked.add(id(ack))
         if fenced:
-            rows = await self._lane.run_unshielded(completed_by, **parameters(completed_by, fenced))
-            _tell_refused(fenced, {row[0] for row in rows})
+            rows = await self._lane.run_unshielded(committed_by, **parameters(committed_by, fenced))
+            _tell_refused(fenced, {row[0]: row[1] for row in rows})
         for ack in gone:
             self._settle(ack)
 
@@ -257,16 +257,17 @@ class Acks(Loop):
         self._settled(ack)
 
 
-def _tell_refused(acks: Sequence[Ack], completed: Collection[int]) -> None:
+def _tell_refused(acks: Sequence[Ack], committed: Mapping[int, str]) -> None:
     """Tell of acks that changed nothing.
 
-    :param completed: the ids of the jobs that these runs have completed themselves.
+    :param committed: the states of the jobs of which these runs have written the end themselves, by id.
     """
     for ack in acks:
         run = f"job {ack.id}, attempt {ack.attempt}"
-        if ack.id in completed:
-            text = "%s: its commit had succeeded, and only the answer was lost; it is completed, and has not failed"
-            logger.warning(text, run, extra=_extra(ack))
+        if (state := committed.get(ack.id)) is not None:
+            text = "%s: its commit had succeeded, and only the answer was lost; it %s, and has not failed"
+            how = "is completed" if state == "completed" else "has snoozed"
+            logger.warning(text, run, how, extra=_extra(ack))
             continue
         error = Fenced(f"{run}: it was given to another run, or deleted; nothing was written")
         logger.warning("%s", error, extra=_extra(ack))

@@ -18,12 +18,14 @@ from sqlalchemy import (
     Select,
     SmallInteger,
     Text,
+    and_,
     case,
     cast,
     column,
     func,
     literal_column,
     null,
+    or_,
     select,
     true,
     type_coerce,
@@ -67,15 +69,20 @@ def _given(*columns: Any) -> Any:
     return func.unnest(*parameters).table_valued(*columns).render_derived(name="given").alias("given")
 
 
-def still_held(given: Any, state: str = "executing") -> Select[Any]:
-    """The job of one `given` run, while it is still that run's; or, with another `state`, since that run has ended."""
+def still_held(given: Any) -> Select[Any]:
+    """The job of one `given` run, while it is still that run's."""
     return select(jobs.c.id).where(
         jobs.c.id == given.c.id,
-        cast(jobs.c.state, Text) == literal_column(f"'{state}'"),
+        cast(jobs.c.state, Text) == literal_column("'executing'"),
         jobs.c.attempt == given.c.attempt,
-        jobs.c.attempted_by[PRODUCER] == given.c.producer,
-        type_coerce(jobs.c.attempted_at, TIMESTAMP()) == given.c.attempted_at,
+        *_last_run(given),
     )
+
+
+def _last_run(given: Any) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    """Whether the `given` run was the last one of its job."""
+    same_time = type_coerce(jobs.c.attempted_at, TIMESTAMP()) == given.c.attempted_at
+    return jobs.c.attempted_by[PRODUCER] == given.c.producer, same_time
 
 
 def _locked(given: Any) -> ColumnElement[Any]:
@@ -167,8 +174,15 @@ def still_ours() -> Executable:
 
 
 @statement
-def completed_by() -> Executable:
-    """Of these runs, the ids whose job they have completed: by their own commit, whose answer was lost."""
+def committed_by() -> Executable:
+    """Of these runs, those whose own commit has written how they ended: the answer was lost. Their ids, and the states.
+
+    A snooze has given the attempt back, and may be over.
+    """
     given = _given(*FENCE)
-    done = still_held(given, "completed").limit(1).lateral("done")
-    return select(done.c.id).select_from(given.join(done, true()))
+    state = cast(jobs.c.state, Text).label("state")
+    completed = and_(state == literal_column("'completed'"), jobs.c.attempt == given.c.attempt)
+    snoozed = and_(in_states(state, "scheduled", "available"), jobs.c.attempt == given.c.attempt - literal_column("1"))
+    found = select(jobs.c.id, state).where(jobs.c.id == given.c.id, or_(completed, snoozed), *_last_run(given))
+    ended = found.limit(1).lateral("ended")
+    return select(ended.c.id, ended.c.state).select_from(given.join(ended, true()))
