@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ class Commands(click.Group):
     """
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
+        _open_closed_streams()
         given = [_in_utf8(one) for one in (sys.argv[1:] if args is None else args)]
         # A terminal may lack characters of the help, and of what a job says: those are escaped.
         for stream in (sys.stdout, sys.stderr):
@@ -65,6 +67,16 @@ class Commands(click.Group):
                 raise  # the reader has closed the pipe (`oban-sqla jobs list | head`): click exits silently
             except EXPECTED as error:
                 raise click.ClickException(line(error)) from error
+
+
+def _open_closed_streams() -> None:
+    """Let those of stdin, stdout and stderr that are closed be ``/dev/null``: else a connection to the database, or the
+    line to a supervisor, may get their number, and what is written to stderr."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
 
 
 @contextmanager

@@ -45,6 +45,19 @@ def test_it_runs_as_a_module(module: str) -> None:
     assert (done.returncode, done.stdout.strip(), done.stderr) == (0, f"oban-sqla {version('oban-sqla')}", "")
 
 
+WITHOUT_STREAMS = """
+import os, sys
+os.closerange(0, 3)
+from oban_sqla.cli import main
+main(["--version"], standalone_mode=False)
+sys.exit(sum(os.path.samestat(os.fstat(number), os.stat(os.devnull)) for number in range(3)))
+"""
+
+
+def test_what_opens_a_connection_never_takes_the_place_of_a_stream_that_is_closed() -> None:
+    assert finished(["-c", WITHOUT_STREAMS], fresh=True).returncode == 3
+
+
 NOT_INSTALLED = """
 import importlib.metadata as metadata
 def version(name):
