@@ -111,6 +111,7 @@ async def test_the_processes_share_the_limits_of_their_node(start: Start, engine
         await process.says("SIGTERM: stopping 2 processes")  # two signals that wait together come in any order
         process.signal(signal.SIGINT)
         assert await process.ended() == 128 + signal.SIGINT
+        assert "SIGINT again: exiting at once; other nodes will rescue the running jobs" in process.text
 
 
 async def _are(engine: AsyncEngine, expected: list[int]) -> bool:

@@ -141,7 +141,9 @@ class Supervisor:
 
     def _signal(self, number: int) -> None:
         if self._signalled.is_set():
-            if insists(number):
+            if insists(number) and not self._again.is_set():
+                name = signal.Signals(number).name
+                logger.warning("%s again: exiting at once; other nodes will rescue the running jobs", name)
                 self._second = number
                 self._again.set()
             return
