@@ -242,6 +242,9 @@ def _asleep(row: Row, asleep: Asleep) -> Ack:
 def _failed(row: Row, worker: Worker, error: BaseException, is_given: bool = False) -> Verdict:
     as_text = bare_text if worker.encrypted else traceback_text
     message = as_text(error)
+    ack = _ack(row)
+    if ack.exhausted or worker.is_final(error, is_given):  # then the backoff is not asked, as by Oban
+        return replace(failure(ack, message), state="discarded", delay=None), error
     try:
         delay = worker.delay_for(lambda: row.job, error, row.attempt, row.max_attempts)
     except ENDS_PROCESS:
@@ -249,8 +252,7 @@ def _failed(row: Row, worker: Worker, error: BaseException, is_given: bool = Fal
     except BaseException as broken:  # SystemExit and CancelledError, too
         delay = None
         message += f"\n\nThe worker's backoff raised too, so the default one is used:\n{as_text(broken)}"
-    ack = failure(_ack(row), message, delay)
-    return replace(ack, state="discarded", delay=None) if worker.is_final(error, is_given) else ack, error
+    return failure(ack, message, delay), error
 
 
 def _ack(

@@ -75,6 +75,10 @@ async def patient() -> None: ...
 async def broken_backoff() -> None: ...
 
 
+@job(name="verdict.final_and_broken", backoff=lambda job: 1 / 0, discard_for=(ValueError,))
+async def final_and_broken() -> None: ...
+
+
 @job(name="verdict.perishable", deadline=60)
 async def perishable() -> None: ...
 
@@ -229,6 +233,12 @@ def test_a_backoff_that_raises_is_told_and_replaced_by_the_usual_one() -> None:
     assert 17 <= ack.delay <= 17 * 1.1
     assert "no luck" in message(ack)
     assert "ZeroDivisionError" in message(ack)
+
+
+def test_a_backoff_is_not_asked_where_no_attempt_follows() -> None:
+    for which, attempt in ((broken_backoff, 20), (final_and_broken, 1)):
+        ack, _ = judged(which, Raised(ValueError("no luck"), is_given=True), attempt=attempt, max_attempts=20)
+        assert (ack.state, ack.delay, "ZeroDivisionError" in message(ack)) == ("discarded", None, False)
 
 
 @pytest.mark.parametrize(
