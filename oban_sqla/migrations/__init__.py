@@ -19,10 +19,10 @@ transaction ends: some milliseconds when the revision does nothing else. Where t
 MB), the indexes need a separate revision, which builds them CONCURRENTLY::
 
     def upgrade():
-        migrations.upgrade(op, version=5, part="tables")     # one revision
+        migrations.upgrade(op, version=6, part="tables")     # one revision
 
     def upgrade():
-        migrations.upgrade(op, version=5, part="indexes")    # the next one
+        migrations.upgrade(op, version=6, part="indexes")    # the next one
 
 Each half may be run again; an index that was left behind invalid is dropped and built again. With Alembic, set
 ``transaction_per_migration=True`` in ``env.py``: else the first half keeps its lock until the second one begins.
@@ -38,6 +38,7 @@ tables as Python uses them (see `models`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, text
@@ -49,7 +50,7 @@ from ..options.engine import check_engine
 from ..options.job_path import JobPath
 from ..types import state_enum
 from . import paths
-from .live import SMALL_PAGES, TOO_LARGE, build, missing
+from .live import SMALL_PAGES, TOO_LARGE, missing
 from .outside import LOCK, alone, outside
 from .reindexing import Rebuilt, reindex
 from .statements import (
@@ -59,8 +60,10 @@ from .statements import (
     checked,
     checked_part,
     down_statements,
+    index_statements,
     indexes_of,
     prefix_of,
+    replaced_until,
     unless_there,
     up_statements,
 )
@@ -165,12 +168,12 @@ async def migrate(engine: AsyncEngine, schema: str | None = None, *, version: in
     check_engine(engine, "migrate")
     target = checked(CURRENT if version is None else version)
     async with engine.begin() as connection:
-        before, indexes = await connection.run_sync(_migrated, target, schema)
-    if indexes:
+        before, has_more = await connection.run_sync(_migrated, target, schema)
+    if has_more:
         # The second connection only here: a pooler may have no more than one.
         async with alone(engine), outside(engine) as connection:
-            _, lacking = await connection.run_sync(_missing, indexes, schema)  # another call may have built them
-            for statement in build(prefix_of(schema), lacking, concurrently=True):
+            found = await connection.run_sync(_indexes, target, schema)  # another call may have built them
+            for statement in index_statements(prefix_of(schema), target, found.lacking, concurrently=True):
                 await connection.execute(as_text(statement))
     return before
 
@@ -198,8 +201,8 @@ async def missing_indexes(engine: AsyncEngine, schema: str | None = None) -> lis
     """
     check_engine(engine, "missing_indexes")
     async with engine.connect() as connection:
-        _, names = await connection.run_sync(_missing, indexes_of(CURRENT), schema)
-    return list(names)
+        found = await connection.run_sync(_indexes, CURRENT, schema)
+    return list(found.lacking)
 
 
 def described(found: int, schema: str | None, others: Sequence[str] = ()) -> str:
@@ -288,46 +291,61 @@ def _needed(connection: Connection, target: int, schema: str | None, part: Which
     found = min(_version(connection, schema), target)
     if part == "tables":
         return up_statements(target, schema, part=part, since=found) if found < target else []
-    pages, lacking = _missing(connection, indexes_of(target), schema)
+    indexes, prefix = _indexes(connection, target, schema), prefix_of(schema)
     if part == "indexes":
         if found < target:
             raise SchemaOutdated(
                 f'{described(found, schema)}; call migrations.upgrade(op, version={target}, part="tables") in a '
                 'revision before the one with part="indexes"'
             )
-        return build(prefix_of(schema), lacking, concurrently=True)
-    if lacking and pages > SMALL_PAGES:
+        return index_statements(prefix, target, indexes.lacking, concurrently=True) if indexes.has_work else []
+    if indexes.lacking and indexes.pages > SMALL_PAGES:
         raise InvalidOption(f"migrations.upgrade(op): {TOO_LARGE}")
     if found < target:
         return up_statements(target, schema, since=found)
-    return build(prefix_of(schema), lacking, concurrently=False)
+    return index_statements(prefix, target, indexes.lacking, concurrently=False) if indexes.has_work else []
 
 
-def _migrated(connection: Connection, target: int, schema: str | None) -> tuple[int, dict[str, str]]:
-    """Bring the tables to `target`. Returns the version before, and the indexes that are still to be built."""
+def _migrated(connection: Connection, target: int, schema: str | None) -> tuple[int, bool]:
+    """Bring the tables to `target`. Returns the version before, and whether there is more to do for indexes."""
     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": LOCK})
     before = _version(connection, schema)
-    if before < target:
-        pages, lacking = _missing(connection, indexes_of(target), schema)
-        is_small = pages <= SMALL_PAGES
-        statements = up_statements(target, schema, part=None if is_small else "tables", since=before)
-        indexes = {} if is_small else lacking
-    elif target < before <= CURRENT:
-        statements, indexes = down_statements(target, schema, since=before), {}
-    else:
-        statements = []
-        indexes = _missing(connection, indexes_of(target), schema)[1] if before == target else {}
+    statements: list[str] = []
+    has_more = False
+    if target < before <= CURRENT:
+        statements = down_statements(target, schema, since=before)
+    elif before <= target:
+        indexes = _indexes(connection, target, schema)
+        is_small = indexes.pages <= SMALL_PAGES and before < target
+        if before < target:
+            statements = up_statements(target, schema, part=None if is_small else "tables", since=before)
+        has_more = indexes.has_work and not is_small
     for statement in statements:
         connection.execute(as_text(statement))
-    return before, indexes
+    return before, has_more
 
 
-def _missing(connection: Connection, indexes: dict[str, str], schema: str | None) -> tuple[int, dict[str, str]]:
-    """The pages of the jobs table, and those of `indexes` that are missing or invalid."""
-    if not indexes:
-        return 0, {}
-    pages, names = connection.execute(as_text(missing(prefix_of(schema), indexes))).one()
-    return int(pages), {name: indexes[name] for name in indexes if name in names}
+@dataclass(frozen=True, slots=True)
+class _Indexes:
+    """The indexes of the jobs table beside those that a version has.
+
+    :ivar pages: how large the table is.
+    :ivar lacking: those that are missing or invalid, with their definitions.
+    :ivar has_work: whether some are, or an index is there that others replace.
+    """
+
+    pages: int
+    lacking: dict[str, str]
+    has_work: bool
+
+
+def _indexes(connection: Connection, target: int, schema: str | None) -> _Indexes:
+    """What the database lacks of the indexes of the version `target`."""
+    indexes, replaced = indexes_of(target), replaced_until(target)
+    query = as_text(missing(prefix_of(schema), indexes, replaced))
+    pages, names, has_replaced = connection.execute(query).one()
+    lacking = {name: indexes[name] for name in indexes if name in names}
+    return _Indexes(int(pages), lacking, bool(lacking) or bool(has_replaced))
 
 
 def _version(connection: Connection, schema: str | None) -> int:

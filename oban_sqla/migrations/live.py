@@ -3,12 +3,12 @@
 A statement that waits for a lock on the table makes every later one wait behind it, for as long as some transaction
 reads. So the lock is asked for with a short timeout, again and again, and what needs it runs at once. Indexes are built
 CONCURRENTLY, which no insert waits for. A build that is interrupted leaves an invalid index, which ``IF NOT EXISTS``
-would take for the real one: those are dropped first.
+would take for the real one: those are dropped first. An index that others replace is dropped when they are there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 PATIENCE = 5
 """Minutes for which the lock is asked for, twice a second, before the upgrade fails."""
@@ -89,14 +89,23 @@ def build(prefix: str, indexes: Mapping[str, str], *, concurrently: bool) -> lis
     ]
 
 
-def missing(prefix: str, names: Iterable[str]) -> str:
-    """A query for the pages of the jobs table, and those of these indexes that are missing or invalid."""
+def drop_replaced(prefix: str, replaced: Collection[str], names: Collection[str], *, in_transaction: bool) -> str:
+    """One statement that drops the indexes `replaced`, once all of `names` are built. It locks nothing without any."""
+    unneeded = f"""(SELECT missing <> '{{}}' OR NOT has_replaced FROM (
+{missing(prefix, names, replaced)}) found)"""
+    drops = "\n".join(f"  DROP INDEX IF EXISTS {prefix}{name};" for name in replaced)
+    return _locked(unneeded, f"{prefix}oban_jobs", drops, "" if in_transaction else "COMMIT; ")
+
+
+def missing(prefix: str, names: Iterable[str], replaced: Iterable[str] = ()) -> str:
+    """A query for the pages of the jobs table, those of the indexes `names` that are missing or invalid, and whether
+    one of those `replaced` is there."""
+    of_jobs = f"""SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
+                 WHERE i.indrelid = to_regclass('{prefix}oban_jobs')"""
     return f"""SELECT coalesce(pg_relation_size(to_regclass('{prefix}oban_jobs')), 0) / 8192 AS pages,
-       ARRAY(SELECT wanted.name FROM unnest(ARRAY[{_listed(names)}]) wanted(name)
-              WHERE NOT EXISTS (
-                SELECT FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid
-                 WHERE i.indrelid = to_regclass('{prefix}oban_jobs') AND c.relname = wanted.name
-                   AND i.indisvalid AND i.indisready)) AS missing"""
+       ARRAY(SELECT wanted.name FROM unnest(ARRAY[{_listed(names)}]::text[]) wanted(name)
+              WHERE NOT EXISTS ({of_jobs} AND c.relname = wanted.name AND i.indisvalid AND i.indisready)) AS missing,
+       EXISTS ({of_jobs} AND c.relname = ANY (ARRAY[{_listed(replaced)}]::text[])) AS has_replaced"""
 
 
 def refuse_large(prefix: str, names: Iterable[str]) -> str:

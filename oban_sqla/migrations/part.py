@@ -15,6 +15,8 @@ class Part:
         a lock that is asked for with patience, and each takes milliseconds whatever the size of the table. May be run
         again.
     :ivar indexes: of ``oban_jobs``: the name, and what follows the table's name in ``CREATE INDEX``.
+    :ivar replaced: the indexes of earlier versions that those make needless, in the same form. They are dropped once
+        the new ones are built, and made again, under the lock, by a downgrade.
     :ivar down: the end of `tables`, run after `unlocked`. May be run again.
     :ivar unlocked: the end of `locked` and of what `indexes` a column does not take with it, under the same lock.
     """
@@ -22,6 +24,7 @@ class Part:
     tables: tuple[str, ...] = ()
     locked: tuple[str, ...] = ()
     indexes: Mapping[str, str] = field(default_factory=dict[str, str])
+    replaced: Mapping[str, str] = field(default_factory=dict[str, str])
     down: tuple[str, ...] = ()
     unlocked: tuple[str, ...] = ()
 
@@ -34,6 +37,7 @@ def joined(parts: Iterable[Part]) -> Part:
         tables=tuple(statement for part in parts for statement in part.tables),
         locked=tuple(statement for part in parts for statement in part.locked),
         indexes={name: definition for part in parts for name, definition in part.indexes.items()},
+        replaced={name: definition for part in parts for name, definition in part.replaced.items()},
         down=tuple(statement for part in back for statement in part.down),
         unlocked=tuple(statement for part in back for statement in part.unlocked),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, cast
 
 from sqlalchemy import TextClause, text
@@ -12,15 +13,15 @@ from sqlalchemy.dialects.postgresql.base import PGIdentifierPreparer
 from ..errors import InvalidOption
 from ..models import metadata
 from ..models.base import checked_schema
-from . import v1, v2, v3, v4, v5
-from .live import build, refuse_large, under_lock
+from . import v1, v2, v3, v4, v5, v6
+from .live import build, drop_replaced, refuse_large, under_lock
 from .part import Part
 
 Which = Literal["tables", "indexes"]
 
 VERSIONS: tuple[Part, ...] = (
     Part(tables=v1.UP, down=v1.DOWN),
-    *(version.VERSION for version in (v2, v3, v4, v5)),
+    *(version.VERSION for version in (v2, v3, v4, v5, v6)),
 )
 CURRENT = len(VERSIONS)
 
@@ -30,6 +31,8 @@ _CREATE_SCHEMA = """DO $$ BEGIN
     CREATE SCHEMA {schema};
   END IF;
 END $$"""
+
+_INDEX = "CREATE INDEX IF NOT EXISTS {name} ON {prefix}oban_jobs {how}"
 
 _UNLESS_THERE = """DO $oban$ BEGIN
   IF to_regclass('{prefix}oban_schema') IS NULL THEN
@@ -53,7 +56,7 @@ def up_statements(
     target, prefix = checked(CURRENT if version is None else version), prefix_of(schema)
     indexes = indexes_of(target)
     if checked_part(part) == "indexes":
-        return build(prefix, indexes, concurrently=True)
+        return index_statements(prefix, target, indexes, concurrently=True)
     statements = [_CREATE_SCHEMA.format(schema=prefix[:-1])] if prefix else []
     for number, of in enumerate(VERSIONS[:target], 1):
         if number > since:
@@ -65,7 +68,14 @@ def up_statements(
     locked = [_rendered(statement, prefix) for of in VERSIONS[since:target] for statement in of.locked]
     if locked:
         statements.append(under_lock(prefix, locked))
-    return statements if part else statements + build(prefix, indexes, concurrently=False)
+    return statements if part else statements + index_statements(prefix, target, indexes, concurrently=False)
+
+
+def index_statements(prefix: str, target: int, lacking: Mapping[str, str], *, concurrently: bool) -> list[str]:
+    """The SQL that builds those indexes of a version that are `lacking`, and drops those that it replaces."""
+    replaced, names = replaced_until(target), indexes_of(target)
+    drop = [drop_replaced(prefix, replaced, names, in_transaction=not concurrently)] if replaced else []
+    return [*build(prefix, lacking, concurrently=concurrently), *drop]
 
 
 def down_statements(version: int, schema: str | None = None, *, since: int = CURRENT) -> list[str]:
@@ -76,9 +86,9 @@ def down_statements(version: int, schema: str | None = None, *, since: int = CUR
         of = VERSIONS[number - 1]
         if number > 1:
             forget = f"DELETE FROM {prefix}oban_schema WHERE version = {number}"
-            statements.append(
-                under_lock(prefix, [forget, *(_rendered(statement, prefix) for statement in of.unlocked)])
-            )
+            again = [_INDEX.format(name=name, prefix=prefix, how=how) for name, how in of.replaced.items()]
+            back = [_rendered(statement, prefix) for statement in of.unlocked]
+            statements.append(under_lock(prefix, [forget, *again, *back]))
         statements += [_rendered(statement, prefix) for statement in of.down]
     return statements
 
@@ -103,8 +113,15 @@ def unless_there(statements: list[str], schema: str | None) -> list[str]:
 
 
 def indexes_of(version: int) -> dict[str, str]:
-    """The indexes that versions up to this one build apart from their tables."""
-    return {name: definition for of in VERSIONS[:version] for name, definition in of.indexes.items()}
+    """The indexes that versions up to this one build apart from their tables, and that none of them replaces."""
+    replaced = replaced_until(version)
+    indexes = {name: definition for of in VERSIONS[:version] for name, definition in of.indexes.items()}
+    return {name: definition for name, definition in indexes.items() if name not in replaced}
+
+
+def replaced_until(version: int) -> tuple[str, ...]:
+    """The names of the indexes that versions up to this one replace."""
+    return tuple(name for of in VERSIONS[:version] for name in of.replaced)
 
 
 def checked(version: object) -> int:

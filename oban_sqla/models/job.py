@@ -90,11 +90,13 @@ CONSTRAINTS = (
 # Small and partial, one per concern: a fetch costs the same beside ten rows of history and beside ten million.
 _FETCH = ("queue", "priority", "scheduled_at", "id")
 _WAITING = _where(JobState.SCHEDULED, JobState.RETRYABLE)
-_UNFINISHED = "state NOT IN ('completed', 'cancelled', 'discarded')"
 _EXHAUSTED = "state = 'available' AND attempt >= max_attempts"
 # As the migration has to write it; the planner knows that `state = 'suspended'` implies it.
 _SUSPENDED = "state NOT IN ({})".format(", ".join(repr(s.value) for s in JobState if s is not JobState.SUSPENDED))
-_ACTIVE = "state IN ('available', 'scheduled', 'retryable', 'executing')"
+# What lets no other job of its chain begin: one whose turn it is, or one that holds the chain.
+_BUSY = (
+    "state IN ('available', 'scheduled', 'retryable', 'executing') OR left(chain_key, 2) = 'h|' AND state = 'discarded'"
+)
 INDEXES = (
     Index("oban_jobs_fetch_index", *_FETCH, postgresql_where=_where(JobState.AVAILABLE)),
     Index("oban_jobs_staging_index", "scheduled_at", "id", postgresql_include=["queue"], postgresql_where=_WAITING),
@@ -105,15 +107,6 @@ INDEXES = (
     Index("oban_jobs_completed_at_index", "completed_at", postgresql_where=_where(JobState.COMPLETED)),
     Index("oban_jobs_cancelled_at_index", "cancelled_at", postgresql_where=_where(JobState.CANCELLED)),
     Index("oban_jobs_discarded_at_index", "discarded_at", postgresql_where=_where(JobState.DISCARDED)),
-    # For the pruner, which keeps the jobs of a flow or a batch until all of them have finished.
-    *(
-        Index(
-            f"oban_jobs_open_{of}_index",
-            f"{of}_id",
-            postgresql_where=text(f"{of}_id IS NOT NULL AND {_UNFINISHED}"),
-        )
-        for of in ("workflow", "batch")
-    ),
     Index("oban_jobs_unique_index", "uniq_key", unique=True, postgresql_where=text("uniq_key IS NOT NULL")),
     # Partitions. The priority first: keys take turns within it.
     Index(
@@ -126,9 +119,9 @@ INDEXES = (
         *("queue", "partition_key"),
         postgresql_where=text("state = 'executing' AND partition_key IS NOT NULL"),
     ),
-    # Composition.
+    # Composition. With the state, in which what has not finished comes first.
     *(
-        Index(f"oban_jobs_{of}_index", f"{of}_id", postgresql_where=text(f"{of}_id IS NOT NULL"))
+        Index(f"oban_jobs_{of}_state_index", f"{of}_id", "state", postgresql_where=text(f"{of}_id IS NOT NULL"))
         for of in ("workflow", "batch")
     ),
     Index(
@@ -136,16 +129,7 @@ INDEXES = (
         *("chain_key", "id"),
         postgresql_where=text(f"chain_key IS NOT NULL AND {_SUSPENDED}"),
     ),
-    Index(
-        "oban_jobs_chain_active_index",
-        "chain_key",
-        postgresql_where=text(f"chain_key IS NOT NULL AND {_ACTIVE}"),
-    ),
-    Index(
-        "oban_jobs_chain_held_index",
-        "chain_key",
-        postgresql_where=text("chain_key IS NOT NULL AND left(chain_key, 2) = 'h|' AND state = 'discarded'"),
-    ),
+    Index("oban_jobs_chain_busy_index", "chain_key", postgresql_where=text(f"chain_key IS NOT NULL AND ({_BUSY})")),
     Index(
         "oban_jobs_chunk_index",
         *("queue", "chunk_key", "priority", "scheduled_at", "id"),

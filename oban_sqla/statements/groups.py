@@ -7,11 +7,8 @@ from sqlalchemy import Executable, Integer, Text, cast, exists, func, literal_co
 from ..models.batch import batches
 from ..models.job import jobs
 from ..models.news import news
-from ..options.prune import STATES
-from .holding import is_holding
-from .statement import in_states, parameter, state, statement
-
-_ACTIVE = ("available", "scheduled", "retryable", "executing")
+from .holding import is_busy, is_holding
+from .statement import is_open, parameter, state, statement
 
 
 @statement
@@ -29,14 +26,13 @@ def group_troubles() -> Executable:
         .limit(most)
         .subquery("waiting")
     )
-    active = exists().where(other.c.chain_key == waiting.c.chain_key, in_states(other.c.state, *_ACTIVE))
-    holding = exists().where(other.c.chain_key == waiting.c.chain_key, is_holding(other))
+    busy = exists().where(other.c.chain_key == waiting.c.chain_key, is_busy(other))
     told = exists().where(news.c.chain_key == waiting.c.chain_key)
-    idle = select(waiting.c.chain_key).distinct().where(~active, ~holding, ~told).subquery("idle")
+    idle = select(waiting.c.chain_key).distinct().where(~busy, ~told).subquery("idle")
     unfinished = exists().where(
         other.c.batch_id == batches.c.id,
         other.c.batch_id.is_not(None),
-        ~in_states(other.c.state, *STATES),
+        is_open(other.c.state),
     )
     recent = select(func.max(batches.c.id) - literal_column("10000")).scalar_subquery()
     told_of = exists().where(news.c.batch_id == batches.c.id)

@@ -1,11 +1,11 @@
-"""Chains that a discarded job holds."""
+"""What lets no other job of a chain begin: a job whose turn it is, or a discarded one that holds the chain."""
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal_column
+from sqlalchemy import ColumnElement, and_, func, literal_column, or_
 
 from ..models.job import jobs
-from .statement import state
+from .statement import in_states, state
 
 
 def holds_chain(of: Any = jobs) -> ColumnElement[bool]:
@@ -24,3 +24,19 @@ def is_holding(of: Any = jobs) -> ColumnElement[bool]:
     return and_(
         of.c.state == state("discarded"), func.left(of.c.chain_key, literal_column("2")) == literal_column("'h|'")
     )
+
+
+def has_turn(of: Any = jobs) -> ColumnElement[bool]:
+    """Whether this job of a chain has its turn, and has not ended.
+
+    :param of: the table of jobs, or an alias of it. Default: the table.
+    """
+    return in_states(of.c.state, "available", "scheduled", "retryable", "executing")
+
+
+def is_busy(of: Any = jobs) -> ColumnElement[bool]:
+    """Whether this job of a chain lets no other one begin, in the form of the index of such jobs.
+
+    :param of: the table of jobs, or an alias of it. Default: the table.
+    """
+    return or_(has_turn(of), is_holding(of))

@@ -40,9 +40,7 @@ from .bulk import Bulk
 from .holding import holds_chain
 from .lead import holds_lease
 from .prune_batches import in_no_batch
-from .statement import ids, not_refused, parameter, seconds_from, state, statement
-
-_FINISHED = [state(name) for name in STATES]
+from .statement import ids, is_open, not_refused, parameter, seconds_from, state, statement
 
 
 def statements(policies: Sequence[PrunePolicy], belongings: Sequence[Table] = BELONGINGS) -> list[Bulk]:
@@ -164,10 +162,8 @@ def _in_nothing_unfinished() -> ColumnElement[bool]:
 
     def over(name: str) -> ColumnElement[bool]:
         # PostgreSQL asks for each job, or for all flows at once. Without the IS NOT NULL it would not see that the
-        # index of the unfinished ones answers the second question too, and read the whole table.
-        unfinished = exists().where(
-            other.c[name] == jobs.c[name], other.c[name].is_not(None), other.c.state.not_in(_FINISHED)
-        )
+        # index of their jobs answers the second question too, and read the whole table.
+        unfinished = exists().where(other.c[name] == jobs.c[name], other.c[name].is_not(None), is_open(other.c.state))
         return or_(jobs.c[name].is_(None), not_(unfinished))
 
     # A workflow is pruned whole, and only what another program has put into one that is not there job by job.

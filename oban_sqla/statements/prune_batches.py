@@ -11,7 +11,7 @@ from ..options.prune import STATES
 from .belongings import going_with
 from .holding import holds_chain
 from .lead import holds_lease
-from .statement import ids, in_states, parameter, seconds_from, statement
+from .statement import ids, in_states, is_open, parameter, seconds_from, statement
 
 AT_ONCE = 100
 """Batches that one statement deletes."""
@@ -40,7 +40,7 @@ def _pruned(belongings: bool) -> Executable:
     unfinished = exists().where(
         other.c.batch_id == batches.c.id,
         other.c.batch_id.is_not(None),
-        ~in_states(other.c.state, *STATES),
+        is_open(other.c.state),
     )
     # By itself: neither has its index otherwise.
     holding = exists().where(

@@ -138,6 +138,11 @@ def in_states(column: ColumnElement[Any], *names: str) -> ColumnElement[bool]:
     return column.in_([state(name) for name in names])
 
 
+def is_open(column: ColumnElement[Any]) -> ColumnElement[bool]:
+    """Whether a job has not finished, by `column`, its state: as a range of the indexes that end with the state."""
+    return column <= state("retryable")
+
+
 def ids(inner: Select[Any]) -> ColumnElement[Any]:
     """The ids that `inner` selects, as an array to compare with ``= ANY``.
 

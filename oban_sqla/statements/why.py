@@ -30,13 +30,12 @@ from ..models.batch import batches
 from ..models.dependency import deps
 from ..models.job import jobs
 from ..models.workflow import workflows
-from ..options.prune import STATES
 from ..types import UTCDateTime
 from .functions import FlowOutcome
-from .holding import is_holding
+from .holding import has_turn, is_holding
 from .marks import HAS_BEGUN
 from .rescue import ran_by
-from .statement import in_states, parameter, state, statement
+from .statement import is_open, parameter, state, statement
 from .times import FIRST, LAST
 
 LONGEST_ERROR = 2_000
@@ -122,7 +121,7 @@ def batch_of() -> Executable:
     """The batch `id`: its name, whether it has finished, and how many of its jobs have not, up to `most`."""
     unfinished = (
         select(jobs.c.id)
-        .where(jobs.c.batch_id == batches.c.id, ~in_states(jobs.c.state, *STATES))
+        .where(jobs.c.batch_id == batches.c.id, is_open(jobs.c.state))
         .limit(parameter("most", Integer))
         .correlate(batches)
         .subquery()
@@ -231,15 +230,15 @@ def before_in_chain() -> Executable:
         .subquery()
     )
     count = select(func.count()).select_from(waiting).scalar_subquery()
-    active = in_states(first.c.state, "available", "scheduled", "retryable", "executing")
-    held = is_holding(first)
     before = (first.c.state == state("suspended")) & (first.c.id < parameter("id", BigInteger))
     found: list[Any] = [
         select(first.c.id, cast(first.c.state, Text).label("state"), literal_column(str(rank), Integer).label("rank"))
         .where(first.c.chain_key == key, which)
         .order_by(*order)
         .limit(1)
-        for rank, (which, order) in enumerate(((active, ()), (held, ()), (before, (first.c.chain_key, first.c.id))))
+        for rank, (which, order) in enumerate(
+            ((has_turn(first), ()), (is_holding(first), ()), (before, (first.c.chain_key, first.c.id)))
+        )
     ]
     which = union_all(*found).subquery()
     return select(which.c.id, which.c.state, count.label("waiting")).order_by(which.c.rank).limit(1)

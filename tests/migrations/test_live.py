@@ -257,6 +257,25 @@ async def test_an_index_that_another_session_builds_is_not_taken_for_a_leftover(
         await engine.dispose()
 
 
+async def test_a_replaced_index_is_dropped_when_those_that_replace_it_are_built(
+    empty_database: str, database_url: str
+) -> None:
+    """An upgrade that ended between the two is finished by the next one."""
+    engine = create_async_engine(empty_database)
+    await migrations.migrate(engine, version=5)
+    async with connected(empty_database) as connection:
+        drop = migrations.up_statements(version=6, part="indexes")[-1]
+        await connection.execute(drop)
+        await migrations.migrate(engine, version=5)
+        assert await connection.fetchval("SELECT to_regclass('oban_jobs_chain_held_index') IS NOT NULL")
+        await migrations.migrate(engine)
+        await connection.execute("CREATE INDEX oban_jobs_workflow_index ON oban_jobs (workflow_id)")
+        assert await migrations.missing_indexes(engine) == []
+        await migrations.migrate(engine)
+    assert described(empty_database) == described(database_url)
+    await engine.dispose()
+
+
 async def test_a_runtime_refuses_the_version_before(old: AsyncEngine) -> None:
     needed = rf"have version 1, and version {migrations.CURRENT} is needed; run `oban-sqla migrate`"
     with pytest.raises(SchemaOutdated, match=needed):

@@ -14,9 +14,7 @@ WHERE jobs.oban_jobs.chain_key IS NOT NULL AND jobs.oban_jobs.state = 'suspended
  LIMIT $1::INTEGER) AS waiting 
 WHERE NOT (EXISTS (SELECT * 
 FROM jobs.oban_jobs AS other 
-WHERE other.chain_key = waiting.chain_key AND other.state IN ('available', 'scheduled', 'retryable', 'executing'))) AND NOT (EXISTS (SELECT * 
-FROM jobs.oban_jobs AS other 
-WHERE other.chain_key = waiting.chain_key AND other.state = 'discarded' AND left(other.chain_key, 2) = 'h|')) AND NOT (EXISTS (SELECT * 
+WHERE other.chain_key = waiting.chain_key AND (other.state IN ('available', 'scheduled', 'retryable', 'executing') OR other.state = 'discarded' AND left(other.chain_key, 2) = 'h|'))) AND NOT (EXISTS (SELECT * 
 FROM jobs.oban_news 
 WHERE jobs.oban_news.chain_key = waiting.chain_key))) AS idle) AS idle, (SELECT count(*) AS count_3 
 FROM (SELECT jobs.oban_batches.id AS id 
@@ -24,7 +22,7 @@ FROM jobs.oban_batches
 WHERE jobs.oban_batches.id > (SELECT max(jobs.oban_batches.id) - 10000 AS anon_1 
 FROM jobs.oban_batches) AND jobs.oban_batches.finished_at IS NULL AND NOT (EXISTS (SELECT * 
 FROM jobs.oban_jobs AS other 
-WHERE other.batch_id = jobs.oban_batches.id AND other.batch_id IS NOT NULL AND (other.state NOT IN ('completed', 'discarded', 'cancelled')))) AND NOT (EXISTS (SELECT * 
+WHERE other.batch_id = jobs.oban_batches.id AND other.batch_id IS NOT NULL AND other.state <= 'retryable')) AND NOT (EXISTS (SELECT * 
 FROM jobs.oban_news 
 WHERE jobs.oban_news.batch_id = jobs.oban_batches.id)) 
  LIMIT $1::INTEGER) AS ended) AS batches, CAST((SELECT min(held.id) AS min_1 

@@ -14,9 +14,7 @@ WHERE oban_jobs.chain_key IS NOT NULL AND oban_jobs.state = 'suspended'
  LIMIT $1::INTEGER) AS waiting 
 WHERE NOT (EXISTS (SELECT * 
 FROM oban_jobs AS other 
-WHERE other.chain_key = waiting.chain_key AND other.state IN ('available', 'scheduled', 'retryable', 'executing'))) AND NOT (EXISTS (SELECT * 
-FROM oban_jobs AS other 
-WHERE other.chain_key = waiting.chain_key AND other.state = 'discarded' AND left(other.chain_key, 2) = 'h|')) AND NOT (EXISTS (SELECT * 
+WHERE other.chain_key = waiting.chain_key AND (other.state IN ('available', 'scheduled', 'retryable', 'executing') OR other.state = 'discarded' AND left(other.chain_key, 2) = 'h|'))) AND NOT (EXISTS (SELECT * 
 FROM oban_news 
 WHERE oban_news.chain_key = waiting.chain_key))) AS idle) AS idle, (SELECT count(*) AS count_3 
 FROM (SELECT oban_batches.id AS id 
@@ -24,7 +22,7 @@ FROM oban_batches
 WHERE oban_batches.id > (SELECT max(oban_batches.id) - 10000 AS anon_1 
 FROM oban_batches) AND oban_batches.finished_at IS NULL AND NOT (EXISTS (SELECT * 
 FROM oban_jobs AS other 
-WHERE other.batch_id = oban_batches.id AND other.batch_id IS NOT NULL AND (other.state NOT IN ('completed', 'discarded', 'cancelled')))) AND NOT (EXISTS (SELECT * 
+WHERE other.batch_id = oban_batches.id AND other.batch_id IS NOT NULL AND other.state <= 'retryable')) AND NOT (EXISTS (SELECT * 
 FROM oban_news 
 WHERE oban_news.batch_id = oban_batches.id)) 
  LIMIT $1::INTEGER) AS ended) AS batches, CAST((SELECT min(held.id) AS min_1 

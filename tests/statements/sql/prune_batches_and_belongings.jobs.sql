@@ -3,7 +3,7 @@ WITH chosen AS
 FROM jobs.oban_batches 
 WHERE jobs.oban_batches.finished_at < timezone('UTC', now()) - $1::FLOAT * interval '1 second' AND NOT (EXISTS (SELECT * 
 FROM jobs.oban_jobs AS other 
-WHERE other.batch_id = jobs.oban_batches.id AND other.batch_id IS NOT NULL AND (other.state NOT IN ('completed', 'discarded', 'cancelled')))) AND NOT (EXISTS (SELECT * 
+WHERE other.batch_id = jobs.oban_batches.id AND other.batch_id IS NOT NULL AND other.state <= 'retryable')) AND NOT (EXISTS (SELECT * 
 FROM jobs.oban_jobs AS other 
 WHERE other.batch_id = jobs.oban_batches.id AND other.batch_id IS NOT NULL AND other.chain_key IS NOT NULL AND coalesce(other.state = 'discarded' AND left(other.chain_key, 2) = 'h|', false))) AND (EXISTS (SELECT * 
 FROM jobs.oban_leaders 

@@ -1,0 +1,70 @@
+"""A release, and the look for what no trigger saw, read none of the jobs that have ended, however many there are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+JOBS = 10_000
+MOST = 150
+"""Pages that a call may look at. To read all of the jobs takes far more, even by an index alone."""
+
+FLOW = "INSERT INTO oban_workflows (name) VALUES ('w')"
+BATCH = "INSERT INTO oban_batches (name) VALUES ('b')"
+ENDED = (
+    "INSERT INTO oban_jobs (worker, state, completed_at, {column}) "
+    f"SELECT 'w', 'completed', now(), {{value}} FROM generate_series(1, {JOBS})"
+)
+OPEN = "INSERT INTO oban_jobs (worker, state, attempt, {column}) VALUES ('w', 'executing', 1, {value})"
+WAITING = (
+    f"INSERT INTO oban_jobs (worker, state, chain_key) SELECT 'w', 'suspended', 'h|1' FROM generate_series(1, {JOBS})"
+)
+FAILED = (
+    "INSERT INTO oban_jobs (worker, state, discarded_at, chain_key) "
+    f"SELECT 'w', 'discarded', now(), 'c|1' FROM generate_series(1, {JOBS})"
+)
+NEWS = (
+    "TRUNCATE oban_news; "
+    "INSERT INTO oban_news (job_id, {column}, state) SELECT min(id), min({column}), 'completed' FROM oban_jobs"
+)
+OF_FLOW = {"column": "workflow_id", "value": "1"}
+OF_BATCH = {"column": "batch_id", "value": "1"}
+OF_CHAIN = {"column": "chain_key", "value": "'h|1'"}
+
+
+def each(of: dict[str, str], *statements: str) -> list[str]:
+    return [statement.format(**of) for statement in statements]
+
+
+@pytest.mark.parametrize(
+    ("concern", "prepared"),
+    [
+        pytest.param("flows", each(OF_FLOW, FLOW, ENDED, OPEN, NEWS), id="a workflow that goes on"),
+        pytest.param("flows", each(OF_FLOW, FLOW, ENDED, NEWS), id="a workflow that ends"),
+        pytest.param("batches", each(OF_BATCH, BATCH, ENDED, OPEN, NEWS), id="a batch that goes on"),
+        pytest.param("batches", each(OF_BATCH, BATCH, ENDED, NEWS), id="a batch that ends"),
+        pytest.param("chains", each(OF_CHAIN, WAITING, OPEN, NEWS), id="a chain in which a job runs"),
+        pytest.param("chains", each(OF_CHAIN, WAITING, NEWS), id="a chain whose next job takes its turn"),
+        pytest.param("chains", each(OF_CHAIN, FAILED, NEWS), id="a chain in which many have failed"),
+    ],
+)
+async def test_it_reads_few_pages(engine: AsyncEngine, concern: str, prepared: list[str]) -> None:
+    async with engine.begin() as connection:
+        for statement in ("TRUNCATE oban_jobs, oban_workflows, oban_batches RESTART IDENTITY", *prepared):
+            for one in statement.split("; "):
+                await connection.execute(text(one))
+    release = f"SELECT * FROM oban_release_{concern}(200)"
+    async with engine.connect() as connection:
+        before = await connection.begin()
+        await connection.execute(text(release))  # plans, and reads catalogs
+        await before.rollback()
+        async with connection.begin():
+            answer: Any = await connection.scalar(text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {release}"))
+            left = await connection.scalar(text("SELECT count(*) FROM oban_news WHERE state = 'completed'"))
+    [plan] = json.loads(answer) if isinstance(answer, str) else answer
+    assert left == 0
+    assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < MOST
