@@ -67,7 +67,7 @@ class Child:
         self._done: asyncio.Future[bytes] | None = None
         """The result of the call that it runs. Made by `run`, set by `_took` and `_ended`."""
         self._killing: asyncio.TimerHandle | None = None
-        """When SIGKILL follows. Set by `kill`; cancelled by `_took` and `_ended`."""
+        """When SIGKILL follows. Set by `kill`; cancelled by `_took`."""
         self._line: asyncio.Transport | None = None
         """The socket to the child. Made by `start`, closed by `_ended`."""
         self._life = -1
@@ -81,6 +81,11 @@ class Child:
     @property
     def is_alive(self) -> bool:
         return not self.died.done()
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it lives, and has imported the workers."""
+        return self.is_alive and self._ready.done()
 
     async def start(self, timeout: float) -> None:
         """Start the process, and wait until it has imported the workers.
@@ -219,8 +224,6 @@ class Child:
             os.killpg(process.pid, signal.SIGKILL)  # what it has left behind
         process.poll()
         os.close(self._life)
-        if self._killing is not None:
-            self._killing.cancel()
         if self._line is not None:
             self._line.close()
         if not self.died.done():

@@ -58,19 +58,14 @@ class Pool:
         """Set by `stop`."""
 
     @property
-    def waiting(self) -> int:
-        """How many calls wait for a child."""
-        return sum(not future.done() for future in self._waiting)
-
-    @property
     def pids(self) -> list[int]:
         """The process ids of the children that have one."""
         return sorted(child.pid for child in self._all if child.pid)
 
     @property
     def is_well(self) -> bool:
-        """Whether its children live, or at least one does."""
-        return self._deaths < 3 or any(child.is_alive for child in self._all)
+        """Whether its children live, or at least one does: one that is being started may die as the others did."""
+        return self._deaths < 3 or any(child.is_ready for child in self._all)
 
     async def start(self) -> None:
         """Start the first child.
