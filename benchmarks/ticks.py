@@ -1,6 +1,6 @@
 """``python -m benchmarks.ticks [MINUTES]``: each tick makes one job, though a leader is killed at every full minute.
 
-A minute lasts 2.4 s; 10 of them if no number is given.
+A minute lasts 2.4 s at most; 10 of them if no number is given.
 """
 
 from __future__ import annotations

@@ -66,6 +66,25 @@ class Standing(Scheduler):
         await self._lane.close()
 
 
+CLOCK = "CREATE TABLE tick_clock AS SELECT now() AS base, CAST(:shows AS timestamptz) AS shows, now() AS until"
+TURN = "UPDATE tick_clock SET base = clock_timestamp(), shows = :shows, until = :until"
+SHOWN = "SELECT least(shows + (clock_timestamp() - base) * 25, greatest(shows, until)) FROM tick_clock"
+
+
+class Turned(Scheduler):
+    """Its clock is the row of `tick_clock`: when the database's clock is at `base` it shows `shows`, and runs 25 times
+    as fast from there on until it shows `until`, where it stands."""
+
+    async def read(self) -> tuple[datetime, list[Entry]]:
+        _, entries = await super().read()
+        [[shown]] = await execute(self._engine, SHOWN)
+        return shown, entries
+
+    async def step(self) -> float | None:
+        delay = await super().step()
+        return None if delay is None else min(delay, 0.02)  # the clock may have been turned
+
+
 class Racing(Scheduler):
     """When the database's clock is at `base` it shows `shows`, and runs `speed` times as fast from there on."""
 

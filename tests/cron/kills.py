@@ -9,19 +9,23 @@ import signal
 from collections import defaultdict
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, job
-from tests.cron.clock import database_time, grant, minute
+from tests.cron.clock import CLOCK, TURN, database_time, grant, minute
 from tests.processes import Process, running
 from tests.runtime.helpers import execute
 from tests.support import eventually
 
-SPEED = 25.0
+BEFORE = timedelta(seconds=5)
+"""How long before a full minute the clock begins to run."""
+IN_TIME = timedelta(seconds=55)
+"""How long after a full minute the clock stands still: a tick that is noticed later than a minute is missed."""
 
 
 @job(name="cron.tick_of")
@@ -29,8 +33,8 @@ async def tick_of(note: str) -> None: ...
 
 
 async def each_tick_is_made_once(engine: AsyncEngine, url: str, logs: Path, minutes: int) -> None:
-    """The minutes last 2.4 s. After each full one, while the jobs of twenty entries are made, one of two leaders is
-    killed, and another one started.
+    """A minute lasts 2.4 s at most: the clock is turned on to the next one when the jobs of a tick are there. After
+    each full one, while the jobs of twenty entries are made, one of two leaders is killed, and another one started.
 
     :param url: of the engine's database.
     :param logs: a directory for what the leaders write.
@@ -42,29 +46,25 @@ async def each_tick_is_made_once(engine: AsyncEngine, url: str, logs: Path, minu
     for name, expression in names.items():
         await crons.put(name, expression, tick_of.new(note=name))
     kills = 0
+    first = minute(await database_time(engine), 4)
+    await execute(engine, "DROP TABLE IF EXISTS tick_clock")
+    await execute(engine, CLOCK, shows=first - BEFORE)  # it stands until the leaders have started
     async with AsyncExitStack() as stack:
-        base = await database_time(engine)
-        first = minute(base, 4)
+        stack.push_async_callback(execute, engine, "DROP TABLE tick_clock")
         files = (logs / str(number) for number in itertools.count())
-        leaders = [await stack.enter_async_context(leader(url, base, next(files))) for _ in range(2)]
+        leaders = [await stack.enter_async_context(leader(url, next(files))) for _ in range(2)]
         for n in range(minutes):
-            tick = base + (minute(first, n) - base) / SPEED
-            delay = (tick - await database_time(engine)).total_seconds() + random.uniform(0.0, 0.12)
-            await asyncio.sleep(max(delay, 0.0))
+            tick = minute(first, n)
+            await execute(engine, TURN, shows=tick - BEFORE, until=tick + IN_TIME)
+            await asyncio.sleep(BEFORE.total_seconds() / 25 + random.uniform(0.0, 0.12))
             victim = leaders[n % 2]
             if victim.returncode is None:
                 victim.signal(signal.SIGKILL)
                 kills += 1
             # A new one takes the place of the one that was killed before; only then the other may die.
-            leaders[n % 2] = await stack.enter_async_context(leader(url, base, next(files)))
-        last = minute(first, minutes - 1).isoformat()
-        every = minute(first, minutes - 1).minute % 2 == 0
-        wanted = sum(every or expression.startswith("* *") for expression in names.values())
-
-        async def last_tick_is_made() -> bool:
-            return sum(row.meta["cron_at"] == last for row in await _enqueued(engine)) == wanted
-
-        await eventually(last_tick_is_made, timeout=30)
+            leaders[n % 2] = await stack.enter_async_context(leader(url, next(files)))
+            wanted = sum(tick.minute % 2 == 0 or expression.startswith("* *") for expression in names.values())
+            await eventually(partial(_are_made, engine, tick, wanted), timeout=60)
     assert kills == minutes
     made: dict[str, list[datetime]] = defaultdict(list)
     for row in await _enqueued(engine):
@@ -78,10 +78,14 @@ async def each_tick_is_made_once(engine: AsyncEngine, url: str, logs: Path, minu
 
 
 @asynccontextmanager
-async def leader(url: str, base: datetime, log: Path) -> AsyncGenerator[Process]:
-    with running(["-m", "tests.cron.leader", url, base.isoformat(), str(SPEED)], log) as process:
-        await process.says("ready", 30)
+async def leader(url: str, log: Path) -> AsyncGenerator[Process]:
+    with running(["-m", "tests.cron.leader", url], log) as process:
+        await process.says("ready", 60)
         yield process
+
+
+async def _are_made(engine: AsyncEngine, tick: datetime, wanted: int) -> bool:
+    return sum(row.meta["cron_at"] == tick.isoformat() for row in await _enqueued(engine)) == wanted
 
 
 async def _enqueued(engine: AsyncEngine) -> list[Any]:
