@@ -146,14 +146,14 @@ async def writes_and_naps(session: AsyncSession, number: int) -> None:
 
 
 @job(queue="durable", backoff=0, recorded=True)
-async def approval(timeout: float | None = None, live: float = 5.0, times: int = 1) -> list[Any]:
+async def approval(timeout: float | None = None, live: float = 60.0, times: int = 1) -> list[Any]:
     calls["begun"] += 1
     return [await wait_for("approved", timeout, live) for _ in range(times)]
 
 
-@job(queue="durable", recorded=True, timeout=1.0, max_attempts=1)
+@job(queue="durable", recorded=True, timeout=60.0, max_attempts=1)
 async def impatient() -> Any:
-    return await wait_for("approved")
+    return await wait_for("approved", live=60.0)
 
 
 @job(queue="durable", backoff=0, recorded=True, max_attempts=2)

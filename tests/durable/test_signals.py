@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from oban_sqla import DatabaseUnavailable, InvalidArgs, InvalidOption, Oban, SignalTimeout, Workflow
 from oban_sqla.durable import step, wait_for
 from oban_sqla.runtime.chunk_attempt import attempt_of
+from oban_sqla.runtime.durable import ledger
 from oban_sqla.runtime.lanes.failure import StatementFailed
 from oban_sqla.statements.statement import Statement
 from tests.durable import jobs
@@ -60,7 +61,10 @@ async def test_a_job_that_waits_with_its_slot_gets_the_signal_in_the_same_run(ob
     assert jobs.calls == {"begun": 1}
 
 
-async def test_a_job_goes_to_sleep_before_its_timeout_while_it_waits(oban: Oban, engine: AsyncEngine) -> None:
+async def test_a_job_goes_to_sleep_before_its_timeout_while_it_waits(
+    oban: Oban, engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger, "BEFORE_TIMEOUT", 59.9)  # it goes to sleep a moment after its start
     [job_id] = await insert(engine, jobs.impatient.new())
     await asleep(engine, job_id)
     await oban.signal(job_id, "approved", 1)
