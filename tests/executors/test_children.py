@@ -20,9 +20,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from oban_sqla import InvalidOption, Job, Oban, Processes, telemetry
 from tests.executors import jobs
+from tests.executors.patience import eventually, finished, until
 from tests.processes import running
-from tests.runtime.helpers import execute, finished, insert, load, until
-from tests.support import eventually
+from tests.runtime.helpers import execute, insert, load
 
 ONE = Processes(size=1, sessionmaker="tests.executors.jobs:Session")
 
@@ -109,9 +109,7 @@ async def test_the_pool_is_whole_again_after_a_child_was_killed_without_a_job_th
     before = await eventually(lambda: pids if len(pids := children(oban)) == 2 else None)
     os.kill(before[0], signal.SIGKILL)
     # How long it takes is measured by benchmarks.deaths: here it depends on what else the machine does.
-    await eventually(
-        lambda: len(children(oban)) == 2 and before[0] not in children(oban) and ready(oban) == 2, timeout=60
-    )
+    await eventually(lambda: len(children(oban)) == 2 and before[0] not in children(oban) and ready(oban) == 2)
 
 
 def has_crashed(times: int, job: Job) -> bool:
@@ -128,6 +126,7 @@ async def test_a_job_that_kills_its_child_three_times_is_discarded_as_poison(oba
 
 
 async def test_a_loop_in_c_is_killed_by_its_timeout(oban: Oban, engine: AsyncEngine) -> None:
+    await eventually(lambda: ready(oban))
     began = time.monotonic()
     [stuck] = await insert(engine, jobs.spin.new())
     job = await until(engine, stuck, "retryable")
@@ -141,7 +140,7 @@ async def test_children_that_are_killed_because_of_a_timeout_are_replaced_withou
 ) -> None:
     assert oban._life.places is not None
     for stuck in await insert(engine, *(jobs.spin.new() for _ in range(3))):
-        await until(engine, stuck, "retryable", timeout=30)
+        await until(engine, stuck, "retryable")
     assert oban._life.places._pool._pause() == 0
     assert "perhaps out of memory" not in caplog.text
 
@@ -229,11 +228,11 @@ async def test_a_node_that_is_killed_takes_its_children_with_it(engine: AsyncEng
     start = ["-m", "oban_sqla", "start", "tests.executors.jobs:Session", "--queues", "children=2"]
     with running(start, tmp_path / "log", environment={"OBAN_TEST_CHILD_URL": url}) as node:
         await insert(engine, jobs.hold.new(str(tmp_path / "pids")))
-        pids = json.loads(await eventually(lambda: _read(tmp_path / "pids"), timeout=20))
+        pids = json.loads(await eventually(lambda: _read(tmp_path / "pids")))
         assert all(map(is_alive, pids))
         node.signal(signal.SIGKILL)
         await node.ended()
-        await eventually(lambda: not any(map(is_alive, pids)), timeout=20)
+        await eventually(lambda: not any(map(is_alive, pids)))
 
 
 async def test_what_a_job_logs_in_a_child_is_logged_by_its_node(
@@ -330,7 +329,7 @@ async def test_a_job_whose_timeout_comes_while_its_transaction_commits_is_told_a
         await execute(engine, statement)
     try:
         [job_id] = await insert(engine, jobs.commit_slowly.new())
-        done = await until(engine, job_id, "completed", timeout=30)
+        done = await until(engine, job_id, "completed")
         await eventually(lambda: told)
         assert (done.attempt, done.errors) == (1, [])
         [(name, fields)] = told
@@ -349,8 +348,8 @@ async def test_what_a_child_commits_wakes_its_node_without_a_poll(
     async with Oban(engine, queues={"children": 2}, processes=ONE, poll_interval=300.0, shutdown_grace=1) as oban:
         [asking] = await oban.enqueue(jobs.enqueue_more.new())
         assert asking.id is not None
-        await until(engine, asking.id, "completed", timeout=20)
-        await until(engine, asking.id + 1, "completed", timeout=20)
+        await until(engine, asking.id, "completed")
+        await until(engine, asking.id + 1, "completed")
 
 
 async def test_a_job_whose_executor_no_node_has_waits_for_one(oban: Oban, engine: AsyncEngine) -> None:

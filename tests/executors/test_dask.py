@@ -14,7 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from oban_sqla import InvalidOption, Oban
 from oban_sqla.dask import DaskExecutor
 from tests.executors import dask_jobs as jobs
-from tests.runtime.helpers import finished, insert, until
+from tests.executors.patience import finished, until
+from tests.runtime.helpers import insert
 
 dask: Any = typed_in_part
 distributed: Any = typed_in_part_too
@@ -23,15 +24,17 @@ distributed: Any = typed_in_part_too
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-def started(failures: int) -> Any:
+def started(failures: int, workers: int) -> Any:
     settings = {"distributed.scheduler.allowed-failures": failures, "distributed.worker.daemon": True}
     with dask.config.set(settings):
-        return distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1")
+        return distributed.LocalCluster(
+            n_workers=workers, threads_per_worker=1, dashboard_address=":0", host="127.0.0.1"
+        )
 
 
 @pytest.fixture(scope="module")
 def scheduler() -> Iterator[str]:
-    cluster = started(0)
+    cluster = started(0, workers=2)
     yield cluster.scheduler_address
     cluster.close()
 
@@ -39,7 +42,7 @@ def scheduler() -> Iterator[str]:
 async def test_jobs_run_on_the_cluster(engine: AsyncEngine, scheduler: str) -> None:
     async with Oban(engine, queues={"dask": 5}, executors={"dask": DaskExecutor(scheduler)}):
         ids = await insert(engine, *(jobs.triple.new(n) for n in range(8)), jobs.refuse.new())
-        done = await finished(engine, ids[:-1], timeout=60)
+        done = await finished(engine, ids[:-1])
         assert [job.meta["return"][0] for job in done] == [3 * n for n in range(8)]
         assert os.getpid() not in {job.meta["return"][1] for job in done}
         assert "ValueError: no" in (await until(engine, ids[-1], "retryable")).errors[0]["error"]
@@ -50,14 +53,14 @@ async def test_the_job_of_a_lost_worker_is_a_failed_attempt_and_the_others_compl
 ) -> None:
     async with Oban(engine, queues={"dask": 5}, executors={"dask": DaskExecutor(scheduler)}):
         [lost, *others] = await insert(engine, jobs.leave.new(), *(jobs.triple.new(n) for n in range(8)))
-        job = await until(engine, lost, "retryable", timeout=60)
+        job = await until(engine, lost, "retryable")
         assert job.attempt == 1
         assert "the Dask worker that ran the job was lost" in job.errors[0]["error"]
-        await finished(engine, others, timeout=60)
+        await finished(engine, others)
 
 
 async def test_a_scheduler_that_reruns_lost_calls_is_refused_at_the_start(engine: AsyncEngine) -> None:
-    cluster = started(3)
+    cluster = started(3, workers=0)
     try:
         with pytest.raises(InvalidOption, match="allowed-failures = 3"):
             await Oban(engine, executors={"dask": DaskExecutor(cluster.scheduler_address)}).start()

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from oban_sqla import Oban
 from tests.executors import jobs
+from tests.executors.patience import eventually, finished
 from tests.executors.test_children import ONE, children
-from tests.runtime.helpers import finished, insert
-from tests.support import eventually
+from tests.runtime.helpers import insert
 
 
 async def test_a_child_that_the_system_refuses_to_start_is_started_later(

@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Batch, InvalidOption, Oban, Processes, Resource, Workflow, injected, job
 from tests.executors import jobs, resource_jobs
+from tests.executors.patience import eventually, finished, until
 from tests.executors.resource_jobs import Client, Scratch, make_client, make_scratch
-from tests.runtime.helpers import execute, finished, insert, until
-from tests.support import eventually
+from tests.runtime.helpers import execute, insert
 
 ONE = Processes(size=1)
 

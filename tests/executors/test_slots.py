@@ -8,8 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban, Processes
 from tests.executors import jobs
-from tests.runtime.helpers import finished, insert, until
-from tests.support import eventually
+from tests.executors.patience import eventually, finished, until
+from tests.runtime.helpers import insert
 
 TWO = Processes(size=2, sessionmaker="tests.executors.jobs:Session")
 
