@@ -37,7 +37,7 @@ class Process:
         """What it ended with; None while it runs."""
         return self.popen.poll()
 
-    async def says(self, text: str, timeout: float = 20.0) -> str:
+    async def says(self, text: str, timeout: float = 60.0) -> str:
         """Wait until it has written `text`; returns everything that it wrote."""
 
         def said() -> str | None:

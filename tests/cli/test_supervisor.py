@@ -12,18 +12,21 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from oban_sqla import Job, JobSpec, Oban, Producer, enqueue
+from tests import support
 from tests.processes import Process, running
-from tests.support import eventually
 
 SHOP = """
 import asyncio, logging, os
+from pathlib import Path
 from oban_sqla import job
 
 @job
@@ -32,9 +35,18 @@ async def whose(seconds: float) -> None:
     await asyncio.sleep(seconds)
 
 @job
+async def held(until: str) -> None:
+    print(f"job in {os.getpid()}", flush=True)
+    while not Path(until).exists():
+        await asyncio.sleep(0.05)
+
+@job
 async def long_words() -> None:
     logging.getLogger("shop").warning("begin %s end", "x" * 20_000)
 """
+
+eventually = partial(support.eventually, timeout=60.0)
+"""On a busy machine, the start of a process alone takes ten seconds."""
 
 Start = Callable[..., AbstractContextManager[Process]]
 
@@ -89,7 +101,7 @@ def free_port() -> int:
 
 def asked(port: int, page: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{page}", timeout=30) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:
@@ -119,21 +131,23 @@ async def _are(engine: AsyncEngine, expected: list[int]) -> bool:
 
 
 async def test_a_process_that_is_killed_is_started_again_and_the_others_go_on(
-    start: Start, engine: AsyncEngine
+    start: Start, engine: AsyncEngine, tmp_path: Path
 ) -> None:
+    held = [JobSpec("shop.held", {"until": str(tmp_path / "end")}) for _ in range(4)]
     with start("shop", "--queues", "default=4", "--processes", "2") as process:
         await process.says("all 2 processes of")
-        await add(engine, [JobSpec("shop.whose", {"seconds": 1}) for _ in range(4)])
+        await add(engine, held)
         pids = await eventually(lambda: set(pids_of(process.text)) if len(set(pids_of(process.text))) == 2 else None)
         os.kill(min(pids), signal.SIGKILL)
         await process.says("was killed by SIGKILL; it is started again in 1 s")
         await eventually(lambda: len(re.findall(r"started on", process.text)) == 3)
-        await add(engine, [JobSpec("shop.whose", {"seconds": 0.5}) for _ in range(4)])
+        await add(engine, held)
         await eventually(lambda: len(set(pids_of(process.text))) == 3)
         os.kill(max(pids), signal.SIGRTMIN + 1)  # which Python does not name
         await process.says(f"was killed by signal {signal.SIGRTMIN + 1}; it is started again in 1 s")
         await eventually(lambda: len(re.findall(r"started on", process.text)) == 4)
         assert process.text.count("started again") == 2
+        (tmp_path / "end").touch()
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
 
@@ -189,14 +203,11 @@ async def test_one_port_answers_for_all_processes(start: Start, engine: AsyncEng
     where = f"127.0.0.1:{port}"
     with start("shop", "--queues", "default=4", "--processes", "2", "--health", where) as process:
         await process.says("all 2 processes of")
-        status, body = await asyncio.to_thread(asked, port, "/ready")
-        assert (status, json.loads(body)["ok"], len(json.loads(body)["processes"])) == (200, True, 2)
+        assert await eventually(lambda: _are_ready(port)) == {"ok": True, "processes": 2}
         assert (await asyncio.to_thread(asked, port, "/live"))[0] == 200
         await add(engine, [JobSpec("shop.whose", {"seconds": 0.2}) for _ in range(4)])
         await eventually(lambda: _completed(engine, 4))
-        _, metrics = await asyncio.to_thread(asked, port, "/metrics")
-        done = 'oban_jobs_total{queue="default",state="completed",worker="shop.whose"} '
-        assert [line.removeprefix(done) for line in metrics.splitlines() if line.startswith(done)] == ["4.0"], metrics
+        await eventually(lambda: _counted(port))
         os.kill(pids_of(process.text)[0], signal.SIGSTOP)
         try:
             status, body = await asyncio.to_thread(asked, port, "/ready")
@@ -206,6 +217,22 @@ async def test_one_port_answers_for_all_processes(start: Start, engine: AsyncEng
             os.kill(pids_of(process.text)[0], signal.SIGCONT)
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
+
+
+async def _are_ready(port: int) -> dict[str, Any] | None:
+    """What all processes say; None where one has not answered within its second."""
+    status, body = await asyncio.to_thread(asked, port, "/ready")
+    said = json.loads(body)
+    return {"ok": said["ok"], "processes": len(said["processes"])} if status == 200 else None
+
+
+async def _counted(port: int) -> list[str]:
+    """How many jobs are completed, as the metrics have it, where all processes have answered within their second."""
+    _, metrics = await asyncio.to_thread(asked, port, "/metrics")
+    done = 'oban_jobs_total{queue="default",state="completed",worker="shop.whose"} '
+    counts = [line.removeprefix(done) for line in metrics.splitlines() if line.startswith(done)]
+    assert counts == ["4.0"], metrics
+    return counts
 
 
 async def _completed(engine: AsyncEngine, number: int) -> bool:

@@ -36,16 +36,22 @@ async def test_a_node_that_was_killed_is_dead_although_a_job_has_forked_a_child_
     url = engine.url.set(drivername=f"postgresql+{driver}").render_as_string(hide_password=False)
     async with node(url) as process:
         await insert(engine, JobSpec("node.forks"))
-        said = await eventually(lambda: re.search(r"child (\d+)\.", process.text), 20)
+        said = await eventually(lambda: re.search(r"child (\d+)\.", process.text), 60)
         child = int(said[1])
         try:
-            assert (await execute(engine, OURS))[0][0] >= 4
-            process.signal(signal.SIGKILL)
+
+            async def connections() -> int:
+                return (await execute(engine, OURS))[0][0]
+
+            async def all_there() -> bool:  # the node makes some of them when it first needs them
+                return await connections() >= 4
 
             async def gone() -> bool:
-                return (await execute(engine, OURS))[0][0] == 0
+                return await connections() == 0
 
-            await eventually(gone, 20)
+            await eventually(all_there, 60)
+            process.signal(signal.SIGKILL)
+            await eventually(gone, 60)
             os.kill(child, 0)  # it lives
         finally:
             os.kill(child, signal.SIGKILL)
@@ -76,7 +82,7 @@ async def test_a_forked_child_closes_none_of_its_parents_sessions_and_its_jobs_w
                 )
             )
 
-        await eventually(ran, 10)
+        await eventually(ran, 40)
         assert oban._node.connections.fetching.connections == connections
 
 
