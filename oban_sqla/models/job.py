@@ -93,10 +93,6 @@ _WAITING = _where(JobState.SCHEDULED, JobState.RETRYABLE)
 _EXHAUSTED = "state = 'available' AND attempt >= max_attempts"
 # As the migration has to write it; the planner knows that `state = 'suspended'` implies it.
 _SUSPENDED = "state NOT IN ({})".format(", ".join(repr(s.value) for s in JobState if s is not JobState.SUSPENDED))
-# What lets no other job of its chain begin: one whose turn it is, or one that holds the chain.
-_BUSY = (
-    "state IN ('available', 'scheduled', 'retryable', 'executing') OR left(chain_key, 2) = 'h|' AND state = 'discarded'"
-)
 INDEXES = (
     Index("oban_jobs_fetch_index", *_FETCH, postgresql_where=_where(JobState.AVAILABLE)),
     Index("oban_jobs_staging_index", "scheduled_at", "id", postgresql_include=["queue"], postgresql_where=_WAITING),
@@ -124,12 +120,7 @@ INDEXES = (
         Index(f"oban_jobs_{of}_state_index", f"{of}_id", "state", postgresql_where=text(f"{of}_id IS NOT NULL"))
         for of in ("workflow", "batch")
     ),
-    Index(
-        "oban_jobs_chain_waiting_index",
-        *("chain_key", "id"),
-        postgresql_where=text(f"chain_key IS NOT NULL AND {_SUSPENDED}"),
-    ),
-    Index("oban_jobs_chain_busy_index", "chain_key", postgresql_where=text(f"chain_key IS NOT NULL AND ({_BUSY})")),
+    Index("oban_jobs_chain_index", "chain_key", "state", "id", postgresql_where=text("chain_key IS NOT NULL")),
     Index(
         "oban_jobs_chunk_index",
         *("queue", "chunk_key", "priority", "scheduled_at", "id"),

@@ -7,7 +7,7 @@ from sqlalchemy import Executable, Integer, Text, cast, exists, func, literal_co
 from ..models.batch import batches
 from ..models.job import jobs
 from ..models.news import news
-from .holding import is_busy, is_holding
+from .holding import has_turn, is_holding
 from .statement import is_open, parameter, state, statement
 
 
@@ -26,9 +26,10 @@ def group_troubles() -> Executable:
         .limit(most)
         .subquery("waiting")
     )
-    busy = exists().where(other.c.chain_key == waiting.c.chain_key, is_busy(other))
+    active = exists().where(other.c.chain_key == waiting.c.chain_key, has_turn(other))
+    holding = exists().where(other.c.chain_key == waiting.c.chain_key, is_holding(other))
     told = exists().where(news.c.chain_key == waiting.c.chain_key)
-    idle = select(waiting.c.chain_key).distinct().where(~busy, ~told).subquery("idle")
+    idle = select(waiting.c.chain_key).distinct().where(~active, ~holding, ~told).subquery("idle")
     unfinished = exists().where(
         other.c.batch_id == batches.c.id,
         other.c.batch_id.is_not(None),

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, literal_column, or_
+from sqlalchemy import ColumnElement, and_, func, literal_column
 
 from ..models.job import jobs
 from .statement import in_states, state
@@ -17,7 +17,7 @@ def holds_chain(of: Any = jobs) -> ColumnElement[bool]:
 
 
 def is_holding(of: Any = jobs) -> ColumnElement[bool]:
-    """The same by the index of such jobs, beside a condition that the job is in a chain; null for one that is in none.
+    """The same beside a condition that the job is in a chain; null for one that is in none.
 
     :param of: the table of jobs, or an alias of it. Default: the table.
     """
@@ -32,11 +32,3 @@ def has_turn(of: Any = jobs) -> ColumnElement[bool]:
     :param of: the table of jobs, or an alias of it. Default: the table.
     """
     return in_states(of.c.state, "available", "scheduled", "retryable", "executing")
-
-
-def is_busy(of: Any = jobs) -> ColumnElement[bool]:
-    """Whether this job of a chain lets no other one begin, in the form of the index of such jobs.
-
-    :param of: the table of jobs, or an alias of it. Default: the table.
-    """
-    return or_(has_turn(of), is_holding(of))

@@ -23,6 +23,7 @@ OPEN = "INSERT INTO oban_jobs (worker, state, attempt, {column}) VALUES ('w', 'e
 WAITING = (
     f"INSERT INTO oban_jobs (worker, state, chain_key) SELECT 'w', 'suspended', 'h|1' FROM generate_series(1, {JOBS})"
 )
+NEXT = "INSERT INTO oban_jobs (worker, state, chain_key) VALUES ('w', 'suspended', {value})"
 FAILED = (
     "INSERT INTO oban_jobs (worker, state, discarded_at, chain_key) "
     f"SELECT 'w', 'discarded', now(), 'c|1' FROM generate_series(1, {JOBS})"
@@ -49,6 +50,8 @@ def each(of: dict[str, str], *statements: str) -> list[str]:
         pytest.param("batches", each(OF_BATCH, BATCH, ENDED, NEWS), id="a batch that ends"),
         pytest.param("chains", each(OF_CHAIN, WAITING, OPEN, NEWS), id="a chain in which a job runs"),
         pytest.param("chains", each(OF_CHAIN, WAITING, NEWS), id="a chain whose next job takes its turn"),
+        pytest.param("chains", each(OF_CHAIN, ENDED, NEWS), id="a chain that has ended"),
+        pytest.param("chains", each(OF_CHAIN, ENDED, NEXT, NEWS), id="a chain of which many have ended, and one waits"),
         pytest.param("chains", each(OF_CHAIN, FAILED, NEWS), id="a chain in which many have failed"),
     ],
 )

@@ -1,51 +1,43 @@
-"""The release and sweep of chains, which ask one index what holds a chain up."""
+"""The release and sweep of chains, which find the jobs of a chain in a state by its index.
+
+The key and the state as a row between bounds, instead of two equalities: then only that index has the order, and the
+planner takes no other one, of the state or of the ids.
+"""
 
 from ..part import Part, changed
 from ..v3 import chains
 from ..v5 import groups as v5_groups
-from .jobs import BUSY
 
 RELEASE, SWEEP = v5_groups.PART.tables[1], chains.PART.tables[2]
 
 
-def _busy(of: str) -> str:
-    """The condition of the index, of the jobs `of`."""
-    return "({})".format(BUSY.replace("state", f"{of}.state").replace("chain_key", f"{of}.chain_key"))
+def _between(of: str, state: str) -> str:
+    """That a job `of` is in the chain ``k``, in this state."""
+    row, bound = f"({of}.chain_key, {of}.state)", f"(k, '{state}')"
+    return f"{of}.chain_key IS NOT NULL AND {row} >= {bound} AND {row} <= {bound}"
 
 
 PART = Part(
     tables=(
         changed(
             RELEASE,
+            ("j.chain_key >= k AND j.chain_key <= k AND j.state = 'suspended'", _between("j", "suspended")),
+            ("ORDER BY j.chain_key, j.id LIMIT 1) h", "ORDER BY j.chain_key, j.state, j.id LIMIT 1) h"),
             (
-                """(SELECT 1 FROM {schema}oban_jobs a
-               WHERE a.chain_key >= k AND a.chain_key <= k
+                """a.chain_key >= k AND a.chain_key <= k
                  AND a.state IN ('available', 'scheduled', 'retryable', 'executing')
-               ORDER BY a.chain_key LIMIT 1) IS NULL
-         AND (left(k, 2) <> 'h|' OR (SELECT 1 FROM {schema}oban_jobs f
-               WHERE f.chain_key >= k AND f.chain_key <= k AND left(f.chain_key, 2) = 'h|' AND f.state = 'discarded'
-               ORDER BY f.chain_key LIMIT 1) IS NULL)""",
-                f"""(SELECT 1 FROM {{schema}}oban_jobs a
-               WHERE a.chain_key >= k AND a.chain_key <= k AND {_busy("a")}
-               ORDER BY a.chain_key LIMIT 1) IS NULL""",
-            ),
-        ),
-        changed(
-            SWEEP,
-            (
-                """a.chain_key = w.chain_key
-                          AND a.state IN ('available', 'scheduled', 'retryable', 'executing'))""",
-                f"""a.chain_key = w.chain_key
-                          AND {_busy("a")})""",
+               ORDER BY a.chain_key LIMIT 1""",
+                """a.chain_key = k AND a.state IN ('available', 'scheduled', 'retryable', 'executing')
+               LIMIT 1""",
             ),
             (
-                """
-       AND (left(w.chain_key, 2) <> 'h|' OR NOT EXISTS (
-         SELECT FROM {schema}oban_jobs f
-          WHERE f.chain_key = w.chain_key AND left(f.chain_key, 2) = 'h|' AND f.state = 'discarded'))""",
-                "",
+                """f.chain_key >= k AND f.chain_key <= k AND left(f.chain_key, 2) = 'h|' AND f.state = 'discarded'
+               ORDER BY f.chain_key LIMIT 1""",
+                f"""{_between("f", "discarded")}
+               ORDER BY f.chain_key, f.state LIMIT 1""",
             ),
         ),
+        changed(SWEEP, ("f.chain_key = w.chain_key AND left(f.chain_key, 2) = 'h|'", "f.chain_key = w.chain_key")),
     ),
     down=(RELEASE, SWEEP),
 )

@@ -1,4 +1,4 @@
-"""Indexes of ``oban_jobs``: one for each workflow and batch instead of two, and two for chains instead of three.
+"""Indexes of ``oban_jobs``: one each for workflows, batches and chains, instead of two, two and three.
 
 What is open in a workflow or batch is found by a range of the states, in which those that are open come first: up to
 ``retryable`` in the type, in whichever version of Oban it was made. To say ``suspended`` is not possible in a condition
@@ -11,14 +11,9 @@ from ..part import Part
 OPEN = "state <= 'retryable'"
 """What has not finished, as a range of an index that ends with the state."""
 
-BUSY = (
-    "state IN ('available', 'scheduled', 'retryable', 'executing') OR left(chain_key, 2) = 'h|' AND state = 'discarded'"
-)
-"""What lets no other job of its chain begin: one whose turn it is, or one that holds the chain."""
-
 INDEXES = {
     **{f"oban_jobs_{of}_state_index": f"({of}_id, state) WHERE {of}_id IS NOT NULL" for of in ("workflow", "batch")},
-    "oban_jobs_chain_busy_index": f"(chain_key) WHERE chain_key IS NOT NULL AND ({BUSY})",
+    "oban_jobs_chain_index": "(chain_key, state, id) WHERE chain_key IS NOT NULL",
 }
 
 _FINISHED = "('completed', 'cancelled', 'discarded')"
@@ -27,7 +22,7 @@ _FIRST = {
     for of in ("workflow", "batch")
 }
 _LATER = (v2.VERSION.indexes, v3.VERSION.indexes)
-_NAMES = ("workflow_index", "batch_index", "chain_active_index", "chain_held_index")
+_NAMES = ("workflow_index", "batch_index", "chain_active_index", "chain_held_index", "chain_waiting_index")
 
 REPLACED = _FIRST | {
     name: definition

@@ -14,7 +14,9 @@ WHERE oban_jobs.chain_key IS NOT NULL AND oban_jobs.state = 'suspended'
  LIMIT $1::INTEGER) AS waiting 
 WHERE NOT (EXISTS (SELECT * 
 FROM oban_jobs AS other 
-WHERE other.chain_key = waiting.chain_key AND (other.state IN ('available', 'scheduled', 'retryable', 'executing') OR other.state = 'discarded' AND left(other.chain_key, 2) = 'h|'))) AND NOT (EXISTS (SELECT * 
+WHERE other.chain_key = waiting.chain_key AND other.state IN ('available', 'scheduled', 'retryable', 'executing'))) AND NOT (EXISTS (SELECT * 
+FROM oban_jobs AS other 
+WHERE other.chain_key = waiting.chain_key AND other.state = 'discarded' AND left(other.chain_key, 2) = 'h|')) AND NOT (EXISTS (SELECT * 
 FROM oban_news 
 WHERE oban_news.chain_key = waiting.chain_key))) AS idle) AS idle, (SELECT count(*) AS count_3 
 FROM (SELECT oban_batches.id AS id 
