@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from ..errors import ObanError
 from ..models import JobSpec
-from ..models.kind import FIELDS, Kind
+from ..models.kind import FIELDS, Kind, kind_of
 from ..options.unique import Unique
-from ..statements.insert import CHUNK, insert_composed, insert_one, insert_plain
-from ..statements.sent import KIND
+from ..statements.insert import CHUNK, insert_bare, insert_composed, insert_one, insert_plain
+from ..statements.sent import KIND, UNSAID
 from ..statements.statement import Statement
 from ..workers.registry import workers
 from ..workers.sealing import sealed_args
@@ -23,6 +24,9 @@ LARGEST_BYTES = 8_388_608
 _UNIQUE = FIELDS.index("unique")
 _KIND = [(one.name, at, one.prepare) for at, one in enumerate(KIND)]
 _WITHOUT_KEY = [one for one in _KIND if one[1] != _UNIQUE]
+_BARE = [one for one in _WITHOUT_KEY if one[0] not in UNSAID]
+_options_of = itemgetter(*(at for name, at, _ in _KIND if name in UNSAID))
+_DEFAULTS = _options_of(kind_of("any"))
 
 
 def insertion(specs: Sequence[JobSpec]) -> tuple[Statement, dict[str, Any]]:
@@ -33,9 +37,10 @@ def insertion(specs: Sequence[JobSpec]) -> tuple[Statement, dict[str, Any]]:
         return insert_composed if composed else insert_plain, parameters
     [spec] = specs
     kind = spec.kind
-    parameters = {name: kind[at] if prepare is None else prepare(kind[at]) for name, at, prepare in _WITHOUT_KEY}
+    statement, sent = (insert_bare, _BARE) if _options_of(kind) == _DEFAULTS else (insert_one, _WITHOUT_KEY)
+    parameters = {name: kind[at] if prepare is None else prepare(kind[at]) for name, at, prepare in sent}
     parameters["args"] = sent_args(spec) if kind[0] in workers.encrypted else spec.args_json
-    return insert_one, parameters
+    return statement, parameters
 
 
 def take_written(specs: Sequence[JobSpec], row: Sequence[Any]) -> None:

@@ -8,7 +8,7 @@ The process that enqueues need not know how a queue is partitioned: each stateme
 The default of the column is another value, so rows of programs that don't know it are marked by that alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -38,7 +38,7 @@ from ..models.job import jobs, mapped
 from ..models.limits import partitions
 from ..types import JobStateType
 from .functions import PartitionKey
-from .sent import GROUPED, KEY, KIND, KIND_WITHOUT_KEYS, PLACED, ROW, Sent, UniqueKey
+from .sent import GROUPED, KEY, KIND, KIND_WITHOUT_KEYS, PLACED, ROW, UNSAID, Sent, UniqueKey
 from .statement import array, parameter, seconds_from, state, statement
 
 CHUNK = 5_000
@@ -163,16 +163,31 @@ def _returned(composed: bool = False) -> tuple[ColumnElement[Any], ColumnElement
     return (jobs.c.id, (jobs.c.state == state("scheduled")).label("waits"))
 
 
+def _insert_one(unsaid: Mapping[str, str]) -> Executable:
+    constants: dict[str, Any] = {name: literal_column(constant) for name, constant in unsaid.items()}
+    sent: dict[str, Any] = {one.name: parameter(one.name, one.type) for one in KIND_WITHOUT_KEYS}
+    kind = SimpleNamespace(**sent | constants)
+    key = select(partition_key_of(parameter("args"), kind)).where(partitions.c.queue == kind.queue)
+    made = select(*values_of(parameter("args"), kind), key.scalar_subquery())
+    return insert(jobs).from_select(INSERTED, made, include_defaults=False).returning(*_returned())
+
+
 @statement
 def insert_one() -> Executable:
     """One job without a key, as most come. Returns its id, and whether it waits for its time.
 
     Arrays of one, and their join, cost the client and the server as much again as the row does.
     """
-    kind = SimpleNamespace(**{one.name: parameter(one.name, one.type) for one in KIND_WITHOUT_KEYS})
-    key = select(partition_key_of(parameter("args"), kind)).where(partitions.c.queue == kind.queue)
-    made = select(*values_of(parameter("args"), kind), key.scalar_subquery())
-    return insert(jobs).from_select(INSERTED, made, include_defaults=False).returning(*_returned())
+    return _insert_one({})
+
+
+@statement
+def insert_bare() -> Executable:
+    """The same for a job that says nothing of :data:`~oban_sqla.statements.sent.UNSAID`: most of those that come alone.
+
+    The server need not parse an empty meta and tags, and neither side handles parameters that are null.
+    """
+    return _insert_one(UNSAID)
 
 
 @statement

@@ -98,6 +98,9 @@ KIND = (
 
 KIND_WITHOUT_KEYS = tuple(one for one in KIND if one.name != "uniq_mask")
 
+UNSAID = {"meta": "'{}'", "tags": "'{}'::text[]", "at": "NULL::timestamp", "delay": "NULL::float8"}
+"""What most jobs say nothing of: the parameters, each with its default as a constant."""
+
 PLACED = (
     Sent("workflow_id", BigInteger()),
     Sent("batch_id", BigInteger()),

@@ -40,7 +40,8 @@ async def add(engine: AsyncEngine, **options: Any) -> JobSpec:
 
 async def test_nothing_else_is_executed_on_asyncpg(engine: AsyncEngine, by_sqlalchemy: list[str]) -> None:
     spec = await add(engine, tags=["a"], schedule_in=60)
-    assert "insert_one" not in by_sqlalchemy
+    await add(engine)
+    assert not {"insert_one", "insert_bare"} & {*by_sqlalchemy}
     async with AsyncSession(engine) as session:
         job = await session.get_one(Job, spec.id)
         assert (job.worker, job.args, job.tags, job.state) == ("app.driver", SPEC, ["a"], "scheduled")
@@ -56,7 +57,7 @@ async def test_a_listener_sees_the_statement(engine: AsyncEngine, by_sqlalchemy:
     event.listen(engine.sync_engine, name, note)
     await add(engine)
     assert any("INSERT INTO oban_jobs" in statement for statement in seen)
-    assert "insert_one" in by_sqlalchemy
+    assert "insert_bare" in by_sqlalchemy
     event.remove(engine.sync_engine, name, note)
 
 
