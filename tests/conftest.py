@@ -79,11 +79,11 @@ def server_url(request: pytest.FixtureRequest) -> URL:
 
 
 @pytest.fixture(scope="session")
-def database_url(server_url: URL) -> Iterator[str]:
-    """This worker's own database, with the newest schema. For asyncpg."""
-    name = f"oban_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
+def _template(server_url: URL) -> Iterator[str]:
+    """The name of a database with the newest schema. To copy it takes a tenth of the time that the migrations take."""
+    name = f"oban_template_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
 
-    async def create() -> URL:
+    async def create() -> None:
         from oban_sqla import migrations
 
         url = await create_database(server_url, name)
@@ -92,10 +92,20 @@ def database_url(server_url: URL) -> Iterator[str]:
             await migrations.migrate(engine)
         finally:
             await engine.dispose()
-        return url
 
     try:
-        yield asyncio.run(create()).render_as_string(hide_password=False)
+        asyncio.run(create())
+        yield name
+    finally:
+        asyncio.run(drop_database(server_url, name))
+
+
+@pytest.fixture(scope="session")
+def database_url(server_url: URL, _template: str) -> Iterator[str]:
+    """This worker's own database, with the newest schema. For asyncpg."""
+    name = f"oban_test_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_{os.getpid()}"
+    try:
+        yield asyncio.run(create_database(server_url, name, _template)).render_as_string(hide_password=False)
     finally:
         asyncio.run(drop_database(server_url, name))
 
@@ -135,6 +145,16 @@ def empty_database(server_url: URL) -> Iterator[str]:
     name = f"oban_empty_{os.getpid()}_{os.urandom(4).hex()}"
     try:
         yield asyncio.run(create_database(server_url, name)).render_as_string(hide_password=False)
+    finally:
+        asyncio.run(drop_database(server_url, name))
+
+
+@pytest.fixture
+def migrated_database(server_url: URL, _template: str) -> Iterator[str]:
+    """A database of the test's own, with the newest schema. For asyncpg."""
+    name = f"oban_migrated_{os.getpid()}_{os.urandom(4).hex()}"
+    try:
+        yield asyncio.run(create_database(server_url, name, _template)).render_as_string(hide_password=False)
     finally:
         asyncio.run(drop_database(server_url, name))
 

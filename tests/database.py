@@ -80,9 +80,12 @@ def open_server() -> TestServer:
     )
 
 
-async def create_database(server: URL, name: str) -> URL:
-    """Create an empty database and return its URL."""
-    await _administer(server, f'CREATE DATABASE "{name}" TEMPLATE template0')
+async def create_database(server: URL, name: str, template: str = "template0") -> URL:
+    """Create a database and return its URL.
+
+    :param template: the database that is copied, to which nobody may be connected. Default: an empty one.
+    """
+    await _administer(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
     return server.set(database=name)
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from oban_sqla import migrations
 from oban_sqla.cli import main
 from oban_sqla.workers.registry import workers
 from tests.cli.test_schema import execute, oban_sqla
@@ -28,9 +27,8 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def healthy(empty_database: str) -> str:
-    execute(empty_database, ";".join(migrations.up_statements()))
-    return empty_database
+def healthy(migrated_database: str) -> str:
+    return migrated_database
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])

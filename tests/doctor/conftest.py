@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Collection, Iterable
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from oban_sqla import migrations
 from oban_sqla.insight.doctor import Finding, examine
 from oban_sqla.workers.registry import workers
 
@@ -21,10 +20,9 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def own_engine(empty_database: str) -> AsyncIterator[AsyncEngine]:
+async def own_engine(migrated_database: str) -> AsyncIterator[AsyncEngine]:
     """An engine on a database of the test's own, healthy as it is."""
-    engine = create_async_engine(empty_database)
-    await migrations.migrate(engine)
+    engine = create_async_engine(migrated_database)
     yield engine
     await engine.dispose()
 

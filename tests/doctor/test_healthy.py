@@ -89,10 +89,10 @@ async def test_a_full_and_analysed_table_is_not_called_bloated(
     assert not bad(await examine(own_engine))
 
 
-async def test_it_writes_nothing(own_engine: AsyncEngine, empty_database: str) -> None:
+async def test_it_writes_nothing(own_engine: AsyncEngine, migrated_database: str) -> None:
     """Also where nothing can be written: each statement is one that a read-only transaction allows."""
     settings = {"server_settings": {"default_transaction_read_only": "on"}}
-    reading = create_async_engine(empty_database, connect_args=settings)
+    reading = create_async_engine(migrated_database, connect_args=settings)
     try:
         assert not bad(await examine(reading))
     finally:
@@ -102,9 +102,9 @@ async def test_it_writes_nothing(own_engine: AsyncEngine, empty_database: str) -
 @needed
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
 async def test_a_transaction_pooler_is_told_and_nothing_is_left_behind_it(
-    own_engine: AsyncEngine, empty_database: str, driver: str
+    own_engine: AsyncEngine, migrated_database: str, driver: str
 ) -> None:
-    async with pgbouncer(empty_database, pool_size=2) as address:
+    async with pgbouncer(migrated_database, pool_size=2) as address:
         address = address.set(drivername=f"postgresql+{driver}")
         through = create_async_engine(address, connect_args=pooled(str(address)))
         try:

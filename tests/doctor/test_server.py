@@ -65,11 +65,11 @@ async def test_few_connections(own_engine: AsyncEngine) -> None:
     ],
 )
 async def test_timeouts_that_end_what_the_runtime_does(
-    own_engine: AsyncEngine, empty_database: str, setting: str, value: str
+    own_engine: AsyncEngine, migrated_database: str, setting: str, value: str
 ) -> None:
     if not await execute(own_engine, f"SELECT 1 FROM pg_settings WHERE name = '{setting}'"):
         pytest.skip(f"this server has no {setting} yet")
-    hurried = create_async_engine(empty_database, connect_args={"server_settings": {setting: value}})
+    hurried = create_async_engine(migrated_database, connect_args={"server_settings": {setting: value}})
     try:
         finding = await one(hurried, "timeouts")
         assert finding.status == "warning"
@@ -78,9 +78,9 @@ async def test_timeouts_that_end_what_the_runtime_does(
         await hurried.dispose()
 
 
-async def test_timeouts_that_are_long_enough(own_engine: AsyncEngine, empty_database: str) -> None:
+async def test_timeouts_that_are_long_enough(own_engine: AsyncEngine, migrated_database: str) -> None:
     settings = {"statement_timeout": "30s", "idle_in_transaction_session_timeout": "10min"}
-    engine = create_async_engine(empty_database, connect_args={"server_settings": settings})
+    engine = create_async_engine(migrated_database, connect_args={"server_settings": settings})
     try:
         assert (await one(engine, "timeouts")).status == "ok"
     finally:
@@ -108,9 +108,9 @@ async def test_a_database_that_can_not_store_every_letter(server_url: URL, drive
     await server.dispose()
 
 
-async def test_an_isolation_in_which_enqueueing_may_fail(own_engine: AsyncEngine, empty_database: str) -> None:
+async def test_an_isolation_in_which_enqueueing_may_fail(own_engine: AsyncEngine, migrated_database: str) -> None:
     settings = {"server_settings": {"default_transaction_isolation": "serializable"}}
-    engine = create_async_engine(empty_database, connect_args=settings)
+    engine = create_async_engine(migrated_database, connect_args=settings)
     try:
         finding = await one(engine, "isolation")
         assert (finding.status, finding.found) == ("warning", "default_transaction_isolation is 'serializable'")

@@ -159,10 +159,10 @@ async def test_a_table_that_is_not_vacuumed(own_engine: AsyncEngine) -> None:
 
 
 async def test_privileges_that_are_missing_are_granted_by_the_advice(
-    own_engine: AsyncEngine, empty_database: str
+    own_engine: AsyncEngine, migrated_database: str
 ) -> None:
     role = f"oban_limited_{os.urandom(4).hex()}"
-    limited = create_async_engine(empty_database, connect_args={"server_settings": {"role": role}})
+    limited = create_async_engine(migrated_database, connect_args={"server_settings": {"role": role}})
     await execute(own_engine, f"CREATE ROLE {role}")
     try:
         every = "SELECT, INSERT, UPDATE, DELETE"

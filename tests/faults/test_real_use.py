@@ -312,11 +312,10 @@ async def test_a_notification_alone_changes_nothing(engine: AsyncEngine, payload
         assert await execute(engine, "SELECT queue FROM oban_queues WHERE queue <> 'default'") == []
 
 
-async def test_a_connection_that_has_become_useless_is_replaced(empty_database: str) -> None:
+async def test_a_connection_that_has_become_useless_is_replaced(migrated_database: str) -> None:
     """As after a failover that leaves the old server read-only: it answers, and refuses every write."""
-    engine = create_async_engine(empty_database)
-    await migrations.migrate(engine)
-    away = make_url(empty_database).set(database="postgres")
+    engine = create_async_engine(migrated_database)
+    away = make_url(migrated_database).set(database="postgres")
     admin = create_async_engine(away, isolation_level="AUTOCOMMIT")
     database = engine.url.database
     try:
@@ -338,11 +337,10 @@ async def test_a_connection_that_has_become_useless_is_replaced(empty_database: 
 
 
 @pytest.mark.parametrize("driver", ["asyncpg", "psycopg"])
-async def test_jobs_run_on_tables_that_were_made_anew_or_altered(empty_database: str, driver: str) -> None:
+async def test_jobs_run_on_tables_that_were_made_anew_or_altered(migrated_database: str, driver: str) -> None:
     """The statements that a connection has prepared find no table of theirs any more, or return other columns."""
-    engine = create_async_engine(make_url(empty_database).set(drivername=f"postgresql+{driver}"))
-    owner = create_async_engine(empty_database, poolclass=NullPool)
-    await migrations.migrate(owner)
+    engine = create_async_engine(make_url(migrated_database).set(drivername=f"postgresql+{driver}"))
+    owner = create_async_engine(migrated_database, poolclass=NullPool)
     try:
         async with Oban(engine, queues={"default": 5}, poll_interval=0.1) as oban:
             for _ in range(6):  # psycopg prepares what it has executed five times

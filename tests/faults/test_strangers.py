@@ -169,15 +169,12 @@ async def test_jobs_without_an_attempt_left_are_passed_over(engine: AsyncEngine)
         assert (await load(engine, job_id)).state in ("available", "discarded")
 
 
-async def test_a_state_of_a_future_version_is_left_alone(empty_database: str) -> None:
+async def test_a_state_of_a_future_version_is_left_alone(migrated_database: str) -> None:
     # A database of its own, because a value of an enum can't be dropped again.
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    from oban_sqla import migrations
-
-    engine = create_async_engine(empty_database)
+    engine = create_async_engine(migrated_database)
     try:
-        await migrations.migrate(engine)
         await execute(engine, "ALTER TYPE oban_job_state ADD VALUE 'dreaming'")
         job_id = await write(engine, state="'dreaming'")
         async with Oban(engine, queues={"default": 3}, poll_interval=0.05):

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import create_async_engine
 
 import oban_sqla
-from oban_sqla import JobSpec, migrations
+from oban_sqla import JobSpec
 from oban_sqla.control.jobs import CHANGES, Changes
 from oban_sqla.models.job import mapped
 from oban_sqla.models.kind import FIELDS, IN_META, NAMES, OPTIONS
@@ -101,18 +101,17 @@ print(json.dumps(said))
 """
 
 
-async def test_a_column_that_is_added_to_the_table_is_everywhere(empty_database: str, tmp_path: Path) -> None:
+async def test_a_column_that_is_added_to_the_table_is_everywhere(migrated_database: str, tmp_path: Path) -> None:
     shutil.copytree(Path(oban_sqla.__file__).parent, tmp_path / "oban_sqla")
     table = tmp_path / "oban_sqla" / "models" / "job.py"
     before, mark, after = table.read_text().partition("    # What its attempts leave.")
     table.write_text(before + COLUMN + mark + after)
     (tmp_path / "program.py").write_text(PROGRAM)
-    engine = create_async_engine(empty_database)
-    await migrations.migrate(engine)
+    engine = create_async_engine(migrated_database)
     async with engine.begin() as connection:
         await connection.exec_driver_sql("ALTER TABLE oban_jobs ADD COLUMN urgency smallint NOT NULL DEFAULT 1")
     await engine.dispose()
-    ran = finished(["program.py", empty_database], cwd=tmp_path, environment={"PYTHONPATH": str(tmp_path)})
+    ran = finished(["program.py", migrated_database], cwd=tmp_path, environment={"PYTHONPATH": str(tmp_path)})
     assert ran.returncode == 0, ran.stderr
     said: dict[str, Any] = json.loads(ran.stdout)
     assert said == {

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DataError
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from oban_sqla import CronEntry, Job, JobSpec, JobState, job, migrations, worker
+from oban_sqla import CronEntry, Job, JobSpec, JobState, job, worker
 from oban_sqla.types import FINISHED
 
 TOKYO = {"options": "-c timezone=Asia/Tokyo"}
@@ -113,10 +113,9 @@ def test_args_are_compared_as_jsonb(session: Session) -> None:
     assert users(Job.meta == {}) == [0, 1, 2]
 
 
-async def test_state_of_a_future_version_loads_as_text(empty_database: str) -> None:
-    engine = create_async_engine(empty_database)
+async def test_state_of_a_future_version_loads_as_text(migrated_database: str) -> None:
+    engine = create_async_engine(migrated_database)
     try:
-        await migrations.migrate(engine)
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
             await connection.execute(text("ALTER TYPE oban_job_state ADD VALUE 'paused' AFTER 'suspended'"))

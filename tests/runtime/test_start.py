@@ -75,23 +75,21 @@ except SchemaOutdated as refusal:
 """
 
 
-async def test_a_schema_is_named_whose_tables_were_created_without_its_name(empty_database: str) -> None:
-    engine = create_async_engine(empty_database)
+async def test_a_schema_is_named_whose_tables_were_created_without_its_name(migrated_database: str) -> None:
+    engine = create_async_engine(migrated_database)
     try:
-        await migrations.migrate(engine)
         async with engine.begin() as connection:
             await connection.execute(text(f"ALTER DATABASE \"{engine.url.database}\" SET search_path = ''"))
     finally:
         await engine.dispose()
-    done = await asyncio.to_thread(finished, ["-c", IN_THE_SCHEMA, empty_database])
+    done = await asyncio.to_thread(finished, ["-c", IN_THE_SCHEMA, migrated_database])
     assert "the tables in the schema 'public' don't fit (relation \"oban_" in done.stdout, done.stderr
     assert "have the schema in the search path (ALTER ROLE" in done.stdout
 
 
-async def test_a_schema_that_is_too_old_is_said(empty_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = create_async_engine(empty_database)
+async def test_a_schema_that_is_too_old_is_said(migrated_database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = create_async_engine(migrated_database)
     try:
-        await migrations.migrate(engine)
         monkeypatch.setattr("oban_sqla.control.lifecycle.CURRENT", migrations.CURRENT + 1)
         with pytest.raises(
             SchemaOutdated, match=f"have version {migrations.CURRENT}, and version {migrations.CURRENT + 1} is needed"

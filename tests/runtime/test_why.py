@@ -544,12 +544,9 @@ async def test_a_deadline_is_said(
         assert codes(await answer(job_id)) == ["due", "deadline"]
 
 
-async def test_a_state_of_a_future_version(empty_database: str) -> None:
-    from oban_sqla import migrations
-
-    engine = create_async_engine(empty_database)
+async def test_a_state_of_a_future_version(migrated_database: str) -> None:
+    engine = create_async_engine(migrated_database)
     try:
-        await migrations.migrate(engine)
         await execute(engine, "ALTER TYPE oban_job_state ADD VALUE 'postponed'")
         why = await Oban(engine).why(await row(engine, state="'postponed'"))
         assert (why.state, codes(why)) == ("postponed", ["unknown_state"])
