@@ -69,7 +69,7 @@ def die(how: str) -> None:
             raise ValueError(how)
 
 
-@job(executor="process", queue="children", timeout=1)
+@job(executor="process", queue="children", timeout=0.2)
 def spin() -> None:
     """Holds the interpreter's lock in a loop of C, and looks at no signal."""
     sum(itertools.repeat(0))
