@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -127,6 +128,7 @@ def environment() -> dict[str, str]:
     return dict(os.environ) | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
+@functools.cache
 def python_of(user: Account) -> str:
     """An interpreter of this version that another user may run; skips the test where there is none."""
     version = f"python3.{sys.version_info.minor}"

@@ -169,8 +169,9 @@ def test_spawned_child_knows_the_same_name(shop: Path, how: tuple[str, ...]) -> 
 
 def test_interactive_session_wants_a_name(shop: Path) -> None:
     code = "from oban_sqla import job\ndef f() -> None: ...\n"
-    run(shop, "-c", code + "assert job(name='mine')(f).worker_name == 'mine'")
-    failing = code + "try:\n  job(f)\nexcept Exception as error:\n  print(error)"
-    assert run(shop, "-c", failing) == (
+    code += (
+        "try:\n  job(f)\nexcept Exception as error:\n  print(error)\nassert job(name='mine')(f).worker_name == 'mine'"
+    )
+    assert run(shop, "-c", code) == (
         "this worker has no module to be named by (an interactive session?); give it a name="
     )
