@@ -41,8 +41,10 @@ class TargetError(click.ClickException):
 class ImportFailed(TargetError):
     """The module raised while it was imported. Shown with its traceback, from the program's own lines on."""
 
-    def __init__(self, name: str, error: Exception) -> None:
-        super().__init__(f"can't import {name}: {_reason(error)}")
+    def __init__(self, name: str, error: Exception | SystemExit) -> None:
+        ends = isinstance(error, SystemExit)
+        hint = "; it ends the program: put that under if __name__ == '__main__'" if ends else ""
+        super().__init__(f"can't import {name}: {_reason(error)}{hint}")
         self._error = error
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -109,7 +111,7 @@ def _import(name: str) -> ModuleType:
     _require_parents(name)
     try:
         return importlib.import_module(name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ImportFailed(name, error) from error
 
 
@@ -121,7 +123,7 @@ def _require_parents(name: str) -> None:
         part = ".".join(parts[:end])
         try:
             spec = importlib.util.find_spec(part)
-        except Exception as error:  # finding app.jobs imports app
+        except (Exception, SystemExit) as error:  # finding app.jobs imports app
             raise ImportFailed(parts[0], error) from error
         if spec is None:
             parent = ".".join(parts[: end - 1])
@@ -145,7 +147,7 @@ def _modules(parent: str) -> list[str]:
     return [module.name for module in pkgutil.iter_modules(places or [])]
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The exception and the innermost line of a file that isn't Python's own machinery."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, SyntaxError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,6 +46,17 @@ def test_the_current_directory_can_be_imported_from(write: Write) -> None:
     write("shop/jobs.py", "here = True")
     assert load("shop.jobs") is None
     assert sys.modules["shop.jobs"].here
+
+
+@pytest.mark.parametrize("target", ["script", "script.jobs"])
+def test_a_module_that_ends_the_program_is_named(write: Write, target: str) -> None:
+    write("script/__init__.py", "import sys\nsys.exit(0)\n")
+    write("script/jobs.py", "")
+    where = os.path.join("script", "__init__.py")
+    assert refused(target) == (
+        f"can't import script: SystemExit: 0 ({where}, line 2); it ends the program: put that under "
+        "if __name__ == '__main__'"
+    )
 
 
 def test_what_is_behind_the_colon_is_found(write: Write) -> None:
