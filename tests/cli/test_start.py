@@ -150,7 +150,7 @@ async def test_systemd_hears_of_the_start_and_a_closed_terminal_stops_the_node(
             async with asyncio.timeout(20):
                 assert await asyncio.get_running_loop().sock_recv(systemd, 100) == b"READY=1"
                 await add(engine, [JobSpec("shop.slow", {"seconds": 0.5})])
-                await process.says("slow")
+                await process.says("\nslow\n")
                 process.signal(signal.SIGHUP)
                 assert await asyncio.get_running_loop().sock_recv(systemd, 100) == b"STOPPING=1"
                 process.signal(signal.SIGHUP)  # one is of the shell, the other of the kernel
