@@ -28,7 +28,7 @@ def parts_of() -> Executable:
     flow: Any = (
         select(workflows.c.id, workflows.c.is_map, workflows.c.returns)
         .where(or_(workflows.c.graft_of == node, workflows.c.id == -node))
-        .order_by(workflows.c.id.desc())
+        .order_by(workflows.c.graft_of, workflows.c.id.desc())  # all are of one job; not the order of the primary key
         .limit(1)
         .cte("flow")
     )

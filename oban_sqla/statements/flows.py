@@ -205,14 +205,17 @@ def first_failure() -> Executable:
     """The job that made `node` fail, a job or minus a workflow: a discarded one before a cancelled one, and last what
     was cancelled because of another one."""
     node = parameter("node", BigInteger)
-    grafted = select(workflows.c.id).where(workflows.c.graft_of == node).order_by(workflows.c.id.desc()).limit(1)
+    # Between bounds, in an order that the primary key does not have: else a plan may go through all workflows.
+    mine = workflows.c.graft_of.between(node, node)
+    newest = (workflows.c.graft_of.desc(), workflows.c.id.desc())
+    grafted = select(workflows.c.id).where(mine).order_by(*newest).limit(1)
     tree = FlowTree(func.coalesce(grafted.scalar_subquery(), -node))
-    mine = or_(jobs.c.id == node, jobs.c.workflow_id == func.any(type_coerce(tree, ARRAY(BigInteger))))
+    in_it = or_(jobs.c.id == node, jobs.c.workflow_id == func.any(type_coerce(tree, ARRAY(BigInteger))))
     error = jobs.c.errors.op("->")(literal_column("-1")).op("->>")(literal_column("'error'"))
     because = exists().where(deps.c.job_id == jobs.c.id, deps.c.met == literal_column("'f'"))
     return (
         select(jobs.c.id, jobs.c.node_name, cast(jobs.c.state, Text).label("state"), error.label("error"))
-        .where(mine, in_states(cast(jobs.c.state, Text), "discarded", "cancelled"))
+        .where(in_it, in_states(cast(jobs.c.state, Text), "discarded", "cancelled"))
         .order_by(jobs.c.state == state("cancelled"), because, jobs.c.id)
         .limit(1)
     )

@@ -1,4 +1,4 @@
-"""A release, and the look for what no trigger saw, read none of the jobs that have ended, however many there are."""
+"""A release reads none of the jobs that have ended, and of the other workflows, however many there are."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from oban_sqla import migrations
 
 JOBS = 10_000
 MOST = 150
 """Pages that a call may look at. To read all of the jobs takes far more, even by an index alone."""
 
 FLOW = "INSERT INTO oban_workflows (name) VALUES ('w')"
+MANY_FLOWS = "INSERT INTO oban_workflows (name) SELECT 'w' FROM generate_series(1, 20000)"
 BATCH = "INSERT INTO oban_batches (name) VALUES ('b')"
 ENDED = (
     "INSERT INTO oban_jobs (worker, state, completed_at, {column}) "
@@ -60,14 +63,48 @@ async def test_it_reads_few_pages(engine: AsyncEngine, concern: str, prepared: l
         for statement in ("TRUNCATE oban_jobs, oban_workflows, oban_batches RESTART IDENTITY", *prepared):
             for one in statement.split("; "):
                 await connection.execute(text(one))
-    release = f"SELECT * FROM oban_release_{concern}(200)"
     async with engine.connect() as connection:
         before = await connection.begin()
-        await connection.execute(text(release))  # plans, and reads catalogs
+        await pages_of(connection, concern)  # plans, and reads catalogs
         await before.rollback()
         async with connection.begin():
-            answer: Any = await connection.scalar(text(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {release}"))
-            left = await connection.scalar(text("SELECT count(*) FROM oban_news WHERE state = 'completed'"))
+            assert await pages_of(connection, concern) < MOST
+            assert await connection.scalar(text("SELECT count(*) FROM oban_news WHERE state = 'completed'")) == 0
+
+
+async def pages_of(connection: AsyncConnection, concern: str) -> int:
+    """How many pages a release looks at."""
+    explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM oban_release_{concern}(200)"
+    answer: Any = await connection.scalar(text(explain))
     [plan] = json.loads(answer) if isinstance(answer, str) else answer
-    assert left == 0
-    assert plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"] < MOST
+    return int(plan["Plan"]["Shared Hit Blocks"] + plan["Plan"]["Shared Read Blocks"])
+
+
+async def test_a_plan_that_was_made_among_few_workflows_does_not_go_through_many(empty_database: str) -> None:
+    """To see whether a job has returned a workflow, which is the newest of its own."""
+    engine = create_async_engine(empty_database)
+    await migrations.migrate(engine)
+    prepared = (
+        FLOW,
+        "INSERT INTO oban_jobs (worker, state, workflow_id, completed_at) "
+        "SELECT 'w', 'completed', 1, now() FROM generate_series(1, 10)",
+        "INSERT INTO oban_jobs (worker, state, workflow_id) VALUES ('w', 'suspended', 1)",
+        "INSERT INTO oban_deps (dep_id, job_id) SELECT i, 11 FROM generate_series(1, 10) i",
+        "INSERT INTO oban_news (job_id, workflow_id, state) SELECT i, 1, 'completed' FROM generate_series(1, 10) i",
+        "ALTER TABLE oban_workflows SET (autovacuum_enabled = off)",
+        "ANALYZE oban_workflows",
+    )
+    async with engine.begin() as connection:
+        for statement in prepared:
+            await connection.execute(text(statement))
+    async with engine.connect() as connection:
+        before = await connection.begin()
+        await pages_of(connection, "flows")
+        await before.rollback()
+        async with connection.begin():
+            await connection.execute(
+                text("INSERT INTO oban_workflows (name) SELECT 'w' FROM generate_series(1, 20000)")
+            )
+            assert await pages_of(connection, "flows") < 1_000
+            assert await connection.scalar(text("SELECT state FROM oban_jobs WHERE id = 11")) == "available"
+    await engine.dispose()

@@ -1,7 +1,7 @@
 WITH flow AS 
 (SELECT jobs.oban_workflows.id AS id, jobs.oban_workflows.is_map AS is_map, jobs.oban_workflows.returns AS returns 
 FROM jobs.oban_workflows 
-WHERE jobs.oban_workflows.graft_of = $1::BIGINT OR jobs.oban_workflows.id = -$1::BIGINT ORDER BY jobs.oban_workflows.id DESC 
+WHERE jobs.oban_workflows.graft_of = $1::BIGINT OR jobs.oban_workflows.id = -$1::BIGINT ORDER BY jobs.oban_workflows.graft_of, jobs.oban_workflows.id DESC 
  LIMIT $2::INTEGER)
  SELECT jobs.oban_jobs.id AS node, flow.is_map 
 FROM jobs.oban_jobs, flow 

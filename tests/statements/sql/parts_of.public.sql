@@ -1,7 +1,7 @@
 WITH flow AS 
 (SELECT oban_workflows.id AS id, oban_workflows.is_map AS is_map, oban_workflows.returns AS returns 
 FROM oban_workflows 
-WHERE oban_workflows.graft_of = $1::BIGINT OR oban_workflows.id = -$1::BIGINT ORDER BY oban_workflows.id DESC 
+WHERE oban_workflows.graft_of = $1::BIGINT OR oban_workflows.id = -$1::BIGINT ORDER BY oban_workflows.graft_of, oban_workflows.id DESC 
  LIMIT $2::INTEGER)
  SELECT oban_jobs.id AS node, flow.is_map 
 FROM oban_jobs, flow 
