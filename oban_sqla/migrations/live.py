@@ -73,28 +73,35 @@ def drop_invalid(prefix: str, names: Iterable[str], *, in_transaction: bool) -> 
     return _locked(f"NOT EXISTS ({found})", f"{prefix}oban_jobs", drop, between)
 
 
-def build(prefix: str, indexes: Mapping[str, str], *, concurrently: bool) -> list[str]:
-    """The statements that create `indexes` of the jobs table where they are missing."""
-    if not indexes:
-        return []
-    how = "CONCURRENTLY IF NOT EXISTS" if concurrently else "IF NOT EXISTS"
-    made = [f"CREATE INDEX {how} {name} ON {prefix}oban_jobs {indexes[name]}" for name in indexes]
-    if not concurrently:
-        return [drop_invalid(prefix, indexes, in_transaction=True), *made]
+def build(prefix: str, indexes: Mapping[str, str], replaced: Collection[str], names: Collection[str]) -> list[str]:
+    """The statements that create `indexes` of the jobs table CONCURRENTLY where they are missing, each for itself.
+
+    :param replaced: those to drop once all of `names` are built.
+    """
+    made = [f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {prefix}oban_jobs {indexes[name]}" for name in indexes]
+    unneeded = f"(SELECT missing <> '{{}}' OR NOT has_replaced FROM (\n{missing(prefix, names, replaced)}) found)"
     return [
-        drop_invalid(prefix, indexes, in_transaction=False),
-        *(f"SET {name} = 0" for name in TIMEOUTS),
+        *([drop_invalid(prefix, indexes, in_transaction=False)] if made else []),
+        *(f"SET {name} = 0" for name in TIMEOUTS if made),
         *made,
-        *(f"RESET {name}" for name in TIMEOUTS),
+        *(f"RESET {name}" for name in TIMEOUTS if made),
+        *([_locked(unneeded, f"{prefix}oban_jobs", _drops(prefix, replaced), "COMMIT; ")] if replaced else []),
     ]
 
 
-def drop_replaced(prefix: str, replaced: Collection[str], names: Collection[str], *, in_transaction: bool) -> str:
-    """One statement that drops the indexes `replaced`, once all of `names` are built. It locks nothing without any."""
-    unneeded = f"""(SELECT missing <> '{{}}' OR NOT has_replaced FROM (
-{missing(prefix, names, replaced)}) found)"""
-    drops = "\n".join(f"  DROP INDEX IF EXISTS {prefix}{name};" for name in replaced)
-    return _locked(unneeded, f"{prefix}oban_jobs", drops, "" if in_transaction else "COMMIT; ")
+def build_at_once(
+    prefix: str, indexes: Mapping[str, str], replaced: Collection[str], names: Collection[str]
+) -> list[str]:
+    """The statements that do the same in a transaction. It has the lock before it builds: who asks for it after that,
+    as long as it is not given, stops everybody who writes and waits for those who have read."""
+    made = "".join(f"  CREATE INDEX IF NOT EXISTS {name} ON {prefix}oban_jobs {indexes[name]};\n" for name in indexes)
+    unneeded = f"(SELECT missing = '{{}}' AND NOT has_replaced FROM (\n{missing(prefix, names, replaced)}) found)"
+    built = _locked(unneeded, f"{prefix}oban_jobs", made + _drops(prefix, replaced))
+    return [drop_invalid(prefix, indexes, in_transaction=True), built] if indexes else [built]
+
+
+def _drops(prefix: str, names: Iterable[str]) -> str:
+    return "\n".join(f"  DROP INDEX IF EXISTS {prefix}{name};" for name in names)
 
 
 def missing(prefix: str, names: Iterable[str], replaced: Iterable[str] = ()) -> str:

@@ -14,7 +14,7 @@ from ..errors import InvalidOption
 from ..models import metadata
 from ..models.base import checked_schema
 from . import v1, v2, v3, v4, v5, v6
-from .live import build, drop_replaced, refuse_large, under_lock
+from .live import build, build_at_once, refuse_large, under_lock
 from .part import Part
 
 Which = Literal["tables", "indexes"]
@@ -74,8 +74,9 @@ def up_statements(
 def index_statements(prefix: str, target: int, lacking: Mapping[str, str], *, concurrently: bool) -> list[str]:
     """The SQL that builds those indexes of a version that are `lacking`, and drops those that it replaces."""
     replaced, names = replaced_until(target), indexes_of(target)
-    drop = [drop_replaced(prefix, replaced, names, in_transaction=not concurrently)] if replaced else []
-    return [*build(prefix, lacking, concurrently=concurrently), *drop]
+    if not (names or replaced):
+        return []
+    return (build if concurrently else build_at_once)(prefix, lacking, replaced, names)
 
 
 def down_statements(version: int, schema: str | None = None, *, since: int = CURRENT) -> list[str]:

@@ -33,6 +33,7 @@ UPDATE oban_jobs SET state = 'executing', attempt = attempt + 1 WHERE id = ANY (
   SELECT id FROM oban_jobs WHERE state = 'available' AND queue = 'busy'
    ORDER BY priority, scheduled_at, id LIMIT 10 FOR UPDATE SKIP LOCKED)) RETURNING id"""
 ACK = "UPDATE oban_jobs SET state = 'completed' WHERE id = ANY ($1) AND state::text = 'executing'"
+SLEEPS = "wait_event = 'PgSleep' AND datname = current_database()"
 
 STALL = 3.0
 """Seconds for which a reader keeps its lock."""
@@ -255,6 +256,27 @@ async def test_an_index_that_another_session_builds_is_not_taken_for_a_leftover(
             assert described(empty_database) == described(database_url)
     finally:
         await engine.dispose()
+
+
+async def test_a_small_table_is_locked_before_its_indexes_are_built(empty_database: str, database_url: str) -> None:
+    """Else who has read the jobs, and writes next, waits for the upgrade, which waits for them."""
+    engine = create_async_engine(empty_database)
+    await migrations.migrate(engine, version=5)
+    async with connected(empty_database) as user, connected(empty_database) as observer:
+        reading = user.transaction()
+        await reading.start()
+        await user.fetch("SELECT FROM oban_jobs")
+        migrating = asyncio.create_task(migrations.migrate(engine))
+
+        async def is_waiting() -> bool:
+            return bool(await observer.fetchval(f"SELECT count(*) FROM pg_stat_activity WHERE {SLEEPS}"))
+
+        await eventually(is_waiting)
+        await user.execute(INSERT, timeout=PATIENCE)
+        await reading.commit()
+        assert await migrating == 5
+    assert described(empty_database) == described(database_url)
+    await engine.dispose()
 
 
 async def test_a_replaced_index_is_dropped_when_those_that_replace_it_are_built(
