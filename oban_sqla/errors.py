@@ -207,13 +207,14 @@ def misfit(fn: Callable[..., object], *given: object) -> str | None:
     return None
 
 
-def closest(name: str, known: Iterable[str]) -> str | None:
+def closest(name: str, known: Iterable[str], *, by_end: bool = True) -> str | None:
     """The one of `known` that is most like `name`, or has it as one of its words; None if there is none.
 
-    The last parts of dotted names have to be alike, too: all workers of a module begin alike.
+    :param by_end: whether the last parts of dotted names have to be alike, too: all workers of a module begin alike.
     """
     last = name.rpartition(".")[2]
-    return next((one for one in _alike(name, known) if _alike(last, [one.rpartition(".")[2]])), None)
+    alike = (one for one in _alike(name, known) if not by_end or _alike(last, [one.rpartition(".")[2]]))
+    return next(alike, None)
 
 
 def _alike(name: str, known: Iterable[str]) -> list[str]:
@@ -227,10 +228,13 @@ def _alike(name: str, known: Iterable[str]) -> list[str]:
     ]
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What a message says after a `name` that is not `known`: the closest one, or all that there are."""
+def nearest(name: str, known: Iterable[str], *, by_end: bool = True) -> str:
+    """What a message says after a `name` that is not `known`: the closest one, or all that there are.
+
+    :param by_end: as for :func:`closest`.
+    """
     known = sorted(known)
-    near = closest(name, known)
+    near = closest(name, known, by_end=by_end)
     every = f"there are: {', '.join(known)}" if known else "there are none"
     return f"did you mean {near!r}?" if near else every
 

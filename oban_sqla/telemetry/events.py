@@ -81,7 +81,7 @@ def _checked(events: Iterable[str]) -> list[str]:
         if name in SPANS:
             raise InvalidOption(f"attach: {name!r} is a span, whose events are {name}.start, .stop and .exception")
         if name.startswith("oban.") and name not in EVENTS:
-            raise InvalidOption(f"attach: there is no event {name!r}; {nearest(name, EVENTS)}")
+            raise InvalidOption(f"attach: there is no event {name!r}; {nearest(name, EVENTS, by_end=False)}")
     return names
 
 
