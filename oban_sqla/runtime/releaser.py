@@ -14,6 +14,7 @@ ended, and ``oban.batch.stop`` for each batch.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,10 @@ from .loop import Loop
 FIRST_REST = 0.005
 LONGEST_REST = 0.25
 """Seconds until the next look where a lock has kept news from being acted on."""
+
+LONGEST_PAUSE = 0.005
+"""Seconds. After a look from which nothing came, as before a fan-in, it pauses for as long as that took if there are
+news again: to look at the news of two takes less than two looks."""
 
 MOST_UNTOLD = 100
 """Releases of which the ended batches are told later, where the database does not answer."""
@@ -81,6 +86,11 @@ class Released:
             else:
                 self.has_scheduled = True
 
+    @property
+    def is_felt(self) -> bool:
+        """Whether anything came of it."""
+        return bool(self.count or self.has_scheduled or self.flows)
+
 
 class Releaser(Loop):
     """Does what news make possible. :meth:`wake` it when there may be some.
@@ -135,6 +145,7 @@ class Releaser(Loop):
         self._asked = None
         if statement is release and telemetry.listened("oban.batch.stop"):
             statement = release_and_sign
+        began = time.monotonic()
         with telemetry.span("oban.releaser.release", released_count=0) as told:
             try:
                 done = Released(await self._lane.run_unshielded(statement))
@@ -155,6 +166,8 @@ class Releaser(Loop):
         while self._signatures:
             await self._tell_of_batches(**json.loads(self._signatures[0]))
             del self._signatures[0]  # not before they are told
+        if self._asked is not None and not done.is_felt:
+            await self._until_stopped(min(time.monotonic() - began, LONGEST_PAUSE))
         return rest
 
     def _next(self, statement: Statement, done: Released) -> float | None:

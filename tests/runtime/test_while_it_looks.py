@@ -28,7 +28,7 @@ from oban_sqla.runtime.duties.leader import Leadership
 from oban_sqla.runtime.executors.call import Call, Judged
 from oban_sqla.runtime.journal.journal import Journal
 from oban_sqla.runtime.lanes.failure import StatementFailed
-from oban_sqla.runtime.releaser import FIRST_REST, Releaser
+from oban_sqla.runtime.releaser import FIRST_REST, LONGEST_PAUSE, Releaser
 from oban_sqla.runtime.share import Share
 from oban_sqla.runtime.verdict import Stop
 from oban_sqla.runtime.waiter import Wait, Waiter
@@ -443,3 +443,25 @@ def test_a_call_that_is_to_stop_before_its_child_has_begun_it_does_not_run(is_as
         assert isinstance(outcome, Judged)
         assert outcome.ack is not None
         assert (outcome.ack.state, ran) == ("completed", [2 if is_async else 1])
+
+
+async def test_a_look_from_which_nothing_came_is_followed_by_a_pause_where_there_are_news_already(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    async def pause(_: object, seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(Releaser, "_until_stopped", pause)
+    lane: Any = Lane(release=[[], [], [("mail", 1, None)]])
+    releaser = Releaser(lane, available=lambda _: None, soon=lambda: None, acted=lambda: releaser.wake())
+    releaser.wake()
+    await releaser.step()
+    assert [0 < one <= LONGEST_PAUSE for one in pauses] == [True]
+    releaser._acted = lambda: None
+    await releaser.step()  # nothing came of it, and there are no news
+    releaser.wake()
+    releaser._acted = releaser.wake
+    await releaser.step()  # something came of it
+    assert len(pauses) == 1
