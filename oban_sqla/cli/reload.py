@@ -20,7 +20,8 @@ INTERVAL = 0.5
 """Seconds between two looks at the files."""
 
 RELOADER = "OBAN_SQLA_RELOADER"
-"""The variable by which a process learns that ``--reload`` has started it: a descriptor that is readable afterwards."""
+"""The variable that a process started by ``--reload`` gets: the number of a descriptor, on which a read ends when the
+process with ``--reload`` is gone."""
 _SKIPPED = ("node_modules", "__pycache__", "site-packages")
 
 

@@ -79,21 +79,23 @@ def build(prefix: str, indexes: Mapping[str, str], replaced: Collection[str], na
     :param replaced: those to drop once all of `names` are built.
     """
     made = [f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {name} ON {prefix}oban_jobs {indexes[name]}" for name in indexes]
-    unneeded = f"(SELECT missing <> '{{}}' OR NOT has_replaced FROM (\n{missing(prefix, names, replaced)}) found)"
-    return [
-        *([drop_invalid(prefix, indexes, in_transaction=False)] if made else []),
-        *(f"SET {name} = 0" for name in TIMEOUTS if made),
-        *made,
-        *(f"RESET {name}" for name in TIMEOUTS if made),
-        *([_locked(unneeded, f"{prefix}oban_jobs", _drops(prefix, replaced), "COMMIT; ")] if replaced else []),
-    ]
+    if made:
+        off, on = [f"SET {name} = 0" for name in TIMEOUTS], [f"RESET {name}" for name in TIMEOUTS]
+        made = [drop_invalid(prefix, indexes, in_transaction=False), *off, *made, *on]
+    if replaced:
+        unneeded = f"(SELECT missing <> '{{}}' OR NOT has_replaced FROM (\n{missing(prefix, names, replaced)}) found)"
+        made.append(_locked(unneeded, f"{prefix}oban_jobs", _drops(prefix, replaced), "COMMIT; "))
+    return made
 
 
 def build_at_once(
     prefix: str, indexes: Mapping[str, str], replaced: Collection[str], names: Collection[str]
 ) -> list[str]:
-    """The statements that do the same in a transaction. It has the lock before it builds: who asks for it after that,
-    as long as it is not given, stops everybody who writes and waits for those who have read."""
+    """The statements that do the same in a transaction.
+
+    They lock the table before they build. To build an index stops all who write; if the transaction then waited for
+    those who have read, one of them could write next, and both would wait for each other.
+    """
     made = "".join(f"  CREATE INDEX IF NOT EXISTS {name} ON {prefix}oban_jobs {indexes[name]};\n" for name in indexes)
     unneeded = f"(SELECT missing = '{{}}' AND NOT has_replaced FROM (\n{missing(prefix, names, replaced)}) found)"
     built = _locked(unneeded, f"{prefix}oban_jobs", made + _drops(prefix, replaced))

@@ -106,6 +106,16 @@ def back(pool: Pool, child: Told) -> None:
     pool.give_back(cast(Any, child))
 
 
+async def given_back_to_the_first_of_two(pool: Pool) -> tuple[Told, asyncio.Task[Told], asyncio.Task[Told]]:
+    """The only child, which has just been given back, and the two calls that wait for it."""
+    await pool.start()
+    child = await taken(pool)
+    first, second = asyncio.create_task(taken(pool)), asyncio.create_task(taken(pool))
+    await turns()
+    back(pool, child)
+    return child, first, second
+
+
 async def test_a_child_that_has_died_while_it_was_idle_is_given_to_no_call(make: Make) -> None:
     pool = make(size=1)
     await pool.start()
@@ -117,11 +127,7 @@ async def test_a_child_that_has_died_while_it_was_idle_is_given_to_no_call(make:
 
 async def test_a_call_that_is_cancelled_as_it_gets_its_child_leaves_it_to_the_next_one(make: Make) -> None:
     pool = make(size=1)
-    await pool.start()
-    child = await taken(pool)
-    left, next_one = asyncio.create_task(taken(pool)), asyncio.create_task(taken(pool))
-    await turns()
-    back(pool, child)
+    child, left, next_one = await given_back_to_the_first_of_two(pool)
     left.cancel()
     assert await next_one is child
     gone = asyncio.create_task(taken(pool))
@@ -134,11 +140,7 @@ async def test_a_call_that_is_cancelled_as_it_gets_its_child_leaves_it_to_the_ne
 
 async def test_a_child_that_dies_as_a_call_gets_it_and_is_cancelled_is_given_to_no_other_call(make: Make) -> None:
     pool = make(size=1)
-    await pool.start()
-    child = await taken(pool)
-    left, next_one = asyncio.create_task(taken(pool)), asyncio.create_task(taken(pool))
-    await turns()
-    back(pool, child)
+    child, left, next_one = await given_back_to_the_first_of_two(pool)
     child.die()
     left.cancel()
     assert await next_one is not child
