@@ -56,17 +56,19 @@ class Home:
         self.telling = Telling(lambda told: self.send(wire.message(wire.TELL, **told)), most_lines)
         """What its jobs tell while they run."""
         self._job_log = JobLog(self.telling, level) if most_lines else None
-        self._steps = Asking(self.send)
+        self.steps = Asking(self.send)
+        """Asks the node, which keeps the steps of jobs."""
         self._statm = _opened("/proc/self/statm")
         """Kept open, because it is read after each call: to open it each time takes four times as long."""
-        self._performer = Performer(
+        self.performer = Performer(
             driver=self._drive,
             makers=self._sessionmakers,
             slots=SlotsOfNode(self.send),
             traced=attached,
             journals=self.telling,
-            store=self._steps,
+            store=self.steps,
         )
+        """Runs the calls."""
         self._handler = _Forwarding(self)
         self._handler.addFilter(JobFilter())
 
@@ -117,29 +119,12 @@ class Home:
                     'Processes(sessionmaker="module:name")'
                 )
 
-    @property
-    def is_busy(self) -> bool:
-        return self._performer.is_busy
-
-    def perform(self, payload: bytes) -> bytes:
-        """Run a call."""
-        return self._performer.perform(payload)
-
-    def expect(self) -> None:
-        """The next call has been read."""
-        self._performer.expect()
-
     def stop(self, reason: str) -> None:
-        """Ask the call under way to stop, or the one that was read last."""
-        self._performer.stop(Stop(reason))
+        """Ask the call under way to stop, or the one that was read last.
 
-    def close(self) -> None:
-        """The node leaves: close what was made for the jobs."""
-        self._performer.close()
-
-    def answered(self, fields: dict[str, Any]) -> None:
-        """The node has answered a question."""
-        self._steps.answered(fields)
+        :param reason: the value of a :class:`Stop`.
+        """
+        self.performer.stop(Stop(reason))
 
     def send(self, frame: bytes) -> None:
         """Send a frame; waits while the node is slow to read."""

@@ -59,7 +59,7 @@ def main(calls: int, life: int) -> NoReturn:
         os._exit(1)
     _serve(home, connection, death.end)
     try:
-        home.close()
+        home.performer.close()
     except BaseException:
         traceback.print_exc()
     _flush()
@@ -98,21 +98,21 @@ def _serve(home: Any, connection: socket.socket, end: Callable[[], None]) -> Non
         while (frame := wire.receive(connection)) is not None:
             kind, body = frame
             if kind == wire.CALL:
-                home.expect()
+                home.performer.expect()
                 calls.put(body)
             elif kind == wire.STOP:
                 home.stop(body.decode())
             elif kind == wire.ANSWER:
-                home.answered(wire.fields(body))
+                home.steps.answered(wire.fields(body))
             elif kind == wire.TAKEN:
                 home.telling.answered(wire.fields(body))
-        if home.is_busy:
+        if home.performer.is_busy:
             end()
         calls.put(None)
 
     threading.Thread(target=read, name="oban-sqla frames", daemon=True).start()
     while (payload := calls.get()) is not None:
-        answer = home.perform(payload)
+        answer = home.performer.perform(payload)
         _flush()
         home.send(wire.frame(wire.DONE, home.memory().to_bytes(8, "big") + answer))
 

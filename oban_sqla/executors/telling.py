@@ -84,7 +84,8 @@ class Telling:
         journal.is_closed = True
         while self._send_next(journal):
             pass
-        self._ask({"last": True, **taken(journal)})
+        with self._sending:
+            self._ask({"last": True, **taken(journal)})
 
     def answered(self, fields: dict[str, Any]) -> None:
         """The node has taken what was sent."""
@@ -107,14 +108,11 @@ class Telling:
         with self._sending:
             if journal.is_empty:
                 return False
-            self._ask_now(taken(journal))
+            self._ask(taken(journal))
             return True
 
     def _ask(self, told: dict[str, Any]) -> None:
-        with self._sending:
-            self._ask_now(told)
-
-    def _ask_now(self, told: dict[str, Any]) -> None:
+        """Send a frame, and wait for its answer."""
         self._answered.clear()
         self._send(told)
         self._answered.wait(LAST_WORDS)
