@@ -25,6 +25,8 @@ ELSEWHERE = "bench_elsewhere"
 """A queue that no node works."""
 PAUSE = 0.02
 """Seconds between two jobs whose latency is measured: the queue is idle, and no notification is held back."""
+LOOKS = 200
+"""Round trips that are measured."""
 WARM_UP = 10
 """First values of a series, which don't count."""
 
@@ -73,14 +75,14 @@ class Spread:
         return cls(len(ordered), *nearest)
 
 
-async def server(scratch: Scratch, looks: int = 200) -> Server:
+async def server(scratch: Scratch) -> Server:
     """Version, settings and distance of the database."""
     names = ("server_version", "fsync", "synchronous_commit")
     async with scratch.engine.connect() as connection:
         row = (await connection.execute(select(*map(func.current_setting, names)))).one()
         version, fsync, synchronous_commit = map(str, row)
         taken: list[float] = []
-        for _ in range(looks + WARM_UP):
+        for _ in range(LOOKS + WARM_UP):
             begun = time.perf_counter()
             await connection.exec_driver_sql("SELECT 1")
             taken.append(time.perf_counter() - begun)

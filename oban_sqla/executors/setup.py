@@ -56,7 +56,7 @@ def setup(
     sessions: Sequence[str],
     identity: Identity,
     schema: str | None,
-    job_logs: JobLogs | None = None,
+    job_logs: JobLogs | None,
 ) -> dict[str, Any]:
     """What a child is told first.
 
@@ -64,7 +64,7 @@ def setup(
     :param sessions: ``"module:name"`` of each sessionmaker; none where no worker asks for a session.
     :param identity: of the database that its node serves.
     :param schema: where the tables live.
-    :param job_logs: whether the logs of jobs are kept. Default: they are not.
+    :param job_logs: what to keep of the logs of jobs; None for nothing.
     """
     known = list(of)
     in_main = any(_is_in_main(worker) for worker in known) or any(name.partition(":")[0] in MAIN for name in sessions)

@@ -91,14 +91,11 @@ class Failures:
         return next((one for one in self.groups if id in one.ages), None)
 
 
-def read(connection: Connection, most: int = MOST) -> Failures:
-    """The newest discarded jobs, and those that will be retried soonest, in groups.
-
-    :param most: how many jobs of each kind to look at.
-    """
-    rows = statement.execute(connection, most=most, window=WINDOW).all()
+def read(connection: Connection) -> Failures:
+    """The newest discarded jobs, and those that will be retried soonest, in groups."""
+    rows = statement.execute(connection, most=MOST, window=WINDOW).all()
     per_state = [sum(row.state == name for row in rows) for name in ("discarded", "retryable")]
-    return Failures(tuple(_grouped(rows)), len(rows), max(per_state) >= most)
+    return Failures(tuple(_grouped(rows)), len(rows), max(per_state) >= MOST)
 
 
 def signature(error: str) -> str:

@@ -23,6 +23,8 @@ FAR = 10_000
 """How far jobs are counted."""
 RECENT = 300.0
 """Seconds of which the rates are."""
+SOON = 3_600.0
+"""The next seconds whose jobs :func:`due` counts."""
 INDEXES: Mapping[str, tuple[str, ...]] = {
     "oban_jobs_fetch_index": ("available",),
     "oban_jobs_executing_index": ("executing",),
@@ -170,21 +172,21 @@ def idle(connection: Connection, name: str) -> QueueGlance | None:
     return _queue(name, None, {}, None, {}, [], None) if there else None
 
 
-def recent(connection: Connection, seconds: float = RECENT) -> dict[str, dict[str, float]]:
+def recent(connection: Connection) -> dict[str, dict[str, float]]:
     """Jobs that ended per second lately, by queue and final state."""
     rates: dict[str, dict[str, float]] = {}
-    rows = statements.ended.execute(connection, seconds=seconds, most=FAR).all()
+    rows = statements.ended.execute(connection, seconds=RECENT, most=FAR).all()
     for row in rows:
         # Where the number was cut, it is of a shorter time.
         total = sum(other.jobs for other in rows if other.state == row.state)
-        within = seconds if total < FAR else max(o.within for o in rows if o.state == row.state)
+        within = RECENT if total < FAR else max(o.within for o in rows if o.state == row.state)
         rates.setdefault(row.queue, {})[row.state] = row.jobs / max(within, 1.0)
     return rates
 
 
-def due(connection: Connection, seconds: float = 3_600.0) -> dict[str, Count]:
-    """How many jobs are due within `seconds`, by their state, of the first :data:`FAR`."""
-    rows = statements.due.execute(connection, seconds=seconds, most=FAR + 1).all()
+def due(connection: Connection) -> dict[str, Count]:
+    """How many of the first :data:`FAR` jobs are due within :data:`SOON` seconds, by their state."""
+    rows = statements.due.execute(connection, seconds=SOON, most=FAR + 1).all()
     cut = sum(row.jobs for row in rows) > FAR
     return {row.state: Count(row.jobs, "more" if cut else "exact") for row in rows}
 

@@ -11,7 +11,6 @@ from ..models.events import EventKind
 from ..statements.neighbours import kept_signals, kept_steps, last_lines
 
 MOST = 200
-LINES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,7 @@ class Kept:
 
 def kept(connection: Connection, job_id: int) -> Kept:
     """What the job keeps beside its row."""
-    lines = {kind: connection.execute(last_lines(job_id, kind, LINES)).all()[::-1] for kind in EventKind}
+    lines = {kind: connection.execute(last_lines(job_id, kind, MOST)).all()[::-1] for kind in EventKind}
     return Kept(
         steps=tuple(connection.execute(kept_steps(job_id, MOST))),
         signals=tuple(connection.execute(kept_signals(job_id, MOST))),

@@ -69,7 +69,7 @@ async def ended(ask: Ask, queue: str | None = None, period: str = "hour") -> Ser
         return None
 
 
-async def deep(ask: Ask, queue: str | None = None, period: str = "hour") -> Depths | None:
+async def deep(ask: Ask, queue: str | None, period: str) -> Depths | None:
     """How much waited in a period, in a queue or in all; None where nothing was recorded, or it can't be read."""
     try:
         return await ask.read(

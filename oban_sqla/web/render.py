@@ -75,7 +75,7 @@ def environment() -> Environment:
     return made
 
 
-def links(depth: int, always: Iterable[tuple[str, str]] = ()) -> Link:
+def links(depth: int, always: Iterable[tuple[str, str]]) -> Link:
     """Makes links from a page that lies `depth` levels below the root.
 
     :param always: parameters that every link carries.

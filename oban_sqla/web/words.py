@@ -59,13 +59,13 @@ def span(seconds: float | None) -> str:
     return "–" if seconds is None or not math.isfinite(seconds) else length(seconds)
 
 
-def moment(at: datetime | None, now: datetime | None = None) -> Markup:
+def moment(at: datetime | None) -> Markup:
     """A time as HTML, in words from now on: ``9 s ago``, ``in 2 days``."""
     if at is None:
         return Markup("–")
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     try:
-        away = (at - (now or datetime.now(UTC))).total_seconds()
+        away = (at - datetime.now(UTC)).total_seconds()
     except OverflowError:
         return Markup("–")
     words = f"in {span(away)}" if away > 0 else f"{span(-away)} ago"
@@ -120,9 +120,9 @@ def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def plural(count: int, one: str, many: str | None = None) -> str:
+def plural(count: int, noun: str) -> str:
     """``1 job``, ``3 jobs``."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {noun if count == 1 else noun + 's'}"
 
 
 def listed(names: Iterable[str]) -> str:

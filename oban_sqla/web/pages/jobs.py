@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ...insight.glance import Count
 from ...insight.jobs import STATES
-from ...insight.search import Found, Search, gists, load, search
+from ...insight.search import Found, gists, load, search
 from ...models import Job
 from ..ask import Ask, Content
 from ..facets import facets
@@ -111,6 +111,3 @@ def _state_links(
         (state, counts.get(state, Count(0)) if counts else None, [*others, ("state", state)], state in chosen)
         for state in STATES
     ]
-
-
-__all__ = ["Listed", "Row", "Search", "jobs", "moment_of", "without"]

@@ -17,6 +17,8 @@ from ..ask import Ask, Content, NotFound, Periods
 from ..plots import ended, plots
 
 KEYS = 20
+PARTS = 12
+"""Points of the small line of a queue."""
 PAGE = 100
 """Queues on a page, by name."""
 
@@ -70,7 +72,7 @@ class All:
         return sorted({member.node for queue in self.queues for member in queue.members})
 
 
-async def all_queues(ask: Ask, seconds: float = 1.0) -> All:
+async def all_queues(ask: Ask) -> All:
     """All queues, as the pages share them."""
     place = ask.place
 
@@ -82,13 +84,13 @@ async def all_queues(ask: Ask, seconds: float = 1.0) -> All:
                 pauses.setdefault(str(row.target.get("queue")), Pause(row.who, row.reason, row.at))
         return All(tuple(found), roster, pauses)
 
-    return await ask.read("queues", read, seconds)
+    return await ask.read("queues", read)
 
 
-def sparks(found: Series | None, queue: str, parts: int = 12) -> Sequence[float]:
-    """What ended of a queue in each of so many parts of the period."""
+def sparks(found: Series | None, queue: str) -> Sequence[float]:
+    """How many jobs of a queue ended in each part of the period."""
     numbers = [] if found is None else found.queues.get(queue, [])
-    size = max(len(numbers) // parts, 1)
+    size = max(len(numbers) // PARTS, 1)
     # Whole parts only, up to the newest: half a part would look like a fall.
     return [float(sum(numbers[at : at + size])) for at in range(len(numbers) % size, len(numbers), size)]
 
