@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 from starlette.responses import Response
 
 from ...control.audit import of_ids
 from ...control.changes import CANCEL, DELETE, RETRY, Change
 from ...insight.failures import read as read_failures
 from ...insight.search import load, search
-from ...models.job import jobs as table
 from ..ask import Ask, Content, Wrong, whole
 from ..query import is_part, searching
 from ..redaction import matches, shown
@@ -139,10 +138,8 @@ async def _of_failure(form: Form, worker: str, signature: str) -> Chosen:
         found = read_failures(connection)
         group = found.find(worker, signature)
         ids = [] if group is None else group.ids[:MOST]
-        # What was retried meanwhile is no failure any more.
-        present: list[int] = [*connection.scalars(select(table.c.id).where(table.c.id.in_(ids)))] if ids else []
         error = signature if group is None else group.error
-        return Chosen(sorted(present), f"of {worker} that failed with “{error}”",
+        return Chosen(ids, f"of {worker} that failed with “{error}”",
                       {"worker": worker, "error": signature}, found.cut)  # fmt: skip
 
     return await form.ask.place.read(read)
