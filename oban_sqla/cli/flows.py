@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ..control.audit import audited, operator
 from ..insight.flows import Node, age, page, tree
+from ..insight.words import span
 from ..models import Workflow
 from ..oban import Oban
 from ..statements.flows import node_of
@@ -19,7 +20,7 @@ from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
 from .ids import FlowId
 from .jobs.signalling import payload_options, send_audited
-from .output import ago, json_option, print_json, print_table, span
+from .output import ago, json_option, print_json, print_table
 from .ranges import Whole
 from .text import printable
 

@@ -7,9 +7,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from ..insight.simulation import Simulation, Waits
 from ..insight.simulation import simulate as read_simulation
+from ..insight.words import span
 from ..options.limits import Partition, rate_limit_of
 from .database import database_option, on_database, schema_option
-from .output import json_option, print_json, span
+from .output import json_option, print_json
 from .ranges import Number
 
 

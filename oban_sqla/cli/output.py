@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from ..insight.words import span as span
+from ..insight.words import span
 from .text import one_line, printable
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 
 from ..errors import ObanError, without_passwords
 from ..models.notes import note_of
-from ..telemetry.database_error import sqlstate_of
+from ..telemetry.database_error import sqlstate_of, without_class
 from .colours import are_unwanted
 
 # SQLAlchemy 2.0 leaves what asyncpg raises while connecting as it is.
@@ -102,7 +102,7 @@ def line(error: BaseException) -> str:
     """`error` as one line."""
     if isinstance(error, OF_THE_DATABASE):
         cause: object = error.orig if isinstance(error, DBAPIError) else error
-        text = f"the database says: {_without_class(str(cause))}"
+        text = f"the database says: {without_class(str(cause))}"
         if (note := note_of(sqlstate_of(error), text)) is not None:
             text += f"; {note.removeprefix('oban_sqla: ')}"
     elif isinstance(error, ObanError | ArgumentError):
@@ -112,8 +112,3 @@ def line(error: BaseException) -> str:
     else:
         text = f"{type(error).__name__}: {error}"
     return " ".join(text.split())
-
-
-def _without_class(text: str) -> str:
-    """SQLAlchemy's adapters put the driver's exception class in front: ``<class '…'>: message``."""
-    return text.partition(">: ")[2] if text.startswith("<class ") else text

@@ -17,7 +17,7 @@ from ..insight.overview import read as read_overview
 from ..insight.queues import Member
 from ..insight.roster import nodes
 from ..insight.roster import read as read_roster
-from ..insight.words import listed
+from ..insight.words import listed, span
 from ..oban import Oban
 from ..options.limits import Partition, partition_of, rate_limit_of
 from ..options.whole import whole_from
@@ -26,7 +26,7 @@ from ..statements.statement import Statement
 from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
 from .instance import instance_option
-from .output import json_option, print_json, print_table, span
+from .output import json_option, print_json, print_table
 from .ranges import Whole
 from .settings import heartbeat
 from .settings.toml import inline

@@ -56,6 +56,11 @@ def of_database(error: BaseException) -> bool:
     return False
 
 
+def without_class(text: str) -> str:
+    """The message of an error of a driver, without its class. SQLAlchemy writes ``<class '…'>: message``."""
+    return text.partition(">: ")[2] if text.startswith("<class ") else text
+
+
 def _constraint(error: BaseException | None) -> str | None:
     value = getattr(error, "constraint_name", None) or getattr(getattr(error, "diag", None), "constraint_name", None)
     return value if isinstance(value, str) else None

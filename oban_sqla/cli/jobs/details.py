@@ -15,11 +15,12 @@ from ...control.streams import newest_lines
 from ...errors import KeyMissing
 from ...insight.jobs import DETAILS, details
 from ...insight.progress import bar, words
+from ...insight.words import span
 from ...models.progress import Progress
 from ...options.encryption import is_sealed
 from ..database import database_option, on_database, schema_option
 from ..ids import JobId
-from ..output import ago, json_option, print_json, span
+from ..output import ago, json_option, print_json
 from ..text import printable
 from .log_line import text_of_line
 

@@ -16,10 +16,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from ...insight.jobs import Filter, moment
 from ...insight.progress import bar, progress_of, words
 from ...insight.watch import Step, Watch, unfinished
+from ...insight.words import span
 from ...models.progress import Progress
 from ..database import database_option, on_database, schema_option
 from ..ids import JobId
-from ..output import span
 from ..ranges import Number
 from ..text import printable
 from .details import MISSING

@@ -25,6 +25,7 @@ from ...runtime.lanes.settings import READ_COMMITTED
 from ...statements.catalog import READ_ONLY
 from ...statements.version import schemas_with_tables
 from ...statements.why import bounds
+from ...telemetry.database_error import without_class
 from .backlog import backlog, large_jobs, overdue, unknown_workers
 from .cluster import dead_nodes, foreign_leader, leader, living_nodes, orphans
 from .copies import replication, sequences
@@ -120,8 +121,7 @@ def _findings(check: Check, database: Database) -> list[Finding]:
 
 def _reason(error: SQLAlchemyError) -> str:
     text = str(getattr(error, "orig", None) or error)
-    text = text.partition(">: ")[2] if text.startswith("<class ") else text
-    return " ".join(text.split())
+    return " ".join(without_class(text).split())
 
 
 __all__ = ["Finding", "Status", "examine"]
