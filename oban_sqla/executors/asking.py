@@ -30,7 +30,7 @@ class Asking:
         # Given, and never written again.
         self._send = send
         self._numbers = itertools.count()
-        # Questions without an answer, by number: written by ask(), taken by answered().
+        # Questions that wait for an answer, by number: written by ask(), taken by answered().
         self._open: dict[int, Future[Sequence[Any]]] = {}
 
     @property
@@ -54,7 +54,7 @@ class Asking:
         return future
 
     def answered(self, fields: dict[str, Any]) -> None:
-        """The node has answered. Called in the thread that reads."""
+        """Take an answer of the node. Called in the thread that reads."""
         future = self._open.pop(fields["number"], None)
         if future is None or not future.set_running_or_notify_cancel():
             return
@@ -77,7 +77,7 @@ class Blocked:
 
     @property
     def blocking(self) -> Blocked:
-        """It blocks already."""
+        """This store, which blocks."""
         return self
 
     async def run(self, statement: Statement, /, **parameters: Any) -> Sequence[Any]:

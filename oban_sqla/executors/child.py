@@ -25,7 +25,7 @@ WARNING = 0.5
 """Seconds between "stop" and SIGKILL."""
 
 _SERVE = Path(__file__).with_name("serve.py")
-# By its path: naming the package would import all of it before the child can even say what went wrong.
+# serve.py is loaded by its path: an import by name would import the whole package before the child can report an error.
 _BOOT = (
     "import importlib.util as u, sys; s = u.spec_from_file_location('_oban_sqla_serve', sys.argv[1]); "
     "m = u.module_from_spec(s); s.loader.exec_module(m); m.main(int(sys.argv[2]), int(sys.argv[3]))"
@@ -43,29 +43,29 @@ class Child:
 
     def __init__(self, setup: Mapping[str, Any], heard: Heard) -> None:
         self.calls = 0
-        """Calls that it has ended. Written by `_took`."""
+        """Calls that have ended. Written by `_took`."""
         self.memory = 0
         """Bytes of resident memory after the last call. Written by `_took`."""
         self.slot_said: Callable[[str], None] | None = None
-        """Told what the job under way does with its slot. Written by what runs it."""
+        """Called with what the job under way does with its slot. Written by `InChildren`."""
         self.died: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """How it ended, in words. Set by `_ended`."""
+        """How the process ended, in words. Set by `_ended`."""
         self.was_ended = False
-        """Whether its node has killed it. Written by `end`."""
+        """Whether the node has killed the process. Written by `end`."""
         self.asked = ""
-        """Why its call was last asked to stop: the value of a :class:`Stop`. Written by `kill`."""
+        """Why a call was last asked to stop: the value of a :class:`Stop`. Written by `kill`."""
         self.runs: Any = None
-        """The run whose call it has. Written by what runs calls in it."""
+        """The run whose call is under way. Written by `InChildren`."""
         self.context: Context | None = None
-        """That of this run. Written by the same."""
+        """The context of that run. Written by `InChildren`."""
         self._setup = setup
         self._heard = heard
         self._process: subprocess.Popen[bytes] | None = None
         """Set by `start`."""
         self._ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        """Its start's error, empty for none. Set by `_took`."""
+        """The error of the start; empty when there is none. Set by `_took`."""
         self._done: asyncio.Future[bytes] | None = None
-        """The result of the call that it runs. Made by `run`, set by `_took` and `_ended`."""
+        """The result of the call under way. Made by `run`, set by `_took` and `_ended`."""
         self._killing: asyncio.TimerHandle | None = None
         """When SIGKILL follows. Set by `kill`; cancelled by `_took`."""
         self._line: asyncio.Transport | None = None
@@ -75,7 +75,7 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """Its process id; 0 before it was started."""
+        """The process id; 0 before the start."""
         return 0 if self._process is None else self._process.pid
 
     @property
@@ -84,15 +84,15 @@ class Child:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it lives, and has imported the workers."""
+        """Whether the process lives, and has imported the workers."""
         return self.is_alive and self._ready.done()
 
     async def start(self, timeout: float) -> None:
         """Start the process, and wait until it has imported the workers.
 
         :param timeout: seconds.
-        :raises InvalidOption: when its imports raise, with the child's own words.
-        :raises ChildDied: when it ends, or is not ready in time.
+        :raises InvalidOption: when an import in the child raises, with the child's own words.
+        :raises ChildDied: when the process ends, or is not ready in time.
         """
         try:
             await self._start(timeout)
@@ -158,7 +158,7 @@ class Child:
         self._send(wire.message(wire.ANSWER, **fields))
 
     def answer_told(self, **fields: Any) -> None:
-        """Say that what its job has told is taken."""
+        """Tell the child that the node has taken what its job has told."""
         self._send(wire.message(wire.TAKEN, **fields))
 
     def end(self) -> None:
@@ -176,20 +176,20 @@ class Child:
             self._line.close()
         await asyncio.wait((self.died,), timeout=patience)
         self.end()
-        await asyncio.wait((self.died,), timeout=FAREWELL)  # else it is not reaped
+        await asyncio.wait((self.died,), timeout=FAREWELL)  # so that it is reaped
 
     def _send(self, frame: bytes) -> None:
         if self._line is not None and not self._line.is_closing():
             self._line.write(frame)
 
     def _took(self, kind: int, body: bytes) -> None:
-        """A frame has come."""
+        """Handle a frame of the child."""
         if kind == wire.DONE:
             self.memory = int.from_bytes(body[:8], "big")
             done, self._done = self._done, None
             if done is not None:
                 self.calls += 1
-                if self._killing is not None:  # it ended within the warning, and may go on
+                if self._killing is not None:  # the call ended in time, so the process lives on
                     self._killing.cancel()
                     self._killing = None
                 done.set_result(body[8:])
@@ -206,7 +206,7 @@ class Child:
             def readable() -> None:
                 loop.remove_reader(descriptor)
                 os.close(descriptor)
-                # Not at once: what it has sent before its end is read in this round of the loop.
+                # In the next round of the loop: what the child sent before its end is read in this one.
                 loop.call_soon(self._ended, process, _status(process.pid))
 
             loop.add_reader(descriptor, readable)
@@ -221,7 +221,7 @@ class Child:
 
     def _ended(self, process: subprocess.Popen[bytes], how: str) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # what it has left behind
+            os.killpg(process.pid, signal.SIGKILL)  # what the child has left behind
         process.poll()
         os.close(self._life)
         if self._line is not None:
@@ -234,15 +234,15 @@ class Child:
 
 
 class _Frames(asyncio.Protocol):
-    """Cuts what comes from a child into frames. Each is taken at once, where a stream would wait for its reader.
+    """Cuts what a child sends into frames, and handles each at once. (An asyncio stream would wait for its reader.)
 
-    :param took: called with the kind and the body of each.
+    :param took: called with the kind and the body of each frame.
     """
 
     def __init__(self, took: Callable[[int, bytes], None]) -> None:
         self._took = took
         self._buffer = bytearray()
-        """What has come of frames that are not whole."""
+        """The bytes of a frame that is not complete yet."""
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer
@@ -265,7 +265,7 @@ def supervise(work: Coroutine[Any, Any, None], tasks: set[asyncio.Task[None]]) -
 
 
 def _status(pid: int) -> str:
-    """How the process ended, in words; waits for its end, and leaves the process to be reaped."""
+    """Wait until the process has ended, and say how, in words. It is not reaped."""
     before = _out_of_memory()
     try:
         info = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)

@@ -1,10 +1,10 @@
-"""How a child leaves: with its node, and with everything that it has started.
+"""How a child ends: together with its node, and with every process that it has started.
 
-On Linux the kernel does it. A pipe that only the node could write to becomes readable when the node is gone, whatever
-ended it; the kernel then sends SIGKILL to the child's whole process group, also while the child is in a loop of C that
-holds the interpreter's lock. Elsewhere a thread waits for the same pipe.
+On Linux the kernel ends the child. The node holds the only end of a pipe that can be written to. When the node is gone,
+for whatever reason, the pipe becomes readable, and the kernel sends SIGKILL to the child's whole process group, even
+while C code in the child holds the interpreter's lock. On other systems a thread waits for the same pipe.
 
-The standard library alone: a child needs it before it imports anything.
+This module imports the standard library alone, because a child needs it before it imports anything else.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ def leave_with(pipe: int) -> None:
     """
     if sys.platform == "linux":
         _ask_kernel(pipe)
-        # For a node that has forked: the copy of the pipe's end lives on in its child, the node itself does not.
+        # For a node that has forked: the fork holds a copy of the pipe's end, and may outlive the node.
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     else:
         threading.Thread(target=_wait, args=(pipe,), name="oban-sqla life", daemon=True).start()
-    # The node may have gone before: then nothing is signalled any more.
+    # If the node has gone before, no signal comes any more.
     if select.select([pipe], [], [], 0)[0]:
         end()
 
@@ -45,16 +45,16 @@ def end() -> None:
 
 
 def ignore_signals() -> None:
-    """Leave the signals that are sent to a whole service to the node, which ends its children by itself.
+    """Ignore the signals that are sent to a whole service: the node receives them too, and ends its children.
 
-    Handlers that do nothing, not SIG_IGN, which programs that a job starts would inherit.
+    The handlers do nothing. SIG_IGN would do the same, but the programs that a job starts would inherit it.
     """
     for name in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(name, _nothing)
 
 
 def offer_to_kernel() -> None:
-    """Let the kernel take this process rather than the node when memory runs out."""
+    """Let the kernel kill this process before the node when memory runs out."""
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("500")
 

@@ -32,9 +32,9 @@ _TIMES = frozenset(name for name in FETCHED if name.endswith("_at"))
 class ChildError(ObanError):
     """What a job has raised in another process, as far as it can travel.
 
-    :ivar kind: the name of its type.
-    :ivar said: its message. Not called `message`: of an error that has one, Sentry shows that instead of its text.
-    :ivar trace: its traceback, as text.
+    :ivar kind: the name of the exception's type.
+    :ivar said: the message. It is not called `message`, because Sentry would show that attribute instead of the text.
+    :ivar trace: the traceback, as text.
     """
 
     def __init__(self, kind: str, message: str, trace: str) -> None:
@@ -43,8 +43,8 @@ class ChildError(ObanError):
         self.said = message
         self.trace = trace
         self.places: str | None = None
-        """Its traceback without messages, where the worker's arguments are encrypted. Written by `judged`."""
-        if trace:  # a handler prints it with the error, whose own traceback only shows this process
+        """The traceback without messages, where the worker's arguments are encrypted. Written by `judged`."""
+        if trace:  # as a note it is printed with the error, whose own traceback shows only this process
             self.add_note(trace.rstrip())
 
 
@@ -54,17 +54,17 @@ class Errand:
 
     row: Row
     module: str
-    """Where the node has registered its worker; imported when this process does not know the worker."""
+    """The module in which the node has registered the worker; imported when this process does not know the worker."""
     trace: dict[str, str]
-    """The trace of which it is a part, in the form in which it travels; empty for none."""
+    """The trace of which the call is a part, in the form in which it travels; empty for none."""
     factories: Names
-    """What makes the objects that it asks for, by parameter."""
+    """The factories of the objects that the worker asks for, by parameter."""
     groups: Groups
-    """The batch and the workflow of the job, as far as it asks for them."""
+    """The batch and the workflow of the job, where the worker asks for them."""
     keys: list[str] | None
     """The keys of encrypted arguments, for a child of the node; None where the process has its own."""
     log: JobLogs | None
-    """Whether the log of the job comes with its answer."""
+    """What to keep of the log of the job, which is sent with the answer; None where nothing is kept."""
 
 
 def module_of(worker: Worker) -> str:
@@ -82,11 +82,11 @@ def payload(
     keys: list[str] | None = None,
     log: JobLogs | None = None,
 ) -> bytes:
-    """`call` as bytes. Its arguments stay the JSON text that they are.
+    """`call` as bytes. The arguments stay the JSON text that they are.
 
-    :param groups: what it asks for of what its job belongs to. Default: nothing.
+    :param groups: the batch and the workflow of the job, where the worker asks for them. Default: nothing.
     :param keys: of encrypted arguments, for a child of this process. Default: the other side has its own.
-    :param log: whether the log of the job is to come with its answer. Default: it is not.
+    :param log: what to keep of the log of the job, to be sent with the answer. Default: nothing.
     """
     row = call.row
     values = {name: _plain(getattr(row, name)) for name in FETCHED}
@@ -133,11 +133,11 @@ def answer(
 ) -> bytes:
     """A verdict as bytes.
 
-    :param ack: None when another run has the job.
-    :param error: what the verdict was found on; None for a run that ended well.
+    :param ack: what to write about the job; None when another run has the job.
+    :param error: the error that led to the verdict; None for a run that ended well.
     :param committed: whether the job's own transaction has written the ack.
     :param bare: whether the error goes without its message. Default False.
-    :param told: what the job has told while it ran, where that could not be sent before. Default: nothing.
+    :param told: what the job has told during the run, if that was not sent before. Default: nothing.
     """
     body = {
         "ack": None if ack is None else {name: getattr(ack, name) for name in _OUTCOME},
@@ -149,13 +149,13 @@ def answer(
 
 
 def unjudged(error: ChildError) -> bytes:
-    """The answer where the other process could not even begin."""
+    """The answer of a process that could not even begin."""
     body = {"unjudged": {"kind": error.kind, "message": error.said, "trace": error.trace}}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
 def told(answer: bytes) -> dict[str, Any] | None:
-    """What the job has told while it ran, if that comes with its answer."""
+    """What the job has told during the run, if the answer contains it."""
     found: dict[str, Any] | None = json.loads(answer).get("told")
     return found
 
@@ -177,7 +177,7 @@ def judged(answer: bytes, row: Row) -> Raised | Judged:
 
 
 def _travelled(said: dict[str, Any]) -> BaseException:
-    """The exception of the child, made again in the node: a Cancel or Discard as itself, any other as a ChildError."""
+    """The exception of the child, made again in the node: a Cancel or a Discard, or else a ChildError."""
     if (outcome := said.get("outcome")) is not None:
         return _OUTCOMES[outcome](said["message"])
     error = ChildError(said["kind"], said["message"], said["trace"])
@@ -201,7 +201,7 @@ def as_fields(error: BaseException, bare: bool) -> dict[str, Any]:
     if bare:
         trace = storable(bare_text(error), LONGEST_ERROR)
         return {"kind": type(error).__name__, "message": "", "trace": trace, "bare": True}
-    if of_database(error):  # the node logs it, and its text has what was sent
+    if of_database(error):  # the node logs it, and the text of a database error contains the parameters
         said = described(error) if isinstance(error, DBAPIError) else ""
         trace = frames_text(error, said or type(error).__name__)
         return {"kind": type(error).__name__, "message": said, "trace": storable(trace, LONGEST_ERROR)}

@@ -18,12 +18,14 @@ TRAVELS = (
     "oban.wait",
     "oban.signal",
 )
-"""What happens in a child, and can be told in JSON: the specs of ``oban.engine.insert_jobs`` can't."""
+"""The events of a child that can be written as JSON. The specs of ``oban.engine.insert_jobs`` can't."""
 
 
 def forward(send: Callable[[bytes], None]) -> None:
-    """Send events to the node from now on, but for those to which a module of the program has attached a handler here:
-    it would be called in both processes.
+    """Send events to the node from now on.
+
+    Events to which a module of the program has attached a handler here are left out: it would be called in both
+    processes.
     """
 
     def handler(event: str, fields: Mapping[str, Any]) -> None:
@@ -39,7 +41,7 @@ def forward(send: Callable[[bytes], None]) -> None:
 def emit(event: str, fields: dict[str, Any], context: Context | None) -> None:
     """Tell the handlers of this process an event of a child.
 
-    :param context: of the run, which a handler may have made part of a trace; None where it has ended.
+    :param context: of the run, which a handler may have made part of a trace; None when the run has ended.
     """
     if not telemetry.listened(event):
         return

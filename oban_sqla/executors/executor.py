@@ -9,12 +9,12 @@ from typing import Any, Protocol
 class Executor(Protocol):
     """Runs jobs outside the node: ``Oban(…, executors={"gpu": MyExecutor()})`` and ``@job(executor="gpu")``.
 
-    It ships bytes. The other end calls :func:`oban_sqla.executors.perform` with them, which never raises, and sends
-    back the bytes that this returns.
+    It sends bytes to another process. That process calls :func:`oban_sqla.executors.perform` with them, which never
+    raises, and sends back the bytes that `perform` returns.
     """
 
     async def start(self, workers: Sequence[str]) -> None:
-        """Make ready; called by ``Oban.start()``, which fails with what this raises.
+        """Prepare for jobs. ``Oban.start()`` calls this, and fails with what it raises.
 
         :param workers: the modules in which this process has registered the workers that name the executor.
         """
@@ -34,11 +34,11 @@ class Executor(Protocol):
         """End a run.
 
         :param run: what ``submit`` has returned.
-        :returns: whether it is certain that the call runs no longer, or will not for long. False: it may go on, and
-            the node waits for its end, as it does for threads.
+        :returns: whether it is certain that the call has ended, or ends soon. False: the call may go on, and the node
+            waits for its end, as it does for threads.
         """
         ...
 
     async def stop(self) -> None:
-        """Let everything go; called when the runtime stops, after its jobs have ended. What it raises is logged."""
+        """Release everything. Called when the runtime stops, after its jobs have ended. What it raises is logged."""
         ...

@@ -1,4 +1,4 @@
-"""How another process finds what makes the objects that its jobs ask for: by the names of the factories."""
+"""How another process finds the factories of the objects that its jobs ask for: by their names."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ..workers.worker import Worker
 from .groups import Groups, groups_asked, received
 
 Names = Mapping[str, tuple[str, Scope]]
-"""By parameter, ``"module:name"`` of the factory, and for how long what it makes is kept."""
+"""By parameter: ``"module:name"`` of the factory, and how long its object is kept."""
 
 
 def factory_names(worker: Worker, given: Mapping[Any, Resource]) -> Names:
-    """By which names another process finds the factories of what `worker` asks for.
+    """The names by which another process finds the factories of what `worker` asks for.
 
     :param given: what the runtime provides.
     :raises InvalidOption: for a type that is not provided, or a factory that can't be imported.
@@ -40,16 +40,16 @@ def resources_asked(worker: Worker) -> dict[str, Any]:
 
 
 class Remade:
-    """The objects of one process that runs jobs for a node.
+    """The objects that one process makes for the jobs that it runs for a node.
 
     :ivar names: the factories of the call under way.
-    :ivar groups: the batch and the workflow of its job, as far as it asks for them.
+    :ivar groups: the batch and the workflow of its job, where the worker asks for them.
     """
 
     def __init__(self) -> None:
         self.names: Names = {}
         self.groups: Groups = {}
-        # By name and scope, as the calls have named them: written by open().
+        # The factories that calls have named, by name and scope: written by open().
         self._known: dict[tuple[str, Scope], Resource] = {}
         self._resources = Resources(self._known)
 
@@ -75,7 +75,7 @@ class Remade:
 
 
 class Made:
-    """Objects that were made before, for a call that waits for nothing.
+    """Objects that were made beforehand, for a call that must not wait.
 
     :param values: the objects, by parameter.
     """
@@ -120,8 +120,7 @@ def _path(factory: Any, worker: Worker) -> str | None:
 
 
 def path_of(value: object) -> str | None:
-    """``"module:name"`` of an attribute that is `value`, of a module of the program that others can import; None
-    if there is none."""
+    """``"module:name"`` of `value`, if it is an attribute of a module that other processes can import; else None."""
     for at, module in list(sys.modules.items()):
         is_ours = at.partition(".")[0] == "oban_sqla"
         if at not in MAIN and not is_ours and (name := attribute_that_is(value, module)) is not None:
@@ -130,7 +129,7 @@ def path_of(value: object) -> str | None:
 
 
 def attribute_that_is(value: object, module: ModuleType) -> str | None:
-    """The name of the attribute of `module` that is `value`; None if there is none."""
+    """The name of the attribute of `module` whose value is `value`; None if there is none."""
     names: dict[str, object] = getattr(module, "__dict__", {})
     return next((name for name, one in list(names.items()) if one is value), None)
 

@@ -19,7 +19,7 @@ from ..workers.worker import Worker
 KINDS: Mapping[str, type[Any]] = {"batch": Batch, "workflow": Workflow}
 
 Groups = Mapping[str, Any]
-"""By parameter, the kind of a group and what is loaded of it, as JSON."""
+"""By parameter: the kind of a group, and its loaded values as JSON."""
 
 
 def groups_asked(worker: Worker) -> dict[str, str]:
@@ -29,24 +29,24 @@ def groups_asked(worker: Worker) -> dict[str, str]:
 
 
 async def sent(call: Call, loaders: Mapping[Any, Load]) -> Groups:
-    """What `call` asks for, to be sent with it.
+    """The groups for which `call` asks, to be sent with it.
 
     :param loaders: load a group of a row, by its class.
-    :raises InvalidOption: for a job that is in none.
+    :raises InvalidOption: for a job that is in no such group.
     """
     asked = groups_asked(call.worker)
     return {name: [kind, _values(await loaders[KINDS[kind]](call.row))] for name, kind in asked.items()}
 
 
 def received(groups: Groups) -> dict[str, object]:
-    """The objects, by parameter. They belong to no session."""
-    configure_mappers()  # nothing else may have asked for a mapped class in this process
+    """The objects that were sent, by parameter. They belong to no session."""
+    configure_mappers()  # this may be the first use of a mapped class in this process
     return {name: _made(KINDS[kind], values) for name, (kind, values) in groups.items()}
 
 
-def _values(of: Any) -> dict[str, Any]:
-    loaded = cast("dict[str, Any]", vars(of))
-    mapper: Mapper[Any] = inspect(of).mapper
+def _values(instance: Any) -> dict[str, Any]:
+    loaded = cast("dict[str, Any]", vars(instance))
+    mapper: Mapper[Any] = inspect(instance).mapper
     values = {one.key: _plain(loaded[one.key]) for one in mapper.column_attrs if one.key in loaded}
     if "jobs" in loaded:
         jobs: list[Any] = loaded["jobs"]

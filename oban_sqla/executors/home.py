@@ -1,4 +1,4 @@
-"""What makes a child feel at home: the node's logging, wake-ups and sessions."""
+"""The child's side of its node: logging, wake-ups, sessions and steps work as in the node."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ class Home:
         self._runner = asyncio.Runner()
         """One event loop for the child's life, because an engine belongs to its loop."""
         self._makers: list[SessionMaker] = []
-        """The sessionmakers. Written by `_sessionmakers`."""
+        """Filled by `_sessionmakers`, when the first job asks for one."""
         level, most_lines = setup["job_logs"] or (0, 0)
         self.telling = Telling(lambda told: self.send(wire.message(wire.TELL, **told)), most_lines)
-        """What its jobs tell while they run."""
+        """Sends what jobs tell while they run."""
         self._job_log = JobLog(self.telling, level) if most_lines else None
         self.steps = Asking(self.send)
         """Asks the node, which keeps the steps of jobs."""
         self._statm = _opened("/proc/self/statm")
-        """Kept open, because it is read after each call: to open it each time takes four times as long."""
+        """Read after each call, and kept open: reading alone is four times as fast as opening and reading."""
         self.performer = Performer(
             driver=self._drive,
             makers=self._sessionmakers,
@@ -73,7 +73,7 @@ class Home:
         self._handler.addFilter(JobFilter())
 
     def prepare(self) -> None:
-        """Take over what has to stand before the program's modules are imported."""
+        """Set up what has to be in place before the program's modules are imported."""
         context.in_child = True
         root = logging.getLogger()
         root.addHandler(self._handler)
@@ -86,9 +86,10 @@ class Home:
         serve(_Node(self, tuple(self._setup["identity"]), self._setup["schema"]))
 
     def check(self) -> None:
-        """Check that the imports have brought every worker.
+        """Check that the imports have registered every worker.
 
-        :raises InvalidOption: naming the one that is missing, or is another one, or whose session nothing makes.
+        :raises InvalidOption: for a worker that is missing, is another function, or asks for a session that no
+            sessionmaker makes.
         """
         for name, origin in self._setup["workers"].items():
             worker = workers.get(name)
@@ -99,7 +100,7 @@ class Home:
                     "register it whenever its module is imported, not under a condition"
                 )
         self._check_sessions()
-        # A program that has configured logging itself does so in the child, too.
+        # A program that has configured logging has done so in the child, too; then the node need not log the records.
         root = logging.getLogger()
         if any(handler not in (self._handler, self._job_log) for handler in root.handlers):
             root.removeHandler(self._handler)
@@ -111,7 +112,7 @@ class Home:
             kind = worker.session_kind
             if kind is None and not worker.entities:
                 continue
-            makers = self._sessionmakers()  # a name that leads to none is an error
+            makers = self._sessionmakers()  # raises when a name does not lead to a sessionmaker
             if kind is not None and maker_for(kind, makers) is None:
                 raise InvalidOption(
                     f"the process worker {name!r} asks for a session of the kind {named_kind(kind)}, and "
@@ -139,7 +140,7 @@ class Home:
             return 0
 
     def _drive(self, work: Coroutine[Any, Any, Any]) -> Any:
-        # Not in the context in which the runner was made: that of the first job.
+        # In the present context. Without it every coroutine would run in the context of the first job.
         return self._runner.run(work, context=copy_context())
 
     def _sessionmakers(self) -> list[SessionMaker]:
@@ -149,7 +150,7 @@ class Home:
 
 
 def _opened(path: str) -> int:
-    """A descriptor to read the file; -1 where there is none."""
+    """A file descriptor to read the file; -1 when there is no such file."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -157,20 +158,20 @@ def _opened(path: str) -> int:
 
 
 class _Node:
-    """The runtime that commits of this child wake: the node's, by way of it."""
+    """Stands for the node's runtime: a commit in this child wakes the node."""
 
     def __init__(self, home: Home, identity: Identity, schema: str | None) -> None:
         self.identity = identity
         self.schema = schema
         self.notify: Notify = "auto"
         self.encryption: Encryption | None = None
-        # Never connects: it is only compared with the pools of this process, and is none of them.
+        # It never connects. It is only compared with the pools of this process, and equals none of them.
         self.pool: Pool = NullPool(lambda: None)  # type: ignore[arg-type]  # what would connect
         self._home = home
 
     @property
     def can_be_woken(self) -> bool:
-        """Whether its event loop runs: the node's does."""
+        """True, because the event loop of the node runs."""
         return True
 
     def inserted(self, queues: Iterable[str]) -> None:
@@ -184,7 +185,7 @@ class _Node:
 
 
 class _Forwarding(logging.Handler):
-    """Sends records to the node, which logs them as its own."""
+    """Sends log records to the node, which logs them as its own."""
 
     def __init__(self, home: Home) -> None:
         super().__init__()

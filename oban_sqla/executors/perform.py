@@ -1,4 +1,4 @@
-"""The other end of an executor: bytes in, the job's run, bytes out."""
+"""The other end of an executor: it takes a call as bytes, runs the job, and returns the answer as bytes."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ Driver = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 def perform(payload: bytes) -> bytes:
-    """Run a job that a node has sent here, and say what becomes of it. It never raises.
+    """Run a job that a node has sent here, and return what becomes of it. This never raises.
 
-    The other end of an executor calls it, in any process and in any thread where no event loop runs.
+    The other end of an executor calls it, in any process and in any thread without a running event loop.
 
     :param payload: what :meth:`Executor.submit` was given.
-    :returns: what its run has to give back to the node.
+    :returns: the answer, which the awaited run of :meth:`Executor.submit` gives to the node.
     """
     runner = asyncio.Runner()
     performer = Performer(driver=lambda work: runner.run(work, context=copy_context()))
@@ -61,12 +61,12 @@ def perform(payload: bytes) -> bytes:
 class Performer:
     """Runs calls that a node has sent here, one at a time.
 
-    :param driver: runs a coroutine; it may use one event loop again and again.
+    :param driver: runs a coroutine; it may use the same event loop for all.
     :param makers: gives the sessionmakers for jobs that ask for a session. Default: there are none.
     :param slots: where a job counts as running. Default: nowhere.
-    :param traced: makes what it is given the current trace. Default: nothing does.
-    :param journals: what runs tell. Default: it goes back with the answer.
-    :param store: where the steps of jobs are kept. Default: jobs can have none.
+    :param traced: makes the trace that it is given the current one. Default: there is no trace.
+    :param journals: take what runs tell. Default: it is sent with the answer.
+    :param store: where the steps of jobs are kept. Default: jobs can have no steps.
     """
 
     def __init__(
@@ -86,14 +86,14 @@ class Performer:
         self._traced = traced
         self._journals = journals
         self._store = store
-        # The run that is under way, with its event loop if it has one. Written by perform(), read by stop().
+        # The run under way, and the event loop on which it runs, if any. Written by _carry_out(), read by stop().
         self._run: Run | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
-        # Why the call that comes next is to stop, which has been read and has not begun: written by expect() and
-        # stop(), taken by _carry_out().
+        # Why to stop a call that has been read and has not begun. Written by expect() and stop(), taken by
+        # _carry_out().
         self._stop: Stop | None = None
-        # What jobs ask for here.
+        # The objects for which jobs ask.
         self._resources = Remade()
 
     @property
@@ -102,7 +102,7 @@ class Performer:
         return self._run is not None
 
     def expect(self) -> None:
-        """The next call has been read: what is to stop from now on is that. May be called from any thread."""
+        """Note that the next call has been read: :meth:`stop` now means that call. May be called from any thread."""
         with self._lock:
             self._stop = None
 
@@ -139,7 +139,7 @@ class Performer:
 
     def _carry_out(self, row: Row, worker: Worker, journals: Journals) -> bytes:
         call = Call(worker, row)
-        # A step may ask for a session where the job does not.
+        # As a function where the job asks for no session: one of its steps may.
         makers = self._makers() if worker.session_kind or worker.entities else self._makers
         sessions = _Sessions(makers=makers, driver=self._driver, on_loop=worker.is_async)
         place: Executor = _OnLoop() if worker.is_async else _Here()
@@ -167,7 +167,7 @@ class Performer:
         return answer(ack, error, committed=run.committed, bare=worker.encrypted, told=told)
 
     def _here(self, run: Run, call: Call) -> Carried:
-        """Run a plain function, which may use an event loop of its own: nothing waits for one while it runs."""
+        """Run a plain function outside of any event loop, so that it may use its own."""
         if not (asked := resources_asked(call.worker)):
             return _without_loop(_carried_out(run, call))
         values, close = self._driver(self._resources.open(run.row, asked))
@@ -187,7 +187,7 @@ class Performer:
             if run.stop is not None:
                 task.cancel()
         await asyncio.wait((task,))
-        if task.cancelled():  # before its first line
+        if task.cancelled():  # before its first statement
             return judge(run.row, call.worker, Raised(asyncio.CancelledError()), run.stop)
         return task.result()
 
@@ -195,12 +195,12 @@ class Performer:
 async def _carried_out(run: Run, call: Call) -> Carried:
     try:
         return await run.carry_out(call)
-    except BaseException as raised:  # by the session, or because the call could not begin
+    except BaseException as raised:  # raised by the session, or before the call could begin
         return judge(run.row, call.worker, Raised(raised), run.stop)
 
 
 def _without_loop(work: Coroutine[Any, Any, Carried]) -> Carried:
-    """Run what waits for nothing, so that the job may use an event loop of its own."""
+    """Run a coroutine that waits for nothing, without an event loop."""
     try:
         work.send(None)
     except StopIteration as end:
@@ -215,21 +215,21 @@ class _NoTimer:
 
 
 class _Here(Inline):
-    """Plain functions, in the thread that serves the calls. Timeouts are the node's."""
+    """Runs plain functions in the thread that serves the calls. The node watches timeouts."""
 
     def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> _NoTimer:
         return _NoTimer()
 
 
 class _OnLoop(OnLoop):
-    """Coroutines, on the loop of the driver. Timeouts are the node's."""
+    """Runs coroutines on the loop of the driver. The node watches timeouts."""
 
     def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> _NoTimer:
         return _NoTimer()
 
 
 class _Sessions(Sessions):
-    """The sessions of one call. A plain function has no event loop, on which an `AsyncSession` would load for it."""
+    """The sessions of one call. For a plain function the driver runs what needs an event loop."""
 
     def __init__(
         self, *, makers: Sequence[SessionMaker] | Callable[[], Sequence[SessionMaker]], driver: Driver, on_loop: bool
@@ -254,12 +254,12 @@ async def _at_once(fn: Callable[[], None]) -> None:
 
 def _worker(name: str, module: str) -> Worker:
     if workers.get(name) is None:
-        importlib.import_module(module)  # where the node has registered it; no name found in a row
+        importlib.import_module(module)  # named by the node, never by a row
     return workers[name]
 
 
 def _failure(error: BaseException) -> bytes:
-    """The answer where not even the job could be made of the payload."""
+    """The answer when the run could not begin."""
     described = ChildError(type(error).__name__, str(error), "".join(traceback.format_exception(error)))
     return unjudged(described)
 

@@ -1,4 +1,4 @@
-"""Everything outside a node in which its workers may run: its children, and the executors that the user gave."""
+"""The places outside a node in which its workers may run: its children, and the executors that the user gave."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Places:
         self._woke = woke
         self._steps = steps
         self._answers: set[asyncio.Task[None]] = set()
-        """Answers to the children that are under way."""
+        """Answers to questions of children, under way."""
         self._identity: Identity = ("", "")
         """Of the database. Written by `start`."""
         options = config.processes
@@ -64,11 +64,11 @@ class Places:
             "groups": groups,
         }
         self.remotes: dict[str, Remote] = {PROCESS: InChildren(self._pool, **given)}
-        """By the name that workers ask for."""
+        """The remotes, by the name with which workers ask for them."""
         for name, executor in config.executors.items():
             self.remotes[name] = Outside(executor, **given, job_logs=config.job_logs)
         self._started: list[str] = []
-        """The executors of the user that were started. Written by `start` and `stop`."""
+        """The names of the user's executors that were started. Written by `start` and `stop`."""
 
     @property
     def pids(self) -> list[int]:
@@ -84,7 +84,7 @@ class Places:
         """Start the executors, and one child where a worker needs it.
 
         :param identity: of the database.
-        :raises InvalidOption: for a worker that no child can import, with the child's own words where it tried.
+        :raises InvalidOption: for a worker that no child can import; in the child's own words if the child tried.
         """
         self._identity = identity
         for worker in workers.distinct():
@@ -98,7 +98,7 @@ class Places:
             await self._pool.start()
 
     async def stop(self) -> None:
-        """End the children, and stop the executors that were started. What these raise is logged."""
+        """End the children, and stop the executors that were started. What an executor raises is logged."""
         await self._pool.stop()
         while self._started:
             name = self._started.pop()
@@ -109,7 +109,7 @@ class Places:
 
     def _setup(self) -> dict[str, Any]:
         known = process_workers(self._config.queues)
-        refuse_unimportable(known)  # first: what can't be imported has no sessionmaker to be found either
+        refuse_unimportable(known)  # before the sessionmakers, which can't be found for such a worker either
         sessions = sessionmaker_names(self._config.sessionmaker, self._config.processes.sessionmaker, known)
         return setup(known, sessions, self._identity, self._schema, self._config.job_logs)
 

@@ -1,4 +1,4 @@
-"""Children for jobs: how many there are, who waits for one, and when one is replaced."""
+"""The children of a node: how many there are, which calls wait for one, and when one is replaced."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ LONGEST_PAUSE = 30.0
 
 
 class Pool:
-    """Children that run one call each, started as jobs come, and started again when they die.
+    """Children that run one call at a time. They are started when jobs come, and replaced when they die.
 
-    :param setup: makes what a child is told first, of the workers that are registered then.
+    :param setup: makes what a new child is told first; it includes all workers that are registered by then.
     :param options: when a child is replaced, and how long its start may take.
     :param size: most children.
-    :param heard: called with what a child reports while it works; first the child.
+    :param heard: called with a child and what it reports while it works.
     """
 
     def __init__(
@@ -45,15 +45,15 @@ class Pool:
         self._idle: list[Child] = []
         """Children that wait for a call. Written by `_offer`, `take` and `_watch`."""
         self._all: set[Child] = set()
-        """Every child that runs or starts. Filled by `_new`, emptied where one dies, is replaced, or can't start."""
+        """Every child that runs or starts. `_new` adds to it; a child that dies, is replaced or can't start leaves."""
         self._leaving: set[Child] = set()
         """Children that were replaced and have not ended yet. Written by `_replace`."""
         self._waiting: deque[asyncio.Future[Child]] = deque()
         """Calls that wait for a child, the oldest first. Written by `take`, emptied by `_offer`."""
         self._deaths = 0
-        """Children that died since a call last ended. Written by `give_back`, `_start_one` and `_watch`."""
+        """Children that have died since the last call ended. Written by `give_back`, `_start_one` and `_watch`."""
         self._tasks: set[asyncio.Task[None]] = set()
-        """What goes on in the background: starts, watches, farewells."""
+        """The starts, watches and replacements under way."""
         self._stopping = False
         """Set by `stop`."""
 
@@ -64,13 +64,13 @@ class Pool:
 
     @property
     def is_well(self) -> bool:
-        """Whether its children live, or at least one does: one that is being started may die as the others did."""
+        """Whether children can live here: fewer than three have died in a row, or one is ready."""
         return self._deaths < 3 or any(child.is_ready for child in self._all)
 
     async def start(self) -> None:
         """Start the first child.
 
-        :raises ObanError: when it can't import the workers, with its own words.
+        :raises ObanError: when the child can't import the workers, in the child's own words.
         """
         child = self._new()
         try:
@@ -81,7 +81,7 @@ class Pool:
         self._admit(child)
 
     async def take(self) -> Child:
-        """A child that is free, as soon as there is one. To be given back.
+        """Wait for a free child. The caller gives it back with `give_back`.
 
         :raises asyncio.CancelledError: when the pool stops.
         """
@@ -101,7 +101,7 @@ class Pool:
             raise
 
     def give_back(self, child: Child) -> None:
-        """Take a child back whose call has ended. One that has died is replaced already."""
+        """Take back a child whose call has ended. `_watch` replaces one that has died."""
         if not child.is_alive:
             return
         self._deaths = 0
@@ -115,7 +115,7 @@ class Pool:
             self._offer(child)
 
     async def stop(self) -> None:
-        """End every child, at once where it is busy."""
+        """End every child; a busy one is killed at once."""
         self._stopping = True
         for future in self._waiting:
             future.cancel()
@@ -154,10 +154,10 @@ class Pool:
         try:
             await asyncio.sleep(pause)
             await child.start(self._options.start_timeout)
-        except (ObanError, OSError) as error:  # of the system, that it has no room for another process
+        except (ObanError, OSError) as error:  # an OSError: the system has no room for another process
             self._all.discard(child)
             if self._stopping:
-                return  # it was told to leave before it was ready
+                return  # `stop` has ended it before it was ready
             self._deaths += 1
             logger.error("a child process could not start: %s", error)
             if self._waiting:
@@ -181,7 +181,7 @@ class Pool:
         if child.was_ended and child.asked == Stop.SHUTDOWN.value and all(future.done() for future in self._waiting):
             logger.info("a child process was killed because its job did not stop")
             return  # another one is started when a job comes
-        if child.was_ended:  # its job had to stop: that is no reason to wait before the next one
+        if child.was_ended:  # because its job had to stop; the next child need not wait for that
             logger.info("a child process was killed because its job did not stop; another one is being started")
         else:
             self._deaths += 1
@@ -190,12 +190,12 @@ class Pool:
             self._grow()
 
     def _pause(self) -> float:
-        """Seconds to wait before a start: none after the first death, then more with each."""
+        """Seconds to wait before a start: none after the first death, then twice as long after each."""
         return 0.0 if self._deaths < 2 else min(FIRST_PAUSE * 2 ** (self._deaths - 2), LONGEST_PAUSE)
 
 
 def usable_processors() -> int:
-    """How many processors this process may use: its affinity, and the quota of its control group."""
+    """How many processors this process may use, by its affinity and the quota of its control group."""
     affinity = getattr(os, "sched_getaffinity", None)
     usable = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):

@@ -41,7 +41,7 @@ Settled = Callable[[Row], Awaitable[bool]]
 
 
 class Given(TypedDict):
-    """What each of them needs; see :class:`_Remote`."""
+    """What both kinds of remotes need; see :class:`_Remote`."""
 
     max_crashes: int
     settled: Settled
@@ -50,12 +50,12 @@ class Given(TypedDict):
 
 
 class _Remote:
-    """What both kinds have in common: a run that was lost.
+    """What both kinds of remotes have in common: the payload of a call, and what becomes of a lost run.
 
     :param max_crashes: lost runs after which a job is discarded.
     :param settled: asked about a job with a session whose run was lost.
-    :param resources: what the runtime provides; the other process makes its own.
-    :param groups: load the batch or the workflow of a job; what is loaded travels.
+    :param resources: what the runtime provides; the other process makes its own objects.
+    :param groups: load the batch or the workflow of a job, which is sent with the call.
     """
 
     def __init__(self, **given: Unpack[Given]) -> None:
@@ -65,7 +65,7 @@ class _Remote:
         self._groups = given["groups"]
 
     def after(self, seconds: float, fn: Callable[..., object], *args: Any) -> Timer:
-        """Call ``fn(*args)`` after so many seconds."""
+        """Call ``fn(*args)`` after `seconds`."""
         return asyncio.get_running_loop().call_later(seconds, fn, *args)
 
     async def _payload(self, call: Call, keys: list[str] | None = None, log: JobLogs | None = None) -> bytes:
@@ -73,10 +73,10 @@ class _Remote:
         return payload(call, carrier(), factory_names(call.worker, self._resources), groups, keys, log)
 
     async def _lost(self, call: Call, error: ChildDied, attempt: Stoppable) -> Result | Judged:
-        """What came of a run whose process has ended, perhaps because it was killed after it was asked to stop."""
+        """The result of a run whose process has ended, perhaps because the node has killed it."""
         row = call.row
         if call.asked and await self._settled(row):
-            # It was lost between its COMMIT and its answer: nothing is left to be written.
+            # The process ended between its COMMIT and its answer: nothing is left to be written.
             ack, _ = judge(row, call.worker, Raised(error))
             return Judged(replace(ack, state="completed", delay=None, error=None), None, True)
         if attempt.stop is not None:
@@ -108,7 +108,7 @@ class InChildren(_Remote):
         return self._pool.size
 
     async def run(self, call: Call, attempt: Attempted, begin: Callable[[], None]) -> Result | Judged:
-        """Run `call` in a child. Cancelling this stops the call, and kills its child half a second later."""
+        """Run `call` in a child. A cancellation stops the call, and kills the child half a second later."""
         try:
             payload = await self._payload(call, _keys())
         except (Exception, asyncio.CancelledError) as error:
@@ -121,7 +121,7 @@ class InChildren(_Remote):
         child.slot_said = heard_of(attempt.slots, call.row.id)
         child.runs, child.context = attempt, copy_context()
         running = child.run(payload)
-        # Before this coroutine goes on: the child waits for its next call meanwhile.
+        # By a callback, because it runs before this coroutine goes on, and the child is free already.
         running.add_done_callback(lambda _: self._leave(child))
         await _until_done(running, lambda: child.kill((attempt.stop or Stop.SHUTDOWN).value))
         try:
@@ -152,7 +152,7 @@ class Outside(_Remote):
         self._job_logs = job_logs
 
     async def run(self, call: Call, attempt: Attempted, begin: Callable[[], None]) -> Result | Judged:
-        """Run `call` there. Cancelling this asks the executor to kill it, and waits for its end."""
+        """Run `call` elsewhere. A cancellation asks the executor to kill it, and waits for its end."""
         try:
             payload = await self._payload(call, log=self._job_logs)
         except (Exception, asyncio.CancelledError) as error:
@@ -178,7 +178,7 @@ class Outside(_Remote):
             await heard(attempt, said)
         found = judged(answer, call.row)
         if isinstance(found, Judged) and attempt.stop is Stop.TIMEOUT and found.ack is not None and not found.committed:
-            return Raised(found.error or asyncio.CancelledError())  # it came too late, as that of a thread
+            return Raised(found.error or asyncio.CancelledError())  # too late, like the result of a thread
         return found
 
     async def _kill(self, run: Any, row: Row) -> None:
@@ -190,18 +190,18 @@ class Outside(_Remote):
 
 
 def _keys() -> list[str] | None:
-    """The keys of this node, for a child: the code that has them may run in the node's main program alone."""
+    """The keys of this node, sent to a child because the code that reads them may run only in the node's program."""
     encryption = current()
     if encryption is None:
         return None
     try:
         return keys_of(encryption)
-    except Exception:  # of the user's function: the child gives the job back if it needs them
+    except Exception:  # raised by the user's function; the child gives the job back if it needs the keys
         return None
 
 
 async def _until_done(running: asyncio.Future[bytes], kill: Callable[[], None]) -> None:
-    """Wait for the end of a run; the first cancellation kills it, and the wait goes on."""
+    """Wait for the end of a run. The first cancellation kills the run, and the wait goes on."""
     killed = False
     while not running.done():
         try:
@@ -216,12 +216,12 @@ _taking: set[asyncio.Task[None]] = set()
 
 
 async def _take(child: Child, run: Attempted | None, fields: dict[str, Any]) -> None:
-    """Take what the job of `run` has told. A child whose run has ended here is told so, because it waits."""
+    """Take what the job of `run` has told, and answer the child, which waits; also when the run has ended here."""
     child.answer_told(fenced=run is None or not await heard(run, fields))
 
 
 def relay(child: Child, kind: int, fields: dict[str, Any], *, woke: Callable[[Sequence[str], bool], None]) -> None:
-    """Do at home what a child reports.
+    """Do in the node what a child reports.
 
     :param woke: called with the queues for which the child has committed jobs, and whether one is due soon.
     """

@@ -1,5 +1,6 @@
-"""The main program of a child. It is run by its path, and imports the standard library alone until it has been told
-which workers it is to know.
+"""The main program of a child.
+
+It is run by its path, and imports the standard library alone until the node has told it which workers it needs.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main(calls: int, life: int) -> NoReturn:
     """Serve calls until the node leaves.
 
     :param calls: the file descriptor of the socket for frames.
-    :param life: the file descriptor of the pipe that ends with the node.
+    :param life: the file descriptor of the pipe that is closed when the node ends.
     """
     here = os.path.dirname(os.path.abspath(__file__))
     death = _load(os.path.join(here, "death.py"))
@@ -47,13 +48,13 @@ def main(calls: int, life: int) -> NoReturn:
     else:
         try:
             home.check()
-        except Exception as refused:  # the way to it says nothing
+        except Exception as refused:  # it says what is missing; the traceback would add nothing
             error = str(refused) if refused.__cause__ is None else traceback.format_exc()
-    # Kind 10 is READY; the module that names it may be what could not be imported.
+    # Kind 10 is READY. It is not imported by name, because that import may be what has failed.
     body = json.dumps({"error": error}).encode()
     try:
         connection.sendall(struct.pack(">IB", len(body), 10) + body)
-    except OSError:  # the node has gone meanwhile
+    except OSError:  # the node has gone
         os._exit(0)
     if error:
         os._exit(1)
@@ -67,13 +68,13 @@ def main(calls: int, life: int) -> NoReturn:
 
 
 def _settle(setup: dict[str, Any], connection: socket.socket) -> Any:
-    """Look like the node, and import what it has imported."""
+    """Set up this process like the node, and import what the node has imported."""
     sys.argv[:] = setup["argv"]
     sys.path[:] = setup["path"]
     os.chdir(setup["directory"])
     home_module = importlib.import_module("oban_sqla.executors.home")
     home = home_module.Home(setup, connection)
-    home.prepare()  # logging and wake-ups, before a module configures its own
+    home.prepare()  # before the modules, which may configure logging
     if setup["main"] is not None:
         _import_main(*setup["main"])
     for name in setup["modules"]:
@@ -90,7 +91,7 @@ def _import_main(kind: str, value: str) -> None:
 
 
 def _serve(home: Any, connection: socket.socket, end: Callable[[], None]) -> None:
-    """Run calls on this thread, the main one, while another one reads."""
+    """Run calls on this thread, the main one, while another thread reads."""
     wire = importlib.import_module("oban_sqla.executors.wire")
     calls: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
 
@@ -124,7 +125,7 @@ def _flush() -> None:
 
 
 def _load(path: str) -> Any:
-    """A module of this folder by its path, without the packages above it."""
+    """Load a module of this folder by its path, without the packages above it."""
     import importlib.util as util
 
     spec = util.spec_from_file_location(f"_oban_sqla_{os.path.basename(path)[:-3]}", path)

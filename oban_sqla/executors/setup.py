@@ -1,4 +1,4 @@
-"""What a child is told before its first call: how its node looks, and which modules to import."""
+"""What a child is told before its first call: how its node is set up, and which modules to import."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from .errand import module_of
 from .factories import attribute_that_is, path_of
 
 PROCESS = "process"
-"""The executor's name."""
+"""The name of the executor that runs jobs in children."""
 
 
 def process_workers(queues: Container[str]) -> list[Worker]:
     """The registered workers that run in child processes.
 
-    :param queues: those that the node works. A worker of another queue is imported when a job of it comes.
+    :param queues: those that the node works. A child imports a worker of another queue when a job of it comes.
     """
     return [worker for worker in workers.distinct() if worker.executor == PROCESS and worker.queue in queues]
 
 
-def refuse_unimportable(of: Iterable[Worker]) -> None:
-    """Look at the workers that a child has to know.
+def refuse_unimportable(known: Iterable[Worker]) -> None:
+    """Refuse workers that another process can't import.
 
-    :raises InvalidOption: for one that no other process can import.
+    :param known: the workers that run in children.
+    :raises InvalidOption: for the first one that can't be imported.
     """
-    for worker in of:
+    for worker in known:
         what = f"the process worker {worker.name!r}"
         if "<locals>" in worker.target.__qualname__:
             raise InvalidOption(
@@ -52,7 +53,7 @@ def refuse_unimportable(of: Iterable[Worker]) -> None:
 
 
 def setup(
-    of: Iterable[Worker],
+    known: Sequence[Worker],
     sessions: Sequence[str],
     identity: Identity,
     schema: str | None,
@@ -60,13 +61,12 @@ def setup(
 ) -> dict[str, Any]:
     """What a child is told first.
 
-    :param of: the workers that it has to know.
-    :param sessions: ``"module:name"`` of each sessionmaker; none where no worker asks for a session.
+    :param known: the workers that run in children.
+    :param sessions: ``"module:name"`` of each sessionmaker.
     :param identity: of the database that its node serves.
     :param schema: where the tables live.
     :param job_logs: what to keep of the logs of jobs; None for nothing.
     """
-    known = list(of)
     in_main = any(_is_in_main(worker) for worker in known) or any(name.partition(":")[0] in MAIN for name in sessions)
     main = _main() if in_main else None
     return {
@@ -85,20 +85,21 @@ def setup(
     }
 
 
-def sessionmaker_names(makers: Sequence[SessionMaker], given: str | None, of: Iterable[Worker]) -> list[str]:
-    """By which names a child finds the sessionmakers.
+def sessionmaker_names(makers: Sequence[SessionMaker], given: str | None, known: Iterable[Worker]) -> list[str]:
+    """The names by which a child finds the sessionmakers.
 
-    All that can be found, also where no worker asks for a session: a step may, and a job may return a workflow.
+    These are all that can be found, even when no worker asks for a session: a step may ask for one, and a job may
+    return a workflow.
 
     :param makers: what the runtime has.
     :param given: ``Processes(sessionmaker=…)``; a child imports it when it starts, or later for a step's session.
-    :param of: the workers that run in children.
+    :param known: the workers that run in children.
     :raises InvalidOption: when a worker needs a session, and a child could not find its sessionmaker.
     """
     if given is not None:
         return [given]
     found = {id(maker): name for maker in makers if (name := _path_of(maker)) is not None}
-    for worker in of:
+    for worker in known:
         kind = worker.session_kind
         if kind is not None and id(maker_for(kind, makers)) not in found:
             needs = "asks for a session"
@@ -137,7 +138,7 @@ def load_sessionmaker(name: str) -> SessionMaker:
 
 
 def _path_of(maker: SessionMaker) -> str | None:
-    """By which name a child finds `maker`. In the main module last: what that imports is to be found where it is."""
+    """The name by which a child finds `maker`; in the main module only if no other module has it."""
     if (path := path_of(maker)) is not None or _why_not_main() is not None:
         return path
     name = attribute_that_is(maker, sys.modules["__main__"])
@@ -149,7 +150,7 @@ def _is_in_main(worker: Worker) -> bool:
 
 
 def _why_not_main() -> str | None:
-    """Where the main module is that a child can't import; None where it can."""
+    """Where the main module is, if a child can't import it; None if it can."""
     main = sys.modules["__main__"]
     file = getattr(main, "__file__", None)
     if file is None or not os.path.exists(file):

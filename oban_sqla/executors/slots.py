@@ -1,4 +1,4 @@
-"""The slot of a job that runs in a child: the child says what the job does with it, and the node does it."""
+"""The slot of a job that runs in a child: the child says what the job does with its slot, and the node does it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class SlotsOfNode:
         self._say(LEAVE)
 
     async def back(self, job_id: int) -> None:
-        """It counts again at once: its process was never given up."""
+        """This job counts again, at once: its process has stayed busy."""
         self._say(RETURN)
 
     def return_now(self, job_id: int) -> None:
-        """It counts again at once, for a job whose wait was cancelled."""
+        """This job counts again, at once, because its wait was cancelled."""
         self._say(RETURN)
 
     def _say(self, what: str) -> None:
@@ -40,7 +40,7 @@ class SlotsOfNode:
 
 
 def heard_of(slots: SlotsLike | None, job_id: int) -> Callable[[str], None]:
-    """The node's side: does what the child says of the job."""
+    """The node's side: a function that does what the child says about the slot of the job."""
 
     def heard(what: str) -> None:
         if slots is None:

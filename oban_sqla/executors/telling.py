@@ -1,7 +1,7 @@
 """What a job in another process tells: its progress, events and log lines, on their way to the journal of its node.
 
-A child sends what has gathered within some milliseconds, and sends no more before the node has taken that: so a node
-that is slow to write makes the job wait, there as here.
+A child sends what it has gathered within some milliseconds, and sends no more before the node has taken that. So a node
+that is slow to write makes the job wait, as it does for jobs inside the node.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ GATHER = 0.02
 MOST = 1_000
 """Events, and lines, in one frame."""
 MOST_BYTES = 4_194_304
-"""Of events in one frame."""
+"""Characters of events in one frame; the last event may exceed it."""
 LAST_WORDS = 35.0
-"""Seconds that the end of a run waits for its node, which itself waits for the database."""
+"""Seconds that a child waits for its node, which itself waits for the database."""
 LOOK_EVERY = 0.005
+"""Seconds between two looks whether the journal has room."""
 
 
 def taken(journal: Journal, *, most: int = MOST, most_bytes: int = MOST_BYTES) -> dict[str, Any]:
-    """What waits in `journal`, as JSON; it is taken out of it."""
+    """Take out of `journal` what waits there, as JSON."""
     journal.marks.clear()
     events: list[tuple[float, str]] = []
     size = 0
@@ -54,21 +55,21 @@ class Telling:
     """The journals of a child, which its node writes.
 
     :param send: sends what was told; the node answers each time, see :meth:`answered`.
-    :param most_lines: log lines that wait to be sent; of more, the newest.
+    :param most_lines: most log lines that wait to be sent; of more, the newest are kept.
     """
 
     def __init__(self, send: Callable[[dict[str, Any]], None], most_lines: int) -> None:
         # Given, and never written again.
         self._send = send
         self._most_lines = most_lines
-        # Something is to be sent, the node has taken what was sent, and all of it was sent.
+        # Set when there is something to send, and when the node has taken what was sent.
         self._touched = threading.Event()
         self._answered = threading.Event()
         # The journal of the run under way: written by open(). A child runs one call at a time.
         self._journal: Journal | None = None
-        # Made with the first journal.
+        # Sends what runs tell; made with the first journal.
         self._thread: threading.Thread | None = None
-        # Held to send, so that a frame is sent when the one before was answered.
+        # Held from a frame to its answer, so that only one frame is under way.
         self._sending = threading.Lock()
 
     def open(self, row: Row) -> Journal:
@@ -80,7 +81,7 @@ class Telling:
         return journal
 
     async def close(self, journal: Journal) -> None:
-        """Send what is left, and wait until the node has written it. It blocks: nothing else is left to be done."""
+        """Send what is left, and wait until the node has written it. This blocks, because the run has ended."""
         journal.is_closed = True
         while self._send_next(journal):
             pass
@@ -96,7 +97,7 @@ class Telling:
     def _serve(self) -> None:
         while True:
             self._touched.wait()
-            time.sleep(GATHER)  # in a thread of its own, so that what comes meanwhile is sent together
+            time.sleep(GATHER)  # what comes in the meantime is sent together
             self._touched.clear()
             if (journal := self._journal) is not None and not journal.is_closed:
                 self._send_next(journal)
@@ -104,7 +105,7 @@ class Telling:
                     self._touched.set()
 
     def _send_next(self, journal: Journal) -> bool:
-        """Send the next part; whether there was any."""
+        """Send the next part, and say whether there was one."""
         with self._sending:
             if journal.is_empty:
                 return False
@@ -119,7 +120,7 @@ class Telling:
 
 
 class Hearing(Protocol):
-    """A run in the node, whose job tells something elsewhere."""
+    """A run in the node whose job runs in another process."""
 
     @property
     def journal(self) -> Journal: ...
@@ -128,7 +129,7 @@ class Hearing(Protocol):
 
 
 async def heard(run: Hearing, told: dict[str, Any]) -> bool:
-    """Take what the job of `run` has told elsewhere into its journal here, as soon as there is room.
+    """Put what the job of `run` has told into the journal of its node, as soon as there is room.
 
     :returns: whether the run still has its job.
     """

@@ -1,4 +1,4 @@
-"""The trace of which a call is a part, on its way to another process. Without OpenTelemetry there is none."""
+"""Sends the current trace with a call to another process. Without OpenTelemetry there is no trace."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Generator
 
 
 def carrier() -> dict[str, str]:
-    """The present trace, in the form in which it travels; empty where this program uses no OpenTelemetry."""
+    """The current trace, in the form in which it travels; empty when this program does not use OpenTelemetry."""
     if "opentelemetry.propagate" not in sys.modules:
         return {}
     from opentelemetry import propagate
@@ -20,7 +20,7 @@ def carrier() -> dict[str, str]:
 
 @contextlib.contextmanager
 def attached(trace: dict[str, str]) -> Generator[None]:
-    """Make `trace` the present one."""
+    """Make `trace` the current one."""
     if not trace:
         yield
         return

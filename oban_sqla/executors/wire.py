@@ -1,7 +1,7 @@
 """Frames between a node and its children: the length, the kind, then the body.
 
-The standard library alone, because a child reads its first frame before it imports anything. A body is JSON or text of
-JSON, never a pickle: what one side can't express must not break the other.
+This module imports the standard library alone, because a child reads its first frame before it imports anything else.
+A body is JSON or plain text, never a pickle, so that a value of one side can't break the other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, cast
 HEAD = struct.Struct(">IB")
 
 SETUP, CALL, STOP, ANSWER, TAKEN = range(5)
-"""What a node sends: how the child is to look, a call, "stop the call", the answer to a question, "told is taken"."""
+"""What a node sends: the set-up of the child, a call, "stop the call", the answer to a question, "told is taken"."""
 
 READY, DONE, LOG, EVENT, WOKE, ASK, TELL = range(10, 17)
 """What a child sends: its start's result, a call's result, a log record, an event, a wake-up, a question, and what its
