@@ -19,22 +19,25 @@ from .ask import Redact
 from .redaction import shown
 
 SAMPLE = 20
-"""Of so many jobs, those that failed last."""
+"""Most jobs that are compared: those that failed last."""
 LEAST = 3
-"""Fewer jobs have everything in common, which says nothing."""
+"""Fewer jobs than these are not compared: what they have in common says nothing."""
 SHARE = 0.9
+"""The part of the sample that must have a fact in common."""
 LONGEST_TRACE = 2_000
+"""Characters of a traceback that are shown."""
 LONGEST_VALUE = 100
+"""Characters of an argument by which the list of jobs can be searched."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
     """What nearly all jobs of a group have in common.
 
-    :ivar name: as the list of jobs searches for it: ``args.tenant_id``, ``queue``, ``node`` or ``tag``.
-    :ivar value: as it is shown.
-    :ivar search: as the list of jobs searches for it; None where it can't.
-    :ivar jobs: how many of the sample have it.
+    :ivar name: what is equal, in the search of the list of jobs: ``args.tenant_id``, ``queue``, ``node`` or ``tag``.
+    :ivar value: its value, as it is shown.
+    :ivar search: its value in the search of the list of jobs; None when that can't search for it.
+    :ivar jobs: how many jobs of the sample have this value.
     """
 
     name: str
@@ -47,10 +50,10 @@ class Fact:
 class Alike:
     """What is known of a group besides its error.
 
-    :ivar gist: what the newest job has raised, in one line; None where that is gone.
-    :ivar trace: the end of what the newest job has raised; None where it is gone.
-    :ivar is_cut: whether the trace is longer.
-    :ivar sample: how many jobs were looked at.
+    :ivar gist: the error of the newest job, in one line; None when it is gone.
+    :ivar trace: the end of the newest job's traceback; None when it is gone.
+    :ivar is_cut: whether the traceback is longer.
+    :ivar sample: how many jobs were compared.
     :ivar facts: what nearly all of these have in common.
     """
 
@@ -86,7 +89,7 @@ def _of(job: Job, redact: Redact | None) -> set[tuple[str, str, str]]:
     args = shown(job, redact)
     if args.kind == "plain":
         for name, value in as_object(args.value).items():
-            # What `redact` puts in has nothing to do with the job.
+            # A value that `redact` has put in says nothing about the job.
             if redact is None or (is_loaded(job, "args") and name in job.args and job.args[name] == value):
                 found.add(_argument(name, value))
     return found
@@ -94,6 +97,6 @@ def _of(job: Job, redact: Redact | None) -> set[tuple[str, str, str]]:
 
 def _argument(name: str, value: object) -> tuple[str, str, str]:
     text = json.dumps(value, ensure_ascii=False, sort_keys=True)
-    # A dot the search takes for keys inside each other.
+    # The search would take a name with a dot as two keys, one inside the other.
     can_search = len(text) <= LONGEST_VALUE and name and "." not in name
     return f"args.{name}", text, text if can_search else ""

@@ -1,4 +1,4 @@
-"""What a page is asked, and what it answers."""
+"""The request for a page, and the content that it answers with."""
 
 from __future__ import annotations
 
@@ -21,16 +21,15 @@ from .render import Link
 T = TypeVar("T")
 
 Redact = Callable[[Job], object]
-"""Makes of a job what is shown of its arguments."""
+"""Called with a job; returns what is shown of its arguments."""
 
 QUERY_CANCELED = "57014"
 
-
 REFRESH = {"failures": 10.0, "crons": 5.0, "nodes": 5.0, "audit": 5.0}
-"""Seconds between two refreshes of a page, where they are not 2."""
+"""Seconds between two refreshes of the pages that are not refreshed every 2 seconds."""
 WATCHED = 0.95
-"""Those who watch a page share an answer for this part of the time between two refreshes: so those whose refreshes fall
-on different moments share, too, and one alone has a new answer each time."""
+"""Browsers that watch a page share an answer for this part of the time between two refreshes, whenever each refreshes.
+It is below 1, so that a browser which watches alone gets a new answer each time."""
 
 
 class NotFound(Exception):
@@ -43,7 +42,7 @@ def no_job(id: int) -> NotFound:
 
 
 class Refused(Exception):
-    """The operator may not do that; the text says what."""
+    """The operator may not do this; the text says what."""
 
 
 class Wrong(Exception):
@@ -54,13 +53,13 @@ class Wrong(Exception):
 class Ask:
     """A request for a page, or a form that was sent.
 
-    :ivar request: Starlette's.
+    :ivar request: the request, of Starlette.
     :ivar place: the instance on the running event loop.
     :ivar operator: who asks.
     :ivar link: makes links from this page.
     :ivar path: of the page, inside the dashboard.
     :ivar params: of the URL, in order.
-    :ivar redact: the user's; None where arguments are shown as they are.
+    :ivar redact: the user's function; None when arguments are shown as they are.
     """
 
     request: Request
@@ -78,11 +77,11 @@ class Ask:
 
     @property
     def is_refresh(self) -> bool:
-        """Whether a page that is watched asks for its live part."""
+        """Whether an open page asks for its new content."""
         return self.request.headers.get("hx-request") == "true"
 
     def one(self, name: str) -> str | None:
-        """The value of a parameter; None where it is missing or blank."""
+        """The value of a parameter; None when it is missing or blank."""
         return next((value for key, value in self.params if key == name and value.strip()), None)
 
     def whole(self, name: str) -> int | None:
@@ -90,20 +89,20 @@ class Ask:
         return whole(self.one(name))
 
     async def read(self, key: Hashable, work: Callable[[Connection], T], seconds: float = SHARED) -> T:
-        """What `work` reads, shared by those who ask for the same within `seconds`."""
+        """What `work` reads. Requests with the same `key` within `seconds` share it."""
         return await self.share(key, lambda: self.place.read(work), seconds)
 
     async def share(self, key: Hashable, make: Callable[[], Awaitable[T]], seconds: float = SHARED) -> T:
-        """What the coroutine of `make` returns, shared by those who ask for the same within `seconds`."""
+        """What the coroutine of `make` returns. Requests with the same `key` within `seconds` share it."""
         return await self.place.answer(key, make, max(seconds, WATCHED * self.refresh) if self.is_refresh else seconds)
 
     async def panel(self, key: Hashable, work: Callable[[Connection], T], seconds: float = SHARED) -> Panel[T]:
-        """What `work` reads for a part of a page, which says so if the database takes too long."""
+        """What `work` reads for a part of a page. If the database takes too long, the part says so."""
         try:
             return Panel(await self.read(key, work, seconds))
         except DBAPIError as error:
             return Panel(None, trouble(error))
-        except OverflowError:  # of asyncpg
+        except OverflowError:  # raised by asyncpg
             return Panel(None, "A job has a time before the year 1 or after 9999, which can't be shown.")
 
 
@@ -111,8 +110,8 @@ class Ask:
 class Panel(Generic[T]):
     """What a part of a page shows.
 
-    :ivar found: what was read; None where it could not be.
-    :ivar trouble: why not, for people; None where it was.
+    :ivar found: what was read; None when it could not be read.
+    :ivar trouble: why it could not be read, for people; None when it was read.
     """
 
     found: T | None
@@ -121,11 +120,11 @@ class Panel(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Periods:
-    """The choice of the time that the charts of a page are about.
+    """The choice of the period that the charts of a page show.
 
     :ivar chosen: ``"hour"`` or ``"day"``.
     :ivar path: of the page.
-    :ivar params: of its address besides.
+    :ivar params: the other parameters of the page's address.
     """
 
     chosen: str
@@ -137,14 +136,14 @@ class Periods:
 class Content:
     """What a page shows.
 
-    :ivar template: its file.
-    :ivar title: in the heading and the browser's tab.
+    :ivar template: the name of its file.
+    :ivar title: shown in the heading and the browser's tab.
     :ivar context: for the template.
-    :ivar path: of the page it belongs to in the menu.
-    :ivar live: whether it is refreshed while it is watched, see :attr:`Ask.refresh`.
+    :ivar path: of the page to which it belongs in the menu.
+    :ivar live: whether an open page is refreshed, see :attr:`Ask.refresh`.
     :ivar trail: the pages above it, each with its path and its name.
-    :ivar status: of the answer.
-    :ivar periods: the choice in its heading; None on a page without charts.
+    :ivar status: the HTTP status of the answer.
+    :ivar periods: the choice of a period; None on a page without charts.
     """
 
     template: str
@@ -158,7 +157,7 @@ class Content:
 
 
 def whole(text: str | None) -> int | None:
-    """A whole number from text, if the database has room for it."""
+    """The whole number that `text` says; None for anything else, and for more than a bigint of the database."""
     made = whole_from(text, digits=19)
     return None if made is None or made >= 2**63 else made
 

@@ -1,4 +1,4 @@
-"""Charts as SVG: stretched to their place, so the words beside them are HTML. Each has its table in the template."""
+"""Charts as SVG. The browser stretches them, so the words beside them are HTML. Templates add a table to each."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from markupsafe import Markup
 
 WIDTH, HEIGHT = 600.0, 150.0
 MARKS = 7
-"""Words below a chart."""
+"""Times that are written below a chart."""
 ALONE = 4.0
-"""How far a value with none beside it is drawn to both sides, so that it is seen."""
+"""How far a line goes to both sides of a value without neighbours: a single point would be invisible."""
 STEPS = (0.001, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0, 3_600.0, 21_600.0, 86_400.0, 864_000.0, 8_640_000.0)
-"""Lengths of time in seconds, each four to ten times the one before; and what people call them."""
+"""Lengths of time in seconds, each four to ten times the one before. :data:`NAMES` has their names."""
 NAMES = ("1 ms", "10 ms", "0.1 s", "1 s", "10 s", "1 min", "10 min", "1 h", "6 h", "1 day", "10 days", "100 days")
 
 
@@ -24,7 +24,7 @@ NAMES = ("1 ms", "10 ms", "0.1 s", "1 s", "10 s", "1 min", "10 min", "1 h", "6 h
 class Bar:
     """A part of a bar.
 
-    :ivar kind: its class: a state.
+    :ivar kind: its CSS class: a state.
     """
 
     kind: str
@@ -38,11 +38,11 @@ class Bar:
 class Chart:
     """A chart over time.
 
-    :ivar bars: of a chart of bars.
-    :ivar lines: of a chart of lines: classes and paths.
-    :ivar levels: the words beside it, the highest first.
-    :ivar times: the words below it.
-    :ivar grid: where the lines of the levels are.
+    :ivar bars: the bars; none in a chart of lines.
+    :ivar lines: the CSS class and the path of each line; none in a chart of bars.
+    :ivar levels: the words beside the chart, the highest first.
+    :ivar times: the words below the chart.
+    :ivar grid: the height of the line of each level.
     """
 
     bars: tuple[Bar, ...]
@@ -53,9 +53,9 @@ class Chart:
 
 
 def bars(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float | None]]]) -> Chart:
-    """Bars of stacked numbers, one for each time.
+    """A chart of bars, one for each time, that consist of parts.
 
-    :param series: the classes of the parts, from the lowest on, each with its numbers; None where there is none.
+    :param series: the CSS class of each part, from the lowest up, with its numbers; None where there is no number.
     """
     totals = [sum(numbers[at] or 0.0 for _, numbers in series) for at in range(len(times))]
     top = _round_up(max(totals, default=0.0))
@@ -72,9 +72,9 @@ def bars(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float |
 
 
 def lines(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float | None]]]) -> Chart:
-    """Lines of lengths of time in seconds, on a scale whose levels are :data:`STEPS`; logarithmic between these.
+    """A chart of lines that show lengths of time, on a scale with the levels :data:`STEPS`, logarithmic between them.
 
-    :param series: the classes of the lines, each with its values; None where there is none.
+    :param series: the CSS class of each line, with its values in seconds; None where there is no value.
     """
     values = [value for _, numbers in series for value in numbers if value]
     low = min(math.floor(_step(min(values, default=0.01))), len(STEPS) - 2)
@@ -91,7 +91,7 @@ def lines(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float 
                 points.append(f"L{x:.1f} {y:.1f}")
             elif after:
                 points.append(f"M{x:.1f} {y:.1f}")
-            else:  # a line from one point to nowhere would not be seen
+            else:  # a single point would be invisible
                 points.append(f"M{max(x - ALONE, 0):.1f} {y:.1f} L{min(x + ALONE, WIDTH):.1f} {y:.1f}")
         made.append((kind, " ".join(points)))
     levels = NAMES[low : high + 1][::-1]
@@ -101,11 +101,13 @@ def lines(times: Sequence[datetime], series: Sequence[tuple[str, Sequence[float 
 def spark(numbers: Sequence[float], label: str, kind: str = "", wide: bool = False) -> Markup:
     """A small line of numbers.
 
-    :param label: what it shows, for those who don't see it.
+    :param label: what the line shows, for screen readers.
+    :param kind: its CSS class. Default: none.
+    :param wide: whether it is as wide as a panel. Default: as small as a row of a table.
     """
     if not numbers:
         return Markup("")
-    numbers = numbers if len(numbers) > 1 else [*numbers, *numbers]  # one alone would not be seen
+    numbers = numbers if len(numbers) > 1 else [*numbers, *numbers]  # a single point would be invisible
     width, height = (280.0, 44.0) if wide else (96.0, 22.0)
     top = max([*numbers, 1.0])
     step = width / max(len(numbers) - 1, 1)
@@ -127,14 +129,14 @@ def _grid(count: int) -> list[float]:
 
 
 def _marks(times: Sequence[datetime]) -> tuple[str, ...]:
-    """Times that lie evenly from the first to the last one, because the words are spread evenly below the chart."""
+    """Times with equal distances, because the page spreads the words evenly below the chart."""
     last = len(times) - 1
     places = dict.fromkeys(round(part * last / (MARKS - 1)) for part in range(MARKS)) if last >= 0 else ()
     return tuple(f"{times[place]:%H:%M}" for place in places)
 
 
 def _round_up(value: float) -> float:
-    """The next number of jobs that can be divided into three levels, each a round, whole number."""
+    """The next number that can be divided into three levels, each a round, whole number."""
     if value <= 3:
         return 3.0
     size = 10.0 ** math.floor(math.log10(value / 3))
@@ -143,7 +145,7 @@ def _round_up(value: float) -> float:
 
 
 def _step(seconds: float) -> float:
-    """Where a length of time is among :data:`STEPS`: 1.5 is in the middle between the second and the third."""
+    """The place of a length of time among :data:`STEPS`: 1.5 is in the middle between the second and the third."""
     at = min(max(bisect_right(STEPS, seconds) - 1, 0), len(STEPS) - 2)
     within = math.log(max(seconds, STEPS[0]) / STEPS[at]) / math.log(STEPS[at + 1] / STEPS[at])
     return at + min(within, 1.0)

@@ -1,4 +1,4 @@
-"""The ASGI application: finds the page, asks who asks, and answers."""
+"""The ASGI application: it finds the page, checks who asks for it, and answers."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from .shell import shell
 
 LARGEST_FORM = 65_536
 AGAIN = 5
-"""Seconds after which a browser asks again for a page that the database could not answer."""
+"""Seconds after which the browser loads a page again that the database could not fill."""
 INSTANCE = "instance"
-"""The parameter that names the instance, where there are several."""
+"""The parameter that names the instance, when there are several."""
 
 HOW_TO_OPEN = """\
 This dashboard refuses everyone, because it was not told who may see it. Open it with authorize=:
@@ -80,8 +80,8 @@ class Dashboard:
     :param authorize: who may do what, as :func:`dashboard` takes it. Default: everyone is refused.
     :param redact: a function of a job that returns what is shown of its arguments. Default: all of them.
     :param title: the name of the application in the pages' titles. Default: the name of the instance.
-    :param guard: a function of Starlette's request that returns a response for one that is refused before `authorize`
-        is asked, and None for others. Default: none is.
+    :param guard: a function of Starlette's request, called before `authorize`. It returns a response to refuse the
+        request, and None to let it pass. Default: no request is refused.
     """
 
     def __init__(
@@ -185,7 +185,7 @@ class Dashboard:
         return await self._rendered(ask, path, made)
 
     async def _rendered(self, ask: Ask, path: str, content: Content) -> Response:
-        # Nothing in a page asks again that is not live.
+        # A page that is not live does not refresh itself, so the header tells the browser to load it again.
         lacks = content.status == 503 or any(getattr(one, "trouble", None) for one in content.context.values())
         headers = {"refresh": str(AGAIN)} if lacks and not content.live and ask.request.method != "POST" else None
         context = {
@@ -210,7 +210,7 @@ class Dashboard:
         seen = render.digest(fragment + context["menu"])
         again = [(key, value) for key, value in ask.params if key not in ("seen", "did", "n")]
         context["here"] = ask.link(path, pairs=again, seen=seen)
-        if ask.is_refresh:  # also with a problem: the next refresh may show the page again
+        if ask.is_refresh:  # also for a problem: the page may be back at the next refresh
             if ask.one("seen") == seen:
                 return Response(status_code=204)
             return HTMLResponse(render.rendered("live.html", context), status_code=content.status)
@@ -269,9 +269,9 @@ def _did(ask: Ask) -> tuple[str, int] | None:
 
 
 def _path(scope: Mapping[str, Any]) -> str | None:
-    """The path inside the dashboard, without slashes around it; None for its root without the slash."""
+    """The path inside the dashboard, without surrounding slashes; None for the root without its slash."""
     path, root = scope["path"], scope.get("root_path", "").rstrip("/")
-    # A proxy may have stripped the first part of the root, which the application was told: FastAPI(root_path="/api").
+    # A proxy may have removed the first part of the root, as FastAPI(root_path="/api") says.
     roots = (root, root.removeprefix(scope.get("app_root_path", "").rstrip("/")))
     within = (one for one in roots if one and (path == one or path.startswith(f"{one}/")))
     inside = path.removeprefix(next(within, ""))

@@ -1,4 +1,4 @@
-"""What the list of jobs can be narrowed to: queues, nodes, and what is suggested while one types."""
+"""The filters of the list of jobs: queues, nodes, and suggestions for what to type."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from ..workers.registry import workers
 from .ask import Ask
 
 SECONDS = 5.0
+"""How long requests share the queues and nodes."""
 SUGGESTED_FOR = 60.0
+"""How long requests share the suggestions, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facets:
-    """What the list can be narrowed to.
+    """The filters of the list of jobs.
 
-    :ivar queues: names, each with how many jobs wait.
-    :ivar nodes: names, each with how many jobs run there.
-    :ivar suggested: what may be typed.
+    :ivar queues: the name of each queue, with the number of jobs that wait in it.
+    :ivar nodes: the name of each node, with the number of jobs that run on it.
+    :ivar suggested: suggestions for what to type.
     """
 
     queues: tuple[tuple[str, glance.Count], ...]
@@ -34,7 +36,7 @@ class Facets:
 
 
 async def facets(ask: Ask) -> Facets:
-    """What the list of jobs can be narrowed to."""
+    """The filters of the list of jobs; empty when the database does not answer in time."""
     place = ask.place
 
     def read(connection: Connection) -> Facets:

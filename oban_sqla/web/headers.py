@@ -1,4 +1,4 @@
-"""What every answer says to the browser, and which requests are refused whatever the operator may do."""
+"""The headers of every answer, and the requests that are refused whatever the operator may do."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 def comes_from_here(request: Request) -> bool:
-    """Whether a form was sent by a page of this site. Without anything that says so it was not."""
+    """Whether a page of this site has sent a form. A form without headers that say so is taken as foreign."""
     if (site := request.headers.get("sec-fetch-site")) is not None:
         return site == "same-origin"
     origin = request.headers.get("origin", "")
     try:
         return bool(origin) and urlsplit(origin).netloc == request.headers.get("host")
-    except ValueError:  # it is no URL
+    except ValueError:  # not a URL
         return False
 
 
 def names_loopback(request: Request) -> bool:
-    """Whether the Host header names this machine: another name may have been made to lead here by its DNS."""
+    """Whether the Host header names this machine. The DNS of a foreign name may point to this machine, too."""
     try:
         return urlsplit(f"//{request.headers.get('host', '')}").hostname in LOOPBACK
     except ValueError:  # the header is not a valid name

@@ -27,27 +27,28 @@ from ..statements.glance import bounded_reads
 T = TypeVar("T")
 
 CONNECTIONS = 3
-"""At most so many are open per event loop."""
+"""Most connections per event loop."""
 SHARED = 1.0
-"""Seconds for which an answer is given to everyone who asks the same."""
+"""Seconds for which requests for the same share an answer."""
 MOST_ANSWERS = 500
+"""Answers that are kept; then those that are too old are dropped."""
 PATIENCE = 2.0
 """Seconds that a statement of a page may take."""
 LONGEST_READ = 15.0
-"""Seconds after which a connection is cut on which a page reads: a silent server would keep one of the three."""
+"""Seconds after which the connection of a page that reads is cut: a server that is silent would block it for ever."""
 LONGEST_CHANGE = 60.0
-"""The same of one on which something is changed, or examined."""
+"""Seconds after which the connection of a change, or of the doctor, is cut."""
 LONGEST_END = 5.0
-"""Seconds that the end waits for what is being read."""
+"""Seconds that the end of the event loop waits for reads under way."""
 
 _used: ContextVar[dict[Any, Any] | None] = ContextVar("oban_sqla_dashboard_connections", default=None)
-"""The driver's connections, by the pool's entries, of what is done in this context."""
+"""The driver's connections that this context uses, by their entries in the pool."""
 
 
 class Instance:
     """An instance of Oban that the dashboard shows.
 
-    :param given: the user's: an Oban, started or not, or an engine.
+    :param given: what the user gave: an Oban, started or not, or an engine.
     """
 
     def __init__(self, given: Oban | AsyncEngine) -> None:
@@ -55,7 +56,7 @@ class Instance:
         self.name = given.config.name if isinstance(given, Oban) else "Oban"
         self.heartbeat = given.config.heartbeat if isinstance(given, Oban) else Heartbeat()
         self._config = given.config if isinstance(given, Oban) else None
-        # By the event loop, of which each has its own connections: written by here() and close().
+        # By event loop, because each has its own connections: written by here() and close().
         self._places: WeakKeyDictionary[asyncio.AbstractEventLoop, Place] = WeakKeyDictionary()
 
     async def here(self) -> Place:
@@ -78,10 +79,10 @@ class _Answer:
     asked_at: float
     seconds: float
     made_at: float | None = None
-    """When it was there; None as long as it is not."""
+    """When the answer was ready; None before."""
 
     def is_fresh(self, now: float, seconds: float) -> bool:
-        """Whether it was asked for within so many seconds. One that took long is shared for a moment, too."""
+        """Whether the answer was asked for within `seconds`. One that took longer is shared for a moment, too."""
         if self.made_at is None:
             return True
         return now < max(self.asked_at + seconds, self.made_at + min(seconds, SHARED))
@@ -90,48 +91,52 @@ class _Answer:
 class Place:
     """An instance as seen from one event loop.
 
-    :param engine: the user's; connections are made like it makes them.
+    :param engine: the user's; connections are made in the same way as its own.
+    :param name: of the instance.
+    :param heartbeat: of the nodes.
+    :param config: the options of the nodes; None when only the engine is known.
     """
 
     def __init__(self, engine: AsyncEngine, name: str, heartbeat: Heartbeat, config: Config | None) -> None:
         self._line = Line(engine)
         self._room = asyncio.Semaphore(CONNECTIONS)
-        # By the pool's entries that are in use, what their user has, see _used: written by _took() and _gave_back().
+        # For each entry of the pool that is in use, the dict of its context, see _used: written by _took() and
+        # _gave_back().
         self._users: dict[Any, dict[Any, Any]] = {}
         pool = self._line.engine.sync_engine.pool
         event.listen(pool, "checkout", self._took)
         event.listen(pool, "checkin", self._gave_back)
-        # Answers, and what makes them, by what was asked: written by answer() and forget().
+        # The answers, ready or under way, by key: written by answer() and forget().
         self._answers: dict[Hashable, _Answer] = {}
-        # What makes them, while it does: written by answer().
+        # The tasks that are making an answer: written by answer().
         self._under_way: set[asyncio.Task[Any]] = set()
         self.name = name
         self.heartbeat = heartbeat
         encryption = None if config is None else config.encryption
         self.oban = Oban(self._line.engine, name=name, heartbeat=heartbeat, encryption=encryption)
-        """Makes the changes. It is never started."""
+        """Makes the changes. This Oban is never started."""
         self.config = self.oban.config if config is None else config
-        """The options of the nodes, as far as they are known."""
+        """The options of the nodes; the defaults when they are not known."""
         self._guard = self._until_the_end()
 
     @property
     def engine(self) -> AsyncEngine:
-        """Its own engine; use it inside :meth:`connection`."""
+        """The engine of this place; use it inside :meth:`connection`."""
         return self._line.engine
 
     @asynccontextmanager
     async def connection(self, longest: float | None = None) -> AsyncGenerator[None]:
-        """Room for one more connection, which is cut if it is used for too long.
+        """Wait until one more connection may be used. It is cut if it is used for too long.
 
         :param longest: seconds. Default: :data:`LONGEST_CHANGE`.
-        :raises OSError: when nothing answers for so long.
-        :raises DBAPIError: when the server refuses the connection, whatever version of SQLAlchemy says so.
+        :raises OSError: when the server does not answer in that time.
+        :raises DBAPIError: when the server refuses the connection.
         """
         longest = LONGEST_CHANGE if longest is None else longest
         async with self._room:
             used: dict[Any, Any] = {}
             token = _used.set(used)
-            # Cut first: drivers answer a cancellation by asking the server, which says nothing.
+            # Cut the connection before the timeout cancels: on a cancellation drivers ask the server, which is silent.
             timer = asyncio.get_running_loop().call_later(longest, _cut, used)
             try:
                 async with asyncio.timeout(longest + LAST_MOMENT):
@@ -176,11 +181,11 @@ class Place:
             self._under_way.add(found.task)
             found.task.add_done_callback(lambda task: self._done(key, task))
             self._forget(now)
-        # One who leaves does not take the answer from the others.
+        # A request that is cancelled does not cancel the answer for the others.
         return await asyncio.shield(found.task)
 
     def forget(self) -> None:
-        """Something was changed: answer anew."""
+        """Drop all answers, because something was changed."""
         self._answers.clear()
 
     def _done(self, key: Hashable, task: asyncio.Task[Any]) -> None:
@@ -199,7 +204,7 @@ class Place:
             del self._answers[key]
 
     async def close_with_loop(self) -> None:
-        """Close the connections when the loop ends, which ends its asynchronous generators."""
+        """Arrange that the connections are closed when the loop ends: it then closes its asynchronous generators."""
         await anext(self._guard)
 
     async def close(self) -> None:
@@ -210,7 +215,7 @@ class Place:
         try:
             yield
         finally:
-            # A reading that outlives its loop would leave its transaction open.
+            # A read that is still under way at the end of its loop would leave its transaction open.
             if self._under_way:
                 await asyncio.wait(self._under_way, timeout=LONGEST_END)
             await self._line.close()

@@ -1,4 +1,4 @@
-"""The charts of the pages, each with its words and its table: what ended, how long it took, and how much waited."""
+"""The charts of the pages, each with words and a table: jobs that ended, their run times, and jobs that waited."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .ask import Ask
 from .words import number, span
 
 SECONDS = 10.0
-"""For which what a chart shows is kept."""
+"""How long requests share what a chart shows."""
 PERIODS = ("hour", "day")
 
 
@@ -23,9 +23,9 @@ class Plot:
 
     :ivar id: of its heading.
     :ivar heading: what it is called.
-    :ivar about: what it shows, for those who don't see it.
+    :ivar about: what it shows, for screen readers.
     :ivar chart: what is drawn.
-    :ivar keys: the classes of its parts or lines, each with its name.
+    :ivar keys: the CSS class of each part or line, with its name.
     :ivar columns: of its table.
     :ivar rows: of its table, the newest one first.
     """
@@ -43,9 +43,9 @@ class Plot:
 class Plots:
     """The charts of a page.
 
-    :ivar all: in their order; none where nothing was recorded.
-    :ivar period: of time, one of :data:`PERIODS`.
-    :ivar nodes: how many nodes have recorded what ended.
+    :ivar all: the charts in their order; none when nothing was recorded.
+    :ivar period: one of :data:`PERIODS`.
+    :ivar nodes: how many nodes have recorded which jobs ended.
     """
 
     all: tuple[Plot, ...]
@@ -60,7 +60,7 @@ def period_of(ask: Ask) -> str:
 
 
 async def ended(ask: Ask, queue: str | None = None, period: str = "hour") -> Series | None:
-    """What ended in a period, of a queue or of all; None where it can't be read."""
+    """The jobs that ended in a period, in one queue or in all; None when that can't be read."""
     try:
         return await ask.read(
             ("series", period, queue), lambda connection: series.read(connection, period, queue), SECONDS
@@ -70,7 +70,7 @@ async def ended(ask: Ask, queue: str | None = None, period: str = "hour") -> Ser
 
 
 async def deep(ask: Ask, queue: str | None, period: str) -> Depths | None:
-    """How much waited in a period, in a queue or in all; None where nothing was recorded, or it can't be read."""
+    """The jobs that waited in a period, in one queue or in all; None when nothing was recorded or it can't be read."""
     try:
         return await ask.read(
             ("depths", period, queue), lambda connection: series.read_depths(connection, period, queue), SECONDS
@@ -80,7 +80,7 @@ async def deep(ask: Ask, queue: str | None, period: str) -> Depths | None:
 
 
 async def plots(ask: Ask, queue: str | None = None) -> Plots:
-    """The charts of the period that the URL asks for, of a queue or of all."""
+    """The charts of the period that the URL asks for, of one queue or of all."""
     period = period_of(ask)
     done, depths = await ended(ask, queue, period), await deep(ask, queue, period)
     made: list[Plot] = []

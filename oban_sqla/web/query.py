@@ -1,4 +1,4 @@
-"""The state of the list of jobs, which is all in its URL, and what people type into its search."""
+"""The search of the list of jobs: its parameters in the URL, and what people type."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _EXAMPLES = {
 _UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3_600, "d": 86_400, "w": 7 * 86_400}
 _QUALIFIER = re.compile(r"(state|queue|worker|tag|node|error|since|workflow|id|(?:args|meta)\.[^:\s]+):(.*)", re.DOTALL)
 LONGEST = 100 * 366 * 86_400.0
-"""Seconds; the database has no room for much more."""
+"""The longest length of time in seconds; the database has no room for much more."""
 _LENGTH = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 
 
@@ -42,7 +42,7 @@ class Chip:
 
 
 def searching(params: Iterable[tuple[str, str]]) -> tuple[Search, tuple[tuple[str, str], ...]]:
-    """What the parameters of a URL search for, and those of them that say it.
+    """The search that the parameters of a URL describe, and those parameters that are a part of it.
 
     :raises Wrong: for a state, number or length of time that is not valid, and for two values where a job has one.
     """
@@ -70,15 +70,15 @@ def searching(params: Iterable[tuple[str, str]]) -> tuple[Search, tuple[tuple[st
 
 
 def typed(text: str) -> tuple[list[tuple[str, str]], int | None]:
-    """The parameters of what a person has typed, and the id of a job, if it is one.
+    """The parameters that a person has typed, and the id of a job if one was typed.
 
-    ``queue:mail args.user_id:7 error:timeout``; a word without a name is a part of a worker's name.
+    An example is ``queue:mail args.user_id:7 error:timeout``. A word without a name is a part of a worker's name.
 
-    :raises Wrong: for a name without a value, and an id that is not a number. Without it the list would have all jobs.
+    :raises Wrong: for a name without a value, and for an id that is not a number.
     """
     try:
         words = shlex.split(text)
-    except ValueError:  # a quote that does not end
+    except ValueError:  # a quote without its end
         words = text.split()
     params: list[tuple[str, str]] = []
     for word in words:
@@ -97,12 +97,12 @@ def typed(text: str) -> tuple[list[tuple[str, str]], int | None]:
 
 
 def is_part(name: str) -> bool:
-    """Whether a parameter says a part of a search."""
+    """Whether a parameter is a part of a search."""
     return name in NAMES or (name.startswith(("args.", "meta.")) and len(name) > 5)
 
 
 def chips(kept: Sequence[tuple[str, str]]) -> list[Chip]:
-    """The parts of a search, each with what is left without it."""
+    """The parts of a search, each with the parameters that remain without it."""
     return [
         Chip(name, value, tuple(pair for at, pair in enumerate(kept) if at != number))
         for number, (name, value) in enumerate(kept)
@@ -125,16 +125,16 @@ def length(text: str) -> float:
 
 
 def place_to_text(place: Sequence[Any] | None) -> str | None:
-    """A place in a list for a URL."""
+    """A place in the list as text for a URL."""
     if place is None:
         return None
     return "~".join(part.isoformat() if isinstance(part, datetime) else str(part) for part in place)
 
 
 def place_of_text(text: str | None, keys: Sequence[str]) -> tuple[Any, ...] | None:
-    """The place that a URL says.
+    """The place in the list that a URL names.
 
-    :raises Wrong: for text that is none.
+    :raises Wrong: for text that is not a place.
     """
     if text is None:
         return None
@@ -155,7 +155,7 @@ def _key(name: str, text: str) -> datetime | int:
 
 
 def _check_single(kept: Iterable[tuple[str, str]]) -> None:
-    """Refuse two values of one name where only one of them would count, though both are shown."""
+    """Refuse two values of a name that takes one: the list would show both, and obey only the last."""
     seen: dict[str, str] = {}
     for name, value in kept:
         if name in NAMES and name != "state" and seen.setdefault(name, value) != value:

@@ -25,10 +25,10 @@ LONGEST_READ = 50_000
 class Shown:
     """What is shown of a job's arguments.
 
-    :ivar kind: ``"plain"``: `value`; ``"text"``: `value` is the beginning of JSON that is too long or too deep to be
-        read; ``"redacted"``, ``"encrypted"`` or ``"large"``: only that.
-    :ivar value: as JSON has it.
-    :ivar length: characters of the whole of a ``"text"``.
+    :ivar kind: ``"plain"``: `value` is shown; ``"text"``: `value` is the beginning of JSON that is too long or too deep
+        to be read; ``"redacted"``, ``"encrypted"`` or ``"large"``: only this word is shown.
+    :ivar value: the value, as read from JSON, or the text.
+    :ivar length: characters of the whole text, for ``"text"``.
     """
 
     kind: Literal["plain", "text", "redacted", "encrypted", "large"]
@@ -37,11 +37,11 @@ class Shown:
 
 
 failures = OnceAMinute()
-"""What was told of failures of redact, by the function and the class of the error."""
+"""The failures of `redact` that were logged, by the function and the class of the error."""
 
 
 def shown(job: Job, redact: Redact | None) -> Shown:
-    """What is shown of the arguments of `job`. Where `redact` fails, nothing is."""
+    """What is shown of the arguments of `job`: nothing when `redact` fails."""
     if not is_loaded(job, "args"):
         return Shown("large")
     if is_sealed(job.args):
@@ -54,7 +54,7 @@ def shown(job: Job, redact: Redact | None) -> Shown:
             return Shown("redacted")
         return Shown("plain", json.loads(json.dumps(value, default=str)))
     except Exception as error:
-        # A page has fifty jobs, and is refreshed every two seconds.
+        # Not each time: a page has fifty jobs, and is refreshed every two seconds.
         if failures.is_due((id(redact), type(error))):
             said = "dashboard: redact failed for job %d, so its arguments are not shown; this is told once a minute"
             log_error(logger, error, said, job.id)
@@ -64,8 +64,8 @@ def shown(job: Job, redact: Redact | None) -> Shown:
 def of_text(text: str, length: int) -> Shown:
     """What is shown of JSON that is not redacted.
 
-    :param text: its beginning, or all of it.
-    :param length: of all of it.
+    :param text: the JSON, or its beginning.
+    :param length: characters of the whole JSON.
     """
     if is_sealed_text(text):
         return Shown("encrypted")
@@ -78,16 +78,16 @@ def of_text(text: str, length: int) -> Shown:
 
 
 def cut(given: Shown, most: int) -> Shown:
-    """What is shown, as the beginning of a text where it is longer than `most` characters."""
+    """`given`, or the beginning of it as text if it is longer than `most` characters."""
     if given.kind != "plain":
         return given
     text = json.dumps(given.value, ensure_ascii=False)
     return given if len(text) <= min(most, LONGEST_READ) else Shown("text", text[:most], len(text))
 
 
-def matches(of: Shown, wanted: tuple[tuple[str, str], ...]) -> bool:
-    """Whether what is shown has these keys and values: a search must not find what is not shown."""
-    return of.kind == "plain" and all(_within(of.value, contained(key, text)) for key, text in wanted)
+def matches(given: Shown, wanted: tuple[tuple[str, str], ...]) -> bool:
+    """Whether what is shown contains these keys and values. A search must not find what is not shown."""
+    return given.kind == "plain" and all(_within(given.value, contained(key, text)) for key, text in wanted)
 
 
 def _within(value: object, part: object) -> bool:

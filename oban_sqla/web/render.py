@@ -1,7 +1,7 @@
 """Templates, and the links between the pages.
 
-All links are relative, because the path under which the dashboard is mounted can't be known behind some frameworks and
-proxies. What is known is the depth of the page in the dashboard.
+All links are relative, because some frameworks and proxies hide the path under which the dashboard is mounted. Only the
+depth of a page inside the dashboard is known.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Link = Callable[..., str]
 
 @cache
 def files() -> Mapping[str, tuple[bytes, str]]:
-    """The static files by their names with a digest, which changes with what is in them: contents and type."""
+    """The contents and the type of each static file. Its name has a digest, which changes with the contents."""
     found: dict[str, tuple[bytes, str]] = {}
     for path in sorted((HERE / "static").iterdir()):
         if path.suffix in TYPES:
@@ -45,7 +45,7 @@ def _file(name: str) -> str:
 
 @cache
 def environment() -> Environment:
-    """Jinja's, which escapes everything, and takes a name that is missing for an error."""
+    """The environment of Jinja. It escapes everything, and a missing name is an error."""
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -76,7 +76,7 @@ def environment() -> Environment:
 
 
 def links(depth: int, always: Iterable[tuple[str, str]]) -> Link:
-    """Makes links from a page that lies `depth` levels below the root.
+    """A function that makes links from a page `depth` levels below the root.
 
     :param always: parameters that every link carries.
     """
@@ -96,5 +96,5 @@ def rendered(template: str, context: Mapping[str, Any]) -> str:
 
 
 def digest(html: str) -> str:
-    """What tells two contents apart."""
+    """A short text that differs between two contents."""
     return hashlib.sha256(html.encode()).hexdigest()[:16]

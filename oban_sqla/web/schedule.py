@@ -14,13 +14,13 @@ _MONTHS = (
     "December",
 )  # fmt: skip
 MANY_TIMES = 6
-"""Times of a day that are listed; of more, the hours and the minutes are said apart."""
+"""Most times of a day that are listed; more are written as hours and minutes."""
 MANY = 12
-"""Numbers with equal distances of which the middle ones are left out."""
+"""Most numbers with equal distances that are all listed; of more, the middle ones are left out."""
 
 
 def in_words(expression: str) -> str:
-    """``"0 9 * * MON-FRI"`` as ``at 09:00, Monday to Friday``; what is not an expression stays as it is."""
+    """``"0 9 * * MON-FRI"`` as ``at 09:00, Monday to Friday``; text that is not an expression stays as it is."""
     text = expression.strip()
     if text == REBOOT:
         return "when a leader starts"
@@ -51,14 +51,14 @@ def _time(minutes: Numbers, hours: Numbers) -> str:
 
 
 def _hours(of: Sequence[int], first: int, last: int) -> str:
-    """The hours of a day, behind what is said of the minutes."""
+    """The hours of a day, to be written after the minutes."""
     if len(of) == 24:
         return ""
     return f" from {of[0]:02}:{first:02} to {of[-1]:02}:{last:02}" if _is_run(of) else f" of the hours {_numbers(of)}"
 
 
 def _day(days: Numbers, weekdays: Numbers) -> list[str]:
-    """The days. One that matches either field is due where both are given, see `Cron`."""
+    """The days. If both fields are given, a day that matches one of them is enough, see `Cron`."""
     if (days is not None and len(days) == 31) or (weekdays is not None and len(weekdays) == 7):
         return []
     said: list[str] = []
@@ -76,7 +76,10 @@ def _is_run(numbers: Sequence[int]) -> bool:
 
 
 def _is_even(numbers: Sequence[int], whole: int) -> bool:
-    """Whether it is a step that is as long where the hour, or the day, begins anew: ``*/40`` is 0, 40, 0, 40."""
+    """Whether all distances are equal, also from the last number to the first one of the next hour or day.
+
+    They are not for ``*/40``, which means the minutes 0, 40, 0, 40.
+    """
     return list(numbers) == list(range(0, whole, numbers[1])) and whole % numbers[1] == 0
 
 
@@ -91,7 +94,7 @@ def _numbers(numbers: Sequence[int], minute: str = "") -> str:
 
 
 def _runs(names: Sequence[str], every: Sequence[str]) -> str:
-    """Names in words, with those of three and more that follow each other as ``Monday to Friday``."""
+    """Names in words; three or more that follow each other are written as ``Monday to Friday``."""
     said: list[str] = []
     at = 0
     while at < len(names):

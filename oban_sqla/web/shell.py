@@ -1,4 +1,4 @@
-"""What is around every page: the menu with its numbers, the leader, and the version of the schema."""
+"""The frame of every page: the menu with its numbers, the leader, and the version of the tables."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..statements.version import tables_version
 from .ask import Ask
 
 SECONDS = 5.0
-"""For which what is around the pages is kept."""
+"""How long requests share the frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shell:
-    """What is around a page.
+    """What the frame of a page shows.
 
     :ivar counts: how many jobs are in each state.
     :ivar nodes: how many nodes are alive.
-    :ivar leader: the name of the leader; None without one.
+    :ivar leader: the name of the leader; None when no node leads.
     :ivar schema: the version of the tables.
     """
 
@@ -44,7 +44,7 @@ class Shell:
 
 
 async def shell(ask: Ask) -> Shell | None:
-    """What is around a page; None while the database does not answer."""
+    """What the frame of a page shows; None while the database does not answer."""
     place = ask.place
 
     def read(connection: Connection) -> Shell:

@@ -1,4 +1,4 @@
-"""The life of a job as a line that is drawn to scale, with the same in words."""
+"""The life of a job as a line drawn to scale, and in words."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from ..models import Job
 from .words import span
 
 LENGTH = 1_000.0
-"""Of the line, whatever its width on the page."""
+"""The length of the line, whatever its width on the page."""
 SMALLEST = 6.0
-"""Of what is drawn, so that it is seen."""
+"""The smallest width of a mark, so that it is visible."""
 TICKS = 5
+"""Lengths of time that are written below the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A part of the line.
 
-    :ivar kind: its class: a state.
+    :ivar kind: its CSS class: a state.
     :ivar x: where it begins.
     :ivar width: its length.
     :ivar label: what it is.
@@ -34,12 +35,12 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, or will.
+    """Something that has happened to the job, or will happen.
 
-    :ivar kind: its class: a state.
-    :ivar what: in words.
-    :ivar at: when.
-    :ivar after: how long after the job was enqueued, in words; None for that itself.
+    :ivar kind: its CSS class: a state.
+    :ivar what: what it is, in words.
+    :ivar at: when it happens.
+    :ivar after: how long that is after the job was enqueued, in words; None for the enqueueing.
     """
 
     kind: str
@@ -52,10 +53,10 @@ class Event:
 class Story:
     """The life of a job.
 
-    :ivar marks: on the line.
-    :ivar now: where the present is on it; None for a job that has finished.
-    :ivar ticks: words below the line, evenly spread.
-    :ivar events: in the order in which they happened.
+    :ivar marks: the parts of the line.
+    :ivar now: the place of the present on the line; None for a job that has finished.
+    :ivar ticks: the words below the line, with equal distances.
+    :ivar events: what happened, in order.
     """
 
     marks: tuple[Mark, ...] = ()
@@ -67,7 +68,7 @@ class Story:
 def story_of(job: Job, failures: Iterable[tuple[object, datetime | None]], now: datetime) -> Story:
     """The life of `job`.
 
-    :param failures: of each failed attempt its number, and when it failed, the first one first.
+    :param failures: the number and the time of each failed attempt, the first one first.
     :param now: the present.
     """
     first, failed = job.inserted_at, [(number, at) for number, at in failures if at is not None]
@@ -102,7 +103,7 @@ def story_of(job: Job, failures: Iterable[tuple[object, datetime | None]], now: 
     if (began := job.attempted_at) is not None:
         ran_until = _end_of_run(job, began, [at for _, at in failed], ended, now)
         on = f" on {job.attempted_by[0]}" if job.attempted_by else ""
-        # A run that slept, was snoozed or was given back does not count as an attempt.
+        # A run that slept, was snoozed or was given back has no number, because it does not count as an attempt.
         name = "last" if ran_until is None else f"attempt {job.attempt}"
         happened("executing", f"{name} started{on}", began)
         kind = "discarded" if job.state in ("discarded", "retryable") else str(job.state)
@@ -119,18 +120,18 @@ def story_of(job: Job, failures: Iterable[tuple[object, datetime | None]], now: 
 def _end_of_run(
     job: Job, began: datetime, failed: Sequence[datetime], ended: datetime | None, now: datetime
 ) -> datetime | None:
-    """When the last attempt ended; None where that is not known."""
+    """When the last attempt ended; None when that is not known."""
     if job.state == "executing":
         return now
     if (at := next((at for at in failed if at >= began), None)) is not None:
         return at
-    # One that was given another time ended before it, and what ended it later was no end of the run.
+    # A cancelled job with a later time had ended its run before: it waited for that time when it was cancelled.
     return ended if job.state != "cancelled" or job.scheduled_at <= began else None
 
 
 def _ticks(length: float) -> tuple[str, ...]:
-    """Lengths of time, from the beginning to the end."""
-    if length < 0.001 * (TICKS - 1):  # in between nothing can be told apart
+    """Lengths of time, from the beginning to the end of the line."""
+    if length < 0.001 * (TICKS - 1):  # too short for different words in between
         return ("0", span(length))
     step = length / (TICKS - 1)
     return ("0", *(span(step * number) for number in range(1, TICKS)))

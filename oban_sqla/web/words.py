@@ -16,18 +16,20 @@ from ..insight.words import span as length
 from ..options.encryption import MARK
 
 SEALED = '{"' + MARK + '": "gAAAA'
-"""How the text of a value begins that was encrypted."""
+"""How the text of an encrypted value begins."""
 LONGEST_ARGS = 300
+"""Characters of arguments in a list."""
 LONGEST_ERROR = 2_000
+"""Characters of an error on the page of a job."""
 
 
 def is_sealed_text(text: str | None) -> bool:
-    """Whether the text of a value of JSON is what is stored in place of one that was encrypted."""
+    """Whether the text of a JSON value is that of an encrypted value."""
     return text is not None and text.startswith(SEALED)
 
 
 def number(value: object) -> str:
-    """``138,678``; of a :class:`Count` that is not exact ``≈ 1.7 M`` or ``10,000+``."""
+    """``138,678``; for a :class:`Count` that is not exact, ``≈ 1.7 M`` or ``10,000+``."""
     if isinstance(value, Count):
         if value.kind == "about":
             return f"≈ {short(value.number)}"
@@ -38,7 +40,7 @@ def number(value: object) -> str:
 
 
 def short(value: float) -> str:
-    """``1.7 M`` and ``130,012``: numbers from a million on are shortened."""
+    """``1.7 M`` or ``130,012``: numbers from a million up are shortened."""
     for size, unit in ((1e9, " G"), (1e6, " M")):
         if value >= size:
             return f"{value / size:.1f}{unit}"
@@ -55,12 +57,12 @@ def rate(per_second: float) -> str:
 
 
 def span(seconds: float | None) -> str:
-    """A length of time, or a dash where there is none."""
+    """A length of time, or a dash for None and an infinite one."""
     return "–" if seconds is None or not math.isfinite(seconds) else length(seconds)
 
 
 def moment(at: datetime | None) -> Markup:
-    """A time as HTML, in words from now on: ``9 s ago``, ``in 2 days``."""
+    """A time as HTML, in words relative to now: ``9 s ago``, ``in 2 days``."""
     if at is None:
         return Markup("–")
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
@@ -74,13 +76,13 @@ def moment(at: datetime | None) -> Markup:
 
 
 def clock(at: datetime) -> str:
-    """``13:54:12`` of today, with the date of another day; UTC."""
+    """A time in UTC: ``13:54:12`` today, with its date on other days."""
     at = at.astimezone(UTC)
     return f"{at:%H:%M:%S}" if at.date() == datetime.now(UTC).date() else f"{at:%Y-%m-%d %H:%M:%S}"
 
 
 def shortened(text: str, most: int) -> str:
-    """`text`, cut where it is longer."""
+    """`text`, cut to at most `most` characters."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -90,7 +92,7 @@ def one_line(value: object) -> str:
 
 
 def as_html(value: object, depth: int = 0) -> Markup:
-    """JSON in lines, with a class for each kind of value; everything in it is escaped."""
+    """JSON in lines as HTML, with a CSS class for each kind of value. Everything in it is escaped."""
     inside, end = "  " * (depth + 1), "  " * depth
     match value:
         case dict() if value:

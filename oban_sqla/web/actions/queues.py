@@ -51,7 +51,7 @@ async def _scale(form: Form, queue: str, node: str | None) -> None:
 
 
 async def _limit(form: Form, queue: str, _node: str | None) -> None:
-    """Set the limits of the cluster; what is blank is lifted."""
+    """Set the limits of the cluster. A blank field removes its limit."""
     rate, by = form.text("rate_limit"), form.names("partition")
     given: dict[str, Any] = {
         "global_limit": form.number("global_limit"),

@@ -1,4 +1,4 @@
-"""Changing the options of a waiting job, sending a signal to one, and enqueueing one."""
+"""Changes the options of a waiting job, sends a signal to a job, and enqueues a job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .form import Form
 
 
 async def change_options(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Response:
-    """Change options of a job that waits. Its worker stays."""
+    """Change options of a job that waits. The worker stays the same."""
     form = Form(ask, fields)
     form.allow("edit", "edit jobs")
     id = form.number("id")
@@ -72,7 +72,7 @@ async def send_signal(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Re
 
 
 async def enqueue_job(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Response:
-    """Enqueue a job. Where this process knows the worker, its arguments are checked by it."""
+    """Enqueue a job. If this process knows the worker, it checks the arguments."""
     form = Form(ask, fields)
     form.allow("enqueue", "enqueue jobs")
     name = form.needed("worker")
@@ -97,7 +97,7 @@ async def enqueue_job(ask: Ask, fields: Mapping[str, list[str]]) -> Content | Re
 async def _state_of(ask: Ask, id: int) -> str:
     """The state of a job.
 
-    :raises NotFound: where there is no such job any more.
+    :raises NotFound: when the job is gone.
     """
     query = select(table.c.state).where(table.c.id == id)
     state: str | None = await ask.place.read(lambda connection: connection.scalar(query))

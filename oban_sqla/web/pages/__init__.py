@@ -1,4 +1,4 @@
-"""The pages by their paths; a path with a slash at its end has a part behind it.
+"""The pages by their paths. A path that ends with a slash is followed by the rest of the address, such as an id.
 
 Belongs here: what a page reads, and the context of its template. Does not: statements and what they mean (see
 `insight`), and what forms change (see `web.actions`).

@@ -1,4 +1,4 @@
-"""Who changed what."""
+"""The audit: who changed what."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def audit(ask: Ask, _rest: str) -> Content:
 
 
 def _target(target: Mapping[str, Any]) -> list[tuple[str, str, int | None]]:
-    """What was changed: names and values, and the id of a job for each that is one."""
+    """What was changed: names, values, and the id of a job for each value that is one."""
     parts: list[tuple[str, str, int | None]] = []
     for name, value in target.items():
         if name == "ids" and isinstance(value, list):

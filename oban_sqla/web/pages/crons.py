@@ -1,4 +1,4 @@
-"""The crontab: in words, when each entry ran and runs next."""
+"""The crontab: each entry in words, when it ran, and when it runs next."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from ..schedule import in_words
 PAGE = 100
 """Entries on a page, by name."""
 RUNS = 10
+"""The last runs that are shown of each entry."""
 SECONDS = 5.0
+"""How long requests share the page."""
 
 
 async def crons(ask: Ask, _rest: str) -> Content:

@@ -9,27 +9,30 @@ from ..alike import alike
 from ..ask import Ask, Content, Panel
 
 SECONDS = 10.0
+"""Seconds for which requests for this page share what was found."""
 KEPT_FOR = 30.0
-"""Seconds for which pages about something else use what was found."""
+"""Seconds for which other pages use what was found."""
 SHOWN = 100
+"""Groups on the page."""
 STATES = ("retryable", "discarded")
 
 
 async def failed(ask: Ask, seconds: float = KEPT_FOR, patience: float | None = None) -> Panel[Failures]:
     """The failed jobs in groups, as the pages share them.
 
-    :param seconds: how old they may be. Default 30.
-    :param patience: seconds after which the page goes without, and has them at its next refresh. Default: it waits.
+    :param seconds: how old the answer may be. Default 30.
+    :param patience: seconds that the page waits for the answer; without one it shows the groups at its next refresh.
+        Default: it waits until they are read.
     """
     try:
-        # What it finds is kept for the next refresh, whether or not this one waits.
+        # The answer is kept for the next refresh, even if this one does not wait for it.
         return await asyncio.wait_for(ask.panel("failures", read, seconds), patience)
     except TimeoutError:
         return Panel(None)
 
 
 async def failures(ask: Ask, _rest: str) -> Content:
-    """The groups of failed jobs, and the chosen one of them: the first, unless the address says another."""
+    """The groups of failed jobs, and the chosen one: the first, unless the address names another."""
     panel = await failed(ask, SECONDS)
     groups = () if panel.found is None else panel.found.groups
     state = ask.one("state") if ask.one("state") in STATES else None

@@ -1,4 +1,4 @@
-"""Workflows: which there are, and one as a graph and as a list."""
+"""Workflows: the list of them, and one of them as a graph and as a list."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def flows(ask: Ask, _rest: str) -> Content:
 
 
 async def flow(ask: Ask, rest: str) -> Content:
-    """A workflow: its nodes, and what they wait for."""
+    """One workflow: its nodes, and what they wait for."""
     if (id := whole(rest)) is None:
         raise NotFound(f"{rest!r} is not the id of a workflow.")
 
@@ -76,7 +76,7 @@ async def flow(ask: Ask, rest: str) -> Content:
 
 
 def said(box: Box) -> str:
-    """What a node does, or did, in a few words."""
+    """What a node is doing or has done, in a few words."""
     now = datetime.now(UTC)
     if box.id < 0:
         return f"{box.state}, workflow"

@@ -35,16 +35,19 @@ from .failures import failed
 from .jobs import moment_of
 
 LONGEST_TEXT, LONGEST_WHOLE = 20_000, 1_000_000
-"""Characters of args and meta that are shown, and that are when all of them are asked for."""
+"""Characters of args and meta that are shown: at first, and when the operator asks for all."""
 LONGEST_REDACTED = 2_000_000
-"""Characters of args that are given to `redact`."""
+"""Most characters of args that are given to `redact`."""
 LONGEST_TRACE = 100_000
+"""Characters of a traceback that are shown when the operator asks for all."""
 ATTEMPTS = 100
-"""The last so many failed attempts are shown."""
+"""Failed attempts that are shown: the last ones."""
 RECENT_RUNS = 100
+"""Runs of the same worker that are summed up: the last ones."""
 WINDOW = 20_000
+"""The newest jobs among which these runs are sought."""
 PATIENCE = 0.2
-"""Seconds that this page waits for the jobs that failed like its own."""
+"""Seconds that this page waits for the jobs that failed in the same way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,10 @@ class Attempt:
     """A failed attempt.
 
     :ivar number: of the attempt.
-    :ivar at: when it failed; None where that can't be read.
-    :ivar gist: what its error says, in one line.
-    :ivar text: the error; cut where it is long.
-    :ivar cut: whether there is more of it.
+    :ivar at: when it failed; None when the time can't be read.
+    :ivar gist: its error in one line.
+    :ivar text: its error; the end of it when it is long.
+    :ivar cut: whether `text` is only the end.
     """
 
     number: int | None
@@ -67,7 +70,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Detail:
-    """A job, for its page."""
+    """Everything about a job that its page shows."""
 
     job: Job
     cancel_at: datetime | None
@@ -81,7 +84,7 @@ class Detail:
     at: datetime | None
     unique: bool
     is_whole: bool
-    """Whether all of the args are shown, as they are."""
+    """Whether all of the args are shown, and unchanged."""
 
 
 async def job(ask: Ask, rest: str) -> Content:
@@ -129,7 +132,7 @@ async def edit(ask: Ask, rest: str) -> Content:
 
 
 async def new(ask: Ask, _rest: str) -> Content:
-    """The form of a new job, empty or like another job."""
+    """The form of a new job, empty or filled in like another job."""
     _allow(ask, "enqueue", "enqueue jobs")
     like = ask.whole("like")
     found = None
@@ -148,16 +151,16 @@ async def new(ask: Ask, _rest: str) -> Content:
 
 
 def _allow(ask: Ask, verb: str, what: str) -> None:
-    """A form that may not be sent is not shown.
+    """Show a form only to an operator who may send it.
 
-    :raises Refused: for those who may not do this.
+    :raises Refused: for anybody else.
     """
     if not ask.operator.may(verb):
         raise Refused(f"You may not {what}.")
 
 
 def detail(connection: Connection, id: int, redact: Redact | None, whole_text: bool) -> Detail | None:
-    """A job; None where there is none."""
+    """Everything about a job that its page shows; None when there is no such job."""
     longest = LONGEST_WHOLE if whole_text else LONGEST_TEXT
     most = longest if redact is None else LONGEST_REDACTED
     with Session(connection) as session:
@@ -194,7 +197,7 @@ def detail(connection: Connection, id: int, redact: Redact | None, whole_text: b
 
 
 def _result(meta: Shown, args: Shown) -> Shown | None:
-    """What the job has returned, taken out of its meta; None where it has recorded nothing."""
+    """What the job has returned, taken out of `meta`; None when it has recorded nothing."""
     notes = as_object(meta.value) if meta.kind == "plain" else {}
     if "return" not in notes:
         return None
@@ -216,7 +219,7 @@ async def _why(ask: Ask, id: int) -> Why:
 
 
 async def _like(ask: Ask, found: Detail) -> Failure | None:
-    """The jobs that failed like this one, as the page of the failures groups them; None where none is known in time."""
+    """The group of failures to which this job belongs; None when there is none, or when reading takes too long."""
     if not found.attempts or found.job.state not in ("retryable", "discarded"):
         return None
     every = (await failed(ask, patience=PATIENCE)).found
@@ -240,7 +243,7 @@ async def _recent(ask: Ask, worker: str) -> Mapping[str, Any]:
 
 
 def _attempts(errors: str | None, whole_text: bool) -> list[Attempt]:
-    """The failed attempts, the last one first, of the texts that `as_text` reads."""
+    """The failed attempts, the last one first, made from what `as_text` has read."""
     made: list[Attempt] = []
     for number, at, text, length in json.loads(errors or "[]"):
         most = LONGEST_TRACE if whole_text else LONGEST_ERROR

@@ -73,7 +73,7 @@ async def jobs(ask: Ask, _rest: str) -> Content | Response:
 
 
 def moment_of(job: Job) -> datetime | None:
-    """Since when a job is in its state; for one that waits, when it is due."""
+    """When a job entered its state; for a job that waits, when it is due."""
     match job.state:
         case "suspended":
             return job.inserted_at
@@ -87,7 +87,7 @@ def moment_of(job: Job) -> datetime | None:
 
 
 def without(kept: tuple[tuple[str, str], ...]) -> Mapping[str, list[tuple[str, str]]]:
-    """The parameters without those of each name."""
+    """For each name of a filter, the parameters that remain without it."""
     return {name: [pair for pair in kept if pair[0] != name] for name in ("state", "queue", "node", "worker")}
 
 

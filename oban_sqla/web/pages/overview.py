@@ -1,4 +1,4 @@
-"""The overview: what needs a person first, then figures, charts and queues."""
+"""The overview: first what needs a person's attention, then figures, charts and queues."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .queues import All, all_queues, sparks
 from .system import findings
 
 QUEUES = 50
-"""That are listed; of more, those in which most jobs wait."""
+"""Queues that are listed; of more, those in which most jobs wait."""
 PATIENCE = 0.1
 """Seconds that this page waits for the doctor."""
 LONG_WAIT = 60.0
@@ -26,23 +26,23 @@ LONG_WAIT = 60.0
 MANY_FAILURES = 5
 """Failures of one kind within the last 15 minutes that need attention."""
 SAID_HERE = ("backlog", "living_nodes")
-"""What the doctor finds that this page says itself, from newer figures."""
+"""Checks of the doctor that are left out, because this page has newer figures."""
 QUARTER = 8
-"""Parts of the hour of a failure that are the last 15 minutes."""
+"""Parts of :attr:`Failure.hour` that cover the last 15 minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something that needs a person.
+    """Something that needs a person's attention.
 
     :ivar kind: ``"bad"`` or ``"warn"``.
     :ivar name: what it is about.
-    :ivar text: what is wrong with it.
-    :ivar soft: more about it.
+    :ivar text: what is wrong.
+    :ivar soft: details, in smaller letters.
     :ivar path: of the page with the next step.
     :ivar params: of that page.
     :ivar step: what to do there.
-    :ivar at: since when; None where that is not known.
+    :ivar at: when it began; None when that is not known.
     """
 
     kind: str
@@ -148,7 +148,7 @@ def _wait(ended: Series | None) -> float | None:
 
 
 def _failing(ended: Series | None) -> float | None:
-    """Of 1, the part of the runs of the period that failed."""
+    """The share of the period's runs that failed, from 0 to 1; None without runs."""
     steps: Sequence[object] = [] if ended is None else ended.steps
     if not steps or ended is None:
         return None

@@ -1,4 +1,4 @@
-"""The queues, and one queue with all that can be changed of it."""
+"""The list of queues, and one queue with the forms that change it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from ..ask import Ask, Content, NotFound, Periods
 from ..plots import ended, plots
 
 KEYS = 20
+"""Partitions of a queue that are shown."""
 PARTS = 12
 """Points of the small line of a queue."""
 PAGE = 100
@@ -38,7 +39,7 @@ class All:
 
     :ivar queues: by name.
     :ivar roster: the nodes.
-    :ivar pauses: who paused them last, by queue.
+    :ivar pauses: who paused a queue last, by its name.
     """
 
     queues: tuple[QueueGlance, ...]
@@ -52,7 +53,7 @@ class All:
 
     @property
     def oldest(self) -> QueueGlance | None:
-        """The queue of the job that waits longest."""
+        """The queue in which a job has waited longest."""
         waiting = [queue for queue in self.queues if queue.oldest is not None]
         return max(waiting, key=lambda queue: queue.oldest or 0.0, default=None)
 
@@ -73,7 +74,7 @@ class All:
 
 
 async def all_queues(ask: Ask) -> All:
-    """All queues, as the pages share them."""
+    """All queues. The pages share them."""
     place = ask.place
 
     def read(connection: Connection) -> All:
@@ -113,7 +114,7 @@ async def queues(ask: Ask, _rest: str) -> Content:
 
 
 async def queue(ask: Ask, _rest: str) -> Content:
-    """A queue: its limits, its keys, its nodes, and what can be asked of it."""
+    """One queue: its limits, its keys, its nodes, and the forms that change it."""
     name, place = ask.one("name"), ask.place
     if name is None:
         raise NotFound("Which queue?")
@@ -141,7 +142,7 @@ def _nodes(roster: Roster, instance: str) -> list[str]:
 
 
 def _limits(found: QueueGlance) -> dict[str, str]:
-    """The limits of the cluster as the form has them."""
+    """The limits of the cluster, as text for the fields of the form."""
     limits = None if found.usage is None else found.usage.limits
     partition = None if limits is None else limits.partition
     return {

@@ -15,23 +15,26 @@ from ...statements.version import tables_version
 from ..ask import Ask, Content, Panel, trouble
 
 EXAMINED_FOR = 60.0
+"""Seconds for which requests share what the doctor finds."""
 SIZES_FOR = 30.0
+"""Seconds for which requests share the sizes of the tables."""
 _ORDER = {"problem": 0, "warning": 1, "skipped": 2, "ok": 3}
 
 
 async def findings(ask: Ask, patience: float | None = None) -> Panel[list[Finding]]:
     """What the doctor finds, the worst first; at most once a minute.
 
-    :param patience: seconds after which the page goes without, and finds it at its next refresh. Default: it waits.
+    :param patience: seconds that the page waits for the doctor; without an answer it shows the findings at its next
+        refresh. Default: it waits until the doctor has finished.
     """
     place = ask.place
 
     async def make() -> list[Finding]:
-        async with place.connection(), place.connection():  # it opens two
+        async with place.connection(), place.connection():  # the doctor opens two
             return sorted(await examine(place.engine, place.heartbeat), key=lambda one: _ORDER[one.status])
 
     try:
-        # What it finds is kept for the next who asks, whether or not this one waits.
+        # The answer is kept for the next request, even if this one does not wait for it.
         return Panel(await asyncio.wait_for(ask.share("doctor", make, EXAMINED_FOR), patience))
     except TimeoutError:
         return Panel(None)
