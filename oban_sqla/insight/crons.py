@@ -1,4 +1,4 @@
-"""The crontab as people look at it: the entries, how each is, and when it is due."""
+"""The crontab as people see it: its entries, the state of each, and when it is due."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ class CronInfo:
     """An entry of the crontab.
 
     :ivar name: of the entry.
-    :ivar expression: its times.
-    :ivar timezone: in which they are meant.
-    :ivar worker: the name of its worker; None where another program left that out.
+    :ivar expression: the times at which it is due.
+    :ivar timezone: the time zone of these times.
+    :ivar worker: the name of its worker; None when another program has left that out.
     :ivar spec: its job, as it is stored.
     :ivar state: ``"active"``; ``"paused"``; or ``"resting"``, which is inactive because no running node has it in its
         code any more.
     :ivar paused: whether it was paused.
-    :ivar catch_up: whether a time that was missed is made up for, once.
+    :ivar catch_up: whether the last missed time is made up for.
     :ivar in_code: whether it comes from the code of a node.
     :ivar last_tick: the planned time of the last job that it made.
-    :ivar next_tick: when it is due; None unless it is active, for ``@reboot``, and for an expression that is not valid.
+    :ivar next_tick: when it is due next; None when it is not active, for ``@reboot``, and for an invalid expression.
     """
 
     name: str
@@ -50,7 +50,7 @@ class CronInfo:
 
 
 def describe(entry: CronEntry, now: datetime) -> CronInfo:
-    """How `entry` is at the aware datetime `now`."""
+    """Describe `entry` at the aware datetime `now`."""
     state = _state(entry, now)
     spec: object = entry.spec
     return CronInfo(

@@ -1,4 +1,4 @@
-"""The places of the nodes of a workflow, and of the lines between them, as a page draws them."""
+"""The layout of a workflow on a page: the places of its nodes, and of the lines between them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Any
 
 WIDTH, HEIGHT, GAP_X, GAP_Y = 160, 34, 50, 14
 TALL = 700
-"""A graph that is higher does not fit on a screen: its columns begin at the top, where one sees them first."""
+"""The height of a screen. The columns of a higher graph are not centred, but begin at the top."""
 BEND = 2
-"""The height of what a line needs in a column that it passes."""
+"""The height of the place for a line in a column that it passes."""
 
 MOST_BENDS = 200
-"""Places for lines. A graph that needs more would be mostly lines: there they go straight, behind the boxes."""
+"""Most places for lines. In a graph that needs more, lines go straight, behind the boxes."""
 
 _KINDS = {"completed": "done", "discarded": "dead", "cancelled": "dead", "failed": "dead"}
 
 Cell = tuple[int, int]
-"""A place in a column: the id of a node and the column. In a later one than the node's it is for the node's lines."""
+"""The id of a node, and a column: the place of the node in its own column, and of its lines in a later column."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +30,8 @@ class Box:
     :ivar name: of the node.
     :ivar worker: the name of its worker; None for a workflow.
     :ivar state: of the job or workflow.
-    :ivar attempt: how often it has started; None for a workflow.
-    :ivar max_attempts: how often it may; None for a workflow.
+    :ivar attempt: how often the job has started; None for a workflow.
+    :ivar max_attempts: how often the job may start; None for a workflow.
     :ivar due_at: when it may start.
     :ivar attempted_at: when it started last.
     :ivar ended_at: when it ended.
@@ -60,8 +60,8 @@ class Box:
 class Edge:
     """A line of a graph.
 
-    :ivar path: of SVG.
-    :ivar kind: ``"done"``, ``"dead"`` or blank: what became of the node that it comes from.
+    :ivar path: as SVG.
+    :ivar kind: ``"done"``, ``"dead"`` or blank, by the state of the node from which the line comes.
     """
 
     path: str
@@ -72,11 +72,11 @@ class Edge:
 class Graph:
     """A workflow, laid out from left to right.
 
-    :ivar boxes: its nodes.
-    :ivar edges: what waits for what.
-    :ivar width: of all of it.
-    :ivar height: of all of it.
-    :ivar cut: whether it has more nodes than are drawn.
+    :ivar boxes: the nodes.
+    :ivar edges: the lines from each node to those that wait for it.
+    :ivar width: of the whole graph.
+    :ivar height: of the whole graph.
+    :ivar cut: whether the workflow has more nodes than are drawn.
     """
 
     boxes: tuple[Box, ...]
@@ -87,11 +87,11 @@ class Graph:
 
 
 def laid_out(rows: Mapping[int, Any], before: Mapping[int, Sequence[int]], *, cut: bool = False) -> Graph:
-    """Give each node its place: right of everything that it waits for.
+    """Give each node its place, to the right of all nodes that it waits for.
 
-    :param rows: the nodes by id, each with what :class:`Box` has of it.
-    :param before: for each the ids of those that it waits for.
-    :param cut: whether there are more.
+    :param rows: the nodes by id, each with the values for its :class:`Box`.
+    :param before: for each node, the ids of the nodes that it waits for.
+    :param cut: whether the workflow has more nodes than these.
     """
     ranks = _ranks(before)
     cells: dict[Cell, list[Cell]] = {(id, ranks[id]): [] for id in rows}
@@ -122,12 +122,12 @@ def laid_out(rows: Mapping[int, Any], before: Mapping[int, Sequence[int]], *, cu
 
 
 def _ranks(before: Mapping[int, Sequence[int]]) -> dict[int, int]:
-    """For each node its column: the length of the longest way to it."""
+    """The column of each node: the length of the longest way to it."""
     ranks: dict[int, int] = {}
     left = dict(before)
     while left:
         ready = [id for id, ids in left.items() if all(one in ranks for one in ids)]
-        for id in ready or list(left):  # a circle, which only another program writes
+        for id in ready or list(left):  # they wait for each other, as only another program can write it
             ranks[id] = max((ranks[one] + 1 for one in left[id] if one in ranks), default=0)
         for id in ready or list(left):
             left.pop(id, None)
@@ -135,7 +135,7 @@ def _ranks(before: Mapping[int, Sequence[int]]) -> dict[int, int]:
 
 
 def _bends(before: Mapping[int, Sequence[int]], ranks: Mapping[int, int]) -> set[Cell]:
-    """Where lines pass columns. All lines of a node share one place in each, up to the last node that waits for it."""
+    """The places of lines in the columns that they pass. All lines of a node share one place in each column."""
     found: set[Cell] = set()
     for id, ids in before.items():
         for one in ids:
@@ -146,7 +146,7 @@ def _bends(before: Mapping[int, Sequence[int]], ranks: Mapping[int, int]) -> set
 
 
 def _places(cells: Mapping[Cell, Sequence[Cell]], ranks: Mapping[int, int]) -> tuple[dict[Cell, tuple[int, int]], int]:
-    """For each cell its left side and its top, and the height of all."""
+    """The left side and the top of each cell, and the height of the graph."""
     columns: dict[int, list[Cell]] = {}
     for cell in cells:
         columns.setdefault(cell[1], []).append(cell)

@@ -1,6 +1,6 @@
-"""Failed jobs in groups: those of a worker whose last errors say the same but for numbers.
+"""Failed jobs in groups: the jobs of a worker whose last errors differ only in numbers.
 
-Grouped in Python from the ends of the newest errors: a regular expression in SQL would take thirty times as long.
+Python groups them by the ends of the newest errors. A regular expression in SQL would take thirty times as long.
 """
 
 from __future__ import annotations
@@ -17,30 +17,32 @@ from ..statements.glance import failures as statement
 from ..telemetry.gist import gist
 
 MOST = 5_000
-"""Jobs of each kind that are looked at."""
+"""Most jobs of each state that are read."""
 WINDOW = 20_000
+"""The first scheduled and retryable jobs, among which the retryable ones are sought."""
 TAIL = 300
 """Characters of the end of each error that are read."""
 HOUR = 3_600.0
 STEPS = 30
+"""Parts of the last hour in which failures are counted."""
 
 _NUMBERS = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-f]{8}-[0-9a-f-]{27}\b|\d+")
 
 
 @dataclass(slots=True)
 class Failure:
-    """Jobs of a worker that failed alike.
+    """Jobs of a worker that failed in the same way.
 
-    :ivar worker: its name.
-    :ivar signature: what their last errors say, with ``#`` for each number.
-    :ivar error: what the newest says, in one line.
+    :ivar worker: the name of the worker.
+    :ivar signature: the text of their last errors, with ``#`` for each number.
+    :ivar error: the newest of these errors, in one line.
     :ivar newest: the id of the job that failed last.
-    :ivar age: seconds since then.
-    :ivar first: seconds since the first of them failed, of those that are looked at.
-    :ivar ages: when each job failed, in seconds before now.
-    :ivar jobs: the ids, by state: ``discarded`` and ``retryable``.
-    :ivar queues: their queues.
-    :ivar hour: how many failed in each of the last thirty parts of an hour, the oldest first.
+    :ivar age: seconds since that job failed.
+    :ivar first: seconds since the first of the jobs failed.
+    :ivar ages: seconds since each job failed, by id.
+    :ivar jobs: the ids of the jobs, by state: ``discarded`` and ``retryable``.
+    :ivar queues: the queues of the jobs.
+    :ivar hour: how many jobs failed in each of the :data:`STEPS` parts of the last hour, the oldest part first.
     """
 
     worker: str
@@ -56,16 +58,16 @@ class Failure:
 
     @property
     def number(self) -> int:
-        """How many jobs."""
+        """How many jobs there are."""
         return sum(map(len, self.jobs.values()))
 
     @property
     def ids(self) -> list[int]:
-        """The ids of all of them."""
+        """The ids of all jobs."""
         return sorted(id for ids in self.jobs.values() for id in ids)
 
     def newest_ids(self, most: int) -> list[int]:
-        """The ids of those that failed last, the newest first."""
+        """The ids of the jobs that failed last, the newest first."""
         return heapq.nsmallest(most, self.ages, key=self.ages.__getitem__)
 
 
@@ -73,8 +75,8 @@ class Failure:
 class Failures:
     """The failed jobs.
 
-    :ivar groups: those with the most failures of the last hour first, then by their number.
-    :ivar looked: at how many jobs it looked.
+    :ivar groups: the groups, ordered by their failures in the last hour, then by their jobs, the most first.
+    :ivar looked: how many jobs were read.
     :ivar cut: whether there may be older ones.
     """
 
@@ -83,11 +85,11 @@ class Failures:
     cut: bool
 
     def find(self, worker: str, signature: str) -> Failure | None:
-        """The group of that worker and signature."""
+        """The group of a worker and a signature."""
         return next((one for one in self.groups if (one.worker, one.signature) == (worker, signature)), None)
 
     def of(self, id: int) -> Failure | None:
-        """The group of a job; None for a job that was not looked at."""
+        """The group of a job; None for a job that was not read."""
         return next((one for one in self.groups if id in one.ages), None)
 
 
@@ -109,7 +111,7 @@ def _grouped(rows: Iterable[Any]) -> list[Failure]:
         error = gist(row.tail) or "(no message)"
         key = (row.worker, signature(error))
         if len(row.tail or "") >= TAIL and row.tail.startswith(error):
-            error = "…" + error  # its beginning is not among what was read
+            error = "…" + error  # its beginning was not read
         age = max(row.age, 0.0) if row.age is not None else float("inf")
         if (group := groups.get(key)) is None:
             group = groups[key] = Failure(*key, error, row.id, age)

@@ -1,4 +1,4 @@
-"""Workflows as the command line shows them: a list with counts, and one as a tree."""
+"""Workflows as the command line shows them: a list with counts, and one workflow as a tree."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ..telemetry.gist import gist
 
 @dataclass(slots=True)
 class Node:
-    """One node of a tree.
+    """A node of a tree.
 
     :ivar name: of the node.
     :ivar id: of its job, or of its workflow.
     :ivar kind: ``"job"`` or ``"workflow"``.
     :ivar state: of the job or the workflow.
     :ivar after: the names of the nodes that it waits for.
-    :ivar error: the last line of its last error; blank for none.
-    :ivar nodes: what is inside a workflow, or was returned by a job.
+    :ivar error: its last error in one line; blank without an error.
+    :ivar nodes: the nodes inside a workflow, or the workflows that a job has returned.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Node:
     nodes: list[Node] = field(default_factory=list["Node"])
 
     def as_dict(self) -> dict[str, Any]:
-        """The node, with what is inside it, as a dict that ``json.dumps`` accepts."""
+        """The node and all nodes inside it, as a dict that ``json.dumps`` accepts."""
         return {
             "name": self.name,
             "id": self.id,
@@ -53,8 +53,9 @@ class Node:
 
 
 async def page(session: AsyncSession, limit: int, state: str | None, before: int | None) -> list[dict[str, Any]]:
-    """The newest workflows that are in no other, each with the number of its jobs per state.
+    """The newest workflows that are not inside another one, each with the number of its jobs per state.
 
+    :param limit: most workflows.
     :param state: only those in this state; None for all.
     :param before: only those with a lower id; None for all.
     """
@@ -78,7 +79,7 @@ async def page(session: AsyncSession, limit: int, state: str | None, before: int
 
 
 def tree(connection: Connection, flow_id: int) -> Node | None:
-    """The workflow with all that is in it; None where there is none with this id."""
+    """The workflow and everything inside it; None when there is none with this id."""
     ids: list[int] = tree_of.execute(connection, flow=flow_id).scalar_one()
     columns = (workflows.c.id, workflows.c.name, workflows.c.node_name, workflows.c.state)
     inside = (workflows.c.parent_id, workflows.c.graft_of)

@@ -1,4 +1,4 @@
-"""The cluster for a page that is read every two seconds: everything is counted only so far, and then estimated."""
+"""The cluster for a page that is read every two seconds: jobs are counted up to a limit, and estimated beyond it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from .roster import read as read_roster
 from .sizes import jobs_name
 
 FAR = 10_000
-"""How far jobs are counted."""
+"""The number up to which jobs are counted."""
 RECENT = 300.0
-"""Seconds of which the rates are."""
+"""The last seconds over which rates are computed."""
 SOON = 3_600.0
 """The next seconds whose jobs :func:`due` counts."""
 INDEXES: Mapping[str, tuple[str, ...]] = {
@@ -43,7 +43,7 @@ State = Literal["running", "paused", "partly paused", "stopped", "not run"]
 class Count:
     """A number of jobs.
 
-    :ivar number: exact, or an estimate, or the least that there are.
+    :ivar number: the exact number, an estimate, or the least number, by `kind`.
     :ivar kind: ``"exact"``, ``"about"`` or ``"more"``.
     """
 
@@ -65,7 +65,7 @@ class QueueGlance:
     :ivar oldest: for how many seconds the first of them has been due; None when there is none.
     :ivar running: how many of its jobs run, by node.
     :ivar rate: jobs that ended, per second.
-    :ivar discarded: of 1, the part of the ended ones that were discarded; None when none ended.
+    :ivar discarded: the share of the ended jobs that were discarded, from 0 to 1; None when none ended.
     :ivar members: the queue on each of the living nodes that work it.
     :ivar asked_to_pause: whether it was paused on all nodes.
     :ivar asked_to_stop: whether it was stopped on all nodes.
@@ -90,14 +90,14 @@ class QueueGlance:
 
     @property
     def slots(self) -> int:
-        """How many jobs run at once on all nodes together."""
+        """How many jobs can run at once on all nodes together."""
         slots = sum(member.limit for member in self.members)
         cluster = None if self.usage is None else self.usage.limits.global_limit
         return slots if cluster is None else min(slots, cluster)
 
     @property
     def state(self) -> State:
-        """Whether jobs of it are run now, and if not, why."""
+        """Whether jobs of the queue are run now, and if not, why."""
         if not self.members:
             return "stopped" if self.asked_to_stop else "not run"
         paused = sum(member.paused for member in self.members)
@@ -105,7 +105,7 @@ class QueueGlance:
 
 
 def counts(connection: Connection) -> dict[str, Count]:
-    """How many jobs are in each state: exact up to :data:`FAR`, then by the size of the state's index."""
+    """How many jobs are in each state: exact up to :data:`FAR`, then estimated from the size of the state's index."""
     rows = {row.state: int(row.jobs) for row in statements.states.execute(connection, most=FAR + 1)}
     staged = rows.get("scheduled", 0) + rows.get("retryable", 0)
     far = {name for name, number in rows.items() if number > FAR}
@@ -131,7 +131,7 @@ def _sizes(connection: Connection) -> dict[str, float]:
 
 
 def waiting(connection: Connection) -> dict[str, Count]:
-    """How many jobs of each queue are available; queues without any are missing."""
+    """How many jobs of each queue are available; queues without available jobs are missing."""
     return {row.queue: _counted(int(row.jobs)) for row in statements.queues.execute(connection, most=FAR + 1)}
 
 
@@ -140,10 +140,10 @@ def queues(
 ) -> tuple[list[QueueGlance], Roster]:
     """The queues by name, and the nodes.
 
-    :param instance: whose nodes are meant. Jobs belong to no instance, so all of them are counted.
-    :param heartbeat: that of the nodes: when a node is stale that does not say so itself.
-    :param keys: how many of the busiest partitions of each queue to look at. Default: none.
-    :param of: the queue of which they are looked at. Default: all.
+    :param instance: the name of the instance whose nodes are meant. All jobs are counted, because they belong to none.
+    :param heartbeat: when a node counts as stale, for nodes that don't publish that.
+    :param keys: how many of the busiest partitions of each queue to read. Default: none.
+    :param of: the queue whose partitions are read. Default: all.
     """
     available = {row.queue: row for row in statements.queues.execute(connection, most=FAR + 1)}
     running: dict[str, dict[str, int]] = {}
@@ -166,18 +166,20 @@ def queues(
 
 
 def idle(connection: Connection, name: str) -> QueueGlance | None:
-    """A queue that :func:`queues` does not know, because its jobs have ended or are due later; None without any among
-    the newest :data:`FAR` jobs."""
+    """A queue that :func:`queues` leaves out, because its jobs have ended or are due later.
+
+    :returns: the queue; None when none of the newest :data:`FAR` jobs is in it.
+    """
     there = statements.is_queue_of_newest.execute(connection, queue=name, most=FAR).scalar_one()
     return _queue(name, None, {}, None, {}, [], None) if there else None
 
 
 def recent(connection: Connection) -> dict[str, dict[str, float]]:
-    """Jobs that ended per second lately, by queue and final state."""
+    """How many jobs ended per second, by queue and final state, over the last :data:`RECENT` seconds."""
     rates: dict[str, dict[str, float]] = {}
     rows = statements.ended.execute(connection, seconds=RECENT, most=FAR).all()
     for row in rows:
-        # Where the number was cut, it is of a shorter time.
+        # When counting stopped, the number is that of a shorter time.
         total = sum(other.jobs for other in rows if other.state == row.state)
         within = RECENT if total < FAR else max(o.within for o in rows if o.state == row.state)
         rates.setdefault(row.queue, {})[row.state] = row.jobs / max(within, 1.0)

@@ -43,8 +43,8 @@ class Health:
         step has failed five times in a row, and fails still; the log says why.
     :ivar leader: the name of the node that leads the instance; None if no node leads, or the database does not answer.
     :ivar is_leader: whether this node leads.
-    :ivar last_beat: the last heartbeat of this process, the oldest of its queues, by the database's clock; None
-        without queues.
+    :ivar last_beat: the last heartbeat of the queue whose heartbeat is oldest, by the database's clock; None without
+        queues.
     :ivar children: the ids of its child processes.
     :ivar queues: a :class:`QueueInfo` for each queue that runs on this node.
     """
@@ -75,7 +75,7 @@ async def health(engine: AsyncEngine, config: Config, node: Node | None, places:
 
     :param config: the options of the node.
     :param node: the started node; None before its start and after its stop.
-    :param places: its children and other executors; None likewise.
+    :param places: its children and other executors; None before its start and after its stop.
     """
     began = time.monotonic()
     leader: str | None = None
@@ -88,7 +88,7 @@ async def health(engine: AsyncEngine, config: Config, node: Node | None, places:
         last_beat = row.beat
         spent = time.monotonic() - began
     except Exception as error:
-        # It need not be an outage: the pool of the engine may be full, or the role may lack a privilege.
+        # The log says why: the pool of the engine may be full, or the role may lack a privilege.
         if _said.is_due((config.node, type(error).__name__)):
             node_logger.warning("health check of %s: the database does not answer: %s", config.node, described(error))
     loops = {} if node is None else {loop.name: loop.works for loop in node.loops}
@@ -118,4 +118,4 @@ async def _pulse(engine: AsyncEngine, **asked: Any) -> Any:
         left = until - time.monotonic()
         if not is_away(error) or left <= 0:
             raise
-    return await bounded(engine, left, read)  # the first was perhaps a connection to a server that was restarted
+    return await bounded(engine, left, read)  # the first connection was perhaps opened before a restart of the server

@@ -1,7 +1,7 @@
-"""Jobs as people look for them: which there are, how they are, and everything about one.
+"""Jobs as people look for them: lists of jobs, counts by state, and everything about one job.
 
-Summaries are plain dicts with a job's columns except its arguments, meta and list of errors, and with ``error``: what
-its last error says, in one line.
+A summary is a plain dict with the columns of a job, without its arguments, meta and list of errors, but with ``error``:
+its last error in one line.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ _MOMENTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Chooses jobs by what they have in common. Without any of these it chooses all jobs.
+    """Chooses jobs that meet all conditions. Without conditions it chooses all jobs.
 
-    :param states: in one of which a job is. Default: in any.
-    :param queue: the name of its queue. Default: any.
-    :param worker: the name of its worker. Default: any.
-    :param tag: one of its tags. Default: any.
-    :param args: a part of its arguments, as PostgreSQL's ``@>`` compares them. Default: any.
-    :raises InvalidOption: for a state that jobs don't have.
+    :param states: the job is in one of these states. Default: in any state.
+    :param queue: the name of its queue. Default: any queue.
+    :param worker: the name of its worker. Default: any worker.
+    :param tag: one of its tags. Default: any tags.
+    :param args: a part of its arguments, as PostgreSQL's ``@>`` compares them. Default: any arguments.
+    :raises InvalidOption: for an unknown state.
     """
 
     states: tuple[str, ...] = ()
@@ -70,13 +70,13 @@ class Filter:
         return bool(self.states or self.queue or self.worker or self.tag or self.args)
 
     def as_dict(self) -> dict[str, Any]:
-        """What it chooses by, as ``json.dumps`` accepts it."""
+        """The conditions as a dict that ``json.dumps`` accepts."""
         parts = {"states": list(self.states), "queue": self.queue, "worker": self.worker, "tag": self.tag}
         return {name: value for name, value in (parts | {"args": dict(self.args or {})}).items() if value}
 
     @property
     def conditions(self) -> list[ColumnElement[bool]]:
-        """For ``select(Job).where(*conditions)``."""
+        """The conditions for ``select(Job).where(*conditions)``."""
         conditions = [in_states(jobs.c.state, *self.states)] if self.states else []
         if self.queue is not None:
             conditions.append(Job.queue == self.queue)
@@ -98,8 +98,8 @@ def newest(chosen: Filter, limit: int, before: int | None = None) -> Select[Any]
 async def page(session: AsyncSession, chosen: Filter, limit: int, before: int | None = None) -> list[dict[str, Any]]:
     """Summaries of the newest of the `chosen` jobs, the newest first.
 
-    :param limit: how many at most.
-    :param before: only jobs with a lower id than this, for the next page. Default: from the newest on.
+    :param limit: most jobs.
+    :param before: only jobs with a lower id, for the next page. Default: all.
     """
     return [_summary(row) for row in await session.execute(newest(chosen, limit, before))]
 
@@ -120,11 +120,11 @@ async def count_by_state(session: AsyncSession, *conditions: ColumnElement[bool]
 async def details(session: AsyncSession, id: int) -> dict[str, Any] | None:
     """Everything about the job `id`.
 
-    :returns: the columns :data:`DETAILS`; ``cancel_at``, when it was asked to stop; and in seconds ``queue_time``, for
-        which it was due before its last attempt, and ``duration`` of that attempt, to its end or until now;
-        ``progress``, a dict, or None where it told none; ``steps``, what it has done, and ``signals``, what was sent to
-        it; ``workflow`` and ``batch``, dicts, and ``chain``, text, or None where it is in none. None when there is no
-        such job.
+    :returns: the columns :data:`DETAILS`; ``cancel_at``, when it was asked to stop; ``queue_time``, the seconds for
+        which it was due before its last attempt; ``duration``, the seconds of that attempt, to its end or until now;
+        ``progress``, a dict, or None when it has told none; ``steps``, its steps, and ``signals``, its signals;
+        ``workflow`` and ``batch``, dicts, and ``chain``, text, or None when it is in none. None when there is no such
+        job.
     """
     row = (await session.execute(select(Job, jobs.c.cancel_at).where(Job.id == id))).one_or_none()
     if row is None:
@@ -146,8 +146,8 @@ async def details(session: AsyncSession, id: int) -> dict[str, Any] | None:
 
 
 async def _batch(session: AsyncSession, job: Job) -> dict[str, Any] | None:
-    """The batch of a job, or of which it is a callback: its id, name, end, and the number of its jobs by state."""
-    meta: Any = job.meta if isinstance(cast(object, job.meta), dict) else {}  # another program's may be anything
+    """The batch to which a job belongs, or whose callback it is: its id, name, end, and number of jobs by state."""
+    meta: Any = job.meta if isinstance(cast(object, job.meta), dict) else {}  # another program may write anything
     callback = meta.get("callback")
     batch_id = job.batch_id if job.batch_id is not None else meta.get("batch_id") if callback else None
     if not isinstance(batch_id, int):
@@ -165,7 +165,7 @@ async def _rows(session: AsyncSession, statement: Statement, id: int) -> list[di
 
 
 def moment(summary: Mapping[str, Any]) -> datetime | None:
-    """Since when the job is in its state; for one that waits, when it is due."""
+    """When a job entered its state; for a job that waits, when it is due."""
     at: datetime | None = summary[_MOMENTS.get(summary["state"], "scheduled_at")]
     return at
 

@@ -1,4 +1,4 @@
-"""JSON as other programs have written it: its numbers as they are, and no deeper than Python can follow."""
+"""JSON that other programs have written: its numbers are kept exactly, and its depth is limited."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import re
 from typing import Any, cast
 
 DEEPEST = 60
-"""Levels of arrays and objects that are read; what is deeper is shown as text."""
+"""Most levels of arrays and objects that are read; deeper JSON is shown as text."""
 
 _MARKS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 class Exact(str):
-    """A number as the database wrote it: as Python's or JavaScript's it could be another one."""
+    """A number as the database wrote it. A number of Python or JavaScript could differ from it."""
 
     __slots__ = ()
 
@@ -29,12 +29,12 @@ def parsed(text: str) -> Any:
 
 
 def as_object(value: object) -> dict[str, Any]:
-    """`value`, if it is an object of JSON, else an empty one: other programs write what they like."""
+    """`value` if it is a JSON object, else an empty dict, because other programs may have written anything."""
     return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def json_or_text(text: str) -> Any:
-    """The value of JSON as the database can store it, or else `text` itself: what a person types for a value."""
+    """The value that a person has typed: the value of JSON that the database can store, or else `text` itself."""
     try:
         check_depth(text)
         return json.loads(text, parse_constant=_refused, parse_float=_finite)
@@ -59,7 +59,7 @@ def check_depth(text: str) -> None:
 
 
 def written(value: object, depth: int = 0) -> str:
-    """JSON in lines, with the numbers that :func:`parsed` has read as they were."""
+    """JSON in lines. The numbers that :func:`parsed` has read are written as they were."""
     inside, end = "  " * (depth + 1), "  " * depth
     match value:
         case dict() if value:

@@ -1,4 +1,4 @@
-"""The limits of a queue across the cluster, and how far they are used, as the database shows them to everyone."""
+"""The limits of a queue across the cluster, and how far they are used, as read from the database."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ from .queues import Member
 from .words import span
 
 FAR = 10_000
-"""How far jobs are counted."""
+"""The number up to which jobs are counted."""
 MOST_KEYS = 10
+"""Partitions of a queue that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyUsage:
     """A partition of a queue.
 
-    :ivar values: its values, in the order of the queue's ``by``; a digest where they are long.
+    :ivar values: its values, in the order of the queue's ``by``; a digest when they are long.
     :ivar running: how many of its jobs run.
     :ivar waiting: how many of its jobs are available.
-    :ivar left: how many more its rate allows now; None without one.
-    :ivar wait: in how many seconds it allows more, or its suspension ends; 0 when neither holds it back.
+    :ivar left: how many more starts its rate allows now; None without a rate.
+    :ivar wait: seconds until its rate allows more starts, or its suspension ends; 0 when neither holds it back.
     """
 
     values: list[Any] | str
@@ -47,11 +48,11 @@ class KeyUsage:
 class Usage:
     """The limits of a queue, and how far they are used.
 
-    :ivar limits: what its nodes obey: the largest of what they say.
+    :ivar limits: the limits that its nodes obey; where they disagree, the largest.
     :ivar running: how many of its jobs run.
-    :ivar left: how many more its rate allows now; None without one.
-    :ivar wait: in how many seconds it allows more, or its suspension ends; 0 when neither holds it back.
-    :ivar is_suspended: whether it is suspended as a whole.
+    :ivar left: how many more starts its rate allows now; None without a rate.
+    :ivar wait: seconds until its rate allows more starts, or its suspension ends; 0 when neither holds it back.
+    :ivar is_suspended: whether the whole queue is suspended.
     :ivar keys: the busiest partitions, and those that are suspended.
     """
 
@@ -89,7 +90,7 @@ class Usage:
 
 
 def effective(members: Sequence[Member]) -> Queue:
-    """The limits that hold: where nodes disagree, the largest. A node of another program obeys none."""
+    """The limits that hold; where nodes disagree, the largest. Nodes of other programs obey no limits."""
     queues = [member.options for member in members if member.is_ours] or [Queue()]
     made = queues[0]
     for other in queues[1:]:
@@ -106,11 +107,11 @@ def effective(members: Sequence[Member]) -> Queue:
 def read(
     connection: Connection, members: Mapping[str, Sequence[Member]], *, keys: int = MOST_KEYS, of: str | None = None
 ) -> dict[str, Usage]:
-    """How far the limits of queues are used; those that have none, and are not suspended, are missing.
+    """How far the limits of queues are used. Queues without limits that are not suspended are missing.
 
-    :param members: by queue, the queue on its living nodes.
-    :param keys: how many partitions to look at.
-    :param of: the queue whose partitions are looked at. Default: all.
+    :param members: for each queue, that queue on its living nodes.
+    :param keys: how many partitions of a queue to read. Default: :data:`MOST_KEYS`.
+    :param of: the queue whose partitions are read. Default: all queues.
     """
     limits = {queue: effective(found) for queue, found in members.items()}
     rates = [queue.rate_limit for queue in limits.values()]
@@ -148,7 +149,7 @@ def _keys(connection: Connection, queue: str, limits: Queue, most: int) -> tuple
 def allowed(connection: Connection, queue: str, key: str, rate: RateLimit | None) -> tuple[int, float]:
     """How many more starts `rate` allows now, and in how many seconds it allows more.
 
-    :param key: a partition's, or blank.
+    :param key: the key of a partition; blank for the whole queue.
     """
     given: dict[str, Any] = {"allowed": None, "period": None, "bucket": False}
     if rate is not None:
@@ -164,7 +165,7 @@ def suspension(connection: Connection, queue: str, key: str) -> tuple[bool, floa
 
 
 def present_key(connection: Connection, queue: str, key: str | None) -> tuple[tuple[str, ...], str | None]:
-    """By what `queue` is partitioned, and `key` if it is one of its present keys."""
+    """The fields by which `queue` is partitioned now, and `key` if it was made by them, else None."""
     row = partition_of.execute(connection, queue=queue).one_or_none()
     if row is None or not row.by:
         return (), None
@@ -172,7 +173,7 @@ def present_key(connection: Connection, queue: str, key: str | None) -> tuple[tu
 
 
 def values_of(key: str) -> list[Any] | str:
-    """The values of a key, or its digest."""
+    """The values of a key, or their digest."""
     text = key.partition("|")[2]
     if not text.startswith("["):  # a digest
         return text

@@ -1,4 +1,4 @@
-"""The jobs beside a job: of the same workflow, batch, or entry of the crontab."""
+"""The neighbours of a job: the jobs of the same workflow, batch, or entry of the crontab."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from sqlalchemy import Connection
 from ..statements.neighbours import groups_of, members
 
 MOST = 200
-"""Jobs of a workflow or batch that are looked at."""
+"""Most jobs of a workflow or batch."""
 RUNS = 20
+"""Most jobs of an entry of the crontab."""
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A job beside another one.
+    """A neighbour of a job.
 
-    :ivar name: of its node in a workflow; None outside of one.
+    :ivar name: of its node in a workflow; None when it is in no workflow.
     """
 
     id: int
@@ -29,12 +30,12 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Neighbours:
-    """What a job belongs to, and the other jobs of that.
+    """The groups to which a job belongs, and the jobs of one of them.
 
-    :ivar workflow: the id of its workflow; None outside of one.
-    :ivar batch: the id of its batch; None outside of one.
-    :ivar cron: the name of its entry of the crontab; None without.
-    :ivar jobs: the newest jobs of the first of these, this one among them.
+    :ivar workflow: the id of its workflow; None when it is in no workflow.
+    :ivar batch: the id of its batch; None when it is in no batch.
+    :ivar cron: the name of its entry of the crontab; None when it has none.
+    :ivar jobs: the newest jobs of the first group that it has, in this order. The job itself is one of them.
     """
 
     workflow: int | None = None
@@ -49,7 +50,7 @@ class Neighbours:
 
 
 def neighbours(connection: Connection, id: int) -> Neighbours:
-    """The jobs beside the job `id`."""
+    """The neighbours of the job `id`."""
     row = groups_of.execute(connection, id=id).one_or_none()
     if row is None:
         return Neighbours()
@@ -58,9 +59,9 @@ def neighbours(connection: Connection, id: int) -> Neighbours:
         ("batch_id", row.batch_id, MOST),
         ("cron_name", row.cron_name, RUNS),
     ]
-    for name, of, limit in groups:
-        if of is not None:
-            found = connection.execute(members(name, of, limit))
+    for column, group, limit in groups:
+        if group is not None:
+            found = connection.execute(members(column, group, limit))
             jobs = tuple(Neighbour(one.id, one.worker, one.state, one.node_name) for one in found)
             return Neighbours(row.workflow_id, row.batch_id, row.cron_name, jobs)
     return Neighbours()

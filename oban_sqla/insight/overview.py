@@ -1,6 +1,6 @@
-"""The queues of the cluster as an operator looks at them, from anywhere: what waits, what runs, and where.
+"""The queues of the cluster as an operator sees them: which jobs wait, which run, and where.
 
-It reads the database, so it needs no started node. :meth:`Oban.check_queues` is the same of one node, from the inside.
+It reads the database, so it needs no started node. :meth:`Oban.check_queues` shows the queues of one node.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ class QueueOverview:
 
     @property
     def limit(self) -> int:
-        """How many jobs run at once on all nodes together."""
+        """How many jobs can run at once on all nodes together."""
         return sum(member.limit for member in self.members)
 
     @property
     def state(self) -> State:
-        """Whether jobs of it are run now, and if not, why: it was paused, it was stopped, or no node runs it."""
+        """Whether jobs of the queue are run now, and if not, why."""
         if not self.members:
             return "stopped" if self.asked_to_stop else "not run"
         states: dict[Paused, State] = {"no": "running", "whole": "paused", "partly": "partly paused"}
@@ -63,7 +63,7 @@ class QueueOverview:
 
     @property
     def paused(self) -> Paused:
-        """Whether it is paused on all of its nodes, on some, or on none. Without nodes, what was asked counts."""
+        """Whether it is paused on all of its nodes, on some, or on none. Without nodes: whether a pause was asked."""
         if not self.members:
             return "whole" if self.asked_to_pause else "no"
         count = sum(member.paused for member in self.members)
@@ -82,7 +82,7 @@ class Overview:
     roster: Roster
 
     def find(self, queue: str) -> QueueOverview | None:
-        """The queue of that name."""
+        """The queue of that name; None when there is none."""
         return next((overview for overview in self.queues if overview.queue == queue), None)
 
     @property
@@ -94,8 +94,8 @@ class Overview:
 def read(connection: Connection, instance: str, heartbeat: Heartbeat, count: Statement = census) -> Overview:
     """The queues at this moment.
 
-    :param instance: whose nodes are meant. Jobs belong to no instance, so all of them are counted.
-    :param heartbeat: that of the nodes: when a node is stale that does not say so itself.
+    :param instance: the name of the instance whose nodes are meant. All jobs are counted, because they belong to none.
+    :param heartbeat: when a node counts as stale, for nodes that don't publish that.
     :param count: the statement that counts jobs: `census`, or `census_of_all`, which reads the whole table.
     """
     if count is census:

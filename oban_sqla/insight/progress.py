@@ -15,13 +15,13 @@ WIDTH = 20
 
 
 async def progress_of(session: AsyncSession, ids: Iterable[int]) -> dict[int, Progress]:
-    """The progress of those of the jobs `ids` that have told any."""
+    """The progress of the jobs `ids`, by id; jobs that have told none are missing."""
     rows = await session.execute(select(Job.id, Job.progress).where(Job.id.in_(list(ids)), Job.progress.is_not(None)))
     return {job_id: said for job_id, said in rows if said is not None}
 
 
 def words(progress: Progress) -> str:
-    """``3 of 12 (25%), reading``: in one line."""
+    """The progress in one line: ``3 of 12 (25%), reading``."""
     done = f"{progress.done:,}"
     if (fraction := progress.fraction) is not None:
         done += f" of {progress.total:,} ({fraction:.0%})"
@@ -29,7 +29,7 @@ def words(progress: Progress) -> str:
 
 
 def bar(progress: Progress) -> str:
-    """``[#####---------------]``; empty where the job did not say how much there is to do."""
+    """``[#####---------------]``; empty when the job has told no total."""
     if (fraction := progress.fraction) is None:
         return ""
     filled = round(fraction * WIDTH)
@@ -37,7 +37,7 @@ def bar(progress: Progress) -> str:
 
 
 def share(progress: Progress | None) -> str:
-    """``25%``, or what is done where there is no total; empty for a job that told nothing."""
+    """``25%``, or the number that is done when there is no total; empty for a job without progress."""
     if progress is None:
         return ""
     return f"{progress.done:,}" if progress.fraction is None else f"{progress.fraction:.0%}"

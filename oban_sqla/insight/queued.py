@@ -1,4 +1,4 @@
-"""Whether the code can still run what waits: renamed workers, and parameters that have changed."""
+"""Whether the code can still run the waiting jobs: workers may be renamed, and parameters may have changed."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ..workers.registry import workers
 CHUNK = 2_000
 """Rows that are fetched at once."""
 MOST_IDS = 10
-"""Ids that are named for each kind of misfit."""
+"""Most ids of a misfit."""
 
 
 @dataclass(slots=True)
 class Misfit:
     """Waiting jobs of one worker that the code can't run, for one reason.
 
-    :ivar worker: the name that their rows have.
-    :ivar reason: why they can't run, and what helps.
+    :ivar worker: the name of the worker in their rows.
+    :ivar reason: why they can't run, and what to do.
     :ivar jobs: how many there are.
-    :ivar ids: the ids of the first ten.
+    :ivar ids: the ids of the first :data:`MOST_IDS`.
     """
 
     worker: str
@@ -42,10 +42,10 @@ class Misfit:
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """What waits, compared with the workers that are registered in this process.
+    """The waiting jobs, compared with the workers that are registered in this process.
 
     :ivar jobs: how many jobs were read.
-    :ivar misfits: those that can't run, the most frequent first.
+    :ivar misfits: the jobs that can't run, in groups; the largest group first.
     """
 
     jobs: int
@@ -53,7 +53,7 @@ class Queued:
 
 
 def compare(connection: Connection) -> Queued:
-    """Read the args of every job that waits, and validate them. It reads the whole table once."""
+    """Validate the arguments of every waiting job. This reads the whole table once."""
     found: dict[tuple[str, str], Misfit] = {}
     count = 0
     with connection.execute(waiting_args.core, execution_options={"yield_per": CHUNK}) as rows:
@@ -68,7 +68,7 @@ def compare(connection: Connection) -> Queued:
 
 
 async def check(engine: AsyncEngine) -> Queued:
-    """Compare what waits in the database of `engine` with the workers of this process."""
+    """Compare the waiting jobs in the database of `engine` with the workers of this process."""
     async with engine.connect() as connection:
         return await connection.run_sync(compare)
 
@@ -76,7 +76,7 @@ async def check(engine: AsyncEngine) -> Queued:
 def _misfit(name: str, args: str, results: Sequence[str] | None) -> str | None:
     """Why a job can't run; None when it can.
 
-    :param results: the arguments that other jobs are to give it.
+    :param results: the arguments that are results of other jobs.
     """
     worker = workers.get(name)
     if worker is None:
@@ -88,10 +88,10 @@ def _misfit(name: str, args: str, results: Sequence[str] | None) -> str | None:
     try:
         if not results:
             worker.load(args)
-        elif worker.upcast is None:  # which would be given null in the place of a result
+        elif worker.upcast is None:  # an upcast would get null in place of a result
             loosened(worker.arguments, frozenset(results)).load_json(args)
     except (InvalidArgs, InvalidOption, KeyMissing) as error:
         return str(error)
-    except Exception as error:  # by upcast, which is the user's
+    except Exception as error:  # raised by upcast, a function of the user
         return f"{worker.name}: upcast raises {type(error).__name__}: {error}"
     return None

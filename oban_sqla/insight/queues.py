@@ -1,4 +1,4 @@
-"""A queue on a node: as the node itself knows it, from its memory, or as the database shows it."""
+"""A queue on a node: as the node itself knows it, or as the database shows it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class QueueInfo:
     :ivar queue: the name of the queue.
     :ivar node: the name of the node.
     :ivar uuid: of its producer, new at each start; the second element of ``Job.attempted_by``.
-    :ivar limit: the number of jobs that run at once; 0 for a node of another program that does not say it.
+    :ivar limit: how many jobs can run at once; 0 when a node of another program does not say it.
     :ivar paused: whether it is paused.
     :ivar running: the ids of the jobs that run now.
     :ivar started_at: when it was started on this node.
@@ -40,9 +40,9 @@ class Member(QueueInfo):
     """A queue on a node of the cluster, and whether that node is alive.
 
     :ivar instance: the name of the instance to which the node belongs.
-    :ivar last_beat: its last heartbeat, by the database's clock; None for a time that Python does not have.
-    :ivar silent: seconds since then; None for an infinite time.
-    :ivar locked: whether its connection holds its lock.
+    :ivar last_beat: its last heartbeat, by the database's clock; None for a time that Python can't represent.
+    :ivar silent: seconds since its last heartbeat; None for an infinite time.
+    :ivar locked: whether the connection of the node holds the lock of this queue.
     :ivar is_alive: whether its heartbeat is fresh, or its connection is open.
     :ivar is_late: whether its heartbeat is stale, even if its lock is held: it is blocked, stopped, cut off or dead.
     :ivar is_ours: whether it is a node of this package.
@@ -64,9 +64,9 @@ class Member(QueueInfo):
 
 
 def check(node: Node | None, queue: str, configured: set[str]) -> QueueInfo | None:
-    """How `queue` is on `node`; None where it does not run.
+    """The state of `queue` on `node`; None when it does not run there.
 
-    :param configured: the queues of a node that has not been started.
+    :param configured: the queues to know when the node has not been started.
     :raises InvalidOption: for a queue that this node does not know.
     """
     names = configured if node is None else node.control.known
@@ -77,7 +77,7 @@ def check(node: Node | None, queue: str, configured: set[str]) -> QueueInfo | No
 
 
 def check_all(node: Node | None) -> list[QueueInfo]:
-    """All queues that run on `node`; none where it has not been started."""
+    """All queues that run on `node`; none when it has not been started."""
     return [] if node is None else [_info(producer) for producer in node.producers.values()]
 
 

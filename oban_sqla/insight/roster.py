@@ -1,6 +1,6 @@
-"""The nodes of the cluster, their queues, and the leaders, as the database shows them to everyone.
+"""The nodes of the cluster, their queues, and the leaders, as read from the database.
 
-It judges by the same rules as the lifeline, but at a glance: the lifeline believes what it sees only when it lasts.
+It judges by the same rules as the lifeline, but by one look. The lifeline looks again before it acts.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ..statements.roster import leases, members
 from .queues import Member
 
 OURS = "oban_sqla:"
-"""How the leases of this package begin; others are those of Oban and oban-py."""
+"""The beginning of the names of this package's leases; other names are those of Oban and oban-py."""
 
 LONGEST_LEASE = 7_200.0
-"""Seconds; a lease that ends later is not valid, see `elect`."""
+"""Most seconds to the end of a valid lease, see :func:`oban_sqla.statements.lead.elect`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +29,8 @@ class Lease:
     """The right of a node to lead an instance.
 
     :ivar name: of the lease.
-    :ivar holder: the node that holds it; for a lease of this package also which start of the node.
-    :ivar left: seconds until it ends, negative when it has; None for an infinite time.
+    :ivar holder: the node that holds it; in a lease of this package, followed by the id of the node's start.
+    :ivar left: seconds until it ends, negative when it has ended; None for an infinite time.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Lease:
 class Roster:
     """The cluster at one moment.
 
-    :ivar members: the queues on nodes, dead ones too, by queue and node.
+    :ivar members: the queues on living and dead nodes, ordered by queue and node.
     :ivar leases: all leases, also those that have ended.
     """
 
@@ -81,7 +81,7 @@ class Roster:
 
     @property
     def foreign_leaders(self) -> list[Lease]:
-        """The leases of other programs that lead: Oban's own row, unless one of our leaders holds it."""
+        """The leases by which other programs lead: Oban's own lease, unless one of our leaders holds it."""
         holders = {lease.holder for lease in self.leases if lease.is_ours}
         others = (lease for lease in self.leases if not lease.is_ours and lease.is_valid)
         return [lease for lease in others if lease.holder not in holders]
@@ -91,14 +91,14 @@ class Roster:
         return [member for member in self.alive if member.queue == queue]
 
     def find(self, key: str) -> Member | None:
-        """The member whose uuid, as text, is `key`."""
+        """The member whose uuid, as text, is `key`; None when there is none."""
         return next((member for member in self.members if str(member.uuid) == key), None)
 
 
 def read(connection: Connection, heartbeat: Heartbeat) -> Roster:
-    """The roster of this moment.
+    """The roster at this moment.
 
-    :param heartbeat: that of the nodes: when a node is stale that does not say so itself.
+    :param heartbeat: when a node counts as stale, for nodes that don't publish that.
     """
     rows = (_member(row, heartbeat) for row in members.execute(connection))
     held = (Lease(row.name, row.holder, row.left) for row in leases.execute(connection))
@@ -106,7 +106,7 @@ def read(connection: Connection, heartbeat: Heartbeat) -> Roster:
 
 
 def nodes(members: Iterable[Member]) -> set[str]:
-    """The names of their nodes."""
+    """The names of the members' nodes."""
     return {member.node for member in members}
 
 

@@ -1,7 +1,7 @@
-"""Searching for jobs as people do: by what they remember, the newest first, and never longer than a moment.
+"""Searches for jobs by what a person remembers of them, the newest first, within a short time.
 
-A search walks an index in windows until it has found enough, has seen everything, or has used its time. It says how far
-it looked, and goes on from there when it is asked to.
+A search reads an index in windows until it has found enough jobs, has read everything, or has used up its time. It says
+how far it has read, and a later search can go on from there.
 """
 
 from __future__ import annotations
@@ -32,33 +32,37 @@ from .jobs import STATES
 from .json_text import check_depth, json_or_text
 
 FIRST_WINDOW = 20_000
+"""Jobs in the first window."""
 LARGEST_WINDOW = 200_000
+"""Most jobs in a window."""
 ERRORS_WINDOW = 4_000
-"""The first window of a search in errors, which lie outside of their rows: each costs as much as twenty others."""
+"""Jobs in the first window of a search in errors. PostgreSQL stores errors apart from their rows, which is slow."""
 PATIENCE = 0.1
 """Seconds that a search takes, about."""
 SLACK = 60.0
-"""Seconds by which the order of ids and that of the times of insertion may differ."""
+"""Seconds by which the order of the ids may differ from the order of insertion."""
 LARGEST_LISTED = 16_384
-"""Bytes in the table that the args of a job in a list may take."""
+"""Most stored bytes of args, or meta, that are loaded for a list."""
 FAILED = ("retryable", "discarded", "cancelled")
+"""The states in which a search in errors looks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What is searched for. Without any of these it is all jobs.
+    """The conditions of a search. Without conditions it finds all jobs.
 
-    :param states: in one of which a job is. Default: in any.
-    :param queue: the name of its queue. Default: any.
-    :param worker: the name of its worker; ``*`` is any part of it. Default: any.
-    :param tag: one of its tags. Default: any.
-    :param node: the name of the node that ran it last. Default: any.
-    :param args: keys of its arguments and their values; a key with dots lies deeper. Default: any.
-    :param meta: the same of its meta. Default: any.
-    :param error: a part of its last error, in any case. Default: any.
-    :param since: seconds within which it was inserted, or ended where only one final state is sought. Default: any.
-    :param workflow: the id of its workflow. Default: any.
-    :raises InvalidOption: for a state that jobs don't have.
+    :param states: the job is in one of these states. Default: in any state.
+    :param queue: the name of its queue. Default: any queue.
+    :param worker: the name of its worker; ``*`` stands for any text. Default: any worker.
+    :param tag: one of its tags. Default: any tags.
+    :param node: the name of the node that ran it last. Default: any node.
+    :param args: keys of its arguments, with their values; ``a.b`` is the key ``b`` inside ``a``. Default: any.
+    :param meta: keys of its meta, with their values; ``a.b`` is the key ``b`` inside ``a``. Default: any.
+    :param error: a part of its last error, in upper or lower case. Default: any error, or none.
+    :param since: seconds within which it was inserted; within which it ended, if `states` is one final state. Default:
+        any time.
+    :param workflow: the id of its workflow. Default: any workflow, or none.
+    :raises InvalidOption: for an unknown state.
     """
 
     states: tuple[str, ...] = ()
@@ -79,11 +83,11 @@ class Search:
 
     @property
     def walk(self) -> Walk:
-        """The order in which it looks."""
+        """The order in which the search reads jobs."""
         return walk(self.states, self.queue, self.workflow)
 
     def matches(self, rows: FromClause) -> list[ColumnElement[bool]]:
-        """The conditions of the rows of a window."""
+        """The conditions for the rows of a window."""
         found: list[ColumnElement[bool]] = []
         if self.states:
             found.append(in_states(rows.c.state, *self.states))
@@ -105,12 +109,12 @@ class Search:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found.
+    """What a search has found.
 
-    :ivar ids: of the jobs, in the order of the search.
-    :ivar more: the place behind the last of them, to go on from; None where there is nothing behind it.
-    :ivar looked: through how many jobs it looked at least; None where it has seen all of them.
-    :ivar back_to: when the last job that it looked at was inserted; None where it has seen all of them.
+    :ivar ids: the ids of the jobs, in the order of the search.
+    :ivar more: the place from which a search can go on; None when there is nothing left.
+    :ivar looked: how many jobs it has read at least, when its time was used up; else None.
+    :ivar back_to: when the last job that it has read was inserted, when its time was used up; else None.
     """
 
     ids: tuple[int, ...]
@@ -129,8 +133,8 @@ def search(
 ) -> Found:
     """Search for at most `most` jobs.
 
-    :param after: the place to go on from, as an earlier search gave it. Default: from the beginning on.
-    :param patience: seconds that it takes, about: no window is begun that would end later, after the first.
+    :param after: the place from which to go on, as an earlier search gave it. Default: the beginning.
+    :param patience: seconds that the search takes, about. After the first window, it begins none that would end later.
     """
     walked, began = wanted.walk, time.monotonic()
     cursor = None if after is None else tuple(after)
@@ -162,7 +166,7 @@ def search(
 
 
 def load(connection: Connection, ids: Iterable[int]) -> list[Job]:
-    """The jobs `ids`, in that order and without their errors; those that are gone are missing.
+    """The jobs `ids`, in that order and without their errors; jobs that are gone are missing.
 
     Args and meta that are too large or too deep for a list are not loaded, see :func:`is_loaded`.
     """
@@ -186,7 +190,7 @@ def set_times(job: Job, times: Sequence[datetime | None]) -> None:
 
 
 def give(job: Job, name: str, text: str | None) -> None:
-    """Set an attribute of JSON from its text, if there is one that Python can read."""
+    """Set a JSON attribute from its text. It stays unloaded without a text, or when Python can't read it."""
     with contextlib.suppress(ValueError):
         if text is not None:
             check_depth(text)
@@ -194,18 +198,18 @@ def give(job: Job, name: str, text: str | None) -> None:
 
 
 def is_loaded(job: Job, name: str) -> bool:
-    """Whether an attribute of a job can be read."""
+    """Whether an attribute of a job is loaded."""
     return name not in inspect(job).unloaded
 
 
 def gists(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
-    """What the last errors of jobs say, in one line each, by id; jobs without errors are missing."""
+    """The last errors of jobs, in one line each, by id; jobs without errors are missing."""
     rows = tails.execute(connection, ids=list(ids))
     return {row.id: gist(row.tail) or "" for row in rows}
 
 
 def contained(key: str, text: str) -> dict[str, Any]:
-    """``{"a": {"b": 7}}`` of ``"a.b"`` and ``"7"``: the text is JSON, or else itself."""
+    """``{"a": {"b": 7}}`` for the key ``"a.b"`` and the text ``"7"``, which is read as JSON if it is JSON."""
     made = json_or_text(text)
     for part in reversed(key.split(".")):
         made = {part: made}

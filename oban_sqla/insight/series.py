@@ -1,5 +1,7 @@
-"""What ended over time, how long it took, and how much waited: from the rows that nodes write with
-``Oban(metrics=True)``."""
+"""How many jobs ended over time, how long they ran, and how many waited.
+
+It reads the rows that nodes write with ``Oban(metrics=True)``.
+"""
 
 from __future__ import annotations
 
@@ -17,24 +19,27 @@ from ..statements.metrics import series as statement
 
 OUTCOMES = ("completed", "retryable", "discarded", "cancelled")
 PERIODS: Mapping[str, tuple[int, float]] = {"hour": (60, 3_600.0), "day": (600, 86_400.0)}
-"""Periods of time: seconds of a step, and of the whole."""
+"""The periods: the seconds of a step, and of the whole period."""
 LATE = 2
-"""Steps at the end of a period that may not be written yet."""
+"""Steps at the end of a period whose rows may not be written yet."""
 
 
 @dataclass(slots=True)
 class Histogram:
-    """How many durations fell into each bucket, see `measures`."""
+    """How many durations fell into each bucket, see :mod:`oban_sqla.runtime.measures`."""
 
     counts: dict[int, int] = field(default_factory=dict[int, int])
 
     def add(self, buckets: Iterable[int], numbers: Iterable[int]) -> None:
-        """Add those of a row."""
+        """Add the buckets of a row, each with its number of durations."""
         for one, number in zip(buckets, numbers, strict=False):
             self.counts[one] = self.counts.get(one, 0) + number
 
     def quantile(self, part: float) -> float | None:
-        """The seconds within which this part of the durations was; None when there was none."""
+        """The seconds that this part of the durations did not exceed; None without durations.
+
+        :param part: from 0 to 1; 0.5 is the median.
+        """
         total = sum(self.counts.values())
         if not total:
             return None
@@ -48,12 +53,12 @@ class Histogram:
 
 @dataclass(slots=True)
 class Step:
-    """What ended within a step of time.
+    """The jobs that ended within a step of time.
 
-    :ivar at: when it begins.
-    :ivar ended: how many jobs, by outcome.
+    :ivar at: when the step begins.
+    :ivar ended: how many jobs ended, by outcome.
     :ivar run: how long they ran.
-    :ivar wait: for how long they had been due.
+    :ivar wait: how long they had been due before they started.
     """
 
     at: datetime
@@ -64,12 +69,12 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """What ended in a period.
+    """The jobs that ended in a period.
 
-    :ivar steps: all of its steps, the first one first.
+    :ivar steps: the steps of the period, the first one first.
     :ivar queues: how many jobs of each queue ended in each step.
     :ivar ran: how long the jobs of each queue ran.
-    :ivar nodes: the nodes that wrote it.
+    :ivar nodes: the nodes that wrote the rows.
     """
 
     steps: tuple[Step, ...]
@@ -83,19 +88,19 @@ class Series:
         return [step.at for step in self.steps]
 
     def of(self, outcome: str) -> list[float]:
-        """How many jobs ended like this in each step."""
+        """How many jobs ended with this outcome in each step."""
         return [float(step.ended[outcome]) for step in self.steps]
 
     def quantiles(self, part: float) -> list[float | None]:
-        """Within how many seconds this part of the jobs ran, in each step."""
+        """The seconds that this part of the runs did not exceed, in each step."""
         return [step.run.quantile(part) for step in self.steps]
 
 
 @dataclass(frozen=True, slots=True)
 class Depth:
-    """How many jobs were in the unfinished states.
+    """How many jobs were in each unfinished state.
 
-    :ivar oldest: for how many seconds the first available one had waited; None when none waited.
+    :ivar oldest: for how many seconds the first available job had waited; None when no job was available.
     """
 
     available: int
@@ -107,10 +112,10 @@ class Depth:
 
 @dataclass(frozen=True, slots=True)
 class Depths:
-    """How deep a queue, or all queues together, were in a period.
+    """How many unfinished jobs a queue, or all queues together, had in a period.
 
-    :ivar times: when its steps begin.
-    :ivar steps: what the leader wrote in each; None where it wrote nothing.
+    :ivar times: when the steps of the period begin.
+    :ivar steps: what the leader wrote in each step; None where it wrote nothing.
     """
 
     times: tuple[datetime, ...]
@@ -123,9 +128,9 @@ def middle(number: int) -> float:
 
 
 def read(connection: Connection, period: str, queue: str | None = None) -> Series:
-    """What ended in a period of :data:`PERIODS`.
+    """The jobs that ended in a period of :data:`PERIODS`.
 
-    :param queue: of this queue. Default: of all.
+    :param queue: only those of this queue. Default: of all queues.
     """
     step, seconds = PERIODS[period]
     times = _times(connection, period)
@@ -143,7 +148,7 @@ def read(connection: Connection, period: str, queue: str | None = None) -> Serie
             _add(steps[place], row)
             queues.setdefault(row.queue, [0] * count)[place] += sum(getattr(row, name) for name in OUTCOMES)
             ran.setdefault(row.queue, Histogram()).add(row.run_at, row.run_n)
-    # What has just begun, or ended, is not written yet: it must not look as if nothing had ended in it.
+    # The newest steps are left out while nothing is written for them: they would look as if no job had ended.
     late = next((number for number in range(LATE) if any(steps[-1 - number].ended.values())), LATE) if nodes else 0
     kept = count - late
     ended = {name: numbers[:kept] for name, numbers in queues.items()}
@@ -151,9 +156,9 @@ def read(connection: Connection, period: str, queue: str | None = None) -> Serie
 
 
 def read_depths(connection: Connection, period: str, queue: str | None = None) -> Depths | None:
-    """How deep the queues were in a period of :data:`PERIODS`; None when the leader wrote nothing in it.
+    """How many unfinished jobs there were in a period of :data:`PERIODS`; None when the leader wrote nothing in it.
 
-    :param queue: of this queue. Default: of all together.
+    :param queue: only those of this queue. Default: of all queues together.
     """
     step, seconds = PERIODS[period]
     times = _times(connection, period)

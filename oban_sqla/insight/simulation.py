@@ -1,4 +1,4 @@
-"""How long the jobs of a queue would have waited with another rate, by what its rows remember."""
+"""How long the jobs of a queue would have waited with another rate, computed from its rows."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ..options.whole import whole_from
 from ..statements.history import started
 
 MOST = 100_000
-"""Jobs that are looked at."""
+"""Most jobs that are read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waits:
     """How long jobs wait from the time when they are due to their start, in seconds.
 
-    :ivar median: of half of them at most so long.
-    :ivar p95: of 95 % of them at most so long.
-    :ivar longest: of all.
+    :ivar median: half of the jobs wait at most this long.
+    :ivar p95: 95 % of the jobs wait at most this long.
+    :ivar longest: no job waits longer.
     """
 
     median: float
@@ -35,12 +35,12 @@ class Waits:
 class Simulation:
     """What a rate would have done to the jobs of a queue.
 
-    :ivar jobs: how many were looked at, each at its last attempt.
+    :ivar jobs: how many jobs were read. Only the last attempt of each counts.
     :ivar is_cut: whether there were more.
-    :ivar held: how many the rate would have held back.
-    :ivar busiest: the most that they cost in any window of the rate's period, as they started.
-    :ivar now: how long they waited.
-    :ivar then: how long they would have waited for the rate alone.
+    :ivar held: how many jobs the rate would have held back.
+    :ivar busiest: the highest cost of the starts within any period of the rate, as the jobs really started.
+    :ivar now: how long the jobs waited.
+    :ivar then: how long they would have waited because of the rate alone.
     """
 
     jobs: int
@@ -64,9 +64,9 @@ class _Job:
 
 
 def simulate(connection: Connection, queue: str, rate: RateLimit, *, last: float, by: Sequence[str] = ()) -> Simulation:
-    """Let the jobs of the `last` seconds start again, in the order in which they were due, by `rate`.
+    """Compute when the jobs of the `last` seconds would have started with `rate`, in the order in which they were due.
 
-    :param by: the fields whose keys have the rate each. Default: the queue has it.
+    :param by: the fields of a partition, if each of its keys has the rate. Default: the queue has the rate.
     """
     rows = started.execute(connection, queue=queue, seconds=last, by=list(by), most=MOST + 1).all()
     jobs = [_Job(row.due, row.began, _cost(row.weight, rate.allowed), row.key) for row in rows[:MOST]]
@@ -82,7 +82,7 @@ def simulate(connection: Connection, queue: str, rate: RateLimit, *, last: float
 
 
 def _starts(jobs: Iterable[_Job], rate: RateLimit) -> list[tuple[float, _Job]]:
-    """When each would have started."""
+    """When each job would have started."""
     period, interval = rate.seconds, rate.seconds / rate.allowed
     log: defaultdict[str | None, deque[tuple[float, int]]] = defaultdict(deque)
     used: defaultdict[str | None, int] = defaultdict(int)
@@ -108,7 +108,7 @@ def _starts(jobs: Iterable[_Job], rate: RateLimit) -> list[tuple[float, _Job]]:
 
 
 def _busiest(jobs: Iterable[_Job], period: float) -> int:
-    """The most that the jobs of one key cost in a window."""
+    """The highest cost of the jobs of one key within any `period` of seconds."""
     windows: defaultdict[str | None, deque[_Job]] = defaultdict(deque)
     totals: defaultdict[str | None, int] = defaultdict(int)
     most = 0

@@ -1,4 +1,4 @@
-"""How large the tables are."""
+"""The sizes of the tables."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Size:
     """The size of a table.
 
     :ivar name: of the table.
-    :ivar rows: how many it had when it was last analysed; None where it never was.
-    :ivar table: bytes of the table with what is stored beside it.
+    :ivar rows: how many rows it had when it was last analysed; None when it never was.
+    :ivar table: bytes of the table, with the values that are stored apart.
     :ivar indexes: bytes of its indexes.
-    :ivar dead: rows that are dead, as the statistics have it.
+    :ivar dead: dead rows, by the statistics of the server.
     """
 
     name: str
@@ -38,7 +38,7 @@ def read(connection: Connection) -> list[Size]:
 
 
 def jobs_name(connection: Connection) -> str:
-    """The name of the jobs table, quoted and with its schema where that is known."""
+    """The name of the jobs table, quoted, and with its schema when that is known."""
     schema = schema_of(connection)
     quote = connection.dialect.identifier_preparer.quote
     return quote(jobs.name) if schema is None else f"{quote(schema)}.{quote(jobs.name)}"

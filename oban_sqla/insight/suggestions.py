@@ -1,4 +1,4 @@
-"""What people may search for: what the statistics of the table say of it, and the keys of the newest arguments."""
+"""Suggestions for a search: frequent values from the table's statistics, and the keys of the newest arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TO_QUOTE = re.compile(r"[\s'\"\\]")
 
 
 def suggestions(connection: Connection) -> list[str]:
-    """Parts of a search that will find jobs, such as ``worker:app.jobs.send``."""
+    """Parts of a search that find jobs, such as ``worker:app.jobs.send``."""
     found = [
         part(_NAMES[row.column], value)
         for row in connection.execute(COMMON, {"jobs": jobs_name(connection)})
@@ -26,5 +26,5 @@ def suggestions(connection: Connection) -> list[str]:
 
 
 def part(name: str, value: str) -> str:
-    """A part of a search as it may be typed: quoted where the value has blanks, quotes or backslashes."""
+    """A part of a search as a person types it: quoted when the value has blanks, quotes or backslashes."""
     return f"{name}:{value if not _TO_QUOTE.search(value) else shlex.quote(value)}"

@@ -1,4 +1,4 @@
-"""Following jobs until they have finished, by looking at them again and again."""
+"""Follows jobs until they have finished, by reading them again and again."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from ..types import FINISHED, JobState
 from .jobs import Filter, by_id
 
 DELETED = "deleted"
-"""What a watched job's state is when its row has gone."""
+"""The state of a watched job whose row is gone."""
 
 _UNFINISHED = tuple(state.value for state in JobState if state not in FINISHED)
 _COMPARED = ("state", "attempt", "queue")
 
 
 async def unfinished(session: AsyncSession, chosen: Filter, limit: int) -> list[int]:
-    """The ids of those of the `chosen` jobs that have not finished, the oldest first, at most `limit`."""
+    """The ids of the `chosen` jobs that have not finished, the oldest first, at most `limit`."""
     conditions = [*chosen.conditions, in_states(jobs.c.state, *_UNFINISHED)]
     return list(await session.scalars(select(jobs.c.id).where(*conditions).order_by(jobs.c.id).limit(limit)))
 
@@ -31,8 +31,8 @@ async def unfinished(session: AsyncSession, chosen: Filter, limit: int) -> list[
 class Step:
     """A change of a watched job between two looks.
 
-    :ivar before: its summary at the last look; None at the first one.
-    :ivar now: its summary; with the state :data:`DELETED` when its row has gone.
+    :ivar before: the job's summary at the last look; None at the first look.
+    :ivar now: its summary now; the state is :data:`DELETED` when its row is gone.
     """
 
     before: Mapping[str, Any] | None
@@ -56,9 +56,9 @@ class Watch:
         return [id for id in self._last if id not in self.ended]
 
     async def look(self, session: AsyncSession) -> list[Step]:
-        """What has changed since the last look; at the first look, how all jobs are.
+        """The jobs that have changed since the last look; at the first look, all jobs.
 
-        :raises LookupError: for an id that no job had at the first look; its argument is the id.
+        :raises LookupError: for an id that no job has at the first look; its argument is the id.
         """
         found = await by_id(session, self.unfinished)
         steps = [Step(self._last[id], self._now(id, found)) for id in self.unfinished]

@@ -10,7 +10,7 @@ from ..errors import closest
 def span(seconds: float) -> str:
     """A length of time: ``31 ms``, ``0.4 s``, ``1 min 30 s``, ``38 min``, ``4 h 30 min``, ``3 days``.
 
-    It is 0 when below 0, as between the clocks of two machines.
+    A negative one, which the clocks of two machines may give, is shown as 0.
     """
     seconds = max(seconds, 0.0)
     if seconds < 0.0995:
@@ -36,7 +36,7 @@ def _two(count: int, unit: str, less: str) -> str:
 
 
 def room(size: float) -> str:
-    """So many bytes, such as ``8.2 MB``."""
+    """A number of bytes: ``8.2 MB``."""
     for unit in ("kB", "MB"):
         size /= 1024
         if size < 1024:
@@ -49,12 +49,12 @@ def _rounded(size: float, unit: str) -> str:
 
 
 def counted(number: int, most: int) -> str:
-    """A number, such as ``1,200``; ``1,000 or more`` where counting stopped at `most`."""
+    """A number: ``1,200``; ``1,000 or more`` when counting stopped at `most`."""
     return f"{number:,} or more" if number >= most else f"{number:,}"
 
 
 def listed(names: Iterable[str], most: int = 5) -> str:
-    """The names in order, at most so many of them: ``a, b and 3 more``; ``(none)`` when there is none."""
+    """The names in order, at most `most` of them: ``a, b and 3 more``; ``(none)`` when there is none."""
     every = sorted(set(names))
     if not every:
         return "(none)"
@@ -63,12 +63,12 @@ def listed(names: Iterable[str], most: int = 5) -> str:
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'media'?`` when one of `known` is like `name`, else nothing."""
+    """``; did you mean 'media'?`` when one of `known` is similar to `name`, else nothing."""
     near = closest(name, known)
     return f"; did you mean {near!r}?" if near and near != name else ""
 
 
 def chain_words(key: str) -> str:
-    """Of which chain this is the key, for people: ``args.account_id [7]``."""
+    """The key of a chain for people: ``args.account_id [7]``."""
     by = key.split("|")[1] if key.count("|") >= 2 else key
     return f"{by} {key.split('|', 3)[-1]}"

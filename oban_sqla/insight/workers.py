@@ -1,4 +1,4 @@
-"""The workers of a program, as their author declared them: options, parameters, and the JSON schema of the args."""
+"""The workers of a program, as their author declared them: options, parameters, and JSON schemas of the arguments."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class WorkerInfo:
     """A registered worker.
 
     :ivar name: its name.
-    :ivar aliases: names that its jobs had before.
-    :ivar executor: where its jobs run: ``"async"``, ``"thread"``, ``"process"``, or a name of the program's.
-    :ivar parameters: how the function is called, without what the runtime injects; None for a class.
-    :ivar schema: the JSON schema of the args; None for a class, or where a type has none.
-    :ivar options: the options of its jobs that differ from those of a job without any.
-    :ivar timeout: seconds that a run may take; None for any time.
-    :ivar deadline: seconds after its time within which a job must start; None for any time.
-    :ivar cron: its entry in the crontab.
-    :ivar recorded: whether what it returns is recorded.
+    :ivar aliases: names by which its jobs may be stored, too.
+    :ivar executor: where its jobs run: ``"async"``, ``"thread"``, ``"process"``, or an executor of the user.
+    :ivar parameters: the parameters of the function, without those that the runtime injects; None for a class.
+    :ivar schema: the JSON schema of the arguments; None for a class, or when a type has no schema.
+    :ivar options: the options of its jobs that differ from the defaults.
+    :ivar timeout: most seconds of a run; None without a limit.
+    :ivar deadline: most seconds from the time when a job is due to its start; None without a limit.
+    :ivar cron: its expression in the crontab; None when it has none.
+    :ivar recorded: whether its result is recorded.
     """
 
     name: str

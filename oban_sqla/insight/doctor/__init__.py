@@ -1,7 +1,7 @@
 """What is wrong with a database of jobs, or soon will be: one function per check, each independent of the others.
 
-It only reads, in one transaction; no statement takes longer than five seconds, waits for a lock longer than one, or
-reads a large table from end to end. What a check can't look at, for lack of a privilege or of time, is skipped.
+The checks only read, in one transaction. No statement takes longer than five seconds, waits longer than one second for
+a lock, or reads a large table from end to end. A check that lacks a privilege or takes too long is skipped.
 
 Belongs here: checks of the database and of the cluster as a whole. Does not: questions about one job (see
 `insight.why`), and repairs: a finding says what to run, and a person runs it.
@@ -108,7 +108,7 @@ def _examine(connection: Connection, pooled: bool | str, heartbeat: Heartbeat) -
 
 
 def _findings(check: Check, database: Database) -> list[Finding]:
-    """What a check finds. What fails in it is undone, so that the others go on."""
+    """What a check finds. A check that fails is rolled back to a savepoint, so that the others go on."""
     try:
         with database.connection.begin_nested():
             findings = list(check(database))

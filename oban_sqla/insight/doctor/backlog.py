@@ -1,4 +1,4 @@
-"""The jobs: those that wait too long, that no node can run, or that are too large."""
+"""The jobs that wait too long, that no node can run, or that are too large."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ UNSERVED, BEHIND, PAUSED = 60.0, 600.0, 3_600.0
 """Seconds for which the oldest job of a queue may wait: when no node works it, when one does, when it is paused."""
 
 LATE = 60.0
-"""Seconds after which a job that is due should have been staged; a node without a leader does it after two."""
+"""Seconds after which a job that is due should have been staged. Without a leader a node does it after two seconds."""
 
 UNKNOWN_WITHIN, MOST_UNKNOWN = 360.0, 5_000
-"""A job that was given back waits five minutes at most."""
+"""Jobs that were given back are due within five minutes: the seconds in which they are sought, and most of them."""
 
 SAMPLED_BLOCKS = 200
+"""Pages of the table that are sampled."""
 LARGE_ON_AVERAGE, LARGE = 2_000, 100_000
-"""Bytes as they are stored: args on average, beyond which PostgreSQL keeps them apart; args or errors of one job."""
+"""Stored bytes beyond which there is a warning: args on average, and args or errors of one job."""
 
 
 def backlog(database: Database) -> Iterator[Finding]:
@@ -95,7 +96,7 @@ def unknown_workers(database: Database) -> Iterator[Finding]:
 
 
 def large_jobs(database: Database) -> Iterator[Finding]:
-    """Args and errors that make every fetch slow, by a sample of the table."""
+    """Args and errors that are so large that they make every fetch slow, found in a sample of the table."""
     [table] = database.rows(catalog.TABLE)
     blocks = max(table.bytes / 8192, 1)
     row = sample.execute(database.connection, percent=min(100.0 * SAMPLED_BLOCKS / blocks, 100.0)).one()

@@ -12,13 +12,15 @@ from .database import Database
 from .finding import Finding, ok, problem, warning
 
 ELECTION = 60.0
-"""Seconds within which a successor leads; with the default lease it takes 15."""
+"""Seconds within which a successor leads; with the default lease within 15."""
 
 BURIED = 120.0
-"""Seconds within which a leader has rescued the jobs of a dead node and removed its row; behind a pooler, within 60."""
+"""Seconds within which a leader rescues the jobs of a dead node and removes its row; behind a pooler that takes 60."""
 
 FUTURE = -5.0
+"""Seconds since a heartbeat, when its time lies in the future by more than clocks may differ."""
 MOST = 1_000
+"""Orphans that are counted."""
 
 
 def living_nodes(database: Database) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Copies: whether another database writes these tables, and whether they were restored with their sequences."""
+"""Copies of a database: whether another one writes the tables, and whether they were restored with their sequences."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .database import Database
 from .finding import Finding, ok, problem
 
 NEAR = 1_000_000
-"""Ids that a sequence will give before long."""
+"""How many of the next ids of a sequence are checked."""
 
 
 def replication(database: Database) -> Iterator[Finding]:
-    """Whether the jobs are a copy that a subscription keeps."""
+    """Whether a subscription writes the jobs, as a copy of another database."""
     if names := [str(name) for name in subscriptions.execute(database.connection).scalars()]:
         yield problem(
             f"the jobs table is a copy of another database's: it is written by the subscription {listed(names)}",
@@ -32,7 +32,7 @@ def replication(database: Database) -> Iterator[Finding]:
 def sequences(database: Database) -> Iterator[Finding]:
     """Whether the next ids are free."""
     found = [(row, taken) for row in _sequences(database) if (taken := _taken(database, row)) is not None]
-    # Meanwhile a program may have been given the id that looked as if it were taken.
+    # The sequences are read again: a program may just have got the id, and inserted the row that was found.
     last = {row.sequence: row.last for row in _sequences(database)} if found else {}
     findings = [
         problem(
@@ -53,6 +53,6 @@ def _sequences(database: Database) -> list[Any]:
 
 
 def _taken(database: Database, row: Any) -> int | None:
-    """The first id that is taken, of those that the sequence gives next."""
+    """The first of the next ids of the sequence that a row has already; None when they are free."""
     [(taken,)] = database.rows(catalog.next_taken(row.table, row.column), last=row.last, most=row.last + NEAR)
     return None if taken is None else int(taken)

@@ -1,4 +1,4 @@
-"""What all checks look at."""
+"""The database that all checks examine."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from ..roster import Roster, read
 class Database:
     """A database that is examined, in one transaction that only reads.
 
-    :ivar connection: on which the checks execute their statements.
-    :ivar pooled: whether connections to it go through a transaction pooler; else why that could not be found out.
-    :ivar heartbeat: that of the nodes.
+    :ivar connection: executes the statements of the checks.
+    :ivar pooled: whether connections go through a transaction pooler; a text says why that could not be found out.
+    :ivar heartbeat: of the nodes that don't publish their own.
     """
 
     connection: Connection

@@ -1,4 +1,4 @@
-"""Encrypted arguments: whether the keys are where they are needed, and what is not encrypted."""
+"""Encrypted arguments: whether the nodes have the keys, and which arguments are not encrypted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .database import Database
 from .finding import Finding, ok, problem, warning
 
 MOST_LOOKED_AT = 20_000
-"""Jobs of a state that are looked at for arguments that are not encrypted."""
+"""Jobs of each state that are read to find arguments in plain text."""
 
 
 def encryption(database: Database) -> Iterator[Finding]:
-    """Jobs that no key opens, and waiting jobs in plain text of workers that encrypt, as far as they are known here."""
+    """Jobs that no key opens, and waiting jobs in plain text whose worker encrypts, if it is known in this process."""
     findings = [*_unopened(database), *_plain(database)]
     names = sorted(workers.encrypted)
     if names and current() is None:

@@ -1,4 +1,4 @@
-"""The workflows: those that go on only when something is done, and what was deleted under them."""
+"""The workflows that don't go on: a failed or deleted job holds them, or no node works on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .database import Database
 from .finding import Finding, ok, warning
 
 MOST = 1_000
-"""Edges that are counted of each kind."""
+"""Dependencies that are counted of each kind."""
 
 MANY_NEWS = 100_000
 """Changes of jobs on which nothing has acted yet."""

@@ -1,4 +1,4 @@
-"""The batches and the chains: those that stand still."""
+"""The batches and the chains that don't go on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .database import Database
 from .finding import Finding, ok, warning
 
 MOST = 1_000
-"""That are counted of each kind."""
+"""Batches or chains that are counted of each kind."""
 
 _NODE = "start a node; the leader looks for them once a minute"
 

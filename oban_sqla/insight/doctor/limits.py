@@ -1,4 +1,4 @@
-"""Limits of the cluster: whether the nodes agree on them, obey them, and what is suspended."""
+"""Limits of the cluster: whether the nodes agree on them and obey them, and what is suspended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .database import Database
 from .finding import Finding, ok, warning
 
 LONG = 600.0
-"""Seconds for which something may be suspended without a word."""
+"""Seconds for which something may be suspended without a warning."""
 
 
 def limits(database: Database) -> Iterator[Finding]:
@@ -70,5 +70,5 @@ def suspensions(database: Database) -> Iterator[Finding]:
 
 
 def _described(member: Member) -> str:
-    """Its limits in the cluster."""
+    """The limits that the node obeys in the cluster, in words."""
     return member.options.described.partition(", ")[2] or "no limits"

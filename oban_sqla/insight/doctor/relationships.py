@@ -1,4 +1,4 @@
-"""Relationships of rows to their jobs: whether each has the index that it needs."""
+"""Relationships of mapped classes to jobs: whether each has the index that it needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .finding import Finding, ok, warning
 
 
 def relationships(database: Database) -> Iterator[Finding]:
-    """The indexes of ``job_relationship``, as far as the classes that have one are known here."""
+    """The indexes of each ``job_relationship`` that this process knows."""
     paths = {f"{path.name}_index": path for path in related_paths()}
     there = set(built_indexes.execute(database.connection, names=[*paths]).scalars()) if paths else set[str]()
     findings = [

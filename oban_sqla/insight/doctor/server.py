@@ -19,15 +19,14 @@ OLDEST, NEWEST = 14, 18
 SKEW = 2.0
 """Seconds by which this machine's clock may differ from the server's."""
 
-FEW_CONNECTIONS = 10
-FEW_SHARE = 0.1
-"""Fewer free ones than these make a warning."""
+FEW_CONNECTIONS, FEW_SHARE = 10, 0.1
+"""Free connections below which there is a warning: their number, or their share of the limit if that is less."""
 
 NOTIFICATIONS_FILLING, NOTIFICATIONS_FULL = 0.05, 0.5
-"""The share of the notification queue that is in use."""
+"""Shares of the notification queue in use: from the first on there is a warning, from the second on a problem."""
 
 SHORT_TRANSACTION = 60_000
-"""Milliseconds; ending idle transactions sooner than this ends jobs that use a session."""
+"""Milliseconds. A timeout for idle transactions that is shorter than this ends jobs that use a session."""
 
 
 def server_version(database: Database) -> Iterator[Finding]:
@@ -48,7 +47,7 @@ def server_version(database: Database) -> Iterator[Finding]:
 
 
 def encoding(database: Database) -> Iterator[Finding]:
-    """Whether the database can store every letter."""
+    """Whether the database can store every character."""
     [row] = database.rows(SETTINGS, names=["server_encoding"])
     if row.value == "UTF8":
         yield ok("the encoding of the database is UTF8")
@@ -73,7 +72,7 @@ def standby(database: Database) -> Iterator[Finding]:
         )
         return
     [row] = database.rows(SETTINGS, names=["default_transaction_read_only"])
-    if row.value == "on" and row.source != "client":  # which a careful operator may have asked for
+    if row.value == "on" and row.source != "client":  # this client may have asked for it, to be careful
         role = database.server.role
         yield problem(
             f"default_transaction_read_only is on for the role {role}, or for this server or database",
@@ -100,8 +99,8 @@ def pooler(database: Database) -> Iterator[Finding]:
 
 
 def clock(database: Database) -> Iterator[Finding]:
-    """This machine's clock against the server's."""
-    database.rows(CLOCK)  # the statement is prepared now, so that the second time measures the way alone
+    """Whether this machine's clock agrees with the server's."""
+    database.rows(CLOCK)  # prepares the statement, so that the second execution measures the network alone
     before = time.time()
     [[there]] = database.rows(CLOCK)
     after = time.time()

@@ -1,4 +1,4 @@
-"""Dead rows: what keeps them, whether they are vacuumed, and how much empty space they have left behind."""
+"""Dead rows: what keeps them, whether they are vacuumed, and how much empty space they have left."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .database import Database
 from .finding import Finding, ok, problem, skipped, warning
 
 OLD, VERY_OLD = 300.0, 3_600.0
-"""Seconds for which a transaction may be open."""
+"""Seconds for which a transaction may be open: beyond the first a warning, beyond the second a problem."""
 
 MANY_TRANSACTIONS = 1_000_000
-"""How many transactions a replication slot or a standby may hold back; for these PostgreSQL gives no time."""
+"""Transactions whose dead rows a replication slot or a standby may keep. PostgreSQL says no time for these."""
 
 MANY_DEAD, DEAD_SHARE, LONG_AGO = 20_000, 0.2, 300.0
-"""More dead rows than this, and than this share of the live ones, are too many if the last vacuum is so long ago."""
+"""Dead rows are too many above this number and this share of the live rows, if no vacuum ran in so many seconds."""
 
 SLOW = (
     "no row that has died since then can be removed: every fetch has to read past the entries of finished jobs, and "

@@ -29,7 +29,7 @@ TRIGGERS = {
     "oban_jobs_tell_inserted": "the first job of a chain starts only with the next sweep",
     "oban_jobs_tell_held": "a chain goes on only with the next sweep after the job that held it is deleted",
 }
-"""Each with what goes wrong without it."""
+"""The triggers of the migration, each with what goes wrong without it."""
 REPAIR = "pipe the output of `oban-sqla sql` for this schema into psql: it creates what is missing"
 
 TUNED = {"autovacuum_vacuum_scale_factor": 0.02, "autovacuum_analyze_scale_factor": 0.02, "fillfactor": 85.0}
@@ -62,7 +62,7 @@ def schema_version(database: Database) -> Iterator[Finding]:
 
 
 def indexes(database: Database) -> Iterator[Finding]:
-    """The indexes of the jobs table against those that the migration makes."""
+    """Whether the indexes of the jobs table are as the migration made them."""
     there = {row.name: row for row in database.rows(catalog.INDEXES)}
     expected = {str(index.name): index for index in INDEXES}
     bad = [finding for row in there.values() if not row.valid for finding in [_invalid(database, row, expected)]]
@@ -125,7 +125,7 @@ def states(database: Database) -> Iterator[Finding]:
 
 
 def table_settings(database: Database) -> Iterator[Finding]:
-    """The settings that have the jobs table vacuumed early and often."""
+    """The settings by which the jobs table is vacuumed early and often."""
     [table] = database.rows(catalog.TABLE)
     options_now = dict(option.split("=", 1) for option in table.options or ())
     names = ["autovacuum", "track_counts"]
@@ -193,7 +193,10 @@ def _wrong(database: Database, index: Index, found: str, first: str) -> Finding:
 
 
 def _is_as_made(row: Any, index: Index) -> bool:
-    """By its columns, and by the states and columns that its condition names; PostgreSQL rewrites the condition."""
+    """Whether an index has the right columns, and its condition names the right states and columns.
+
+    The condition itself can't be compared, because PostgreSQL rewrites it.
+    """
     options = index.dialect_options["postgresql"]
     keys = [_plain(getattr(key, "name", None) or str(key)) for key in index.expressions]
     where = str(options["where"])
