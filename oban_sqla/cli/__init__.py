@@ -1,7 +1,6 @@
 """The ``oban-sqla`` command. One file per concern: what runs, on which database, how it ends, what it prints.
 
-A program that starts an :class:`~oban_sqla.Oban` itself needs nothing of it. Only here are signals handled, logging
-configured, and modules imported by name.
+A program that starts an :class:`~oban_sqla.Oban` itself needs nothing of this package.
 
 Belongs here: options, output and exit codes of commands; signals, logging, and importing modules by name. Does not:
 what a command shows (see `insight`) or changes (see `control`): a dashboard needs both, and no command.

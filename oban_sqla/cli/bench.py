@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 SCHEMA = "oban_bench"
 CONCURRENCY = (10, 50, 100)
 MOST_SINGLE = 300
-"""Jobs that are enqueued one by one, however many in bulk."""
+"""Most jobs that are enqueued one by one."""
 MOST_LATENCIES = 200
+"""Most jobs whose latency is measured."""
 
 
 @click.command(short_help="Measure this database and machine.")
@@ -89,7 +90,7 @@ class Figures:
 
 
 Progress = Callable[[str, float], None]
-"""Called with what is being done, and how much of it is done, from 0 to 1."""
+"""Called with what is being done, and the share that is done, from 0 to 1."""
 
 
 async def _measure(scratch: Scratch, jobs: int, concurrency: tuple[int, ...], progress: Progress) -> Figures:
@@ -162,7 +163,7 @@ def _spread(spread: Spread) -> dict[str, float]:
 
 @contextmanager
 def _progress() -> Generator[Progress, None, None]:
-    """A bar on stderr, where that is a terminal and rich is installed."""
+    """A bar on stderr, if that is a terminal and rich is installed."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn

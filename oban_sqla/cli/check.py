@@ -1,4 +1,4 @@
-"""``oban-sqla check``: whether the code can run the jobs that wait."""
+"""``oban-sqla check``: whether the code can run the waiting jobs."""
 
 from __future__ import annotations
 

@@ -6,5 +6,5 @@ import os
 
 
 def are_unwanted() -> bool:
-    """Whether the user or the terminal wants none: ``NO_COLOR`` is set (https://no-color.org), or ``TERM=dumb``."""
+    """Whether colours are not wanted: ``NO_COLOR`` is set (https://no-color.org), or ``TERM`` is ``dumb``."""
     return bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"

@@ -28,7 +28,7 @@ REBOOT = "due when a node that starts later leads"
 
 
 class Where(TypedDict):
-    """The options that every command here has."""
+    """The options that all commands of this group have."""
 
     url: str | None
     schema: str | None
@@ -237,7 +237,7 @@ def put(
 
 
 def _changed(where: Where, name: str, verb: str, change: Callable[[Crons], Awaitable[None]]) -> None:
-    """Change an entry, and say how it is now."""
+    """Change an entry, and print its new state."""
 
     async def work(crons: Crons) -> CronEntry:
         await change(crons)
@@ -255,7 +255,7 @@ def _changed(where: Where, name: str, verb: str, change: Callable[[Crons], Await
 def _on_crons(where: Where, work: Callable[[Crons], Awaitable[T]], verb: str = "", name: str = "") -> T:
     """What `work` returns for the crontab.
 
-    :param verb: what is changed, for the audit. Default: nothing is.
+    :param verb: the change, for the audit. Default: nothing is changed.
     :param name: the entry that is changed.
     """
 
@@ -269,7 +269,7 @@ def _on_crons(where: Where, work: Callable[[Crons], Awaitable[T]], verb: str = "
 
 
 async def _entry(crons: Crons, name: str) -> CronEntry:
-    """The entry of that name.
+    """The entry with this name.
 
     :raises InvalidOption: when there is none.
     """

@@ -1,4 +1,4 @@
-"""Which database a command works on."""
+"""The database on which a command works."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def database_option(command: F) -> F:
 
 
 def schema_option(command: F) -> F:
-    """``--schema``, else the environment, else the file of the settings; and ``--config``, which names that."""
+    """``--schema``, else the environment, else the file of the settings; and ``--config``, which names that file."""
     return click.option(
         "--schema",
         metavar="NAME",
@@ -49,15 +49,18 @@ def schema_option(command: F) -> F:
 
 
 def pool_for(jobs: int) -> dict[str, Any]:
-    """Options of an engine from which so many jobs at once take a session: SQLAlchemy's default of 15 connections would
-    let the others wait, and fail after 30 s. It opens only those that are used, and more where a queue is scaled."""
+    """Options of an engine that has a connection for each of `jobs` jobs.
+
+    SQLAlchemy's default is 15 connections: further jobs would wait, and fail after 30 s. The engine opens only as many
+    as are used, and more than `jobs` when a queue is scaled.
+    """
     return {"pool_size": max(jobs, 5), "max_overflow": -1}
 
 
 def engine_for(url: str | None, **options: Any) -> AsyncEngine:
     """An engine on `url`, with asyncpg unless the URL names psycopg.
 
-    :param options: further ones of the engine.
+    :param options: further options of the engine.
     :raises click.UsageError: without a URL, or for one that can't be used.
     """
     if not url:
@@ -76,7 +79,7 @@ def engine_for(url: str | None, **options: Any) -> AsyncEngine:
 
 
 def brief_engine_for(url: str | None) -> AsyncEngine:
-    """An engine on `url` for a command's few statements. None is prepared by name, so it works through a pooler."""
+    """An engine on `url` for the few statements of a command. It names no prepared statements, so that poolers work."""
     engine = engine_for(url)
     return create_async_engine(engine.url, connect_args=_UNNAMED[engine.dialect.driver])
 
@@ -92,9 +95,9 @@ _UNNAMED: dict[str, dict[str, Any]] = {
 
 
 def on_database(url: str | None, schema: str | None, work: Callable[[AsyncEngine], Awaitable[T]]) -> T:
-    """What `work` returns for an engine on `url` whose statements find the tables in `schema`.
+    """What `work` returns for an engine on `url` whose statements use the tables in `schema`.
 
-    :raises DatabaseUnavailable: when nothing answers.
+    :raises DatabaseUnavailable: when the server does not answer.
     :raises SchemaOutdated: when the tables are missing, or older than this package.
     """
     engine = brief_engine_for(url)
@@ -112,9 +115,9 @@ def on_database(url: str | None, schema: str | None, work: Callable[[AsyncEngine
 
 
 async def checked(engine: AsyncEngine, schema: str | None) -> None:
-    """Look whether the tables are there, and new enough; the first contact with the database.
+    """Connect for the first time, and check that the tables exist and are new enough.
 
-    :raises DatabaseUnavailable: when nothing answers.
+    :raises DatabaseUnavailable: when the server does not answer.
     :raises SchemaOutdated: when the tables are missing, or older than this package.
     """
     if (version := await reached(engine, schema)) < migrations.CURRENT:
@@ -131,9 +134,9 @@ async def _schemas(engine: AsyncEngine) -> list[str]:
 
 
 async def reached(engine: AsyncEngine, schema: str | None) -> int:
-    """The version of the tables; the first contact with the database.
+    """Connect for the first time, and read the version of the tables.
 
-    :raises DatabaseUnavailable: when nothing answers.
+    :raises DatabaseUnavailable: when the server does not answer.
     """
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT):

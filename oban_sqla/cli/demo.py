@@ -1,4 +1,4 @@
-"""``oban-sqla demo``: jobs run, with the code that enqueues them, in half a minute."""
+"""``oban-sqla demo``: shows jobs that run, and the code that enqueues them, in half a minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps of ``oban-sqla demo``. Imported only there: it registers workers.
+"""The steps of ``oban-sqla demo``. Only that command imports this module, because it registers workers.
 
 The code that it prints is the source of the functions that it calls.
 """
@@ -33,7 +33,7 @@ from .text import echo_paragraph
 Sessions = async_sessionmaker[AsyncSession]
 
 PATIENCE = 30.0
-"""Seconds that one step may take; none takes a tenth of that."""
+"""Seconds that one step may take."""
 EVENTS = ("oban.job.stop", "oban.job.exception")
 
 
@@ -113,7 +113,7 @@ class Demo:
         _next()
 
     async def run_and_stay(self) -> None:
-        """Run all steps, but keep the node running until the task is cancelled, as Ctrl-C does."""
+        """Run all steps, and keep the node running until the task is cancelled, as Ctrl-C does."""
         async with self._steps():
             self._invite()
             task = asyncio.current_task()
@@ -127,7 +127,7 @@ class Demo:
 
     @asynccontextmanager
     async def _steps(self) -> AsyncGenerator[None, None]:
-        """Run the steps; the node keeps running inside."""
+        """Run the steps. The node runs until the context is left."""
         async with self._scratch.engine.begin() as connection:
             await connection.run_sync(Base.metadata.create_all)
             version = await connection.scalar(select(func.current_setting("server_version")))
@@ -213,7 +213,7 @@ class Demo:
         print_table(columns, rows, "")
 
     async def _follow(self, spec: JobSpec) -> None:
-        """Print what happens to jobs until this one is completed, in the database, too."""
+        """Print what happens to jobs until this one is completed, also in the database."""
         async with asyncio.timeout(PATIENCE):
             while True:
                 fields = await self._events.get()

@@ -1,4 +1,4 @@
-"""The engine and the sessionmakers of a node, of what ``oban-sqla start`` is given."""
+"""The engine and the sessionmakers of a node, made from the targets or the URL of ``oban-sqla start``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ Given = AsyncEngine | Engine | SessionMaker
 
 
 def on_objects(given: Sequence[Given]) -> tuple[AsyncEngine, list[SessionMaker]]:
-    """The engine of a node, and the sessionmakers, on the user's own objects.
+    """The engine of a node, and the sessionmakers, from the user's own objects.
 
-    :param given: one, or one asynchronous and one synchronous.
+    :param given: one object, or one that is asynchronous and one that is not.
     :raises TargetError: for a sessionmaker without an engine.
     """
     engines: dict[bool, AsyncEngine | Engine] = {}
@@ -41,9 +41,9 @@ def on_objects(given: Sequence[Given]) -> tuple[AsyncEngine, list[SessionMaker]]
 
 
 def on_url(url: str | None, queues: Container[str], jobs: int) -> tuple[AsyncEngine, list[SessionMaker]]:
-    """The engine and the sessionmakers on a URL; one for a plain ``Session`` if workers of `queues` ask for it.
+    """The engine on a URL, and a sessionmaker for plain ``Session`` objects if workers of `queues` ask for one.
 
-    :param jobs: how many may run at once.
+    :param jobs: how many jobs may run at once.
     :raises click.UsageError: without a URL, or for one that can't be used.
     """
     pool = pool_for(jobs)

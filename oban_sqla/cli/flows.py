@@ -1,4 +1,4 @@
-"""``oban-sqla flows``: what workflows there are, one as a tree, and changes of a whole one."""
+"""``oban-sqla flows``: lists workflows, shows one as a tree, and changes a whole one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MARKS = {
     "failed": "✗",
     "retryable": "!",
 }
-"""By state; a dot for what waits."""
+"""The mark of each state; waiting nodes have a dot."""
 
 _COLOURS = {"completed": "green", "executing": "cyan", "discarded": "red", "failed": "red", "retryable": "yellow"}
 
@@ -128,7 +128,7 @@ def show(flow_id: int, watch: bool, url: str | None, schema: str | None, as_json
             shown = drawn
         if not watch or found.state != "executing":
             break
-        time.sleep(EVERY)  # a command has nothing else to do between two looks
+        time.sleep(EVERY)  # nothing else is to be done between two looks
     if as_json:
         print_json(found.as_dict())
 

@@ -1,4 +1,4 @@
-"""``oban-sqla start --health``: as much HTTP as the probes of an orchestrator need."""
+"""``oban-sqla start --health``: a small HTTP server for the probes of an orchestrator."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ EVERYWHERE = "0.0.0.0"
 LINE_TIMEOUT = 1.0
 """Seconds that a client has to send the first line of its request."""
 CLIENT_TIMEOUT = 5.0
-"""Seconds that it has for the other lines, and again to take the answer."""
+"""Seconds that a client has for the other lines, and as many to take the answer."""
 LONGEST_REQUEST = 8192
-"""Bytes, with all headers."""
+"""Bytes of a request with all its headers."""
 MOST_CLIENTS = 50
-"""Connections at once. Beyond that the one that has been silent for the longest time is closed."""
+"""Connections at once. For a further one, the connection that has been silent longest is closed."""
 
 JSON = "application/json"
 
@@ -45,7 +45,7 @@ class Address:
 
 
 class AddressType(ParamType[Address]):
-    """``8080``, on all addresses, because probes come from outside; or ``127.0.0.1:8080``, or ``[::]:8080``."""
+    """``127.0.0.1:8080``, ``[::]:8080``, or ``8080`` for all addresses of IPv4, because probes come from outside."""
 
     name = "[HOST:]PORT"
 
@@ -66,9 +66,9 @@ class AddressType(ParamType[Address]):
 
 @asynccontextmanager
 async def answering(pages: Pages, address: Address | Path | None) -> AsyncGenerator[None, None]:
-    """Answer health checks at `address` meanwhile. There is no authentication: don't expose the port.
+    """Answer health checks at `address` inside this context. There is no authentication: don't expose the port.
 
-    :param pages: what there is to ask for.
+    :param pages: the pages that are served.
     :param address: where to listen: an address, or the path of a socket; None answers nothing.
     :raises click.ClickException: when it can't listen there.
     """
@@ -95,20 +95,20 @@ async def answering(pages: Pages, address: Address | Path | None) -> AsyncGenera
 
 
 class Pages(Protocol):
-    """What there is to ask for."""
+    """The pages that are served."""
 
     async def answer(self, method: str, path: str) -> bytes:
-        """The whole answer to a request."""
+        """The answer to a request, as bytes."""
         ...
 
 
 class _Clients:
-    """The clients: one request per connection, with limits of time, size and number."""
+    """The clients: one request per connection, within limits of time, size and number."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
         self._count = 0
-        # Clients that have not sent their request, the first of them first: written by _read() and _make_room().
+        # Clients that have not sent their whole request, the oldest first: written by _read() and _make_room().
         self._silent: dict[asyncio.StreamWriter, None] = {}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -121,7 +121,7 @@ class _Clients:
                 async with asyncio.timeout(CLIENT_TIMEOUT):
                     writer.close()
                     await writer.wait_closed()
-        except (OSError, asyncio.IncompleteReadError):  # TimeoutError is one: it is slow, or gone
+        except (OSError, asyncio.IncompleteReadError):  # the client is slow or gone; TimeoutError is an OSError
             writer.transport.abort()
         except Exception as error:
             logger.error("a health check failed: %s: %s", type(error).__name__, error)
@@ -130,7 +130,7 @@ class _Clients:
             writer.close()
 
     def _make_room(self) -> bool:
-        """Close the longest silent client where there are too many. False when all of them are being answered."""
+        """Close the client that has been silent longest, if there are too many. False if all are being answered."""
         if self._count <= MOST_CLIENTS:
             return True
         if not self._silent:
@@ -195,7 +195,7 @@ class NodePages:
 
 
 def _metrics_of(oban: Oban) -> Callable[[], Awaitable[tuple[int, str, bytes]]] | None:
-    """The page of the metrics; None where Prometheus's client is not installed."""
+    """The page of the metrics; None when prometheus-client is not installed."""
     try:
         from prometheus_client import REGISTRY, generate_latest
         from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -205,7 +205,7 @@ def _metrics_of(oban: Oban) -> Callable[[], Awaitable[tuple[int, str, bytes]]] |
         return None
     try:
         metrics = prometheus.instrument()
-    except ValueError:  # the program that was imported has done so itself
+    except ValueError:  # the imported program has called it already
         metrics = None
     one_at_a_time = asyncio.Lock()
 
@@ -214,7 +214,7 @@ def _metrics_of(oban: Oban) -> Callable[[], Awaitable[tuple[int, str, bytes]]] |
             try:
                 async with asyncio.timeout(PATIENCE), one_at_a_time:
                     await metrics.count(oban.engine)
-            except Exception as error:  # the rest of the metrics is wanted most during an outage
+            except Exception as error:  # the other metrics are needed during an outage
                 logger.debug("could not count the jobs: %s: %s", type(error).__name__, error)
         return 200, CONTENT_TYPE_LATEST, generate_latest(REGISTRY)
 
@@ -222,7 +222,7 @@ def _metrics_of(oban: Oban) -> Callable[[], Awaitable[tuple[int, str, bytes]]] |
 
 
 async def _request(reader: asyncio.StreamReader) -> tuple[str, str, HTTPStatus | None]:
-    """Method and path of a request, and why it is refused, if it is."""
+    """The method and the path of a request; and a status if it is refused, else None."""
     try:
         async with asyncio.timeout(LINE_TIMEOUT):
             first = await reader.readuntil(b"\r\n")
@@ -243,10 +243,15 @@ async def _request(reader: asyncio.StreamReader) -> tuple[str, str, HTTPStatus |
 
 
 def failed(status: HTTPStatus, method: str, error: str | None = None) -> bytes:
+    """The answer to a request that is refused.
+
+    :param error: the reason. Default: the phrase of the status.
+    """
     return response(status, JSON, as_json({"error": error or status.phrase}), method)
 
 
 def response(status: HTTPStatus, kind: str, body: bytes, method: str) -> bytes:
+    """A response of HTTP, as bytes; without its body for HEAD."""
     lines = [
         f"HTTP/1.1 {status.value} {status.phrase}",
         f"Content-Type: {kind}",

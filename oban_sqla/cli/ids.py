@@ -11,7 +11,7 @@ from .param_type import ParamType
 
 
 class JobId(ParamType[int]):
-    """The id of a job: a number from 1 on that a bigint can hold."""
+    """The id of a job: a whole number from 1 to the largest bigint."""
 
     name = "ID"
     noun = "job"
@@ -24,6 +24,6 @@ class JobId(ParamType[int]):
 
 
 class FlowId(JobId):
-    """The id of a workflow: a number from 1 on that a bigint can hold."""
+    """The id of a workflow: a whole number from 1 to the largest bigint."""
 
     noun = "workflow"

@@ -1,4 +1,4 @@
-"""Which instance a command means, where a database has several."""
+"""The instance that a command means, when a database has several."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``oban-sqla limits``: what a limit would do."""
+"""``oban-sqla limits``: tries out a rate limit on past jobs."""
 
 from __future__ import annotations
 

@@ -21,19 +21,19 @@ def configure(level: str) -> None:
 
 
 class _WholeLines:
-    """Writes each record whole, where several processes write to one stderr: a pipe takes 4 KiB at once.
+    """Writes each record in one piece when several processes share stderr, because a pipe takes only 4 KiB at once.
 
-    :param lock: the descriptor of a file that is locked meanwhile.
+    :param lock: the descriptor of a file that is locked during a write.
     """
 
     def __init__(self, lock: int) -> None:
         self._lock = lock
 
     def flush(self) -> None:
-        pass  # nothing is kept
+        pass  # nothing is buffered
 
     def write(self, text: str, /) -> None:
-        import fcntl  # not on every system, and neither is the supervisor
+        import fcntl  # it exists only on systems that have the supervisor, too
 
         rest = memoryview(text.encode(errors="backslashreplace"))
         fcntl.lockf(self._lock, fcntl.LOCK_EX)

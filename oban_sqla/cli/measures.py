@@ -1,4 +1,4 @@
-"""What ``oban-sqla bench`` measures, one function per figure. Imported only there: it registers workers."""
+"""What ``oban-sqla bench`` measures, one function per figure. Only it imports this module, which registers workers."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ QUEUE = "bench"
 ELSEWHERE = "bench_elsewhere"
 """A queue that no node works."""
 PAUSE = 0.02
-"""Seconds between two jobs whose latency is measured: the queue is idle, and no notification is held back."""
+"""Seconds between two jobs whose latency is measured, so that the queue is idle and no notification is held back."""
 LOOKS = 200
 """Round trips that are measured."""
 WARM_UP = 10
-"""First values of a series, which don't count."""
+"""The first values of a series, which don't count."""
 
 Report = Callable[[float], None]
-"""Called with how much is done, from 0 to 1."""
+"""Called with the share that is done, from 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """What the figures depend on.
+    """The server, as far as the figures depend on it.
 
-    :ivar round_trip_ms: the median of a ``SELECT 1``, through SQLAlchemy.
+    :ivar round_trip_ms: the median time of a ``SELECT 1`` through SQLAlchemy, in milliseconds.
     """
 
     version: str
@@ -49,7 +49,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Throughput:
-    """So many jobs took so long."""
+    """A number of jobs, and the seconds that they took."""
 
     jobs: int
     seconds: float
@@ -61,7 +61,7 @@ class Throughput:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Values of a series, in milliseconds."""
+    """The number of values of a series, and two of its percentiles in milliseconds."""
 
     values: int
     p50: float
@@ -69,14 +69,14 @@ class Spread:
 
     @classmethod
     def of(cls, seconds: list[float]) -> Spread:
-        """The spread of lengths of time, of which there is at least one."""
+        """The spread of a series of at least one length of time in seconds."""
         ordered = sorted(seconds)
         nearest = (ordered[math.ceil(len(ordered) * share) - 1] * 1e3 for share in (0.5, 0.99))
         return cls(len(ordered), *nearest)
 
 
 async def server(scratch: Scratch) -> Server:
-    """Version, settings and distance of the database."""
+    """The version and settings of the server, and the time of a round trip."""
     names = ("server_version", "fsync", "synchronous_commit")
     async with scratch.engine.connect() as connection:
         row = (await connection.execute(select(*map(func.current_setting, names)))).one()
@@ -103,7 +103,7 @@ async def bulk(scratch: Scratch, jobs: int) -> Throughput:
 
 
 async def single(scratch: Scratch, jobs: int, report: Report) -> tuple[Throughput, Spread]:
-    """One job per transaction, one after the other, in an application that has started a runtime."""
+    """Enqueue one job per transaction, one after the other, in a program that has started a runtime."""
     taken: list[float] = []
     async with Oban(scratch.engine):
         for number in range(jobs + WARM_UP):
@@ -117,8 +117,7 @@ async def single(scratch: Scratch, jobs: int, report: Report) -> tuple[Throughpu
 
 
 async def drain(scratch: Scratch, concurrency: int, jobs: int, report: Report) -> Throughput:
-    """Run what is in the queue, by one process: from the start of the first job to the commit of the last
-    acknowledgement."""
+    """Run the jobs of the queue in one process: from the start of the first job to the commit of the last ack."""
     _seen.count = 0
     async with Oban(scratch.engine, queues={QUEUE: concurrency}):
         while _seen.count < jobs:
@@ -135,9 +134,9 @@ async def drain(scratch: Scratch, concurrency: int, jobs: int, report: Report) -
 async def latency(
     scratch: Scratch, runtime: Callable[[AsyncEngine], AbstractAsyncContextManager[None]], jobs: int, report: Report
 ) -> Spread:
-    """From before the COMMIT to the first line of the job, one job after the other, on an idle queue.
+    """Measure the time from the COMMIT to the start of the job, one job after the other, on an idle queue.
 
-    :param runtime: what works the queue, :func:`same_process` or :func:`by_notification`.
+    :param runtime: works the queue: :func:`same_process` or :func:`by_notification`.
     """
     taken: list[float] = []
     async with runtime(scratch.engine):
@@ -163,7 +162,7 @@ async def same_process(engine: AsyncEngine) -> AsyncGenerator[None, None]:
 
 @asynccontextmanager
 async def by_notification(engine: AsyncEngine) -> AsyncGenerator[None, None]:
-    """The node that works the queue hears of the commit by NOTIFY, as a node in another process would."""
+    """A NOTIFY wakes the node that works the queue, as it wakes a node in another process."""
     apart = Line(engine)  # a commit wakes the runtime whose pool it used
     try:
         async with Oban(apart.engine, queues={QUEUE: 10}), Oban(engine):

@@ -1,4 +1,4 @@
-"""Several options of a command at once."""
+"""Adds several options to a command at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def with_options(command: F, options: Sequence[Callable[[Any], Any]]) -> F:
-    """`command` with these decorators of click's, in the order in which the help lists them."""
+    """`command` with these decorators of click, in the order in which the help lists them."""
     decorated: Any = command
     for option in reversed(options):
         decorated = option(decorated)

@@ -1,4 +1,4 @@
-"""What commands print: columns for people or JSON for programs; on stdout nothing but the answer."""
+"""What commands print: a table for people or JSON for programs; nothing else goes to stdout."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def json_option(command: F) -> F:
 
 
 def print_json(value: Any) -> None:
-    """Print `value` as indented JSON; times as ISO 8601, and anything else that JSON does not have as text."""
+    """Print `value` as indented JSON; times as ISO 8601, and other values that JSON does not have as text."""
     click.echo(printable(json.dumps(value, indent=2, ensure_ascii=False, default=_plain)))
 
 
@@ -58,7 +58,10 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
 
 
 def ago(moment: datetime | None, now: datetime | None = None) -> str:
-    """How far `moment` is from now, in words: ``5 min ago``, ``in 3 h 20 min``; empty for None."""
+    """How far `moment` is from now, in words: ``5 min ago``, ``in 3 h 20 min``; empty for None.
+
+    :param now: the present. Default: read from the clock.
+    """
     if moment is None:
         return ""
     seconds = ((datetime.now(UTC) if now is None else now) - moment).total_seconds()

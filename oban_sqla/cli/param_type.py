@@ -1,4 +1,4 @@
-"""The base of the types of options that click does not have."""
+"""The base class of our types of options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 else:
 
     class ParamType(click.ParamType):
-        """click's, which takes the type of its values in brackets only from 8.4 on."""
+        """The class of click, which takes the type of its values in brackets only from version 8.4 on."""
 
         def __class_getitem__(cls, _values: object) -> type:
             return cls

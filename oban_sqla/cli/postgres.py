@@ -1,4 +1,4 @@
-"""``oban-sqla postgres``: a PostgreSQL for those who have none."""
+"""``oban-sqla postgres``: runs a PostgreSQL for development."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def postgres(directory: str | None) -> None:
     with embedded.start(directory) as server:
         url = make_url(server.url).set(drivername="postgresql").render_as_string(hide_password=False)
         click.echo(url)
-        # In quotes: a shell takes ? and & for itself, and would set nothing.
+        # In quotes, because ? and & have a meaning for a shell.
         click.echo("running until Ctrl-C; in another terminal, as long as it runs:", err=True)
         click.echo(f"  export DATABASE_URL={shlex.quote(url)}\n  oban-sqla migrate", err=True)
-        while not stopped.wait(1.0):  # a signal ends no wait without a timeout
+        while not stopped.wait(1.0):  # with a timeout, because a signal does not end a wait without one
             pass
         click.echo("stopping", err=True)

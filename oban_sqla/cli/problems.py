@@ -1,4 +1,4 @@
-"""How commands fail: one line on stderr that says what is wrong, and no traceback."""
+"""The errors of commands: one line on stderr that says what is wrong, without a traceback."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..models.notes import note_of
 from ..telemetry.database_error import sqlstate_of, without_class
 from .colours import are_unwanted
 
-# SQLAlchemy 2.0 leaves what asyncpg raises while connecting as it is.
+# SQLAlchemy 2.0 does not wrap what asyncpg raises while it connects.
 OF_THE_DATABASE = (DBAPIError, asyncpg.PostgresError)
 ELSEWHERE = {
     "add": "jobs add", "beat": "cron", "cancel": "jobs cancel", "dashboard": "web", "delete": "jobs delete",
@@ -27,20 +27,20 @@ ELSEWHERE = {
     "resume": "queues resume", "retry": "jobs retry", "revoke": "jobs cancel", "scale": "queues scale",
     "show": "jobs show", "status": "top", "upgrade": "migrate", "work": "start", "worker": "start",
 }  # fmt: skip
-"""What other queues call the commands of this one, or where one of a group is."""
+"""Our commands for names that people may try: those of other queues, and those inside a group."""
 EXPECTED = (ObanError, SQLAlchemyError, asyncpg.PostgresError, OSError)
 
 
 class Commands(click.Group):
     """A group whose commands report expected errors in one line, with exit code 1.
 
-    Usage errors are click's, with exit code 2. Unexpected errors keep their traceback: they are bugs.
+    Usage errors are reported by click, with exit code 2. Unexpected errors keep their traceback: they are bugs.
     """
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **extra: Any) -> Any:
         _open_closed_streams()
         given = [_in_utf8(one) for one in (sys.argv[1:] if args is None else args)]
-        # A terminal may lack characters of the help, and of what a job says: those are escaped.
+        # Characters that the terminal can't show are escaped.
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
                 stream.reconfigure(errors="backslashreplace")
@@ -70,28 +70,33 @@ class Commands(click.Group):
 
 
 def _open_closed_streams() -> None:
-    """Let those of stdin, stdout and stderr that are closed be ``/dev/null``: else a connection to the database, or the
-    line to a supervisor, may get their number, and what is written to stderr."""
+    """Open stdin, stdout and stderr as ``/dev/null`` if they are closed.
+
+    Otherwise a connection to the database, or the line to a supervisor, may get the number 2, and receive what is
+    written to stderr.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # the lowest number that is free
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # this takes the lowest free number
 
 
 @contextmanager
 def _without_passwords() -> Generator[None]:
-    """Hides those of a URL that was given in a wrong place, such as `oban-sqla start postgresql://…`."""
+    """Hide the password of a URL in a wrong place, such as `oban-sqla start postgresql://…`, in error messages."""
     try:
         yield
     except click.ClickException as error:
-        vars(error)["message"] = without_passwords(error.message)  # final, for type checkers
+        vars(error)["message"] = without_passwords(error.message)  # by vars(), because type checkers take it as final
         raise
 
 
 def _in_utf8(argument: str) -> str:
-    """An argument with letters that the locale does not have, such as C with ``PYTHONUTF8=0``: Python has kept their
-    bytes."""
+    """An argument, decoded as UTF-8.
+
+    In a locale without its characters, such as C with ``PYTHONUTF8=0``, Python has kept their bytes as surrogates.
+    """
     try:
         return argument.encode(errors="surrogateescape").decode()
     except UnicodeError:

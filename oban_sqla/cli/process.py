@@ -26,16 +26,16 @@ from .supervisor import supervised
 from .systemd import READY, STOPPING, tell
 
 LAST_WORDS = 5.0
-"""Seconds that exit hooks and other threads have after the node has stopped."""
+"""Seconds for exit hooks and other threads after the node has stopped."""
 
 
 def run(oban: Oban, health: Address | None = None, until_empty: bool = False) -> int:
     """Run `oban` until the process is asked to stop.
 
-    If threads of jobs are still running then, it does not return: it gives these jobs back, and the process exits
+    If threads of jobs are still running then, this does not return: it gives their jobs back, and the process exits
     without waiting for the threads.
 
-    :param health: the address at which health checks are answered meanwhile. Default: none.
+    :param health: the address at which health checks are answered. Default: none.
     :param until_empty: also stop when its queues have no job that is due. Default: False.
     :returns: the exit code.
     :raises click.ClickException: when it can't listen at that address.
@@ -43,14 +43,14 @@ def run(oban: Oban, health: Address | None = None, until_empty: bool = False) ->
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         left = runner.run(_serve(oban, health if (part := supervised()) is None else part.health, until_empty))
         if left:
-            # A thread can't be stopped, but it ends with the process; only that makes it right to give its job away.
+            # A thread can't be stopped. Its job may be given back only because the process ends at once.
             _leave(runner.run(_abandon(oban, len(left))))
         _leave_anyway()
     return 0
 
 
 async def _serve(oban: Oban, health: Address | Path | None, until_empty: bool) -> list[int]:
-    """Start, wait for the first signal or for empty queues, stop.
+    """Start the node, wait for the first signal or for empty queues, and stop the node.
 
     :returns: the ids of jobs whose threads are still running.
     """
@@ -71,7 +71,7 @@ async def _work(oban: Oban, signalled: asyncio.Future[str], until_empty: bool) -
     if not await _done(oban.start(), signalled):
         return await oban.stop()
     if (part := supervised()) is not None:
-        part.is_ready()  # systemd hears of the supervisor when all are
+        part.is_ready()  # the supervisor tells systemd when all are ready
     else:
         tell(READY)
     if until_empty and await _done(oban.until_empty(), signalled):
@@ -88,7 +88,10 @@ async def _work(oban: Oban, signalled: asyncio.Future[str], until_empty: bool) -
 
 
 async def _done(work: Coroutine[Any, Any, None], signalled: asyncio.Future[str]) -> bool:
-    """Do `work`, or cancel it at the first signal; whether it was done."""
+    """Do `work`, or cancel it at the first signal.
+
+    :returns: whether it was done.
+    """
     task = asyncio.create_task(work)
     both: tuple[asyncio.Future[Any], ...] = (task, signalled)
     await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
@@ -102,7 +105,7 @@ async def _done(work: Coroutine[Any, Any, None], signalled: asyncio.Future[str])
 
 
 def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:
-    """A future with the name of the first signal; the second one ends the process."""
+    """A future with the name of the first signal. The second signal ends the process."""
     first: asyncio.Future[str] = loop.create_future()
     seen: list[int] = []
     part = supervised()
@@ -114,8 +117,8 @@ def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:
     def handle(number: int, _frame: FrameType | None) -> None:
         # A plain handler rather than the loop's own: it comes even while a job blocks the loop.
         name = signal.Signals(number).name
-        if seen and part is None and insists(number):  # a supervisor says it on its line; others may each send one
-            with contextlib.suppress(OSError):  # the terminal is gone
+        if seen and part is None and insists(number):  # with a supervisor, only that ends it
+            with contextlib.suppress(OSError):  # stderr is closed
                 os.write(2, f"{name} again: exiting at once; other nodes will rescue the running jobs\n".encode())
             _leave(128 + number)
         seen.append(number)
@@ -129,7 +132,7 @@ def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:
 
 
 def _on(loop: asyncio.AbstractEventLoop, call: Callable[[], None]) -> None:
-    """Call it on the loop, if that still runs."""
+    """Call `call` on the loop, if the loop still runs."""
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(call)
 
@@ -149,25 +152,25 @@ async def _abandon(oban: Oban, left: int) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process here and now: no thread is waited for, no exit hook runs."""
+    """End the process at once, without waiting for threads and without exit hooks."""
     for finish in (logging.shutdown, *(stream.flush for stream in (sys.stdout, sys.stderr) if stream is not None)):
-        with contextlib.suppress(Exception):  # such as a pipe that nothing reads any more
+        with contextlib.suppress(Exception):  # such as a closed pipe
             finish()
     os._exit(code)
 
 
 def _leave_anyway() -> None:
-    """See to it that the process ends soon, whatever threads the jobs have left behind in pools of their own."""
+    """Make sure that the process ends soon, even if jobs have left threads in pools of their own."""
 
     def leave() -> None:
-        time.sleep(LAST_WORDS)  # in a thread of its own, while the interpreter ends
+        time.sleep(LAST_WORDS)  # while the interpreter shuts down
         os._exit(0)
 
     threading.Thread(target=leave, name="oban_sqla leaving", daemon=True).start()
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """What makes the event loop: uvloop if it is installed. Only a command may choose; a library uses its caller's."""
+    """The factory of the event loop: that of uvloop if it is installed. Only the command line chooses a loop."""
     try:
         import uvloop
     except ImportError:

@@ -34,7 +34,7 @@ from .settings.toml import inline
 F = TypeVar("F", bound=Callable[..., Any])
 
 LIFTED = "none"
-"""Lifts a limit of the cluster."""
+"""The word that lifts a limit of the cluster."""
 COUNTED = ("available", "scheduled", "retryable", "executing")
 """The states that are always counted."""
 OTHERS = ("suspended", "completed", "cancelled", "discarded")
@@ -42,7 +42,7 @@ OTHERS = ("suspended", "completed", "cancelled", "discarded")
 
 
 class Where(TypedDict):
-    """The options that every command here has."""
+    """The options that all commands of this group have."""
 
     instance: str
     url: str | None
@@ -196,7 +196,7 @@ def _switch(
     node: str | None,
     **where: Unpack[Where],
 ) -> None:
-    """Pause or resume the queue that was named, or all of them."""
+    """Pause or resume one queue, or all queues."""
     if (queue is None) is not everything:
         raise click.UsageError("Give the NAME of a queue, or --all, and not both.")
 
@@ -298,8 +298,8 @@ def _ask(
 ) -> None:
     """Ask for a change, and print which live nodes it reaches now.
 
-    :param queue: None: every queue; then `ask` returns their names.
-    :param limits: as they were typed; those that were not are None.
+    :param queue: its name; None for every queue, then `ask` returns their names.
+    :param limits: the limits as they were typed; None for a limit that was not given.
     """
     typed = {name: value for name, value in limits.items() if value is not None}
     instance, beat = where["instance"], heartbeat()

@@ -1,4 +1,4 @@
-"""Numbers within bounds, as the arguments of commands."""
+"""Arguments that are numbers within bounds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 
 class Whole(click.IntRange):
-    """A whole number within bounds; the message says them."""
+    """A whole number within bounds, which the error message names."""
 
     name = "number"
 
@@ -23,7 +23,7 @@ class Whole(click.IntRange):
 
 
 class Number(click.FloatRange):
-    """A number within bounds; the message says them."""
+    """A number within bounds, which the error message names."""
 
     name = "number"
 
@@ -37,11 +37,11 @@ class Number(click.FloatRange):
         return number
 
 
-def _is_within(number: float, of: click.IntRange | click.FloatRange) -> bool:
-    return (of.min is None or number >= of.min) and (of.max is None or number <= of.max)
+def _is_within(number: float, given: click.IntRange | click.FloatRange) -> bool:
+    return (given.min is None or number >= given.min) and (given.max is None or number <= given.max)
 
 
-def _bounds(of: click.IntRange | click.FloatRange) -> str:
-    if of.max is None:
-        return f", {of.min:,} or more" if of.min is not None else ""
-    return f" from {of.min:,} to {of.max:,}"
+def _bounds(given: click.IntRange | click.FloatRange) -> str:
+    if given.max is None:
+        return f", {given.min:,} or more" if given.min is not None else ""
+    return f" from {given.min:,} to {given.max:,}"

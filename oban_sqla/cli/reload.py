@@ -1,4 +1,4 @@
-"""``oban-sqla start --reload``: the worker process again, whenever a file of the program has changed."""
+"""``oban-sqla start --reload``: starts the worker process again whenever a file of the program has changed."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ INTERVAL = 0.5
 """Seconds between two looks at the files."""
 
 RELOADER = "OBAN_SQLA_RELOADER"
-"""The variable that a process started by ``--reload`` gets: the number of a descriptor, on which a read ends when the
-process with ``--reload`` is gone."""
+"""An environment variable of a process that ``--reload`` has started: the descriptor of a pipe. A read on it ends when
+the process with ``--reload`` is gone."""
 _SKIPPED = ("node_modules", "__pycache__", "site-packages")
 
 
 def reloading(arguments: Sequence[str], folder: Path) -> int:
     """Run ``oban-sqla`` with `arguments` in a child, and again whenever a ``.py`` file in `folder` has changed.
 
-    :returns: the exit code of the last child, when this process was asked to stop.
+    :returns: the exit code of the last child, after this process was asked to stop.
     """
     asked = threading.Event()
     child: subprocess.Popen[bytes] | None = None
@@ -43,12 +43,12 @@ def reloading(arguments: Sequence[str], folder: Path) -> int:
 
     for number in to_stop():
         signal.signal(number, stop)
-    life, _held = os.pipe()  # the second end is this process's alone, and is closed by its death
+    life, _held = os.pipe()  # only this process has the second end, so its death closes it
     environment = {**os.environ, RELOADER: str(life)}
     while True:
         seen = _times(folder)
         child = subprocess.Popen([*interpreter(), "-m", "oban_sqla", *arguments], env=environment, pass_fds=(life,))
-        if asked.is_set() and child not in told:  # the signal came while it looked, or while the child was started
+        if asked.is_set() and child not in told:  # the signal came before the child was started
             child.terminate()
         changed = None
         while not asked.is_set() and not (changed := _changed(seen, _times(folder))):
@@ -63,7 +63,7 @@ def reloading(arguments: Sequence[str], folder: Path) -> int:
 
 
 def end_with_reloader() -> None:
-    """Let this process stop, as by SIGTERM, when the one with ``--reload`` that has started it is killed."""
+    """Send SIGTERM to this process when the process with ``--reload`` that has started it is killed."""
     if given := os.environ.pop(RELOADER, ""):
         life = int(given)
         os.set_inheritable(life, False)
@@ -80,7 +80,7 @@ def _times(folder: Path) -> dict[str, int]:
 
 
 def _files(folder: str | Path) -> Iterator[tuple[str, int]]:
-    """The ``.py`` files below `folder`, and when each was written; not those of hidden folders and environments."""
+    """The ``.py`` files below `folder`, and when each was written, without hidden folders and virtual environments."""
     try:
         entries = list(os.scandir(folder))
     except OSError:
@@ -100,5 +100,5 @@ def _files(folder: str | Path) -> Iterator[tuple[str, int]]:
 
 
 def _changed(before: dict[str, int], now: dict[str, int]) -> str | None:
-    """A file that is new, gone, or was written."""
+    """A file that was added, removed or written; None when there is none."""
     return next((path for path in before.keys() | now.keys() if before.get(path) != now.get(path)), None)

@@ -1,4 +1,4 @@
-"""``oban-sqla run``: one job in the foreground."""
+"""``oban-sqla run``: runs one job in the foreground."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from .target import named_targets
 
 
 class _Every(Container[str]):
+    """The names of all queues."""
+
     def __contains__(self, _queue: object) -> bool:
         return True
 

@@ -1,4 +1,4 @@
-"""``oban-sqla migrate`` and ``oban-sqla sql``: create the tables without Alembic, or print their SQL."""
+"""``oban-sqla migrate``, ``sql`` and ``grants``: create the tables without Alembic, or print SQL for them."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def _migrate(engine: AsyncEngine, schema: str | None, version: int | None,
             lost = "this drops the tables and all jobs" if target == 0 else "this drops newer columns"
             if not yes:
                 click.confirm(f"downgrade{where} from version {before} to {target}: {lost}. Continue?", abort=True)
-        # Another run may have been faster; the lock is taken only now, so that none waits for an answer.
+        # The lock is taken only after the question, so that nobody waits for the answer; another run may come first.
         before = await migrations.migrate(engine, schema, version=target)
         if lacking:
             return f"built these indexes of the jobs table{where}: {', '.join(lacking)}"

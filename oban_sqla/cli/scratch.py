@@ -1,4 +1,4 @@
-"""A temporary database of a command: an embedded server, or a schema that is dropped at the end."""
+"""The temporary database of a command: an embedded server, or a schema that is dropped at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 POOL = 10
-"""Connections; together with those of a node, few enough for a server's default of 100."""
+"""Connections of the engine; together with those of a node, they stay far below a server's default of 100."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Scratch:
     """A temporary database with the tables of the queue.
 
     :ivar url: of the database.
-    :ivar engine: on it.
+    :ivar engine: on the database.
     :ivar schema: of the tables; None for an embedded server.
     """
 
@@ -50,7 +50,7 @@ class Scratch:
 
 
 def scratch_option(command: F) -> F:
-    """``--database-url``, and nothing else: a database that is only in the environment or a file is left alone."""
+    """``--database-url`` alone: a database that is named only in the environment or a file is not used."""
     return click.option(
         "--database-url",
         "url",
@@ -60,12 +60,12 @@ def scratch_option(command: F) -> F:
 
 
 def on_scratch(url: str | None, schema: str, work: Callable[[Scratch], Awaitable[T]]) -> T:
-    """What `work` returns for a temporary database, which is removed afterwards, also after a signal to stop.
+    """What `work` returns for a temporary database. The database is removed afterwards, also after a signal to stop.
 
     :param url: where `schema` is created and dropped; None for an embedded server in a temporary directory.
     :raises click.ClickException: when the schema exists already, or no server can be started.
-    :raises click.Abort: when a signal ended it.
-    :raises DatabaseUnavailable: when nothing answers.
+    :raises click.Abort: when a signal has ended the work.
+    :raises DatabaseUnavailable: when the server does not answer.
     """
     if url is not None:
         return _run(url, schema, work)
@@ -99,7 +99,7 @@ def _run(url: str, schema: str | None, work: Callable[[Scratch], Awaitable[T]]) 
 
 @asynccontextmanager
 async def _scratch(url: str, schema: str | None) -> AsyncGenerator[Scratch, None]:
-    # Without the ping before each use that other commands want: it would be a round trip more.
+    # Without the ping before each use, which other commands have: it would be measured as a round trip.
     engine = create_async_engine(engine_for(url).url, pool_size=POOL)
     if schema is not None:
         engine = engine.execution_options(schema_translate_map={None: schema})
@@ -107,7 +107,7 @@ async def _scratch(url: str, schema: str | None) -> AsyncGenerator[Scratch, None
         await reached(engine, schema)
         creating = asyncio.create_task(_create(engine, schema))
         try:
-            # A signal meanwhile must not leave open whether the schema is there.
+            # A signal must not interrupt this: it would be unknown whether the schema is there.
             await asyncio.shield(creating)
             await migrations.migrate(engine, schema)
             yield Scratch(url, engine, schema)

@@ -1,4 +1,4 @@
-"""The screen of ``oban-sqla top``. Imported only there: it needs rich."""
+"""The screen of ``oban-sqla top``. Only that command imports this module, because it needs rich."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ STATES = {"available": "avail", "scheduled": "sched", "retryable": "retry", "exe
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is on the screen.
+    """What the screen shows.
 
     :ivar overview: the queues and nodes.
     :ivar rates: how many jobs of each queue finished per second.
     :ivar running: the jobs that have been running longest.
-    :ivar instance: whose nodes are meant.
+    :ivar instance: the name of the instance.
     """
 
     overview: Overview
@@ -57,12 +57,12 @@ def _head(look: Look) -> Text:
     roster = look.overview.roster
     leaders = [one_line(lease.node) for lease in roster.leaders if lease.instance == look.instance]
     foreign = [one_line(f"{lease.node} ({lease.name})") for lease in roster.foreign_leaders]
-    nodes = look.overview.nodes
-    named = f" ({one_line(listed(nodes))})" if nodes else ""
+    names = look.overview.nodes
+    named = f" ({one_line(listed(names))})" if names else ""
     text = Text.assemble(
         (f"{datetime.now(UTC):%H:%M:%S} UTC", "dim"),
         f"  {look.instance}: ",
-        (f"{len(nodes)} node{'' if len(nodes) == 1 else 's'}", "bold" if nodes else "bold red"),
+        (f"{len(names)} node{'' if len(names) == 1 else 's'}", "bold" if names else "bold red"),
         f"{named}; leader: ",
         (leaders[0], "bold green") if leaders else ("none", "bold red"),
         f"; {sum(look.rates.values()):.1f} jobs/s",
@@ -98,7 +98,7 @@ def _limits(look: Look) -> Table:
 
 
 def _running(look: Look) -> Table:
-    # The column is there only where a job tells its progress: a line has 80 columns.
+    # The column is shown only when a job tells its progress, because a line has 80 columns.
     tells = any(job.progress is not None for job in look.running)
     table = _table("job", "queue", "worker", "node", "attempt", "age", *(["done"] if tells else []))
     for job in look.running:
@@ -120,5 +120,5 @@ def _table(*columns: str) -> Table:
 
 
 def _add(table: Table, cells: Iterable[str], style: str = "") -> None:
-    # As Text, or brackets in a name would be read as markup.
+    # As Text, because rich reads brackets in a str as markup.
     table.add_row(*(Text(one_line(cell)) for cell in cells), style=style)

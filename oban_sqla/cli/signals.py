@@ -6,15 +6,15 @@ import signal
 
 
 def to_stop() -> tuple[signal.Signals, ...]:
-    """SIGTERM, SIGINT, and SIGHUP, which a terminal sends that is closed; not where ``nohup`` has it ignored."""
+    """SIGTERM, SIGINT, and SIGHUP, which a closed terminal sends; without SIGHUP if ``nohup`` has made it ignored."""
     hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
     return (signal.SIGTERM, signal.SIGINT, *hangup)
 
 
 def insists(number: int) -> bool:
-    """Whether the signal, if it is not the first one, means "at once".
+    """Whether a second signal of this number means "at once".
 
-    Not SIGHUP: of a terminal that is closed the shell sends one and the kernel another, and systemd may send it right
+    SIGHUP does not: when a terminal is closed, both the shell and the kernel send it, and systemd may send it right
     after SIGTERM (``SendSIGHUP=``).
     """
     return number != signal.SIGHUP

@@ -1,4 +1,4 @@
-"""``oban-sqla start``: a worker process."""
+"""``oban-sqla start``: runs a worker process."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def start(
         sys.exit(reloading([argument for argument in sys.argv[1:] if argument != "--reload"], Path.cwd()))
     end_with_reloader()
     file = settings()
-    part = supervised()  # before anything that a runtime of this process is made of
+    part = supervised()  # first, because the limits of a runtime depend on the share of this process
     logs.configure(log_level or file.value("log_level") or "info")
     named = named_targets(targets, file, "your @job functions, as in `oban-sqla start app.jobs`")
     count = processes or file.value("processes") or 1
@@ -150,7 +150,7 @@ def start(
 def load_all(targets: Sequence[str]) -> tuple[Oban | list[Given], str]:
     """Import all `targets`.
 
-    :returns: the Oban, or the engines and sessionmakers, that they name, and what messages call them.
+    :returns: the Oban, or the engines and sessionmakers, that they name; and the names for messages.
     """
     found = [(one, target) for target in targets if (one := load(target)) is not None]
     kinds: dict[bool, str] = {}
@@ -182,7 +182,11 @@ def _options(file: Settings) -> dict[str, Any]:
 
 
 def _refuse_options(oban: Oban, title: str, given: Iterable[str], file: Settings) -> None:
-    """The user's Oban has its options already; settings with other values are an error."""
+    """Refuse options that differ from those of the user's Oban.
+
+    :raises click.UsageError: for any option of the command line.
+    :raises SettingsError: for a setting with another value.
+    """
     for name in given:
         option = f"--{name.replace('_', '-')}"
         raise click.UsageError(f"{option} can't be used with {title}: that Oban has its options already")

@@ -1,4 +1,4 @@
-"""Telling systemd that the service runs, where it wants to know: ``Type=notify``."""
+"""Tells systemd that the service runs, for units with ``Type=notify``."""
 
 from __future__ import annotations
 

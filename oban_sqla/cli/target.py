@@ -1,4 +1,4 @@
-"""What ``oban-sqla start`` is pointed at: ``app.jobs``, or ``app.main:oban``."""
+"""The target of ``oban-sqla start``: ``app.jobs``, or ``app.main:oban``."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ Loaded = Oban | AsyncEngine | Engine | SessionMaker
 KINDS = (Oban, AsyncEngine, Engine, async_sessionmaker, sessionmaker)
 
 _MACHINERY = {Path(__file__).parents[1], Path(importlib.__file__).parent}
-"""The folders of this package, and of what imports a module."""
+"""The folders of this package and of Python's import system, which are left out of tracebacks."""
 
 _DOTTED = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*(:[^\W\d]\w*(\.[^\W\d]\w*)*)?")
 
 
 class TargetError(click.ClickException):
-    """The module, or what is named in it, can't be used."""
+    """The module, or the object that is named in it, can't be used."""
 
 
 class ImportFailed(TargetError):
-    """The module raised while it was imported. Shown with its traceback, from the program's own lines on."""
+    """The module raised while it was imported. The traceback that is shown begins with the program's own lines."""
 
     def __init__(self, name: str, error: Exception | SystemExit) -> None:
         ends = isinstance(error, SystemExit)
@@ -51,17 +51,17 @@ class ImportFailed(TargetError):
         trace = self._error.__traceback__
         while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
             trace = trace.tb_next
-        if trace is not None:  # else none of its code has run
+        if trace is not None:  # None: no line of the program has run
             text = "".join(traceback.format_exception(type(self._error), self._error, trace))
             click.echo(text, file=file, err=file is None)
         super().show(file)
 
 
 def named_targets(given: Sequence[str], file: Settings, what: str) -> Sequence[str]:
-    """The targets of the command line, or else those of the file.
+    """The targets of the command line, or else those of the settings.
 
     :param what: the module that is wanted, for the message.
-    :raises click.UsageError: when neither names one.
+    :raises click.UsageError: when neither names a target.
     """
     if found := given or file.value("module"):
         return tuple(found)
@@ -72,7 +72,7 @@ def load(target: str) -> Loaded | None:
     """Import what `target` names, the current directory included, and return the object behind the colon.
 
     :returns: an Oban, an engine or a sessionmaker; None for a plain module.
-    :raises TargetError: naming the nearest reason.
+    :raises TargetError: when it can't be imported, or is anything else.
     """
     if not _DOTTED.fullmatch(target) or _is_file(target.partition(":")[0]):
         raise TargetError(f"{target!r} is not a valid module name: {_instead(target)}")
@@ -85,17 +85,17 @@ def load(target: str) -> Loaded | None:
 
 
 def require_workers(where: str) -> None:
-    """See to it that this process has registered a worker.
+    """Check that this process has registered a worker.
 
     :param where: what was imported, for the message.
-    :raises TargetError: when it has none.
+    :raises TargetError: when it has registered none.
     """
     if not list(workers):
         raise TargetError(f"{where} registers no workers; name the module with your @job functions")
 
 
 def _is_file(name: str) -> bool:
-    """Whether ``main_job.py`` is the name of a file, not of a module ``py`` in a package."""
+    """Whether `name` is that of a file, such as ``main_job.py``, and not that of a module ``py`` in a package."""
     return name.endswith(".py") and not os.path.isdir(name.removesuffix(".py").replace(".", os.sep))
 
 
@@ -116,14 +116,16 @@ def _import(name: str) -> ModuleType:
 
 
 def _require_parents(name: str) -> None:
-    """Find out which part of `name` is missing before it is imported: a missing module is another error than a
-    module that imports a missing one."""
+    """Check that each part of `name` exists, before it is imported.
+
+    A missing module is a different error than a module that imports a missing one.
+    """
     parts = name.split(".")
     for end in range(1, len(parts) + 1):
         part = ".".join(parts[:end])
         try:
             spec = importlib.util.find_spec(part)
-        except (Exception, SystemExit) as error:  # finding app.jobs imports app
+        except (Exception, SystemExit) as error:  # to find app.jobs, Python imports app
             raise ImportFailed(parts[0], error) from error
         if spec is None:
             parent = ".".join(parts[: end - 1])
@@ -139,7 +141,7 @@ def _require_parents(name: str) -> None:
 
 
 def _modules(parent: str) -> list[str]:
-    """The names beside the one that is missing."""
+    """The names of the modules in the package `parent`, or in the current directory if it is empty."""
     if not parent:
         return [module.name for module in pkgutil.iter_modules([os.getcwd()])]
     spec = importlib.util.find_spec(parent)
@@ -148,7 +150,7 @@ def _modules(parent: str) -> list[str]:
 
 
 def _reason(error: BaseException) -> str:
-    """The exception and the innermost line of a file that isn't Python's own machinery."""
+    """The exception, with the innermost line that is not in Python's import system or this package."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     if isinstance(error, SyntaxError):
         return text
@@ -163,7 +165,7 @@ def _is_machinery(file: str) -> bool:
 
 
 def _meant(name: str, given: object) -> str:
-    """What may have been meant by a `name` that `given` does not have: an object that runs jobs, or one that has it."""
+    """A hint when `given` has no attribute `name`: an attribute with a similar name, or one that runs jobs."""
     found: dict[str, object] = getattr(given, "__dict__", {})
     usable = [one for one, value in found.items() if isinstance(value, KINDS)]
     others = [

@@ -1,4 +1,4 @@
-"""Sentences on a terminal, no wider than it is, and names that can't command it."""
+"""Text for a terminal: no wider than the terminal, and without characters that command it."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from ..telemetry.printable import REVERSING
 
 WIDEST = 100
 
-# Control characters but the end of a line and the tab, and those that reverse the direction of writing. In the form
-# that JSON has, too, because what is printed for programs goes this way.
+# Control characters except the end of a line and the tab, and characters that reverse the direction of writing.
 _COMMANDS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{REVERSING}]")
 
 
 def printable(text: str) -> str:
-    """`text` from a row, which any program may have written, without what a terminal would obey: ``\\u001b``."""
+    """`text` with the characters that a terminal would obey written as ``\\u001b``, which JSON can have, too."""
     return _COMMANDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def one_line(text: str) -> str:
-    """The same on one line, as the cell of a table, or a name in a sentence."""
+    """`text` made printable, on one line, for the cell of a table or a name in a sentence."""
     return printable(" ".join(text.split()))
 
 
 def echo_paragraph(text: str, first: str, *, mark: str = "") -> None:
-    """Print `text` after `first`, its further lines indented by the length of `first`.
+    """Print `text` after `first`. Further lines are indented by the length of `first`.
 
     Words are not cut, so that a command in the text can be copied.
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PATIENCE = 10.0
 """Seconds that the database may take for one update."""
 MOST_JOBS = 100
-"""Running jobs that are read; a screen has room for fewer."""
+"""Most running jobs that are read; a screen has room for fewer."""
 
 
 @click.command(short_help="Watch queues and running jobs.")
@@ -65,11 +65,11 @@ def top(interval: float, once: bool, url: str | None, schema: str | None, instan
     try:
         on_database(url, schema, screen.once if once or not console.is_terminal else screen.watch)
     except (KeyboardInterrupt, asyncio.CancelledError):
-        return  # the user has left it
+        return  # the user has ended it
 
 
 class _Screen:
-    """Reads the database, and draws what it finds."""
+    """Reads the database, and draws what it has found."""
 
     def __init__(self, console: rich.console.Console, instance: str, interval: float, heartbeat: Heartbeat) -> None:
         self._console = console
@@ -92,7 +92,7 @@ class _Screen:
 
         watching = asyncio.current_task()
         assert watching is not None
-        # As with Ctrl-C, the terminal is to be given back as it was.
+        # SIGTERM ends it like Ctrl-C, so that the terminal is restored.
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, watching.cancel)
         look = await self._look(engine)
         with Live(drawn(look), console=self._console, screen=True, auto_refresh=False) as live:

@@ -1,4 +1,4 @@
-"""``oban-sqla web``: the dashboard by itself."""
+"""``oban-sqla web``: serves the dashboard."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..web import Operator
 
 SHORTEST_TOKEN = 16
-"""Characters of a token; a shorter one can be guessed."""
+"""Fewest characters of a token; a shorter one can be guessed."""
 
 
 @click.command(short_help="Open the dashboard.")
@@ -101,7 +101,7 @@ async def _serve(
     click.echo(f"the dashboard is at http://{f'[{host}]' if ':' in host else host}:{port}/ (Ctrl-C ends it)")
     config = uvicorn.Config(app, log_level="warning", access_log=False, log_config=None, lifespan="on")
     server = uvicorn.Server(config)
-    # Uvicorn raises the signal again when it has ended, which would break off the closing of the connections.
+    # Uvicorn would raise the signal again at its end, which would interrupt the closing of the connections.
     setattr(server, "capture_signals", contextlib.nullcontext)  # noqa: B010
     loop = asyncio.get_running_loop()
     for number in to_stop():
@@ -151,7 +151,7 @@ def _guard(token: str | None) -> Callable[[Request], Response | None]:
 
 
 def _credentials(header: str) -> tuple[str, str] | None:
-    """The name and the token of an ``Authorization`` header; None where it has none."""
+    """The name and the token of an ``Authorization`` header; None when it has none."""
     scheme, _, value = header.partition(" ")
     if scheme.lower() == "bearer":
         return "", value.strip()

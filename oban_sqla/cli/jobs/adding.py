@@ -69,7 +69,7 @@ def add(
 
 
 def _registered(worker: str, module: str | None) -> Any:
-    """The worker of that name, of the module that is given or else of the settings; the name itself without one."""
+    """The worker with this name, from `module` or else from the module of the settings; the name itself without one."""
     named: tuple[str, ...] = settings().value("module") or () if module is None else (module,)
     if not named:
         click.echo(f"Nothing is checked, because no module is given that defines {worker}: --module", err=True)
@@ -83,6 +83,6 @@ def _registered(worker: str, module: str | None) -> Any:
     said = f"{', '.join(named)} registers no worker named {worker!r}; {hint}"
     if module is not None:
         raise UnknownWorker(said)
-    # It may be one of another program, which has another file.
+    # It may be a worker of another program, which has its own settings.
     click.echo(f"The arguments are not checked: {said}", err=True)
     return worker

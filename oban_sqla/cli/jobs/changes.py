@@ -102,7 +102,7 @@ def _run(
 async def _each(change: Change, engine: AsyncEngine, ids: tuple[int, ...]) -> dict[int, str | None]:
     """Change one job after the other.
 
-    :returns: the ids, each with why it was not changed; None where it was.
+    :returns: the ids, each with the reason why the job was not changed; None if it was changed.
     """
     oban, author = Oban(engine), operator()
     refusals: dict[int, str | None] = {}

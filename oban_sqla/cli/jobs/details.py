@@ -25,11 +25,11 @@ from ..text import printable
 from .log_line import text_of_line
 
 MOST_LINES = 20
-"""Of the log; `jobs logs` prints all."""
+"""Lines of the log that are printed; `jobs logs` prints all."""
 LONGEST_TEXT = 20_000
-"""Characters of the args, and of the meta, that are printed for people."""
+"""Characters of args, and of meta, that are printed for people."""
 MOST_ROWS = 100
-"""Steps, and signals, that are printed for people."""
+"""Steps, and signals, that are printed for people; of more, the last."""
 
 MISSING = "there is no job {id}; it was deleted or pruned, or never committed"
 
@@ -77,7 +77,7 @@ async def _newest_lines(engine: AsyncEngine, id: int) -> list[dict[str, Any]]:
 
 
 def as_text(job: Mapping[str, Any]) -> str:
-    """The details of `job` for people: one line per fact, then what is long."""
+    """The details of `job` for people: first one line per fact, then the long values."""
     lines = [f"job {job['id']} is {job['state']}{_asked(job)}", ""]
     facts = {
         "worker": job["worker"],
@@ -133,7 +133,7 @@ def _asked(job: Mapping[str, Any]) -> str:
 
 
 def _step(step: Mapping[str, Any]) -> str:
-    """A step in one line: what it is, since when, and its value."""
+    """A step in one line: its name, its time, and its value."""
     until = "" if step["until"] is None else f", until {_moment(step['until'])}"
     match step["kind"]:
         case "step" | "signal":
@@ -155,7 +155,7 @@ def _short(value: Any) -> str:
 
 
 def _error(error: Any) -> list[str]:
-    if not isinstance(error, dict):  # another program's
+    if not isinstance(error, dict):  # written by another program
         return ["error", _indented(str(error))]
     entry: dict[str, Any] = dict(error)  # pyright: ignore[reportUnknownArgumentType]
     heading = f"error in attempt {entry.get('attempt', '?')}, {_time_of_error(entry.get('at'))}"

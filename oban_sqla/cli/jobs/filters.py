@@ -47,9 +47,9 @@ def filter_options(command: F) -> F:
 
 
 def ids_or_filter(command: str, ids: tuple[int, ...], chosen: Filter) -> None:
-    """Refuse both ids and filters, and neither.
+    """Refuse a command that has both ids and filters, or neither.
 
-    :param command: whose example the message shows, such as ``"cancel"``.
+    :param command: the command for the example in the message, such as ``"cancel"``.
     """
     if ids and chosen:
         raise click.UsageError("give either ids or filters, not both: filters choose among all jobs")

@@ -1,4 +1,4 @@
-"""``oban-sqla jobs list``: what jobs there are."""
+"""``oban-sqla jobs list``: lists jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..ranges import Whole
 from .filters import filter_options
 
 LONGEST_ERROR = 80
-"""Characters of an error in a column; `--json` has all of them."""
+"""Characters of an error in a table; `--json` prints all."""
 
 
 @click.command("list", short_help="List jobs, newest first.")

@@ -72,7 +72,10 @@ def signal(id: int, name: str, payload: Any, url: str | None, schema: str | None
 
 
 async def send_audited(engine: AsyncEngine, id: int, name: str, payload: Any) -> bool:
-    """Send a signal, and say in the audit who did; whether the job could get it."""
+    """Send a signal, with a row in the audit.
+
+    :returns: whether it was sent; False when the job has finished or does not exist.
+    """
     with audited(operator(), "signal", {"ids": [id], "signal": name}):
         async with AsyncSession(engine) as session, session.begin():
             return await Oban(engine).signal(id, name, payload, session)

@@ -28,7 +28,7 @@ from .filters import filter_options, ids_or_filter
 INTERVAL = 0.5
 """Seconds between two looks."""
 MOST = 1_000
-"""Jobs that are watched at once."""
+"""Most jobs that are watched at once."""
 
 
 @click.command(short_help="Follow jobs until they have finished.")
@@ -64,7 +64,7 @@ def watch(
 async def _watch(
     engine: AsyncEngine, given: Sequence[int], chosen: Filter, timeout: float | None, as_json: bool
 ) -> list[str]:
-    """Print changes.
+    """Print the changes of jobs until all have ended.
 
     :returns: the states in which the jobs ended.
     :raises click.ClickException: for an id that no job has, for too many jobs, and when the time is up.

@@ -1,7 +1,7 @@
 """The settings of the command line: a file, and the environment.
 
-:mod:`sources` finds them and decides which counts, :mod:`keys` lists the settings; every error names the :class:`Place`
-of the setting. Belongs here: reading and checking settings. Does not: options of single commands.
+:mod:`sources` reads them and decides which of them counts. :mod:`keys` lists the settings. Every error names the
+:class:`Place` of the setting. Belongs here: reading and checking settings. Does not: options of single commands.
 """
 
 from .keys import queues, queues_from

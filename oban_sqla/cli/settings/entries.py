@@ -27,8 +27,8 @@ class Entry:
     :param place: of the table.
     :param cron: its times, without a job.
     :param worker: the name of its worker.
-    :param args: of its job.
-    :param options: of its job, as :class:`JobSpec` takes them.
+    :param args: the arguments of its job.
+    :param options: the options of its job, as :class:`JobSpec` takes them.
     """
 
     place: Place
@@ -38,9 +38,9 @@ class Entry:
     options: Mapping[str, Any]
 
     def with_worker(self) -> Cron:
-        """The entry with its job, when the workers are registered.
+        """The entry with its job. To be called when the workers are registered.
 
-        :raises SettingsError: for a worker that isn't, or a job that can't be made.
+        :raises SettingsError: for a worker that is not registered, or a job that can't be made.
         """
         if (worker := workers.get(self.worker)) is None:
             near = closest(self.worker, workers)
@@ -57,8 +57,8 @@ class Entry:
 def entries(value: Any, place: Place) -> tuple[Entry, ...]:
     """The entries of an array of tables.
 
-    :raises InvalidOption: for anything else.
-    :raises SettingsError: for what an entry can't have.
+    :raises InvalidOption: when it is not an array.
+    :raises SettingsError: for an entry that is not valid.
     """
     if (given := array(value)) is None:
         raise InvalidOption("expected tables [[crontab]], each with an expression and a worker")

@@ -1,6 +1,6 @@
-"""The settings, and what each may be: in TOML, and as text in the environment.
+"""The settings, and their values: in TOML, and as text in the environment.
 
-The class that checks a value in Python checks it here, too; errors name the place of the setting in addition.
+The class that checks an option in Python checks the setting, too. The error also names the place of the setting.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ T = TypeVar("T")
 class Key:
     """A setting.
 
-    :param read: makes of a value from TOML, and of the place of its table if it is one, what the command uses. Raises
-        InvalidOption, or SettingsError where it knows the place better.
-    :param parse: makes of text what TOML would say; None where no variable can say it.
+    :param read: called with a value of TOML and its place; returns the value that the command uses. It raises
+        InvalidOption, or SettingsError if it knows a more exact place.
+    :param parse: called with the text of a variable; returns the value that TOML would have. None if the setting can't
+        be a variable.
     :param of_runtime: whether it is an option of :class:`~oban_sqla.Oban`.
-    :param option: the name of that option; empty where the setting has the same name.
+    :param option: the name of that option; empty if it is the name of the setting.
     """
 
     read: Callable[[Any, Place], Any]
@@ -49,8 +50,10 @@ class Key:
 
 
 def queues_from(text: str) -> dict[str, Any]:
-    """``default=10,media=5`` as TOML has it; a name without a limit has the default limit. A table of TOML, such as
-    ``{default = 10, media = {limit = 5, global_limit = 20}}``, says all options.
+    """Queues from text such as ``default=10,media=5``, as TOML would have them.
+
+    A name without a limit has the default limit. The text may also be a table of TOML, with all options of a queue:
+    ``{default = 10, media = {limit = 5, global_limit = 20}}``.
 
     :raises InvalidOption: for anything else.
     """
@@ -73,7 +76,7 @@ def queues_from(text: str) -> dict[str, Any]:
 
 
 def queues(value: Any, place: Place) -> dict[str, Queue]:
-    """Names, each with a limit or a table of the options of :class:`Queue`."""
+    """The queues of a table: names, each with a limit or a table of the options of :class:`Queue`."""
     made: dict[str, Queue] = {}
     for name, given in _table(value, "default = 10").items():
         if (options := table(given)) is not None:
@@ -145,7 +148,7 @@ def _modules(value: Any, _: Place) -> tuple[str, ...]:
 
 
 def _database_url(value: Any, _: Place) -> str:
-    if not isinstance(value, str) or not value.strip():  # what was given is not shown: there may be a password in it
+    if not isinstance(value, str) or not value.strip():  # the value is not shown, because it may contain a password
         raise InvalidOption("expected a URL as text, such as 'postgresql://localhost/app'")
     return value
 
@@ -243,7 +246,7 @@ def _table(value: Any, example: str) -> dict[str, Any]:
 
 
 def _made(option: type[T], given: Mapping[str, Any], place: Place, within: str = "") -> T:
-    """An object of the dataclass `option` of the keys of a table."""
+    """An object of the dataclass `option`, made from the keys of a table."""
     known = {field.name: field for field in fields(cast(Any, option))}
     place.refuse_unknown(given, known, within)
     for name, value in given.items():

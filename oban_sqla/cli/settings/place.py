@@ -18,9 +18,9 @@ class SettingsError(click.ClickException):
 class Place:
     """A table of a file: ``Place("oban.toml").table("queues").key("media")`` is ``oban.toml: [queues] media``.
 
-    :param file: its name.
+    :param file: the name of the file.
     :param name: of the table, with dots; empty for the file itself.
-    :param number: of the entry, from 1, where the table is one of several.
+    :param number: of the table in its array, from 1; None if it is in no array.
     """
 
     file: str
@@ -37,13 +37,13 @@ class Place:
         return f"{self} {name}"
 
     def table(self, name: str, number: int | None = None) -> Place:
-        """The table of that name inside this one."""
+        """The table with this name inside this one."""
         return Place(self.file, f"{self.name}.{name}" if self.name else name, number)
 
     def refuse_unknown(self, given: Iterable[str], known: Iterable[str], within: str = "") -> None:
         """Raise :class:`SettingsError` for the first name of `given` that is not in `known`, with the nearest one.
 
-        :param within: what precedes the name, as in ``media.limti``.
+        :param within: text before the name in the message, as in ``media.limti``.
         """
         known = sorted(known)
         for name in given:

@@ -1,7 +1,7 @@
 """The sources of settings, and which of them counts.
 
 The file is ``oban.toml`` in the current directory, or else ``[tool.oban_sqla]`` of ``pyproject.toml`` there. The
-environment overrides the file, and arguments override both. Defaults apply to what none of them sets.
+environment overrides the file, and arguments override both. A setting that none of them has gets its default.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PROJECT = "pyproject.toml"
 PREFIX = "OBAN_"
 
 _OTHERS = {"OBAN_WEB_TOKEN", "OBAN_EMBEDDED_BINARIES", "OBAN_TEST_DATABASE_URL"}
-"""Variables that are no settings of the file."""
+"""Variables with our prefix that are not settings."""
 
 _CONFIG = "oban_sqla.config"
 _SETTINGS = "oban_sqla.settings"
@@ -42,10 +42,10 @@ class Setting:
 
 
 class Settings:
-    """The settings of the environment, and of the file where the environment has none.
+    """The settings of the environment and the file. The environment counts if both have one.
 
     :param file: the settings in the file, already checked.
-    :param environment: names and values; those of settings are checked when they are used.
+    :param environment: names and values; a setting is checked when it is used.
     """
 
     def __init__(self, file: Mapping[str, Setting], environment: Mapping[str, str]) -> None:
@@ -81,7 +81,7 @@ class Settings:
 
 
 def settings() -> Settings:
-    """The settings of the running command, which are read when they are first needed.
+    """The settings of the running command. They are read when they are first needed.
 
     :raises SettingsError: for a file that can't be used.
     """
@@ -96,16 +96,18 @@ def settings() -> Settings:
 def heartbeat() -> Heartbeat:
     """The heartbeat of the nodes: that of the settings, else the default.
 
-    Every command that judges which nodes are alive takes it from here. A node of this package writes in its row when it
-    is stale; the settings matter for other nodes, and for how long an open connection counts.
+    Every command that judges which nodes are alive uses this. A node of this package publishes when it is stale. The
+    settings say it for other nodes, and say how long an open connection counts.
     """
     found: Heartbeat | None = settings().value("heartbeat")
     return found or Heartbeat()
 
 
 def explaining() -> dict[str, Any]:
-    """The options of :class:`~oban_sqla.Oban` on which it depends what is said of a job: when its node is dead, how
-    long it stays when it has finished, and when it becomes more urgent while it waits."""
+    """The options of :class:`~oban_sqla.Oban` that the explanation of a job needs.
+
+    They say when its node is dead, how long a finished job is kept, and when a waiting job becomes more urgent.
+    """
     options = {name: found.value for name in ("prune", "prioritize") if (found := settings().get(name)) is not None}
     return {"heartbeat": heartbeat(), **options}
 
@@ -131,7 +133,7 @@ def config_option(command: F) -> F:
 def read(config: Path | None, environment: Mapping[str, str]) -> Settings:
     """The settings of a file, and of the environment.
 
-    :param config: the file; None for that of the current directory, if there is one.
+    :param config: the file; None for the file in the current directory, if there is one.
     :raises SettingsError: for a file that can't be read, or an unknown key or a bad value in it.
     """
     path = next((path for path in (Path(FILE), Path(PROJECT)) if path.is_file()), None) if config is None else config
@@ -150,7 +152,7 @@ def read(config: Path | None, environment: Mapping[str, str]) -> Settings:
 
 
 def _name_misspelt(environment: Mapping[str, str]) -> None:
-    """Name the variables that look like settings and are not. Not an error: they may be those of other programs."""
+    """Print the variables that look like misspelt settings. They are no error: another program may use them."""
     for variable in sorted(environment):
         name = variable.removeprefix(PREFIX).lower()
         if not variable.startswith(PREFIX) or name in KEYS or variable in _OTHERS:

@@ -1,4 +1,4 @@
-"""What a TOML file says, in types."""
+"""Reads TOML into typed values."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def parsed(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text("utf-8-sig"))
     except OSError as error:
         raise SettingsError(f"{path} can't be read: {error.strerror}") from error
-    except ValueError as error:  # of TOML, or of UTF-8
+    except ValueError as error:  # not TOML, or not UTF-8
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
 
 
 def inline(text: str) -> dict[str, Any]:
     """A table on one line, such as ``{a = 1}``.
 
-    :raises InvalidOption: for what is not one.
+    :raises InvalidOption: for anything else.
     """
     try:
         found = table(tomllib.loads(f"value = {text}")["value"])
@@ -38,12 +38,12 @@ def inline(text: str) -> dict[str, Any]:
 
 
 def table(value: Any) -> dict[str, Any] | None:
-    """`value` if it is a table."""
+    """`value` if it is a table, else None."""
     return cast(dict[str, Any], value) if isinstance(value, dict) else None
 
 
 def array(value: Any) -> list[Any] | None:
-    """`value` if it is an array, of tables or of anything else."""
+    """`value` if it is an array, else None."""
     return value if _is_array(value) else None
 
 

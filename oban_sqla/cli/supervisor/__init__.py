@@ -1,7 +1,7 @@
-"""``oban-sqla start --processes N``: a node of several processes, and the process that keeps them.
+"""``oban-sqla start --processes N``: a node of several processes, and the supervisor that keeps them.
 
-Belongs here: what starts, restarts, asks and stops those processes, and their end of it. Does not: what one of them
-does, which is the same as without a supervisor.
+Belongs here: what starts, restarts and stops these processes, and what they say to the supervisor. Does not: what a
+process does otherwise, which is the same as without a supervisor.
 """
 
 from .supervised import Supervised, supervised

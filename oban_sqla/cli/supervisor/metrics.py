@@ -13,17 +13,18 @@ from prometheus_client.samples import Sample
 
 KIND = CONTENT_TYPE_LATEST
 OF_DATABASE = "oban_queue_"
-"""Metrics with such names are about the database, which each process describes alike."""
+"""The beginning of the names of metrics about the database, which are the same in each process."""
 SUMMED = ("counter", "histogram", "summary")
+"""The types of metrics that are summed."""
 
 
 def summed(texts: Mapping[int, bytes]) -> bytes:
-    """What ``/metrics`` answers for all of them.
+    """The answer of ``/metrics`` for all processes.
 
-    Counters and histograms are summed by their labels. What is about the database is that of one process. Any other
-    gauge gets the label ``process``: the memory of two processes has no sum that means anything to an alarm.
+    Counters, histograms and summaries are summed by their labels. Metrics about the database are those of one process.
+    Any other gauge gets the label ``process``, because an alarm needs, for example, the memory of each process.
 
-    :param texts: what each process answers, by its index.
+    :param texts: the answer of each process, by its index.
     """
     families: dict[str, Metric] = {}
     for index, text in sorted(texts.items()):

@@ -16,19 +16,19 @@ from ..health import JSON, failed, response
 PATIENCE = 1.0
 """Seconds that a process may take to answer."""
 METRICS_PATIENCE = OF_DATABASE + 1.0
-"""The same of the metrics, of which a process has all but the database's when that does not answer."""
+"""Seconds that a process may take to answer with its metrics, for which it waits for the database first."""
 PAGES = ("/", "/ready", "/live", "/metrics")
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one of the processes answered; status 0 for none."""
+    """What a process has answered; the status is 0 without an answer."""
 
     status: int
     body: bytes
 
     def as_dict(self, index: int) -> dict[str, Any]:
-        """The answer as an element of the JSON of all processes."""
+        """The answer as a part of the JSON of all processes."""
         try:
             said = json.loads(self.body)
         except ValueError:
@@ -37,8 +37,10 @@ class Answer:
 
 
 class Pages:
-    """``/ready`` and ``/live`` are 200 when each process answers 200 within a second, else 503, with what each said;
-    ``/metrics`` has the sums.
+    """The pages of a node of several processes.
+
+    ``/ready`` and ``/live`` answer 200 when each process answers 200 within a second, else 503, with all answers.
+    ``/metrics`` answers with the sums.
 
     :param sockets: the paths of the sockets at which the processes answer.
     """

@@ -1,4 +1,4 @@
-"""One of the processes of a node, as the supervisor keeps it."""
+"""A process of a node, as the supervisor sees it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .supervised import LEAVE, READY, STOP, environment
 
 
 class RuntimeProcess:
-    """A process that runs a whole runtime: started once, watched until it ends.
+    """A process that runs a whole runtime. It is started once, and watched until it ends.
 
     :param share: which of the node's processes it is.
-    :param arguments: of ``python -m oban_sqla``.
+    :param arguments: the arguments of ``python -m oban_sqla``.
     :param log_lock: the descriptor of the file that is locked while a line of the log is written.
     :param health: the path of the socket at which it answers health checks; empty for none.
     :param ready: called when its runtime has started.
@@ -31,19 +31,19 @@ class RuntimeProcess:
         self.is_ready = False
         """Whether its runtime has started. Written by `run`."""
         self.started_at = time.monotonic()
-        """By the monotonic clock."""
+        """When it was made, by the monotonic clock."""
         self._share = share
         self._arguments = arguments
         self._log_lock = log_lock
         self._health = health
         self._ready = ready
         self._line: socket.socket | None = None
-        """The line to the process. Made and closed by `run`."""
+        """The socket to the process. Made and closed by `run`."""
         self._process: asyncio.subprocess.Process | None = None
-        """Made by `run`."""
+        """The process. Made by `run`."""
 
     async def run(self) -> int:
-        """Start it, and wait for its end.
+        """Start the process, and wait for its end.
 
         :returns: its exit code; negative for a signal.
         """
@@ -57,7 +57,7 @@ class RuntimeProcess:
                     *(*interpreter(), "-m", "oban_sqla", *self._arguments),
                     env={**os.environ, **variables},
                     stdin=asyncio.subprocess.DEVNULL,
-                    start_new_session=True,  # a terminal's Ctrl-C is for the supervisor, which tells the others
+                    start_new_session=True,  # Ctrl-C in a terminal reaches only the supervisor
                     pass_fds=(theirs.fileno(), self._log_lock),
                 )
             hearing = asyncio.create_task(self._hear(ours))
@@ -69,22 +69,22 @@ class RuntimeProcess:
                 self._line = None
 
     def stop(self) -> None:
-        """The first signal: finish the running jobs, and end."""
+        """Ask it to finish the running jobs, and end; after the first signal."""
         self._say(STOP)
 
     def leave(self) -> None:
-        """The second signal: end at once."""
+        """Ask it to end at once; after the second signal."""
         self._say(LEAVE)
 
     def kill(self) -> None:
-        """End it with everything in its group, whatever it does."""
+        """Kill it, and everything in its process group."""
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def _say(self, word: bytes) -> None:
         if self._line is not None:
-            with contextlib.suppress(OSError):  # it has ended
+            with contextlib.suppress(OSError):  # the process has ended
                 self._line.send(word)
 
     async def _hear(self, line: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""The end of a process that a supervisor has started: it hears when to stop, and says that it is ready."""
+"""The side of a process that a supervisor has started: it hears when to stop, and says that it is ready."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from pathlib import Path
 from ...runtime.share import Share, take
 
 VARIABLE = "OBAN_SQLA_SUPERVISED"
-"""The variable by which a process learns that it has a supervisor: JSON."""
+"""The environment variable that tells a process, as JSON, that it has a supervisor."""
 READY, STOP, LEAVE = b"r", b"s", b"k"
-"""What is said: to the supervisor that the runtime has started; by it, the first signal and the second."""
+"""What the process tells the supervisor when its runtime has started; what the supervisor tells it after the first
+signal, and after the second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +26,9 @@ class Supervised:
     """This process, as its supervisor sees it.
 
     :ivar share: which of the node's processes it is.
-    :ivar line: to the supervisor.
-    :ivar log_lock: the descriptor of a file that is locked while a line is written.
-    :ivar health: the socket at which it answers health checks; None for none.
+    :ivar line: the socket to the supervisor.
+    :ivar log_lock: the descriptor of a file that is locked while a line of the log is written.
+    :ivar health: the path of the socket at which it answers health checks; None for none.
     """
 
     share: Share
@@ -41,9 +42,9 @@ class Supervised:
             self.line.send(READY)
 
     def listen(self, stop: Callable[[], None], leave: Callable[[], None]) -> None:
-        """Call `stop` when the supervisor says so, or has ended; and `leave` at its second signal.
+        """Call `stop` when the supervisor says so or has ended, and `leave` after the second signal.
 
-        In a thread, because a job may block the event loop.
+        They are called in a thread, because a job may block the event loop.
         """
 
         def hears() -> None:
@@ -62,10 +63,10 @@ class Supervised:
 
 
 def environment(share: Share, line: int, log_lock: int, health: str) -> dict[str, str]:
-    """What a process that is started now finds in its environment.
+    """The environment variable for a process that is started now.
 
-    :param line: the descriptor of its end of the line to the supervisor.
-    :param log_lock: the descriptor of the file to lock while a line is written.
+    :param line: the descriptor of the socket to the supervisor.
+    :param log_lock: the descriptor of the file to lock while a line of the log is written.
     :param health: the path of the socket at which it answers health checks; empty for none.
     """
     given = {**asdict(share), "line": line, "log_lock": log_lock, "health": health}
@@ -74,8 +75,10 @@ def environment(share: Share, line: int, log_lock: int, health: str) -> dict[str
 
 @cache
 def supervised() -> Supervised | None:
-    """What the supervisor of this process has given it; None for a process without one. Read once, and taken away: a
-    program that a job starts has no supervisor."""
+    """What the supervisor has given this process; None for a process without a supervisor.
+
+    The variable is read once and removed, because a program that a job starts has no supervisor.
+    """
     if not (given := os.environ.pop(VARIABLE, "")):
         return None
     fields = json.loads(given)

@@ -1,7 +1,7 @@
-"""The process that starts the runtimes of a node, starts those again that die, and stops them all together.
+"""The supervisor: it starts the processes of a node, starts those again that die, and stops all of them together.
 
-It imports nothing of the application. It stops the others over a pipe and never passes a signal on: a terminal, or
-systemd, may have sent the same signal to all of them, and the second one would end them at once.
+It imports nothing of the application. It stops the processes by a message on a socket, and never by a signal: a
+terminal or systemd may have sent the signal to all of them already, and a second one would end them at once.
 """
 
 from __future__ import annotations
@@ -25,19 +25,20 @@ from .runtime import RuntimeProcess
 
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-"""Seconds before a process is started again: doubled with each death, and forgotten when it has lived so long."""
+"""Seconds before a process is started again: at first, and at most. The pause doubles with each death, and is the first
+one again after a process has lived longer than the longest pause."""
 LAST_MOMENT = 1.0
-"""Seconds that processes have after the second signal."""
+"""Seconds that processes have to end after the second signal."""
 
 
 def supervise(arguments: Sequence[str], count: int, node: str | None, health: Address | None) -> int:
     """Run `count` processes of a node until this one is asked to stop.
 
-    :param arguments: the command line of each, after ``python -m oban_sqla``.
-    :param count: how many.
-    :param node: the name that they share. Default: host name and the id of this process.
-    :param health: the address at which health checks of all of them are answered. Default: none.
-    :returns: the exit code: 1 when none of them ever became ready, or one of them failed at the stop.
+    :param arguments: the command line of each process, after ``python -m oban_sqla``.
+    :param count: how many processes.
+    :param node: the name of the node. Default: host name and the id of this process.
+    :param health: the address at which health checks of the node are answered. Default: none.
+    :returns: the exit code: 1 when no process ever became ready, or one of them failed at the stop.
     :raises click.ClickException: when it can't listen at that address.
     """
     with tempfile.TemporaryDirectory(prefix="oban-sqla-") as folder:
@@ -58,17 +59,17 @@ class Supervisor:
         self._sockets = [str(folder / f"{index}") if health else "" for index in range(count)]
         self._log_lock = os.open(folder / "log", os.O_CREAT | os.O_RDWR)
         self._running: dict[int, RuntimeProcess] = {}
-        """By index. Written by `_keep`."""
+        """The processes that run, by index. Written by `_keep`."""
         self._was_ready = asyncio.Event()
         """Set by `_ready`, when the first runtime has started."""
         self._is_complete = False
-        """Whether all were ready once. Set by `_ready`."""
+        """Whether all processes were ready at once. Set by `_ready`."""
         self._signalled = asyncio.Event()
         """Set by the first signal."""
         self._again = asyncio.Event()
         """Set by the second signal."""
         self._second = 0
-        """Its number. Set with it."""
+        """The number of the second signal. Set by `_signal`."""
 
     async def run(self) -> int:
         """Start the processes, and keep them until a signal arrives.
@@ -94,7 +95,10 @@ class Supervisor:
         return 0 if not any(codes) else 1
 
     async def _keep(self, index: int) -> int:
-        """Run one of the processes, again and again; returns the exit code of the last one."""
+        """Run one of the processes, again after each death.
+
+        :returns: the exit code of the last one.
+        """
         pause = FIRST_PAUSE
         while True:
             process = RuntimeProcess(
@@ -107,7 +111,7 @@ class Supervisor:
             self._running[index] = process
             try:
                 code = await process.run()
-            except OSError as error:  # the machine has no room for another process now
+            except OSError as error:  # the system has no room for another process
                 logger.error("process %d of %s could not be started: %s", index + 1, self._node, error)
                 code = 1
             del self._running[index]
@@ -122,9 +126,9 @@ class Supervisor:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     async def _may_start_again(self) -> bool:
-        """Whether a process that has died is to be started again: yes, if one was ever ready.
+        """Whether a process that has died is started again: only if one process was ever ready.
 
-        Otherwise the program can't start, and starting it for ever would hide that.
+        Otherwise the program can't start, and further starts would hide that.
         """
         while not self._was_ready.is_set():
             if not self._running or self._signalled.is_set():
@@ -168,4 +172,4 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
         async with asyncio.timeout(seconds):
             return await event.wait()
     except TimeoutError:
-        return event.is_set()  # it may have been set in the same moment
+        return event.is_set()  # it may have been set at the same moment
