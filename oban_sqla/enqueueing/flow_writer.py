@@ -97,6 +97,10 @@ def _nodes(flow: Workflow, refer: Refer) -> Iterable[Written]:
     inherited = _inherited(flow)
     for node in flow.nodes.values():
         if node.spec is not None:
+            if node.spec.session is not None or node.spec.id is not None:
+                raise InvalidOption(
+                    f"{node.spec!r} is part of {flow!r} and was added by itself, too; add the workflow alone"
+                )
             yield Written(flow_id, node, node.spec, node.spec.fill_in_flow(refer), inherited)
 
 

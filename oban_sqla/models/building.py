@@ -122,8 +122,8 @@ def prepared(flow: HasNodes, spec: JobSpec, before: list[Node[Any]], name: str) 
     refuse_other(spec)
     if spec.session is not None or spec.id is not None:
         raise InvalidOption(f"{name!r}: {spec!r} was added to a session; make another one for the workflow")
-    if any(node.spec is spec for node in flow.nodes.values()):
-        raise InvalidOption(f"{name!r}: {spec!r} is a node already; make another one")
+    if spec.place is not None:
+        raise InvalidOption(f"{name!r}: {spec!r} is in a batch or a workflow already; make another one")
     if spec.unique is not None:
         raise InvalidOption(
             f"{name!r}: a job of a workflow can't be unique, because one that conflicts would leave a gap; "

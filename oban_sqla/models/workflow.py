@@ -40,6 +40,7 @@ from .fit import UNKNOWN
 from .job import NOW, Job, jobs
 from .mermaid import mermaid
 from .node import Node, Nodes, OnFailure, checked_on_failure
+from .place import Place
 from .spec import JobSpec
 
 R = TypeVar("R")
@@ -220,6 +221,7 @@ class Workflow(ObanBase, ByAnnotation):
         else:
             name = self._free(default_name(what) if name is None else name)
             prepared(self, what, before, name)
+            what.place = Place()
             node = Node(self, name, spec=what, sub=None, after=before, on_failure=policy)
         self._nodes[name] = node
         return node

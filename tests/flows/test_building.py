@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import Batch, InvalidArgs, InvalidOption, Unique, Workflow
+from oban_sqla import Batch, InvalidArgs, InvalidOption, Job, Unique, Workflow
 from tests.flows.test_workflows import fetch, load_user, note, parse, store
 
 
@@ -46,6 +47,9 @@ def build(change: Callable[[Workflow], Any]) -> Workflow:
         case(lambda flow: [flow.add(note.new()), flow.add(note.new())], "has a node 'note' already"),
         case(lambda flow: flow.add(note.new(), after=["nowhere"]), "has no node 'nowhere'"),
         case(lambda flow: flow.add(note.new(), after=[Workflow("other").add(note.new())]), "is a node of 'other'"),
+        case(lambda flow: flow.add(Workflow("x").add(note.new()).spec, name="b"), "in a batch or a workflow"),
+        case(lambda flow: Batch([flow.add(note.new()).spec]), "is in another batch or flow"),
+        case(lambda flow: flow.add(*Batch([note.new()]).unwritten[0]), "in a batch or a workflow"),
         case(lambda flow: flow.add(note.new(), on_failure="explode"), "on_failure: expected"),
         case(lambda flow: flow.add(note.new(), name=" "), "name: expected text that is not blank"),
         case(lambda flow: flow.add(note.new(), name="n" * 256), "name: at most 255 characters, got 256"),
@@ -172,6 +176,29 @@ async def test_a_written_one_takes_no_more_and_an_empty_or_merged_or_deleted_one
         loaded = await session.get_one(Workflow, flow.id)
         with pytest.raises(InvalidOption, match="was loaded"):
             loaded.add(note.new())
+
+
+@pytest.mark.parametrize("one_flush", [True, False])
+@pytest.mark.parametrize("kind", [Workflow, Batch])
+async def test_a_job_that_was_added_by_itself_too_is_not_written_twice(
+    engine: AsyncEngine, kind: type[object], one_flush: bool
+) -> None:
+    spec = note.new()
+    whole: object = Batch([spec])
+    if kind is Workflow:
+        spec = note.new()
+        whole = build(lambda flow: flow.add(spec))
+    async with AsyncSession(engine) as session:
+        session.add(spec)
+        if not one_flush:
+            await session.flush()
+        session.add(whole)
+        with pytest.raises(InvalidOption, match=f"is part of <{kind.__name__} .* and was added by itself, too"):
+            await session.flush()
+        await session.rollback()
+        session.add(whole)
+        await session.commit()
+        assert [one.id for one in await session.scalars(select(Job))] == [spec.id]
 
 
 def test_a_map_over_a_list_that_is_empty_today_has_the_name_that_it_has_with_elements() -> None:
