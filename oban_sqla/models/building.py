@@ -279,10 +279,10 @@ def spread_now(
 
 
 def _made(make: Callable[[Any], JobSpec[Any]], element: Any) -> JobSpec[Any]:
-    if not callable(make):
+    if not callable(make) or hasattr(make, "spec_kind"):  # a worker, whose function would run here, for each element
         raise InvalidOption(
             f"map: expected a function that makes the job of an element, got {make!r}; "
-            "write map(lambda element: worker.new(element), over=…)"
+            "write map(worker.new, over=…), or map(lambda element: worker.new(element), over=…)"
         )
     spec = make(element)
     if not isinstance(spec, JobSpec):

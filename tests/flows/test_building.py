@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.orm import Session
 
-from oban_sqla import Batch, InvalidArgs, InvalidOption, Job, Unique, Workflow
+from oban_sqla import Batch, InvalidArgs, InvalidOption, Job, Unique, Workflow, job, worker
 from tests.flows.test_workflows import fetch, load_user, note, parse, store
 
 
@@ -28,6 +28,19 @@ def with_slash(url: str) -> Any:
 
 def of_page(page: dict[str, str]) -> Any:
     return fetch.new(page["url"])
+
+
+@job(name="building.plain")
+def plain(n: int) -> None:
+    raise AssertionError(f"it ran, while a workflow was built, with {n}")
+
+
+@worker(name="building.Plain")
+class Plain:
+    def __init__(self, *given: object) -> None:
+        assert not given
+
+    def process(self, job: Job) -> None: ...
 
 
 def case(change: Callable[[Any], Any], said: str) -> tuple[Callable[[Any], Any], str]:
@@ -206,9 +219,10 @@ def test_a_map_over_a_list_that_is_empty_today_has_the_name_that_it_has_with_ele
     assert names | {Workflow("x").map(of_page, over=cast(Any, [])).name} == {"parse", "fetch"}
 
 
-def test_a_map_of_a_spec_in_place_of_a_function_is_refused() -> None:
-    with pytest.raises(InvalidOption, match=r"map: expected a function that makes the job of an element, got <JobSpec"):
-        Workflow("x").map(cast(Any, note.new()), over=[1])
+@pytest.mark.parametrize("given", [note.new(), plain, Plain], ids=["spec", "function", "class"])
+def test_a_map_of_a_spec_or_a_worker_in_place_of_a_function_is_refused_and_runs_nothing(given: object) -> None:
+    with pytest.raises(InvalidOption, match=r"map: expected a function that makes .*; write map\(worker\.new, over="):
+        Workflow("x").map(cast(Any, given), over=[1])
 
 
 def test_a_name_is_drawn_as_text() -> None:
