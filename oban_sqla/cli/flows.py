@@ -11,11 +11,12 @@ import click
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
 from ..control.audit import audited, operator
+from ..control.flows import lacks
 from ..insight.flows import Node, age, page, tree
 from ..insight.words import span
 from ..models import Workflow
 from ..oban import Oban
-from ..statements.flows import node_of
+from ..statements.flows import node_of, retryable_in
 from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
 from .ids import FlowId
@@ -162,9 +163,11 @@ def retry(flow_id: int, from_node: str | None, url: str | None, schema: str | No
       oban-sqla flows retry 12 --from-node store
     """
     target = {"workflow": flow_id, "node": from_node}
-    _change(
-        url, schema, "retry", target, lambda oban, flow: oban.retry(flow, from_node=from_node), "waiting for their turn"
-    )
+    done = "waiting for their turn"
+    changed = _change(url, schema, "retry", target, lambda oban, flow: oban.retry(flow, from_node=from_node), done)
+    if not changed and (ids := on_database(url, schema, lambda engine: _retryable(engine, flow_id))):
+        command = " ".join(["oban-sqla jobs retry", *map(str, ids)])
+        click.echo(f"to run now what waits for its next attempt: `{command}`", err=True)
 
 
 @flows.command(short_help="Send a signal to a node.")
@@ -187,12 +190,12 @@ def signal(flow_id: int, node: str, name: str, payload: Any, url: str | None, sc
         async with AsyncSession(engine) as session:
             if await session.get(Workflow, flow_id) is None:
                 return f"there is no workflow {flow_id}"
-            found: Any = (await session.connection()).run_sync(
-                lambda plain: node_of.execute(plain, flow=flow_id, names=[node]).all()
-            )
+            connection = await session.connection()
+            found: Any = connection.run_sync(lambda plain: node_of.execute(plain, flow=flow_id, names=[node]).all())
             ids = [int(row[1]) for row in await found]
-        if not ids:
-            return f"workflow {flow_id} has no node {node!r}; `oban-sqla flows show {flow_id}` lists them"
+            if not ids:
+                said = await connection.run_sync(lacks, flow_id, node)
+                return f"workflow {flow_id} {said}; `oban-sqla flows show {flow_id}` lists them"
         if ids[0] < 0:
             return (
                 f"node {node!r} is a workflow; send it to one of its nodes: `oban-sqla flows show {-ids[0]}` lists them"
@@ -212,7 +215,7 @@ def _change(
     target: dict[str, Any],
     make: Callable[[Oban, Workflow], Awaitable[int]],
     done: str,
-) -> None:
+) -> int:
     flow_id = target["workflow"]
 
     async def work(engine: AsyncEngine) -> int | None:
@@ -225,6 +228,12 @@ def _change(
     if changed is None:
         raise click.ClickException(f"there is no workflow {flow_id}")
     click.echo(f"{changed:,} {'job is' if changed == 1 else 'jobs are'} {done}")
+    return changed
+
+
+async def _retryable(engine: AsyncEngine, flow: int) -> list[int]:
+    async with engine.connect() as connection:
+        return [*await connection.scalars(retryable_in(flow).limit(10))]
 
 
 def _counts(counts: dict[str, int]) -> str:

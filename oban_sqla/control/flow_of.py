@@ -23,6 +23,7 @@ from ..statements.flows import lock_tree, node_of, tell_flow
 from ..workers.context import running
 from ..workers.running_loop import running_loop
 from .appended import was_appended
+from .flows import lacks
 
 R = TypeVar("R")
 
@@ -174,7 +175,7 @@ class RunningFlow:
                 return Node(self, name, spec=spec, sub=sub, after=before, on_failure=policy)
             raise InvalidOption(f"append: the workflow {self.id} has a node {name!r} already; give it another name")
         for missing in (one for one in wanted if one not in known):
-            raise InvalidOption(f"append: the workflow {self.id} has no node {missing!r}")
+            raise InvalidOption(f"append: the workflow {self.id} {lacks(connection, self.id, missing)}")
         edges: list[Edge] = [(known[given], policy) for given in wanted]
         dependencies = [*(known[given] for given in wanted), *(node.edge_id for node in before)]
         if isinstance(what, Workflow):

@@ -14,7 +14,7 @@ from ..errors import InvalidOption
 from ..models import Job, Workflow
 from ..models.job import jobs
 from ..options.instance import state_of
-from ..statements.flows import delete_flow, jobs_of, lock_tree, retry_flow, tree_of
+from ..statements.flows import delete_flow, inside_with, jobs_of, lock_tree, retry_flow, tree_of
 
 
 def flow_id(flow: Workflow) -> int:
@@ -44,11 +44,17 @@ def retry(session: Session, flow: Workflow, from_node: str | None) -> int:
     connection = jobs_connection(session)
     changed = retry_flow.execute(connection, flow=flow_id(flow), node=from_node).scalar_one()
     if changed < 0:
-        raise InvalidOption(f"retry: {flow!r} has no node {from_node!r}")
+        raise InvalidOption(f"retry: {flow!r} {lacks(connection, flow_id(flow), str(from_node))}")
     announce_news(session, connection)
     for one in _loaded(session):
         session.expire(one)
     return int(changed)
+
+
+def lacks(connection: Connection, flow: int, node: str) -> str:
+    """That a workflow has no such node, in words; and which one inside it has."""
+    inner: int | None = connection.scalar(inside_with(flow, node))
+    return f"has no node {node!r}" + ("" if inner is None else f"; workflow {inner}, which is inside it, has one")
 
 
 def delete(session: Session, flow: Workflow) -> int:

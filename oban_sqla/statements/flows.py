@@ -250,3 +250,13 @@ def flow_troubles() -> Executable:
 def jobs_of(flow: int) -> Select[Any]:
     """The ids of the jobs of a workflow and of all workflows inside it."""
     return select(jobs.c.id).where(jobs.c.workflow_id == func.any(type_coerce(FlowTree(flow), ARRAY(BigInteger))))
+
+
+def inside_with(flow: int, node: str) -> Select[Any]:
+    """The id of the first workflow inside of `flow` that has a job of this name as a node, or null."""
+    return select(func.min(jobs.c.workflow_id)).where(jobs.c.id.in_(jobs_of(flow)), jobs.c.node_name == node)
+
+
+def retryable_in(flow: int) -> Select[Any]:
+    """The ids of the jobs of a workflow, and of those inside it, that wait for their next attempt."""
+    return jobs_of(flow).where(in_states(jobs.c.state, "retryable")).order_by(jobs.c.id)

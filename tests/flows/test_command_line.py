@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine, event, text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Oban, Workflow
+from oban_sqla import InvalidOption, Job, Oban, Workflow, flow_of
 from oban_sqla.cli import main
 from oban_sqla.control.audit import operator
 from oban_sqla.insight.flows import tree
@@ -56,6 +56,13 @@ async def test_a_workflow_is_listed_shown_cancelled_and_retried(engine: AsyncEng
     assert [node["name"] for node in json.loads(shown)["nodes"]] == ["pages", "parts", "sub"]
     assert await run(engine, "cancel", str(flow.id)) == (0, "3 jobs are cancelled, or asked to stop\n")
     assert await run(engine, "retry", str(flow.id)) == (0, "3 jobs are waiting for their turn\n")
+    async with engine.begin() as connection:
+        await connection.execute(text("UPDATE oban_jobs SET state = 'retryable' WHERE id = :id"), {"id": pages.id})
+    assert await run(engine, "retry", str(flow.id)) == (
+        0,
+        "0 jobs are waiting for their turn\n"
+        f"to run now what waits for its next attempt: `oban-sqla jobs retry {pages.id}`\n",
+    )
     code, said = await run(engine, "show", "999999999")
     assert (code, said) == (1, "Error: there is no workflow 999999999\n")
 
@@ -110,14 +117,24 @@ async def test_a_signal_that_reaches_no_job_says_which_part_is_wrong(engine: Asy
     async with engine.begin() as connection:
         await connection.execute(text("UPDATE oban_jobs SET state = 'completed' WHERE id = :id"), {"id": node.id})
     said = [(await run(engine, "signal", str(of), name, "go"))[1] for of, name in (
-        (999_999_999, "done"), (flow.id, "dnoe"), (flow.id, "sub"), (flow.id, "done"),
+        (999_999_999, "done"), (flow.id, "dnoe"), (flow.id, "sub"), (flow.id, "done"), (flow.id, "one"),
     )]  # fmt: skip
+    missing = f"has no node 'one'; workflow {inner.id}, which is inside it, has one"
     assert said == [
         "Error: there is no workflow 999999999\n",
         f"Error: workflow {flow.id} has no node 'dnoe'; `oban-sqla flows show {flow.id}` lists them\n",
         f"Error: node 'sub' is a workflow; send it to one of its nodes: `oban-sqla flows show {inner.id}` lists them\n",
         f"Error: node 'done' (job {node.id}) has finished; nothing was sent\n",
+        f"Error: workflow {flow.id} {missing}; `oban-sqla flows show {flow.id}` lists them\n",
     ]
+    assert await run(engine, "retry", str(flow.id), "--from-node", "one") == (
+        1,
+        f"Error: retry: <Workflow 'signalled' id={flow.id}> {missing}\n",
+    )
+    async with AsyncSession(engine) as session:
+        running = flow_of(await session.get_one(Job, node.id))
+        with pytest.raises(InvalidOption, match=f"append: the workflow {flow.id} {missing}"):
+            await running.append(note.new(), name="more", after=["one"], session=session)
 
 
 async def test_what_is_changed_or_sent_from_the_command_line_is_in_the_audit(engine: AsyncEngine) -> None:
