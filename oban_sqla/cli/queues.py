@@ -254,7 +254,7 @@ def _number(text: str) -> int:
 
 
 def _partition(text: str) -> Partition:
-    return partition_of(inline(text) if text.startswith("{") else text, "--partition")
+    return partition_of(inline(text, 'by = "args.tenant_id"') if text.startswith("{") else text, "--partition")
 
 
 @queues.command(short_help="Start a queue.")

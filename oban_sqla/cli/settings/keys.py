@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import click
@@ -29,6 +30,9 @@ from .place import Place, SettingsError
 from .toml import array, inline, table
 
 T = TypeVar("T")
+
+QUEUE, HEARTBEAT, CHILDREN = "default = 10", "interval = 5", "size = 4"
+"""Entries of tables, for messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ def queues_from(text: str) -> dict[str, Any]:
     :raises InvalidOption: for anything else.
     """
     if text.lstrip().startswith("{"):
-        return inline(text)
+        return inline(text, QUEUE)
     queues: dict[str, Any] = {}
     for part in text.split(","):
         name, equals, limit = (piece.strip() for piece in part.partition("="))
@@ -78,7 +82,7 @@ def queues_from(text: str) -> dict[str, Any]:
 def queues(value: Any, place: Place) -> dict[str, Queue]:
     """The queues of a table: names, each with a limit or a table of the options of :class:`Queue`."""
     made: dict[str, Queue] = {}
-    for name, given in _table(value, "default = 10").items():
+    for name, given in _table(value, QUEUE).items():
         if (options := table(given)) is not None:
             made[name] = _made(Queue, _with_limits(options, place, name), place, f"{name}.")
         else:
@@ -102,11 +106,11 @@ def _with_limits(given: Mapping[str, Any], place: Place, queue: str) -> dict[str
 
 
 def _heartbeat(value: Any, place: Place) -> Heartbeat:
-    return _made(Heartbeat, _table(value, "interval = 5"), place)
+    return _made(Heartbeat, _table(value, HEARTBEAT), place)
 
 
 def _children(value: Any, place: Place) -> Processes:
-    return _made(Processes, _table(value, "size = 4"), place)
+    return _made(Processes, _table(value, CHILDREN), place)
 
 
 def _prune(value: Any, place: Place) -> Prune | None:
@@ -205,7 +209,7 @@ def _truth(text: str) -> bool:
 
 def _table_or_truth(text: str) -> Any:
     if text.lstrip().startswith("{"):
-        return inline(text)
+        return inline(text, "interval = 60")
     try:
         return _truth(text)
     except InvalidOption as error:
@@ -231,10 +235,10 @@ KEYS: Mapping[str, Key] = {
     "start_timeout": _option("start_timeout", _seconds),
     "log_exceptions": _option("log_exceptions", _truth),
     "metrics": _option("metrics", _truth),
-    "heartbeat": Key(_heartbeat, inline, of_runtime=True),
+    "heartbeat": Key(_heartbeat, partial(inline, example=HEARTBEAT), of_runtime=True),
     "prune": Key(_prune, _table_or_truth, of_runtime=True),
     "prioritize": Key(_prioritize, _table_or_truth, of_runtime=True),
-    "children": Key(_children, inline, of_runtime=True, option="processes"),
+    "children": Key(_children, partial(inline, example=CHILDREN), of_runtime=True, option="processes"),
     "crontab": Key(entries, of_runtime=True),
 }
 

@@ -23,9 +23,10 @@ def parsed(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not valid TOML: {error}") from error
 
 
-def inline(text: str) -> dict[str, Any]:
+def inline(text: str, example: str) -> dict[str, Any]:
     """A table on one line, such as ``{a = 1}``.
 
+    :param example: an entry of it, for messages: ``"a = 1"``.
     :raises InvalidOption: for anything else.
     """
     try:
@@ -33,7 +34,7 @@ def inline(text: str) -> dict[str, Any]:
     except ValueError as error:
         raise InvalidOption(f"{text!r} is not a table of TOML: {error}") from error
     if found is None:
-        raise InvalidOption(f"{text!r}: expected a table of TOML, such as {{default = 10}}")
+        raise InvalidOption(f"{text!r}: expected a table of TOML, such as {{{example}}}")
     return found
 
 
