@@ -112,7 +112,7 @@ def heard(*events: str) -> Generator[list[tuple[str, float, Mapping[str, Any]]]]
         telemetry.detach("benchmarks.flows")
 
 
-async def show_fan(place: Setting, pairs: int = 3, width: int = 10_000) -> None:
+async def show_fan(place: Setting, pairs: int = 15, width: int = 10_000) -> None:
     """A fan-out and fan-in against as many plain jobs."""
     ratios: list[float] = []
     for _ in range(pairs):

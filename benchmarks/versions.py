@@ -102,6 +102,7 @@ class Side:
 
 def as_in_version_1(sql: str) -> str:
     """The statement as it was before version 2: without the partition, and without columns that came later."""
+    sql = re.sub(r", \(SELECT CASE WHEN \(oban_partitions.*?\)\) RETURNING", ") RETURNING", sql, flags=re.DOTALL)
     sql = re.sub(r", \(SELECT CASE WHEN \(oban_partitions.*?\) AS anon_\d+", "", sql, flags=re.DOTALL)
     sql = re.sub(r", CASE WHEN \(oban_partitions.*?END AS anon_\d+", "", sql, flags=re.DOTALL)
     sql = sql.replace(", partition_key)", ")").replace(", oban_jobs.node_name", "")
@@ -154,10 +155,16 @@ async def compare(old: Side, new: Side, slices: int) -> bool:
 
 
 async def wal_of(side: Side) -> float:
-    """Bytes of WAL that a job writes from its insert to its ack; the least of some rounds, as others write, too."""
+    """Bytes of WAL that a job writes from its insert to its ack; the least of some rounds, as others write, too.
+
+    Some jobs come before: TRUNCATE leaves dead rows in the catalogs, more where there are more indexes, and whoever
+    meets them first writes those pages as a whole.
+    """
     found: list[float] = []
     for _ in range(3):
         await side.empty()
+        await side.one_by_one()
+        await side.fetch_and_ack()
         before = await side.written()
         for _ in range(WAL_SLICES):
             await side.one_by_one()

@@ -8,7 +8,7 @@ The process that enqueues need not know how a queue is partitioned: each stateme
 The default of the column is another value, so rows of programs that don't know it are marked by that alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,6 +23,7 @@ from sqlalchemy import (
     case,
     cast,
     column,
+    false,
     func,
     insert,
     literal_column,
@@ -163,31 +164,32 @@ def _returned(composed: bool = False) -> tuple[ColumnElement[Any], ColumnElement
     return (jobs.c.id, (jobs.c.state == state("scheduled")).label("waits"))
 
 
-def _insert_one(unsaid: Mapping[str, str]) -> Executable:
-    constants: dict[str, Any] = {name: literal_column(constant) for name, constant in unsaid.items()}
-    sent: dict[str, Any] = {one.name: parameter(one.name, one.type) for one in KIND_WITHOUT_KEYS}
-    kind = SimpleNamespace(**sent | constants)
-    key = select(partition_key_of(parameter("args"), kind)).where(partitions.c.queue == kind.queue)
-    made = select(*values_of(parameter("args"), kind), key.scalar_subquery())
-    return insert(jobs).from_select(INSERTED, made, include_defaults=False).returning(*_returned())
-
-
 @statement
 def insert_one() -> Executable:
-    """One job without a key, as most come. Returns its id, and whether it waits for its time.
+    """One job without a key. Returns its id, and whether it waits for its time.
 
     Arrays of one, and their join, cost the client and the server as much again as the row does.
     """
-    return _insert_one({})
+    kind = SimpleNamespace(**{one.name: parameter(one.name, one.type) for one in KIND_WITHOUT_KEYS})
+    made = select(*values_of(parameter("args"), kind), _looked_up_key(kind))
+    return insert(jobs).from_select(INSERTED, made, include_defaults=False).returning(*_returned())
 
 
 @statement
 def insert_bare() -> Executable:
     """The same for a job that says nothing of :data:`~oban_sqla.statements.sent.UNSAID`: most of those that come alone.
 
-    The server need not parse an empty meta and tags, and neither side handles parameters that are null.
+    What it leaves out has its default by the table, and is neither sent, parsed nor compared.
     """
-    return _insert_one(UNSAID)
+    sent = {one.name: parameter(one.name, one.type) for one in KIND_WITHOUT_KEYS if one.name not in UNSAID}
+    key = _looked_up_key(SimpleNamespace(**sent, meta=literal_column("'{}'")))
+    values = sent | {"args": cast(parameter("args"), JSONB), "partition_key": key}
+    return insert(jobs).values(values).returning(jobs.c.id, false().label("waits"))
+
+
+def _looked_up_key(kind: Any) -> ColumnElement[Any]:
+    key = partition_key_of(parameter("args"), kind)
+    return select(key).where(partitions.c.queue == kind.queue).scalar_subquery()
 
 
 @statement

@@ -98,8 +98,8 @@ KIND = (
 
 KIND_WITHOUT_KEYS = tuple(one for one in KIND if one.name != "uniq_mask")
 
-UNSAID = {"meta": "'{}'", "tags": "'{}'::text[]", "at": "NULL::timestamp", "delay": "NULL::float8"}
-"""What most jobs say nothing of: the parameters, each with its default as a constant."""
+UNSAID = ("meta", "tags", "at", "delay")
+"""What most jobs say nothing of."""
 
 PLACED = (
     Sent("workflow_id", BigInteger()),
