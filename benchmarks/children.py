@@ -144,10 +144,14 @@ async def main(number: int) -> None:
     through: list[float] = []
     alone: list[float] = []
     async with setting() as where, rounds(where) as each:
-        for _ in range(number):
-            theirs = await each.theirs()
-            through.append(await each.through_a_node() / theirs)
-            alone.append(await each.bare() / theirs)
+        for turn in range(number):
+            sides = [("theirs", each.theirs), ("a node", each.through_a_node), ("alone", each.bare)]
+            took = {
+                name: await work() for name, work in sides[turn % 3 :] + sides[: turn % 3]
+            }  # none always comes last
+            theirs = took["theirs"]
+            through.append(took["a node"] / theirs)
+            alone.append(took["alone"] / theirs)
             print(
                 f"theirs {theirs:.2f} s; a node {through[-1]:.2f}, the children alone {alone[-1]:.2f} of it", flush=True
             )
