@@ -85,6 +85,20 @@ class Turned(Scheduler):
         return None if delay is None else min(delay, 0.02)  # the clock may have been turned
 
 
+class Shown(Scheduler):
+    """Its clock stands at `shows`, which a test sets; for the nodes of the test's own process."""
+
+    shows: datetime
+
+    async def read(self) -> tuple[datetime, list[Entry]]:
+        _, entries = await super().read()
+        return self.shows, entries
+
+    async def step(self) -> float | None:
+        delay = await super().step()
+        return None if delay is None else min(delay, 0.02)  # the test may have set the clock
+
+
 class Racing(Scheduler):
     """When the database's clock is at `base` it shows `shows`, and runs `speed` times as fast from there on."""
 
