@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from importlib import import_module
+from types import SimpleNamespace
 from urllib.parse import urlencode
 
 import asyncpg
@@ -335,13 +336,15 @@ async def test_crons_are_shown_in_words(engine: AsyncEngine, browser: Browser) -
 
 
 async def test_a_refresh_has_only_what_is_live_and_nothing_when_it_has_not_changed(
-    browser: Browser, ids: list[int]
+    browser: Browser, ids: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    still = SimpleNamespace(monotonic=lambda: 0.0)  # however slow the machine is, the answers are shared
+    monkeypatch.setattr("oban_sqla.web.instance.time", still)
     page = await browser.page("/failures")
     path = re.search(r'hx-get="\./([^"]*)"', page)
     assert path is not None
     again = await browser.get("/" + path[1].replace("&amp;", "&"), **{"hx-request": "true"})
-    assert again.status_code in (200, 204)
+    assert again.status_code == 204
     part = await browser.get("/failures", **{"hx-request": "true"})
     assert part.text.lstrip().startswith('<div id="live"')
     assert "<html" not in part.text
