@@ -36,14 +36,14 @@ async def started(engine: AsyncEngine, count: int, attempt: int = 1) -> None:
     await eventually(all_have, timeout=20)
 
 
-async def leading(engine: AsyncEngine, name: str, timeout: float = 20.0) -> float:
-    """Wait until the node `name` leads; when that was seen."""
+async def leading(engine: AsyncEngine, name: str) -> float:
+    """Wait until the node `name` leads. Returns the time at which that was seen, by the monotonic clock."""
 
     async def leads() -> bool:
         sql = "SELECT 1 FROM oban_leaders WHERE name LIKE 'oban_sqla:%' AND node LIKE :name"
         return bool(await execute(engine, sql, name=f"{name}/%"))
 
-    await eventually(leads, timeout)
+    await eventually(leads, timeout=20)
     return time.monotonic()
 
 

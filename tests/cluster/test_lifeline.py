@@ -36,8 +36,8 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(heartbeat, "PATIENCE", 2)
 
 
-async def looks(oban: Oban, count: int = 6) -> None:
-    """Wait until the lifeline has looked so many times, from when it can see the dead."""
+async def looks(oban: Oban) -> None:
+    """Wait until the lifeline has looked six times since it can see the dead."""
     node = oban._node
     assert node is not None
     seen: list[object] = []
@@ -46,7 +46,7 @@ async def looks(oban: Oban, count: int = 6) -> None:
         watched = node.lifeline._watched  # a new one each time
         if node.lifeline._sight > 0.8 and (not seen or seen[-1] is not watched):
             seen.append(watched)
-        return len(seen) >= count
+        return len(seen) >= 6
 
     await eventually(sees, interval=0.005)
 

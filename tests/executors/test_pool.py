@@ -91,9 +91,9 @@ async def make(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Make]:
         await pool.stop()
 
 
-async def turns(number: int = 10) -> None:
-    """Let what is ready run."""
-    for _ in range(number):
+async def turns() -> None:
+    """Let the tasks that are ready run."""
+    for _ in range(10):
         await asyncio.sleep(0)
 
 

@@ -23,9 +23,9 @@ ANNA = Operator("anna", Access.ALL)
 class Browser:
     """Requests as a browser sends them."""
 
-    def __init__(self, app: Any, base: str = "http://test") -> None:
+    def __init__(self, app: Any) -> None:
         self.app = app
-        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base)
+        self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
     async def get(self, path: str, **headers: str) -> httpx.Response:
         return await self.client.get(path, headers=headers)

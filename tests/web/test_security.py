@@ -139,8 +139,6 @@ async def test_every_answer_has_a_strict_policy_and_nothing_is_inline_or_from_el
 
 
 async def test_static_files_are_there_and_kept_for_ever(engine: AsyncEngine) -> None:
-    async with opened(engine, authorize=None) as browser:
-        pass
     async with opened(engine) as browser:
         page = await browser.page("/")
         found = re.findall(r'"\./(static/[^"]+)"', page)
