@@ -100,7 +100,7 @@ def named_nodes(
 
 
 def _name(flow: object) -> object:
-    return getattr(flow, "name", None)
+    return vars(flow).get("name")  # which an expired one does not have
 
 
 def _own(flow: HasNodes, node: Node[Any]) -> Node[Any]:

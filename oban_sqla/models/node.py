@@ -88,10 +88,10 @@ class Node(Generic[R_co]):
 
         :raises InvalidOption: for a workflow that returns nothing.
         """
-        if self.sub is not None and not (self.sub.is_map or self.sub.returns_name):
+        # No column of it is read here and below: it may be expired, and its session closed, after a commit.
+        if self.sub is not None and self.sub.returned is None:
             raise InvalidOption(
-                f"{self.name!r}: the workflow {self.sub.name!r} returns nothing; say which of its nodes it returns: "
-                "sub.returns(node)"
+                f"{self.name!r}: {self.sub!r} returns nothing; say which of its nodes it returns: sub.returns(node)"
             )
         self.is_recorded = True
 
@@ -101,7 +101,7 @@ class Node(Generic[R_co]):
         from .fit import UNKNOWN
 
         if self.sub is not None:
-            return self.sub.result_type
+            return UNKNOWN if self.sub.returned is None else self.sub.returned.result_type
         worker = worker_of(self.spec)
         return UNKNOWN if worker is None else worker.result_type
 
@@ -116,6 +116,14 @@ class Nodes(Node[R_co]):
     def results(self) -> R_co:
         """What its jobs will return, as a list in the order of the elements."""
         return self.result
+
+    def record(self) -> None:
+        self.is_recorded = True
+
+    @property
+    def result_type(self) -> Any:
+        """What its jobs give together."""
+        return list
 
 
 class MapNode(Nodes[R_co]):
@@ -149,12 +157,15 @@ def sources_of(node: Node[Any]) -> Iterator[JobSpec]:
     if spec is not None:
         yield spec
     if node.sub is not None:
-        yield from sources_in(node.sub)
+        yield from sources_in(node.sub, is_map=isinstance(node, Nodes))
 
 
-def sources_in(flow: Workflow) -> Iterator[JobSpec]:
-    """The jobs whose values make the result of `flow`, as far as this process has built them."""
-    nodes = flow.nodes.values() if flow.is_map else () if flow.returned is None else (flow.returned,)
+def sources_in(flow: Workflow, *, is_map: bool) -> Iterator[JobSpec]:
+    """The jobs whose values make the result of `flow`, as far as this process has built them.
+
+    :param is_map: whether that is the list of the results of all its nodes.
+    """
+    nodes = flow.nodes.values() if is_map else () if flow.returned is None else (flow.returned,)
     for node in nodes:
         yield from sources_of(node)
 

@@ -36,7 +36,6 @@ from ..options.reference import Reference
 from ..types import ByAnnotation, UTCDateTime, UTCMapped
 from .base import ObanBase, utc_column, utc_now
 from .building import checked_name, default_name, mapped_over, named_nodes, prepared, refuse_part, spread_now
-from .fit import UNKNOWN
 from .job import NOW, Job, jobs
 from .mermaid import mermaid
 from .node import Node, Nodes, OnFailure, checked_on_failure
@@ -304,13 +303,6 @@ class Workflow(ObanBase, ByAnnotation):
     def returned(self) -> Node[Any] | None:
         """The node whose result it has, of a workflow that was built in this process."""
         return cast("Node[Any] | None", vars(self).get("_returned"))
-
-    @property
-    def result_type(self) -> Any:
-        """What it returns, as far as it is known."""
-        if self.is_map:
-            return list
-        return self._nodes[self.returns_name].result_type if self.returns_name in self._nodes else UNKNOWN
 
     @hybrid_property
     def duration(self) -> timedelta:

@@ -55,7 +55,7 @@ def _attach(session: Session, ack: Ack, graft: Graft) -> None:
 
 def _refuse_encrypted(connection: Connection, flow: Workflow, ack: Ack) -> None:
     """Refuse a workflow that returns what an encrypted worker records, where another job takes it as an argument."""
-    source = next((spec.worker for spec in sources_in(flow) if encrypts(spec.worker)), None)
+    source = next((spec.worker for spec in sources_in(flow, is_map=flow.is_map) if encrypts(spec.worker)), None)
     node = None if source is None else ack.id
     while node is not None:  # from the job to the workflows around it that return the same value
         found: Any = use_of.execute(connection, node=node).one()

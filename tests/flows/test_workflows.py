@@ -6,7 +6,7 @@ from typing import Any, TypedDict, cast
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from oban_sqla import InvalidOption, Job, Oban, Workflow, flow_of, job
 from oban_sqla.testing import drain
@@ -275,6 +275,8 @@ async def appends_again(job: Job) -> None:
     for no_part, why in ((part, "was added before"), (unique, "can't be unique"), (inner_of(whole), "is a part of")):
         with pytest.raises(InvalidOption, match=why):
             await flow.append(no_part, name="no part")
+    with pytest.raises(InvalidOption, match="'parts' .* is a node of .*, not of 'workflow "):
+        await flow.append(store.new(part.nodes["parts"].result))
     sums = await flow.append(store.new([sub.result]))
     ran.append((first.id, last.id, sub.edge_id, part.nodes["parse"].id, sums.id))
     if job.attempt == 1:
@@ -286,7 +288,7 @@ async def test_a_job_that_has_appended_and_is_retried_appends_nothing_twice(engi
     flow = Workflow("appended once")
     flow.add(appends_again.options(max_attempts=2).new())
     await commit(engine, flow)
-    async with Oban(engine, queues={QUEUE: 5}):
+    async with Oban(engine, queues={QUEUE: 5}, sessionmaker=async_sessionmaker(engine)):  # what it commits expires
         assert (await ended(engine, flow)).state == "completed"
     names = [str(name) for (name,) in await execute(engine, "SELECT node_name FROM oban_jobs ORDER BY node_name")]
     assert names == sorted(["appends_again", "more", "last", "fetch", "parts", "0", "1", "2", "parse", "store"])
