@@ -55,6 +55,12 @@ class RunningFlow:
         self.nodes: dict[str, Node[Any]] = {}
         """The nodes that were appended by this object."""
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RunningFlow) and other.id == self.id
+
+    def __hash__(self) -> int:
+        return hash(self.id)
+
     @overload
     def append(
         self,
@@ -111,8 +117,7 @@ class RunningFlow:
         a failure or a sleep, gets the job that an earlier run has appended, where name, worker and args are the same,
         or the workflow of which that is so for every node: its ``conflict`` is True then.
 
-        :param what: a spec, or a workflow. Results of nodes that this object has appended may stand among the
-            arguments.
+        :param what: a spec, or a workflow. Results of nodes that were appended before may stand among the arguments.
         :param name: of the node. Default: the name of the worker's function, or of the workflow.
         :param after: names of nodes of the workflow, or nodes that were appended. One that has finished is
             not waited for. Default: none.
@@ -160,8 +165,8 @@ class RunningFlow:
         else:
             _refuse_added(what)
         for one in before:
-            if one.flow is not self:
-                raise InvalidOption(f"append: {one!r} was not appended by this object; give its name")
+            if one.flow != self:
+                raise InvalidOption(f"append: {one!r} was not appended to this workflow; give its name")
         connection = jobs_connection(session)
         root = lock_tree.execute(connection, flow=self.id).scalar()
         if root is None:

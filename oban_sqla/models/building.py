@@ -104,7 +104,7 @@ def _name(flow: object) -> object:
 
 
 def _own(flow: HasNodes, node: Node[Any]) -> Node[Any]:
-    if node.flow is not flow:
+    if node.flow != flow:
         of = _name(node.flow)
         raise InvalidOption(
             f"{node!r} is a node of {'another workflow' if of is None else repr(of)}, not of {_name(flow)!r}; a "

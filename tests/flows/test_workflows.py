@@ -263,7 +263,7 @@ async def appends_again(job: Job) -> None:
             await flow.append(fetch.new("u"), name="more")
     with pytest.raises(InvalidOption, match="has a node 'more' already"):
         await flow.append(fetch.new("another"), name="more")
-    last = await flow.append(parse.new(first.result[0]), name="last", after=[first])
+    last = await flow_of(job).append(parse.new(first.result[0]), name="last", after=[first])
     part = growth("u")
     sub = await flow.append(part, name="part", after=[last])
     assert part.conflict == (job.attempt == 2)
