@@ -183,15 +183,15 @@ ELSEWHERE = {
     "autoretry_for": "retry_for", "beat_schedule": "crontab", "concurrency": "limit", "countdown": "schedule_in",
     "default_retry_delay": "backoff", "delay": "schedule_in", "dont_autoretry_for": "discard_for",
     "dsn": "database_url", "eta": "scheduled_at", "expires": "deadline", "ignore_result": "recorded",
-    "job_id": "unique", "job_timeout": "timeout", "keep_result": "recorded",
-    "lock": "chain", "max_age": "deadline", "max_jobs": "queues",
+    "job_id": "unique", "job_timeout": "timeout", "keep_result": "recorded", "key": "by", "limit": "allowed",
+    "local_limit": "limit", "lock": "chain", "max_age": "deadline", "max_jobs": "queues",
     "max_retries": "max_attempts", "middleware": "hooks", "on_failure": "hooks", "on_startup": "resources",
-    "on_success": "hooks", "periodic": "cron", "queueing_lock": "unique", "rate": "rate_limit",
+    "on_success": "hooks", "per": "period", "periodic": "cron", "queueing_lock": "unique", "rate": "rate_limit",
     "retries": "max_attempts", "retry": "max_attempts", "retry_backoff": "backoff", "retry_backoff_max": "backoff",
     "retry_delay": "backoff", "retry_jitter": "backoff", "retry_kwargs": "max_attempts",
     "run_at": "scheduled_at", "schedule": "cron", "schedule_at": "scheduled_at", "soft_time_limit": "timeout",
     "store_result": "recorded", "store_results": "recorded", "task_id": "unique", "throws": "discard_for",
-    "time_limit": "timeout", "ttl": "deadline",
+    "time_limit": "timeout", "ttl": "deadline", "window": "period",
 }  # fmt: skip
 """What other queues call the options of this one."""
 

@@ -31,6 +31,10 @@ def test_a_misspelt_option_of_a_class_is_named_with_the_one_that_was_meant(optio
     ("options", "by_position", "by_name", "said"),
     [
         (Queue, (), {"rate": 5}, "unknown option 'rate' for Queue: did you mean 'rate_limit'?"),
+        (Queue, (), {"local_limit": 5}, "unknown option 'local_limit' for Queue: did you mean 'limit'?"),
+        (RateLimit, (), {"limit": 5, "per": 1}, "unknown option 'limit' for RateLimit: did you mean 'allowed'?"),
+        (RateLimit, (5,), {"per": 1}, "unknown option 'per' for RateLimit: did you mean 'period'?"),
+        (Partition, (), {"key": "args.id"}, "unknown option 'key' for Partition: did you mean 'by'?"),
         (Partition, (), {"args": "id"}, "unknown option 'args' for Partition: there are: burst, by, limit, rate_limit"),
         (RateLimit, (100,), {}, "RateLimit: period is missing; write RateLimit(period=…)"),
         (Queue, (5, 20), {}, "Queue: takes 1 by position (limit), got 2; give the others by name"),
