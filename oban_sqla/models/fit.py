@@ -45,6 +45,12 @@ def part(of: Any, path: Sequence[str | int]) -> tuple[Any, str | None]:
             args = typing.get_args(of)
             of = args[0] if kind == "array" and args else UNKNOWN
             continue
+        if (entity := _entity(of)) is not None:
+            name = entity.__name__
+            return UNKNOWN, (
+                f"of an instance of {name} only the key is kept, and no {key!r}; pass the result whole, to a parameter "
+                f"of the type {name}"
+            )
         fields = _fields(of)
         if fields is not None:
             if key not in fields and not _is_open(of):
@@ -65,6 +71,11 @@ def fits(result: Any, parameter: Any) -> bool:
     if len(given) > 1 or len(taken) > 1:
         return any(fits(one, other) for one in given for other in taken)
     kind, wanted = _kind(result), _kind(parameter)
+    one, other = _entity(result), _entity(parameter)
+    if one is not None and other is not None:
+        return issubclass(one, other) or issubclass(other, one)
+    if (one is not None and wanted == "object") or (other is not None and kind == "object"):
+        return False  # a key is no object
     if kind is None or wanted is None:
         return True
     if kind != wanted:
@@ -74,6 +85,13 @@ def fits(result: Any, parameter: Any) -> bool:
         is_tuple = tuple in (typing.get_origin(result), typing.get_origin(parameter))
         return not of or not to or is_tuple or fits(of[0], to[0])
     return True
+
+
+def _entity(of: Any) -> type[Any] | None:
+    """The mapped class, also where there may be None instead."""
+    several = [one for one in _members(of) if one is not type(None)]
+    [only] = several if len(several) == 1 else [None]
+    return only if isinstance(only, type) and mapper_of(only) is not None else None
 
 
 def _members(of: Any) -> list[Any]:

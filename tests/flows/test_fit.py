@@ -20,6 +20,7 @@ from pydantic import (
 )
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from oban_sqla import Job, Workflow, job
 from oban_sqla.models.fit import fits, part
@@ -75,6 +76,20 @@ class Typed(TypedDict):
     number: NotRequired[int]
 
 
+class Base(DeclarativeBase): ...
+
+
+class Order(Base):
+    __tablename__ = "fit_orders"
+    id: Mapped[int] = mapped_column(primary_key=True)
+
+
+class Line(Base):
+    __tablename__ = "fit_lines"
+    order_id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+
+
 @pytest.mark.parametrize(
     ("of", "key", "fitting", "other"),
     [
@@ -87,6 +102,8 @@ class Typed(TypedDict):
         (Row, "no", int, str),
         (Row, "text", str, None),
         (Typed, "number", int, str),
+        (list[Order], 0, Order, Line),
+        (Line, 1, int, None),
     ],
 )
 def test_a_part_is_one_that_json_has(of: Any, key: str | int, fitting: Any, other: Any) -> None:
@@ -104,6 +121,8 @@ def test_a_part_is_one_that_json_has(of: Any, key: str | int, fitting: Any, othe
         (Strict, "home_page", "Strict has no 'home_page'; it has homePage"),
         (Row, "number", "Row has no 'number'; it has no, text"),
         (Typed, "text", "Typed has no 'text'; it has number"),
+        (Order, "id", "of an instance of Order only the key is kept, and no 'id'; pass the result whole"),
+        (Order | None, "id", "to a parameter of the type Order"),
     ],
 )
 def test_a_part_that_json_does_not_have_is_refused(of: Any, key: str | int, said: str) -> None:
@@ -112,8 +131,12 @@ def test_a_part_that_json_does_not_have_is_refused(of: Any, key: str | int, said
 
 @pytest.mark.parametrize(
     ("result", "parameter", "expected"),
-    [(Ids, list[int], True), (Ids, int, False), (list[int], Odd, True), (Odd, int, True), (Plain, int, False)],
-)
+    [
+        (Ids, list[int], True), (Ids, int, False), (list[int], Odd, True), (Odd, int, True), (Plain, int, False),
+        (Order, Order | None, True), (Order, Line, False), (list[Order], list[Line], False), (Order, int, True),
+        (Order, Base, True), (Order, Plain, False), (Row, Order, False), (Odd, Line, True), (int, Order, True),
+    ],
+)  # fmt: skip
 def test_a_model_is_what_it_is_as_json(result: Any, parameter: Any, expected: bool) -> None:
     assert fits(result, parameter) is expected
 
