@@ -16,9 +16,10 @@ from ..enqueueing.wakeup import announce_news
 from ..enqueueing.writer import jobs_connection
 from ..errors import InvalidOption, ObanError
 from ..models import Job, JobSpec, Workflow
-from ..models.building import checked_name, default_name, prepared, refuse_part
+from ..models.building import checked_name, default_name, no_node, prepared, refuse_part
 from ..models.node import Node, OnFailure, checked_on_failure
 from ..options.instance import told
+from ..options.reference import Reference
 from ..statements.flows import lock_tree, node_of, tell_flow
 from ..workers.context import running
 from ..workers.running_loop import running_loop
@@ -230,9 +231,9 @@ def _separately(write: Callable[[Session], Node[Any]]) -> Coroutine[Any, Any, No
 
 
 def _nodes_or_names(after: Any) -> list[Node[Any] | str]:
-    is_one = isinstance(after, Node | str) or not isinstance(after, Iterable)
+    is_one = isinstance(after, Node | str | Reference) or not isinstance(after, Iterable)
     found: list[object] = [after] if is_one else list(cast("Iterable[object]", after))
     for one in found:
         if not isinstance(one, Node | str):
-            raise InvalidOption(f"append: after: expected nodes or their names, got {one!r}")
+            raise no_node(one, "append: after")
     return cast("list[Node[Any] | str]", found)

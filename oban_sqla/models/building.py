@@ -80,9 +80,9 @@ def named_nodes(
 
     :raises InvalidOption: for others.
     """
-    several: Iterable[object] = [given] if isinstance(given, Node | str) else given
+    several: Iterable[object] = [given] if isinstance(given, Node | str | Reference) else given
     if not isinstance(several, Iterable):
-        raise InvalidOption(f"{what}: expected nodes or their names, got {given!r}")
+        raise no_node(given, what)
     found: list[Node[Any]] = []
     for one in several:
         if isinstance(one, str):
@@ -95,8 +95,14 @@ def named_nodes(
         elif isinstance(one, Node):
             found.append(_own(flow, cast(Any, one)))
         else:
-            raise InvalidOption(f"{what}: expected nodes or their names, got {one!r}")
+            raise no_node(one, what)
     return found
+
+
+def no_node(given: object, what: str) -> InvalidOption:
+    """The error for what is neither a node nor a name."""
+    hint = "; give the node itself" if isinstance(given, Reference) else ""
+    return InvalidOption(f"{what}: expected nodes or their names, got {given!r}{hint}")
 
 
 def _name(flow: object) -> object:
@@ -263,7 +269,8 @@ def spread_now(
     from .workflow import Workflow
 
     if isinstance(over, str | bytes | Mapping) or not isinstance(over, Iterable):
-        raise InvalidOption(f"map: over: expected a result or an iterable of elements, got {over!r}")
+        hint = "; write over=node.result" if isinstance(over, Node) else ""
+        raise InvalidOption(f"map: over: expected a result or an iterable of elements, got {over!r}{hint}")
     specs = [_made(make, element) for element in over]
     if name is None:
         name = default_name(specs[0] if specs else _made_of_none(make))

@@ -255,7 +255,7 @@ def inner_of(flow: Workflow) -> Workflow:
 async def appends_again(job: Job) -> None:
     flow = flow_of(job)
     first = await flow.append(fetch.new("u"), name="more")
-    for wrong in (5, [job], [first, None]):
+    for wrong in (5, [job], [first, None], first.result):
         with pytest.raises(InvalidOption, match="append: after: expected nodes or their names, got"):
             await flow.append(fetch.new("u"), name="wrong", after=cast(Any, wrong))
     if job.attempt == 1:
