@@ -180,7 +180,7 @@ class Arguments:
             read: dict[str, Any] = self._lenient.validator.validate_json(args, context=context)
             return read
         except ValidationError as error:
-            raise self._invalid(error.errors()) from None
+            raise self._invalid(error.errors(), is_stored=True) from None
 
     def prepare(self) -> None:
         """Build what reads stored args. It takes a millisecond, and ten for the first worker of a process.
@@ -356,11 +356,11 @@ class Arguments:
         refuse_hidden(adapter.core_schema, self._name)
         return adapter
 
-    def _invalid(self, details: Iterable[ErrorDetails]) -> InvalidArgs:
+    def _invalid(self, details: Iterable[ErrorDetails], is_stored: bool = False) -> InvalidArgs:
         # Without the values: they may be secret, and messages travel to logs.
-        return InvalidArgs(f"{self._name}: " + "; ".join(map(self._sentence, details)))
+        return InvalidArgs(f"{self._name}: " + "; ".join(self._sentence(one, is_stored) for one in details))
 
-    def _sentence(self, detail: ErrorDetails) -> str:
+    def _sentence(self, detail: ErrorDetails, is_stored: bool = False) -> str:
         where = ".".join(str(part) for part in detail["loc"]) or "args"
         match detail["type"]:
             case "missing":
@@ -373,7 +373,7 @@ class Arguments:
                 return f"{where}: {detail['msg']}"
             case _:
                 given = detail["input"]
-                return f"{where}: {detail['msg']} (got {type(given).__name__}){hint_of(given)}"
+                return f"{where}: {detail['msg']} (got {type(given).__name__}){hint_of(given, is_stored)}"
 
     def _instead(self, name: str) -> str:
         """What was meant by the `name` of a parameter that there is not."""

@@ -13,11 +13,17 @@ _COLUMNS = (
     "job needs"
 )
 _UNFLUSHED = "; for what the flush will know, such as the key of a new object, pass later(lambda: …)"
+_STORED = "; this is stored: it is the result of a job that has failed, or was not known when the job was enqueued"
 _RESULT = "; for the result of that job pass node.result"
 
 
-def hint_of(given: object) -> str:
-    """What a message says after the type of the argument that was `given`; empty where nothing is known."""
+def hint_of(given: object, is_stored: bool) -> str:
+    """What a message says after the type of the argument that was `given`; empty where nothing is known.
+
+    :param is_stored: whether it is read from a job.
+    """
+    if is_stored:
+        return _STORED if given is None else ""
     if given is None or isinstance(given, FunctionType):
         return _UNFLUSHED
     if isinstance(given, Node):

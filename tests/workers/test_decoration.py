@@ -293,6 +293,8 @@ def test_key_that_the_flush_has_yet_to_make_names_later() -> None:
         made.new(user_id=None)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgs, match=r"user_id: .*got function\); for what the flush .* pass later\(lambda: …\)"):
         made.new(user_id=lambda: 7)  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgs, match=r"got NoneType\); this is stored: .* a job that has failed, or was not"):
+        made.worker.load('{"user_id": null}')  # as the result of a job before it, or by the name of the worker alone
 
 
 def test_what_other_queues_call_it_is_answered_in_the_words_of_this_one() -> None:
