@@ -104,6 +104,16 @@ def effective(members: Sequence[Member]) -> Queue:
     return made
 
 
+def _at_present(connection: Connection, queue: str, members: Sequence[Member]) -> Queue:
+    """The limits that hold. Where nodes disagree about the fields of the keys, the database knows which hold."""
+    limits = effective(members)
+    given = {member.options.partition.fields for member in members if member.is_ours and member.options.partition}
+    if limits.partition is None or len(given) < 2:
+        return limits
+    by, _ = present_key(connection, queue, None)
+    return replace(limits, partition=replace(limits.partition, by=by)) if by else limits
+
+
 def read(
     connection: Connection, members: Mapping[str, Sequence[Member]], *, keys: int = MOST_KEYS, of: str | None = None
 ) -> dict[str, Usage]:
@@ -113,7 +123,7 @@ def read(
     :param keys: how many partitions of a queue to read. Default: :data:`MOST_KEYS`.
     :param of: the queue whose partitions are read. Default: all queues.
     """
-    limits = {queue: effective(found) for queue, found in members.items()}
+    limits = {queue: _at_present(connection, queue, found) for queue, found in members.items()}
     rates = [queue.rate_limit for queue in limits.values()]
     rows = usages.execute(
         connection,

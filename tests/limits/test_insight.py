@@ -128,6 +128,15 @@ async def test_the_queues_show_limits_and_the_busiest_keys(engine: AsyncEngine, 
         assert [key["key"] for key in told["limits"]["keys"]] == [["a"], ["b"], ["z"]]
 
 
+async def test_the_queues_show_the_fields_that_hold_while_nodes_disagree(
+    engine: AsyncEngine, database_url: str
+) -> None:
+    limits = [Queue(partition=Partition(by, limit=3)) for by in ("args.key", "worker", "meta.a")]
+    async with queue(database_url, *limits):
+        [(by,)] = await execute(engine, "SELECT by FROM oban_partitions WHERE queue = 'default'")
+        assert f"by {by[0]} (limit 3)" in await asyncio.to_thread(ran, database_url, "queues")
+
+
 async def test_the_command_line_changes_limits(engine: AsyncEngine, database_url: str) -> None:
     async with queue(database_url, Queue(limit=5)) as oban:
 
