@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from ..insight.simulation import Simulation, Waits
 from ..insight.simulation import simulate as read_simulation
 from ..insight.words import span
+from ..options.fields import listed_in
 from ..options.limits import Partition, rate_limit_of
 from .database import database_option, on_database, schema_option
 from .output import json_option, print_json
@@ -53,7 +54,7 @@ def simulate(
     Each job counts once, at its last attempt, if its row is still there: see the pruning. Nothing is changed.
     """
     limit = rate_limit_of(rate, "--rate")
-    fields = Partition(by).fields if by else ()
+    fields = Partition([field for one in by for field in listed_in(one) or [one]]).fields if by else ()
 
     async def work(engine: AsyncEngine) -> Simulation:
         async with engine.connect() as connection:

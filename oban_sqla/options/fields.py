@@ -15,6 +15,8 @@ def check_fields(by: object, what: str) -> tuple[str, ...]:
     :raises InvalidOption: for anything but ``"worker"``, ``"args.…"`` and ``"meta.…"``, or a sequence of these.
     """
     fields = _items(by)
+    if isinstance(by, str) and (several := listed_in(by)):
+        raise InvalidOption(f"{what}: by: {by!r} are several fields; give a sequence of them: {several}")
     found = tuple(field for field in fields if isinstance(field, str) and _is_field(field))
     if not found or len(found) != len(fields):
         raise InvalidOption(
@@ -22,6 +24,12 @@ def check_fields(by: object, what: str) -> tuple[str, ...]:
             f'"args.tenant_id"; got {by!r}'
         )
     return found
+
+
+def listed_in(text: str) -> list[str]:
+    """The fields of a list with commas, such as ``"args.a, worker"``; none where it is no such list."""
+    parts = [part.strip() for part in text.split(",")]
+    return parts if len(parts) > 1 and all(map(_is_field, parts)) else []
 
 
 def kept_fields(by: str | Sequence[str], what: str) -> str | tuple[str, ...]:

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from ..errors import InvalidOption, refuse_unknown
 from .duration import seconds
-from .fields import kept_fields
+from .fields import kept_fields, listed_in
 from .spelling import spelled
 from .whole import whole_from
 
@@ -162,12 +162,15 @@ def rate_limit_of(given: object, what: str) -> RateLimit:
 
 
 def partition_of(given: object, what: str) -> Partition:
-    """A partition as JSON or a file of settings carries it: an object, or what it is partitioned by.
+    """A partition as JSON or a file of settings carries it: an object, or the fields, as a list or as text such as
+    ``"args.tenant_id, worker"``.
 
     :param what: has it, for messages.
     :raises InvalidOption: for anything else.
     """
-    if isinstance(given, str | list):
+    if isinstance(given, str):
+        return Partition(listed_in(given) or given)
+    if isinstance(given, list):
         return Partition(cast(Sequence[str], given))
     parts = _parts(given, ("by", "limit", "rate_limit", "burst"), ("by",), what)
     rate = parts.pop("rate_limit", None)

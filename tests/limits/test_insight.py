@@ -153,6 +153,8 @@ async def test_the_command_line_changes_limits(engine: AsyncEngine, database_url
         await eventually(
             lambda: options() == Queue(7, rate_limit=RateLimit(100, 60.0), partition=Partition(["args.key"], limit=3))
         )
+        await scaled("--partition", "args.key, worker")
+        await eventually(lambda: options().partition == Partition(["args.key", "worker"]))
         await scaled("--rate-limit", "none", "--partition", "none")
         await eventually(lambda: options() == Queue(limit=7))
         refused = CliRunner().invoke(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import InvalidOption, JobSpec, Oban, Partition, Queue, RateLimit, job
+from oban_sqla import Chain, InvalidOption, JobSpec, Oban, Partition, Queue, RateLimit, job
 from oban_sqla.cli.settings import Settings, SettingsError
 from oban_sqla.cli.settings.sources import read
 from oban_sqla.options.limits import rate_limit_of
@@ -53,6 +53,8 @@ def test_a_queue_refuses_limits_that_can_not_be(options: dict[str, Any], said: s
         (lambda: Partition("tenant"), 'by must be "worker", "args.…" or "meta.…".*got \'tenant\''),
         (lambda: Partition([]), "by must be"),
         (lambda: Partition("args."), "by must be"),
+        (lambda: Partition("args.a, worker"), r"are several fields; give a sequence of them: \['args\.a', 'worker'\]"),
+        (lambda: Chain("meta.a,args.b"), "Chain: by: 'meta.a,args.b' are several fields"),
         (lambda: Partition("worker", limit=0), "limit must be a number of jobs"),
         (lambda: Partition("worker", rate_limit=other(5)), r"rate_limit must be RateLimit\(…\), got 5"),
         (lambda: Partition("worker", burst=True), "burst=True needs a limit"),

@@ -44,7 +44,7 @@ async def test_each_key_has_the_rate_and_a_weight_counts(engine: AsyncEngine, da
     assert (await simulated(database_url, "--rate", "60/60"))["held"] == 30
     found = await simulated(database_url, "--rate", "60/60", "--by", "args.t")
     assert (found["held"], found["busiest"]) == (0, 60)
-    assert (await simulated(database_url, "--rate", "58/60", "--by", "args.t"))["held"] == 2
+    assert (await simulated(database_url, "--rate", "58/60", "--by", "args.t, worker"))["held"] == 2
 
 
 async def test_what_is_older_or_of_another_queue_does_not_count(engine: AsyncEngine, database_url: str) -> None:
