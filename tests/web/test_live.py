@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse
+from starlette.types import ASGIApp
 
 from oban_sqla.web import Access, ask, dashboard
 from oban_sqla.web.instance import Place
@@ -19,9 +21,9 @@ from tests.web.people import served
 
 EVERY = 0.1
 COUNT = """
-window.asked = 0; window.shown = 0;
+window.asked = 0; window.ended = 0;
 document.body.addEventListener("htmx:before:request", () => { window.asked += 1; });
-document.body.addEventListener("htmx:after:swap", () => { window.shown += 1; });
+document.body.addEventListener("htmx:finally:request", () => { window.ended += 1; });
 true"""
 LOST = "document.querySelector('[data-lost]').textContent"
 WORD = "document.querySelector('[data-word]').textContent"
@@ -34,7 +36,7 @@ class Door:
 
     def __init__(self, app: Any) -> None:
         self.app = app
-        self.instead: Response | None = None
+        self.instead: ASGIApp | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         login = HTMLResponse("<h1>Log in</h1>") if scope["path"] == "/login" else None
@@ -85,6 +87,35 @@ async def test_a_page_that_is_watched(engine: AsyncEngine, monkeypatch: pytest.M
         await it_is_not_answered(engine, page, door, ids[2])
 
 
+async def test_a_job_that_is_chosen_before_the_answer(engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stays chosen, although the answer no longer lists it."""
+    ids = await insert(engine, *[{"state": "available", "worker": "app.w"}] * 2)
+    monkeypatch.setitem(ask.REFRESH, "jobs", EVERY)
+    monkeypatch.setattr(Place, "answer", anew)
+    async with watched(engine) as (page, door, base):
+        await page.goto(f"{base}/jobs?state=available")
+        await page.evaluate(COUNT)
+        asked, may_answer = asyncio.Event(), asyncio.Event()
+
+        async def late(*request: Any) -> None:
+            asked.set()
+            await may_answer.wait()
+            await door.app(*request)
+
+        door.instead = late
+        try:
+            await asked.wait()
+            await execute(engine, f"DELETE FROM oban_jobs WHERE id = {ids[0]}")
+            await page.press(f"#job-{ids[0]} input")
+            before = await page.evaluate("window.ended")
+        finally:
+            may_answer.set()  # or the server would not end
+        await page.until(f"window.ended > {before}")
+        assert await page.evaluate(f"document.querySelector('#job-{ids[0]} input')?.checked")
+        await page.press(f"#job-{ids[0]} input")
+        await page.until(f"!document.getElementById('job-{ids[0]}')")
+
+
 async def it_goes_back(page: Page, ids: list[int]) -> None:
     """Past a form that was sent, which a browser would ask whether to send again."""
     for leave in ("[data-back]", "form.fields button"):
@@ -106,7 +137,7 @@ async def it_rests(engine: AsyncEngine, page: Page, ids: list[int]) -> None:
     await insert(engine, {"state": "available", "worker": "app.new"})
     await page.until(f"{MAIN}.includes('app.new')")
     assert await page.evaluate("document.activeElement.value") == "queue:ma", "what is typed stays"
-    assert await page.evaluate("document.querySelector('.menu a[aria-current] .count').textContent") == "4"
+    await page.until("document.querySelector('.menu a[aria-current] .count').textContent === '4'")
     for button in ("[data-live]", f"#job-{ids[0]} input"):
         await page.press(button)
         await page.until(f"{WORD} === 'Held'")

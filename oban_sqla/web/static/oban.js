@@ -26,7 +26,9 @@ if (live && window.htmx) {
     const { response, text } = event.detail.ctx;
     // A proxy's error and the page of a login are no answers: what is shown stays until there is one.
     const good = response.status === 204 || (response.status < 500 && text.trimStart().startsWith('<div id="live"'));
-    if (good) answered = Date.now(); else event.preventDefault();
+    if (good) answered = Date.now();
+    // The page may have been held, or a job chosen, since the server was asked.
+    if (!good || rests()) event.preventDefault();
     // A slow server is asked less often.
     if (asked) wait = (performance.now() - asked) * 10 > shortest ? shortest * 2 : shortest;
     say(!good);
