@@ -14,6 +14,7 @@ from ..statements import glance as statements
 from ..statements.overview import asked_of_all
 from .limits import Usage
 from .limits import read as read_usage
+from .overview import State
 from .queues import Member
 from .roster import Roster
 from .roster import read as read_roster
@@ -35,8 +36,6 @@ INDEXES: Mapping[str, tuple[str, ...]] = {
     "oban_jobs_staging_index": ("scheduled", "retryable"),
 }
 """Which index has a row for each job in these states."""
-
-State = Literal["running", "paused", "partly paused", "stopped", "not run"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,16 +7,20 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from prometheus_client import CollectorRegistry
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import Heartbeat, Oban, telemetry
 from oban_sqla.insight.roster import read
 from oban_sqla.options import heartbeat
 from oban_sqla.prometheus import instrument
 from oban_sqla.runtime.duties import lifeline
+from oban_sqla.statements.cluster import bury, lock_key
+from oban_sqla.statements.rescue import discard_exhausted, rescue
+from oban_sqla.statements.stage import stage_all
 from tests.cluster.helpers import QUICK, executing, producer
 from tests.runtime.helpers import execute, load, until
 from tests.support import eventually
@@ -166,10 +170,6 @@ async def test_rescued_jobs_wake_their_queue(engine: AsyncEngine) -> None:
 
 
 async def test_a_producer_with_a_lock_lives_however_long_it_is_silent(engine: AsyncEngine) -> None:
-    from uuid import UUID
-
-    from oban_sqla.statements.cluster import lock_key
-
     uuid = await producer(engine, silent="50 minutes")
     job_id = await executing(engine, uuid)
     async with engine.connect() as living, leader(engine) as oban:
@@ -183,12 +183,6 @@ async def test_a_producer_with_a_lock_lives_however_long_it_is_silent(engine: As
 async def test_a_lock_of_the_same_number_in_another_database_is_not_the_producers(
     engine: AsyncEngine, empty_database: str
 ) -> None:
-    from uuid import UUID
-
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    from oban_sqla.statements.cluster import lock_key
-
     elsewhere = create_async_engine(empty_database)
     uuid = await producer(engine)
     job_id = await executing(engine, uuid)
@@ -201,10 +195,6 @@ async def test_a_lock_of_the_same_number_in_another_database_is_not_the_producer
 
 
 async def test_a_lock_does_not_help_beyond_dead_after(engine: AsyncEngine) -> None:
-    from uuid import UUID
-
-    from oban_sqla.statements.cluster import lock_key
-
     uuid = await producer(engine, silent="2 hours")
     job_id = await executing(engine, uuid)
     short = Heartbeat(interval=0.1, stale_after=0.4, dead_after=1.0)
@@ -245,8 +235,6 @@ async def test_a_producer_with_a_slower_heartbeat_is_judged_by_its_own(engine: A
 
 
 async def test_a_producer_without_a_row_is_dead_when_it_does_not_come_back(engine: AsyncEngine, hasty: None) -> None:
-    from uuid import uuid4
-
     job_id = await executing(engine, str(uuid4()))
     began = asyncio.get_running_loop().time()
     async with leader(engine):
@@ -337,10 +325,6 @@ async def test_a_leader_that_has_lost_its_lease_changes_nothing(engine: AsyncEng
         await execute(engine, "UPDATE oban_leaders SET expires_at = timezone('UTC', now()) - interval '1 s'")
         due = await executing(engine, None, state="'scheduled'")
         assert oban.is_leader, "by its own clock"
-        from oban_sqla.statements.cluster import bury
-        from oban_sqla.statements.rescue import discard_exhausted, rescue
-        from oban_sqla.statements.stage import stage_all
-
         token = node.leadership.token
         batch: dict[str, Any] = {"limit": 10, "refused": []}
         [[beat]] = await execute(engine, f"SELECT updated_at::text FROM oban_producers WHERE uuid = '{uuid}'")

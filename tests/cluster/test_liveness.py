@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Heartbeat, InvalidOption, Oban, job
 from oban_sqla.runtime import notifier
+from oban_sqla.runtime.lanes.lane import Lane
 from oban_sqla.statements.cluster import lock_key
 from tests.cluster.helpers import LOCKED, QUICK
 from tests.runtime.helpers import execute, insert, until
@@ -127,8 +128,6 @@ async def test_a_connection_that_the_server_still_believes_in_is_not_waited_for(
 async def test_the_listening_connection_is_noticed_when_its_node_is_cut_off(
     engine: AsyncEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from oban_sqla.runtime.lanes.lane import Lane
-
     said: list[Any] = []
     run = Lane.run
 

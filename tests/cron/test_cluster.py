@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 
-from oban_sqla import Cron, InvalidOption, Oban, Unique, job
+from oban_sqla import Cron, InvalidOption, Oban, Unique, job, migrations
 from oban_sqla.models import CronEntry
 from oban_sqla.runtime import node as node_module
 from oban_sqla.runtime.duties import scheduler as scheduler_module
@@ -314,8 +314,6 @@ async def test_with_psycopg_too(any_engine: AsyncEngine) -> None:
 
 @pytest.mark.usefixtures("in_the_past")
 async def test_in_another_schema(engine: AsyncEngine) -> None:
-    from oban_sqla import migrations
-
     await migrations.migrate(engine, schema="crons_apart")
     apart = engine.execution_options(schema_translate_map={None: "crons_apart"})
     try:

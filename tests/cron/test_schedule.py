@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from croniter import croniter  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -181,10 +183,6 @@ fields = st.tuples(
 def test_every_tick_is_later_than_the_one_before_and_shows_a_time_that_matches(
     fields: tuple[str, ...], zone: str, minutes: int
 ) -> None:
-    from zoneinfo import ZoneInfo
-
-    from croniter import croniter  # type: ignore[import-untyped]
-
     expression = " ".join(fields)
     start = at("2026-01-01 00:00") + timedelta(minutes=minutes)
     before = start

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker
 
 from oban_sqla import InvalidOption, Job, Oban, Processes, telemetry
@@ -369,10 +370,6 @@ def kill_one_at_work(oban: Oban) -> int:
 
 
 def _retryable() -> Any:
-    from sqlalchemy import select
-
-    from oban_sqla import Job
-
     return select(Job).where(Job.state == "retryable")
 
 

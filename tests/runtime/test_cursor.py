@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
+from sqlalchemy import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from oban_sqla import Oban
@@ -103,8 +104,6 @@ async def test_the_next_fetch_reads_from_the_place_of_the_last_job(engine: Async
     async with engine.begin() as connection:
 
         def run(sync: object) -> list[list[int]]:
-            from sqlalchemy import Connection
-
             assert isinstance(sync, Connection)
             given = {"queue": "default", "limit": 10, "attempted_by": ["n", "u"], "unknown": []}
             first = sorted(fetch.execute(sync, **given).all(), key=lambda row: row.id)

@@ -109,8 +109,6 @@ async def test_unique_jobs_and_later_arguments_go_the_usual_way(engine: AsyncEng
 
 
 async def test_a_spec_that_is_pending_in_a_session_is_not_written_twice(engine: AsyncEngine) -> None:
-    from oban_sqla import InvalidOption
-
     async with Oban(engine) as oban, AsyncSession(engine) as session:
         spec = noop.new()
         session.add(spec)

@@ -6,7 +6,9 @@ that come and go in a second. None of that may make a hot statement read more of
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -27,6 +29,7 @@ from oban_sqla.statements.rescue import reconcile
 from oban_sqla.statements.stage import poll, stage_all, stage_own
 from oban_sqla.statements.statement import Statement
 from oban_sqla.statements.steps import send
+from tests.database import create_database, drop_database
 
 DIALECT: Dialect = asyncpg.dialect()  # type: ignore[no-untyped-call]
 FINISHED, SCHEDULED, AVAILABLE, EXECUTING = 50_000, 15_000, 15_000, 100
@@ -112,11 +115,6 @@ def filled(server_url: Any, schema: str | None) -> Iterator[Connection[Any]]:
 @contextmanager
 def migrated(server_url: Any, schema: str | None, name: str) -> Generator[Connection[Any]]:
     """A connection with the settings of a lane, to a database with empty tables."""
-    import asyncio
-    import os
-
-    from tests.database import create_database, drop_database
-
     name = f"oban_{name}_{os.getpid()}_{schema or 'public'}"
 
     async def prepare() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import inspect, select
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from oban_sqla import Job, JobSpec, Oban, job
 from tests.runtime.helpers import execute, insert, until
@@ -22,8 +22,6 @@ async def compare(session: AsyncSession, job: Job) -> None:
 
 
 async def test_it_equals_the_one_of_the_orm(any_engine: AsyncEngine) -> None:
-    from sqlalchemy.ext.asyncio import async_sessionmaker
-
     handed.clear()
     loaded.clear()
     spec = JobSpec(

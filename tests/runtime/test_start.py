@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import signal
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy import URL, create_engine, event, make_url, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from oban_sqla import (
@@ -271,8 +273,6 @@ async def test_it_waits_for_a_database_that_comes_up_late(engine: AsyncEngine) -
         if next(failures, False):
             raise ConnectionRefusedError("not yet")
 
-    from sqlalchemy import event
-
     event.listen(engine.sync_engine, "do_connect", refuse_at_first)
     oban = Oban(engine, start_timeout=10)
     await oban.start()
@@ -351,9 +351,6 @@ async def test_starting_twice_is_refused(engine: AsyncEngine) -> None:
 
 
 async def test_it_leaves_the_process_as_it_was(engine: AsyncEngine) -> None:
-    import logging
-    import signal
-
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     root = list(logging.getLogger().handlers)
     policy = asyncio.get_event_loop_policy()  # pyright: ignore[reportDeprecated]

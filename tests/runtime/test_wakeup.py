@@ -6,6 +6,7 @@ test is about.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -13,7 +14,8 @@ from sqlalchemy import create_engine, event, text
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 
-from oban_sqla import Oban, job
+from oban_sqla import Oban, job, migrations
+from oban_sqla.enqueueing.wakeup import serve, unserve
 from tests.runtime.helpers import execute, insert, until
 from tests.support import eventually
 
@@ -50,8 +52,6 @@ async def test_a_commit_wakes_the_runtime_of_its_process_without_notify(any_engi
 
 
 async def test_a_synchronous_session_in_a_thread_wakes_it_too(engine: AsyncEngine) -> None:
-    import asyncio
-
     sync = create_engine(engine.url.set(drivername="postgresql+psycopg"))
 
     def enqueue() -> int:
@@ -70,8 +70,6 @@ async def test_a_synchronous_session_in_a_thread_wakes_it_too(engine: AsyncEngin
 
 async def test_a_commit_of_a_process_without_runtime_notifies(any_engine: AsyncEngine, engine: AsyncEngine) -> None:
     async with runtime(any_engine) as oban:
-        from oban_sqla.enqueueing.wakeup import serve, unserve
-
         assert oban._node is not None
         unserve(oban._node)  # as in another process
         [job_id] = await insert(engine, noop.new())
@@ -84,8 +82,6 @@ async def test_the_notifier_tells_other_nodes(any_engine: AsyncEngine) -> None:
     try:
         # The first one only enqueues; the other one has the queue, and is not told by the commit itself.
         async with Oban(any_engine, poll_interval=ASLEEP), runtime(other, node="other") as second:
-            from oban_sqla.enqueueing.wakeup import unserve
-
             assert second._node is not None
             unserve(second._node)
             [job_id] = await insert(any_engine, noop.new())
@@ -139,8 +135,6 @@ async def test_a_queue_that_this_node_does_not_work_is_left_alone(engine: AsyncE
 
 @pytest.mark.parametrize("schema", ["apart", "a" * 63], ids=["short", "longest"])
 async def test_two_schemas_of_one_database_do_not_hear_each_other(engine: AsyncEngine, schema: str) -> None:
-    from oban_sqla import migrations
-
     await migrations.migrate(engine, schema=schema)
     apart = engine.execution_options(schema_translate_map={None: schema})
     try:
