@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, TypedDict, TypeVar
@@ -17,8 +16,8 @@ from ..insight.crons import CronInfo, describe, find, ticks
 from ..models import CronEntry, JobSpec
 from .database import database_option, on_database, schema_option
 from .groups import ListByDefault
+from .json_values import Args
 from .output import json_option, print_json, print_table
-from .param_type import ParamType
 from .ranges import Whole
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -40,21 +39,6 @@ def _where(command: F) -> F:
 
 
 _name_argument = click.argument("name")
-
-
-class Args(ParamType[dict[str, Any]]):
-    """A JSON object."""
-
-    name = "JSON"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
-        try:
-            parsed: Any = json.loads(value) if isinstance(value, str) else value
-        except (ValueError, RecursionError) as error:
-            self.fail(f"{value!r} is not valid JSON: {error}", param, ctx)
-        if not isinstance(parsed, dict):
-            self.fail(f"expected a JSON object such as '{{\"days\": 7}}', got {value}", param, ctx)
-        return parsed  # pyright: ignore[reportUnknownVariableType]
 
 
 @click.group(cls=ListByDefault, short_help="Show and edit the crontab.")

@@ -12,8 +12,8 @@ from ...enqueueing.enqueue import enqueue
 from ...errors import UnknownWorker, closest
 from ...models import JobSpec
 from ...workers.registry import workers
-from ..cron import Args
 from ..database import database_option, on_database, schema_option
+from ..json_values import Args
 from ..output import json_option, print_json
 from ..ranges import Number, Whole
 from ..settings import settings

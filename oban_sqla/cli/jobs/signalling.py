@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -14,20 +13,8 @@ from ...control.audit import audited, operator
 from ...oban import Oban
 from ..database import database_option, on_database, schema_option
 from ..ids import JobId
+from ..json_values import Json
 from ..output import json_option, print_json
-from ..param_type import ParamType
-
-
-class Json(ParamType[Any]):
-    """Any JSON value."""
-
-    name = "JSON"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError) as error:
-            self.fail(f'expected JSON, such as \'{{"by": "ann"}}\', "yes" in quotes, or 7; got {value!r} ({error})')
 
 
 def payload_options(command: Callable[..., Any]) -> Callable[..., Any]:
