@@ -232,14 +232,16 @@ async def test_the_end_waits_for_what_is_being_read(engine: AsyncEngine) -> None
     app = dashboard(engine, authorize=Access.ALL)
     [instance] = app._instances.values()
     place = await instance.here()
-    read = place.read(lambda connection: connection.execute(text("SELECT pg_sleep(0.5)")).scalar())
-    reading = asyncio.ensure_future(place.answer("slow", lambda: read))
-    sleeps = "SELECT 1 FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(0.5)%' AND datname = current_database()"
-    await eventually(lambda: execute(engine, sleeps))
-    await app.aclose()
+    lock = "SELECT pg_advisory_xact_lock(7)"
+    waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND database = "
+    waits += "(SELECT oid FROM pg_database WHERE datname = current_database())"
+    async with engine.begin() as holder:
+        await holder.exec_driver_sql(lock)
+        read = place.read(lambda connection: connection.execute(text(lock)).scalar())
+        reading = asyncio.create_task(place.answer("slow", lambda: read))
+        await eventually(lambda: execute(engine, waits))
+        closing = asyncio.create_task(app.aclose())
+        await asyncio.sleep(0.05)
+        assert not closing.done()
+    await closing
     assert reading.done()
-    await eventually(lambda: no_more(engine, sleeps))
-
-
-async def no_more(engine: AsyncEngine, sql: str) -> bool:
-    return not await execute(engine, sql)
