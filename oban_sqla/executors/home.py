@@ -58,7 +58,7 @@ class Home:
         self._job_log = JobLog(self.telling, level) if most_lines else None
         self.steps = Asking(self.send)
         """Asks the node, which keeps the steps of jobs."""
-        self._statm = _opened("/proc/self/statm")
+        self._statm = _opened("/proc/self/statm") if setup["tells_memory"] else None
         """Read after each call, and kept open: reading alone is four times as fast as opening and reading."""
         self.performer = Performer(
             driver=self._drive,
@@ -133,7 +133,9 @@ class Home:
             self._connection.sendall(frame)
 
     def memory(self) -> int:
-        """Bytes of resident memory now; 0 where that can't be read."""
+        """Bytes of resident memory now; 0 where that can't be read, and where no limit asks for it."""
+        if self._statm is None:
+            return 0
         try:
             return int(os.pread(self._statm, 100, 0).split()[1]) * os.sysconf("SC_PAGE_SIZE")
         except (OSError, ValueError, IndexError):
@@ -149,12 +151,12 @@ class Home:
         return self._makers
 
 
-def _opened(path: str) -> int:
-    """A file descriptor to read the file; -1 when there is no such file."""
+def _opened(path: str) -> int | None:
+    """A file descriptor to read the file; None when there is no such file."""
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return -1
+        return None
 
 
 class _Node:

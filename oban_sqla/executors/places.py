@@ -110,8 +110,10 @@ class Places:
     def _setup(self) -> dict[str, Any]:
         known = process_workers(self._config.queues)
         refuse_unimportable(known)  # before the sessionmakers, which can't be found for such a worker either
-        sessions = sessionmaker_names(self._config.sessionmaker, self._config.processes.sessionmaker, known)
-        return setup(known, sessions, self._identity, self._schema, self._config.job_logs)
+        options = self._config.processes
+        sessions = sessionmaker_names(self._config.sessionmaker, options.sessionmaker, known)
+        tells_memory = options.max_memory is not None
+        return setup(known, sessions, self._identity, self._schema, self._config.job_logs, tells_memory)
 
     def _heard(self, child: Child, kind: int, fields: dict[str, Any]) -> None:
         if kind == wire.ASK:

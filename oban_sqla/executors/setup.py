@@ -58,6 +58,7 @@ def setup(
     identity: Identity,
     schema: str | None,
     job_logs: JobLogs | None,
+    tells_memory: bool,
 ) -> dict[str, Any]:
     """What a child is told first.
 
@@ -66,6 +67,7 @@ def setup(
     :param identity: of the database that its node serves.
     :param schema: where the tables live.
     :param job_logs: what to keep of the logs of jobs; None for nothing.
+    :param tells_memory: whether each answer says how much memory the child has.
     """
     in_main = any(_is_in_main(worker) for worker in known) or any(name.partition(":")[0] in MAIN for name in sessions)
     main = _main() if in_main else None
@@ -82,6 +84,7 @@ def setup(
         "default_schema": metadata.schema,
         "levels": _levels(),
         "job_logs": None if job_logs is None else (job_logs.number, job_logs.most),
+        "tells_memory": tells_memory,
     }
 
 
