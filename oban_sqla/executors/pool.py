@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import ObanError
+from ..errors import ChildDied, ObanError
 from ..options.processes import Processes
 from ..runtime.verdict import Stop
 from ..telemetry import node_logger as logger
@@ -160,7 +160,7 @@ class Pool:
                 return  # `stop` has ended it before it was ready
             self._deaths += 1
             logger.error("a child process could not start: %s", error)
-            if self._waiting:
+            if self._waiting or isinstance(error, ChildDied):  # what was killed is replaced, as a child that was ready
                 self._grow()
             return
         self._admit(child)

@@ -300,6 +300,17 @@ async def test_a_child_that_can_not_start_while_no_call_waits_is_tried_again_whe
     assert (await taken(pool)).is_alive
 
 
+async def test_a_child_that_is_killed_while_it_starts_is_replaced_although_no_call_waits(make: Make) -> None:
+    pool = make(size=1)
+    await pool.start()
+    Told.gate.clear()
+    for _ in range(2):
+        Told.made[-1].die()
+        await turns()
+    Told.gate.set()
+    await eventually(lambda: pool.pids == [3])
+
+
 async def test_a_first_child_that_can_not_start_fails_the_start_and_is_forgotten(make: Make) -> None:
     pool = make(size=1)
     Told.refusals.append(InvalidOption("no module app"))
