@@ -52,7 +52,7 @@ def flushed_specs(session: Session, claimed: Iterable[JobSpec], flush: UOWTransa
     for batch in flushed:
         own, callbacks = batch.unwritten
         for spec in own:
-            if spec.session is not None or spec.id is not None or spec in alone:
+            if spec.was_added or spec in alone:
                 raise InvalidOption(f"{spec!r} is part of {batch!r} and was added by itself, too; add the batch alone")
             # Another one, also for the copy of a batch: its specs have none.
             spec.place = Place(batch_id=inspect(batch).dict["_id"])

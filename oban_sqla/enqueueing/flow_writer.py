@@ -97,7 +97,7 @@ def _nodes(flow: Workflow, refer: Refer) -> Iterable[Written]:
     inherited = _inherited(flow)
     for node in flow.nodes.values():
         if node.spec is not None:
-            if node.spec.session is not None or node.spec.id is not None:
+            if node.spec.was_added:
                 raise InvalidOption(
                     f"{node.spec!r} is part of {flow!r} and was added by itself, too; add the workflow alone"
                 )

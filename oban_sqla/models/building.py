@@ -126,7 +126,7 @@ def prepared(flow: HasNodes, spec: JobSpec, before: list[Node[Any]], name: str) 
     :raises InvalidArgs: for a result that can't be the argument.
     """
     refuse_other(spec)
-    if spec.session is not None or spec.id is not None:
+    if spec.was_added:
         raise InvalidOption(f"{name!r}: {spec!r} was added to a session; make another one for the workflow")
     if spec.place is not None:
         raise InvalidOption(f"{name!r}: {spec!r} is in a batch or a workflow already; make another one")

@@ -217,6 +217,11 @@ class JobSpec(ObanBase, Generic[V_co]):
         return self._id
 
     @property
+    def was_added(self) -> bool:
+        """Whether it was added to a session, or written."""
+        return self.session is not None or self.id is not None
+
+    @property
     def session(self) -> Session | None:
         """The session to which it was added, and which has not written it yet."""
         return session_of(self)
