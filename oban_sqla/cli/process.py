@@ -117,7 +117,7 @@ def _signalled(loop: asyncio.AbstractEventLoop) -> asyncio.Future[str]:
     def handle(number: int, _frame: FrameType | None) -> None:
         # A plain handler rather than the loop's own: it comes even while a job blocks the loop.
         name = signal.Signals(number).name
-        if seen and part is None and insists(number):  # with a supervisor, only that ends it
+        if seen and part is None and insists(number):  # under a supervisor, the supervisor decides
             with contextlib.suppress(OSError):  # stderr is closed
                 os.write(2, f"{name} again: exiting at once; other nodes will rescue the running jobs\n".encode())
             _leave(128 + number)

@@ -107,7 +107,7 @@ async def _migrate(engine: AsyncEngine, schema: str | None, version: int | None,
             lost = "this drops the tables and all jobs" if target == 0 else "this drops newer columns"
             if not yes:
                 click.confirm(f"downgrade{where} from version {before} to {target}: {lost}. Continue?", abort=True)
-        # The lock is taken only after the question, so that nobody waits for the answer; another run may come first.
+        # The lock is taken after the question, so that no node waits for the answer. Another run may have come first.
         before = await migrations.migrate(engine, schema, version=target)
         if lacking:
             return f"built these indexes of the jobs table{where}: {', '.join(lacking)}"

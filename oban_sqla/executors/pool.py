@@ -160,7 +160,7 @@ class Pool:
                 return  # `stop` has ended it before it was ready
             self._deaths += 1
             logger.error("a child process could not start: %s", error)
-            if self._waiting or isinstance(error, ChildDied):  # what was killed is replaced, as a child that was ready
+            if self._waiting or isinstance(error, ChildDied):  # one that has died is replaced, as if it had been ready
                 self._grow()
             return
         self._admit(child)

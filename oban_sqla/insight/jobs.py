@@ -123,8 +123,8 @@ async def details(session: AsyncSession, id: int) -> dict[str, Any] | None:
     :returns: the columns :data:`DETAILS`; ``cancel_at``, when it was asked to stop; ``queue_time``, the seconds for
         which it was due before its last attempt; ``duration``, the seconds of that attempt, to its end or until now;
         ``progress``, a dict, or None when it has told none; ``steps``, its steps, and ``signals``, its signals;
-        ``workflow`` and ``batch``, dicts, and ``chain``, text, or None when it is in none. None when there is no such
-        job.
+        ``workflow`` and ``batch``, dicts, and ``chain``, text; each is None when the job has none. None in place of
+        all that when the job does not exist.
     """
     row = (await session.execute(select(Job, jobs.c.cancel_at).where(Job.id == id))).one_or_none()
     if row is None:

@@ -75,7 +75,7 @@ def fits(result: Any, parameter: Any) -> bool:
     if one is not None and other is not None:
         return issubclass(one, other) or issubclass(other, one)
     if (one is not None and wanted == "object") or (other is not None and kind == "object"):
-        return False  # a key is no object
+        return False  # a key is not an object
     if kind is None or wanted is None:
         return True
     if kind != wanted:

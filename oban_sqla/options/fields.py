@@ -27,7 +27,7 @@ def check_fields(by: object, what: str) -> tuple[str, ...]:
 
 
 def listed_in(text: str) -> list[str]:
-    """The fields of a list with commas, such as ``"args.a, worker"``; none where it is no such list."""
+    """The fields of a list with commas, such as ``"args.a, worker"``; empty for any other text."""
     parts = [part.strip() for part in text.split(",")]
     return parts if len(parts) > 1 and all(map(_is_field, parts)) else []
 
